@@ -1,0 +1,235 @@
+"""The sampler: pure `init` and `step` over named tuples. Knows neither tokens nor rewards.
+
+One iteration of the paper (arXiv 2505.20081, eq. for the Langevin step), with the letters used below:
+
+    y ← y − η · ∇E(y) + σ · √(2η) · ξ,   ξ ~ N(0, I)
+
+σ = 1 targets exp(−E) as η → 0; the paper prints the noise without its scale, which is σ = 1/√(2η).
+Shapes: C chains, then any trailing shape (the refiner's is T positions × K candidates). State is float32
+or float64 whatever the weights are, and one generator per chain makes a chain's path independent of what
+else is in the batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+EnergyFn = Callable[[Tensor], Tensor]
+"""(C, ...) → (C,): each chain's energy; differentiable, and no chain's depends on another chain."""
+
+
+class LangevinState(NamedTuple):
+    """Where the chains are. Every field's first axis is the chain."""
+
+    position: Tensor  # (C, ...)
+    energy: Tensor  # (C,) at the point where the gradient was taken
+    gradient: Tensor  # (C, ...)
+    offset: Tensor  # (C, ...) transient noise of the coming evaluation, else zeros
+    first_moment: Tensor  # (C, ...) Adam's m, else zeros
+    second_moment: Tensor  # (C, ...) Adam's v, else zeros
+    step: int
+
+
+class LangevinInfo(NamedTuple):
+    """What one step did, per chain."""
+
+    acceptance: Tensor  # (C,) probability in [0, 1]; 1 for kernels without a test
+    accepted: Tensor  # (C,) bool
+    finite: Tensor  # (C,) bool: the new energy and gradient are finite; a chain that is not should end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Langevin:
+    """The method: which kernel moves the chains, how far, with how much noise.
+
+    Attributes:
+        kernel: `ula` is the unadjusted Langevin step above. `mala` adds Metropolis' test, so that exp(−E) is
+            the exact target. `adam` preconditions the gradient (Kingma & Ba 2015), as the authors' code does.
+        step_size: η > 0, in logits per unit gradient (`adam`: logits per step, whatever the gradient).
+        noise_scale: σ ≥ 0. For `ula` and `adam` in noise mode `langevin`. `mala` is exact only at 1 and
+            refuses others.
+        noise: `langevin` adds noise to the state; `transient` adds it to the next evaluation point only and
+            never to the state (the authors' code).
+        schedule: for `transient`: pairs (step from which it holds, standard deviation in logits), ascending.
+        betas: Adam's decay rates of first and second moment.
+        epsilon: Adam's denominator floor.
+    """
+
+    kernel: Literal["ula", "mala", "adam"] = "ula"
+    step_size: float = 0.1
+    noise_scale: float = 1.0
+    noise: Literal["langevin", "transient"] = "langevin"
+    schedule: tuple[tuple[int, float], ...] = ()
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.kernel not in ("ula", "mala", "adam"):
+            raise ValueError(f"kernel={self.kernel!r} is unknown; choose 'ula', 'mala' or 'adam'.")
+        if self.noise not in ("langevin", "transient"):
+            raise ValueError(f"noise={self.noise!r} is unknown; choose 'langevin' or 'transient'.")
+        if not (self.step_size > 0 and math.isfinite(self.step_size)):
+            raise ValueError(f"step_size={self.step_size} must be a positive finite number.")
+        if not (self.noise_scale >= 0 and math.isfinite(self.noise_scale)):
+            raise ValueError(f"noise_scale={self.noise_scale} must be zero or a positive finite number.")
+        if self.kernel == "mala" and (self.noise != "langevin" or self.noise_scale != 1.0):
+            raise ValueError(
+                f"mala targets exp(-E) only with noise='langevin' and noise_scale=1, "
+                f"not {self.noise!r} and {self.noise_scale}; leave both at that."
+            )
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas={self.betas} must lie in [0, 1).")
+        if not self.epsilon > 0:
+            raise ValueError(f"epsilon={self.epsilon} must be positive.")
+        starts = [start for start, _ in self.schedule]
+        if starts != sorted(set(starts)) or not all(0 <= s < math.inf for _, s in self.schedule):
+            raise ValueError(
+                f"schedule={self.schedule} must have ascending steps and finite deviations >= 0."
+            )
+
+
+def init(
+    position: Tensor, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
+) -> LangevinState:
+    """Evaluate the energy at the start.
+
+    Args:
+        position: (C, ...) floating-point logits; float16 and bfloat16 are raised to float32.
+        energy_fn: the energy, see `EnergyFn`.
+        langevin: the method.
+        generators: C generators, one per chain, on the position's device.
+
+    Returns:
+        The state at step 0.
+
+    Raises:
+        ValueError: the number of generators is not the number of chains.
+    """
+    if len(generators) != len(position):
+        raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
+    if position.dtype in (torch.float16, torch.bfloat16):
+        position = position.float()
+    zeros = torch.zeros_like(position)
+    offset = _transient(zeros, 0, langevin, generators)
+    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
+    return LangevinState(position.detach(), energy, gradient, offset, zeros, zeros, 0)
+
+
+def step(
+    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
+) -> tuple[LangevinState, LangevinInfo]:
+    """One step of `langevin.kernel` for every chain: one gradient evaluation each.
+
+    Args:
+        state: where the chains are, see `init`.
+        energy_fn: the energy, see `EnergyFn`.
+        langevin: the method.
+        generators: C generators, advanced by this call.
+
+    Returns:
+        The next state and what the step did. A non-finite energy is reported, never raised.
+    """
+    kernel = {"ula": _ula, "adam": _adam, "mala": _mala}[langevin.kernel]
+    return kernel(state, energy_fn, langevin, generators)
+
+
+def _ula(
+    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
+) -> tuple[LangevinState, LangevinInfo]:
+    return _move(state, -langevin.step_size * state.gradient, energy_fn, langevin, generators)
+
+
+def _adam(
+    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
+) -> tuple[LangevinState, LangevinInfo]:
+    b1, b2 = langevin.betas
+    n = state.step + 1
+    m = b1 * state.first_moment + (1 - b1) * state.gradient
+    v = b2 * state.second_moment + (1 - b2) * state.gradient.square()
+    direction = (m / (1 - b1**n)) / ((v / (1 - b2**n)).sqrt() + langevin.epsilon)
+    moments = state._replace(first_moment=m, second_moment=v)
+    return _move(moments, -langevin.step_size * direction, energy_fn, langevin, generators)
+
+
+def _move(
+    state: LangevinState,
+    drift: Tensor,
+    energy_fn: EnergyFn,
+    langevin: Langevin,
+    generators: Sequence[torch.Generator],
+) -> tuple[LangevinState, LangevinInfo]:
+    """Drift, noise, then the gradient at the new point (or beside it, where the noise is transient)."""
+    position = state.position + drift
+    if langevin.noise == "langevin" and langevin.noise_scale > 0:
+        xi = normal(position, generators)
+        position = position + langevin.noise_scale * math.sqrt(2 * langevin.step_size) * xi
+    offset = _transient(position, state.step + 1, langevin, generators)
+    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
+    yes = torch.ones_like(energy, dtype=torch.bool)
+    info = LangevinInfo(torch.ones_like(energy), yes, _finite(energy, gradient))
+    n = state.step + 1
+    return state._replace(position=position, energy=energy, gradient=gradient, offset=offset, step=n), info
+
+
+def _mala(
+    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
+) -> tuple[LangevinState, LangevinInfo]:
+    """Metropolis-adjusted Langevin (Roberts & Tweedie 1996): the step is a proposal, then the test."""
+    eta = langevin.step_size
+    xi = normal(state.position, generators)
+    proposal = state.position - eta * state.gradient + math.sqrt(2 * eta) * xi
+    energy, gradient = _energy_and_gradient(energy_fn, proposal)
+    backward = state.position - proposal + eta * gradient
+    # log q(y|y') − log q(y'|y); the forward residual is √(2η)·ξ by construction
+    log_q = 0.5 * _sum(xi.square()) - _sum(backward.square()) / (4 * eta)
+    finite = _finite(energy, gradient)
+    log_ratio = torch.where(finite, state.energy - energy + log_q, -torch.inf)
+    acceptance = log_ratio.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # NaN: from a non-finite state
+    uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
+    accepted = uniform < acceptance
+    moved = state._replace(
+        position=_where(accepted, proposal, state.position),
+        energy=torch.where(accepted, energy, state.energy),
+        gradient=_where(accepted, gradient, state.gradient),
+        step=state.step + 1,
+    )
+    return moved, LangevinInfo(acceptance, accepted, finite)
+
+
+def normal(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Standard normal noise, (C, ...): chain c's draw comes from generator c alone."""
+    shape, dtype, device = like.shape[1:], like.dtype, like.device
+    return torch.stack([torch.randn(shape, generator=g, dtype=dtype, device=device) for g in generators])
+
+
+def _transient(like: Tensor, n: int, langevin: Langevin, generators: Sequence[torch.Generator]) -> Tensor:
+    sigma = 0.0
+    if langevin.noise == "transient":
+        sigma = next((s for start, s in reversed(langevin.schedule) if n >= start), 0.0)
+    return sigma * normal(like, generators) if sigma > 0 else torch.zeros_like(like)
+
+
+def _energy_and_gradient(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
+    with torch.enable_grad():
+        point = position.detach().requires_grad_()
+        energy = energy_fn(point)
+        (gradient,) = torch.autograd.grad(energy.sum(), point)
+    return energy.detach(), gradient
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).sum(1)
+
+
+def _where(chains: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    return torch.where(chains.view(-1, *[1] * (yes.dim() - 1)), yes, no)
+
+
+def _finite(energy: Tensor, gradient: Tensor) -> Tensor:
+    return energy.isfinite() & gradient.reshape(len(gradient), -1).isfinite().all(1)
