@@ -1,0 +1,31 @@
+"""The errors a caller may want to catch, one root; each says what, why and what to do. Knows nothing else."""
+
+from __future__ import annotations
+
+
+class SEAError(Exception):
+    """The root of this package's own errors."""
+
+
+class WeightsNotFoundError(SEAError, OSError):
+    """No weights under that name: not in the cache, not in a carrier package, not on disk, no hub reached."""
+
+
+class WeightsCorruptError(SEAError, ValueError):
+    """Weights were found and cannot be used: truncated, unreadable, of wrong shapes, or refused as unsafe."""
+
+
+class ChatTemplateError(SEAError, ValueError):
+    """The tokenizer has no chat template, or its template rejects these messages."""
+
+
+class PromptTooLongError(SEAError, ValueError):
+    """The prompt and the room asked for the answer exceed the policy's context."""
+
+
+class TokenizerMismatchError(SEAError, ValueError):
+    """A reward steers through another tokenizer than the policy's."""
+
+
+class RewardUnavailableError(SEAError, RuntimeError):
+    """A reward raised, ran out of time, or returned something that is not one finite score per text."""
