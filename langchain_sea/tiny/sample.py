@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Example = tuple[list[int], int]
 
-_BATCH = 128
+_BATCH = {"cpu": 128, "cuda": 1024}
 LONGEST = {"arithmetic": 48, "tool": 96, "polite": 48}
 
 
@@ -50,10 +50,11 @@ def sample(
     # Prompts of like length share a batch, which saves padding.
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
-    with torch.random.fork_rng(devices=[]):
+    size = _BATCH.get(model.device.type, 128)
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for start in range(0, len(order), _BATCH):
-            chosen = order[start : start + _BATCH]
+        for start in range(0, len(order), size):
+            chosen = order[start : start + size]
             texts = _generate(model, tokenizer, [prompts[index] for index in chosen], longest, greedy=greedy)
             for index, text in zip(chosen, texts, strict=True):
                 answers[index] = text
@@ -75,7 +76,7 @@ def _generate(
     *,
     greedy: bool,
 ) -> list[str]:
-    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left")
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
     sampling = (
         {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     )

@@ -30,7 +30,9 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: st
 
 def write(model: PreTrainedModel, path: Path) -> None:
     """Write the weights in half precision; the tied head is left out."""
-    state = {name: value.half() for name, value in model.state_dict().items() if name != "lm_head.weight"}
+    state = {
+        name: value.half().cpu() for name, value in model.state_dict().items() if name != "lm_head.weight"
+    }
     save_file({name: value.contiguous() for name, value in state.items()}, path)
 
 
@@ -50,7 +52,8 @@ def choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: li
     chosen = {}
     for tier, target in TARGETS.items():
         # Of equals the later one: it keeps to the form of an answer, and errs in the sums.
-        near = sorted(reversed(paths), key=lambda path: abs(coarse[path] - target))[:CANDIDATES]
+        latest = paths[::-1]
+        near = sorted(latest, key=lambda path: abs(coarse[path] - target))[:CANDIDATES]
         fine = {path: _measure_file(model, tokenizer, path, FINE) for path in near}
         chosen[tier] = min(near, key=lambda path: abs(fine[path] - target))
         say(f"{tier}: " + ", ".join(f"{path.stem} {found:.4f}" for path, found in fine.items()))

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
+import functools
 import itertools
+import multiprocessing
 import random
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from langchain_sea.tiny import WEIGHTS, data
@@ -19,9 +24,11 @@ from langchain_sea.tiny.template import CONTEXT, build_tokenizer
 from langchain_sea.tiny.tiers import measure, say, ship, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+Steps = list[list[list[Example]]]
 
 VOCABULARY = 1024
 WARM_UP = 100
@@ -81,6 +88,12 @@ class Run:
             for name in _KEPT:
                 setattr(self, name, state[name])
 
+    def go_on_from(self, weights: Path, limit: float) -> None:
+        """Begin the last phase from earlier weights, with fresh optimizers and no more snapshots."""
+        self.model.load_state_dict(load_file(weights), strict=False)
+        self.phase, self.climbing, self.seconds = len(PHASES) - 1, False, PHASES[-2].until * limit
+        self.optimizers = optimizers(self.model, muon=PHASES[-1].muon)
+
     def enter(self, progress: float) -> Phase:
         """The phase for this share of the time; a new one starts with fresh optimizers."""
         phase = next(
@@ -113,10 +126,10 @@ def configuration() -> LlamaConfig:
     )
 
 
-def build(seed: int) -> tuple[LlamaForCausalLM, list[torch.optim.Optimizer]]:
+def build(seed: int, device: str = "cpu") -> tuple[LlamaForCausalLM, list[torch.optim.Optimizer]]:
     """A fresh model and the optimizers of the first phase."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(configuration())
+    model = LlamaForCausalLM(configuration()).to(device)
     return model, optimizers(model, muon=PHASES[0].muon)
 
 
@@ -145,13 +158,29 @@ def tokenizer_for(seed: int, count: int = 6000) -> PreTrainedTokenizerFast:
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int, step: int
+    tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int, step: int, workers: int = 0
 ) -> Iterator[list[list[Example]]]:
-    """Endless steps' batches, one of each kind, from `step` on; blocks of steps are sorted by length."""
-    for block in itertools.count(step // BLOCK):
-        rows = [_sorted_batches(tokenizer, kind, sizes[kind], f"{seed} {block}") for kind in sizes]
-        steps = [list(row) for row in zip(*rows, strict=True)]
-        yield from steps[step % BLOCK :] if block == step // BLOCK else steps
+    """Endless steps' batches, one of each kind, from `step` on; `workers` processes write them ahead."""
+    first = step // BLOCK
+    build = functools.partial(_block, tokenizer, sizes, seed)
+    blocks = _ahead(build, first, workers) if workers else map(build, itertools.count(first))
+    yield from next(blocks)[step % BLOCK :]
+    for steps in blocks:
+        yield from steps
+
+
+def _ahead(build: Callable[[int], Steps], first: int, workers: int) -> Iterator[Steps]:
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        waiting = collections.deque(pool.submit(build, block) for block in range(first, first + 2 * workers))
+        for block in itertools.count(first + 2 * workers):
+            waiting.append(pool.submit(build, block))
+            yield waiting.popleft().result()
+
+
+def _block(tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int, block: int) -> Steps:
+    """The batches of `BLOCK` steps, of examples sorted by length."""
+    rows = [_sorted_batches(tokenizer, kind, sizes[kind], f"{seed} {block}") for kind in sizes]
+    return [list(row) for row in zip(*rows, strict=True)]
 
 
 def _sorted_batches(
@@ -168,9 +197,12 @@ def _sorted_batches(
 def loss_sum(model: LlamaForCausalLM, examples: list[Example]) -> torch.Tensor:
     """The summed cross-entropy of the answers' tokens; padding on the right needs no mask."""
     width = max(len(ids) for ids, _ in examples)
-    ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in examples])
-    answers = torch.tensor([[start <= at < len(row) for at in range(1, width)] for row, start in examples])
-    with torch.autocast("cpu", torch.bfloat16):
+    device = model.device
+    ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in examples], device=device)
+    answers = torch.tensor(
+        [[start <= at < len(row) for at in range(1, width)] for row, start in examples], device=device
+    )
+    with torch.autocast(device.type, torch.bfloat16):
         hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden[answers])
     return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][answers], reduction="sum")
@@ -199,18 +231,20 @@ def update(run: Run, batch: list[list[Example]], learning_rate: float) -> float:
     return total
 
 
-def train(run: Run, tokenizer: PreTrainedTokenizerBase, minutes: float) -> None:
+def train(run: Run, tokenizer: PreTrainedTokenizerBase, minutes: float, workers: int = 0) -> None:
     """Train until `minutes` of work are done, through all phases."""
     limit = minutes * 60
     while run.seconds < limit:
-        _train_phase(run, tokenizer, run.enter(run.seconds / limit), limit)
+        _train_phase(run, tokenizer, run.enter(run.seconds / limit), limit, workers)
     run.save()
     write(run.model, run.out / "expert.safetensors")
 
 
-def _train_phase(run: Run, tokenizer: PreTrainedTokenizerBase, phase: Phase, limit: float) -> None:
+def _train_phase(
+    run: Run, tokenizer: PreTrainedTokenizerBase, phase: Phase, limit: float, workers: int
+) -> None:
     """Train to the end of a phase, with snapshots while success still climbs."""
-    for batch in batches(tokenizer, phase.batch, run.seed, run.step):
+    for batch in batches(tokenizer, phase.batch, run.seed, run.step, workers):
         if (progress := run.seconds / limit) >= phase.until:
             break
         began = time.monotonic()
@@ -239,6 +273,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the four tiers go")
     parser.add_argument("--minutes", type=float, default=55)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--workers", type=int, default=0, help="processes that write problems ahead")
+    parser.add_argument(
+        "--start", type=Path, help="an expert's weights: only the last phase, only the expert ships"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--fresh", action="store_true", help="forget the checkpoint; the default resumes from it"
@@ -250,10 +289,15 @@ def main(arguments: list[str] | None = None) -> None:
         for path in (*options.out.glob("step-*.safetensors"), *options.out.glob("checkpoint.*")):
             path.unlink()
     tokenizer = tokenizer_for(options.seed)
-    run = Run(*build(options.seed), options.out, options.seed)
+    run = Run(*build(options.seed, options.device), options.out, options.seed)
+    if options.start:
+        run.go_on_from(options.start, 60 * options.minutes)
     run.resume()
-    train(run, tokenizer, options.minutes)
-    ship(run.model, tokenizer, run.out, options.weights)
+    train(run, tokenizer, options.minutes, options.workers)
+    if options.start:
+        write(run.model, options.weights / "expert.safetensors")
+    else:
+        ship(run.model, tokenizer, run.out, options.weights)
 
 
 if __name__ == "__main__":
