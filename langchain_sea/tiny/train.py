@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langchain_sea.tiny import WEIGHTS, data
 from langchain_sea.tiny.sample import Example, encode, prompt_text
@@ -26,7 +26,7 @@ from langchain_sea.tiny.tiers import measure, say, ship, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase
 
 Steps = list[list[list[Example]]]
 
@@ -155,6 +155,11 @@ def tokenizer_for(seed: int, count: int = 6000) -> PreTrainedTokenizerFast:
         problem for kind in data.KINDS for problem in itertools.islice(data.stream(kind, seed), count)
     ]
     return build_tokenizer((prompt_text(plain, problem) + problem.answer for problem in problems), VOCABULARY)
+
+
+def _tokenizer_beside(weights: Path) -> PreTrainedTokenizerFast:
+    found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(weights.parent)
+    return found
 
 
 def batches(
@@ -288,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.fresh:
         for path in (*options.out.glob("step-*.safetensors"), *options.out.glob("checkpoint.*")):
             path.unlink()
-    tokenizer = tokenizer_for(options.seed)
+    tokenizer = _tokenizer_beside(options.start) if options.start else tokenizer_for(options.seed)
     run = Run(*build(options.seed, options.device), options.out, options.seed)
     if options.start:
         run.go_on_from(options.start, 60 * options.minutes)

