@@ -1,4 +1,4 @@
-"""What is minimised: the policy's and the rewards' terms. Knows their protocols, and neither networks nor text.
+"""What is minimised: the policy's and the rewards' terms, and their protocols. Knows no network and no text.
 
     E(x, y) = −λ · (1/T) · log π(y | x) − Σᵢ wᵢ · (rᵢ(x, y) − cᵢ) / sᵢ          lower is better
 
@@ -9,14 +9,18 @@ for short and long answers). Shapes: C chains of one prompt, T positions, K cand
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from langchain_sea.relaxation import Relaxation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+_ROWS = 64  # beginnings read in one forward: bounds the (C, T, V) logits
 
 
 class Tokens(NamedTuple):
@@ -63,8 +67,23 @@ class Prompt(Protocol):
 class Policy(Protocol):
     """The frozen model that writes the drafts. It never trains and knows no reward."""
 
+    banned: Tensor  # (V,) bool: ids that never stand inside an answer
+    device: torch.device
+
     def read(self, prompt: Any, tokens: Tokens) -> Reading:  # noqa: ANN401 - each policy's own Prompt type
         """One forward of the answers after the prompt's cached states; differentiable in `tokens.soft`."""
+
+    def extend(
+        self,
+        prompt: Any,  # noqa: ANN401 - each policy's own Prompt type
+        prefixes: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        temperature: float,
+        generators: Sequence[torch.Generator],
+        go_on: Callable[[int], bool],
+    ) -> list[list[int]]:
+        """The new ids of each prefix, until it ends, `tokens` are written, or `go_on(rows)` is false."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
@@ -74,7 +93,7 @@ class Policy(Protocol):
 
 
 class View:
-    """Answers to one prompt with the policy's reading of them, computed at most once and only if asked for."""
+    """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
 
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens) -> None:
         """Hold the parts; nothing is computed yet."""
@@ -124,7 +143,9 @@ class Term:
 
     def __post_init__(self) -> None:
         if not (self.weight >= 0 and math.isfinite(self.weight) and math.isfinite(self.center)):
-            raise ValueError(f"{self.name}: weight={self.weight} and center={self.center} must be finite, weight >= 0.")
+            raise ValueError(
+                f"{self.name}: weight={self.weight} and center={self.center} must be finite, weight >= 0."
+            )
         if not 0 < self.scale < math.inf:
             raise ValueError(f"{self.name}: scale={self.scale} must be positive and finite.")
 
@@ -140,6 +161,11 @@ class EnergyTerms(NamedTuple):
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
     logits: Tensor | None  # (C, T, V) the policy's own, if it was read; detached
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> EnergyTerms:
+        """Every part changed alike."""
+        logits = None if self.logits is None else change(self.logits)
+        return EnergyTerms(change(self.energy), change(self.nll), change(self.rewards), logits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,51 +195,60 @@ class Energy:
         if not (self.policy_weight >= 0 and math.isfinite(self.policy_weight)):
             raise ValueError(f"policy_weight={self.policy_weight} must be zero or a positive finite number.")
 
-    def relaxed(self, prompt: Prompt, logits: Tensor, support: Tensor) -> EnergyTerms:
+    def relaxed(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyTerms:
         """The energy of one prompt's chains at relaxed tokens; differentiable in `logits`.
 
         Args:
             prompt: the prompt of all C chains.
             logits: (C, T, K) float32.
             support: (C, T, K).
+            mask: (C, T) bool, False for padding.
         """
-        mask = torch.ones(logits.shape[:2], dtype=torch.bool, device=logits.device)
-        tokens = Tokens(self.policy_relaxation(logits), support, mask)
-        view = View(self.policy, prompt, tokens)
-        shared = self.policy_relaxation == self.reward_relaxation
-        steering = view if shared and self.policy_gradient else None
-        nll, policy_logits = self._fluency(view, logits, detached=not self.policy_gradient)
-        if steering is None:
+        view = View(self.policy, prompt, Tokens(self.policy_relaxation(logits), support, mask))
+        steering = view
+        if not self.policy_gradient or self.policy_relaxation != self.reward_relaxation:
             steering = View(self.policy, prompt, Tokens(self.reward_relaxation(logits), support, mask))
-        zero = logits.new_zeros(len(logits))
-        columns = [
-            t.standardise(t.reward.steer(steering)) if t.weight and isinstance(t.reward, SoftReward) else zero
-            for t in self.terms
-        ]
-        return self._terms(nll, columns, policy_logits)
+        nll, policy_logits = self._fluency(view, logits)
+        return self._terms(nll, self._steered(steering), policy_logits)
+
+    @torch.no_grad()
+    def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> Tensor:
+        """(C,) the steering energy of answers begun, as ids; rewards that cannot steer have no say."""
+        found = []
+        for start in range(0, len(answers), _ROWS):
+            view = View(self.policy, prompt, Tokens.hard(answers[start : start + _ROWS], self.policy.device))
+            nll = -_mean(_log_probs(view.reading.logits, view.tokens), view.tokens.mask)
+            found.append(self._terms(nll, self._steered(view), None).energy)
+        return torch.cat(found) if found else torch.zeros(0)
 
     @torch.no_grad()
     def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
         """The energy of plain texts, each encoded again from its characters: what keep-best compares."""
         answers = [self.policy.encode(text) for text in texts]
-        view = View(self.policy, prompt, Tokens.hard(answers))
+        view = View(self.policy, prompt, Tokens.hard(answers, self.policy.device))
         log_probs = _log_probs(view.reading.logits, view.tokens)
         columns = [t.standardise(t.reward.score(view, texts)) for t in self.terms]
         return self._terms(-_mean(log_probs, view.tokens.mask), columns, None)
 
-    def _fluency(self, view: View, logits: Tensor, *, detached: bool) -> tuple[Tensor, Tensor | None]:
+    def _steered(self, view: View) -> list[Tensor]:
+        zero = view.tokens.soft.new_zeros(len(view.tokens.soft))
+        return [
+            t.standardise(t.reward.steer(view)) if t.weight and isinstance(t.reward, SoftReward) else zero
+            for t in self.terms
+        ]
+
+    def _fluency(self, view: View, logits: Tensor) -> tuple[Tensor, Tensor | None]:
         """Nats per token at relaxed tokens, and the policy's logits."""
         if self.policy_weight == 0:
             return logits.new_zeros(len(logits)), None
-        if not detached:
+        tokens = view.tokens
+        if self.policy_gradient:
             policy_logits = view.reading.logits
-            log_probs = _log_probs(policy_logits, view.tokens)
         else:  # the authors' form: cross-entropy of softmax(y) at temperature 1 against fixed log π
             with torch.no_grad():
                 policy_logits = view.reading.logits
-            fixed = Tokens(logits.softmax(-1), view.tokens.support, view.tokens.mask)
-            log_probs = _log_probs(policy_logits, fixed)
-        return -_mean(log_probs, view.tokens.mask), policy_logits.detach()
+            tokens = tokens._replace(soft=logits.softmax(-1))
+        return -_mean(_log_probs(policy_logits, tokens), tokens.mask), policy_logits.detach()
 
     def _terms(self, nll: Tensor, columns: list[Tensor], policy_logits: Tensor | None) -> EnergyTerms:
         rewards = torch.stack(columns, 1) if columns else nll.new_zeros(len(nll), 0)

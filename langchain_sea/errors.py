@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SEAError(Exception):
     """The root of this package's own errors."""
@@ -29,3 +31,14 @@ class TokenizerMismatchError(SEAError, ValueError):
 
 class RewardUnavailableError(SEAError, RuntimeError):
     """A reward raised, ran out of time, or returned something that is not one finite score per text."""
+
+
+class RefinementInterrupted(KeyboardInterrupt):
+    """Ctrl-C during refinement; `refinements` holds the best answers so far."""
+
+    def __init__(self, refinements: list[Any]) -> None:
+        """Keep what was found."""
+        super().__init__(
+            f"interrupted; the best of {len(refinements)} answers so far are in this error's `refinements`"
+        )
+        self.refinements = refinements

@@ -202,6 +202,12 @@ def _mala(
     return moved, LangevinInfo(acceptance, accepted, finite)
 
 
+def rows(state: LangevinState, keep: Tensor) -> LangevinState:
+    """The chains whose indices `keep` lists, (C',); pass their generators from then on."""
+    position, energy, gradient, offset, m, v, n = state
+    return LangevinState(position[keep], energy[keep], gradient[keep], offset[keep], m[keep], v[keep], n)
+
+
 def normal(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Standard normal noise, (C, ...): chain c's draw comes from generator c alone."""
     shape, dtype, device = like.shape[1:], like.dtype, like.device

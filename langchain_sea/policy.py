@@ -97,7 +97,6 @@ class CausalLMPolicy:
         """The text of an answer's ids, without special tokens."""
         return self._template.decode(ids)
 
-    @torch.no_grad()
     def prompt(
         self,
         messages: Sequence[dict[str, Any]],
@@ -116,7 +115,13 @@ class CausalLMPolicy:
             ChatTemplateError: there is no chat template, or it rejects the messages.
             PromptTooLongError: prompt and room exceed the context.
         """
-        ids = self._template.chat(messages, tools)
+        return self.prompt_from_ids(self._template.chat(messages, tools), messages, room)
+
+    @torch.no_grad()
+    def prompt_from_ids(
+        self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0
+    ) -> PolicyPrompt:
+        """Read a prompt that a policy with an equal tokenizer wrote; `messages` are kept beside it."""
         if self.context is not None and len(ids) + room > self.context:
             raise PromptTooLongError(
                 f"a prompt of {len(ids)} tokens with room for {room} more exceeds the policy's context of "

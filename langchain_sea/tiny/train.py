@@ -129,7 +129,8 @@ def configuration() -> LlamaConfig:
 def build(seed: int, device: str = "cpu") -> tuple[LlamaForCausalLM, list[torch.optim.Optimizer]]:
     """A fresh model and the optimizers of the first phase."""
     torch.manual_seed(seed)
-    model = LlamaForCausalLM(configuration()).to(device)
+    model = LlamaForCausalLM(configuration())
+    model.to(device)  # type: ignore[arg-type]
     return model, optimizers(model, muon=PHASES[0].muon)
 
 

@@ -1,0 +1,121 @@
+"""Keep best: which text leaves, and the record of how it was found. Knows no sampler."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from langchain_sea.errors import RewardUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.budget import Meter
+    from langchain_sea.energy import Energy, Prompt
+
+_POSITIONS = 1024  # texts' tokens scored in one forward: bounds the (C, T, V) logits
+
+
+class TraceStep(NamedTuple):
+    """One step, a number per chain that was still running."""
+
+    step: int
+    chains: tuple[int, ...]
+    energy: tuple[float, ...]
+    nll: tuple[float, ...]
+    rewards: tuple[tuple[float, ...], ...]
+    gap: tuple[float | None, ...]  # energy of the decoded text − energy at the relaxed tokens, where scored
+    changed: tuple[int, ...]  # tokens that differ from the chain's start
+    seconds: float
+
+
+class Scored(NamedTuple):
+    """A text with its parts."""
+
+    text: str
+    score: float
+    nll: float
+    rewards: dict[str, float]
+
+
+class Refinement(NamedTuple):
+    """The result for one prompt.
+
+    `before` is the draft's, `after` the answer's; both are None where a reward failed. `text` is the draft
+    unless `accepted`. `rejected` counts texts of a better score whose nats per token rose too far.
+    """
+
+    text: str
+    ids: tuple[int, ...]
+    draft: str
+    before: Scored | None
+    after: Scored | None
+    accepted: bool
+    steps: int
+    seconds: float
+    stop_reason: str
+    draft_tokens: int
+    refine_tokens: int
+    evaluations: int
+    rejected: int = 0
+    failure: Exception | None = None
+    trace: tuple[TraceStep, ...] = ()
+
+
+class Best:
+    """The best text so far of one prompt. The first text offered is the draft; it wins ties."""
+
+    def __init__(self, energy: Energy, prompt: Prompt, meter: Meter) -> None:
+        """Start with nothing."""
+        self.energy, self.prompt, self.meter = energy, prompt, meter
+        self.draft: Scored | None = None
+        self.best: Scored | None = None
+        self.rejected = 0
+        self._seen: dict[str, Scored] = {}
+
+    def offer(self, texts: Sequence[str]) -> list[Scored]:
+        """Score texts not yet seen, and keep the best.
+
+        Raises:
+            RewardUnavailableError: a reward failed; what was best before stays.
+        """
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._seen]
+        for chunk in self._chunks(fresh):
+            for scored in self._score(chunk):
+                self._seen[scored.text] = scored
+                self._keep(scored)
+        return [self._seen[text] for text in texts]
+
+    def _keep(self, scored: Scored) -> None:
+        if self.draft is None or self.best is None:
+            self.draft = self.best = scored
+        elif math.isfinite(scored.score) and scored.score > self.best.score and scored.text.strip():
+            rise = self.energy.max_nll_rise
+            if rise is not None and not scored.nll <= self.draft.nll + rise:
+                self.rejected += 1
+            else:
+                self.best = scored
+
+    def _chunks(self, texts: Sequence[str]) -> list[list[str]]:
+        longest = max((len(self.energy.policy.encode(text)) for text in texts), default=1)
+        size = max(1, _POSITIONS // max(1, longest))
+        return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
+
+    def _score(self, texts: list[str]) -> list[Scored]:
+        terms = self.energy.texts(self.prompt, texts)
+        self.meter.evaluations += len(texts)
+        names = [term.name for term in self.energy.terms]
+        finite = terms.rewards.isfinite()
+        if not bool(finite.all()):
+            row, column = torch.nonzero(~finite)[0].tolist()
+            raise RewardUnavailableError(
+                f"the reward {names[column]!r} gave {terms.rewards[row, column].item()} for {texts[row]!r}; "
+                f"a score must be finite. Fix the reward, or leave it out."
+            )
+        rows = zip(texts, terms.energy.tolist(), terms.nll.tolist(), terms.rewards.tolist(), strict=True)
+        return [
+            Scored(text, -energy, nll, dict(zip(names, rewards, strict=True)))
+            for text, energy, nll, rewards in rows
+        ]

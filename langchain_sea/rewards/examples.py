@@ -1,0 +1,180 @@
+"""Training files to examples: scored answers, preference pairs, dialogues. Knows no model.
+
+Each line is one JSON object in one of the forms:
+
+    {"prompt": …, "answer": str, "label": 0 … 1}       also `completion` or `response`; optional "split"
+    {"prompt": …, "chosen": …, "rejected": …}          TRL's; strings or message lists
+    {"chosen": […messages], "rejected": […messages]}   TRL's with the prompt inside
+    {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected": "…"}  dialogues as HH has them
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["HELD_OUT", "Example", "DataError", "read_examples", "share"]
+
+HELD_OUT = frozenset({"heldout", "held-out", "held_out", "test", "validation"})
+_FORMS = (
+    'one of {"prompt", "answer" or "completion" or "response", "label"}, {"prompt", "chosen", "rejected"}, '
+    '{"chosen": messages, "rejected": messages}, or {"chosen", "rejected"} with "\\n\\nHuman: " dialogues'
+)
+_TURN = re.compile(r"\n\n(Human|Assistant): ?")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+class DataError(ValueError):
+    """A training file cannot be read; the message names file and line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One answer with what is known of it.
+
+    Attributes:
+        messages: the conversation before it, as template dicts.
+        answer: its text.
+        label: from 0, bad, to 1, good.
+        split: `train`, or whatever the file says; those of `HELD_OUT` are never learned from.
+        pair: chosen and rejected of one line share it; None for a scored answer.
+    """
+
+    messages: tuple[dict[str, Any], ...]
+    answer: str
+    label: float
+    split: str = "train"
+    pair: int | None = None
+
+    @property
+    def key(self) -> str:
+        """Equal for equal conversations."""
+        return json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether it may only be measured on."""
+        return self.split in HELD_OUT
+
+
+def read_examples(path: str | os.PathLike[str], *, held_out: float = 0.15) -> list[Example]:
+    """The examples of a JSONL file, in its order; of a pair the chosen answer first.
+
+    Args:
+        path: the file.
+        held_out: the share of prompts set aside where a line names no split, chosen by the prompt's checksum.
+
+    Raises:
+        DataError: a line is in none of the forms.
+    """
+    found: list[Example] = []
+    with Path(path).open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    found += _parse(line, number, held_out)
+                except DataError as error:
+                    raise DataError(f"{path}, line {number}: {error}. Each line is {_FORMS}.") from error
+    if not found:
+        raise DataError(f"{path} holds no examples. Each line is {_FORMS}.")
+    return found
+
+
+def share(key: str, salt: str = "") -> float:
+    """A stable place of a prompt in [0, 1), by checksum: what splits are made by."""
+    return zlib.crc32(f"{salt}{key}".encode()) % 10_000 / 10_000
+
+
+def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
+    row = _object(line)
+    parts = _pair(row) if "chosen" in row or "rejected" in row else _scored(row)
+    pair = number if len(parts) > 1 else None
+    for messages, answer, label in parts:
+        example = Example(messages=messages, answer=answer, label=label, pair=pair)
+        if not (split := row.get("split")):
+            # the first part's prompt decides, so that a pair is never parted
+            key = Example(messages=parts[0][0], answer="", label=0).key
+            split = "heldout" if share(key) < held_out else "train"
+        yield Example(messages=messages, answer=answer, label=label, split=str(split), pair=example.pair)
+
+
+Part = tuple[tuple[dict[str, Any], ...], str, float]
+
+
+def _object(line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise DataError(f"no JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise DataError(f"a JSON {type(row).__name__}, not an object")
+    return row
+
+
+def _scored(row: dict[str, Any]) -> list[Part]:
+    answer = next((row[name] for name in ("answer", "completion", "response") if name in row), None)
+    if "prompt" not in row or answer is None:
+        raise DataError(f"the keys {sorted(row)} are of no known form")
+    label = row.get("label")
+    if isinstance(label, bool):
+        label = int(label)
+    if not isinstance(label, int | float) or not 0 <= label <= 1:
+        raise DataError(f'"label" is {label!r}, not a number from 0 to 1')
+    return [(_conversation(row["prompt"]), _answer(answer), float(label))]
+
+
+def _pair(row: dict[str, Any]) -> list[Part]:
+    chosen, rejected = row.get("chosen"), row.get("rejected")
+    if "prompt" in row:
+        prompt = _conversation(row["prompt"])
+        return [(prompt, _answer(chosen), 1.0), (prompt, _answer(rejected), 0.0)]
+    parts = [(*_whole(side), label) for side, label in ((chosen, 1.0), (rejected, 0.0))]
+    if parts[0][0] != parts[1][0]:
+        raise DataError('"chosen" and "rejected" differ before their last assistant turn')
+    return parts
+
+
+def _whole(side: object) -> tuple[tuple[dict[str, Any], ...], str]:
+    """A dialogue with its answer inside: everything before the last assistant turn, and that turn."""
+    messages = _dialogue(side) if isinstance(side, str) else list(_conversation(side))
+    if len(messages) < 2 or messages[-1]["role"] != "assistant":  # noqa: PLR2004 - a question and its answer
+        raise DataError("a dialogue must hold a question and end with an assistant turn")
+    return tuple(messages[:-1]), _answer(messages[-1:])
+
+
+def _dialogue(text: str) -> list[dict[str, Any]]:
+    before, *turns = _TURN.split(text if text.startswith("\n") else f"\n\n{text}")
+    if before.strip() or not turns:
+        raise DataError(f"a dialogue begins with {text[:30]!r}, not with 'Human: '")
+    contents = [content.strip() for content in turns[1::2]]
+    return [{"role": _ROLES[r], "content": c} for r, c in zip(turns[::2], contents, strict=True)]
+
+
+def _conversation(prompt: object) -> tuple[dict[str, Any], ...]:
+    if isinstance(prompt, str) and prompt.strip():
+        return ({"role": "user", "content": prompt},)
+    if isinstance(prompt, list) and prompt and all(_is_message(message) for message in prompt):
+        return tuple(prompt)
+    raise DataError(f"{str(prompt)[:60]!r} is neither text nor a list of role-and-content messages")
+
+
+def _is_message(message: object) -> bool:
+    return isinstance(message, dict) and {"role", "content"} <= message.keys()
+
+
+def _answer(answer: object) -> str:
+    """Text as it is, or the content of the assistant's message."""
+    if isinstance(answer, str):
+        return answer
+    messages: Sequence[dict[str, Any]] = _conversation(answer)
+    if len(messages) != 1 or messages[0]["role"] != "assistant" or not isinstance(messages[0]["content"], str):
+        raise DataError(f"the answer {str(answer)[:60]!r} is not text and not one assistant message")
+    return messages[0]["content"]

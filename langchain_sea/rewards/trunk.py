@@ -1,0 +1,182 @@
+"""A small head on the policy's own hidden states: a value for every beginning of an answer. Knows no text.
+
+    v_t = MLP([h̄_{min(8, t+1)} ; h̄_{t+1}]),    h̄_n = (1/n) Σ_{i<n} h_i        h: (T, D), of one layer
+
+The mean of the first tokens keeps how the answer opened in sight however long it grows.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from langchain_sea.energy import View
+
+__all__ = ["SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "safety_head"]
+
+SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
+_FORMAT = "langchain-sea trunk head 1"
+_EMPTY = -3.0  # an answer without tokens, in scales from the center: below nearly all answers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadInfo:
+    """What a head must be told apart by, and what is known of it.
+
+    Attributes:
+        policy: the name of the policy whose states it reads.
+        layer: which of `Reading.hidden`; 0 are the embeddings.
+        hidden_size: D.
+        width: of the MLP.
+        first: how many tokens the opening's mean holds.
+        center: the mean value of whole answers where it was fitted.
+        scale: their standard deviation; with `center` it brings a `Term` to unit scale.
+        figures: what was measured, for reports.
+    """
+
+    policy: str
+    layer: int
+    hidden_size: int
+    width: int = 64
+    first: int = 8
+    center: float = 0.0
+    scale: float = 1.0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+
+class TrunkHead(nn.Module):
+    """The MLP with the standardisation of its inputs.
+
+    Attributes:
+        info: its layer, sizes and figures.
+    """
+
+    mean: Tensor  # (2D,)
+    std: Tensor  # (2D,)
+
+    def __init__(self, info: HeadInfo) -> None:
+        """Random weights of the sizes that `info` says."""
+        super().__init__()
+        self.info = info
+        self.register_buffer("mean", torch.zeros(2 * info.hidden_size))
+        self.register_buffer("std", torch.ones(2 * info.hidden_size))
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * info.hidden_size, info.width), nn.GELU(), nn.Dropout(0.2), nn.Linear(info.width, 1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(…, 2D) pooled states → (…) values."""
+        values: Tensor = self.mlp((features - self.mean) / self.std).squeeze(-1)
+        return values
+
+    def values(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        """The value of every beginning: position t judges the tokens up to t.
+
+        Args:
+            hidden: (C, T, D) the layer's states at the answers' tokens.
+            mask: (C, T) bool, False for padding on the right.
+
+        Returns:
+            (C, T) float32; at padding the value of the whole answer, or `empty` where there is no token.
+        """
+        values = self(pooled(hidden, mask, self.info.first))
+        return values.where(mask.cumsum(1) > 0, self.empty)
+
+    @property
+    def empty(self) -> float:
+        """The value of an answer without tokens: center − 3 · scale."""
+        return self.info.center + _EMPTY * self.info.scale
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """One safetensors file, `info` as JSON in its metadata."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrunkHead:
+        """Frozen, in evaluation mode.
+
+        Raises:
+            WeightsCorruptError: the file is no head, or is damaged.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                info = HeadInfo(**json.loads((file.metadata() or {})["info"]))
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            head = cls(info)
+            head.load_state_dict(state)
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsCorruptError(
+                f"{path} cannot be read as a trunk head ({error}); make one with `langchain-sea fit-reward`."
+            ) from error
+        return head.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrunkReward:
+    """A head as a reward that steers, ranks, and judges beginnings.
+
+    Attributes:
+        head: in evaluation mode; it moves to the device of the states that it reads.
+    """
+
+    head: TrunkHead
+
+    def steer(self, view: View) -> Tensor:
+        """(C,) the value of each answer, differentiable in `view.tokens.soft`."""
+        return self.prefix_values(view)[:, -1]
+
+    @torch.no_grad()
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
+        """(C,) the value of each text."""
+        return self.steer(view)
+
+    def prefix_values(self, view: View) -> Tensor:
+        """(C, T) the value of every beginning.
+
+        Raises:
+            TokenizerMismatchError: the head was fitted to another policy.
+        """
+        hidden = view.reading.hidden
+        info = self.head.info
+        if info.layer >= len(hidden) or hidden[info.layer].shape[-1] != info.hidden_size:
+            raise TokenizerMismatchError(
+                f"this head reads layer {info.layer} of {info.policy}, {info.hidden_size} wide; the policy has "
+                f"{len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy it was "
+                "fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
+            )
+        states = hidden[info.layer]
+        return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))
+
+
+def safety_head() -> TrunkReward:
+    """The head that ships, for `smollm2-135m`: harm refused, the harmless helped, in fluent text."""
+    return TrunkReward(TrunkHead.load(SAFETY_HEAD))
+
+
+def pooled(hidden: Tensor, mask: Tensor, first: int) -> Tensor:
+    """(C, T, D), (C, T) → (C, T, 2D) float32: beside each other the means of the opening and of all so far."""
+    mask = mask[..., None]
+    sums = hidden.float().masked_fill(~mask, 0.0).cumsum(1)
+    counts = mask.cumsum(1).clamp(min=1)
+    means = sums / counts
+    opening = means.gather(1, _capped(mask, first).expand_as(means))
+    return torch.cat([opening, means], -1)
+
+
+def _capped(mask: Tensor, first: int) -> Tensor:
+    """(C, T, 1) the position of the last token counted in the opening."""
+    return (mask.cumsum(1).clamp(1, first) - 1).long()
