@@ -1,0 +1,172 @@
+"""Names → policies, rewards and gates, each made once per process. The last layer below LangChain."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_sea import tiny, weights
+from langchain_sea.energy import Energy, Policy, Reward, Term
+from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.rewards import FunctionReward, ImplicitReward, TrunkReward, reward_model
+from langchain_sea.rewards.trunk import TrunkHead, safety_head
+
+if TYPE_CHECKING:
+    from langchain_sea.presets import Preset
+
+__all__ = ["Stopping", "describe", "energy_for", "gate_for", "policy_for", "terms_for"]
+
+RewardLike = str | os.PathLike[str] | Term | Reward | Callable[..., Any]
+_DEFAULTS: dict[str, tuple[str, ...]] = {
+    "smollm2-135m": ("safety",),
+    **dict.fromkeys(("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS)), ("tiny",)),
+}
+_policies: dict[tuple[str, str | None], CausalLMPolicy] = {}
+_rewards: dict[tuple[str, int], Reward] = {}
+_lock = threading.RLock()
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """A policy whose answers end before the first of some strings."""
+
+    policy: CausalLMPolicy
+    stop: tuple[str, ...]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text up to the first stop string."""
+        text = self.policy.decode(ids)
+        return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the policy has
+        """All else is the policy's."""
+        return getattr(self.policy, name)
+
+
+def policy_for(
+    name: str | os.PathLike[str] | CausalLMPolicy, device: str | None = None, **options: Any
+) -> CausalLMPolicy:
+    """The policy of that name, its weights loaded once per process."""
+    if isinstance(name, CausalLMPolicy):
+        return name
+    with _lock:
+        key = (os.fspath(name), device)
+        loaded = weights.load(name, device=device, **options)
+        if key not in _policies or _policies[key].model is not loaded.model:
+            _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
+        return _policies[key]
+
+
+def terms_for(
+    rewards: Sequence[RewardLike] | None, policy_name: str, policy: CausalLMPolicy
+) -> tuple[Term, ...]:
+    """Rewards as terms of the energy, each name once.
+
+    Args:
+        rewards: names (`safety`, `tiny`, a head's .safetensors, a model's name, folder or hub id), callables,
+            rewards or terms; None takes the policy's own default.
+        policy_name: what the default is looked up by.
+        policy: what steering rewards must fit.
+
+    Raises:
+        ValueError: there is no default for this policy.
+    """
+    if rewards is None:
+        if policy_name not in _DEFAULTS:
+            raise ValueError(
+                f"no reward ships for the policy {policy_name!r}: pass rewards=[...], a reward model's name, a "
+                "callable (prompt, completions) -> scores, or a head made by `langchain-sea fit-reward`."
+            )
+        rewards = _DEFAULTS[policy_name]
+    found: list[Term] = []
+    for reward in rewards:
+        term = _term(reward, policy)
+        taken = sum(other.name.split("#")[0] == term.name for other in found)
+        found.append(_renamed(term, f"{term.name}#{taken + 1}") if taken else term)
+    return tuple(found)
+
+
+def _renamed(term: Term, name: str) -> Term:
+    return Term(reward=term.reward, name=name, weight=term.weight, center=term.center, scale=term.scale)
+
+
+def _term(reward: RewardLike, policy: CausalLMPolicy) -> Term:
+    if isinstance(reward, Term):
+        return reward
+    if isinstance(reward, (str, os.PathLike)):
+        name = os.fspath(reward)
+        return _named(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))
+    if callable(getattr(reward, "score", None)):
+        return _named(type(reward).__name__, reward)  # type: ignore[arg-type]
+    if callable(reward):
+        return Term(reward=FunctionReward(reward), name=getattr(reward, "__name__", type(reward).__name__))
+    raise TypeError(f"{reward!r} is no reward: pass a name, a callable, a Term, or one with `score`.")
+
+
+def _named(name: str, reward: Reward) -> Term:
+    if isinstance(reward, TrunkReward):
+        info = reward.head.info
+        return Term(reward=reward, name=name, center=info.center, scale=info.scale)
+    return Term(reward=reward, name=name)
+
+
+def _load(name: str, policy: CausalLMPolicy) -> Reward:
+    with _lock:
+        key = (name, id(policy))
+        if key not in _rewards:
+            _rewards[key] = _read(name, policy)
+        return _rewards[key]
+
+
+def _read(name: str, policy: CausalLMPolicy) -> Reward:
+    if name == "safety":
+        return safety_head()
+    if name == "tiny":
+        return ImplicitReward(policy_for("tiny/expert"), policy_for("tiny/early_3"))
+    if name.endswith(".safetensors"):
+        return TrunkReward(TrunkHead.load(name))
+    loaded = weights.load(name, kind="classifier")
+    return reward_model(loaded.model, loaded.tokenizer, policy.tokenizer)
+
+
+def gate_for(gate: str | Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """The gate of that name (`safety`), or the callable given."""
+    if gate == "safety":
+        from langchain_sea.rewards.gate import PairGate  # noqa: PLC0415 - a second model, only if asked for
+
+        return PairGate.load()
+    if gate is None or callable(gate):
+        return gate
+    raise ValueError(f"no gate {gate!r}: use 'safety', or a callable (prompt, completions) -> scores.")
+
+
+def energy_for(policy: Policy, terms: tuple[Term, ...], preset: Preset) -> Energy:
+    """The energy as the preset reads it."""
+    return Energy(
+        policy=policy,
+        terms=terms,
+        policy_weight=preset.policy_weight,
+        policy_gradient=preset.policy_gradient,
+        policy_relaxation=preset.policy_relaxation,
+        reward_relaxation=preset.reward_relaxation,
+        max_nll_rise=preset.max_nll_rise,
+    )
+
+
+def describe(reward: object) -> str:
+    """A reward or gate in words that differ where it differs: for cache keys and reports."""
+    if isinstance(reward, (str, os.PathLike)):
+        return os.fspath(reward)
+    if isinstance(reward, Term):
+        parts = f"{reward.name}, weight={reward.weight}, center={reward.center}, scale={reward.scale}"
+        return f"Term({parts}, {describe(reward.reward)})"
+    function = getattr(reward, "function", reward)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    where = getattr(function, "__module__", type(function).__module__)
+    # a closure, a lambda or an object may hold anything: its identity is all that tells it apart
+    plain = callable(function) and "<" not in name and hasattr(function, "__code__")
+    return f"{where}.{name}" if plain else f"{where}.{name}@{id(reward):x}"

@@ -1,0 +1,352 @@
+"""`SEAChatModel`: the one place where policy, rewards, preset and budget meet LangChain's messages."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
+
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from pydantic import ConfigDict, Field, model_validator
+
+from langchain_sea._messages import last_user_text, template_dicts
+from langchain_sea.budget import Budget
+from langchain_sea.errors import PromptTooLongError
+from langchain_sea.presets import Preset, preset_named
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import CallbackManagerForLLMRun
+    from langchain_core.language_models import LangSmithParams, LanguageModelInput
+    from langchain_core.runnables import RunnableConfig
+
+    from langchain_sea.best import Refinement, Scored
+
+__all__ = ["REFUSAL", "SEAChatModel"]
+
+REFUSAL = "I can't help with that."
+_SEEDS = range(2**63)
+_ready: ContextVar[dict[str, _Answer] | None] = ContextVar("_ready", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """The settings of one call."""
+
+    preset: Preset
+    budget: Budget
+    seed: int
+    stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What leaves for one prompt: the refinement, the gate's verdict, and the text that passed it."""
+
+    refinement: Refinement
+    text: str
+    prompt_tokens: int
+    gate: dict[str, Any] | None
+
+
+class SEAChatModel(BaseChatModel):
+    """A local chat model whose every answer is refined by gradient before it leaves.
+
+    The policy drafts, the draft is moved through continuous logits towards higher reward (Simple Energy
+    Adaptation, arXiv 2505.20081), and the best text is returned; it is never worse than the draft by the
+    energy's own score, `response_metadata["sea"]` shows both. Constructing loads nothing.
+
+    Attributes:
+        policy: `smollm2-135m`, `tiny`, a hub id, a folder, a .gguf file, or a `CausalLMPolicy`.
+        rewards: names, callables `(prompt, completions) -> scores`, rewards or `Term`s; None takes the
+            policy's own (`smollm2-135m`: safety; `tiny`: arithmetic).
+        preset: `default`, `paper`, `reference`, or a `Preset`.
+        budget: steps, seconds, tokens, evaluations; the best so far at whichever comes first.
+        seed: the same seed gives the same answer, whatever else is in the batch.
+        gate: `safety` or a callable like a reward: decides whether an answer may leave. An answer that does
+            not pass is replaced by the draft if that passes, else by a refusal.
+        gate_threshold: what passes; None takes the gate's own, or 0.5.
+        on_failure: a reward that fails returns the draft, flagged (`draft`), or raises (`raise`).
+        temperature: of drafting; None takes the preset's.
+        max_tokens: the longest answer; None takes the budget's.
+        stop: strings before which an answer ends.
+        timeout: seconds; tightens the budget's.
+        device: None chooses.
+
+    Example:
+        >>> from langchain_sea import SEAChatModel
+        >>> model = SEAChatModel(policy="tiny")
+        >>> model.invoke("What is 14 + 23?").content  # doctest: +SKIP
+        '14 + 23 = 37. The answer is 37.'
+    """
+
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+
+    policy: Any = "smollm2-135m"
+    rewards: Sequence[Any] | None = None
+    preset: str | Preset = "default"
+    budget: Budget = Field(default_factory=Budget)
+    seed: int = 0
+    gate: Any = None
+    gate_threshold: float | None = None
+    on_failure: Literal["draft", "raise"] = "draft"
+    temperature: float | None = Field(default=None, ge=0)
+    max_tokens: int | None = Field(default=None, ge=1)
+    stop: list[str] | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    max_retries: int = Field(default=2, ge=0)
+    device: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_options(cls, values: dict[str, Any]) -> dict[str, Any]:
+        _require_known(values, cls.model_fields)
+        return values
+
+    @model_validator(mode="after")
+    def _valid(self) -> Self:
+        self._ask(None, {})
+        return self
+
+    @property
+    def _llm_type(self) -> str:
+        return "sea-chat"
+
+    @property
+    def _policy_name(self) -> str:
+        name = getattr(getattr(self.policy, "model", None), "name_or_path", None)
+        return str(name or self.policy)
+
+    @property
+    def _identifying_params(self) -> dict[str, Any]:
+        """All that decides an answer, so that two different models never share a cache key."""
+        from langchain_sea._engine import describe  # noqa: PLC0415 - as in `_engine`
+
+        rewards = None if self.rewards is None else [describe(reward) for reward in self.rewards]
+        plain = {
+            name: getattr(self, name) for name in ("seed", "gate_threshold", "on_failure", "temperature")
+        }
+        return plain | {
+            "model_name": self._policy_name,
+            "rewards": rewards,
+            "preset": asdict(preset_named(self.preset)),
+            "budget": asdict(self.budget),
+            "gate": None if self.gate is None else describe(self.gate),
+            "max_tokens": self.max_tokens,
+            "stop": self.stop,
+            "timeout": self.timeout,
+            "device": self.device,
+        }
+
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        params = super()._get_ls_params(stop=stop, **kwargs)
+        params["ls_provider"] = "sea"
+        params["ls_model_name"] = self._policy_name
+        return params
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain passes it by name
+        **kwargs: Any,
+    ) -> ChatResult:
+        ask = self._ask(stop, kwargs)
+        answer = (_ready.get() or {}).get(_key(template_dicts(messages)))
+        answer = answer or self._answers([messages], ask)[0]
+        message = AIMessage(
+            content=answer.text,
+            usage_metadata=_usage(answer),
+            response_metadata=self._metadata(answer, ask),
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core reports the chunks itself
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Only text that passed keep-best and the gate, a word a chunk; the numbers on the last."""
+        ask = self._ask(stop, kwargs)
+        answer = self._answers([messages], ask)[0]
+        for word in re.findall(r"\s*\S+\s*$|\s*\S+", answer.text):
+            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
+        last = AIMessageChunk(
+            content="",
+            usage_metadata=_usage(answer),
+            response_metadata=self._metadata(answer, ask),
+            chunk_position="last",
+        )
+        yield ChatGenerationChunk(message=last)
+
+    def batch(
+        self,
+        inputs: list[LanguageModelInput],
+        config: RunnableConfig | list[RunnableConfig] | None = None,
+        *,
+        return_exceptions: bool = False,
+        **kwargs: Any,
+    ) -> list[AIMessage]:
+        """Answer all inputs; their prompts are refined together, under one clock."""
+        stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
+        ready: dict[str, _Answer] = {}
+        # what fails here fails again, alone and reported for its own input, in the call below
+        with contextlib.suppress(Exception):
+            lists = [self._convert_input(value).to_messages() for value in inputs]
+            unique = {_key(template_dicts(messages)): messages for messages in lists}
+            answers = self._answers(list(unique.values()), self._ask(stop, options))
+            ready = dict(zip(unique, answers, strict=True))
+        token = _ready.set(ready)
+        try:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
+        finally:
+            _ready.reset(token)
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """The policy's ids of a text, special tokens split."""
+        from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_engine`
+
+        return policy_for(self.policy, self.device).encode(text)
+
+    def _ask(self, stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
+        """The model's settings with those of the call over them."""
+        _require_known(kwargs, _PER_CALL)
+        given: dict[str, Any] = {name: getattr(self, name) for name in _PER_CALL} | kwargs
+        if given["seed"] not in _SEEDS:
+            raise ValueError(f"seed={given['seed']!r} must be a whole number from 0 to 2**63 - 1.")
+        preset, budget = preset_named(given["preset"]), given["budget"]
+        if given["temperature"] is not None:
+            preset = replace(preset, window=replace(preset.window, temperature=given["temperature"]))
+        if given["max_tokens"] is not None:
+            budget = replace(budget, tokens=given["max_tokens"])
+        if given["timeout"] is not None:
+            budget = replace(budget, seconds=min(given["timeout"], budget.seconds or given["timeout"]))
+        return _Ask(preset, budget, given["seed"], tuple(stop or self.stop or ()))
+
+    def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[_Answer]:
+        """One answer for each list of messages, refined together."""
+        # they import transformers, which takes longer than all else: only a model that answers pays for it
+        from langchain_sea import _engine  # noqa: PLC0415
+        from langchain_sea.chains import generators_for  # noqa: PLC0415
+        from langchain_sea.refine import refine  # noqa: PLC0415
+
+        conversations = [template_dicts(messages) for messages in lists]
+        policy = _engine.policy_for(self.policy, self.device)
+        terms = _engine.terms_for(self.rewards, self._policy_name, policy)
+        try:
+            prompts = [policy.prompt(messages, room=ask.budget.tokens) for messages in conversations]
+        except PromptTooLongError as error:
+            raise ContextOverflowError(str(error)) from error
+        writer = cast("Any", _engine.Stopping(policy, ask.stop) if ask.stop else policy)
+        window = ask.preset.window
+        count = max(window.chains, window.drafts) + 1
+        refinements = refine(
+            prompts,
+            [[] for _ in prompts],
+            energy=_engine.energy_for(writer, terms, ask.preset),
+            langevin=ask.preset.langevin,
+            budget=ask.budget,
+            generators=[generators_for(ask.seed, prompt.key, count, policy.device) for prompt in prompts],
+            window=window,
+        )
+        gate = _engine.gate_for(self.gate)
+        return [
+            self._passed(refinement, gate, messages, len(prompt.ids))
+            for refinement, messages, prompt in zip(refinements, conversations, prompts, strict=True)
+        ]
+
+    def _passed(
+        self,
+        refinement: Refinement,
+        gate: Callable[..., Any] | None,
+        messages: list[dict[str, Any]],
+        size: int,
+    ) -> _Answer:
+        """The answer if the gate lets it leave, else the draft, else a refusal."""
+        if refinement.failure is not None and self.on_failure == "raise":
+            raise refinement.failure
+        if gate is None:
+            return _Answer(refinement, refinement.text, size, None)
+        texts = list(dict.fromkeys([refinement.text, refinement.draft]))
+        threshold = self.gate_threshold
+        if threshold is None:
+            threshold = getattr(gate, "threshold", 0.5)
+        try:
+            scores = [float(score) for score in gate(last_user_text(messages), texts)]
+        except Exception as error:  # noqa: BLE001 - any failure of a gate blocks; what failed is reported
+            return _Answer(refinement, REFUSAL, size, {"passed": False, "scores": [], "error": repr(error)})
+        passing = [text for text, score in zip(texts, scores, strict=False) if score >= threshold]
+        verdict = {"passed": bool(passing), "scores": scores, "threshold": threshold}
+        return _Answer(refinement, passing[0] if passing else REFUSAL, size, verdict)
+
+    def _metadata(self, answer: _Answer, ask: _Ask) -> dict[str, Any]:
+        found = answer.refinement
+        before, after = found.before, found.after
+        full = len(found.ids) >= ask.budget.tokens
+        blocked = answer.gate is not None and not answer.gate["passed"]
+        sea = {
+            "draft": found.draft,
+            "score_before": _number(before, "score"),
+            "score_after": _number(after, "score"),
+            "rewards_before": dict(before.rewards) if before else None,
+            "rewards_after": dict(after.rewards) if after else None,
+            "accepted": found.accepted,
+            "steps": found.steps,
+            "seconds": found.seconds,
+            "stop_reason": found.stop_reason,
+            "seed": ask.seed,
+            "preset": ask.preset.name,
+            "nll_before": _number(before, "nll"),
+            "nll_after": _number(after, "nll"),
+            "rejected": found.rejected,
+            "evaluations": found.evaluations,
+            "failure": None if found.failure is None else str(found.failure),
+            "gate": answer.gate,
+        }
+        finish = "content_filter" if blocked else "length" if full else "stop"
+        return {
+            "model_name": self._policy_name,
+            "model_provider": "sea",
+            "finish_reason": finish,
+            "sea": sea,
+        }
+
+
+_PER_CALL = ("preset", "budget", "seed", "temperature", "max_tokens", "timeout")
+
+
+def _require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - any container of names
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
+            raise ValueError(f"there is no option {name!r}; {hint}")
+
+
+def _key(messages: list[dict[str, Any]]) -> str:
+    return json.dumps(messages, default=str)
+
+
+def _number(scored: Scored | None, name: str) -> float | None:
+    return None if scored is None else round(float(getattr(scored, name)), 6)
+
+
+def _usage(answer: _Answer) -> UsageMetadata:
+    found = answer.refinement
+    details: Any = {"draft": found.draft_tokens, "refine": found.refine_tokens}
+    return UsageMetadata(
+        input_tokens=answer.prompt_tokens,
+        output_tokens=len(found.ids),
+        total_tokens=answer.prompt_tokens + len(found.ids),
+        output_token_details=details,
+    )
