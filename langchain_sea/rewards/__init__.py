@@ -3,5 +3,13 @@
 from langchain_sea.rewards.classifier import RewardModel, SoftRewardModel, reward_model
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.implicit import ImplicitReward
+from langchain_sea.rewards.trunk import TrunkReward
 
-__all__ = ["FunctionReward", "ImplicitReward", "RewardModel", "SoftRewardModel", "reward_model"]
+__all__ = [
+    "FunctionReward",
+    "ImplicitReward",
+    "RewardModel",
+    "SoftRewardModel",
+    "TrunkReward",
+    "reward_model",
+]

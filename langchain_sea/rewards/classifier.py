@@ -1,6 +1,6 @@
-"""A sequence-classification model as a reward, reading the conversation and its answer. Knows no policy's network.
+"""A sequence-classification model as a reward: it reads the conversation with its answer. Knows no policy.
 
-It must be causal with a linear `score` on its last hidden states, as the `…ForSequenceClassification` of Llama,
+It must be causal with a `score` head on its last hidden states, as `…ForSequenceClassification` of Llama,
 Qwen, Mistral, Gemma, Phi or GPT-2 are; an encoder can rank through a `FunctionReward`.
 """
 
@@ -40,7 +40,7 @@ def reward_model(
     policy_tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     steers: bool | None = None,
-    **options: Any,  # noqa: ANN401 - those of `RewardModel`, which checks them
+    **options: Any,
 ) -> RewardModel:
     """A `SoftRewardModel` if the policy's ids are the same tokens to this model, else a `RewardModel`.
 
@@ -100,20 +100,18 @@ class RewardModel:
             ChatTemplateError: there is no chat template.
         """
         if model.training:
-            raise ValueError(
-                "the reward model is in training mode, where dropout changes scores; call eval()."
-            )
+            raise ValueError("the reward model is in training mode, where dropout acts; call eval().")
         if getattr(model, "score", None) is None:
             raise ValueError(f"{type(model).__name__} has no `score` head; rank with it in a FunctionReward.")
-        labels = model.config.num_labels
-        if (label or 0) not in range(labels) or (label is None and labels > 1):
-            raise ValueError(f"label={label} must be one of the model's {labels}: {model.config.id2label}.")
+        labels = dict(model.config.id2label or {})
+        if (label or 0) not in labels or (label is None and len(labels) > 1):
+            raise ValueError(f"label={label} must be one of the model's {len(labels)}: {labels}.")
         try:
             source = tokenizer.get_chat_template(chat_template)
         except ValueError as error:
             raise ChatTemplateError(
-                f"the reward's tokenizer {tokenizer.name_or_path!r} has no chat template; pass chat_template= "
-                "with the Jinja source its model was trained on."
+                f"the reward's tokenizer {tokenizer.name_or_path!r} has no chat template; pass "
+                "chat_template= with the Jinja source its model was trained on."
             ) from error
         self.model, self.tokenizer, self.label = model, tokenizer, label or 0
         self._template = Template(tokenizer, _NO_ANSWER_BEGINS + source)
@@ -146,7 +144,7 @@ class RewardModel:
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None and length > context:
             raise RewardUnavailableError(
-                f"a conversation of {length} tokens exceeds the reward model's context of {context}; shorten it."
+                f"{length} tokens exceed the reward model's context of {context}; shorten the conversation."
             )
 
     def _pool(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
@@ -197,7 +195,7 @@ class SoftRewardModel(RewardModel):
         shown = self._template.decode(one[before:end])
         if before == 0 or shown.strip() != "a":
             raise ChatTemplateError(
-                f"the reward's template writes the answer 'a' as {shown!r}, which leaves soft tokens no place; "
+                f"the reward's template writes the answer 'a' as {shown!r}, so soft tokens find no place; "
                 "pass another chat_template=, or steers=False."
             )
         cache = DynamicCache()  # without a configuration no layer forgets, and the masks do the sliding
@@ -212,7 +210,7 @@ class SoftRewardModel(RewardModel):
     def _mix(self, tokens: Tokens) -> Tensor:
         """Σₖ softₖ · embedding(k), (C, T, K) → (C, T, D), mixed in float32 or wider."""
         soft, support = tokens.soft, tokens.support
-        if torch.equal(support, support[:1, :1].expand_as(support)):  # one support everywhere, as all ids are
+        if torch.equal(support, support[:1, :1].expand_as(support)):  # one for all, as every id is
             table = _widened(self._embed(support[0, 0]))  # (K, D)
             return torch.matmul(soft.to(table.dtype), table)
         ids, places = torch.unique(support, return_inverse=True)

@@ -1,11 +1,11 @@
-"""Training files to examples: scored answers, preference pairs, dialogues. Knows no model.
+r"""Training files to examples: scored answers, preference pairs, dialogues. Knows no model.
 
 Each line is one JSON object in one of the forms:
 
     {"prompt": …, "answer": str, "label": 0 … 1}       also `completion` or `response`; optional "split"
     {"prompt": …, "chosen": …, "rejected": …}          TRL's; strings or message lists
     {"chosen": […messages], "rejected": […messages]}   TRL's with the prompt inside
-    {"chosen": "\\n\\nHuman: …\\n\\nAssistant: …", "rejected": "…"}  dialogues as HH has them
+    {"chosen": "\n\nHuman: …\n\nAssistant: …", "rejected": "…"}  dialogues as HH has them
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HELD_OUT", "Example", "DataError", "read_examples", "share"]
+__all__ = ["HELD_OUT", "DataError", "Example", "limited", "read_examples", "share", "usable"]
 
 HELD_OUT = frozenset({"heldout", "held-out", "held_out", "test", "validation"})
 _FORMS = (
@@ -175,6 +175,29 @@ def _answer(answer: object) -> str:
     if isinstance(answer, str):
         return answer
     messages: Sequence[dict[str, Any]] = _conversation(answer)
-    if len(messages) != 1 or messages[0]["role"] != "assistant" or not isinstance(messages[0]["content"], str):
+    if (
+        len(messages) != 1
+        or messages[0]["role"] != "assistant"
+        or not isinstance(messages[0]["content"], str)
+    ):
         raise DataError(f"the answer {str(answer)[:60]!r} is not text and not one assistant message")
     return messages[0]["content"]
+
+
+def usable(examples: Sequence[Example]) -> list[Example]:
+    """Those whose answer is not blank; a pair goes as a whole."""
+    blank = {example.pair for example in examples if not example.answer.strip()} - {None}
+    return [example for example in examples if example.answer.strip() and example.pair not in blank]
+
+
+def limited(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
+    """At most `limit` of them, pairs whole, in their order; which ones the seed decides, row by row."""
+
+    def place(example: Example) -> tuple[float, str]:
+        name = example.key + (example.answer if example.pair is None else str(example.pair))
+        return share(name, f"{seed}:"), name
+
+    if limit is None or len(examples) <= limit:
+        return list(examples)
+    bound = sorted(map(place, examples))[limit]
+    return [example for example in examples if place(example) < bound]

@@ -51,7 +51,13 @@ class FunctionReward:
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ValueError(f"timeout={self.timeout} must be a positive number of seconds, or None.")
         if _wants_messages(self.function):
-            inspect.signature(self.function).bind(messages=[], completions=[])
+            try:
+                inspect.signature(self.function).bind(messages=[], completions=[])
+            except TypeError as error:
+                raise TypeError(
+                    f"the reward {self._label!r} has a parameter `messages`, so it must take messages=… and "
+                    f"completions=… and need nothing else: {error}."
+                ) from error
 
     def score(self, view: View, texts: Sequence[str]) -> Tensor:
         """(C,) float32; equal texts are asked once.

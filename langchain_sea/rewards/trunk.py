@@ -92,7 +92,7 @@ class TrunkHead(nn.Module):
         Returns:
             (C, T) float32; at padding the value of the whole answer, or `empty` where there is no token.
         """
-        values = self(pooled(hidden, mask, self.info.first))
+        values: Tensor = self(pooled(hidden, mask, self.info.first))
         return values.where(mask.cumsum(1) > 0, self.empty)
 
     @property
@@ -154,9 +154,9 @@ class TrunkReward:
         info = self.head.info
         if info.layer >= len(hidden) or hidden[info.layer].shape[-1] != info.hidden_size:
             raise TokenizerMismatchError(
-                f"this head reads layer {info.layer} of {info.policy}, {info.hidden_size} wide; the policy has "
-                f"{len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy it was "
-                "fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
+                f"this head reads layer {info.layer} of {info.policy}, {info.hidden_size} wide; the policy "
+                f"has {len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy it "
+                "was fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
             )
         states = hidden[info.layer]
         return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))
@@ -168,7 +168,7 @@ def safety_head() -> TrunkReward:
 
 
 def pooled(hidden: Tensor, mask: Tensor, first: int) -> Tensor:
-    """(C, T, D), (C, T) → (C, T, 2D) float32: beside each other the means of the opening and of all so far."""
+    """(C, T, D), (C, T) → (C, T, 2D) float32: the means of the opening and of all so far."""
     mask = mask[..., None]
     sums = hidden.float().masked_fill(~mask, 0.0).cumsum(1)
     counts = mask.cumsum(1).clamp(min=1)

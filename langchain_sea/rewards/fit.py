@@ -1,0 +1,231 @@
+"""Examples to a trunk head: `langchain-sea fit-reward DATA --policy NAME --out FILE`. Knows no sampling.
+
+Scored answers are learned by cross-entropy, pairs by Bradley–Terry, both at every cut of `features.CUTS`:
+
+    −y log σ(v) − (1 − y) log(1 − σ(v)),        −log σ(v_chosen − v_rejected)
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+
+from langchain_sea import weights
+from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.rewards.examples import DataError, Example, limited, read_examples, share, usable
+from langchain_sea.rewards.features import CUTS, Pooling, features
+from langchain_sea.rewards.measures import Data, collected, counts, measured, quality
+from langchain_sea.rewards.trunk import HeadInfo, TrunkHead
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+__all__ = ["Fitted", "Recipe", "add_arguments", "fit_head", "run"]
+
+_DEPTH = 0.53  # of the layers: about where what a text does is told apart best
+_INNER = 0.15  # of the prompts learned from choose epoch and seed
+_PATIENCE = 8  # epochs without a gain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a head is fitted.
+
+    Attributes:
+        layer: which of the policy's hidden states; None is 0.53 of its layers.
+        epochs: the most passes over the data; the best one on prompts set aside is kept.
+        seed: of the first head; the others count up from it.
+        seeds: heads tried; the best on prompts set aside is kept.
+        learning_rate: AdamW's.
+        weight_decay: AdamW's; the strong default keeps a head of few examples smooth.
+        batch: answers or pairs a step.
+    """
+
+    layer: int | None = None
+    epochs: int = 25
+    seed: int = 0
+    seeds: int = 3
+    learning_rate: float = 1e-3
+    weight_decay: float = 1.0
+    batch: int = 256
+
+
+class Fitted(NamedTuple):
+    """A head, and what it reaches on the prompts held out."""
+
+    head: TrunkHead
+    figures: dict[str, Any]
+
+
+def fit_head(
+    examples: Sequence[Example],
+    policy: CausalLMPolicy,
+    recipe: Recipe | None = None,
+    *,
+    name: str = "",
+    cache: Path | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> Fitted:
+    """The best head of several seeds, measured on the examples held out.
+
+    Args:
+        examples: from `read_examples`.
+        policy: whose states the head reads; left as it is.
+        recipe: None takes the defaults.
+        name: the policy's, kept with the head.
+        cache: a folder for the states, so that a run cut off goes on.
+        report: called with a line now and then.
+
+    Raises:
+        DataError: too few prompts, or all answers alike.
+    """
+    started = time.monotonic()
+    recipe = recipe or Recipe()
+    layer = recipe.layer
+    if layer is None:
+        layer = round(_DEPTH * policy.model.config.get_text_config().num_hidden_layers)
+    kept = usable(examples)
+    learned, held = [e for e in kept if not e.held_out], [e for e in kept if e.held_out]
+    pooling = Pooling(layer)
+    report(f"reading {len(kept)} answers at layer {layer}")
+    pooled, pooled_held = (
+        features(part, policy, pooling, cache) if part else None for part in (learned, held)
+    )
+    if pooled is None:
+        raise DataError("every example is held out or blank: there is nothing to learn from.")
+    info = HeadInfo(policy=name, layer=layer, hidden_size=pooled.shape[-1] // 2, first=pooling.first)
+    head, figures = _best(info, _parts(pooled, learned), recipe, report)
+    figures |= {"learned": counts(learned), "held_out": counts(held)}
+    if pooled_held is not None:
+        with torch.no_grad():
+            figures["held_out"] |= measured(head(pooled_held), collected(pooled_held, held))
+    figures["minutes"] = round((time.monotonic() - started) / 60, 1)
+    head.info = replace(head.info, figures=figures)
+    return Fitted(head, figures)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `fit-reward`."""
+    parser.add_argument("data", type=Path, help="JSONL of scored answers, preference pairs, or dialogues")
+    parser.add_argument("--policy", default="smollm2-135m", help="name, hub id, folder or .gguf file")
+    parser.add_argument("--out", type=Path, required=True, help="the head's safetensors")
+    parser.add_argument("--layer", type=int, help="hidden states to read (default: 0.53 of the layers)")
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weight-decay", type=float, default=1.0)
+    parser.add_argument("--split", help="learn only from lines whose split is this")
+    parser.add_argument("--limit", type=int, help="learn from so many answers at most")
+    parser.add_argument("--cache", type=Path, help="folder for the states: a run cut off goes on")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Fit a head to a file and write it; figures go to standard output."""
+    try:
+        found = read_examples(options.data)
+        learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
+        examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
+        loaded = weights.load(options.policy, report=_say)
+        policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
+        recipe = Recipe(
+            layer=options.layer, epochs=options.epochs, seed=options.seed, weight_decay=options.weight_decay
+        )
+        fitted = fit_head(examples, policy, recipe, name=options.policy, cache=options.cache, report=_say)
+    except (DataError, OSError) as error:
+        _say(f"error: {error}")
+        return 1
+    fitted.head.save(options.out)
+    text = json.dumps(fitted.figures, indent=2)
+    if options.json:
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
+    """What is learned from, and what chooses epoch and seed, by prompt."""
+    inner = torch.tensor([share(example.key, "inner:") < _INNER for example in examples])
+    train, choose = (
+        collected(pooled[which], [e for e, wanted in zip(examples, which.tolist(), strict=True) if wanted])
+        for which in (~inner, inner)
+    )
+    for part, what in ((train, "to learn from"), (choose, "to choose by")):
+        if math.isnan(quality(part.features[:, -1, 0], part)):
+            raise DataError(
+                f"{len(examples)} answers are too few, or all alike: the part {what} has {len(part.labels)} "
+                "without a pair, or without both good and bad ones. Add prompts with both."
+            )
+    return train, choose
+
+
+def _best(
+    info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, report: Callable[[str], None]
+) -> tuple[TrunkHead, dict[str, Any]]:
+    tried = []
+    for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+        found, quality, epoch = _fit(info, parts, recipe, seed)
+        report(f"seed {seed}: {quality:.4f} on the prompts set aside, best at epoch {epoch}")
+        tried.append((quality, -seed, found, epoch))
+    quality, seed, head, epoch = max(tried, key=lambda each: each[:2])
+    with torch.no_grad():
+        whole = head(parts[1].features[:, -1])
+    head.info = replace(info, center=float(whole.mean()), scale=max(float(whole.std()), 1e-3))
+    return head, {"layer": info.layer, "seed": -seed, "epoch": epoch, "inner": round(quality, 4)}
+
+
+def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) -> tuple[TrunkHead, float, int]:
+    """The head at its best epoch, its quality there, and the epoch; the global generator is left alone."""
+    train, choose = parts
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = TrunkHead(info)
+        head.mean.copy_(train.features.mean((0, 1)))
+        head.std.copy_(train.features.std((0, 1)).clamp(min=1e-6))
+        optimizer = torch.optim.AdamW(
+            head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        best, kept, best_epoch = -math.inf, copy.deepcopy(head), 0
+        for epoch in range(1, recipe.epochs + 1):
+            head.train()
+            for batch in torch.split(train.units[torch.randperm(len(train.units))], recipe.batch):
+                optimizer.zero_grad()
+                _loss(head, train, batch).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+            quality = _both_ends(head.eval(), choose)
+            if quality > best:
+                best, kept, best_epoch = quality, copy.deepcopy(head), epoch
+            elif epoch - best_epoch >= _PATIENCE:
+                break
+    return kept.eval().requires_grad_(False), best, best_epoch
+
+
+def _loss(head: TrunkHead, data: Data, units: Tensor) -> Tensor:
+    batch = data._replace(units=units)
+    scored, pairs = batch.scored, batch.pairs
+    values = head(data.features[scored])  # (S, cuts + 1)
+    labels = data.labels[scored][:, None].expand_as(values)
+    entropy = binary_cross_entropy_with_logits(values, labels, reduction="sum")
+    lead = head(data.features[pairs[:, 0]]) - head(data.features[pairs[:, 1]])
+    return (entropy + softplus(-lead).sum()) / (len(units) * data.features.shape[1])
+
+
+@torch.no_grad()
+def _both_ends(head: TrunkHead, data: Data) -> float:
+    """The mean of the quality at eight tokens and at the end: a head must judge both."""
+    values = head(data.features)
+    return (quality(values[:, CUTS.index(8)], data) + quality(values[:, -1], data)) / 2

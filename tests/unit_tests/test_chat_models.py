@@ -1,0 +1,288 @@
+"""SEAChatModel on the tiny models: the contract with LangChain, the report, and what a caller can get wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import subprocess
+import sys
+
+import pytest
+from langchain_core.exceptions import ContextOverflowError
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.prompts import ChatPromptTemplate
+
+from langchain_sea import Budget, SEAChatModel, Term
+from langchain_sea._messages import template_dicts
+from langchain_sea.chat_models import REFUSAL
+from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
+from langchain_sea.presets import PRESETS
+from langchain_sea.rewards import FunctionReward
+
+SMALL = Budget(steps=2, tokens=16, seconds=None)
+KEYS = {
+    "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
+    "stop_reason", "seed", "preset", "nll_before", "nll_after",
+}  # fmt: skip
+QUESTION = "What is 14 + 23?"
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SEAChatModel(policy="tiny", budget=SMALL)
+
+
+def length(prompt, completions):
+    return [float(len(text)) for text in completions]
+
+
+def failing(prompt, completions):
+    raise RuntimeError("no scores today")
+
+
+def sea(message):
+    return message.response_metadata["sea"]
+
+
+def test_the_report_is_plain_json_and_complete(model):
+    message = model.invoke(QUESTION)
+    assert set(sea(message)) >= KEYS
+    assert json.loads(json.dumps(message.response_metadata)) == message.response_metadata
+    assert message.response_metadata["model_name"] == "tiny"
+    assert sea(message)["score_after"] >= sea(message)["score_before"]
+    assert sea(message)["accepted"] == (message.content != sea(message)["draft"])
+
+
+def test_usage_counts_in_integers(model):
+    usage = model.invoke(QUESTION).usage_metadata
+    assert usage["total_tokens"] == usage["input_tokens"] + usage["output_tokens"]
+    assert all(isinstance(count, int) and count > 0 for count in usage["output_token_details"].values())
+
+
+def test_it_stands_in_a_chain(model):
+    chain = ChatPromptTemplate.from_messages([("user", "What is {a} + {b}?")]) | model | StrOutputParser()
+    assert chain.invoke({"a": 2, "b": 3}) == model.invoke("What is 2 + 3?").content
+
+
+def test_streaming_gives_the_same_answer_and_the_numbers_once(model):
+    chunks = list(model.stream(QUESTION))
+    whole, message = chunks[0], model.invoke(QUESTION)
+    for chunk in chunks[1:]:
+        whole += chunk
+    assert whole.content == message.content
+    assert sea(whole) | {"seconds": 0} == sea(message) | {"seconds": 0}
+    assert whole.usage_metadata == message.usage_metadata
+    assert sum(bool(chunk.usage_metadata) for chunk in chunks) == 1
+
+
+def test_async_gives_the_same_answer(model):
+    assert asyncio.run(model.ainvoke(QUESTION)).content == model.invoke(QUESTION).content
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_alone_and_in_a_batch_of_eight(preset):
+    model = SEAChatModel(policy="tiny", budget=SMALL, preset=preset)
+    questions = [f"What is {n} + {n}?" for n in range(11, 19)]
+    together = model.batch(questions)
+    for index in (0, 3, 7):
+        alone = model.invoke(questions[index])
+        assert alone.content == together[index].content
+        assert sea(alone) | {"seconds": 0} == sea(together[index]) | {"seconds": 0}
+
+
+def test_two_processes_answer_alike(model):
+    program = (
+        "from langchain_sea import Budget, SEAChatModel\n"
+        "model = SEAChatModel(policy='tiny', budget=Budget(steps=2, tokens=16, seconds=None))\n"
+        f"print(model.invoke({QUESTION!r}).content)"
+    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert other.stdout.rstrip("\n") == model.invoke(QUESTION).content
+
+
+def test_seed_preset_and_budget_hold_for_one_call(model):
+    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(6)}
+    assert len(drafts) > 1
+    message = model.bind(preset="reference", budget=Budget(steps=1, tokens=4), seed=5).invoke(QUESTION)
+    assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
+    assert message.usage_metadata["output_tokens"] <= 4
+    assert sea(model.invoke(QUESTION))["preset"] == "default"
+
+
+def test_a_bad_input_in_a_batch_loses_no_other(model):
+    found = model.batch([QUESTION, []], return_exceptions=True)
+    assert found[0].content == model.invoke(QUESTION).content
+    assert isinstance(found[1], ValueError)
+
+
+def test_an_answer_ends_before_a_stop_string():
+    message = SEAChatModel(policy="tiny", budget=Budget(steps=2, tokens=32), stop=["The answer"]).invoke(
+        QUESTION
+    )
+    assert "The answer" not in message.content + sea(message)["draft"]
+
+
+@pytest.mark.parametrize(
+    ("options", "hint"),
+    [
+        ({"polcy": "tiny"}, "'policy'"),
+        ({"preset": "papr"}, "'paper'"),
+        ({"seed": -1}, "2\\*\\*63"),
+        ({"seed": 2**63}, "2\\*\\*63"),
+        ({"temperature": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_a_wrong_option_is_refused_with_what_is_right(options, hint):
+    with pytest.raises(ValueError, match=hint):
+        SEAChatModel(**options)
+
+
+def test_a_misspelt_option_of_a_call_names_the_nearest(model):
+    with pytest.raises(ValueError, match="'budget'"):
+        model.invoke(QUESTION, bugdet=SMALL)
+
+
+@pytest.mark.parametrize("limits", [{"steps": -1}, {"seconds": 0}, {"tokens": 0}, {"evaluations": 0}])
+def test_empty_budgets_are_refused(limits):
+    with pytest.raises(ValueError, match=next(iter(limits))):
+        Budget(**limits)
+
+
+def test_constructing_loads_nothing(monkeypatch):
+    monkeypatch.setattr("langchain_sea.weights.load", lambda *_, **__: pytest.fail("loaded"))
+    model = SEAChatModel(policy="no/such-model")
+    assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301 - our own bytes
+
+
+def test_no_messages_are_refused(model):
+    with pytest.raises(ValueError, match="at least one"):
+        model.invoke([])
+
+
+def test_a_prompt_beyond_the_context_is_a_context_overflow(model):
+    with pytest.raises(ContextOverflowError, match="512"):
+        model.invoke("word " * 2000)
+
+
+def test_a_policy_without_rewards_of_its_own_asks_for_some(tmp_path, monkeypatch):
+    from langchain_sea import _engine
+
+    policy = _engine.policy_for("tiny")
+    monkeypatch.setattr(policy.model.config, "_name_or_path", "other")
+    with pytest.raises(ValueError, match="rewards="):
+        _engine.terms_for(None, "other", policy)
+
+
+def test_a_callable_ranks():
+    model = SEAChatModel(policy="tiny", rewards=[length], budget=SMALL)
+    message = model.invoke(QUESTION)
+    assert sea(message)["rewards_after"] == {"length": float(len(message.content))}
+    assert sea(message)["rewards_after"]["length"] >= sea(message)["rewards_before"]["length"]
+
+
+def test_two_rewards_of_one_name_are_told_apart():
+    model = SEAChatModel(policy="tiny", rewards=[length, length], budget=SMALL)
+    assert set(sea(model.invoke(QUESTION))["rewards_after"]) == {"length", "length#2"}
+
+
+@pytest.mark.parametrize("bad", [failing, lambda p, c: [float("nan")] * len(c), lambda p, c: [1.0, 2.0, 3.0]])
+def test_a_failing_reward_returns_the_draft_flagged_or_raises(bad):
+    flagged = SEAChatModel(policy="tiny", rewards=[bad], budget=SMALL).invoke(QUESTION)
+    assert flagged.content == sea(flagged)["draft"] != ""
+    assert sea(flagged)["stop_reason"] == "reward_unavailable"
+    assert sea(flagged)["failure"]
+    with pytest.raises(RewardUnavailableError):
+        SEAChatModel(policy="tiny", rewards=[bad], budget=SMALL, on_failure="raise").invoke(QUESTION)
+
+
+def test_a_reward_that_never_returns_is_given_up():
+    import threading
+
+    never = FunctionReward(lambda p, c: threading.Event().wait(), timeout=0.2, name="never")
+    message = SEAChatModel(policy="tiny", rewards=[Term(reward=never, name="never")], budget=SMALL).invoke(
+        QUESTION
+    )
+    assert sea(message)["stop_reason"] == "reward_unavailable"
+
+
+def test_an_interrupt_carries_what_was_found():
+    def interrupted(prompt, completions):
+        raise KeyboardInterrupt
+
+    reward = Term(reward=FunctionReward(interrupted, timeout=None), name="interrupted")
+    model = SEAChatModel(policy="tiny", rewards=[reward], budget=SMALL)
+    with pytest.raises(RefinementInterrupted) as caught:
+        model.invoke(QUESTION)
+    (found,) = caught.value.refinements
+    assert found.stop_reason == "interrupted"
+    assert found.text == found.draft != ""
+
+
+@pytest.mark.parametrize(("passing", "content"), [("all", None), ("none", REFUSAL)])
+def test_the_gate_decides_what_leaves(passing, content):
+    def gate(prompt, completions):
+        assert prompt == QUESTION
+        return [1.0 if passing == "all" else 0.0] * len(completions)
+
+    message = SEAChatModel(policy="tiny", gate=gate, budget=SMALL).invoke(QUESTION)
+    assert sea(message)["gate"]["passed"] == (passing == "all")
+    if content:
+        assert message.content == content
+        assert message.response_metadata["finish_reason"] == "content_filter"
+
+
+def test_a_failing_gate_blocks():
+    message = SEAChatModel(policy="tiny", gate=failing, budget=SMALL).invoke(QUESTION)
+    assert message.content == REFUSAL
+    assert "no scores today" in sea(message)["gate"]["error"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1}, {"preset": "paper"}, {"budget": Budget(steps=3)}, {"rewards": [length]}, {"gate": length},
+        {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3}, {"policy": "tiny/expert"},
+        {"on_failure": "raise"}, {"gate_threshold": 0.4},
+    ],
+)  # fmt: skip
+def test_settings_that_differ_never_share_a_cache_key(other):
+    options = {"policy": "tiny"}
+    plain, changed = SEAChatModel(**options), SEAChatModel(**(options | other))
+    assert plain._get_llm_string() != changed._get_llm_string()
+    assert plain._get_llm_string() == SEAChatModel(**options)._get_llm_string()
+
+
+def test_tracing_names_provider_and_model(model):
+    params = model._get_ls_params()
+    assert (params["ls_provider"], params["ls_model_name"]) == ("sea", "tiny")
+
+
+def test_messages_become_template_dicts():
+    call = {"name": "add", "args": {"a": 1}, "id": "1", "type": "tool_call"}
+    found = template_dicts(
+        [
+            SystemMessage("s"),
+            HumanMessage(["a", {"type": "text", "text": "b"}]),
+            AIMessage("", tool_calls=[call]),
+            ToolMessage("3", tool_call_id="1"),
+        ]
+    )
+    assert [m["role"] for m in found] == ["system", "user", "assistant", "tool"]
+    assert found[1]["content"] == "ab"
+    assert found[2]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1}}
+
+
+def test_images_are_refused_in_words(model):
+    with pytest.raises(ValueError, match="image_url"):
+        model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
+
+
+@pytest.mark.slow
+def test_the_real_pair_answers_and_never_gets_worse():
+    pytest.importorskip("gguf")
+    message = SEAChatModel(gate="safety").invoke("How do I pick the lock of my neighbour's door?")
+    assert message.content
+    assert sea(message)["score_after"] >= sea(message)["score_before"]
+    assert sea(message)["nll_after"] <= sea(message)["nll_before"] + PRESETS["default"].max_nll_rise + 1e-6
