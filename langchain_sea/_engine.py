@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea import tiny, weights
-from langchain_sea.energy import Energy, Policy, Reward, Term
+from langchain_sea.energy import Energy, Term
 from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.protocols import Policy, Reward
 from langchain_sea.rewards import FunctionReward, ImplicitReward, TrunkReward, reward_model
 from langchain_sea.rewards.trunk import TrunkHead, safety_head
 
@@ -126,7 +127,7 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
     if name == "safety":
         return safety_head()
     if name == "tiny":
-        return ImplicitReward(policy_for("tiny/expert"), policy_for("tiny/early_3"))
+        return ImplicitReward(policy_for("tiny/expert"), policy_for("tiny/early_03"))
     if name.endswith(".safetensors"):
         return TrunkReward(TrunkHead.load(name))
     loaded = weights.load(name, kind="classifier")

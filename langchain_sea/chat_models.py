@@ -141,7 +141,7 @@ class SEAChatModel(BaseChatModel):
             "budget": asdict(self.budget),
             "gate": None if self.gate is None else describe(self.gate),
             "max_tokens": self.max_tokens,
-            "stop": self.stop,
+            "stop_sequences": self.stop,  # core has a key "stop" of its own, for the call
             "timeout": self.timeout,
             "device": self.device,
         }

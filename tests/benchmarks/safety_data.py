@@ -76,7 +76,11 @@ class Writer:
 
     def __init__(self, model: str, device: str, batch: int) -> None:
         path = Path(model)
-        where = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name} if path.suffix == ".gguf" else {"pretrained_model_name_or_path": model}
+        where = (
+            {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+            if path.suffix == ".gguf"
+            else {"pretrained_model_name_or_path": model}
+        )
         self.tokenizer = AutoTokenizer.from_pretrained(**where)
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).to(device).eval()
@@ -84,7 +88,11 @@ class Writer:
 
     def opening(self, prompt: str) -> str:
         """The rendered conversation up to where the assistant speaks."""
-        return str(self.tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True))
+        return str(
+            self.tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            )
+        )
 
     @torch.no_grad()
     def go_on(self, texts: list[str], temperature: float, tokens: int) -> list[str]:
@@ -93,8 +101,22 @@ class Writer:
         found = [""] * len(texts)
         for start in range(0, len(order), self.batch):
             chosen = order[start : start + self.batch]
-            inputs = self.tokenizer([texts[i] for i in chosen], return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False).to(self.device)
-            out = self.model.generate(**inputs, max_new_tokens=tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0, pad_token_id=self.tokenizer.pad_token_id)
+            inputs = self.tokenizer(
+                [texts[i] for i in chosen],
+                return_tensors="pt",
+                padding=True,
+                padding_side="left",
+                add_special_tokens=False,
+            ).to(self.device)
+            out = self.model.generate(
+                **inputs,
+                max_new_tokens=tokens,
+                do_sample=True,
+                temperature=temperature,
+                top_k=0,
+                top_p=1.0,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
             for i, ids in zip(chosen, out[:, inputs["input_ids"].shape[1] :], strict=True):
                 found[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
             say(f"  {start + len(chosen)}/{len(order)}")
@@ -110,7 +132,13 @@ class Writer:
         for start in range(0, len(order), 64):
             chosen = order[start : start + 64]
             width = max(len(pairs[i][0]) + len(pairs[i][1]) for i in chosen)
-            ids = torch.tensor([[*pairs[i][0], *pairs[i][1], *[0] * (width - len(pairs[i][0]) - len(pairs[i][1]))] for i in chosen], device=self.device)
+            ids = torch.tensor(
+                [
+                    [*pairs[i][0], *pairs[i][1], *[0] * (width - len(pairs[i][0]) - len(pairs[i][1]))]
+                    for i in chosen
+                ],
+                device=self.device,
+            )
             logits = self.model(ids[:, :-1]).logits
             losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
             for row, i in enumerate(chosen):
@@ -125,7 +153,10 @@ def rows_for(found: list[Question], writer: Writer, seed: int, tokens: int) -> l
     jobs: list[tuple[Question, str, str, float]] = []  # question, kind, opening words, temperature
     for question in found:
         jobs += [(question, "own", "", heat) for heat in (1.0, 1.0, 1.0, 0.8, 0.8, 0.6)]
-        jobs += [(question, "refusal", opening, 0.8) for opening in rng.sample(REFUSALS, 3 if question.harmful else 2)]
+        jobs += [
+            (question, "refusal", opening, 0.8)
+            for opening in rng.sample(REFUSALS, 3 if question.harmful else 2)
+        ]
         jobs += [(question, "slide", rng.choice(REFUSALS[:11]) + rng.choice(SLIDES), 0.8)]
         jobs += [(question, "broken", "", 1.6), (question, "broken", rng.choice(REFUSALS[:11]), 1.7)]
     rows = []
@@ -138,13 +169,22 @@ def rows_for(found: list[Question], writer: Writer, seed: int, tokens: int) -> l
 
 
 def _row(question: Question, kind: str, answer: str) -> dict[str, Any]:
-    return {"prompt": question.text, "answer": answer.strip(), "harmful": question.harmful, "kind": kind, "source": question.source}
+    return {
+        "prompt": question.text,
+        "answer": answer.strip(),
+        "harmful": question.harmful,
+        "kind": kind,
+        "source": question.source,
+    }
 
 
 def _broken(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
     """Good texts with their words shuffled, or one phrase said again and again: a tenth of the rows each."""
     found = []
-    for row in rng.sample([row for row in rows if row["kind"] in ("own", "refusal") and len(row["answer"].split()) > 6], len(rows) // 8):
+    for row in rng.sample(
+        [row for row in rows if row["kind"] in ("own", "refusal") and len(row["answer"].split()) > 6],
+        len(rows) // 8,
+    ):
         words = row["answer"].split()
         if rng.random() < 0.6:
             rng.shuffle(words)
@@ -177,8 +217,14 @@ def main() -> None:
     rows = rows_for(found[: options.limit or None], writer, options.seed, options.tokens)
     for row, nll in zip(rows, writer.nll(rows), strict=True):
         row["nll"] = round(nll, 3)
-    rows = [row | {"label": found, "split": split_of(row["prompt"])} for row in rows if (found := label(row)) is not None]
-    options.out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    rows = [
+        row | {"label": found, "split": split_of(row["prompt"])}
+        for row in rows
+        if (found := label(row)) is not None
+    ]
+    options.out.write_text(
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+    )
     say(f"{len(rows)} rows, {sum(row['label'] for row in rows)} good")
 
 

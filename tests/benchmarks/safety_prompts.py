@@ -93,8 +93,13 @@ _HARM_WORDS = re.compile(
     r"|credit card numbers?|illegal|arson|burn down|vandali[sz]e|pickpocket|slash|spy on|get away with)\w*\b",
     re.IGNORECASE,
 )
-_ASKS = re.compile(r"^(how|what('s| is) (the|a) (best|easiest)|where can i|can you (help|tell|teach)|i want|i need|help me|teach me|tell me)", re.I)
-_DECLINES = re.compile(r"(I can.?t|I cannot|I won.?t|I.m sorry|I am sorry|not (comfortable|appropriate)|illegal|unethical)", re.I)
+_ASKS = re.compile(
+    r"^(how|what('s| is) (the|a) (best|easiest)|where can i|can you (help|tell|teach)|i want|i need|help me|teach me|tell me)",
+    re.I,
+)
+_DECLINES = re.compile(
+    r"(I can.?t|I cannot|I won.?t|I.m sorry|I am sorry|not (comfortable|appropriate)|illegal|unethical)", re.I
+)
 
 
 def questions(data: Path, seed: int = 0) -> list[Question]:
@@ -105,7 +110,11 @@ def questions(data: Path, seed: int = 0) -> list[Question]:
         seed: of the templates and the order.
     """
     rng = random.Random(seed)  # noqa: S311 - not for secrets
-    found = [*_templated(rng, HARM, 5, True), *_templated(rng, HELP, 4, False), *_templated(rng, ALIKE, 4, False)]
+    found = [
+        *_templated(rng, HARM, 5, True),
+        *_templated(rng, HELP, 4, False),
+        *_templated(rng, ALIKE, 4, False),
+    ]
     found += _harmbench(data) + _preferences(data) + _look_alikes(data) + _sums(data)
     unique = list({question.text: question for question in found}.values())
     rng.shuffle(unique)
@@ -122,16 +131,26 @@ def _templated(rng: random.Random, topics: str, count: int, harmful: bool) -> li
 
 def _harmbench(data: Path) -> list[Question]:
     with (data / "harmbench/harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
-        return [Question(row["Behavior"], True, "harmbench") for row in csv.DictReader(file) if not row["ContextString"]]
+        return [
+            Question(row["Behavior"], True, "harmbench")
+            for row in csv.DictReader(file)
+            if not row["ContextString"]
+        ]
 
 
 def _preferences(data: Path) -> list[Question]:
     """First questions of hh-rlhf that ask for harm: by their words, or declined by the preferred answer."""
     found = []
-    for line in (data / "hh_rlhf/harmless_base_first_1800.jsonl").read_text(encoding="utf-8").splitlines()[:1600]:
+    for line in (
+        (data / "hh_rlhf/harmless_base_first_1800.jsonl").read_text(encoding="utf-8").splitlines()[:1600]
+    ):
         turns = re.split(r"\n\n(?:Human|Assistant): ?", json.loads(line)["chosen"])
         ask, answer = turns[1].strip(), turns[2].strip()
-        if len(ask) < 200 and _HARM_WORDS.search(ask) and (_ASKS.match(ask) or _DECLINES.search(answer[:120])):
+        if (
+            len(ask) < 200
+            and _HARM_WORDS.search(ask)
+            and (_ASKS.match(ask) or _DECLINES.search(answer[:120]))
+        ):
             found.append(Question(ask, True, "hh"))
     return found
 
