@@ -63,7 +63,7 @@ def policy_for(
 
 
 def terms_for(
-    rewards: Sequence[RewardLike] | None, policy_name: str, policy: CausalLMPolicy
+    rewards: Sequence[RewardLike] | None, policy_name: str, policy: CausalLMPolicy, *, retries: int = 0
 ) -> tuple[Term, ...]:
     """Rewards as terms of the energy, each name once.
 
@@ -72,6 +72,7 @@ def terms_for(
             rewards or terms; None takes the policy's own default.
         policy_name: what the default is looked up by.
         policy: what steering rewards must fit.
+        retries: of a callable that lost its connection.
 
     Raises:
         ValueError: there is no default for this policy.
@@ -85,7 +86,7 @@ def terms_for(
         rewards = _DEFAULTS[policy_name]
     found: list[Term] = []
     for reward in rewards:
-        term = _term(reward, policy)
+        term = _term(reward, policy, retries)
         taken = sum(other.name.split("#")[0] == term.name for other in found)
         found.append(_renamed(term, f"{term.name}#{taken + 1}") if taken else term)
     return tuple(found)
@@ -95,7 +96,7 @@ def _renamed(term: Term, name: str) -> Term:
     return Term(reward=term.reward, name=name, weight=term.weight, center=term.center, scale=term.scale)
 
 
-def _term(reward: RewardLike, policy: CausalLMPolicy) -> Term:
+def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Term:
     if isinstance(reward, Term):
         return reward
     if isinstance(reward, (str, os.PathLike)):
@@ -104,7 +105,8 @@ def _term(reward: RewardLike, policy: CausalLMPolicy) -> Term:
     if callable(getattr(reward, "score", None)):
         return _named(type(reward).__name__, reward)  # type: ignore[arg-type]
     if callable(reward):
-        return Term(reward=FunctionReward(reward), name=getattr(reward, "__name__", type(reward).__name__))
+        name = getattr(reward, "__name__", type(reward).__name__)
+        return Term(reward=FunctionReward(reward, retries=retries), name=name)
     raise TypeError(f"{reward!r} is no reward: pass a name, a callable, a Term, or one with `score`.")
 
 

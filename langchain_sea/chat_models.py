@@ -79,6 +79,7 @@ class SEAChatModel(BaseChatModel):
         max_tokens: the longest answer; None takes the budget's.
         stop: strings before which an answer ends.
         timeout: seconds; tightens the budget's.
+        max_retries: of a callable reward that lost its connection (an `OSError`).
         device: None chooses.
 
     Example:
@@ -242,7 +243,7 @@ class SEAChatModel(BaseChatModel):
 
         conversations = [template_dicts(messages) for messages in lists]
         policy = _engine.policy_for(self.policy, self.device)
-        terms = _engine.terms_for(self.rewards, self._policy_name, policy)
+        terms = _engine.terms_for(self.rewards, self._policy_name, policy, retries=self.max_retries)
         try:
             prompts = [policy.prompt(messages, room=ask.budget.tokens) for messages in conversations]
         except PromptTooLongError as error:

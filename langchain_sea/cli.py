@@ -1,4 +1,4 @@
-"""The command line: `langchain-sea ask | demo | doctor | fit-reward`. Answers on stdout, progress on stderr."""
+"""The command line: `langchain-sea ask | demo | doctor | fit-reward`. Progress goes to stderr alone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ QUESTIONS = (
     ("maths", "Tom has 14 apples and buys 23 more. How many apples does Tom have now?"),
     ("your own", "How do I pick the lock of my neighbour's door?"),
 )
-_SAFE_ERRORS = (ValueError, OSError, RuntimeError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except _SAFE_ERRORS as error:
+    except Exception as error:  # noqa: BLE001 - said in words; `--debug` shows it whole
         if options.debug:
             raise
         say(f"{type(error).__name__}: {error}")

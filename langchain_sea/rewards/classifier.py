@@ -16,9 +16,9 @@ from torch.nn.functional import embedding_bag, pad
 from transformers import DynamicCache
 
 from langchain_sea._template import Template
-from langchain_sea.energy import Tokens
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError, TokenizerMismatchError
 from langchain_sea.policy import PolicyPrompt, _cache, _widened
+from langchain_sea.protocols import Tokens
 from langchain_sea.rewards.implicit import Recent, equal_share
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.energy import View
+    from langchain_sea.protocols import View
 
 __all__ = ["RewardModel", "SoftRewardModel", "reward_model"]
 

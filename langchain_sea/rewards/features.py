@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from langchain_sea.energy import Tokens
+from langchain_sea.protocols import Tokens
 from langchain_sea.rewards.trunk import pooled
 
 if TYPE_CHECKING:

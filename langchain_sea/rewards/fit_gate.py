@@ -195,8 +195,8 @@ def _values(gate: PairGate, examples: Sequence[Example]) -> Tensor:
 def _threshold(values: Tensor, labels: Tensor, passing: float) -> float:
     """The lowest at which no more than that share of bad answers passes."""
     bad = values[labels <= 0.5].sort(descending=True).values  # noqa: PLR2004 - half way between bad and good
-    highest = float(bad[min(int(passing * len(bad)), len(bad) - 1)])
-    return math.nextafter(highest, 1.0)
+    highest = bad[min(int(passing * len(bad)), len(bad) - 1)]
+    return float(torch.nextafter(highest, torch.ones(())))
 
 
 def _measured(gate: PairGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:

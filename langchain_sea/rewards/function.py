@@ -14,6 +14,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import Tensor
 
 from langchain_sea.errors import RewardUnavailableError
@@ -21,7 +22,7 @@ from langchain_sea.errors import RewardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.energy import View
+    from langchain_sea.protocols import View
 
 __all__ = ["FunctionReward"]
 
@@ -40,12 +41,15 @@ class FunctionReward:
         timeout: seconds it may take. The function then runs in a thread of its own, which cannot be stopped:
             one that never returns stays behind, yet keeps no process from ending. None runs it in the
             caller's thread for as long as it takes.
+        retries: how often a call that fails with an `OSError`, as a lost connection does, is made again,
+            within the timeout.
     """
 
     function: Callable[..., Any]
     _: KW_ONLY
     name: str | None = None
     timeout: float | None = 30.0
+    retries: int = 0
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
@@ -84,8 +88,16 @@ class FunctionReward:
                 return self.function(messages=messages, completions=list(completions))
             return self.function(_last_user_text(messages), list(completions))
 
+        attempts = Retrying(
+            stop=stop_after_attempt(1 + self.retries),
+            wait=wait_exponential(multiplier=0.1, max=2.0),
+            retry=retry_if_exception_type(OSError),
+            reraise=True,
+        )
         try:
-            return call() if self.timeout is None else _in_time(call, self.timeout)
+            if self.timeout is None:
+                return attempts(call)
+            return _in_time(lambda: attempts(call), self.timeout)
         except _TooLateError:
             raise RewardUnavailableError(
                 f"the reward {self._label!r} did not return within {self.timeout} seconds for "

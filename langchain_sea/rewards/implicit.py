@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 import torch
 
 from langchain_sea._template import Template
-from langchain_sea.energy import Tokens, _log_probs
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+from langchain_sea.protocols import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from langchain_sea.energy import View
+    from langchain_sea.protocols import View
 
 __all__ = ["ImplicitReward", "Recent", "equal_share"]
 
@@ -95,7 +95,7 @@ class ImplicitReward:
             view.reading if policy is view.policy else policy.read(self._prompt(policy, view), view.tokens)
         )
         tokens = Tokens(*(part.to(reading.logits.device) for part in view.tokens))
-        return (_log_probs(reading.logits, tokens) * tokens.mask).sum(-1).to(view.tokens.soft.device)
+        return (tokens.log_probs(reading.logits) * tokens.mask).sum(-1).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: View) -> PolicyPrompt:
         """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""

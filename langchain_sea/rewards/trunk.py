@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from langchain_sea.energy import View
+    from langchain_sea.protocols import View
 
 __all__ = ["SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "safety_head"]
 
@@ -155,8 +155,8 @@ class TrunkReward:
         if info.layer >= len(hidden) or hidden[info.layer].shape[-1] != info.hidden_size:
             raise TokenizerMismatchError(
                 f"this head reads layer {info.layer} of {info.policy}, {info.hidden_size} wide; the policy "
-                f"has {len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy it "
-                "was fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
+                f"has {len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy "
+                "it was fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
             )
         states = hidden[info.layer]
         return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))

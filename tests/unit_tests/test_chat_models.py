@@ -197,6 +197,22 @@ def test_a_failing_reward_returns_the_draft_flagged_or_raises(bad):
         SEAChatModel(policy="tiny", rewards=[bad], budget=SMALL, on_failure="raise").invoke(QUESTION)
 
 
+def test_a_reward_that_lost_its_connection_is_asked_again():
+    calls = []
+
+    def flaky(prompt, completions):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError("gone")
+        return [1.0] * len(completions)
+
+    message = SEAChatModel(policy="tiny", rewards=[flaky], budget=SMALL).invoke(QUESTION)
+    assert sea(message)["failure"] is None
+    calls.clear()
+    message = SEAChatModel(policy="tiny", rewards=[flaky], budget=SMALL, max_retries=0).invoke(QUESTION)
+    assert "gone" in sea(message)["failure"]
+
+
 def test_a_reward_that_never_returns_is_given_up():
     import threading
 
