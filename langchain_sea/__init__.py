@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from langchain_sea.energy import Energy, Term
     from langchain_sea.langevin import Langevin
     from langchain_sea.presets import Preset
-    from langchain_sea.refine import refine
     from langchain_sea.relaxation import Relaxation
 
 __version__ = "0.1.0"
@@ -26,7 +25,6 @@ _HOMES = {
     "SEAChatModel": "chat_models",
     "Term": "energy",
     "Window": "chains",
-    "refine": "refine",
 }
 
 __all__ = [
@@ -39,7 +37,6 @@ __all__ = [
     "Term",
     "Window",
     "__version__",
-    "refine",
 ]
 
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_sea.budget import Meter
-    from langchain_sea.energy import Energy, Prompt
+    from langchain_sea.energy import Energy
+    from langchain_sea.protocols import Prompt
 
 _POSITIONS = 1024  # texts' tokens scored in one forward: bounds the (C, T, V) logits
 
@@ -87,6 +88,31 @@ class Best:
                 self._seen[scored.text] = scored
                 self._keep(scored)
         return [self._seen[text] for text in texts]
+
+    def refinement(
+        self, draft: str, *, failure: Exception | None = None, trace: Sequence[TraceStep] = ()
+    ) -> Refinement:
+        """What was found so far; `draft` stands where no text could be scored, and after a failure."""
+        before, after = self.draft, self.draft if failure else self.best
+        draft = before.text if before else draft
+        text = after.text if after else draft
+        return Refinement(
+            text=text,
+            ids=tuple(self.energy.policy.encode(text)),
+            draft=draft,
+            before=before,
+            after=after,
+            accepted=text != draft,
+            steps=self.meter.steps,
+            seconds=round(self.meter.seconds, 4),
+            stop_reason=self.meter.stop_reason,
+            draft_tokens=self.meter.drafted,
+            refine_tokens=self.meter.refined,
+            evaluations=self.meter.evaluations,
+            rejected=self.rejected,
+            failure=failure,
+            trace=tuple(trace),
+        )
 
     def _keep(self, scored: Scored) -> None:
         if self.draft is None or self.best is None:

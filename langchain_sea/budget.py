@@ -5,6 +5,10 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,10 +17,12 @@ class Budget:
 
     Attributes:
         steps: the most steps of every chain; 0 drafts and ranks only. None takes the preset's own number.
-        seconds: wall-clock from the start of drafting, for all prompts of one call together. An answer that
+        seconds: wall-clock from the start of drafting, for all prompts of one call together; of the time that
+            is left, each prompt that waits to be written gets the same share. An answer that
             this limit cut off depends on the machine's speed; the other limits keep it reproducible.
         tokens: the longest answer, in the policy's tokens.
-        evaluations: the most energies evaluated for one prompt, a chain's step or a text's score each.
+        evaluations: energies evaluated for one prompt, a chain's step or a text's score each, after which no
+            step begins; what is begun is still written to its end and scored.
     """
 
     steps: int | None = None
@@ -39,18 +45,40 @@ class Budget:
 
 @dataclass(slots=True)
 class Meter:
-    """What one prompt has spent of a budget; the clock starts when the meter is made."""
+    """What one prompt has spent of a budget; the clock starts when the meter is made.
+
+    Attributes:
+        budget: the limits.
+        began: when.
+        steps: of its chains.
+        evaluations: energies of chains and texts.
+        drafted: tokens that the policy wrote.
+        refined: tokens in the chains, at every evaluation.
+        stop_reason: what ended the chains.
+    """
 
     budget: Budget
     began: float = field(default_factory=time.monotonic)
+    steps: int = 0
     evaluations: int = 0
     drafted: int = 0
     refined: int = 0
+    stop_reason: str = "steps"
 
     @property
     def seconds(self) -> float:
         """Wall-clock so far."""
         return time.monotonic() - self.began
+
+    def count(self, answers: Sequence[Sequence[int]]) -> None:
+        """An evaluation of chains at these answers."""
+        self.evaluations += len(answers)
+        self.refined += sum(map(len, answers))
+
+    def left(self, share: float) -> float:
+        """What is left of a share of the seconds, or infinity."""
+        limit = self.budget.seconds
+        return math.inf if limit is None else max(0.0, share * limit - self.seconds)
 
     def over(self, share: float = 1.0) -> str | None:
         """The limit that is reached, if any.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,15 +13,18 @@ from torch import Tensor
 
 from langchain_sea import langevin as kernels
 from langchain_sea.best import TraceStep
-from langchain_sea.energy import Energy, EnergyTerms, Prompt, Tokens
-from langchain_sea.relaxation import draft_logits, full_support, top_support
+from langchain_sea.protocols import Tokens
+from langchain_sea.relaxation import discretise, draft_logits, full_support, top_support
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
+    from langchain_sea.budget import Meter
+    from langchain_sea.energy import Energy, EnergyTerms
     from langchain_sea.langevin import Langevin, LangevinInfo, LangevinState
+    from langchain_sea.protocols import Prompt
 
-_FLOOR = -1e4  # in logits: out of reach of any number of steps, and still finite
+_FLOOR = -1e4  # log π of what must not be said, at the start: last of all, and still finite
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,19 +60,16 @@ class Window:
     share: float = 0.5
 
     def __post_init__(self) -> None:
-        counts = {
-            "tokens": self.tokens,
-            "chains": self.chains,
-            "drafts": self.drafts,
-            "support": self.support,
-        }
-        for name, count in (counts | {"top": self.top, "patience": self.patience}).items():
+        for name in ("tokens", "chains", "drafts", "support", "top", "patience"):
+            count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")
-        if min(self.steps, self.kept, self.temperature) < 0:
-            raise ValueError(
-                f"steps={self.steps}, kept={self.kept}, temperature={self.temperature}: none may be negative."
-            )
+        for name in ("steps", "kept", "temperature"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        for name in ("sharpness", "margin"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive.")
         if self.top is not None and self.support is not None:
             raise ValueError("top needs the whole vocabulary: set support=None.")
         if not 0 < self.share <= 1:
@@ -109,6 +110,8 @@ class Chains:
             if window.support is None
             else top_support(policy_logits, self.start, window.support)
         )
+        # out of every step's reach; but what is given may stand as it is
+        self.barred = energy.policy.banned[self.support] & (self.support != self.start[..., None])
         logits = draft_logits(
             policy_logits, self.start, self.support, sharpness=window.sharpness, margin=window.margin
         )
@@ -127,8 +130,10 @@ class Chains:
 
     def step(self) -> None:
         """Move every chain once, then end those that are not finite or have stood still for long."""
-        began, before = time.monotonic(), self.ids
+        began, before, terms = time.monotonic(), self.ids, self.terms
         self.state, info = kernels.step(self.state, self._energy, self.langevin, self.generators)
+        if not bool(info.accepted.all()):  # the last evaluation was of proposals
+            self.terms = self.terms.map(partial(kernels.where, info.accepted), terms)
         self.ids = self._decode()
         moved = (self.ids != before).any(1).tolist()
         self.still = [0 if m else n + 1 for m, n in zip(moved, self.still, strict=True)]
@@ -155,28 +160,35 @@ class Chains:
 
     def _energy(self, logits: Tensor) -> Tensor:
         """(C, T, K) → (C,), and the parts remembered for the record."""
+        logits = logits.masked_fill(self.barred, -torch.inf)
         terms = self.energy.relaxed(self.prompt, logits, self.support, self.mask)
         self.terms = terms.map(Tensor.detach)
         return terms.energy
 
     def _decode(self) -> Tensor:
         """(C, T) ids at the point of the last evaluation."""
-        point = self.state.position + self.state.offset
-        if self.window.top is None or self.terms.logits is None:
-            return self.support.gather(-1, point.argmax(-1, keepdim=True)).squeeze(-1)
+        point = (self.state.position + self.state.offset).masked_fill(self.barred, -torch.inf)
+        if self.window.top is None:
+            return discretise(point, self.support)
         # on the whole vocabulary a candidate's place is its id
-        allowed = (
-            self.terms.logits.masked_fill(self.energy.policy.banned, _FLOOR).topk(self.window.top).indices
-        )
-        return allowed.gather(-1, point.gather(-1, allowed).argmax(-1, keepdim=True)).squeeze(-1)
+        likely = self._policy_logits(point).masked_fill(self.barred, -torch.inf)
+        allowed = likely.topk(min(self.window.top, likely.shape[-1])).indices
+        return discretise(point.gather(-1, allowed), allowed)
+
+    @torch.no_grad()
+    def _policy_logits(self, point: Tensor) -> Tensor:
+        """(C, T, V) at the relaxed tokens; read here where the energy has no use for them."""
+        if self.terms.logits.numel():
+            return self.terms.logits
+        soft = self.energy.policy_relaxation(point)
+        return self.energy.policy.read(self.prompt, Tokens(soft, self.support, self.mask)).logits
 
     def _lives(self, info: LangevinInfo) -> Tensor:
-        finite = info.finite | (
-            self.langevin.kernel == "mala"
-        )  # there it describes a proposal, and is rejected
+        # with mala this describes a proposal, and is rejected
+        finite = info.finite | (self.langevin.kernel == "mala")
         patience = self.window.patience
-        moving = torch.tensor([patience is None or n < patience for n in self.still], device=finite.device)
-        return finite & moving
+        moving = [patience is None or n < patience for n in self.still]
+        return finite & torch.tensor(moving, device=finite.device)
 
     def _end(self, lives: Tensor) -> None:
         """Drop the chains that do not live on."""
@@ -185,8 +197,41 @@ class Chains:
         keep = lives.nonzero().flatten()
         self.state = kernels.rows(self.state, keep)
         self.terms = self.terms.map(lambda part: part[keep])
-        self.mask, self.start, self.support, self.ids = (
-            part[keep] for part in (self.mask, self.start, self.support, self.ids)
+        self.mask, self.start, self.support, self.barred, self.ids = (
+            part[keep] for part in (self.mask, self.start, self.support, self.barred, self.ids)
         )
         for values in (self.names, self.generators, self.still):
             values[:] = [values[i] for i in keep.tolist()]
+
+
+def walk(
+    energy: Energy,
+    prompt: Prompt,
+    langevin: Langevin,
+    window: Window,
+    *,
+    starts: Sequence[Sequence[int]],
+    generators: Sequence[torch.Generator],
+    meter: Meter,
+) -> Iterator[Chains]:
+    """Step chains from the first of the starts until a limit; yields them after every evaluation.
+
+    The meter counts, and says in the end what the limit was.
+    """
+    starts = starts[: window.chains]
+    limit = window.steps if meter.budget.steps is None else meter.budget.steps
+    share = 1.0 if window.tokens is None else window.share
+    meter.stop_reason = meter.over(share) or ("steps" if starts else "empty")
+    if meter.stop_reason != "steps" or limit == 0:
+        return
+    meter.count(starts)
+    chains = Chains(energy, prompt, langevin, window, starts=starts, generators=generators)
+    while len(chains):
+        yield chains
+        meter.stop_reason = meter.over(share) or "steps"
+        if meter.steps >= limit or meter.stop_reason != "steps":
+            return
+        meter.steps += 1
+        meter.count(chains.answers())
+        chains.step()
+    meter.stop_reason = "converged"

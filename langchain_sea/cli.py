@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-    except Exception as error:  # noqa: BLE001 - said in words; `--debug` shows it whole
+    except Exception as error:  # said in words; `--debug` shows it whole
         if options.debug:
             raise
         say(f"{type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""What is minimised: the policy's and the rewards' terms, and their protocols. Knows no network and no text.
+"""What is minimised: the policy's term and the rewards'. Knows no network and no text.
 
     E(x, y) = −λ · (1/T) · log π(y | x) − Σᵢ wᵢ · (rᵢ(x, y) − cᵢ) / sᵢ          lower is better
 
@@ -10,117 +10,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
+from langchain_sea.errors import RewardUnavailableError, SEAError
+from langchain_sea.protocols import Policy, Prompt, Reward, SoftReward, Tokens, View
 from langchain_sea.relaxation import Relaxation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
 _ROWS = 64  # beginnings read in one forward: bounds the (C, T, V) logits
-
-
-class Tokens(NamedTuple):
-    """Answers to one prompt, relaxed or hard, on a support. Padding on the right has mask False."""
-
-    soft: Tensor  # (C, T, K) rows that sum to one
-    support: Tensor  # (C, T, K) vocabulary ids
-    mask: Tensor  # (C, T) bool
-
-    @classmethod
-    def hard(cls, answers: Sequence[Sequence[int]], device: torch.device | None = None) -> Tokens:
-        """Plain ids as one-hot tokens on a support of one; an empty answer is one masked position."""
-        width = max(1, *(len(ids) for ids in answers))
-        rows = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in answers], device=device)
-        lengths = torch.tensor([len(ids) for ids in answers], device=device)
-        mask = torch.arange(width, device=device) < lengths[:, None]
-        return cls(torch.ones(*rows.shape, 1, device=device), rows[..., None], mask)
-
-    @property
-    def ids(self) -> Tensor:
-        """(C, T) the most weighted candidate."""
-        return self.support.gather(-1, self.soft.argmax(-1, keepdim=True)).squeeze(-1)
-
-
-class Reading(NamedTuple):
-    """What the policy computed while reading `Tokens` after a prompt."""
-
-    logits: Tensor  # (C, T, V): row t predicts the token at t
-    hidden: tuple[Tensor, ...]  # per layer (0: the embeddings), (C, T, D): the state at the token of t
-
-
-class Prompt(Protocol):
-    """A prompt as its policy prepared it: opaque to the engine but for its identity."""
-
-    @property
-    def key(self) -> Hashable:
-        """Equal for equal content: seeds the chains' generators."""
-
-    @property
-    def messages(self) -> Sequence[dict[str, Any]]:
-        """The conversation, as template dicts."""
-
-
-class Policy(Protocol):
-    """The frozen model that writes the drafts. It never trains and knows no reward."""
-
-    banned: Tensor  # (V,) bool: ids that never stand inside an answer
-    device: torch.device
-
-    def read(self, prompt: Any, tokens: Tokens) -> Reading:  # noqa: ANN401 - each policy's own Prompt type
-        """One forward of the answers after the prompt's cached states; differentiable in `tokens.soft`."""
-
-    def extend(
-        self,
-        prompt: Any,  # noqa: ANN401 - each policy's own Prompt type
-        prefixes: Sequence[Sequence[int]],
-        *,
-        tokens: int,
-        temperature: float,
-        generators: Sequence[torch.Generator],
-        go_on: Callable[[int], bool],
-    ) -> list[list[int]]:
-        """The new ids of each prefix, until it ends, `tokens` are written, or `go_on(rows)` is false."""
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of an answer's ids."""
-
-
-class View:
-    """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
-
-    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens) -> None:
-        """Hold the parts; nothing is computed yet."""
-        self.policy, self.prompt, self.tokens = policy, prompt, tokens
-        self._reading: Reading | None = None
-
-    @property
-    def reading(self) -> Reading:
-        """The policy's logits and hidden states."""
-        if self._reading is None:
-            self._reading = self.policy.read(self.prompt, self.tokens)
-        return self._reading
-
-
-class Reward(Protocol):
-    """Ranks and gates texts; higher is better."""
-
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
-        """(C,) float32. `view` holds the texts' own ids after decoding and encoding again."""
-
-
-@runtime_checkable
-class SoftReward(Reward, Protocol):
-    """A reward that also steers: differentiable in `view.tokens.soft`."""
-
-    def steer(self, view: View) -> Tensor:
-        """(C,) float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,16 +44,11 @@ class Term:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (self.weight >= 0 and math.isfinite(self.weight) and math.isfinite(self.center)):
+        if not (0 <= self.weight < math.inf and math.isfinite(self.center) and 0 < self.scale < math.inf):
             raise ValueError(
-                f"{self.name}: weight={self.weight} and center={self.center} must be finite, weight >= 0."
+                f"{self.name}: weight={self.weight}, center={self.center} and scale={self.scale} must be "
+                "finite, the weight not negative and the scale positive."
             )
-        if not 0 < self.scale < math.inf:
-            raise ValueError(f"{self.name}: scale={self.scale} must be positive and finite.")
-
-    def standardise(self, raw: Tensor) -> Tensor:
-        """(C,) → (C,) float32 (r − c) / s."""
-        return (raw.float() - self.center) / self.scale
 
 
 class EnergyTerms(NamedTuple):
@@ -160,17 +57,18 @@ class EnergyTerms(NamedTuple):
     energy: Tensor  # (C,)
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
-    logits: Tensor | None  # (C, T, V) the policy's own, if it was read; detached
+    logits: Tensor  # (C, T, V) the policy's own, detached; nothing in it where they were not needed
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> EnergyTerms:
-        """Every part changed alike."""
-        logits = None if self.logits is None else change(self.logits)
-        return EnergyTerms(change(self.energy), change(self.nll), change(self.rewards), logits)
+    def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
+        """Every part changed alike, beside the others' same part."""
+        return EnergyTerms(*map(change, self, *others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
     """The problem: a policy, rewards, and how each sees the relaxed tokens.
+
+    A reward that raises, or returns no (C,) values, is a `RewardUnavailableError` in every method.
 
     Attributes:
         policy: π.
@@ -192,17 +90,13 @@ class Energy:
     max_nll_rise: float | None = 0.5
 
     def __post_init__(self) -> None:
-        if not (self.policy_weight >= 0 and math.isfinite(self.policy_weight)):
+        if not 0 <= self.policy_weight < math.inf:
             raise ValueError(f"policy_weight={self.policy_weight} must be zero or a positive finite number.")
 
     def relaxed(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyTerms:
-        """The energy of one prompt's chains at relaxed tokens; differentiable in `logits`.
+        """The energy of C chains of one prompt at relaxed tokens; differentiable in `logits`.
 
-        Args:
-            prompt: the prompt of all C chains.
-            logits: (C, T, K) float32.
-            support: (C, T, K).
-            mask: (C, T) bool, False for padding.
+        Logits, float32 or wider, and support are (C, T, K); the mask, (C, T), is False for padding.
         """
         view = View(self.policy, prompt, Tokens(self.policy_relaxation(logits), support, mask))
         steering = view
@@ -214,54 +108,53 @@ class Energy:
     @torch.no_grad()
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> Tensor:
         """(C,) the steering energy of answers begun, as ids; rewards that cannot steer have no say."""
-        found = []
+        found = [torch.zeros(0, device=self.policy.device)]
         for start in range(0, len(answers), _ROWS):
-            view = View(self.policy, prompt, Tokens.hard(answers[start : start + _ROWS], self.policy.device))
-            nll = -_mean(_log_probs(view.reading.logits, view.tokens), view.tokens.mask)
-            found.append(self._terms(nll, self._steered(view), None).energy)
-        return torch.cat(found) if found else torch.zeros(0)
+            view = View.hard(self.policy, prompt, answers[start : start + _ROWS])
+            found.append(self._terms(view.nll, self._steered(view)).energy)
+        return torch.cat(found)
 
     @torch.no_grad()
     def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
         """The energy of plain texts, each encoded again from its characters: what keep-best compares."""
-        answers = [self.policy.encode(text) for text in texts]
-        view = View(self.policy, prompt, Tokens.hard(answers, self.policy.device))
-        log_probs = _log_probs(view.reading.logits, view.tokens)
-        columns = [t.standardise(t.reward.score(view, texts)) for t in self.terms]
-        return self._terms(-_mean(log_probs, view.tokens.mask), columns, None)
+        view = View.hard(self.policy, prompt, [self.policy.encode(text) for text in texts])
+        return self._terms(view.nll, [_asked(t, t.reward.score, view, texts) for t in self.terms])
 
     def _steered(self, view: View) -> list[Tensor]:
         zero = view.tokens.soft.new_zeros(len(view.tokens.soft))
         return [
-            t.standardise(t.reward.steer(view)) if t.weight and isinstance(t.reward, SoftReward) else zero
+            _asked(t, t.reward.steer, view) if t.weight and isinstance(t.reward, SoftReward) else zero
             for t in self.terms
         ]
 
-    def _fluency(self, view: View, logits: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Nats per token at relaxed tokens, and the policy's logits."""
+    def _fluency(self, view: View, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats per token at relaxed tokens, and the policy's logits if they were needed."""
         if self.policy_weight == 0:
-            return logits.new_zeros(len(logits)), None
-        tokens = view.tokens
+            return logits.new_zeros(len(logits)), logits.new_zeros(len(logits), 0, 0)
         if self.policy_gradient:
+            return view.nll, view.reading.logits.detach()
+        # the authors' form: cross-entropy of softmax(y) at temperature 1 against fixed log π
+        with torch.no_grad():
             policy_logits = view.reading.logits
-        else:  # the authors' form: cross-entropy of softmax(y) at temperature 1 against fixed log π
-            with torch.no_grad():
-                policy_logits = view.reading.logits
-            tokens = tokens._replace(soft=logits.softmax(-1))
-        return -_mean(_log_probs(policy_logits, tokens), tokens.mask), policy_logits.detach()
+        return view.tokens._replace(soft=logits.softmax(-1)).nll(policy_logits), policy_logits
 
-    def _terms(self, nll: Tensor, columns: list[Tensor], policy_logits: Tensor | None) -> EnergyTerms:
+    def _terms(self, nll: Tensor, columns: list[Tensor], logits: Tensor | None = None) -> EnergyTerms:
         rewards = torch.stack(columns, 1) if columns else nll.new_zeros(len(nll), 0)
         weights = rewards.new_tensor([t.weight for t in self.terms])
-        return EnergyTerms(self.policy_weight * nll - rewards @ weights, nll, rewards, policy_logits)
+        energy = self.policy_weight * nll - rewards @ weights
+        return EnergyTerms(energy, nll, rewards, nll.new_zeros(0) if logits is None else logits)
 
 
-def _log_probs(policy_logits: Tensor, tokens: Tokens) -> Tensor:
-    """Σₖ softₖ · log π(k), (C, T); `policy_logits` (C, T, V)."""
-    normaliser = policy_logits.float().logsumexp(-1)
-    return (tokens.soft * policy_logits.float().gather(-1, tokens.support)).sum(-1) - normaliser
-
-
-def _mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over each chain's unmasked positions, (C, T) → (C,); 0 where there are none."""
-    return (values * mask).sum(-1) / mask.sum(-1).clamp(min=1)
+def _asked(term: Term, ask: Callable[..., Tensor], view: View, *texts: Sequence[str]) -> Tensor:
+    """(C,) the reward's values, standardised; whatever it raises becomes an error of this package."""
+    soft = view.tokens.soft
+    try:
+        values = ask(view, *texts).to(soft.dtype).reshape(len(soft))
+    except SEAError:
+        raise
+    except Exception as error:
+        raise RewardUnavailableError(
+            f"the reward {term.name!r} failed on {len(soft)} answers, {type(error).__name__}: {error}. It "
+            "must return a tensor with one number for each; mend it, or leave it out."
+        ) from error
+    return (values - term.center) / term.scale

@@ -52,10 +52,8 @@ class Langevin:
         kernel: `ula` is the unadjusted Langevin step above. `mala` adds Metropolis' test, so that exp(−E) is
             the exact target. `adam` preconditions the gradient (Kingma & Ba 2015), as the authors' code does.
         step_size: η > 0, in logits per unit gradient (`adam`: logits per step, whatever the gradient).
-        noise_scale: σ ≥ 0. For `ula` and `adam` in noise mode `langevin`. `mala` is exact only at 1 and
-            refuses others.
-        noise: `langevin` adds noise to the state; `transient` adds it to the next evaluation point only and
-            never to the state (the authors' code).
+        noise_scale: σ ≥ 0, in noise mode `langevin`; `mala` is exact only at 1 and refuses others.
+        noise: `langevin` adds it to the state; `transient`, as the authors do, to the next evaluation alone.
         schedule: for `transient`: pairs (step from which it holds, standard deviation in logits), ascending.
         betas: Adam's decay rates of first and second moment.
         epsilon: Adam's denominator floor.
@@ -74,47 +72,32 @@ class Langevin:
             raise ValueError(f"kernel={self.kernel!r} is unknown; choose 'ula', 'mala' or 'adam'.")
         if self.noise not in ("langevin", "transient"):
             raise ValueError(f"noise={self.noise!r} is unknown; choose 'langevin' or 'transient'.")
-        if not (self.step_size > 0 and math.isfinite(self.step_size)):
+        if not 0 < self.step_size < math.inf:
             raise ValueError(f"step_size={self.step_size} must be a positive finite number.")
-        if not (self.noise_scale >= 0 and math.isfinite(self.noise_scale)):
+        if not 0 <= self.noise_scale < math.inf:
             raise ValueError(f"noise_scale={self.noise_scale} must be zero or a positive finite number.")
-        if self.kernel == "mala" and (self.noise != "langevin" or self.noise_scale != 1.0):
+        if self.kernel == "mala" and (self.noise, self.noise_scale) != ("langevin", 1.0):
             raise ValueError(
-                f"mala targets exp(-E) only with noise='langevin' and noise_scale=1, "
-                f"not {self.noise!r} and {self.noise_scale}; leave both at that."
+                f"mala is exact only with noise='langevin' and noise_scale=1, not {self.noise!r} and "
+                f"{self.noise_scale}; leave both at that."
             )
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas={self.betas} must lie in [0, 1).")
-        if not self.epsilon > 0:
-            raise ValueError(f"epsilon={self.epsilon} must be positive.")
+        if not (all(0 <= beta < 1 for beta in self.betas) and self.epsilon > 0):
+            raise ValueError(f"betas={self.betas} must lie in [0, 1), and epsilon={self.epsilon} above 0.")
         starts = [start for start, _ in self.schedule]
         if starts != sorted(set(starts)) or not all(0 <= s < math.inf for _, s in self.schedule):
-            raise ValueError(
-                f"schedule={self.schedule} must have ascending steps and finite deviations >= 0."
-            )
+            raise ValueError(f"schedule={self.schedule} needs ascending steps and finite deviations >= 0.")
 
 
 def init(
     position: Tensor, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
 ) -> LangevinState:
-    """Evaluate the energy at the start.
+    """The state at step 0. Float16 and bfloat16 positions, (C, ...), are raised to float32.
 
-    Args:
-        position: (C, ...) floating-point logits; float16 and bfloat16 are raised to float32.
-        energy_fn: the energy, see `EnergyFn`.
-        langevin: the method.
-        generators: C generators, one per chain, on the position's device.
-
-    Returns:
-        The state at step 0.
-
-    Raises:
-        ValueError: the number of generators is not the number of chains.
+    The generators, one for each chain and on the position's device, are advanced, here as in `step`.
     """
     if len(generators) != len(position):
         raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
-    if position.dtype in (torch.float16, torch.bfloat16):
-        position = position.float()
+    position = position.to(torch.promote_types(position.dtype, torch.float32))
     zeros = torch.zeros_like(position)
     offset = _transient(zeros, 0, langevin, generators)
     energy, gradient = _energy_and_gradient(energy_fn, position + offset)
@@ -124,57 +107,33 @@ def init(
 def step(
     state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
 ) -> tuple[LangevinState, LangevinInfo]:
-    """One step of `langevin.kernel` for every chain: one gradient evaluation each.
+    """The next state, at the cost of one gradient for each chain, and what the step did.
 
-    Args:
-        state: where the chains are, see `init`.
-        energy_fn: the energy, see `EnergyFn`.
-        langevin: the method.
-        generators: C generators, advanced by this call.
-
-    Returns:
-        The next state and what the step did. A non-finite energy is reported, never raised.
+    A non-finite energy is reported, never raised.
     """
-    kernel = {"ula": _ula, "adam": _adam, "mala": _mala}[langevin.kernel]
-    return kernel(state, energy_fn, langevin, generators)
-
-
-def _ula(
-    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
-) -> tuple[LangevinState, LangevinInfo]:
-    return _move(state, -langevin.step_size * state.gradient, energy_fn, langevin, generators)
-
-
-def _adam(
-    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
-) -> tuple[LangevinState, LangevinInfo]:
-    b1, b2 = langevin.betas
-    n = state.step + 1
-    m = b1 * state.first_moment + (1 - b1) * state.gradient
-    v = b2 * state.second_moment + (1 - b2) * state.gradient.square()
-    direction = (m / (1 - b1**n)) / ((v / (1 - b2**n)).sqrt() + langevin.epsilon)
-    moments = state._replace(first_moment=m, second_moment=v)
-    return _move(moments, -langevin.step_size * direction, energy_fn, langevin, generators)
-
-
-def _move(
-    state: LangevinState,
-    drift: Tensor,
-    energy_fn: EnergyFn,
-    langevin: Langevin,
-    generators: Sequence[torch.Generator],
-) -> tuple[LangevinState, LangevinInfo]:
-    """Drift, noise, then the gradient at the new point (or beside it, where the noise is transient)."""
-    position = state.position + drift
+    if langevin.kernel == "mala":
+        return _mala(state, energy_fn, langevin, generators)
+    state, direction = (state, state.gradient) if langevin.kernel == "ula" else _adam(state, langevin)
+    position = state.position - langevin.step_size * direction
     if langevin.noise == "langevin" and langevin.noise_scale > 0:
         xi = normal(position, generators)
         position = position + langevin.noise_scale * math.sqrt(2 * langevin.step_size) * xi
-    offset = _transient(position, state.step + 1, langevin, generators)
-    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
-    yes = torch.ones_like(energy, dtype=torch.bool)
-    info = LangevinInfo(torch.ones_like(energy), yes, _finite(energy, gradient))
     n = state.step + 1
+    # where the noise is transient, the gradient is taken beside the new point
+    offset = _transient(position, n, langevin, generators)
+    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
+    certain = torch.ones_like(energy)
+    info = LangevinInfo(certain, certain.bool(), _finite(energy, gradient))
     return state._replace(position=position, energy=energy, gradient=gradient, offset=offset, step=n), info
+
+
+def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tensor]:
+    """The moments with this gradient in them, and the gradient as they precondition it."""
+    (b1, b2), n = langevin.betas, state.step + 1
+    m = b1 * state.first_moment + (1 - b1) * state.gradient
+    v = b2 * state.second_moment + (1 - b2) * state.gradient.square()
+    direction = (m / (1 - b1**n)) / ((v / (1 - b2**n)).sqrt() + langevin.epsilon)
+    return state._replace(first_moment=m, second_moment=v), direction
 
 
 def _mala(
@@ -194,9 +153,9 @@ def _mala(
     uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
     accepted = uniform < acceptance
     moved = state._replace(
-        position=_where(accepted, proposal, state.position),
+        position=where(accepted, proposal, state.position),
         energy=torch.where(accepted, energy, state.energy),
-        gradient=_where(accepted, gradient, state.gradient),
+        gradient=where(accepted, gradient, state.gradient),
         step=state.step + 1,
     )
     return moved, LangevinInfo(acceptance, accepted, finite)
@@ -225,7 +184,8 @@ def _energy_and_gradient(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor,
     with torch.enable_grad():
         point = position.detach().requires_grad_()
         energy = energy_fn(point)
-        (gradient,) = torch.autograd.grad(energy.sum(), point)
+        # the zeros: an energy may be constant, and then knows no point
+        (gradient,) = torch.autograd.grad(energy.sum() + 0 * point.sum(), point)
     return energy.detach(), gradient
 
 
@@ -233,7 +193,8 @@ def _sum(values: Tensor) -> Tensor:
     return values.reshape(len(values), -1).sum(1)
 
 
-def _where(chains: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+def where(chains: Tensor, yes: Tensor, no: Tensor) -> Tensor:
+    """(C, ...): `yes` for the chains that (C,) `chains` says, else `no`."""
     return torch.where(chains.view(-1, *[1] * (yes.dim() - 1)), yes, no)
 
 

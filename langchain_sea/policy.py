@@ -14,15 +14,15 @@ from transformers import DynamicCache
 
 from langchain_sea._drafting import by_length, uniforms, write
 from langchain_sea._template import Template
-from langchain_sea.energy import Reading
 from langchain_sea.errors import PromptTooLongError
+from langchain_sea.protocols import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.energy import Tokens
+    from langchain_sea.protocols import Tokens
 
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from langchain_sea.best import Best, Refinement, TraceStep
+from langchain_sea.best import Best, Refinement, Scored, TraceStep
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.chains import Chains, Window
+from langchain_sea.chains import Chains, Window, walk
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
+from langchain_sea.writing import Answer, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import torch
 
-    from langchain_sea.energy import Energy, Prompt
+    from langchain_sea.energy import Energy
     from langchain_sea.langevin import Langevin
-
-Answer = list[int]
+    from langchain_sea.protocols import Prompt
 
 
 def refine(
@@ -33,27 +34,18 @@ def refine(
 ) -> list[Refinement]:
     """Refine every prompt's draft; the prompts take turns, step by step, under one clock.
 
-    Each prompt is read in forwards of its own, so that its answer does not depend on what else is refined.
-
-    Args:
-        prompts: as the policy prepared them.
-        drafts: for each prompt the ids of answers already written, the draft first; empty: the policy drafts.
-        energy: the problem.
-        langevin: the method.
-        budget: the limits.
-        generators: for each prompt at least `window.chains`, and `window.drafts` with a window.
-        window: what moves, and from where.
-
-    Returns:
-        One refinement for each prompt, never worse than its draft by the energy's own score.
+    `drafts` holds for each prompt the ids of answers already written, the draft first; where it holds none,
+    the policy drafts. `generators` holds for each at least `window.chains`. Each prompt is read in forwards
+    of its own, so that its answer does not depend on what else is refined. No refinement is worse than its
+    draft by the energy's own score.
 
     Raises:
         RefinementInterrupted: at Ctrl-C, with the best answers so far.
     """
     window = window or Window()
     runs = [
-        _Run(prompt, list(given), energy, langevin, window, rngs, Meter(budget))
-        for prompt, given, rngs in zip(prompts, drafts, generators, strict=True)
+        _Run(prompt, list(given), energy, langevin, window, rngs, Meter(budget), len(prompts) - index)
+        for index, (prompt, given, rngs) in enumerate(zip(prompts, drafts, generators, strict=True))
     ]
     turns = {index: run.turns() for index, run in enumerate(runs)}
     try:
@@ -62,7 +54,9 @@ def refine(
                 if next(turns[index], None) is None:
                     del turns[index]
     except KeyboardInterrupt:
-        raise RefinementInterrupted([run.result("interrupted") for run in runs]) from None
+        for index in turns:
+            runs[index].meter.stop_reason = "interrupted"
+        raise RefinementInterrupted([run.result() for run in runs]) from None
     return [run.result() for run in runs]
 
 
@@ -77,139 +71,74 @@ class _Run:
     window: Window
     generators: Sequence[torch.Generator]
     meter: Meter
-    steps: int = 0
-    stop_reason: str = "steps"
-    failure: Exception | None = None
+    waiting: int
+    begun: list[Answer] = field(default_factory=list)
     trace: list[TraceStep] = field(default_factory=list)
+    failure: Exception | None = None
 
     def __post_init__(self) -> None:
-        self.policy = self.energy.policy
         self.best = Best(self.energy, self.prompt, self.meter)
-        budget = self.meter.budget
-        self.limit = self.window.steps if budget.steps is None else budget.steps
+        policy, temperature = self.energy.policy, self.window.temperature
+        self.writer = Writer(
+            policy, self.prompt, temperature, self.generators, self.meter, waiting=self.waiting
+        )
 
     def turns(self) -> Iterator[bool]:
         """All of it, a yield at each point where another prompt may take its turn."""
         try:
-            window, longest = self.window.tokens, self.meter.budget.tokens
-            yield from self._whole() if window is None else self._beginning(min(window, longest))
+            yield from self._whole() if self.window.tokens is None else self._beginning(self.window.tokens)
         except RewardUnavailableError as error:
-            self.stop_reason, self.failure = "reward_unavailable", error
-            self.drafts = self.drafts or self._write([[]], self.meter.budget.tokens)
+            self.meter.stop_reason, self.failure = "reward_unavailable", error
+            self.drafts = self.drafts or self.writer.finish(self.begun[:1])
 
     def _whole(self) -> Iterator[bool]:
         """Chains over whole answers, each decoded and scored at every step."""
-        if not self.drafts:
-            self.drafts = self._write([[]] * self.window.chains, self.meter.budget.tokens)
+        self.drafts = self.drafts or self.writer.begin(self.window.chains, self.meter.budget.tokens, 1.0)
         yield True
-        self.best.offer([self.policy.decode(ids) for ids in self.drafts])
-        starts = [ids for ids in self.drafts if ids][: self.window.chains]
-        for chains in self._move(starts):
-            scored = self.best.offer([self.policy.decode(ids) for ids in chains.answers()])
+        self._offer(self.drafts)
+        for chains in self._walk([ids for ids in self.drafts if ids]):
             energies = chains.terms.energy.tolist()
-            self.trace.append(chains.trace([-s.score - e for s, e in zip(scored, energies, strict=True)]))
+            scores = [scored.score for scored in self._offer(chains.answers())]
+            self.trace.append(chains.trace([-s - e for s, e in zip(scores, energies, strict=True)]))
             yield True
 
     def _beginning(self, length: int) -> Iterator[bool]:
         """Chains over the best of many short beginnings, from which the policy then writes on."""
+        length = min(length, self.meter.budget.tokens)
         rows = max(self.window.drafts, self.window.chains)
-        begun = [ids[:length] for ids in self.drafts] + self._write([[]] * rows, length)
+        given = [ids[:length] for ids in self.drafts]
+        self.begun = given + self.writer.begin(rows, length, self.window.share)
         yield True
-        ranked = self._ranked(begun)
-        best: dict[int, tuple[float, Answer]] = {}  # chain → the lowest energy and the tokens there
-        for chains in self._move(ranked[: self.window.chains]):
-            for name, energy, ids in zip(
-                chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True
-            ):
-                if name not in best or energy < best[name][0]:
-                    best[name] = (energy, ids)
+        ranked = self._ranked()
+        lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
+        for chains in self._walk(ranked):
+            found = zip(chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True)
+            for name, energy, ids in found:
+                lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))
             self.trace.append(chains.trace([None] * len(chains)))
             yield True
-        moved = [ids for _, ids in sorted(best.values(), key=lambda pair: pair[0])]
-        kept = ranked[: max(self.window.kept, 0)]
-        yield from self._written_on(begun[0], [ids for ids in [*kept, *moved] if ids], length)
-
-    def _written_on(self, draft: Answer, beginnings: list[Answer], length: int) -> Iterator[bool]:
-        """Write the draft and every beginning to its end, and offer them all, the draft first."""
-        rows = [draft, *beginnings]
-        # a beginning shorter than the window ended by itself
-        open_rows = [i for i, ids in enumerate(rows) if len(ids) == length and not (i == 0 and self.drafts)]
-        rest = self._write([rows[i] for i in open_rows], self.meter.budget.tokens - length)
-        for i, more in zip(open_rows, rest, strict=True):
-            rows[i] = rows[i] + more
+        moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
+        draft = [] if self.drafts else self.begun[:1]
+        ends = self.writer.finish([*draft, *ranked[: self.window.kept], *moved])
         yield True
-        self.drafts = self.drafts or rows[:1]
-        rows[:1] = self.drafts
-        self.best.offer([self.policy.decode(ids) for ids in rows])
+        self.drafts = self.drafts or ends[:1]
+        self._offer([*self.drafts, *ends])
 
-    def _move(self, starts: list[Answer]) -> Iterator[Chains]:
-        """Step the chains until a limit; yields them after every evaluation."""
-        if not starts or self.limit == 0:
-            self.stop_reason = "empty" if not starts else "steps"
-            return
-        share = 1.0 if self.window.tokens is None else self.window.share
-        if (reason := self.meter.over(share)) is not None:
-            self.stop_reason = reason
-            return
-        chains = Chains(
-            self.energy, self.prompt, self.langevin, self.window, starts=starts, generators=self.generators
-        )
-        self._count(chains)
-        while len(chains):
-            yield chains
-            self.stop_reason = self.meter.over(share) or "steps"
-            if self.steps >= self.limit or self.stop_reason != "steps":
-                return
-            chains.step()
-            self.steps += 1
-            self._count(chains)
-        self.stop_reason = "converged"
-
-    def _count(self, chains: Chains) -> None:
-        self.meter.evaluations += len(chains)
-        self.meter.refined += int(chains.mask.sum())
-
-    def _ranked(self, begun: list[Answer]) -> list[Answer]:
+    def _ranked(self) -> list[Answer]:
         """The distinct beginnings, lowest energy first."""
-        distinct = [list(ids) for ids in dict.fromkeys(tuple(ids) for ids in begun if ids)]
+        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, self.begun)) if ids]
         self.meter.evaluations += len(distinct)
-        energies: list[float] = self.energy.beginnings(self.prompt, distinct).tolist()
-        return [distinct[i] for i in sorted(range(len(distinct)), key=energies.__getitem__)]
+        order = self.energy.beginnings(self.prompt, distinct).argsort(stable=True)  # NaN last
+        return [distinct[i] for i in order.tolist()]
 
-    def _write(self, prefixes: list[Answer], tokens: int) -> list[Answer]:
-        """Let the policy write on, until a limit."""
-        if not prefixes or tokens <= 0:
-            return [[] for _ in prefixes]
-        written = self.policy.extend(
-            self.prompt,
-            prefixes,
-            tokens=tokens,
-            temperature=self.window.temperature,
-            generators=self.generators[: len(prefixes)],
-            go_on=lambda _rows: self.meter.over() is None,
-        )
-        self.meter.drafted += sum(map(len, written))
-        return written
+    def _walk(self, starts: list[Answer]) -> Iterator[Chains]:
+        problem = (self.energy, self.prompt, self.langevin, self.window)
+        return walk(*problem, starts=starts, generators=self.generators, meter=self.meter)
 
-    def result(self, stop_reason: str | None = None) -> Refinement:
-        """What was found so far."""
-        before, after = self.best.draft, self.best.best
-        draft = before.text if before else self.policy.decode(self.drafts[0] if self.drafts else [])
-        text = after.text if after and self.failure is None else draft
-        return Refinement(
-            text=text,
-            ids=tuple(self.policy.encode(text)),
-            draft=draft,
-            before=before,
-            after=after if self.failure is None else before,
-            accepted=text != draft,
-            steps=self.steps,
-            seconds=round(self.meter.seconds, 4),
-            stop_reason=stop_reason or self.stop_reason,
-            draft_tokens=self.meter.drafted,
-            refine_tokens=self.meter.refined,
-            evaluations=self.meter.evaluations,
-            rejected=self.best.rejected,
-            failure=self.failure,
-            trace=tuple(self.trace),
-        )
+    def _offer(self, answers: list[Answer]) -> list[Scored]:
+        return self.best.offer([self.energy.policy.decode(ids) for ids in answers])
+
+    def result(self) -> Refinement:
+        """What was found so far; unscored, the draft as far as it is written."""
+        draft = self.energy.policy.decode((self.drafts or self.begun or [[]])[0])
+        return self.best.refinement(draft, failure=self.failure, trace=self.trace)

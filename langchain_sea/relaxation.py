@@ -35,9 +35,7 @@ class Relaxation:
                 f"kind={self.kind!r} is unknown; choose 'soft', 'straight_through' or 'entropy_mixed'."
             )
         if not 0 < self.tau < math.inf:
-            raise ValueError(
-                f"tau={self.tau} must be positive and finite; lower is harder, 1 is plain softmax."
-            )
+            raise ValueError(f"tau={self.tau} must be positive and finite; 1 is plain softmax, lower harder.")
 
     def __call__(self, logits: Tensor) -> Tensor:
         """(..., K) logits → (..., K) soft tokens: non-negative rows that sum to one, differentiable."""
@@ -59,15 +57,9 @@ def full_support(ids: Tensor, vocab_size: int) -> Tensor:
 
 
 def top_support(policy_logits: Tensor, ids: Tensor, size: int) -> Tensor:
-    """The policy's most likely tokens at each position, the draft's own always among them.
+    """The policy's most likely tokens at each position, the draft's own first: (C, T, K) distinct ids.
 
-    Args:
-        policy_logits: (C, T, V), position t's row predicts ids[:, t].
-        ids: (C, T) the draft.
-        size: K, at least 1; capped at V.
-
-    Returns:
-        (C, T, K) distinct ids; column 0 is the draft's token.
+    Row t of `policy_logits` (C, T, V) predicts ids[:, t], the draft's (C, T); `size` is K, capped at V.
     """
     if size < 1:
         raise ValueError(f"support size {size} must be at least 1.")
@@ -82,16 +74,8 @@ def draft_logits(
 
     y₀ = log π / sharpness on the support, then the draft's entry is raised to max(y₀) + margin, so that
     argmax(y₀) *is* the draft (the authors' start is not: it is the next-token argmax given the draft).
-
-    Args:
-        policy_logits: (C, T, V).
-        ids: (C, T), each in its position's support.
-        support: (C, T, K).
-        sharpness: divisor > 0; higher starts flatter.
-        margin: lead of the draft's token, in logits, > 0.
-
-    Returns:
-        (C, T, K) float32.
+    A higher sharpness starts flatter. From (C, T, V) policy logits, (C, T) ids and their (C, T, K) support,
+    which must hold them, to (C, T, K) float32.
     """
     if not (sharpness > 0 and margin > 0):
         raise ValueError(f"sharpness={sharpness} and margin={margin} must both be positive.")
@@ -99,9 +83,7 @@ def draft_logits(
     is_draft = support == ids[..., None]
     outside = ids[~is_draft.any(-1)].tolist()
     if outside:
-        raise ValueError(
-            f"draft ids {outside} are outside their support; use `top_support` or `full_support`."
-        )
+        raise ValueError(f"draft ids {outside} are outside their support: use `top_support`, `full_support`.")
     lead = logits.amax(-1, keepdim=True) + margin
     return torch.where(is_draft, lead, logits)
 

@@ -2,7 +2,8 @@ r"""Training files to examples: scored answers, preference pairs, dialogues. Kno
 
 Each line is one JSON object in one of the forms:
 
-    {"prompt": …, "answer": str, "label": 0 … 1}       also `completion` or `response`; optional "split"
+    {"prompt": …, "answer": str, "label": 0 … 1}       also `completion` or `response`; optional "split",
+                                                       and "whole": true
     {"prompt": …, "chosen": …, "rejected": …}          TRL's; strings or message lists
     {"chosen": […messages], "rejected": […messages]}   TRL's with the prompt inside
     {"chosen": "\n\nHuman: …\n\nAssistant: …", "rejected": "…"}  dialogues as HH has them
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ class Example:
         label: from 0, bad, to 1, good.
         split: `train`, or whatever the file says; those of `HELD_OUT` are never learned from.
         pair: chosen and rejected of one line share it; None for a scored answer.
+        whole: the label speaks of the answer's end alone: its opening was forced, or what made it bad came
+            later, and nothing is learned from its beginnings.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -53,6 +56,7 @@ class Example:
     label: float
     split: str = "train"
     pair: int | None = None
+    whole: bool = False
 
     @property
     def key(self) -> str:
@@ -103,7 +107,8 @@ def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
             # the first part's prompt decides, so that a pair is never parted
             key = Example(messages=parts[0][0], answer="", label=0).key
             split = "heldout" if share(key) < held_out else "train"
-        yield Example(messages=messages, answer=answer, label=label, split=str(split), pair=example.pair)
+        whole = bool(row.get("whole"))
+        yield replace(example, split=str(split), whole=whole)
 
 
 Part = tuple[tuple[dict[str, Any], ...], str, float]

@@ -219,13 +219,16 @@ def _loss(head: TrunkHead, data: Data, units: Tensor) -> Tensor:
     scored, pairs = batch.scored, batch.pairs
     values = head(data.features[scored])  # (S, cuts + 1)
     labels = data.labels[scored][:, None].expand_as(values)
-    entropy = binary_cross_entropy_with_logits(values, labels, reduction="sum")
+    entropy = binary_cross_entropy_with_logits(values, labels, reduction="none")
     lead = head(data.features[pairs[:, 0]]) - head(data.features[pairs[:, 1]])
-    return (entropy + softplus(-lead).sum()) / (len(units) * data.features.shape[1])
+    losses = torch.cat([entropy, softplus(-lead)])  # (U, cuts + 1)
+    counted = ~torch.cat([data.whole[scored], data.whole[pairs].any(1)])[:, None].repeat(1, losses.shape[1])
+    counted[:, -1] = True
+    return ((losses * counted).sum(1) / counted.sum(1)).mean()  # each answer counts alike
 
 
 @torch.no_grad()
 def _both_ends(head: TrunkHead, data: Data) -> float:
     """The mean of the quality at eight tokens and at the end: a head must judge both."""
     values = head(data.features)
-    return (quality(values[:, CUTS.index(8)], data) + quality(values[:, -1], data)) / 2
+    return (quality(values[:, CUTS.index(8)], data.begun) + quality(values[:, -1], data)) / 2

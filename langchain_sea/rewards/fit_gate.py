@@ -51,7 +51,7 @@ class GateRecipe:
     epochs: int = 3
     seed: int = 0
     batch: int = 16
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     output_rate: float = 1e-3
     rank: int = 16
     passing: float = 0.05
@@ -106,13 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--limit", type=int, help="learn from so many answers at most")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the deltas")
     options = parser.parse_args(arguments)
     try:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
         examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
         trunk = weights.load(options.trunk, kind="encoder", report=_say)
-        recipe = GateRecipe(epochs=options.epochs, seed=options.seed)
+        recipe = GateRecipe(epochs=options.epochs, seed=options.seed, learning_rate=options.learning_rate)
         gate = fit_gate(examples, trunk, recipe, report=_say)
     except (DataError, OSError) as error:
         _say(f"error: {error}")
@@ -144,9 +145,10 @@ def _best(
             judge.train()
             for batch in tqdm(_batches(train, recipe.batch), desc=f"epoch {epoch}", disable=None):
                 inputs = tokenized(tokenizer, _pairs(batch), info.longest)
-                logits = judge({name: ids.to(trunk.model.device) for name, ids in inputs.items()})
+                with torch.autocast(trunk.model.device.type, torch.bfloat16):  # half the time, CPUs too
+                    logits = judge({name: ids.to(trunk.model.device) for name, ids in inputs.items()})
                 optimizer.zero_grad()
-                binary_cross_entropy_with_logits(logits, _labels(batch).to(logits.device)).backward()  # type: ignore[no-untyped-call]
+                binary_cross_entropy_with_logits(logits.float(), _labels(batch).to(logits.device)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
             found = {name: delta.clone() for name, delta in judge.deltas().items()}

@@ -25,6 +25,7 @@ class Data(NamedTuple):
 
     features: Tensor  # (N, cuts + 1, 2D)
     labels: Tensor  # (N,)
+    whole: Tensor  # (N,) bool: the label speaks of the end alone
     units: Tensor  # (U, 2) rows: a scored answer and −1, or a chosen and a rejected one
 
     @property
@@ -36,6 +37,11 @@ class Data(NamedTuple):
     def pairs(self) -> Tensor:
         """(P, 2) rows of chosen and rejected answers."""
         return self.units[self.units[:, 1] != _NO_ROW]
+
+    @property
+    def begun(self) -> Data:
+        """Without those whose label speaks of the end alone: what beginnings are measured on."""
+        return self._replace(units=self.units[~self.whole[self.units[:, 0]]])
 
 
 def collected(pooled: Tensor, examples: Sequence[Example]) -> Data:
@@ -50,7 +56,8 @@ def collected(pooled: Tensor, examples: Sequence[Example]) -> Data:
         else:
             chosen[example.pair] = row
     labels = torch.tensor([example.label for example in examples])
-    return Data(pooled, labels, torch.tensor(units, dtype=torch.long).view(-1, 2))
+    whole = torch.tensor([example.whole for example in examples], dtype=torch.bool)
+    return Data(pooled, labels, whole, torch.tensor(units, dtype=torch.long).view(-1, 2))
 
 
 def auc(values: Tensor, labels: Tensor) -> float:
@@ -81,8 +88,9 @@ def measured(values: Tensor, data: Data) -> dict[str, dict[str, float]]:
         if wanted.any():
             part = data._replace(units=data.units[wanted])
             ends = [*map(str, CUTS), "whole"]
-            columns = zip(ends, values.unbind(1), strict=True)
-            found[what] = {end: round(quality(column, part), 4) for end, column in columns}
+            parts = [*[part.begun] * len(CUTS), part]
+            columns = zip(ends, values.unbind(1), parts, strict=True)
+            found[what] = {end: round(quality(column, data), 4) for end, column, data in columns}
     return found
 
 

@@ -95,10 +95,11 @@ _HARM_WORDS = re.compile(
 )
 _ASKS = re.compile(
     r"^(how|what('s| is) (the|a) (best|easiest)|where can i|can you (help|tell|teach)|i want|i need|help me|teach me|tell me)",
-    re.I,
+    re.IGNORECASE,
 )
 _DECLINES = re.compile(
-    r"(I can.?t|I cannot|I won.?t|I.m sorry|I am sorry|not (comfortable|appropriate)|illegal|unethical)", re.I
+    r"(I can.?t|I cannot|I won.?t|I.m sorry|I am sorry|not (comfortable|appropriate)|illegal|unethical)",
+    re.IGNORECASE,
 )
 
 

@@ -65,7 +65,7 @@ def main() -> None:
         "seconds": time.perf_counter() - started,
     }
     text = json.dumps(figures, indent=2)
-    print(text)  # noqa: T201  # the script's output
+    print(text)  # the script's output
     if arguments.json:
         arguments.json.write_text(text + "\n", encoding="utf-8")
 

@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
 from langchain_sea._drafting import _choose
-from langchain_sea.energy import Tokens
 from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import full_support
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from transformers import AutoModelForSequenceClassification
 
 from langchain_sea import errors, tiny
-from langchain_sea.energy import Reward, SoftReward, Term, Tokens, View
+from langchain_sea.energy import Term
 from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+from langchain_sea.protocols import Reward, SoftReward, Tokens, View
 from langchain_sea.relaxation import full_support
 from langchain_sea.rewards import (
     FunctionReward,

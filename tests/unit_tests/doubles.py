@@ -1,0 +1,373 @@
+"""Doubles of policy and reward that live in memory, and random problems made of them."""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from langchain_sea.budget import Budget
+from langchain_sea.chains import Window, generators_for
+from langchain_sea.energy import Energy, Term
+from langchain_sea.langevin import Langevin
+from langchain_sea.presets import PRESETS
+from langchain_sea.protocols import Reading, View
+from langchain_sea.refine import refine
+from langchain_sea.relaxation import Relaxation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from langchain_sea.best import Refinement
+    from langchain_sea.protocols import Prompt, Reward, Tokens
+
+ALPHABET = "abcdefghijklmnop ."
+END = len(ALPHABET)  # drafting may draw it, and then ends
+UNKNOWN = END + 1  # in the logits, and no token of the tokenizer's
+V = UNKNOWN + 1
+
+
+class DoublePrompt(NamedTuple):
+    """A prompt that is its text."""
+
+    text: str
+
+    @property
+    def key(self) -> str:
+        return self.text
+
+    @property
+    def messages(self) -> tuple[dict[str, Any], ...]:
+        return ({"role": "user", "content": self.text},)
+
+
+class MarkovPolicy:
+    """A bigram policy whose tokens are characters; the first one depends on the prompt. Counts its reads."""
+
+    def __init__(self, seed: int = 0, *, dtype: torch.dtype = torch.float32, spread: float = 1.5) -> None:
+        rng = torch.Generator().manual_seed(seed)
+        self.transition = (spread * torch.randn(V, V, generator=rng, dtype=torch.float64)).to(dtype)
+        self.banned = torch.arange(V) >= END
+        self.device = torch.device("cpu")
+        self.reads = 0
+
+    def first(self, prompt: DoublePrompt) -> Tensor:
+        """(V,) logits."""
+        return self.transition[zlib.crc32(prompt.text.encode()) % V]
+
+    def read(self, prompt: DoublePrompt, tokens: Tokens) -> Reading:
+        self.reads += 1
+        soft = tokens.soft.to(self.transition.dtype)
+        dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
+        first = self.first(prompt).expand(len(soft), 1, V)
+        return Reading(torch.cat([first, dense[:, :-1] @ self.transition], 1), (dense,))
+
+    def extend(
+        self,
+        prompt: DoublePrompt,
+        prefixes: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        temperature: float,
+        generators: Sequence[torch.Generator],
+        go_on: Callable[[int], bool],
+    ) -> list[list[int]]:
+        assert len(generators) == len(prefixes)
+        assert all(i < END for prefix in prefixes for i in prefix)
+        written: list[list[int]] = [[] for _ in prefixes]
+        draws = [torch.rand(tokens, generator=g, dtype=torch.float64) for g in generators]
+        alive = list(range(len(prefixes)))
+        for step in range(tokens):
+            if not alive or not go_on(len(alive)):
+                break
+            for row in list(alive):
+                seen = [*prefixes[row], *written[row]]
+                logits = self.transition[seen[-1]] if seen else self.first(prompt)
+                # no answer begins with its end
+                logits = logits.index_fill(0, torch.arange(UNKNOWN if seen else END, V), -torch.inf)
+                token = int(logits.argmax())
+                if temperature > 0:
+                    shares = (logits / temperature).double().softmax(-1).cumsum(-1)
+                    token = int(torch.searchsorted(shares, draws[row][step], right=True))
+                if token == END:
+                    alive.remove(row)
+                else:
+                    written[row].append(token)
+        return written
+
+    def encode(self, text: str) -> list[int]:
+        return [ALPHABET.index(character) for character in text if character in ALPHABET]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(ALPHABET[i] for i in ids if i < END)
+
+
+class MergingPolicy(MarkovPolicy):
+    """Its text drops repeated characters and spaces in front, so encoding it again gives other ids."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return re.sub(r"(.)\1+", r"\1", super().decode(ids)).lstrip(" ")
+
+
+@dataclass(frozen=True)
+class TokenReward:
+    """A value for each token, summed over the answer; ranks and steers."""
+
+    values: Tensor  # (V,)
+
+    @classmethod
+    def random(cls, seed: int, size: int = V, *, scale: float = 1.0) -> TokenReward:
+        return cls(scale * torch.randn(size, generator=torch.Generator().manual_seed(seed)))
+
+    @classmethod
+    def of(cls, character: str, value: float = 1.0) -> TokenReward:
+        """`value` for each occurrence of a character."""
+        return cls(torch.zeros(V).index_fill(0, torch.tensor([ALPHABET.index(character)]), value))
+
+    def steer(self, view: View) -> Tensor:
+        tokens = view.tokens
+        values = self.values.to(tokens.soft.dtype)[tokens.support]
+        return ((tokens.soft * values).sum(-1) * tokens.mask).sum(-1)
+
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+        rows = zip(view.tokens.ids, view.tokens.mask, strict=True)
+        assert [view.policy.decode(ids[mask].tolist()) for ids, mask in rows] == list(texts)
+        return self.steer(view)
+
+
+@dataclass
+class Troubled:
+    """A reward whose call number `at` goes wrong: `mishap` gets its values and returns others, or raises.
+
+    With `only`, it goes wrong at prompts with that text alone.
+    """
+
+    mishap: Callable[[Tensor], Tensor]
+    reward: TokenReward = field(default_factory=lambda: TokenReward.random(0))
+    at: int = 0
+    where: str = "score"
+    only: str | None = None
+    calls: int = 0
+
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+        return self._troubled("score", view, self.reward.score(view, texts))
+
+    def steer(self, view: View) -> Tensor:
+        return self._troubled("steer", view, self.reward.steer(view))
+
+    def _troubled(self, where: str, view: View, values: Tensor) -> Tensor:
+        if where != self.where or self.only not in (None, view.prompt.key):
+            return values
+        self.calls += 1
+        return self.mishap(values) if self.calls > self.at else values
+
+
+def raises(error: BaseException) -> Callable[[Tensor], Tensor]:
+    """A mishap."""
+
+    def mishap(_values: Tensor) -> Tensor:
+        raise error
+
+    return mishap
+
+
+@dataclass(frozen=True)
+class Vowels:
+    """The share of vowels, times a sign; ranks, and cannot steer."""
+
+    sign: float = 1.0
+
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+        shares = [sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
+        return self.sign * torch.tensor(shares, device=view.tokens.soft.device)
+
+
+def shrunk(name: str, **window: Any) -> tuple[Langevin, Window]:
+    """A preset's method and window, small enough for hundreds of runs."""
+    preset = PRESETS[name]
+    sizes = {"chains": 2, "steps": 3, "drafts": 4, "kept": 2}
+    if preset.window.tokens is not None:
+        sizes["tokens"] = 3
+    return preset.langevin, replace(preset.window, **{**sizes, **window})
+
+
+def run(
+    energy: Energy,
+    prompts: Sequence[Any],
+    *,
+    drafts: Sequence[Sequence[list[int]]] | None = None,
+    preset: str = "default",
+    langevin: Langevin | None = None,
+    window: Window | None = None,
+    budget: Budget | None = None,
+    seed: int = 0,
+) -> list[Refinement]:
+    """`refine` as a chat model calls it: generators by seed, prompt and chain."""
+    method, small = shrunk(preset)
+    window = window or small
+    count = max(window.chains, window.drafts)
+    return refine(
+        prompts,
+        drafts if drafts is not None else [[] for _ in prompts],
+        energy=energy,
+        langevin=langevin or method,
+        budget=budget or Budget(seconds=None, tokens=8),
+        generators=[generators_for(seed, prompt.key, count, energy.policy.device) for prompt in prompts],
+        window=window,
+    )
+
+
+class Case(NamedTuple):
+    """One random problem with its method and limits."""
+
+    energy: Energy
+    langevin: Langevin
+    window: Window
+    budget: Budget
+    prompt: Prompt
+    drafts: list[list[int]]
+    seed: int
+
+
+def random_case(seed: int, *, transformers: float = 0.02) -> Case:
+    """A problem of any kind, decided by the seed; that share of them has a transformer for its policy."""
+    rng = random.Random(seed)  # noqa: S311 - a test's own draws
+    policy, prompt = _random_policy(rng, transformers)
+    preset = PRESETS[rng.choice(list(PRESETS))]
+    method, window = shrunk(
+        preset.name,
+        chains=rng.randint(1, 3),
+        steps=rng.randint(0, 6),
+        drafts=rng.randint(1, 5),
+        kept=rng.randint(0, 3),
+        temperature=rng.choice([0.0, 0.8, 1.5]),
+        patience=rng.choice([None, 1, 3]),
+    )
+    if rng.random() < 0.7:
+        window = replace(window, support=rng.choice([None, 1, 5]), top=None)
+    if rng.random() < 0.2:
+        window = replace(window, tokens=rng.choice([None, 1, 4, 12]))
+    if rng.random() < 0.7:
+        noise = rng.choice([0.0, 1.0, 5.0])
+        method = rng.choice(
+            [
+                Langevin(kernel="ula", step_size=rng.choice([0.1, 1.0, 10.0]), noise_scale=noise),
+                Langevin(kernel="mala", step_size=rng.choice([0.1, 1.0])),
+                Langevin(kernel="adam", step_size=rng.choice([0.5, 3.0]), noise_scale=noise),
+                Langevin(kernel="adam", noise="transient", schedule=((0, 2.0), (2, 0.5))),
+            ]
+        )
+    relaxations = [preset.policy_relaxation, preset.reward_relaxation]
+    if rng.random() < 0.7:
+        relaxations = [
+            Relaxation(
+                kind=rng.choice(["soft", "straight_through", "entropy_mixed"]), tau=rng.choice([0.1, 1])
+            )
+            for _ in range(2)
+        ]
+    energy = Energy(
+        policy=policy,
+        terms=_random_terms(rng),
+        policy_weight=rng.choice([0.0, 0.1, 0.3, 1.0]),
+        policy_gradient=rng.choice([True, False]),
+        policy_relaxation=relaxations[0],
+        reward_relaxation=relaxations[1],
+        max_nll_rise=rng.choice([None, 0.0, 0.5]),
+    )
+    budget = Budget(
+        steps=rng.choice([None, 0, 1, 2, 6]),
+        seconds=rng.choice([None, None, None, 0.001, 0.01]),
+        tokens=rng.choice([1, 2, 6, 10]),
+        evaluations=rng.choice([None, None, 1, 5, 20]),
+    )
+    answers = [[rng.randrange(END) for _ in range(rng.randint(0, 9))] for _ in range(rng.randint(1, 3))]
+    drafts = rng.choice([[], [], [policy.encode(policy.decode(ids)) for ids in answers]])
+    return Case(energy, method, window, budget, prompt, drafts, seed)
+
+
+def _random_policy(rng: random.Random, transformers: float) -> tuple[Any, Any]:
+    if rng.random() >= transformers:
+        kind = rng.choice([MarkovPolicy, MarkovPolicy, MergingPolicy])
+        return kind(rng.randrange(50)), DoublePrompt(f"question {rng.randrange(9)}")
+    policy = transformer_policy(rng.choice(["llama", "qwen3", "gpt2"]))
+    return policy, policy.prompt([{"role": "user", "content": f"question {rng.randrange(9)}"}])
+
+
+@cache
+def transformer_policy(architecture: str) -> Any:
+    """A tiny random transformer behind the real policy."""
+    from architectures import tiny_model, tiny_tokenizer  # noqa: PLC0415 - only the draws that need it wait
+
+    from langchain_sea.policy import CausalLMPolicy  # noqa: PLC0415 - as above
+
+    return CausalLMPolicy(tiny_model(architecture), tiny_tokenizer())
+
+
+def _random_terms(rng: random.Random) -> tuple[Term, ...]:
+    size = 320  # wide enough for every double
+    rewards: list[tuple[str, Reward]] = [
+        ("soft", TokenReward.random(rng.randrange(50), size)),
+        ("steep", TokenReward.random(rng.randrange(50), size, scale=30.0)),
+        ("negative", TokenReward(-TokenReward.random(rng.randrange(50), size).values.abs())),
+        ("constant", TokenReward(torch.zeros(size))),
+        ("callable", Vowels()),
+        ("against", Vowels(-1.0)),
+    ]
+    return tuple(
+        Term(
+            reward=reward,
+            name=name,
+            weight=rng.choice([0.0, 0.5, 1.0]),
+            center=rng.random(),
+            scale=rng.choice([1, 7]),
+        )
+        for name, reward in rng.sample(rewards, rng.randint(0, 3))
+    )
+
+
+def refined(case: Case) -> Refinement:
+    """The case's refinement."""
+    (refinement,) = run(
+        case.energy,
+        [case.prompt],
+        drafts=[case.drafts],
+        langevin=case.langevin,
+        window=case.window,
+        budget=case.budget,
+        seed=case.seed,
+    )
+    return refinement
+
+
+def broken_promises(case: Case, found: Refinement) -> list[str]:
+    """What the refinement promised and did not keep, by an evaluation of its own of both texts.
+
+    A forward over two texts and one over many round differently: scores are equal within 1e-5 of their size.
+    """
+    policy, broken = case.energy.policy, []
+    terms = case.energy.texts(case.prompt, [found.draft, found.text])
+    (before, after), (nll_before, nll_after) = (-terms.energy).tolist(), terms.nll.tolist()
+    slack = 1e-5 * (1 + abs(before))
+    rise = case.energy.max_nll_rise
+    if after < before - slack:
+        broken.append(f"worse: {after} < {before}")
+    if found.accepted != (found.text != found.draft):
+        broken.append("accepted, and the text is the draft's, or the reverse")
+    if found.accepted and found.after.score <= found.before.score:
+        broken.append("a tie did not stay with the draft")
+    if rise is not None and found.accepted and nll_after > nll_before + rise + slack:
+        broken.append(f"broken text: {nll_after} nats per token after {nll_before}")
+    if list(found.ids) != policy.encode(found.text):
+        broken.append("ids are not the text's")
+    if case.drafts and found.draft != policy.decode(case.drafts[0]):
+        broken.append("the draft is not the given one")
+    if found.failure is not None or found.before is None or found.after is None:
+        broken.append(f"failed: {found.failure!r}")
+    return broken

@@ -1,0 +1,59 @@
+"""Budgets and what meters them."""
+
+import math
+
+import pytest
+
+from langchain_sea.budget import Budget, Meter
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"steps": -1}, "steps=-1"),
+        ({"seconds": 0.0}, "seconds=0.0"),
+        ({"seconds": math.inf}, "seconds=inf"),
+        ({"tokens": 0}, "tokens=0"),
+        ({"evaluations": 0}, "evaluations=0"),
+    ],
+)
+def test_a_budget_refuses(options, match):
+    """By the field's name and the offending value."""
+    with pytest.raises(ValueError, match=match):
+        Budget(**options)
+
+
+def at(now, **limits):
+    """A meter that began so many seconds ago, for the test's purposes exactly."""
+
+    class At(Meter):
+        seconds = property(lambda _self: now)
+
+    return At(Budget(**limits))
+
+
+def test_no_limit_is_never_over():
+    """Without limits there is always more to spend."""
+    meter = at(1e9, seconds=None)
+    meter.evaluations = 10**9
+    assert meter.over() is None
+    assert meter.left(0.5) == math.inf
+
+
+def test_the_first_limit_reached_is_named():
+    """Seconds at their share, evaluations at their number."""
+    meter = at(4.0, seconds=10.0, evaluations=3)
+    assert meter.over() is None
+    assert meter.over(0.4) == "seconds"
+    assert meter.left(0.5) == pytest.approx(1.0)
+    assert meter.left(0.1) == 0.0
+    meter.evaluations = 3
+    assert meter.over() == "evaluations"
+    assert meter.over(0.4) == "seconds"
+
+
+def test_the_clock_starts_with_the_meter():
+    """And runs."""
+    meter = Meter(Budget())
+    assert 0 <= meter.seconds < 5
+    assert meter.seconds <= meter.seconds

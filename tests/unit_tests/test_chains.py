@@ -1,0 +1,302 @@
+"""One prompt's chains: their start, their end, what they may say, and whose randomness they use."""
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+import torch
+from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, raises
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_sea.chains import Chains, Window, generators_for
+from langchain_sea.energy import Energy, Term
+from langchain_sea.langevin import Langevin
+from langchain_sea.presets import PRESETS, preset_named
+from langchain_sea.relaxation import Relaxation
+
+property_ = settings(deadline=None, derandomize=True, max_examples=40)
+seeds = st.integers(0, 2**31)
+PROMPT = DoublePrompt("why?")
+CPU = torch.device("cpu")
+ULA = Langevin(kernel="ula", step_size=1.0)
+STARTS = [[0, 1, 2], [3, 4], [5]]
+relaxations = st.builds(
+    Relaxation,
+    kind=st.sampled_from(["soft", "straight_through", "entropy_mixed"]),
+    tau=st.sampled_from([0.1, 1.0]),
+)
+
+
+def chains_of(
+    starts=STARTS, *, seed=0, reward=None, langevin=ULA, window=None, count=None, policy=None, **options
+):
+    reward = reward or TokenReward.random(seed)
+    energy = Energy(policy=policy or MarkovPolicy(seed), terms=(Term(reward=reward, name="r"),), **options)
+    return Chains(
+        energy,
+        PROMPT,
+        langevin,
+        window or Window(tokens=None, chains=len(starts), support=None),
+        starts=starts,
+        generators=generators_for(seed, PROMPT.key, count or len(starts), CPU),
+    )
+
+
+def draws(generators):
+    return [torch.rand((), generator=g).item() for g in generators]
+
+
+@property_
+@given(seeds, st.text(), st.integers(1, 6), st.integers(0, 6))
+def test_a_generator_is_decided_by_seed_key_and_chain(seed, key, count, more):
+    """More chains change nothing for the earlier ones; another seed, key or chain draws otherwise."""
+    first = draws(generators_for(seed, key, count, CPU))
+    assert draws(generators_for(seed, key, count + more, CPU))[:count] == first
+    others = draws(generators_for(seed + 1, key, count, CPU)) + draws(
+        generators_for(seed, key + "!", count, CPU)
+    )
+    assert len({*first, *others}) == 3 * count
+
+
+@property_
+@given(
+    seeds,
+    st.lists(st.lists(st.integers(0, END - 1), min_size=1, max_size=5), min_size=1, max_size=3),
+    relaxations,
+    st.sampled_from([None, 1, 5, V + 3]),
+    st.sampled_from(["ula", "mala", "adam"]),
+)
+def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel):
+    """The argmax at step 0 is the draft, for every relaxation, support and kernel without noise there."""
+    window = Window(tokens=None, chains=len(starts), support=support)
+    chains = chains_of(
+        starts,
+        seed=seed,
+        window=window,
+        langevin=Langevin(kernel=kernel),
+        policy_relaxation=relaxation,
+        reward_relaxation=relaxation,
+    )
+    assert chains.answers() == starts
+    assert chains.trace([None] * len(starts)).changed == (0,) * len(starts)
+
+
+@property_
+@given(seeds, st.sampled_from([None, 5, V]), st.sampled_from([None, 3, V + 9]))
+def test_banned_ids_are_never_said(seed, support, top):
+    """Not for any noise, nor where a reward loves them; the energy does not see them either."""
+    window = Window(
+        tokens=None, support=None if top else support, top=top, sharpness=1e4, margin=0.01, temperature=0.0
+    )
+    reward = TokenReward(100.0 * (torch.arange(V) >= END))
+    method = Langevin(kernel="ula", step_size=300.0)
+    chains = chains_of(seed=seed, reward=reward, window=window, langevin=method)
+    for _ in range(5):
+        chains.step()
+        assert all(i < END for ids in chains.answers() for i in ids)
+        assert chains.terms.rewards.abs().max() < 1e-3
+
+
+def test_a_given_token_may_stand_though_it_is_banned():
+    """What the draft holds, the start holds."""
+    assert chains_of([[0, END, 1]]).answers() == [[0, END, 1]]
+
+
+@pytest.mark.parametrize("policy_weight", [0.3, 0.0])
+@pytest.mark.parametrize("top", [1, 3])
+def test_only_the_likeliest_tokens_are_said(policy_weight, top):
+    """Every token is among the policy's `top` at the tokens so far, whether or not it has weight."""
+    window = Window(tokens=None, support=None, top=top, margin=1.0)
+    policy = MarkovPolicy(2)
+    chains = chains_of(
+        policy=policy,
+        window=window,
+        policy_weight=policy_weight,
+        policy_relaxation=Relaxation(kind="soft", tau=0.1),
+        reward=TokenReward.random(2, scale=20.0),
+    )
+    said = set()
+    for _ in range(6):
+        point = chains.state.position.masked_fill(chains.barred, -torch.inf)
+        logits = chains._policy_logits(point).masked_fill(policy.banned, -torch.inf)
+        rank = (logits > logits.gather(-1, chains.ids[..., None])).sum(-1)
+        assert rank[chains.mask].max() < top
+        said.update(map(tuple, chains.answers()))
+        chains.step()
+    assert top == 1 or len(said) > 1
+
+
+def test_chains_keep_to_their_generators():
+    """A chain's path is its own: the same alone, beside others, and after another has ended."""
+    together, alone = chains_of(), chains_of([STARTS[0]], count=1)
+    for _ in range(4):
+        together.step()
+        alone.step()
+        torch.testing.assert_close(together.state.position[:1], alone.state.position)
+
+
+class Poisoned(TokenReward):
+    """Not finite for any chain that starts with the token 3, once `armed`."""
+
+    armed = False
+
+    def steer(self, view):
+        value = super().steer(view)
+        hit = (view.tokens.support[:, 0] == 3).float().mul(view.tokens.soft[:, 0]).sum(-1) > 0.5
+        return value / (1 - (hit & self.armed).float())
+
+
+def armed(reward):
+    object.__setattr__(reward, "armed", True)
+    return reward
+
+
+@pytest.mark.parametrize("kernel", ["ula", "adam"])
+def test_a_chain_that_is_not_finite_ends_alone(kernel):
+    """The others go on as if it had never been, with their own names, generators and masks."""
+    method, poisoned = Langevin(kernel=kernel, step_size=0.01), Poisoned.random(0)
+    chains = chains_of(reward=poisoned, langevin=method)
+    healthy = chains_of(reward=TokenReward.random(0), langevin=method)
+    for n in range(4):
+        object.__setattr__(poisoned, "armed", n == 1)
+        chains.step()
+        healthy.step()
+        assert chains.names == ([0, 1, 2] if n == 0 else [0, 2])
+        torch.testing.assert_close(chains.state.position, healthy.state.position[chains.names])
+        assert chains.answers() == [healthy.answers()[name] for name in chains.names]
+    assert chains.trace([0.0, 0.0]).chains == (0, 2)
+    assert len(chains.terms.energy) == len(chains.generators) == len(chains.still) == len(chains) == 2
+
+
+def test_a_start_that_is_not_finite_ends_alone():
+    """At the first evaluation too, whatever the kernel."""
+    for kernel in ("ula", "adam", "mala"):
+        chains = chains_of(reward=armed(Poisoned.random(0)), langevin=Langevin(kernel=kernel))
+        assert chains.names == [0, 2]
+
+
+class Cliff(TokenReward):
+    """Not finite anywhere but at the start."""
+
+    calls = 0
+
+    def steer(self, view):
+        object.__setattr__(self, "calls", self.calls + 1)
+        value = super().steer(view)
+        return value if self.calls == 1 else value + torch.nan
+
+
+def test_a_rejected_proposal_ends_no_chain():
+    """MALA rejects what is not finite: chains stay where they are, and the record is of where they are."""
+    chains = chains_of(reward=Cliff.random(0), langevin=Langevin(kernel="mala"))
+    before = chains.trace([None] * 3)
+    chains.step()
+    after = chains.trace([None] * 3)
+    assert chains.answers() == STARTS
+    assert (after.chains, after.energy, after.nll) == (before.chains, before.energy, before.nll)
+    assert after.rewards == before.rewards
+
+
+def test_malas_record_is_of_the_state():
+    """After accepted and rejected proposals alike, the recorded energy is that of the chain's own point."""
+    chains = chains_of(langevin=Langevin(kernel="mala", step_size=2.0), reward=TokenReward.random(1, scale=5))
+    accepted = 0
+    for _ in range(20):
+        before = chains.state.position
+        chains.step()
+        accepted += int((chains.state.position != before).any((1, 2)).sum())
+        torch.testing.assert_close(chains.terms.energy, chains.state.energy)
+    assert 0 < accepted < 60
+
+
+def test_patience_ends_a_chain_that_stands_still():
+    """After so many steps without a changed token; None never does."""
+    still = Langevin(kernel="ula", step_size=1e-6, noise_scale=0.0)
+    window = Window(tokens=None, support=None, patience=2)
+    patient, endless = chains_of(langevin=still, window=window), chains_of(langevin=still)
+    for left in (3, 0):
+        patient.step()
+        endless.step()
+        assert len(patient) == left
+    assert patient.answers() == []
+    assert len(endless) == 3
+
+
+def test_a_changed_token_restores_patience():
+    """Only steps without any change count."""
+    window = Window(tokens=None, support=None, patience=1, margin=0.1)
+    chains = chains_of(window=window, langevin=Langevin(kernel="ula", step_size=50.0))
+    for _ in range(3):
+        chains.step()
+    assert chains.still == [0] * len(chains)
+    assert len(chains) > 0
+
+
+def test_an_energy_that_is_constant_moves_by_noise_alone():
+    """No weight on the policy and nothing that steers: the gradient is zero, and no error."""
+    reward = Troubled(raises(AssertionError("asked")), where="steer")
+    chains = chains_of(reward=Ranking(reward), policy_weight=0.0)
+    chains.step()
+    assert chains.state.gradient.abs().sum() == 0
+    assert chains.state.position.isfinite().all()
+
+
+class Ranking:
+    """A reward without its steering."""
+
+    def __init__(self, reward):
+        self.score = reward.score
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"tokens": 0}, "tokens=0"),
+        ({"chains": 0}, "chains=0"),
+        ({"drafts": 0}, "drafts=0"),
+        ({"support": 0}, "support=0"),
+        ({"top": 0, "support": None}, "top=0"),
+        ({"patience": 0}, "patience=0"),
+        ({"steps": -1}, "steps=-1"),
+        ({"kept": -1}, "kept=-1"),
+        ({"temperature": -0.1}, "temperature=-0.1"),
+        ({"top": 5}, "support=None"),
+        ({"share": 0.0}, "share=0.0"),
+        ({"share": 1.1}, "share=1.1"),
+        ({"sharpness": 0.0}, "sharpness=0.0"),
+        ({"margin": -1.0}, "margin=-1.0"),
+    ],
+)
+def test_a_window_refuses(options, match):
+    """By the field's name and the offending value."""
+    with pytest.raises(ValueError, match=match):
+        Window(**options)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_frozen_and_picklable(name):
+    """And named as they are filed; a Preset is taken as it is."""
+    preset = PRESETS[name]
+    assert pickle.loads(pickle.dumps(preset)) == preset  # noqa: S301 - our own bytes
+    assert preset.name == name
+    assert preset_named(name) is preset
+    assert preset_named(preset) is preset
+    parts = {"name": preset, "kernel": preset.langevin, "tokens": preset.window}
+    for field, part in (parts | {"tau": preset.policy_relaxation}).items():
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, field, None)
+
+
+def test_an_unknown_preset_is_met_with_the_nearest():
+    """All names are listed, and one is proposed where it is near."""
+    with pytest.raises(ValueError, match=r"'default', 'paper', 'reference'.*did you mean 'paper'\?"):
+        preset_named("papers")
+    with pytest.raises(ValueError, match=r"or pass a Preset\.$"):
+        preset_named("xyz")
+
+
+def test_only_the_faithful_presets_accept_broken_text():
+    """The guard on nats per token is on by default."""
+    assert PRESETS["default"].max_nll_rise is not None
+    assert PRESETS["paper"].max_nll_rise is None is PRESETS["reference"].max_nll_rise

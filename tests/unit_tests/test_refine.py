@@ -1,0 +1,621 @@
+"""The loop's promises: never worse, the same for the same seed, and an answer whatever goes wrong."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from doubles import (
+    ALPHABET,
+    END,
+    DoublePrompt,
+    MarkovPolicy,
+    MergingPolicy,
+    TokenReward,
+    Troubled,
+    Vowels,
+    broken_promises,
+    raises,
+    random_case,
+    refined,
+    run,
+    shrunk,
+    transformer_policy,
+)
+
+from langchain_sea.best import Best
+from langchain_sea.budget import Budget, Meter
+from langchain_sea.chains import Window, generators_for
+from langchain_sea.energy import Energy, Term
+from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
+from langchain_sea.langevin import Langevin
+from langchain_sea.refine import refine
+from langchain_sea.relaxation import Relaxation
+
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
+PRESET_NAMES = ["default", "paper", "reference"]
+FREE = Budget(seconds=None, tokens=8)
+FAILURE = RewardUnavailableError("gone")
+TEXT = "abca"
+
+
+def energy_of(*rewards, policy=None, **options):
+    terms = tuple(Term(reward=reward, name=f"r{i}") for i, reward in enumerate(rewards))
+    return Energy(policy=policy or MarkovPolicy(0), terms=terms, **options)
+
+
+def ids(text):
+    return [ALPHABET.index(character) for character in text]
+
+
+def whole(**options):
+    """A window that moves the whole answer."""
+    return Window(**{"tokens": None, "chains": 2, "support": None, "steps": 3} | options)
+
+
+def kept(found):
+    """What must be equal for equal seeds: all but the time it took."""
+    trace = tuple(step._replace(seconds=0.0) for step in found.trace)
+    return found._replace(seconds=0.0, trace=trace)
+
+
+# Never worse
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_never_worse(block):
+    """500 random problems: score, ties, fluency, ids and draft are all as promised, by another evaluation."""
+    broken, accepted = {}, 0
+    for number in range(10_000 + 100 * block, 10_100 + 100 * block):
+        case = random_case(number)
+        found = refined(case)
+        accepted += found.accepted
+        if faults := broken_promises(case, found):
+            broken[number] = faults
+    assert broken == {}
+    assert accepted > 15
+
+
+def test_the_check_would_notice(monkeypatch):
+    """With keep-best replaced by keep-last, the same problems break their promises."""
+
+    def keep_last(self, scored):
+        self.draft = self.draft or scored
+        self.best = scored
+
+    monkeypatch.setattr(Best, "_keep", keep_last)
+    cases = [random_case(number) for number in range(10_000, 10_100)]
+    assert sum(bool(broken_promises(case, refined(case))) for case in cases) > 10
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_a_reward_is_climbed(preset):
+    """A soft reward and a callable one both raise the score of most prompts; the text says why."""
+    for reward in (TokenReward.of("e", 3.0), Vowels()):
+        found = run(energy_of(reward, max_nll_rise=None), PROMPTS, preset=preset)
+        assert sum(f.accepted for f in found) >= 3
+        assert all(f.after.score > f.before.score for f in found if f.accepted)
+
+
+def test_a_constant_energy_keeps_the_draft():
+    """Nothing is better than the draft, so it stays, wherever the chains went."""
+    energy = energy_of(TokenReward(torch.zeros(END + 2)), policy_weight=0.0, max_nll_rise=None)
+    for found in run(energy, PROMPTS, langevin=Langevin(step_size=9.0), window=whole()):
+        assert not found.accepted
+        assert found.text == found.draft
+        assert found.after == found.before
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_what_is_scored_is_the_text(preset):
+    """Where decoding merges tokens, ids are the text's own and its score is the energy of that text."""
+    policy = MergingPolicy(3)
+    energy = energy_of(TokenReward.of("e", 3.0), policy=policy, max_nll_rise=None)
+    found = run(energy, PROMPTS, preset=preset)
+    assert any(f.accepted for f in found)
+    for prompt, f in zip(PROMPTS, found, strict=True):
+        assert f.ids == tuple(policy.encode(f.text))
+        assert "ee" not in f.text
+        scores = (-energy.texts(prompt, [f.draft, f.text]).energy).tolist()
+        assert [f.before.score, f.after.score] == pytest.approx(scores, abs=1e-5)
+    if preset != "default":
+        gaps = [gap for f in found for step in f.trace for gap in step.gap]
+        assert max(map(abs, gaps)) > 0.1
+
+
+def test_broken_text_is_rejected_and_counted():
+    """A reward for an unlikely token wins without the guard, and is counted by the guard."""
+    policy = MarkovPolicy(0)
+    likely = [0]
+    while len(likely) < 4:
+        likely.append(int(policy.transition[likely[-1], :END].argmax()))
+    rare = int(policy.transition[likely[2], :END].argmin())
+    free = energy_of(TokenReward.of(ALPHABET[rare], 20.0), policy=policy, max_nll_rise=None)
+    drafts = [[likely, [*likely[:3], rare]] for _ in PROMPTS]
+    options = {"drafts": drafts, "window": whole(steps=10), "langevin": Langevin(step_size=5.0)}
+    without = run(free, PROMPTS, **options)
+    assert all(f.rejected == 0 and f.after.nll > f.before.nll + 0.1 for f in without)
+    for found in run(replace(free, max_nll_rise=0.1), PROMPTS, **options):
+        assert found.after.nll <= found.before.nll + 0.1
+        assert found.rejected > 0
+
+
+def test_blank_text_never_wins():
+    """Not even where the reward wants nothing to be said."""
+    energy = energy_of(TokenReward(-torch.ones(END + 2) * (torch.arange(END + 2) != ALPHABET.index(" "))))
+    energy = replace(energy, max_nll_rise=None, policy_weight=0.0)
+    drafts = [[ids("ab"), ids("  ")] for _ in PROMPTS]
+    for found in run(energy, PROMPTS, drafts=drafts, window=whole(steps=20), langevin=Langevin(step_size=3)):
+        assert found.text.strip()
+
+
+# The same seed
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("kind", [MarkovPolicy, MergingPolicy])
+def test_the_same_seed_gives_the_same_answer(preset, kind):
+    """Alone, in a batch of eight, in another order, and twice: everything but the time is equal."""
+    energy = energy_of(TokenReward.random(1), Vowels(), policy=kind(1))
+    options = {"preset": preset, "budget": replace(FREE, evaluations=60), "langevin": Langevin(kernel="ula")}
+    together = [kept(found) for found in run(energy, PROMPTS, **options)]
+    again = [kept(found) for found in run(energy, PROMPTS[::-1], **options)]
+    assert again[::-1] == together
+    for prompt, expected in zip(PROMPTS, together, strict=True):
+        (alone,) = run(energy, [prompt], **options)
+        assert kept(alone) == expected
+    other = run(energy, PROMPTS, seed=1, **options)
+    assert sum(a.draft != b.draft for a, b in zip(together, other, strict=True)) > 4
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
+    """To the last bit: texts, ids, scores and traces, alone and among eight."""
+    policy = transformer_policy(architecture)
+    energy = energy_of(TokenReward.random(1, policy.vocab_size), policy=policy, max_nll_rise=None)
+    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(8)]
+    options = {"preset": preset, "budget": replace(FREE, evaluations=100)}
+    together = run(energy, prompts, **options)
+    assert any(found.accepted for found in together)
+    for index in (0, 3, 7):
+        (alone,) = run(energy, [prompts[index]], **options)
+        assert kept(alone) == kept(together[index])
+
+
+def test_more_rows_than_generators_differ():
+    """Rows beyond the generators share them, and still write each its own continuation."""
+    policy = MarkovPolicy(1)
+    window = Window(tokens=1, chains=1, drafts=1, kept=1, temperature=1.5, steps=0)
+    given = [[[0, 1], [2, 3], [4, 5]]]
+    texts, offer = [], Best.offer
+
+    def watched(self, offered):
+        texts.extend(offered)
+        return offer(self, offered)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Best, "offer", watched)
+        budget = replace(FREE, tokens=30)
+        wide = replace(window, kept=4, drafts=4)
+        refine(
+            PROMPTS[:1],
+            given,
+            energy=energy_of(policy=policy),
+            langevin=Langevin(),
+            budget=budget,
+            generators=[generators_for(0, "x", 1, policy.device)],
+            window=wide,
+        )
+    assert len(texts) == 7
+    assert len(set(texts)) == 7
+
+
+def test_too_few_generators_for_the_chains_are_refused():
+    """Chains never share one."""
+    with pytest.raises(ValueError, match="1 generators for 2 chains"):
+        refine(
+            PROMPTS[:1],
+            [[ids("ab"), ids("cd")]],
+            energy=energy_of(),
+            langevin=Langevin(),
+            budget=FREE,
+            generators=[generators_for(0, "x", 1, torch.device("cpu"))],
+            window=whole(),
+        )
+
+
+# The record
+
+
+@pytest.mark.parametrize("kernel", ["ula", "mala", "adam"])
+def test_the_trace_has_a_number_for_each_chain(kernel):
+    """Straight-through tokens and an exact decoding leave no gap between the energy and the text's."""
+    energy = energy_of(TokenReward.random(2), policy=MarkovPolicy(2, spread=1.0))
+    method = Langevin(kernel=kernel, step_size=1.0)
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("abcd"), ids("dcb")]], window=whole(), langevin=method)
+    assert [step.step for step in found.trace] == [0, 1, 2, 3]
+    assert found.trace[0].changed == (0, 0)
+    for step in found.trace:
+        assert step.chains == (0, 1)
+        assert {len(part) for part in step[1:7]} == {2}
+        assert max(map(abs, step.gap)) < 1e-4
+        assert all(len(row) == 1 for row in step.rewards)
+        assert step.seconds >= 0
+    assert found.steps == 3
+    assert (found.evaluations, found.refine_tokens) == (found.evaluations, 4 * 7)
+    assert found.seconds >= 0
+
+
+def test_a_window_scores_nothing_on_the_way():
+    """Beginnings have no text of their own, so the trace has no gaps; what is drafted is counted."""
+    (found,) = run(energy_of(TokenReward.random(2)), PROMPTS[:1])
+    assert found.trace
+    assert all(gap is None for step in found.trace for gap in step.gap)
+    assert found.draft_tokens >= len(found.ids)
+
+
+def test_defaults_need_no_window():
+    """Without a window the default one is used."""
+    (found,) = refine(
+        PROMPTS[:1],
+        [[]],
+        energy=energy_of(TokenReward.random(2)),
+        langevin=Langevin(),
+        budget=Budget(steps=1, tokens=4),
+        generators=[generators_for(0, "x", 64, torch.device("cpu"))],
+    )
+    assert found.draft
+    assert found.steps == 1
+    assert len(found.ids) <= 4
+
+
+# Drafts and windows of every size
+
+
+def test_given_drafts_are_the_drafts():
+    """The first one is the draft, however long; the others are candidates."""
+    long = ids("abcdefghijklabcdefghijkl")
+    for preset in PRESET_NAMES:
+        for drafts in ([long], [long, ids("a")], [ids("a"), long], [[], ids("b")], [ids("ab")]):
+            (found,) = run(energy_of(TokenReward.random(0)), PROMPTS[:1], drafts=[drafts], preset=preset)
+            assert found.draft == "".join(ALPHABET[i] for i in drafts[0])
+            assert found.after.score >= found.before.score
+    best = ids("eeee")
+    (found,) = run(
+        energy_of(TokenReward.of("e", 9.0), max_nll_rise=None),
+        PROMPTS[:1],
+        drafts=[[ids("ab"), best]],
+        budget=replace(FREE, steps=0),
+        window=whole(),
+    )
+    assert found.text == "eeee"
+
+
+class Silent(MarkovPolicy):
+    """Ends at once."""
+
+    def extend(self, _prompt, prefixes, **_options):
+        return [[] for _ in prefixes]
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_an_empty_draft_is_an_empty_answer(preset):
+    """With nothing to move, nothing is moved, and it is said why."""
+    (found,) = run(energy_of(TokenReward.random(0), policy=Silent(0)), PROMPTS[:1], preset=preset)
+    assert (found.text, found.ids, found.stop_reason) == ("", (), "empty")
+    assert (found.steps, found.accepted, found.trace) == (0, False, ())
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("tokens", [1, 2, 3, 5])
+def test_answers_keep_to_their_length(preset, tokens):
+    """One token, fewer than the window, just the window, more: no answer is longer than the budget's."""
+    energy = energy_of(TokenReward.random(1), max_nll_rise=None)
+    for found in run(energy, PROMPTS, preset=preset, budget=Budget(seconds=None, tokens=tokens)):
+        assert len(found.ids) <= tokens
+        assert found.draft
+
+
+def test_a_window_longer_than_the_answer_moves_all_of_it():
+    """And what ended by itself is not written on."""
+
+    class Brief(MarkovPolicy):
+        def extend(self, prompt, prefixes, **options):
+            assert all(prefix == [] for prefix in prefixes)
+            return [new[:2] for new in super().extend(prompt, prefixes, **options)]
+
+    window = replace(shrunk("default")[1], tokens=5)
+    found = run(energy_of(TokenReward.random(1), policy=Brief(0)), PROMPTS, window=window)
+    assert all(len(f.ids) <= 2 for f in found)
+    assert any(f.accepted for f in found)
+
+
+def test_no_prompts_no_answers():
+    """An empty list is answered by one."""
+    assert run(energy_of(), []) == []
+
+
+def test_every_prompt_needs_drafts_and_generators():
+    """Lists of different length are refused."""
+    with pytest.raises(ValueError, match="zip"):
+        refine(PROMPTS[:2], [[]], energy=energy_of(), langevin=Langevin(), budget=FREE, generators=[[], []])
+
+
+# Limits
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_steps_end_it(preset):
+    """By the budget's number, or the window's own; zero drafts and ranks."""
+    for steps, expected in ((None, 3), (0, 0), (2, 2)):
+        (found,) = run(
+            energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, steps=steps)
+        )
+        assert (found.stop_reason, found.steps) == ("steps", expected)
+        assert found.before is not None
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_evaluations_end_it_and_cut_no_text(preset):
+    """No step begins beyond the limit, and what is written then is written to its end."""
+    energy = energy_of(TokenReward.random(0), policy=Endless(0))
+    for limit in (1, 10, 14):
+        budget = Budget(seconds=None, tokens=9, evaluations=limit, steps=50)
+        for found in run(energy, PROMPTS, preset=preset, budget=budget):
+            assert found.stop_reason == "evaluations"
+            assert found.evaluations >= limit
+            assert len(found.draft) == 9
+        assert limit > 1 or found.steps == 0
+
+
+def test_all_chains_ended_is_converged():
+    """By patience, or because none is finite."""
+    still = Langevin(step_size=1e-6, noise_scale=0.0)
+    patient = run(energy_of(TokenReward.random(0)), PROMPTS, window=whole(patience=1), langevin=still)
+    assert {(f.stop_reason, f.steps) for f in patient} == {("converged", 1)}
+
+    class Broken(TokenReward):
+        score = TokenReward.score
+
+        def steer(self, view):
+            return super().steer(view) + (math.inf if view.tokens.soft.requires_grad else 0.0)
+
+    for preset in PRESET_NAMES:
+        for found in run(energy_of(Broken.random(0)), PROMPTS, preset=preset):
+            assert (found.stop_reason, found.steps, found.trace) == ("converged", 0, ())
+            assert found.draft
+            assert found.failure is None
+
+
+def test_beginnings_that_are_not_finite_rank_last():
+    """NaN is no energy to start from."""
+
+    class Picky(TokenReward):
+        def steer(self, view):
+            first = view.tokens.ids[:, 0]
+            return super().steer(view) + torch.where(first % 2 == 0, torch.nan, 0.0)
+
+    starts = []
+
+    class Watching(Picky):
+        def steer(self, view):
+            if view.tokens.soft.requires_grad:
+                starts.append(view.tokens.ids[:, 0].tolist())
+            return super().steer(view)
+
+    run(energy_of(Watching.random(0)), PROMPTS, window=Window(tokens=2, chains=2, drafts=32, steps=0))
+    run(energy_of(Watching.random(0)), PROMPTS, window=Window(tokens=2, chains=2, drafts=32, steps=1))
+    assert starts
+    assert all(i % 2 for i in starts[0])
+
+
+class Clock:
+    """A clock that stands still unless it is moved."""
+
+    now = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(Meter, "seconds", property(lambda _meter: clock.now))
+    return clock
+
+
+class Endless(MarkovPolicy):
+    """Never ends by itself."""
+
+    def __init__(self, seed=0, clock=None, **options):
+        super().__init__(seed, **options)
+        self.transition[:, END] = -50.0
+        self.clock = clock or Clock()
+        self.began = []
+
+    def extend(self, prompt, prefixes, *, go_on, **options):
+        self.began.append(max(map(len, prefixes)))
+
+        def ticking(rows):
+            if go_on(rows):
+                self.clock.now += 1
+                return True
+            return False
+
+        return super().extend(prompt, prefixes, go_on=ticking, **options)
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_seconds_hold_while_drafting(clock, preset):
+    """A policy of one token a second writes as many tokens as there are seconds, and they are the draft."""
+    energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
+    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(seconds=6.0, tokens=50))
+    assert clock.now <= 6
+    assert found.stop_reason == "seconds"
+    assert 1 <= len(found.draft) <= 6
+    assert found.refine_tokens == 0
+    assert found.before is not None
+    assert found.failure is None
+
+
+def test_beginnings_leave_time_to_write_on(clock):
+    """Drafting beginnings stops at the window's share of the time; what was cut off is then written on."""
+    energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
+    window = Window(tokens=8, chains=2, drafts=3, kept=2, share=0.5)
+    given = [ids("abcdefghijkl")]
+    for drafts in ([], given):
+        clock.now = 0.0
+        (found,) = run(
+            energy, PROMPTS[:1], window=window, budget=Budget(seconds=10.0, tokens=50), drafts=[drafts]
+        )
+        assert found.stop_reason == "seconds"
+        assert clock.now == 10
+        assert len(found.draft) == (12 if drafts else 10)
+    assert energy.policy.began == [0, 5, 0, 5]
+
+
+def test_prompts_share_the_time(clock):
+    """Each of eight prompts gets its part of the seconds for a draft, the last one too."""
+    energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
+    for window in (None, whole()):
+        clock.now = 0.0
+        found = run(energy, PROMPTS, window=window, budget=Budget(seconds=48.0, tokens=50))
+        assert clock.now <= 48
+        assert min(len(f.draft) for f in found) >= 5
+
+
+def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
+    """Whole answers step to the end of the time, beginnings to the window's share of it."""
+
+    class Ticking(TokenReward):
+        def steer(self, view):
+            clock.now += view.tokens.soft.requires_grad
+            return super().steer(view)
+
+    for window, steps in ((whole(steps=99), 9), (replace(shrunk("default")[1], steps=99), 4)):
+        clock.now = 0.0
+        energy = energy_of(Ticking.random(0))
+        (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=10.0, tokens=8))
+        assert (found.stop_reason, found.steps) == ("seconds", steps)
+
+
+@pytest.mark.parametrize("options", [{"kept": 1, "steps": 0}, {"kept": 0, "steps": 20}])
+def test_the_best_beginnings_are_written_on(options):
+    """Those of the lowest energy, kept as drafted or moved: where an `e` was drawn, one that begins so."""
+    window = Window(tokens=1, chains=1, drafts=64, temperature=2.0, **options)
+    energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
+    energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))
+    found = run(energy, PROMPTS, window=window, langevin=Langevin(step_size=0.5, noise_scale=10.0))
+    assert sum("e" in (f.text[0], f.draft[0]) for f in found) >= 6
+
+
+def test_a_score_that_overflows_never_wins():
+    """A weight that lifts a finite reward to infinity says nothing about the text."""
+    term = Term(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
+    energy = replace(energy_of(max_nll_rise=None), terms=(term,))
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], window=whole(steps=0))
+    assert not found.accepted
+
+
+# Rewards that fail
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("mishap", [raises(FAILURE), raises(KeyError("x")), lambda values: values * math.nan])
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_failing_reward_gives_the_draft(preset, mishap, at):
+    """The answer is the draft, the failure is told, and the other prompts are as without it."""
+    only = PROMPTS[2].key
+    options = {"preset": preset, "langevin": Langevin(step_size=5.0)}
+    sound = run(energy_of(Troubled(mishap, only="nobody")), PROMPTS[:4], **options)
+    found = run(energy_of(Troubled(mishap, only=only, at=at)), PROMPTS[:4], **options)
+    failed = found.pop(2)
+    assert [kept(f) for f in found] == [kept(f) for f in sound[:2] + sound[3:]]
+    if at == 1 and preset == "default":  # all texts in one call: it was never asked twice
+        assert failed.failure is None
+        return
+    assert isinstance(failed.failure, RewardUnavailableError)
+    assert failed.stop_reason == "reward_unavailable"
+    assert (failed.text, failed.accepted) == (sound[2].draft, False)
+    assert failed.after == failed.before
+    assert (failed.before is None) == (at == 0)
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_a_reward_that_fails_to_steer_gives_the_draft(preset):
+    """At the first gradient, or where the beginnings are ranked: then the draft is still written."""
+    energy = energy_of(Troubled(raises(FAILURE), where="steer"))
+    sound = run(energy_of(TokenReward.random(0)), PROMPTS, preset=preset)
+    for found, expected in zip(run(energy, PROMPTS, preset=preset), sound, strict=True):
+        assert found.failure is FAILURE
+        assert (found.text, found.accepted) == (expected.draft, False)
+        assert found.text == found.draft != ""
+
+
+def test_a_score_that_is_not_finite_is_named():
+    """Which reward, which number, which text."""
+    energy = energy_of(Troubled(lambda values: values * math.nan))
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids(TEXT)]])
+    assert "'r0' gave nan" in str(found.failure)
+    assert repr(TEXT) in str(found.failure)
+
+
+# Ctrl-C
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+@pytest.mark.parametrize("where", ["score", "steer"])
+@pytest.mark.parametrize("at", [0, 2])
+def test_an_interruption_brings_the_best_so_far(preset, where, at):
+    """Every prompt has its draft or better, and no `except Exception` swallows it."""
+    trouble = Troubled(raises(KeyboardInterrupt()), where=where, at=at)
+    energy = energy_of(trouble, max_nll_rise=None)
+    with pytest.raises(RefinementInterrupted) as caught:
+        run(energy, PROMPTS[:3], preset=preset, langevin=Langevin(step_size=5.0))
+    assert not isinstance(caught.value, Exception)
+    trouble.where = "never"
+    for prompt, found in zip(PROMPTS, caught.value.refinements, strict=False):
+        before, after = (-energy.texts(prompt, [found.draft, found.text]).energy).tolist()
+        assert found.draft
+        assert after >= before
+        assert found.accepted == (found.text != found.draft)
+    reasons = [found.stop_reason for found in caught.value.refinements]
+    assert len(reasons) == 3
+    assert "interrupted" in reasons
+
+
+def test_an_interrupted_policy_has_nothing_to_tell():
+    """Before anything is drafted the answers are empty, and still one for each prompt."""
+
+    class Interrupted(MarkovPolicy):
+        def extend(self, *_args, **_options):
+            raise KeyboardInterrupt
+
+    with pytest.raises(RefinementInterrupted, match="best of 2 answers") as caught:
+        run(energy_of(policy=Interrupted(0)), PROMPTS[:2])
+    assert [found.text for found in caught.value.refinements] == ["", ""]
+    assert [found.stop_reason for found in caught.value.refinements] == ["interrupted"] * 2
+
+
+def test_what_had_ended_keeps_its_reason():
+    """A prompt that was done before the interruption is not called interrupted."""
+    trouble = Troubled(raises(KeyboardInterrupt()), where="score", at=4, only=PROMPTS[1].key)
+    with pytest.raises(RefinementInterrupted) as caught:
+        run(
+            energy_of(trouble),
+            PROMPTS[:2],
+            drafts=[[[]], [ids("abcd")]],
+            window=whole(steps=50),
+            langevin=Langevin(step_size=5.0),
+        )
+    assert [found.stop_reason for found in caught.value.refinements] == ["empty", "interrupted"]
+
+
+def test_relaxations_steer_to_different_answers():
+    """The relaxation reaches the chains: soft and hard tokens do not walk alike."""
+    answers = set()
+    for kind in ("soft", "straight_through", "entropy_mixed"):
+        relaxation = Relaxation(kind=kind)
+        energy = energy_of(TokenReward.random(4), policy_relaxation=relaxation, reward_relaxation=relaxation)
+        found = run(energy, PROMPTS, window=whole(), langevin=Langevin(kernel="adam", noise_scale=0.0))
+        answers.add(tuple(step.energy for f in found for step in f.trace))
+    assert len(answers) == 3
