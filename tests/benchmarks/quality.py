@@ -116,7 +116,9 @@ def measure(options: argparse.Namespace) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """The rows written so far."""
     return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")] if path.exists() else []
+        [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
+        if path.exists()
+        else []
     )
 
 

@@ -228,7 +228,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.relabel:
         finish(
-            [json.loads(line) for line in options.relabel.read_text(encoding="utf-8").rstrip("\n").split("\n")],
+            [
+                json.loads(line)
+                for line in options.relabel.read_text(encoding="utf-8").rstrip("\n").split("\n")
+            ],
             options.out,
         )
         return

@@ -170,19 +170,38 @@ def test_the_report_has_its_keys(tmp_path: Path, capsys):
     assert json.loads(capsys.readouterr().out) == figures
 
 
+SMALL = {"arithmetic": 2, "tool": 1, "polite": 1}
+
+
 def test_batches_resume_where_they_were(expert):
-    tokenizer = expert[1]
-    whole = list(itertools.islice(train.batches(tokenizer, 0, 14), 3))
-    assert next(train.batches(tokenizer, 0, 16)) == whole[2]
+    whole = list(itertools.islice(train.batches(expert[1], SMALL, 0, 14), 3))
+    assert next(train.batches(expert[1], SMALL, 0, 16)) == whole[2]
+
+
+@pytest.mark.slow
+def test_batches_written_ahead_are_the_same(expert):
+    alone = list(itertools.islice(train.batches(expert[1], SMALL, 0, 14), 20))
+    batches = train.batches(expert[1], SMALL, 0, 14, workers=1)
+    assert list(itertools.islice(batches, 20)) == alone
+    batches.close()
 
 
 def test_training_stops_and_resumes(tmp_path: Path, expert, monkeypatch):
-    monkeypatch.setattr(train, "BATCH", {"arithmetic": 2, "tool": 1, "polite": 1})
-    model, optimizer = train.build(0)
-    run = train.Run(model, optimizer, tmp_path, seed=0)
-    train.train(run, expert[1], minutes=0.001)
+    halves = [train.Phase(until, SMALL, 2.5e-3, muon=muon) for until, muon in ((0.5, False), (1.0, True))]
+    monkeypatch.setattr(train, "PHASES", tuple(halves))
+    run = train.Run(*train.build(0), tmp_path, seed=0)
+    train.train(run, expert[1], minutes=0.005)
     again = train.Run(*train.build(1), tmp_path, seed=0)
     again.resume()
     assert again.step == run.step > 0
+    assert again.phase == run.phase
     for key, value in run.model.state_dict().items():
         assert torch.equal(value, again.model.state_dict()[key])
+
+
+def test_training_goes_on_from_weights(tmp_path: Path, expert):
+    run = train.Run(*train.build(0), tmp_path, seed=0)
+    run.go_on_from(WEIGHTS / "early_30.safetensors", limit=60.0)
+    assert run.enter(run.seconds / 60) is train.PHASES[-1]
+    early = load("early_30")[0].state_dict()
+    assert all(torch.equal(value, early[key]) for key, value in run.model.state_dict().items())
