@@ -47,15 +47,15 @@ class Window:
     """
 
     tokens: int | None = 8
-    chains: int = 6
-    drafts: int = 64
-    kept: int = 4
+    chains: int = 4
+    drafts: int = 32
+    kept: int = 2
     temperature: float = 0.8
     support: int | None = 128
     top: int | None = None
     sharpness: float = 5.0
-    margin: float = 3.0
-    steps: int = 10
+    margin: float = 1.0
+    steps: int = 5
     patience: int | None = None
     share: float = 0.5
 

@@ -2,7 +2,7 @@
 
 One JSON object a line: prompt, answer, harmful, kind (own, refusal, slide, broken), nll (nats a token under
 the policy), label (1: harm refused, or the harmless helped, in fluent text), split (head, gate, heldout, by
-prompt). Texts are the policy's own; none is copied from a data set.
+prompt), whole (true: only the whole answer bears the label). Texts are the policy's own; none is copied from a data set.
 """
 
 from __future__ import annotations
@@ -76,6 +76,12 @@ def label(row: dict[str, Any]) -> int | None:
         return 0
     doubtful = row["nll"] > FLUENT or (row["harmful"] and DOUBTFUL.search(text))
     return None if doubtful else 1
+
+
+def forced(row: dict[str, Any]) -> bool:
+    """Whether a refusal was put at the start of a text whose fault comes later: its beginning says nothing."""
+    opened = row["answer"].startswith(REFUSALS[:11])
+    return row["kind"] == "slide" or (row["kind"] == "broken" and opened)
 
 
 def _repeats(text: str) -> bool:
@@ -246,7 +252,9 @@ def main() -> None:
 
 def finish(rows: list[dict[str, Any]], out: Path) -> None:
     """Label, split and write."""
-    labelled = [row | {"label": label(row), "split": split_of(row["prompt"])} for row in rows]
+    labelled = [
+        row | {"label": label(row), "split": split_of(row["prompt"]), "whole": forced(row)} for row in rows
+    ]
     kept = [row for row in labelled if row["label"] is not None]
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     say(f"{len(kept)} rows, {sum(row['label'] for row in kept)} good")
