@@ -1,7 +1,7 @@
 # Every target makes what it needs from a bare clone: python3 (3.11 or newer) and its venv module.
 PYTHON ?= python3
 VENV ?= .venv
-DATA ?= ../shared/data
+DATA ?= data
 ASK ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
