@@ -1,4 +1,4 @@
-"""SEAChatModel on the tiny models: the contract with LangChain, the report, and what a caller can get wrong."""
+"""SEAChatModel on the tiny models: LangChain's contract, the report, and what a caller can get wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+import threading
 
 import pytest
 from langchain_core.exceptions import ContextOverflowError
@@ -14,7 +15,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 
-from langchain_sea import Budget, SEAChatModel, Term
+from langchain_sea import Budget, SEAChatModel, Term, _engine
 from langchain_sea._messages import template_dicts
 from langchain_sea.chat_models import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
@@ -98,7 +99,9 @@ def test_two_processes_answer_alike(model):
         "model = SEAChatModel(policy='tiny', budget=Budget(steps=2, tokens=16, seconds=None))\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
-    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    other = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert other.stdout.rstrip("\n") == model.invoke(QUESTION).content
 
 
@@ -166,9 +169,7 @@ def test_a_prompt_beyond_the_context_is_a_context_overflow(model):
         model.invoke("word " * 2000)
 
 
-def test_a_policy_without_rewards_of_its_own_asks_for_some(tmp_path, monkeypatch):
-    from langchain_sea import _engine
-
+def test_a_policy_without_rewards_of_its_own_asks_for_some(monkeypatch):
     policy = _engine.policy_for("tiny")
     monkeypatch.setattr(policy.model.config, "_name_or_path", "other")
     with pytest.raises(ValueError, match="rewards="):
@@ -214,8 +215,6 @@ def test_a_reward_that_lost_its_connection_is_asked_again():
 
 
 def test_a_reward_that_never_returns_is_given_up():
-    import threading
-
     never = FunctionReward(lambda p, c: threading.Event().wait(), timeout=0.2, name="never")
     message = SEAChatModel(policy="tiny", rewards=[Term(reward=never, name="never")], budget=SMALL).invoke(
         QUESTION
@@ -258,8 +257,8 @@ def test_a_failing_gate_blocks():
 @pytest.mark.parametrize(
     "other",
     [
-        {"seed": 1}, {"preset": "paper"}, {"budget": Budget(steps=3)}, {"rewards": [length]}, {"gate": length},
-        {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3}, {"policy": "tiny/expert"},
+        {"seed": 1}, {"preset": "paper"}, {"budget": Budget(steps=3)}, {"rewards": [length]},
+        {"gate": length}, {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3}, {"policy": "tiny/expert"},
         {"on_failure": "raise"}, {"gate_threshold": 0.4},
     ],
 )  # fmt: skip

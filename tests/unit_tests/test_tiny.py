@@ -199,7 +199,7 @@ def test_training_stops_and_resumes(tmp_path: Path, expert, monkeypatch):
         assert torch.equal(value, again.model.state_dict()[key])
 
 
-def test_training_goes_on_from_weights(tmp_path: Path, expert):
+def test_training_goes_on_from_weights(tmp_path: Path):
     run = train.Run(*train.build(0), tmp_path, seed=0)
     run.go_on_from(WEIGHTS / "early_30.safetensors", limit=60.0)
     assert run.enter(run.seconds / 60) is train.PHASES[-1]
