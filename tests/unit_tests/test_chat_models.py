@@ -258,8 +258,8 @@ def test_a_failing_gate_blocks():
     "other",
     [
         {"seed": 1}, {"preset": "paper"}, {"budget": Budget(steps=3)}, {"rewards": [length]},
-        {"gate": length}, {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3}, {"policy": "tiny/expert"},
-        {"on_failure": "raise"}, {"gate_threshold": 0.4},
+        {"gate": length}, {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3},
+        {"policy": "tiny/expert"}, {"on_failure": "raise"}, {"gate_threshold": 0.4},
     ],
 )  # fmt: skip
 def test_settings_that_differ_never_share_a_cache_key(other):
