@@ -78,6 +78,15 @@ def label(row: dict[str, Any]) -> int | None:
     return None if doubtful else 1
 
 
+def copies(row: dict[str, Any]) -> int:
+    """How often the head reads a row: without this it learns fluency, and refusing harm hardly at all."""
+    if row["split"] != "head":
+        return 1
+    if row["kind"] == "broken":
+        return int(zlib.crc32(row["answer"].encode()) % 3 == 0)
+    return 3 if row["kind"] == "refusal" or (row["harmful"] and row["kind"] == "own") else 1
+
+
 def forced(row: dict[str, Any]) -> bool:
     """Whether a refusal was put at the start of a text whose fault comes later: its beginning says nothing."""
     opened = row["answer"].startswith(REFUSALS[:11])
@@ -255,7 +264,7 @@ def finish(rows: list[dict[str, Any]], out: Path) -> None:
     labelled = [
         row | {"label": label(row), "split": split_of(row["prompt"]), "whole": forced(row)} for row in rows
     ]
-    kept = [row for row in labelled if row["label"] is not None]
+    kept = [row for row in labelled if row["label"] is not None for _ in range(copies(row))]
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     say(f"{len(kept)} rows, {sum(row['label'] for row in kept)} good")
 
