@@ -6,7 +6,7 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_sea._messages import last_user_text, template_dicts
+from langchain_sea._messages import template_dicts
+from langchain_sea._report import Answer, answer_for
 from langchain_sea.budget import Budget
 from langchain_sea.errors import PromptTooLongError
 from langchain_sea.presets import Preset, preset_named
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
-    from langchain_sea.best import Refinement, Scored
+    from langchain_sea.best import Refinement
 
-__all__ = ["REFUSAL", "SEAChatModel"]
+__all__ = ["SEAChatModel"]
 
-REFUSAL = "I can't help with that."
 _SEEDS = range(2**63)
-_ready: ContextVar[dict[str, _Answer] | None] = ContextVar("_ready", default=None)
+_ready: ContextVar[dict[str, Answer] | None] = ContextVar("_ready", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +44,6 @@ class _Ask:
     budget: Budget
     seed: int
     stop: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What leaves for one prompt: the refinement, the gate's verdict, and the text that passed it."""
-
-    refinement: Refinement
-    text: str
-    prompt_tokens: int
-    gate: dict[str, Any] | None
 
 
 class SEAChatModel(BaseChatModel):
@@ -165,7 +154,7 @@ class SEAChatModel(BaseChatModel):
         answer = answer or self._answers([messages], ask)[0]
         message = AIMessage(
             content=answer.text,
-            usage_metadata=_usage(answer),
+            usage_metadata=answer.usage(),
             response_metadata=self._metadata(answer, ask),
         )
         return ChatResult(generations=[ChatGeneration(message=message)])
@@ -184,7 +173,7 @@ class SEAChatModel(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content=word))
         last = AIMessageChunk(
             content="",
-            usage_metadata=_usage(answer),
+            usage_metadata=answer.usage(),
             response_metadata=self._metadata(answer, ask),
             chunk_position="last",
         )
@@ -200,7 +189,7 @@ class SEAChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer all inputs; their prompts are refined together, under one clock."""
         stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[str, _Answer] = {}
+        ready: dict[str, Answer] = {}
         # what fails here fails again, alone and reported for its own input, in the call below
         with contextlib.suppress(Exception):
             lists = [self._convert_input(value).to_messages() for value in inputs]
@@ -234,7 +223,7 @@ class SEAChatModel(BaseChatModel):
             budget = replace(budget, seconds=min(given["timeout"], budget.seconds or given["timeout"]))
         return _Ask(preset, budget, given["seed"], tuple(stop or self.stop or ()))
 
-    def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[_Answer]:
+    def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[Answer]:
         """One answer for each list of messages, refined together."""
         # they import transformers, which takes longer than all else: only a model that answers pays for it
         from langchain_sea import _engine  # noqa: PLC0415
@@ -262,64 +251,21 @@ class SEAChatModel(BaseChatModel):
         )
         gate = _engine.gate_for(self.gate)
         return [
-            self._passed(refinement, gate, messages, len(prompt.ids))
+            answer_for(self._checked(refinement), len(prompt.ids), gate, self.gate_threshold, messages)
             for refinement, messages, prompt in zip(refinements, conversations, prompts, strict=True)
         ]
 
-    def _passed(
-        self,
-        refinement: Refinement,
-        gate: Callable[..., Any] | None,
-        messages: list[dict[str, Any]],
-        size: int,
-    ) -> _Answer:
-        """The answer if the gate lets it leave, else the draft, else a refusal."""
+    def _checked(self, refinement: Refinement) -> Refinement:
         if refinement.failure is not None and self.on_failure == "raise":
             raise refinement.failure
-        if gate is None:
-            return _Answer(refinement, refinement.text, size, None)
-        texts = list(dict.fromkeys([refinement.text, refinement.draft]))
-        threshold = self.gate_threshold
-        if threshold is None:
-            threshold = getattr(gate, "threshold", 0.5)
-        try:
-            scores = [float(score) for score in gate(last_user_text(messages), texts)]
-        except Exception as error:  # noqa: BLE001 - any failure of a gate blocks; what failed is reported
-            return _Answer(refinement, REFUSAL, size, {"passed": False, "scores": [], "error": repr(error)})
-        passing = [text for text, score in zip(texts, scores, strict=False) if score >= threshold]
-        verdict = {"passed": bool(passing), "scores": scores, "threshold": threshold}
-        return _Answer(refinement, passing[0] if passing else REFUSAL, size, verdict)
+        return refinement
 
-    def _metadata(self, answer: _Answer, ask: _Ask) -> dict[str, Any]:
-        found = answer.refinement
-        before, after = found.before, found.after
-        full = len(found.ids) >= ask.budget.tokens
-        blocked = answer.gate is not None and not answer.gate["passed"]
-        sea = {
-            "draft": found.draft,
-            "score_before": _number(before, "score"),
-            "score_after": _number(after, "score"),
-            "rewards_before": dict(before.rewards) if before else None,
-            "rewards_after": dict(after.rewards) if after else None,
-            "accepted": found.accepted,
-            "steps": found.steps,
-            "seconds": found.seconds,
-            "stop_reason": found.stop_reason,
-            "seed": ask.seed,
-            "preset": ask.preset.name,
-            "nll_before": _number(before, "nll"),
-            "nll_after": _number(after, "nll"),
-            "rejected": found.rejected,
-            "evaluations": found.evaluations,
-            "failure": None if found.failure is None else str(found.failure),
-            "gate": answer.gate,
-        }
-        finish = "content_filter" if blocked else "length" if full else "stop"
+    def _metadata(self, answer: Answer, ask: _Ask) -> dict[str, Any]:
         return {
             "model_name": self._policy_name,
             "model_provider": "sea",
-            "finish_reason": finish,
-            "sea": sea,
+            "finish_reason": answer.finish_reason(ask.budget.tokens),
+            "sea": answer.report() | {"seed": ask.seed, "preset": ask.preset.name},
         }
 
 
@@ -336,18 +282,3 @@ def _require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 -
 
 def _key(messages: list[dict[str, Any]]) -> str:
     return json.dumps(messages, default=str)
-
-
-def _number(scored: Scored | None, name: str) -> float | None:
-    return None if scored is None else round(float(getattr(scored, name)), 6)
-
-
-def _usage(answer: _Answer) -> UsageMetadata:
-    found = answer.refinement
-    details: Any = {"draft": found.draft_tokens, "refine": found.refine_tokens}
-    return UsageMetadata(
-        input_tokens=answer.prompt_tokens,
-        output_tokens=len(found.ids),
-        total_tokens=answer.prompt_tokens + len(found.ids),
-        output_token_details=details,
-    )

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import collections
 import dataclasses
-import functools
 import itertools
-import multiprocessing
-import random
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +14,16 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langchain_sea.tiny import WEIGHTS, data
-from langchain_sea.tiny.sample import Example, encode, prompt_text
+from langchain_sea.tiny.batches import batches
+from langchain_sea.tiny.sample import Example, prompt_text
 from langchain_sea.tiny.template import CONTEXT, build_tokenizer
 from langchain_sea.tiny.tiers import measure, say, ship, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from transformers import PreTrainedTokenizerBase
-
-Steps = list[list[list[Example]]]
 
 VOCABULARY = 1024
 WARM_UP = 100
-BLOCK = 16
 SNAPSHOT_EVERY = 20
 SNAPSHOT_UNTIL = 0.6
 LOOK_EVERY = 100
@@ -161,43 +152,6 @@ def tokenizer_for(seed: int, count: int = 6000) -> PreTrainedTokenizerFast:
 def _tokenizer_beside(weights: Path) -> PreTrainedTokenizerFast:
     found: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(weights.parent)
     return found
-
-
-def batches(
-    tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int, step: int, workers: int = 0
-) -> Iterator[list[list[Example]]]:
-    """Endless steps' batches, one of each kind, from `step` on; `workers` processes write them ahead."""
-    first = step // BLOCK
-    build = functools.partial(_block, tokenizer, sizes, seed)
-    blocks = _ahead(build, first, workers) if workers else map(build, itertools.count(first))
-    yield from next(blocks)[step % BLOCK :]
-    for steps in blocks:
-        yield from steps
-
-
-def _ahead(build: Callable[[int], Steps], first: int, workers: int) -> Iterator[Steps]:
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        waiting = collections.deque(pool.submit(build, block) for block in range(first, first + 2 * workers))
-        for block in itertools.count(first + 2 * workers):
-            waiting.append(pool.submit(build, block))
-            yield waiting.popleft().result()
-
-
-def _block(tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int, block: int) -> Steps:
-    """The batches of `BLOCK` steps, of examples sorted by length."""
-    rows = [_sorted_batches(tokenizer, kind, sizes[kind], f"{seed} {block}") for kind in sizes]
-    return [list(row) for row in zip(*rows, strict=True)]
-
-
-def _sorted_batches(
-    tokenizer: PreTrainedTokenizerBase, kind: str, size: int, seed: str
-) -> list[list[Example]]:
-    problems = itertools.islice(data.stream(kind, seed), size * BLOCK)
-    encoded = (encode(tokenizer, problem, problem.answer) for problem in problems)
-    examples = sorted(encoded, key=lambda example: len(example[0]))
-    rows = [examples[start : start + size] for start in range(0, len(examples), size)]
-    random.Random(seed).shuffle(rows)  # noqa: S311 - not for secrets
-    return rows
 
 
 def loss_sum(model: LlamaForCausalLM, examples: list[Example]) -> torch.Tensor:

@@ -17,7 +17,7 @@ from langchain_core.prompts import ChatPromptTemplate
 
 from langchain_sea import Budget, SEAChatModel, Term, _engine
 from langchain_sea._messages import template_dicts
-from langchain_sea.chat_models import REFUSAL
+from langchain_sea._report import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward
