@@ -86,7 +86,7 @@ def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -
 
 
 class Chains:
-    """The running chains of one prompt. `ended` counts those that stopped by themselves."""
+    """The running chains of one prompt; those that end drop out of every field."""
 
     def __init__(
         self,
