@@ -48,14 +48,14 @@ class Window:
 
     tokens: int | None = 8
     chains: int = 4
-    drafts: int = 32
+    drafts: int = 24
     kept: int = 2
     temperature: float = 0.8
     support: int | None = 128
     top: int | None = None
     sharpness: float = 5.0
     margin: float = 1.0
-    steps: int = 5
+    steps: int = 4
     patience: int | None = None
     share: float = 0.5
 
