@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from langchain_sea._engine import unload
     from langchain_sea.budget import Budget
     from langchain_sea.chains import Window
     from langchain_sea.chat_models import SEAChatModel
@@ -25,6 +26,7 @@ _HOMES = {
     "SEAChatModel": "chat_models",
     "Term": "energy",
     "Window": "chains",
+    "unload": "_engine",
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Term",
     "Window",
     "__version__",
+    "unload",
 ]
 
 

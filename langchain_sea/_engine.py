@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from langchain_sea.energy import Energy, Term
 from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.protocols import Policy, Reward
 from langchain_sea.rewards import FunctionReward, ImplicitReward, TrunkReward, reward_model
+from langchain_sea.rewards.gate import PairGate
 from langchain_sea.rewards.trunk import TrunkHead, safety_head
 
 if TYPE_CHECKING:
     from langchain_sea.presets import Preset
 
-__all__ = ["Stopping", "describe", "energy_for", "gate_for", "policy_for", "terms_for"]
+__all__ = ["Stopping", "describe", "energy_for", "gate_for", "policy_for", "terms_for", "unload"]
 
 RewardLike = str | os.PathLike[str] | Term | Reward | Callable[..., Any]
 _DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -139,12 +141,29 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
 def gate_for(gate: str | Callable[..., Any] | None) -> Callable[..., Any] | None:
     """The gate of that name (`safety`), or the callable given."""
     if gate == "safety":
-        from langchain_sea.rewards.gate import PairGate  # noqa: PLC0415 - a second model, only if asked for
-
-        return PairGate.load()
+        return _safety_gate()
     if gate is None or callable(gate):
         return gate
     raise ValueError(f"no gate {gate!r}: use 'safety', or a callable (prompt, completions) -> scores.")
+
+
+@cache
+def _safety_gate() -> PairGate:
+    """Made once: its first call copies an encoder and merges the deltas into it."""
+    return PairGate.load()
+
+
+def unload(name: str | os.PathLike[str] | None = None) -> None:
+    """Forget one model's weights, or all, so that memory can go; a later call loads them again.
+
+    Args:
+        name: as it was asked for; None forgets everything.
+    """
+    with _lock:
+        _policies.clear()
+        _rewards.clear()
+        _safety_gate.cache_clear()
+        weights.unload(name)
 
 
 def energy_for(policy: Policy, terms: tuple[Term, ...], preset: Preset) -> Energy:

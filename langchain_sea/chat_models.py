@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["SEAChatModel"]
 
 _SEEDS = range(2**63)
-_ready: ContextVar[dict[str, Answer] | None] = ContextVar("_ready", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,10 @@ class _Ask:
     budget: Budget
     seed: int
     stop: tuple[str, ...]
+
+
+_Key = tuple[int, _Ask, str]
+_ready: ContextVar[dict[_Key, Answer] | None] = ContextVar("_ready", default=None)
 
 
 class SEAChatModel(BaseChatModel):
@@ -150,7 +153,7 @@ class SEAChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         ask = self._ask(stop, kwargs)
-        answer = (_ready.get() or {}).get(_key(template_dicts(messages)))
+        answer = (_ready.get() or {}).get(self._key(messages, ask))
         answer = answer or self._answers([messages], ask)[0]
         message = AIMessage(
             content=answer.text,
@@ -189,12 +192,13 @@ class SEAChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer all inputs; their prompts are refined together, under one clock."""
         stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[str, Answer] = {}
+        ready: dict[_Key, Answer] = {}
         # what fails here fails again, alone and reported for its own input, in the call below
         with contextlib.suppress(Exception):
             lists = [self._convert_input(value).to_messages() for value in inputs]
-            unique = {_key(template_dicts(messages)): messages for messages in lists}
-            answers = self._answers(list(unique.values()), self._ask(stop, options))
+            ask = self._ask(stop, options)
+            unique = {self._key(messages, ask): messages for messages in lists}
+            answers = self._answers(list(unique.values()), ask)
             ready = dict(zip(unique, answers, strict=True))
         token = _ready.set(ready)
         try:
@@ -207,6 +211,10 @@ class SEAChatModel(BaseChatModel):
         from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_engine`
 
         return policy_for(self.policy, self.device).encode(text)
+
+    def _key(self, messages: list[BaseMessage], ask: _Ask) -> _Key:
+        """What a batch's answers are found by: another model or other settings never take them."""
+        return id(self), ask, json.dumps(template_dicts(messages), default=str)
 
     def _ask(self, stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
         """The model's settings with those of the call over them."""
@@ -239,7 +247,7 @@ class SEAChatModel(BaseChatModel):
             raise ContextOverflowError(str(error)) from error
         writer = cast("Any", _engine.Stopping(policy, ask.stop) if ask.stop else policy)
         window = ask.preset.window
-        count = max(window.chains, window.drafts) + 1
+        count = max(window.chains, window.drafts)
         refinements = refine(
             prompts,
             [[] for _ in prompts],
@@ -278,7 +286,3 @@ def _require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 -
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
             raise ValueError(f"there is no option {name!r}; {hint}")
-
-
-def _key(messages: list[dict[str, Any]]) -> str:
-    return json.dumps(messages, default=str)

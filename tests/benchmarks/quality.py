@@ -60,7 +60,7 @@ def answer(policy: Any, terms: Any, method: str, question: str, budget: Budget, 
     preset = preset_for(method)
     began = time.monotonic()
     prompt = policy.prompt([{"role": "user", "content": question}], room=budget.tokens)
-    count = max(preset.window.chains, preset.window.drafts) + 1
+    count = max(preset.window.chains, preset.window.drafts)
     found = refine(
         [prompt],
         [[]],

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import pickle
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 
-from langchain_sea import Budget, SEAChatModel, Term, _engine
+from langchain_sea import Budget, SEAChatModel, Term, _engine, unload
 from langchain_sea._messages import template_dicts
 from langchain_sea._report import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
@@ -118,6 +121,25 @@ def test_a_bad_input_in_a_batch_loses_no_other(model):
     found = model.batch([QUESTION, []], return_exceptions=True)
     assert found[0].content == model.invoke(QUESTION).content
     assert isinstance(found[1], ValueError)
+
+
+def test_a_batch_gives_its_answers_to_no_other_model(model):
+    seen = []
+    other = SEAChatModel(policy="tiny", budget=SMALL, seed=5)
+    callback = RunnableLambda(lambda message: seen.append(other.invoke(QUESTION)) or message)
+    (model | callback).batch([QUESTION])
+    assert sea(seen[0])["seed"] == 5
+    ask = model._ask(None, {})
+    assert model._key([HumanMessage(QUESTION)], ask) != other._key([HumanMessage(QUESTION)], ask)
+
+
+def test_unloading_lets_the_weights_go():
+    unload()
+    SEAChatModel(policy="tiny", budget=SMALL).invoke(QUESTION)
+    weights_left = weakref.ref(_engine.policy_for("tiny").model)
+    unload()
+    gc.collect()
+    assert weights_left() is None
 
 
 def test_an_answer_ends_before_a_stop_string():
