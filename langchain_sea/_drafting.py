@@ -5,49 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-
-def write(
-    read: Callable[[Tensor, list[int] | None], Tensor],
-    ids: Tensor,
-    draws: Tensor,
-    *,
-    temperature: float,
-    end_ids: frozenset[int],
-    go_on: Callable[[int], bool],
-) -> tuple[list[list[int]], bool]:
-    """Up to S new tokens for each of R rows: what is written, and whether `go_on` never said no.
-
-    Args:
-        read: from the next ids, (R', N), and which of its last rows they go on from (None: all), to the
-            logits of what follows, (R', V).
-        ids: (R, N) what the rows begin with.
-        draws: (R, S) in [0, 1).
-        temperature: 0 takes the most likely token and leaves the draws unused.
-        end_ids: a row that draws one of them ends without it.
-        go_on: asked before each step with the number of rows in it.
-    """
-    written: list[list[int]] = [[] for _ in ids]
-    rows = list(range(len(ids)))
-    remaining = None
-    for step in range(draws.shape[1]):
-        if not go_on(len(rows)):
-            return written, False
-        chosen = _choose(read(ids, remaining), draws[rows, step], temperature)
-        kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
-        for i in kept:
-            written[rows[i]].append(chosen[i])
-        if not kept:
-            break
-        remaining = kept if len(kept) < len(rows) else None
-        rows = [rows[i] for i in kept]
-        ids = ids.new_tensor([[chosen[i]] for i in kept])
-    return written, True
+_BLOCK = 256  # of the vocabulary: first the block is drawn, then the id in it
 
 
 def uniforms(generators: Sequence[torch.Generator], rows: int, count: int) -> Tensor:
@@ -58,20 +23,35 @@ def uniforms(generators: Sequence[torch.Generator], rows: int, count: int) -> Te
     return numbers
 
 
-def _choose(logits: Tensor, draws: Tensor, temperature: float) -> list[int]:
-    """One id for each row of (R, V) logits from draws (R,) in [0, 1); −1 where no logit is finite."""
-    if temperature == 0:
-        ids = logits.argmax(-1)
-    else:
-        # the inverse of the distribution function, in float64, so that the rarest token keeps its share
-        shares = ((logits.double() - logits.amax(-1, keepdim=True)) / temperature).exp().cumsum(-1)
-        total = shares[:, -1]
-        # strictly below the total: the first sum above belongs to a token whose own share is positive
-        at = torch.minimum(draws.to(logits.device) * total, total.nextafter(torch.zeros_like(total)))
-        ids = torch.searchsorted(shares, at[:, None], right=True).squeeze(-1)
-    alive = logits.amax(-1) > -torch.inf
-    chosen: list[int] = torch.where(alive, ids, -1).tolist()
+def choose(logits: Tensor, draws: Tensor, temperatures: Tensor) -> list[int]:
+    """One id for each row of (R, V) logits from draws (R,) in [0, 1); −1 where no logit is finite.
+
+    The inverse of the distribution function at logits / temperature, (R,); at 0 the likeliest id.
+    """
+    peak = logits.amax(-1, keepdim=True)
+    divisor = torch.where(temperatures > 0, temperatures, 1).to(logits.dtype)[:, None]
+    shares = ((logits - peak) / divisor).exp().nan_to_num_(nan=0.0)
+    blocks = pad(shares, (0, -shares.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))  # (R, B, 256)
+    # sums in float64, so that the rarest token keeps its share
+    ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
+    block, rest = _drawn(ends, draws.to(logits.device) * ends[:, -1])
+    inside = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1).double().cumsum(-1)
+    place, _ = _drawn(inside, rest)
+    ids = torch.where(temperatures > 0, block * _BLOCK + place, logits.argmax(-1))
+    chosen: list[int] = torch.where(peak.squeeze(-1) > -torch.inf, ids, -1).tolist()
     return chosen
+
+
+def _drawn(ends: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of the sums (R, N) above `at` (R,), and how far beyond the sum before it `at` lies.
+
+    Strictly below the last: the first sum above then belongs to something whose own share is positive.
+    """
+    last = ends[:, -1]
+    at = torch.minimum(at, last.nextafter(torch.zeros_like(last)))
+    found = torch.searchsorted(ends, at[:, None], right=True).clamp(max=ends.shape[-1] - 1)
+    before = pad(ends, (1, 0)).gather(-1, found).squeeze(-1)
+    return found.squeeze(-1), at - before
 
 
 def by_length(prefixes: Sequence[Sequence[int]], end_ids: frozenset[int]) -> dict[int, list[int]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from langchain_sea.rewards.trunk import TrunkHead, safety_head
 if TYPE_CHECKING:
     from langchain_sea.presets import Preset
 
-__all__ = ["Stopping", "describe", "energy_for", "gate_for", "policy_for", "terms_for", "unload"]
+__all__ = ["describe", "energy_for", "gate_for", "policy_for", "terms_for", "unload"]
 
 RewardLike = str | os.PathLike[str] | Term | Reward | Callable[..., Any]
 _DEFAULTS: dict[str, tuple[str, ...]] = {
@@ -31,23 +30,6 @@ _DEFAULTS: dict[str, tuple[str, ...]] = {
 _policies: dict[tuple[str, str | None], CausalLMPolicy] = {}
 _rewards: dict[tuple[str, int], Reward] = {}
 _lock = threading.RLock()
-
-
-@dataclass(frozen=True, slots=True)
-class Stopping:
-    """A policy whose answers end before the first of some strings."""
-
-    policy: CausalLMPolicy
-    stop: tuple[str, ...]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text up to the first stop string."""
-        text = self.policy.decode(ids)
-        return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the policy has
-        """All else is the policy's."""
-        return getattr(self.policy, name)
 
 
 def policy_for(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from langchain_sea.errors import RewardUnavailableError
+from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.work import Score
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from langchain_sea.budget import Meter
     from langchain_sea.energy import Energy
     from langchain_sea.protocols import Prompt
+    from langchain_sea.terms import EnergyTerms
+    from langchain_sea.work import Task
 
-_POSITIONS = 1024  # texts' tokens scored in one forward: bounds the (C, T, V) logits
+_POSITIONS = 4096  # texts' tokens scored in one forward: bounds its states
+_GRACE = 2.0  # seconds that rewards called as functions may take when the budget's are over
 
 
 class TraceStep(NamedTuple):
@@ -76,7 +80,7 @@ class Best:
         self.rejected = 0
         self._seen: dict[str, Scored] = {}
 
-    def offer(self, texts: Sequence[str]) -> list[Scored]:
+    def offer(self, texts: Sequence[str]) -> Task[list[Scored]]:
         """Score texts not yet seen, and keep the best.
 
         Raises:
@@ -84,9 +88,7 @@ class Best:
         """
         fresh = [text for text in dict.fromkeys(texts) if text not in self._seen]
         for chunk in self._chunks(fresh):
-            for scored in self._score(chunk):
-                self._seen[scored.text] = scored
-                self._keep(scored)
+            yield from self._score(chunk)
         return [self._seen[text] for text in texts]
 
     def refinement(
@@ -105,7 +107,7 @@ class Best:
             accepted=text != draft,
             steps=self.meter.steps,
             seconds=round(self.meter.seconds, 4),
-            stop_reason=self.meter.stop_reason,
+            stop_reason="out_of_memory" if self.meter.short else self.meter.stop_reason,
             draft_tokens=self.meter.drafted,
             refine_tokens=self.meter.refined,
             evaluations=self.meter.evaluations,
@@ -129,9 +131,24 @@ class Best:
         size = max(1, _POSITIONS // max(1, longest))
         return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
 
-    def _score(self, texts: list[str]) -> list[Scored]:
-        terms = self.energy.texts(self.prompt, texts)
+    def _score(self, texts: list[str]) -> Task[None]:
+        """Score new texts; where memory holds them only apart, apart."""
+        seconds = max(_GRACE, self.meter.left(1.0))
+        try:
+            terms: EnergyTerms = yield Score(self.energy, self.prompt, texts, seconds)
+        except OutOfMemoryError:
+            if len(texts) == 1:
+                raise
+            self.meter.short, half = True, len(texts) // 2
+            yield from self._score(texts[:half])
+            yield from self._score(texts[half:])
+            return
         self.meter.evaluations += len(texts)
+        for scored in self._scored(texts, terms):
+            self._seen[scored.text] = scored
+            self._keep(scored)
+
+    def _scored(self, texts: list[str], terms: EnergyTerms) -> list[Scored]:
         names = [term.name for term in self.energy.terms]
         finite = terms.rewards.isfinite()
         if not bool(finite.all()):

@@ -55,6 +55,7 @@ class Meter:
         drafted: tokens that the policy wrote.
         refined: tokens in the chains, at every evaluation.
         stop_reason: what ended the chains.
+        short: whether memory was, so that there are fewer chains, or none.
     """
 
     budget: Budget
@@ -64,6 +65,7 @@ class Meter:
     drafted: int = 0
     refined: int = 0
     stop_reason: str = "steps"
+    short: bool = False
 
     @property
     def seconds(self) -> float:

@@ -6,23 +6,27 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from langchain_sea import langevin as kernels
 from langchain_sea.best import TraceStep
+from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.protocols import Tokens
-from langchain_sea.relaxation import discretise, draft_logits, full_support, top_support
+from langchain_sea.relaxation import discretise, draft_logits, full_support
+from langchain_sea.work import Climb, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Hashable, Sequence
 
     from langchain_sea.budget import Meter
-    from langchain_sea.energy import Energy, EnergyTerms
-    from langchain_sea.langevin import Langevin, LangevinInfo, LangevinState
+    from langchain_sea.energy import Energy
+    from langchain_sea.langevin import Langevin, LangevinInfo, LangevinState, Proposal
     from langchain_sea.protocols import Prompt
+    from langchain_sea.terms import EnergyTerms
+    from langchain_sea.work import Slope, Task, Work
 
 _FLOOR = -1e4  # log π of what must not be said, at the start: last of all, and still finite
 
@@ -88,6 +92,10 @@ def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -
 class Chains:
     """The running chains of one prompt; those that end drop out of every field."""
 
+    state: LangevinState
+    terms: EnergyTerms
+    ids: Tensor  # (C, T)
+
     def __init__(
         self,
         energy: Energy,
@@ -98,47 +106,66 @@ class Chains:
         starts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
     ) -> None:
-        """Read the starts once, then evaluate the energy at them; `starts` are C non-empty lists of ids."""
+        """Hold the parts; `starts` are C non-empty lists of ids, and `begin` comes first."""
         self.energy, self.prompt, self.langevin, self.window = energy, prompt, langevin, window
         begun = Tokens.hard(starts, energy.policy.device)
-        with torch.no_grad():
-            policy_logits = energy.policy.read(prompt, begun).logits.masked_fill(energy.policy.banned, _FLOOR)
         self.mask, self.start = begun.mask, begun.ids  # (C, T)
-        size = policy_logits.shape[-1]
-        self.support = (
-            full_support(self.start, size)
-            if window.support is None
-            else top_support(policy_logits, self.start, window.support)
-        )
-        # out of every step's reach; but what is given may stand as it is
-        self.barred = energy.policy.banned[self.support] & (self.support != self.start[..., None])
-        logits = draft_logits(
-            policy_logits, self.start, self.support, sharpness=window.sharpness, margin=window.margin
-        )
         self.names = list(range(len(starts)))
         self.generators = list(generators)[: len(starts)]
         self.still = [0] * len(starts)
         self.seconds = 0.0
-        self.terms: EnergyTerms
-        self.state: LangevinState = kernels.init(logits, self._energy, langevin, self.generators)
-        self.ids = self._decode()
-        self._end(self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1))
+        self._policy_logits: Tensor | None = None
 
     def __len__(self) -> int:
         """How many still run."""
         return len(self.names)
 
-    def step(self) -> None:
+    def begin(self) -> Task[None]:
+        """Read the starts once, then evaluate the energy at them."""
+        began, policy, window = time.monotonic(), self.energy.policy, self.window
+        answers = [ids[mask].tolist() for ids, mask in zip(self.start, self.mask, strict=True)]
+        reading = yield Look(policy, self.prompt, answers)
+        if window.support is None:
+            log_pi = reading.logits.log_softmax(-1)
+            self.support = full_support(self.start, log_pi.shape[-1])
+        else:
+            self.support, log_pi = reading.candidates(self.start, window.support, policy.banned)
+        banned = policy.banned[self.support]
+        # out of every step's reach; but what is given may stand as it is
+        self.barred = banned & (self.support != self.start[..., None])
+        logits = draft_logits(
+            log_pi.masked_fill(banned, _FLOOR),
+            self.start,
+            self.support,
+            sharpness=window.sharpness,
+            margin=window.margin,
+        )
+        proposal = kernels.start(logits, self.langevin, self.generators)
+        slope = yield from self._climb(proposal)
+        self.terms = slope.terms
+        self.state = kernels.settle(proposal, slope.terms.energy, slope.gradient)
+        self.ids = self._decode()
+        self._end(self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1))
+        self.seconds = time.monotonic() - began
+
+    def step(self) -> Task[None]:
         """Move every chain once, then end those that are not finite or have stood still for long."""
         began, before, terms = time.monotonic(), self.ids, self.terms
-        self.state, info = kernels.step(self.state, self._energy, self.langevin, self.generators)
-        if not bool(info.accepted.all()):  # the last evaluation was of proposals
+        proposal = kernels.propose(self.state, self.langevin, self.generators)
+        slope = yield from self._climb(proposal)
+        self.state, info = kernels.accept(
+            self.state, proposal, slope.terms.energy, slope.gradient, self.langevin, self.generators
+        )
+        self.terms = slope.terms
+        if self.langevin.kernel == "mala":  # the last evaluation was of proposals
             self.terms = self.terms.map(partial(kernels.where, info.accepted), terms)
         self.ids = self._decode()
-        moved = (self.ids != before).any(1).tolist()
-        self.still = [0 if m else n + 1 for m, n in zip(moved, self.still, strict=True)]
-        self._end(self._lives(info))
+        self._end(self._lives(info, (self.ids != before).any(1)))
         self.seconds = time.monotonic() - began
+
+    def halve(self) -> None:
+        """Go on with the first half of the chains: memory holds no more."""
+        self._keep(torch.arange(max(1, len(self) // 2), device=self.mask.device))
 
     def answers(self) -> list[list[int]]:
         """The chains' tokens at the last evaluation, without padding."""
@@ -158,43 +185,44 @@ class Chains:
             seconds=round(self.seconds, 4),
         )
 
-    def _energy(self, logits: Tensor) -> Tensor:
-        """(C, T, K) → (C,), and the parts remembered for the record."""
-        logits = logits.masked_fill(self.barred, -torch.inf)
-        terms = self.energy.relaxed(self.prompt, logits, self.support, self.mask)
-        self.terms = terms.map(Tensor.detach)
-        return terms.energy
+    def _climb(self, proposal: Proposal) -> Generator[Work, Any, Slope]:
+        slope: Slope = yield Climb(
+            self.energy,
+            self.prompt,
+            proposal.point,
+            self.support,
+            self.mask,
+            self.barred,
+            logits=self.window.top is not None,
+        )
+        self._policy_logits = slope.logits
+        return slope
 
     def _decode(self) -> Tensor:
         """(C, T) ids at the point of the last evaluation."""
         point = (self.state.position + self.state.offset).masked_fill(self.barred, -torch.inf)
-        if self.window.top is None:
+        if self.window.top is None or self._policy_logits is None:
             return discretise(point, self.support)
         # on the whole vocabulary a candidate's place is its id
-        likely = self._policy_logits(point).masked_fill(self.barred, -torch.inf)
+        likely = self._policy_logits.masked_fill(self.barred, -torch.inf)
         allowed = likely.topk(min(self.window.top, likely.shape[-1])).indices
         return discretise(point.gather(-1, allowed), allowed)
 
-    @torch.no_grad()
-    def _policy_logits(self, point: Tensor) -> Tensor:
-        """(C, T, V) at the relaxed tokens; read here where the energy has no use for them."""
-        if self.terms.logits.numel():
-            return self.terms.logits
-        soft = self.energy.policy_relaxation(point)
-        return self.energy.policy.read(self.prompt, Tokens(soft, self.support, self.mask)).logits
-
-    def _lives(self, info: LangevinInfo) -> Tensor:
+    def _lives(self, info: LangevinInfo, moved: Tensor) -> Tensor:
         # with mala this describes a proposal, and is rejected
         finite = info.finite | (self.langevin.kernel == "mala")
-        patience = self.window.patience
-        moving = [patience is None or n < patience for n in self.still]
+        if self.window.patience is None:
+            return finite
+        self.still = [0 if m else n + 1 for m, n in zip(moved.tolist(), self.still, strict=True)]
+        moving = [n < self.window.patience for n in self.still]
         return finite & torch.tensor(moving, device=finite.device)
 
     def _end(self, lives: Tensor) -> None:
         """Drop the chains that do not live on."""
-        if bool(lives.all()):
-            return
-        keep = lives.nonzero().flatten()
+        if not bool(lives.all()):
+            self._keep(lives.nonzero().flatten())
+
+    def _keep(self, keep: Tensor) -> None:
         self.state = kernels.rows(self.state, keep)
         self.terms = self.terms.map(lambda part: part[keep])
         self.mask, self.start, self.support, self.barred, self.ids = (
@@ -213,10 +241,11 @@ def walk(
     starts: Sequence[Sequence[int]],
     generators: Sequence[torch.Generator],
     meter: Meter,
-) -> Iterator[Chains]:
-    """Step chains from the first of the starts until a limit; yields them after every evaluation.
+    watch: Callable[[Chains], Task[None]],
+) -> Task[None]:
+    """Step chains from the first of the starts until a limit, `watch` after every evaluation.
 
-    The meter counts, and says in the end what the limit was.
+    The meter counts, and says in the end what the limit was. Where memory is short, half of the chains go on.
     """
     starts = starts[: window.chains]
     limit = window.steps if meter.budget.steps is None else meter.budget.steps
@@ -226,12 +255,22 @@ def walk(
         return
     meter.count(starts)
     chains = Chains(energy, prompt, langevin, window, starts=starts, generators=generators)
-    while len(chains):
-        yield chains
-        meter.stop_reason = meter.over(share) or "steps"
-        if meter.steps >= limit or meter.stop_reason != "steps":
-            return
-        meter.steps += 1
-        meter.count(chains.answers())
-        chains.step()
-    meter.stop_reason = "converged"
+    try:
+        yield from chains.begin()
+        while len(chains):
+            yield from watch(chains)
+            meter.stop_reason = meter.over(share) or "steps"
+            if meter.steps >= limit or meter.stop_reason != "steps":
+                return
+            meter.steps += 1
+            meter.count(chains.answers())
+            try:
+                yield from chains.step()
+            except OutOfMemoryError:
+                if len(chains) == 1:
+                    raise
+                chains.halve()
+                meter.short = True
+        meter.stop_reason = "converged"
+    except OutOfMemoryError:
+        meter.short = True

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, model_validator
 
 from langchain_sea._messages import template_dicts
@@ -24,11 +25,14 @@ from langchain_sea.errors import PromptTooLongError
 from langchain_sea.presets import Preset, preset_named
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import CallbackManagerForLLMRun
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams, LanguageModelInput
     from langchain_core.runnables import RunnableConfig
 
+    from langchain_sea._in_flight import Queue
     from langchain_sea.best import Refinement
+    from langchain_sea.policy import PolicyPrompt
+    from langchain_sea.run import Run
 
 __all__ = ["SEAChatModel"]
 
@@ -43,6 +47,16 @@ class _Ask:
     budget: Budget
     seed: int
     stop: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is refined for one call, and where."""
+
+    lists: list[list[dict[str, Any]]]
+    prompts: list[PolicyPrompt]
+    runs: list[Run]
+    queue: Queue
 
 
 _Key = tuple[int, _Ask, str]
@@ -154,7 +168,23 @@ class SEAChatModel(BaseChatModel):
     ) -> ChatResult:
         ask = self._ask(stop, kwargs)
         answer = (_ready.get() or {}).get(self._key(messages, ask))
-        answer = answer or self._answers([messages], ask)[0]
+        return self._result(answer or self._answers([messages], ask)[0], ask)
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain passes it by name
+        **kwargs: Any,
+    ) -> ChatResult:
+        """The event loop is never held, and a call that is cancelled leaves at its next step."""
+        ask = self._ask(stop, kwargs)
+        asked = await run_in_executor(None, self._asked, [messages], ask)
+        refinements = await asked.queue.arefine(asked.runs)
+        (answer,) = await run_in_executor(None, self._judged, asked, refinements)
+        return self._result(answer, ask)
+
+    def _result(self, answer: Answer, ask: _Ask) -> ChatResult:
         message = AIMessage(
             content=answer.text,
             usage_metadata=answer.usage(),
@@ -232,11 +262,17 @@ class SEAChatModel(BaseChatModel):
         return _Ask(preset, budget, given["seed"], tuple(stop or self.stop or ()))
 
     def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[Answer]:
-        """One answer for each list of messages, refined together."""
+        """One answer for each list of messages; they are refined together, beside whatever else is asked."""
+        asked = self._asked(lists, ask)
+        return self._judged(asked, asked.queue.refine(asked.runs))
+
+    def _asked(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> _Asked:
+        """The prompts, read once, and what is to be done with them."""
         # they import transformers, which takes longer than all else: only a model that answers pays for it
-        from langchain_sea import _engine  # noqa: PLC0415
+        from langchain_sea import _engine, _in_flight  # noqa: PLC0415
+        from langchain_sea.budget import Meter  # noqa: PLC0415
         from langchain_sea.chains import generators_for  # noqa: PLC0415
-        from langchain_sea.refine import refine  # noqa: PLC0415
+        from langchain_sea.run import Run  # noqa: PLC0415
 
         conversations = [template_dicts(messages) for messages in lists]
         policy = _engine.policy_for(self.policy, self.device)
@@ -245,22 +281,23 @@ class SEAChatModel(BaseChatModel):
             prompts = [policy.prompt(messages, room=ask.budget.tokens) for messages in conversations]
         except PromptTooLongError as error:
             raise ContextOverflowError(str(error)) from error
-        writer = cast("Any", _engine.Stopping(policy, ask.stop) if ask.stop else policy)
-        window = ask.preset.window
+        energy, window = _engine.energy_for(policy, terms, ask.preset), ask.preset.window
         count = max(window.chains, window.drafts)
-        refinements = refine(
-            prompts,
-            [[] for _ in prompts],
-            energy=_engine.energy_for(writer, terms, ask.preset),
-            langevin=ask.preset.langevin,
-            budget=ask.budget,
-            generators=[generators_for(ask.seed, prompt.key, count, policy.device) for prompt in prompts],
-            window=window,
-        )
+        runs = []
+        for prompt in prompts:
+            generators = generators_for(ask.seed, prompt.key, count, policy.device)
+            problem = (energy, ask.preset.langevin, window)
+            runs.append(Run(prompt, [], *problem, generators, Meter(ask.budget), ask.stop))
+        return _Asked(conversations, prompts, runs, _in_flight.queue_for(policy))
+
+    def _judged(self, asked: _Asked, refinements: list[Refinement]) -> list[Answer]:
+        """What may leave."""
+        from langchain_sea import _engine  # noqa: PLC0415 - as above
+
         gate = _engine.gate_for(self.gate)
         return [
             answer_for(self._checked(refinement), len(prompt.ids), gate, self.gate_threshold, messages)
-            for refinement, messages, prompt in zip(refinements, conversations, prompts, strict=True)
+            for refinement, messages, prompt in zip(refinements, asked.lists, asked.prompts, strict=True)
         ]
 
     def _checked(self, refinement: Refinement) -> Refinement:

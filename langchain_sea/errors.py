@@ -21,6 +21,10 @@ class ChatTemplateError(SEAError, ValueError):
     """The tokenizer has no chat template, or its template rejects these messages."""
 
 
+class ArchitectureError(SEAError, NotImplementedError):
+    """The model is built in a way that cannot be refined: its attention, its layers or its logits."""
+
+
 class PromptTooLongError(SEAError, ValueError):
     """The prompt and the room asked for the answer exceed the policy's context."""
 
@@ -31,6 +35,10 @@ class TokenizerMismatchError(SEAError, ValueError):
 
 class RewardUnavailableError(SEAError, RuntimeError):
     """A reward raised, ran out of time, or returned something that is not one finite score per text."""
+
+
+class OutOfMemoryError(SEAError, MemoryError):
+    """A device's memory holds no single prompt's chains, or text, any more."""
 
 
 class RefinementInterrupted(KeyboardInterrupt):

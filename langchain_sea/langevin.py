@@ -88,6 +88,18 @@ class Langevin:
             raise ValueError(f"schedule={self.schedule} needs ascending steps and finite deviations >= 0.")
 
 
+class Proposal(NamedTuple):
+    """Where the energy is wanted next: a move begun, to be ended by `settle` or `accept`."""
+
+    state: LangevinState  # moved; energy and gradient are still those of before
+    noise: Tensor  # (C, ...) mala's ξ, else nothing in it
+
+    @property
+    def point(self) -> Tensor:
+        """(C, ...) the point itself."""
+        return self.state.position + self.state.offset
+
+
 def init(
     position: Tensor, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
 ) -> LangevinState:
@@ -95,13 +107,8 @@ def init(
 
     The generators, one for each chain and on the position's device, are advanced, here as in `step`.
     """
-    if len(generators) != len(position):
-        raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
-    position = position.to(torch.promote_types(position.dtype, torch.float32))
-    zeros = torch.zeros_like(position)
-    offset = _transient(zeros, 0, langevin, generators)
-    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
-    return LangevinState(position.detach(), energy, gradient, offset, zeros, zeros, 0)
+    proposal = start(position, langevin, generators)
+    return settle(proposal, *slope(energy_fn, proposal.point))
 
 
 def step(
@@ -111,20 +118,64 @@ def step(
 
     A non-finite energy is reported, never raised.
     """
-    if langevin.kernel == "mala":
-        return _mala(state, energy_fn, langevin, generators)
-    state, direction = (state, state.gradient) if langevin.kernel == "ula" else _adam(state, langevin)
-    position = state.position - langevin.step_size * direction
+    proposal = propose(state, langevin, generators)
+    return accept(state, proposal, *slope(energy_fn, proposal.point), langevin, generators)
+
+
+def start(position: Tensor, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
+    """The first half of `init`, for whoever evaluates many chains' energies together."""
+    if len(generators) != len(position):
+        raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
+    position = position.detach().to(torch.promote_types(position.dtype, torch.float32))
+    zeros = torch.zeros_like(position)
+    offset = _transient(zeros, 0, langevin, generators)
+    none = position.new_zeros(len(position))
+    return Proposal(LangevinState(position, none, zeros, offset, zeros, zeros, 0), none)
+
+
+def settle(proposal: Proposal, energy: Tensor, gradient: Tensor) -> LangevinState:
+    """The second half of `init`: the state with its energy, (C,), and gradient, (C, ...)."""
+    return proposal.state._replace(energy=energy, gradient=gradient)
+
+
+def propose(state: LangevinState, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
+    """The first half of `step`: the move, before its energy is known."""
+    moved, direction = (state, state.gradient) if langevin.kernel != "adam" else _adam(state, langevin)
+    position, xi = state.position - langevin.step_size * direction, state.energy
     if langevin.noise == "langevin" and langevin.noise_scale > 0:
         xi = normal(position, generators)
         position = position + langevin.noise_scale * math.sqrt(2 * langevin.step_size) * xi
     n = state.step + 1
     # where the noise is transient, the gradient is taken beside the new point
     offset = _transient(position, n, langevin, generators)
-    energy, gradient = _energy_and_gradient(energy_fn, position + offset)
-    certain = torch.ones_like(energy)
-    info = LangevinInfo(certain, certain.bool(), _finite(energy, gradient))
-    return state._replace(position=position, energy=energy, gradient=gradient, offset=offset, step=n), info
+    return Proposal(moved._replace(position=position, offset=offset, step=n), xi)
+
+
+def accept(
+    state: LangevinState,
+    proposal: Proposal,
+    energy: Tensor,
+    gradient: Tensor,
+    langevin: Langevin,
+    generators: Sequence[torch.Generator],
+) -> tuple[LangevinState, LangevinInfo]:
+    """The second half of `step`, with the energy, (C,), and gradient, (C, ...), at the proposal's point."""
+    moved, finite = settle(proposal, energy, gradient), _finite(energy, gradient)
+    if langevin.kernel != "mala":
+        certain = torch.ones_like(energy)
+        return moved, LangevinInfo(certain, certain.bool(), finite)
+    # Metropolis' test (Roberts & Tweedie 1996)
+    eta, xi = langevin.step_size, proposal.noise
+    backward = state.position - moved.position + eta * gradient
+    # log q(y|y') − log q(y'|y); the forward residual is √(2η)·ξ by construction
+    log_q = 0.5 * _sum(xi.square()) - _sum(backward.square()) / (4 * eta)
+    log_ratio = torch.where(finite, state.energy - energy + log_q, -torch.inf)
+    acceptance = log_ratio.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # NaN: from a non-finite state
+    uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
+    accepted = uniform < acceptance
+    stayed = state._replace(step=moved.step)
+    kept = LangevinState(*(where(accepted, a, b) for a, b in zip(moved[:-1], stayed[:-1], strict=True)), moved.step)
+    return kept, LangevinInfo(acceptance, accepted, finite)
 
 
 def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tensor]:
@@ -134,31 +185,6 @@ def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tens
     v = b2 * state.second_moment + (1 - b2) * state.gradient.square()
     direction = (m / (1 - b1**n)) / ((v / (1 - b2**n)).sqrt() + langevin.epsilon)
     return state._replace(first_moment=m, second_moment=v), direction
-
-
-def _mala(
-    state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
-) -> tuple[LangevinState, LangevinInfo]:
-    """Metropolis-adjusted Langevin (Roberts & Tweedie 1996): the step is a proposal, then the test."""
-    eta = langevin.step_size
-    xi = normal(state.position, generators)
-    proposal = state.position - eta * state.gradient + math.sqrt(2 * eta) * xi
-    energy, gradient = _energy_and_gradient(energy_fn, proposal)
-    backward = state.position - proposal + eta * gradient
-    # log q(y|y') − log q(y'|y); the forward residual is √(2η)·ξ by construction
-    log_q = 0.5 * _sum(xi.square()) - _sum(backward.square()) / (4 * eta)
-    finite = _finite(energy, gradient)
-    log_ratio = torch.where(finite, state.energy - energy + log_q, -torch.inf)
-    acceptance = log_ratio.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # NaN: from a non-finite state
-    uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
-    accepted = uniform < acceptance
-    moved = state._replace(
-        position=where(accepted, proposal, state.position),
-        energy=torch.where(accepted, energy, state.energy),
-        gradient=where(accepted, gradient, state.gradient),
-        step=state.step + 1,
-    )
-    return moved, LangevinInfo(acceptance, accepted, finite)
 
 
 def rows(state: LangevinState, keep: Tensor) -> LangevinState:
@@ -180,7 +206,8 @@ def _transient(like: Tensor, n: int, langevin: Langevin, generators: Sequence[to
     return sigma * normal(like, generators) if sigma > 0 else torch.zeros_like(like)
 
 
-def _energy_and_gradient(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
+def slope(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
+    """The energies, (C,), and their gradient, (C, ...), at a point."""
     with torch.enable_grad():
         point = position.detach().requires_grad_()
         energy = energy_fn(point)

@@ -1,30 +1,29 @@
-"""The frozen model that writes: prompts and their cache, drafting, soft reading. Knows no reward."""
+"""The frozen model that writes: prompts and their states, drafting, soft reading. Knows no reward."""
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
-from transformers import DynamicCache
 
-from langchain_sea._drafting import by_length, uniforms, write
+from langchain_sea._drafting import by_length, choose, uniforms
+from langchain_sea._head import Head, head_of
+from langchain_sea._reader import Output, Own, Reader, Segment, States
 from langchain_sea._template import Template
 from langchain_sea.errors import PromptTooLongError
-from langchain_sea.protocols import Reading
+from langchain_sea.protocols import NOTHING, Ask, Tokens, Wants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.protocols import Tokens
-
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
+
+_COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,12 +33,12 @@ class PolicyPrompt:
     Attributes:
         messages: the conversation, as it was given.
         ids: (P,) the prompt, from its begin token to where the answer begins.
-        cache: per layer keys and values, (1, H, P-1, D) each, of all ids but the last.
+        states: per layer keys and values, (H, P-1, d) each, of all ids but the last.
     """
 
     messages: tuple[dict[str, Any], ...]
     ids: tuple[int, ...]
-    cache: tuple[tuple[Tensor, Tensor], ...]
+    states: States
 
     @property
     def key(self) -> Hashable:
@@ -85,9 +84,25 @@ class CausalLMPolicy:
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
         self._never = self.banned.clone()  # what drafting never draws: an end id it may
         self._never[[i for i in self.end_ids if i < self.vocab_size]] = False
-        accepted = inspect.signature(model.forward).parameters
-        self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
-        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
+        self._unsaid = torch.zeros(self.vocab_size, device=self.device).masked_fill(self._never, -torch.inf)
+        self._made: tuple[Reader, Head] | None = None
+
+    @property
+    def _reader(self) -> Reader:
+        return self._parts()[0]
+
+    @property
+    def _head(self) -> Head:
+        return self._parts()[1]
+
+    def _parts(self) -> tuple[Reader, Head]:
+        """Made at the first use, and anew after pickling."""
+        if self._made is None:
+            self._made = Reader(self.model), head_of(self.model)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
@@ -127,30 +142,38 @@ class CausalLMPolicy:
                 f"a prompt of {len(ids)} tokens with room for {room} more exceeds the policy's context of "
                 f"{self.context}; shorten the conversation or ask for a shorter answer."
             )
-        return PolicyPrompt(tuple(messages), tuple(ids), self._states(ids[:-1]))
+        rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
+        return PolicyPrompt(tuple(messages), tuple(ids), self._reader.states(self._embed(rows)))
 
-    def read(self, prompt: PolicyPrompt, tokens: Tokens) -> Reading:
-        """One forward of the answers after the prompt's cached states; differentiable in `tokens.soft`.
+    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: Wants = Wants()) -> Reading:
+        """One forward of the answers after the prompt's states; differentiable in `tokens.soft`.
 
         Args:
             prompt: from `prompt`.
             tokens: C answers of T positions on K candidates; K = V stands for all ids in order.
-
-        Returns:
-            Logits (C, T, V) and hidden states (C, T, D), the last after the final norm; at least float32.
+            wants: what of the reading will be looked at.
         """
+        return self.read_all([Ask(prompt, tokens, wants)])[0]
+
+    def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
+        """The same for several prompts, in one forward; each is read as it is alone."""
+        readings = [Reading(self._head, ask.tokens, self._reader.layers) for ask in asks]
+        segments = [self._segment(ask.prompt, ask.tokens) for ask in asks]
+        wants = NOTHING
+        for ask in asks:
+            wants |= ask.wants
+        layers = range(self._reader.layers + 1) if wants.layers is None else wants.layers
+        outputs = self._reader.read(segments, layers=layers, last=wants.logits)
+        for reading, output in zip(readings, outputs, strict=True):
+            reading.output = output
+        return readings
+
+    def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> Segment:
         last = self._embed(torch.tensor([prompt.ids[-1:]], device=self.device))  # (1, 1, D)
         embeds = self._mix(tokens.soft.to(self.device), tokens.support.to(self.device)).to(last.dtype)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
-        output = self.model(
-            inputs_embeds=torch.cat([last.expand(len(embeds), -1, -1), embeds], 1),  # (C, 1 + T, D)
-            output_hidden_states=True,
-            **self._past(_cache(prompt, len(embeds))),
-        )
-        hidden = tuple(_widened(states[:, 1:]) for states in output.hidden_states)
-        return Reading(_widened(output.logits[:, :-1]), hidden)
+        return Segment(torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states)  # (C, 1 + T, D)
 
-    @torch.no_grad()
     def extend(
         self,
         prompt: PolicyPrompt,
@@ -174,44 +197,53 @@ class CausalLMPolicy:
         Returns:
             C lists of new ids, without prefix and end id.
         """
+        writing = self.writing(
+            prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators
+        )
+        while writing.rows and go_on(writing.rows):
+            self.write_all([writing])
+        return writing.written
+
+    def writing(
+        self,
+        prompt: PolicyPrompt,
+        prefixes: Sequence[Sequence[int]],
+        *,
+        tokens: int,
+        temperature: float,
+        generators: Sequence[torch.Generator],
+    ) -> Writing:
+        """Answers begun, for `write_all`: what `extend` begins with."""
         draws = uniforms(generators if temperature > 0 else [], len(prefixes), tokens)
         written: list[list[int]] = [[] for _ in prefixes]
+        groups = []
         for length, rows in by_length(prefixes, self.end_ids).items():
-            room = tokens if self.context is None else max(0, self.context - len(prompt.ids) - length)
-            answers, went_on = write(
-                partial(self._next, _cache(prompt, len(rows))),
-                torch.tensor([[prompt.ids[-1], *prefixes[row]] for row in rows], device=self.device),
-                draws[rows, :room],
-                temperature=temperature,
-                end_ids=self.end_ids,
-                go_on=go_on,
-            )
-            for row, answer in zip(rows, answers, strict=True):
-                written[row] = answer
-            if not went_on:
-                break
-        return written
+            room = tokens if self.context is None else min(tokens, self.context - len(prompt.ids) - length)
+            if room > 0:
+                ids = [[prompt.ids[-1], *prefixes[row]] for row in rows]
+                groups.append(_Group(prompt, rows, ids, room))
+        return Writing(written, groups, draws, temperature)
 
-    def _next(self, cache: DynamicCache, ids: Tensor, remaining: list[int] | None) -> Tensor:
-        """(R, V) logits after (R, N) ids, −∞ for what must not follow; the cache keeps `remaining` rows."""
-        if remaining is not None:
-            cache.batch_select_indices(torch.tensor(remaining, device=self.device))
-        output = self.model(input_ids=ids, **self._past(cache), **self._last_only)
-        logits: Tensor = output.logits[:, -1]
-        return logits.masked_fill(self._never | ~logits.isfinite(), -torch.inf)
-
-    def _states(self, ids: Sequence[int]) -> tuple[tuple[Tensor, Tensor], ...]:
-        """The keys and values of every layer, (1, H, len(ids), D) each; nothing for no ids."""
-        if not ids:
-            return ()
-        cache = DynamicCache()  # without a configuration no layer forgets, and the masks do the sliding
-        rows = torch.tensor([ids], device=self.device)
-        self.model.base_model(input_ids=rows, **self._past(cache))
-        layers: Sequence[Any] = cache.layers
-        return tuple((layer.keys, layer.values) for layer in layers)
-
-    def _past(self, cache: DynamicCache) -> dict[str, Any]:
-        return {self._cache_name: cache, "use_cache": True}
+    @torch.no_grad()
+    def write_all(self, writings: Sequence[Writing]) -> None:
+        """One token more in every row of each, in one forward."""
+        groups = [(writing, group) for writing in writings for group in writing.groups]
+        if not groups:
+            return
+        segments = [
+            Segment(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own) for _, g in groups
+        ]
+        lasts = [output.last[:, -1] for output in self._reader.read(segments) if output.last is not None]
+        logits = self._head.logits(torch.cat(lasts)) + self._unsaid  # (R, V)
+        logits.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        draws = torch.cat([w.draws[g.rows, len(w.written[g.rows[0]])] for w, g in groups])
+        heats = [w.temperature for w, g in groups for _ in g.rows]
+        chosen = choose(logits, draws, torch.tensor(heats, device=self.device))
+        for writing, group in groups:
+            mine, chosen = chosen[: len(group.rows)], chosen[len(group.rows) :]
+            group.take(mine, writing.written, self.end_ids)
+        for writing in writings:
+            writing.groups = [group for group in writing.groups if group.rows]
 
     def _mix(self, soft: Tensor, support: Tensor) -> Tensor:
         """Σₖ softₖ · embedding(k), (C, T, K) → (C, T, D), mixed in float32 or wider."""
@@ -231,16 +263,91 @@ class CausalLMPolicy:
         return embedded
 
 
-def _cache(prompt: PolicyPrompt, rows: int) -> DynamicCache:
-    """A new cache for `rows` answers after the prompt: views at first, and nothing writes into them."""
-    cache = DynamicCache()
-    layers: Sequence[Any] = cache.layers
-    for layer, (keys, values) in enumerate(prompt.cache):
-        # an update copies, so it gets nothing to copy, and the layer then takes the views
-        cache.update(keys[:, :, :0], values[:, :, :0], layer)
-        layers[layer].keys = keys.expand(rows, -1, -1, -1)
-        layers[layer].values = values.expand(rows, -1, -1, -1)
-    return cache
+class Reading:
+    """What the policy made of answers. Logits are computed when they are asked for, and only those that are."""
+
+    output: Output
+
+    def __init__(self, head: Head, tokens: Tokens, layers: int) -> None:
+        """Hold the parts; the output follows."""
+        self._head, self._tokens, self._layers = head, tokens, layers
+
+    @property
+    def _before(self) -> Tensor:
+        """(C, T, D) the final states from which the token at t is predicted."""
+        if self.output.last is None:
+            raise LookupError("nobody said beforehand that the logits are wanted; see `Wants`.")
+        return self.output.last[:, :-1]
+
+    @property
+    def logits(self) -> Tensor:
+        """(C, T, V), at least float32; kept once computed."""
+        if not hasattr(self, "_logits"):
+            self._logits = self._head.logits(self._before)
+        return self._logits
+
+    @property
+    def hidden(self) -> Mapping[int, Tensor]:
+        """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
+        return {layer: _widened(states[:, 1:]) for layer, states in self.output.hidden.items()}
+
+    def log_probs(self, tokens: Tokens) -> Tensor:
+        """Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
+        if tokens.support.shape[-1] == len(self._head.weight):
+            return tokens.log_probs(self.logits)
+        return self._head.log_probs(self._before, tokens.soft, tokens.support)
+
+    def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest ids at each position, `ids` (C, T) first and banned ones last, and their log π: (C, T, K)."""
+        support = self._head.top(self._before, ids, size, banned)
+        return support, self._head.at(self._before, support)
+
+
+@dataclass(slots=True, eq=False)
+class Writing:
+    """Answers to one prompt that are being written.
+
+    Attributes:
+        written: the new ids of each prefix.
+        groups: the rows that go on, those with prefixes of one length together.
+        draws: (C, tokens) in [0, 1).
+        temperature: of sampling.
+    """
+
+    written: list[list[int]]
+    groups: list[_Group]
+    draws: Tensor
+    temperature: float
+
+    @property
+    def rows(self) -> int:
+        """How many still go on."""
+        return sum(len(group.rows) for group in self.groups)
+
+
+class _Group:
+    """Rows whose prefixes are equally long: what they read next, and what they have read."""
+
+    def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], room: int) -> None:
+        """Copies of a short prompt stand in every row, a long one is shared."""
+        self.rows, self.ids, self.room = rows, ids, room
+        own = len(ids[0]) + room
+        copied = len(rows) * len(prompt.ids) <= _COPIED
+        self.own = Own.after(prompt.states, len(rows), own) if copied else Own(len(rows), own)
+        self.shared = () if copied else prompt.states
+
+    def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
+        """What was drawn for each row; those that end leave."""
+        self.room -= 1
+        kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
+        for i in kept:
+            written[self.rows[i]].append(chosen[i])
+        if not self.room:
+            kept = []
+        elif len(kept) < len(self.rows):
+            self.own.keep(torch.tensor(kept, dtype=torch.long))
+        self.rows = [self.rows[i] for i in kept]
+        self.ids = [[chosen[i]] for i in kept]
 
 
 def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from langchain_sea.relaxation import top_support
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
 
 class Tokens(NamedTuple):
@@ -40,17 +42,64 @@ class Tokens(NamedTuple):
         chosen = policy_logits.gather(-1, self.support)
         return (self.soft * chosen).sum(-1) - policy_logits.logsumexp(-1)
 
-    def nll(self, policy_logits: Tensor) -> Tensor:
-        """Nats per token, (C,): the mean over each answer's unmasked positions, 0 where there are none."""
-        total = self.log_probs(policy_logits).masked_fill(~self.mask, 0).sum(-1)
-        return -total / self.mask.sum(-1).clamp(min=1)
+    def mean(self, values: Tensor) -> Tensor:
+        """(C, T) → (C,): the mean over each answer's unmasked positions, 0 where there are none."""
+        return values.masked_fill(~self.mask, 0).sum(-1) / self.mask.sum(-1).clamp(min=1)
 
 
-class Reading(NamedTuple):
-    """What the policy computed while reading `Tokens` after a prompt."""
+class Wants(NamedTuple):
+    """What of a reading will be looked at: what nobody wants is not computed."""
 
-    logits: Tensor  # (C, T, V), at least float32: row t predicts the token at t
-    hidden: tuple[Tensor, ...]  # per layer (0: the embeddings), (C, T, D): the state at the token of t
+    layers: frozenset[int] | None = None  # of the hidden states; None: any
+    logits: bool = True  # or anything that is made of them
+
+    def __or__(self, other: Wants) -> Wants:  # type: ignore[override]  # union, as of sets
+        """Both."""
+        both = None if None in (self.layers, other.layers) else self.layers | other.layers  # type: ignore[operator]
+        return Wants(both, self.logits or other.logits)
+
+    def __bool__(self) -> bool:
+        """Whether anything is wanted at all."""
+        return self.logits or self.layers is None or bool(self.layers)
+
+
+NOTHING = Wants(frozenset(), logits=False)
+LOGITS = Wants(frozenset())
+
+
+class Reading(Protocol):
+    """What the policy computed while reading `Tokens` after a prompt: row t of the logits predicts the token at t."""
+
+    @property
+    def logits(self) -> Tensor:
+        """(C, T, V), at least float32."""
+
+    @property
+    def hidden(self) -> Mapping[int, Tensor] | Sequence[Tensor]:
+        """Per layer (0: the embeddings), (C, T, D), at least float32: the state at the token of t."""
+
+    def log_probs(self, tokens: Tokens) -> Tensor:
+        """Σₖ softₖ · log π(k), (C, T); differentiable in `tokens.soft`."""
+
+    def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest ids at each position, `ids` (C, T) first and banned ones last, and their log π: (C, T, K)."""
+
+
+class PlainReading(NamedTuple):
+    """A reading that holds all its logits."""
+
+    logits: Tensor  # (C, T, V)
+    hidden: tuple[Tensor, ...] = ()  # (C, T, D) each
+
+    def log_probs(self, tokens: Tokens) -> Tensor:
+        """Σₖ softₖ · log π(k), (C, T)."""
+        return tokens.log_probs(self.logits)
+
+    def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
+        """As the protocol says."""
+        log_pi = self.logits.log_softmax(-1)
+        support = top_support(log_pi.masked_fill(banned, -torch.finfo(log_pi.dtype).max), ids, size)
+        return support, log_pi.gather(-1, support)
 
 
 class Prompt(Protocol):
@@ -65,16 +114,37 @@ class Prompt(Protocol):
         """The conversation, as template dicts."""
 
 
+class Ask(NamedTuple):
+    """A reading that is wanted."""
+
+    prompt: Any  # the policy's own Prompt type
+    tokens: Tokens
+    wants: Wants = Wants()
+
+
+class Writing(Protocol):
+    """Answers to one prompt that are being written."""
+
+    written: list[list[int]]
+
+    @property
+    def rows(self) -> int:
+        """How many still go on; none when all are done."""
+
+
 class Policy(Protocol):
-    """The frozen model that writes the drafts. It never trains and knows no reward."""
+    """The frozen model that writes the drafts. It never trains and knows no reward.
+
+    It reads and writes for many prompts at once, for each as it would alone.
+    """
 
     banned: Tensor  # (V,) bool: ids that never stand inside an answer
     device: torch.device
 
-    def read(self, prompt: Any, tokens: Tokens) -> Reading:  # noqa: ANN401 - each policy's own Prompt type
-        """One forward of the answers after the prompt's cached states; differentiable in `tokens.soft`."""
+    def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
+        """One forward of all answers, each after its prompt's states; differentiable in `tokens.soft`."""
 
-    def extend(
+    def writing(
         self,
         prompt: Any,  # noqa: ANN401 - each policy's own Prompt type
         prefixes: Sequence[Sequence[int]],
@@ -82,9 +152,11 @@ class Policy(Protocol):
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        go_on: Callable[[int], bool],
-    ) -> list[list[int]]:
-        """The new ids of each prefix, until it ends, `tokens` are written, or `go_on(rows)` is false."""
+    ) -> Writing:
+        """Answers begun with these prefixes, to be written until they end or have `tokens` new ids."""
+
+    def write_all(self, writings: Sequence[Any]) -> None:
+        """One token more in every row of each."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
@@ -96,27 +168,63 @@ class Policy(Protocol):
 class View:
     """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
 
-    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens) -> None:
+    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: Wants = Wants()) -> None:
         """Hold the parts; nothing is computed yet."""
-        self.policy, self.prompt, self.tokens = policy, prompt, tokens
+        self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
         self._reading: Reading | None = None
+        self._through: dict[int, View] = {}
 
     @classmethod
-    def hard(cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
+    def hard(
+        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: Wants = Wants()
+    ) -> View:
         """Answers as plain ids."""
-        return cls(policy, prompt, Tokens.hard(answers, policy.device))
+        return cls(policy, prompt, Tokens.hard(answers, policy.device), wants)
 
     @property
     def nll(self) -> Tensor:
         """Nats per token under the policy, (C,)."""
-        return self.tokens.nll(self.reading.logits)
+        return -self.tokens.mean(self.reading.log_probs(self.tokens))
+
+    @property
+    def read(self) -> bool:
+        """Whether the reading is there."""
+        return self._reading is not None
 
     @property
     def reading(self) -> Reading:
-        """The policy's logits and hidden states."""
+        """What the policy computed: what was foreseen in `wants`, else all of it."""
         if self._reading is None:
-            self._reading = self.policy.read(self.prompt, self.tokens)
+            self._reading = self._read(Wants())
         return self._reading
+
+    @reading.setter
+    def reading(self, reading: Reading) -> None:
+        self._reading = reading
+
+    def hidden(self, layer: int) -> Tensor:
+        """(C, T, D) the policy's states of a layer, read anew if nobody foresaw that it is wanted."""
+        found = self.reading.hidden
+        if layer not in (found if isinstance(found, dict) else range(len(found))):
+            found = self._read(Wants(frozenset({layer}), logits=False)).hidden
+        return found[layer]
+
+    def _read(self, wants: Wants) -> Reading:
+        return self.policy.read_all([Ask(self.prompt, self.tokens, wants)])[0]
+
+    def through(self, policy: Policy, prompt: Callable[[], Prompt], wants: Wants = LOGITS) -> View:
+        """The same tokens as another policy reads them, after the prompt that is made at the first asking."""
+        if policy is self.policy:
+            return self
+        key = id(policy)
+        if key not in self._through:
+            tokens = Tokens(*(part.to(policy.device) for part in self.tokens))
+            self._through[key] = View(policy, prompt(), tokens, wants)
+        return self._through[key]
+
+    def all(self) -> list[View]:
+        """Itself and all through which its tokens are read."""
+        return [self, *self._through.values()]
 
 
 class Reward(Protocol):
@@ -132,3 +240,11 @@ class SoftReward(Reward, Protocol):
 
     def steer(self, view: View) -> Tensor:
         """(C,) float32."""
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A reward that says beforehand what it will look at, so that one forward serves all who look."""
+
+    def foresee(self, view: View) -> Wants:
+        """What of the view's own reading it wants; other policies it asks through `view.through` here."""

@@ -67,25 +67,22 @@ def top_support(policy_logits: Tensor, ids: Tensor, size: int) -> Tensor:
     return first.topk(min(size, policy_logits.shape[-1]), dim=-1).indices
 
 
-def draft_logits(
-    policy_logits: Tensor, ids: Tensor, support: Tensor, *, sharpness: float, margin: float
-) -> Tensor:
+def draft_logits(log_pi: Tensor, ids: Tensor, support: Tensor, *, sharpness: float, margin: float) -> Tensor:
     """The start of the chain: the policy's log-probabilities, the draft's token ahead by `margin`.
 
     y₀ = log π / sharpness on the support, then the draft's entry is raised to max(y₀) + margin, so that
     argmax(y₀) *is* the draft (the authors' start is not: it is the next-token argmax given the draft).
-    A higher sharpness starts flatter. From (C, T, V) policy logits, (C, T) ids and their (C, T, K) support,
-    which must hold them, to (C, T, K) float32.
+    A higher sharpness starts flatter. From log π on the support, (C, T, K), the draft's ids (C, T) and the
+    support, (C, T, K), which must hold them, to (C, T, K) float32.
     """
     if not (sharpness > 0 and margin > 0):
         raise ValueError(f"sharpness={sharpness} and margin={margin} must both be positive.")
-    logits = policy_logits.float().log_softmax(-1).gather(-1, support) / sharpness
+    logits = log_pi.float() / sharpness
     is_draft = support == ids[..., None]
     outside = ids[~is_draft.any(-1)].tolist()
     if outside:
         raise ValueError(f"draft ids {outside} are outside their support: use `top_support`, `full_support`.")
-    lead = logits.amax(-1, keepdim=True) + margin
-    return torch.where(is_draft, lead, logits)
+    return torch.where(is_draft, logits.amax(-1, keepdim=True) + margin, logits)
 
 
 def discretise(logits: Tensor, support: Tensor) -> Tensor:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
+from langchain_sea.errors import OutOfMemoryError
+from langchain_sea.work import Extend
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.budget import Meter
     from langchain_sea.protocols import Policy, Prompt
+    from langchain_sea.work import Task
 
 Answer = list[int]
 
@@ -27,7 +31,6 @@ class Writer:
         temperature: of sampling.
         generators: one for each row; rows beyond their number share them.
         meter: whose seconds it keeps, and where drafted tokens are counted.
-        waiting: prompts that still want to write, this one among them; each may take its share of the time.
         unfinished: length from which a beginning has not ended by itself.
     """
 
@@ -36,43 +39,50 @@ class Writer:
     temperature: float
     generators: Sequence[torch.Generator]
     meter: Meter
-    waiting: int = 1
     unfinished: int = 0
 
-    def begin(self, rows: int, tokens: int, share: float) -> list[Answer]:
+    def begin(self, rows: int, tokens: int, share: float) -> Task[list[Answer]]:
         """So many answers of at most `tokens` tokens, in that share of the budget's seconds."""
-        written, cut = self._write([[]] * rows, tokens, share)
+        written, cut = yield from self._write([[]] * rows, tokens, share, self._dealt(rows))
         # the rows that the clock cut off are the longest ones
         self.unfinished = max(map(len, written)) if cut else tokens
         return written
 
-    def finish(self, beginnings: list[Answer]) -> list[Answer]:
+    def finish(self, beginnings: list[Answer]) -> Task[list[Answer]]:
         """The beginnings written to their end, those that ended by themselves as they are."""
         rows = [i for i, ids in enumerate(beginnings) if len(ids) >= self.unfinished]
         longest = max((len(beginnings[i]) for i in rows), default=0)
-        rest, _ = self._write([beginnings[i] for i in rows], self.meter.budget.tokens - longest, 1.0)
+        tokens = self.meter.budget.tokens - longest
+        rest, _ = yield from self._write([beginnings[i] for i in rows], tokens, 1.0, self._dealt(len(rows)))
         more = dict(zip(rows, rest, strict=True))
         return [ids + more.get(i, []) for i, ids in enumerate(beginnings)]
 
-    def _write(self, prefixes: list[Answer], tokens: int, share: float) -> tuple[list[Answer], bool]:
+    def _dealt(self, rows: int) -> list[torch.Generator]:
+        return list(islice(cycle(self.generators), rows))
+
+    def _write(
+        self, prefixes: list[Answer], tokens: int, share: float, generators: list[torch.Generator]
+    ) -> Task[tuple[list[Answer], bool]]:
         """The new ids of each prefix, and whether the clock stopped them."""
         if not prefixes or tokens <= 0:
             return [[] for _ in prefixes], False
-        slot = self.meter.left(share) / self.waiting
-        end, cut = self.meter.seconds + slot, False
+        end, cut = self.meter.seconds + self.meter.left(share), False
 
         def go_on(_rows: int) -> bool:
             nonlocal cut
             cut = self.meter.seconds >= end
             return not cut
 
-        written = self.policy.extend(
-            self.prompt,
-            prefixes,
-            tokens=tokens,
-            temperature=self.temperature,
-            generators=list(islice(cycle(self.generators), len(prefixes))),
-            go_on=go_on,
-        )
+        try:
+            written = yield Extend(
+                self.policy, self.prompt, prefixes, tokens, self.temperature, generators, go_on
+            )
+        except OutOfMemoryError:
+            if len(prefixes) == 1:
+                raise
+            self.meter.short, half = True, len(prefixes) // 2
+            first, _ = yield from self._write(prefixes[:half], tokens, share, generators[:half])
+            second, cut = yield from self._write(prefixes[half:], tokens, share, generators[half:])
+            return first + second, cut
         self.meter.drafted += sum(map(len, written))
         return written, cut

@@ -6,19 +6,18 @@ Qwen, Mistral, Gemma, Phi or GPT-2 are; an encoder can rank through a `FunctionR
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
-from transformers import DynamicCache
 
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError, TokenizerMismatchError
-from langchain_sea.policy import PolicyPrompt, _cache, _widened
-from langchain_sea.protocols import Tokens
+from langchain_sea._reader import Reader, Segment
+from langchain_sea.policy import PolicyPrompt, _widened
+from langchain_sea.protocols import NOTHING, Tokens, Wants
 from langchain_sea.rewards.implicit import Recent, equal_share
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class RewardModel:
         *,
         label: int | None = None,
         chat_template: str | None = None,
-        prompts: int = 8,
+        prompts: int = 64,
     ) -> None:
         """Hold the parts; neither model nor tokenizer is ever changed.
 
@@ -115,10 +114,22 @@ class RewardModel:
             ) from error
         self.model, self.tokenizer, self.label = model, tokenizer, label or 0
         self._template = Template(tokenizer, _NO_ANSWER_BEGINS + source)
-        self._network: Any = model.base_model
-        accepted = inspect.signature(self._network.forward).parameters
-        self._cache_name = "cache" if "cache" in accepted else "past_key_values"
+        self._made: Reader | None = None
         self._places: Recent[tuple[PolicyPrompt, Tensor]] = Recent(prompts)
+
+    @property
+    def _reader(self) -> Reader:
+        """Made at the first use, and anew after pickling."""
+        if self._made is None:
+            self._made = Reader(self.model)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
+
+    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+        """It reads by itself."""
+        return NOTHING
 
     @torch.no_grad()
     def score(self, view: View, texts: Sequence[str]) -> Tensor:
@@ -133,9 +144,19 @@ class RewardModel:
         self._check_length(max(map(len, rows)))
         read = Tokens.hard(rows, self.model.device)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
-        states = self._network(input_ids=read.ids, use_cache=False).last_hidden_state  # (U, T, D)
+        states = self._states(Segment(self._known(read.ids)))  # (U, T, D)
         scores = self._pool(states, read.ids, read.mask)[[places[text] for text in texts]]
         return scores.to(view.tokens.soft.device)
+
+    def _states(self, segment: Segment) -> Tensor:
+        (output,) = self._reader.read([segment])
+        assert output.last is not None
+        return output.last
+
+    @torch.no_grad()
+    def _known(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.model.get_input_embeddings()(ids)
+        return embedded
 
     def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
         return self._template.chat([*messages, {"role": "assistant", "content": answer}], None)
@@ -179,11 +200,8 @@ class SoftRewardModel(RewardModel):
         mask = pad(tokens.mask, (1, len(after)), value=True)
         # what closes an answer follows its last token at once, and padding goes to the end
         order = mask.int().argsort(dim=1, descending=True, stable=True)
-        past = {self._cache_name: _cache(prompt, len(ids)), "use_cache": True}
-        output = self._network(inputs_embeds=embeds.take_along_dim(order[..., None], 1), **past)
-        scores = self._pool(
-            output.last_hidden_state, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1)
-        )
+        states = self._states(Segment(embeds.take_along_dim(order[..., None], 1), prompt.states))
+        scores = self._pool(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
         return scores.to(view.tokens.soft.device)
 
     @torch.no_grad()
@@ -198,12 +216,8 @@ class SoftRewardModel(RewardModel):
                 f"the reward's template writes the answer 'a' as {shown!r}, so soft tokens find no place; "
                 "pass another chat_template=, or steers=False."
             )
-        cache = DynamicCache()  # without a configuration no layer forgets, and the masks do the sliding
-        if before > 1:
-            ids = torch.tensor([one[: before - 1]], device=self.model.device)
-            self._network(input_ids=ids, **{self._cache_name: cache, "use_cache": True})
-        layers: Sequence[Any] = cache.layers
-        states = tuple((layer.keys, layer.values) for layer in layers)
+        ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
+        states = self._reader.states(self._known(ids))
         after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
         return PolicyPrompt(tuple(messages), tuple(one[:before]), states), after
 

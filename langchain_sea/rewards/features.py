@@ -1,22 +1,20 @@
 """Pooled hidden states of many answers, a shard at a time, kept on disk. Knows the policy, no head.
 
-Only the layers below the wanted one are computed: the forward is stopped where that layer's states appear.
+Only the layers below the wanted one are computed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from langchain_sea.protocols import Tokens
+from langchain_sea.protocols import Tokens, Wants
 from langchain_sea.rewards.trunk import pooled
 
 if TYPE_CHECKING:
@@ -74,46 +72,8 @@ def features(
 
 @torch.no_grad()
 def states(policy: CausalLMPolicy, prompt: PolicyPrompt, tokens: Tokens, layer: int) -> Tensor:
-    """(C, T, D) float32: `policy.read(prompt, tokens).hidden[layer]`, without the layers after it."""
-    block = _block(policy.model, layer)
-    if block is None:
-        return policy.read(prompt, tokens).hidden[layer]
-    try:
-        with _stopping_before(block):
-            policy.read(prompt, tokens)
-    except _Reached as reached:
-        return reached.states[:, -tokens.mask.shape[1] :].float()
-    raise RuntimeError(f"the policy's forward never reached layer {layer}: this is a bug; please report it.")
-
-
-class _Reached(Exception):  # noqa: N818 - no error: it carries the states out of the forward
-    def __init__(self, states: Tensor) -> None:
-        super().__init__()
-        self.states = states
-
-
-@contextmanager
-def _stopping_before(block: nn.Module) -> Iterator[None]:
-    """Inside, this thread's forward ends where `block` begins; other threads' go on."""
-    thread = threading.get_ident()
-
-    def stop(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if threading.get_ident() == thread:
-            raise _Reached(args[0] if args else kwargs["hidden_states"])
-
-    handle = block.register_forward_pre_hook(stop, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _block(model: nn.Module, layer: int) -> nn.Module | None:
-    """The block that reads `hidden[layer]`; None where none does, or the blocks cannot be told."""
-    config: Any = model.config
-    count = config.get_text_config().num_hidden_layers
-    stacks = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    return stacks[0][layer] if len(stacks) == 1 and layer < count else None
+    """(C, T, D) float32 of one layer; those after it are not computed."""
+    return policy.read(prompt, tokens, Wants(frozenset({layer}), logits=False)).hidden[layer].float()
 
 
 def _shards(examples: Sequence[Example]) -> Iterator[list[list[int]]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import partial
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ import torch
 from langchain_sea._template import Template
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
-from langchain_sea.protocols import Tokens
+from langchain_sea.protocols import LOGITS, NOTHING, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -46,7 +47,7 @@ class ImplicitReward:
         *,
         reduction: Literal["sum", "mean"] = "sum",
         scale: float = 1.0,
-        prompts: int = 8,
+        prompts: int = 64,
     ) -> None:
         """Hold the parts; nothing is computed yet.
 
@@ -79,23 +80,30 @@ class ImplicitReward:
         """
         return self.steer(view)
 
-    def steer(self, view: View) -> Tensor:
-        """(C,) at least float32; differentiable in `view.tokens.soft`."""
+    def foresee(self, view: View) -> Wants:
+        """Both policies' logits, read beside the writer's own."""
         if isinstance(view.policy, CausalLMPolicy):
             policy = view.policy  # kept there, so that no other gets its id
             self._equal.get(id(policy), lambda: _require_equal(policy, self.expert))
+        through = [self._through(policy, view) for policy in (self.expert, self.early)]
+        return LOGITS if view in through else NOTHING
+
+    def steer(self, view: View) -> Tensor:
+        """(C,) at least float32; differentiable in `view.tokens.soft`."""
+        self.foresee(view)
         difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
         if self.reduction == "mean":
             difference = difference / view.tokens.mask.sum(-1).clamp(min=1)
         return self.scale * difference
 
+    def _through(self, policy: CausalLMPolicy, view: View) -> View:
+        return view.through(policy, partial(self._prompt, policy, view))
+
     def _log_prob(self, policy: CausalLMPolicy, view: View) -> Tensor:
         """Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
-        reading = (
-            view.reading if policy is view.policy else policy.read(self._prompt(policy, view), view.tokens)
-        )
-        tokens = Tokens(*(part.to(reading.logits.device) for part in view.tokens))
-        return (tokens.log_probs(reading.logits) * tokens.mask).sum(-1).to(view.tokens.soft.device)
+        read = self._through(policy, view)
+        found = read.reading.log_probs(read.tokens) * read.tokens.mask
+        return found.sum(-1).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: View) -> PolicyPrompt:
         """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
+from langchain_sea.protocols import Wants
 
 if TYPE_CHECKING:
     import os
@@ -135,6 +136,10 @@ class TrunkReward:
 
     head: TrunkHead
 
+    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - the layer is the same for all
+        """One layer's states."""
+        return Wants(frozenset({self.head.info.layer}), logits=False)
+
     def steer(self, view: View) -> Tensor:
         """(C,) the value of each answer, differentiable in `view.tokens.soft`."""
         return self.prefix_values(view)[:, -1]
@@ -150,15 +155,18 @@ class TrunkReward:
         Raises:
             TokenizerMismatchError: the head was fitted to another policy.
         """
-        hidden = view.reading.hidden
         info = self.head.info
-        if info.layer >= len(hidden) or hidden[info.layer].shape[-1] != info.hidden_size:
+        try:
+            states = view.hidden(info.layer)
+        except LookupError:
+            states = None
+        if states is None or states.shape[-1] != info.hidden_size:
+            what = "has no such layer" if states is None else f"is {states.shape[-1]} wide there"
             raise TokenizerMismatchError(
                 f"this head reads layer {info.layer} of {info.policy}, {info.hidden_size} wide; the policy "
-                f"has {len(hidden) - 1} layers, {hidden[-1].shape[-1]} wide. A head serves only the policy "
-                "it was fitted to: use that one, or fit a head to yours with `langchain-sea fit-reward`."
+                f"{what}. A head serves only the policy it was fitted to: use that one, or fit a head to "
+                "yours with `langchain-sea fit-reward`."
             )
-        states = hidden[info.layer]
         return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))
 
 

@@ -16,7 +16,7 @@ from langchain_sea.chains import Window, generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.langevin import Langevin
 from langchain_sea.presets import PRESETS
-from langchain_sea.protocols import Reading, View
+from langchain_sea.protocols import PlainReading, View
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import Relaxation
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from langchain_sea.best import Refinement
-    from langchain_sea.protocols import Prompt, Reward, Tokens
+    from langchain_sea.protocols import Ask, Prompt, Reward, Tokens
 
 ALPHABET = "abcdefghijklmnop ."
 END = len(ALPHABET)  # drafting may draw it, and then ends
@@ -48,6 +48,23 @@ class DoublePrompt(NamedTuple):
         return ({"role": "user", "content": self.text},)
 
 
+@dataclass
+class DoubleWriting:
+    """Answers of a double that are being written."""
+
+    prompt: DoublePrompt
+    prefixes: Sequence[Sequence[int]]
+    written: list[list[int]]
+    tokens: int
+    temperature: float
+    draws: list[Tensor]
+    alive: list[int]
+
+    @property
+    def rows(self) -> int:
+        return len(self.alive)
+
+
 class MarkovPolicy:
     """A bigram policy whose tokens are characters; the first one depends on the prompt. Counts its reads."""
 
@@ -62,14 +79,17 @@ class MarkovPolicy:
         """(V,) logits."""
         return self.transition[zlib.crc32(prompt.text.encode()) % V]
 
-    def read(self, prompt: DoublePrompt, tokens: Tokens) -> Reading:
+    def read(self, prompt: DoublePrompt, tokens: Tokens) -> PlainReading:
         self.reads += 1
         soft = tokens.soft.to(self.transition.dtype)
         dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
         first = self.first(prompt).expand(len(soft), 1, V)
-        return Reading(torch.cat([first, dense[:, :-1] @ self.transition], 1), (dense,))
+        return PlainReading(torch.cat([first, dense[:, :-1] @ self.transition], 1), (dense,))
 
-    def extend(
+    def read_all(self, asks: Sequence[Ask]) -> list[PlainReading]:
+        return [self.read(ask.prompt, ask.tokens) for ask in asks]
+
+    def writing(
         self,
         prompt: DoublePrompt,
         prefixes: Sequence[Sequence[int]],
@@ -77,30 +97,32 @@ class MarkovPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        go_on: Callable[[int], bool],
-    ) -> list[list[int]]:
+    ) -> DoubleWriting:
         assert len(generators) == len(prefixes)
         assert all(i < END for prefix in prefixes for i in prefix)
-        written: list[list[int]] = [[] for _ in prefixes]
         draws = [torch.rand(tokens, generator=g, dtype=torch.float64) for g in generators]
         alive = list(range(len(prefixes)))
-        for step in range(tokens):
-            if not alive or not go_on(len(alive)):
-                break
-            for row in list(alive):
-                seen = [*prefixes[row], *written[row]]
-                logits = self.transition[seen[-1]] if seen else self.first(prompt)
-                # no answer begins with its end
-                logits = logits.index_fill(0, torch.arange(UNKNOWN if seen else END, V), -torch.inf)
-                token = int(logits.argmax())
-                if temperature > 0:
-                    shares = (logits / temperature).double().softmax(-1).cumsum(-1)
-                    token = int(torch.searchsorted(shares, draws[row][step], right=True))
-                if token == END:
-                    alive.remove(row)
-                else:
-                    written[row].append(token)
-        return written
+        return DoubleWriting(prompt, prefixes, [[] for _ in prefixes], tokens, temperature, draws, alive)
+
+    def write_all(self, writings: Sequence[DoubleWriting]) -> None:
+        for writing in writings:
+            for row in list(writing.alive):
+                self._write(writing, row)
+
+    def _write(self, writing: DoubleWriting, row: int) -> None:
+        written = writing.written[row]
+        seen = [*writing.prefixes[row], *written]
+        logits = self.transition[seen[-1]] if seen else self.first(writing.prompt)
+        # no answer begins with its end
+        logits = logits.index_fill(0, torch.arange(UNKNOWN if seen else END, V), -torch.inf)
+        token = int(logits.argmax())
+        if writing.temperature > 0:
+            shares = (logits / writing.temperature).double().softmax(-1).cumsum(-1)
+            token = int(torch.searchsorted(shares, writing.draws[row][len(written)], right=True))
+        if token != END:
+            written.append(token)
+        if token == END or len(written) == writing.tokens:
+            writing.alive.remove(row)
 
     def encode(self, text: str) -> list[int]:
         return [ALPHABET.index(character) for character in text if character in ALPHABET]

@@ -13,7 +13,9 @@ from langchain_sea.chains import Chains, Window, generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.langevin import Langevin
 from langchain_sea.presets import PRESETS, preset_named
+from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import Relaxation
+from langchain_sea.rounds import alone
 
 property_ = settings(deadline=None, derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**31)
@@ -33,7 +35,7 @@ def chains_of(
 ):
     reward = reward or TokenReward.random(seed)
     energy = Energy(policy=policy or MarkovPolicy(seed), terms=(Term(reward=reward, name="r"),), **options)
-    return Chains(
+    chains = Chains(
         energy,
         PROMPT,
         langevin,
@@ -41,6 +43,8 @@ def chains_of(
         starts=starts,
         generators=generators_for(seed, PROMPT.key, count or len(starts), CPU),
     )
+    alone(chains.begin())
+    return chains
 
 
 def draws(generators):
@@ -93,7 +97,7 @@ def test_banned_ids_are_never_said(seed, support, top):
     method = Langevin(kernel="ula", step_size=300.0)
     chains = chains_of(seed=seed, reward=reward, window=window, langevin=method)
     for _ in range(5):
-        chains.step()
+        alone(chains.step())
         assert all(i < END for ids in chains.answers() for i in ids)
         assert chains.terms.rewards.abs().max() < 1e-3
 
@@ -119,21 +123,23 @@ def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     said = set()
     for _ in range(6):
         point = chains.state.position.masked_fill(chains.barred, -torch.inf)
-        logits = chains._policy_logits(point).masked_fill(policy.banned, -torch.inf)
+        soft = chains.energy.policy_relaxation(point)
+        logits = policy.read(PROMPT, Tokens(soft, chains.support, chains.mask)).logits
+        logits = logits.masked_fill(policy.banned, -torch.inf)
         rank = (logits > logits.gather(-1, chains.ids[..., None])).sum(-1)
         assert rank[chains.mask].max() < top
         said.update(map(tuple, chains.answers()))
-        chains.step()
+        alone(chains.step())
     assert top == 1 or len(said) > 1
 
 
 def test_chains_keep_to_their_generators():
     """A chain's path is its own: the same alone, beside others, and after another has ended."""
-    together, alone = chains_of(), chains_of([STARTS[0]], count=1)
+    together, single = chains_of(), chains_of([STARTS[0]], count=1)
     for _ in range(4):
-        together.step()
-        alone.step()
-        torch.testing.assert_close(together.state.position[:1], alone.state.position)
+        alone(together.step())
+        alone(single.step())
+        torch.testing.assert_close(together.state.position[:1], single.state.position)
 
 
 class Poisoned(TokenReward):
@@ -160,8 +166,8 @@ def test_a_chain_that_is_not_finite_ends_alone(kernel):
     healthy = chains_of(reward=TokenReward.random(0), langevin=method)
     for n in range(4):
         object.__setattr__(poisoned, "armed", n == 1)
-        chains.step()
-        healthy.step()
+        alone(chains.step())
+        alone(healthy.step())
         assert chains.names == ([0, 1, 2] if n == 0 else [0, 2])
         torch.testing.assert_close(chains.state.position, healthy.state.position[chains.names])
         assert chains.answers() == [healthy.answers()[name] for name in chains.names]
@@ -191,7 +197,7 @@ def test_a_rejected_proposal_ends_no_chain():
     """MALA rejects what is not finite: chains stay where they are, and the record is of where they are."""
     chains = chains_of(reward=Cliff.random(0), langevin=Langevin(kernel="mala"))
     before = chains.trace([None] * 3)
-    chains.step()
+    alone(chains.step())
     after = chains.trace([None] * 3)
     assert chains.answers() == STARTS
     assert (after.chains, after.energy, after.nll) == (before.chains, before.energy, before.nll)
@@ -204,7 +210,7 @@ def test_malas_record_is_of_the_state():
     accepted = 0
     for _ in range(20):
         before = chains.state.position
-        chains.step()
+        alone(chains.step())
         accepted += int((chains.state.position != before).any((1, 2)).sum())
         torch.testing.assert_close(chains.terms.energy, chains.state.energy)
     assert 0 < accepted < 60
@@ -216,8 +222,8 @@ def test_patience_ends_a_chain_that_stands_still():
     window = Window(tokens=None, support=None, patience=2)
     patient, endless = chains_of(langevin=still, window=window), chains_of(langevin=still)
     for left in (3, 0):
-        patient.step()
-        endless.step()
+        alone(patient.step())
+        alone(endless.step())
         assert len(patient) == left
     assert patient.answers() == []
     assert len(endless) == 3
@@ -228,7 +234,7 @@ def test_a_changed_token_restores_patience():
     window = Window(tokens=None, support=None, patience=1, margin=0.1)
     chains = chains_of(window=window, langevin=Langevin(kernel="ula", step_size=50.0))
     for _ in range(3):
-        chains.step()
+        alone(chains.step())
     assert chains.still == [0] * len(chains)
     assert len(chains) > 0
 
@@ -237,7 +243,7 @@ def test_an_energy_that_is_constant_moves_by_noise_alone():
     """No weight on the policy and nothing that steers: the gradient is zero, and no error."""
     reward = Troubled(raises(AssertionError("asked")), where="steer")
     chains = chains_of(reward=Ranking(reward), policy_weight=0.0)
-    chains.step()
+    alone(chains.step())
     assert chains.state.gradient.abs().sum() == 0
     assert chains.state.position.isfinite().all()
 

@@ -98,23 +98,20 @@ def test_relaxed_at_one_hot_is_the_texts_energy(seed, answers, first, second, th
     logits = torch.stack([at_one_hot(ids.tolist()) for ids in hard.ids])
     relaxed = energy.relaxed(PROMPT, logits, full_support(hard.ids, V), hard.mask)
     expected = energy.texts(PROMPT, answers)
-    for found, known in zip(relaxed[:3], expected[:3], strict=True):
+    for found, known in zip(relaxed, expected, strict=True):
         torch.testing.assert_close(found.float(), known.float(), atol=1e-3, rtol=1e-4)
-    assert relaxed.logits.shape[-1] == V
-    assert not relaxed.logits.requires_grad
 
 
 def test_beginnings_are_ranked_by_what_steers():
-    """Policy and steering rewards count, in forwards of bounded size; a callable has no say."""
+    """Policy and steering rewards count, in one forward; a callable has no say."""
     policy, soft = MarkovPolicy(1), TokenReward.random(1)
     energy = Energy(policy=policy, terms=terms(soft, Vowels()))
     answers = [[i % END, (7 * i) % END] for i in range(150)]
-    found = energy.beginnings(PROMPT, answers)
-    assert policy.reads == 3
+    found = energy.ranked(energy.beginnings(PROMPT, answers))
+    assert policy.reads == 1
     alone = replace(energy, terms=energy.terms[:1])
     expected = alone.texts(PROMPT, [policy.decode(ids) for ids in answers]).energy
     torch.testing.assert_close(found, expected)
-    assert energy.beginnings(PROMPT, []).shape == (0,)
 
 
 @pytest.mark.parametrize("through", [True, False])
@@ -213,7 +210,7 @@ def test_padding_changes_nothing(seed, answers):
     energy = Energy(policy=MarkovPolicy(seed), terms=terms(TokenReward.random(seed)))
     together = energy.texts(PROMPT, answers)
     for row, text in enumerate(answers):
-        for part, alone in zip(together[:3], energy.texts(PROMPT, [text])[:3], strict=True):
+        for part, alone in zip(together, energy.texts(PROMPT, [text]), strict=True):
             torch.testing.assert_close(part[row : row + 1], alone)
 
 
@@ -251,13 +248,12 @@ def test_weight_zero_reports_and_does_no_more():
 
 
 def test_without_policy_weight_the_policy_is_not_read():
-    """The energy alone asks for nothing it does not use, and says so by an empty vocabulary."""
+    """The energy alone asks for nothing it does not use, and says nothing of it."""
     policy = MarkovPolicy(0)
     energy = Energy(policy=policy, terms=terms(TokenReward.random(0)), policy_weight=0.0)
     hard = Tokens.hard([[1, 2]])
     found = energy.relaxed(PROMPT, draw(0, 1, 2, V).float(), full_support(hard.ids, V), hard.mask)
     assert policy.reads == 0
-    assert found.logits.shape == (1, 0, 0)
     assert found.nll.tolist() == [0.0]
 
 

@@ -14,9 +14,12 @@ import langchain_sea
 ROOT = Path(langchain_sea.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "protocols.py"}
-ENGINE = SAMPLER | {"energy.py", "writing.py", "best.py", "chains.py", "presets.py", "refine.py"}
-NETWORKS = {"policy.py", "_template.py", "_drafting.py", "weights.py", "_formats.py", "_carriers.py"}
-MODEL = {"chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py"}
+ENGINE = SAMPLER | {
+    *("terms.py", "energy.py", "work.py", "rounds.py", "writing.py", "best.py"),
+    *("chains.py", "presets.py", "run.py", "refine.py"),
+}
+NETWORKS = {"policy.py", "_reader.py", "_head.py", "_template.py", "_drafting.py", "weights.py", "_formats.py", "_carriers.py"}
+MODEL = {"chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"}
 TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}
 FOLDERS = ("rewards/", "tiny/")
 EXTRAS = {"ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"}

@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea._drafting import _choose
-from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+from langchain_sea._drafting import choose
+from langchain_sea.policy import CausalLMPolicy, PolicyPrompt, Reading
 from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import full_support
 
@@ -88,8 +88,9 @@ def test_read_agrees_with_a_plain_forward(name: str, *, tied: bool) -> None:
         for row, answer in enumerate(ANSWERS):
             logits, hidden = plain(subject, prompt, answer)
             torch.testing.assert_close(reading.logits[row, : len(answer)], logits, atol=1e-4, rtol=1e-4)
-            for layer, states in zip(reading.hidden, hidden, strict=True):
-                torch.testing.assert_close(layer[row, : len(answer)], states, atol=1e-4, rtol=1e-4)
+            for layer, states in enumerate(hidden):
+                found = reading.hidden[layer][row, : len(answer)]
+                torch.testing.assert_close(found, states, atol=1e-4, rtol=1e-4)
 
 
 @every_architecture
@@ -99,7 +100,7 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     subject = CausalLMPolicy(tiny_model(name), tiny_tokenizer(), chat_template="<|im_start|>")
     prompt = subject.prompt(QUESTION)
     assert prompt.ids == (1,)
-    assert prompt.cache == ()
+    assert prompt.states == ()
     logits, _ = plain(subject, prompt, ANSWERS[0])
     torch.testing.assert_close(
         subject.read(prompt, Tokens.hard(ANSWERS[:1])).logits[0], logits, atol=1e-4, rtol=1e-4
@@ -113,6 +114,11 @@ def functional(logits: Tensor, hidden: Sequence[Tensor]) -> Tensor:
     """One number that all logits and the states of two layers move."""
     weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1), dtype=logits.dtype)
     return (logits * weights).sum() + hidden[1].sum() + hidden[-1].square().sum()
+
+
+def both(reading: Reading) -> Tensor:
+    """The same of a reading."""
+    return functional(reading.logits, [reading.hidden[layer] for layer in sorted(reading.hidden)])
 
 
 def soft_tokens(size: int, dtype: torch.dtype = torch.float32) -> Tokens:
@@ -129,7 +135,7 @@ def test_the_gradient_through_soft_tokens_is_that_of_finite_differences(size: in
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(size, torch.float64)
 
     def value(soft: Tensor) -> Tensor:
-        return functional(*subject.read(prompt, tokens._replace(soft=soft)))
+        return both(subject.read(prompt, tokens._replace(soft=soft)))
 
     (gradient,) = torch.autograd.grad(value(tokens.soft), tokens.soft)
     way = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -144,7 +150,7 @@ def test_the_gradient_is_that_of_a_plain_forward(name: str, *, tied: bool, size:
     """The prompt's cached states and the mixing change nothing of it."""
     subject = policy(name, tied=tied)
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(size)
-    (gradient,) = torch.autograd.grad(functional(*subject.read(prompt, tokens)), tokens.soft)
+    (gradient,) = torch.autograd.grad(both(subject.read(prompt, tokens)), tokens.soft)
     embedding = subject.model.get_input_embeddings()
     start = embedding(torch.tensor([prompt.ids] * 2))
     embeds = torch.cat([start, tokens.soft @ embedding(torch.arange(size))], 1)
@@ -177,15 +183,15 @@ def test_nothing_that_was_handed_over_changes(name: str) -> None:
     before = copy.deepcopy((model.state_dict(), model.config.to_dict(), tokenizer._tokenizer.to_str()))
     subject = CausalLMPolicy(model, tokenizer)
     prompt = subject.prompt([{"role": "user", "content": "a <|im_end|> b"}])
-    states = copy.deepcopy(prompt.cache)
+    states = copy.deepcopy(prompt.states)
     tokens = five_candidates(ANSWERS)
     subject.read(prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())).logits.sum().backward()
     extend(subject, prompt, [[], [5], [5, 6]])
     subject.encode("<|im_end|>")
-    for (keys, values), (old_keys, old_values) in zip(prompt.cache, states, strict=True):
+    for (keys, values), (old_keys, old_values) in zip(prompt.states, states, strict=True):
         assert torch.equal(keys, old_keys)
         assert torch.equal(values, old_values)
-        assert keys.shape == (1, keys.shape[1], len(prompt.ids) - 1, keys.shape[3])
+        assert keys.shape == (keys.shape[0], len(prompt.ids) - 1, keys.shape[2])
     for key, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[0][key])
     assert (model.config.to_dict(), tokenizer._tokenizer.to_str()) == before[1:]
@@ -201,7 +207,7 @@ def test_half_precision_weights_read_in_float32(dtype: torch.dtype) -> None:
     tokens = five_candidates(ANSWERS)
     tokens = tokens._replace(soft=tokens.soft.clone().requires_grad_())
     reading = subject.read(subject.prompt(QUESTION), tokens)
-    assert {reading.logits.dtype, *(states.dtype for states in reading.hidden)} == {torch.float32}
+    assert {reading.logits.dtype, *(states.dtype for states in reading.hidden.values())} == {torch.float32}
     expected = wide.read(wide.prompt(QUESTION), tokens).logits
     assert (reading.logits - expected)[tokens.mask].abs().mean() < 0.05
     (gradient,) = torch.autograd.grad(reading.logits[tokens.mask].sum(), tokens.soft)
@@ -300,7 +306,7 @@ def test_go_on_stops_all_drafting() -> None:
     prompt = subject.prompt(QUESTION)
     answers = iter([True, True, False])
     drafts = extend(subject, prompt, [[], [], [40]], temperature=0, go_on=lambda _rows: next(answers))
-    assert [len(draft) for draft in drafts] == [2, 2, 0]
+    assert [len(draft) for draft in drafts] == [2, 2, 2]
     assert drafts[0] == extend(subject, prompt, [[]], temperature=0, tokens=2)[0]
 
 
@@ -314,6 +320,11 @@ def test_drafts_stop_at_the_end_of_the_context() -> None:
     assert extend(subject, prompt, [[40] * (room + 9)]) == [[]]
     assert extend(subject, prompt, [[]], tokens=0) == [[]]
     assert extend(subject, prompt, []) == []
+
+
+def heat(temperature: float, rows: int) -> Tensor:
+    """The same temperature for every row."""
+    return torch.full((rows,), temperature, dtype=torch.float64)
 
 
 def test_one_step_draws_follow_the_softmax() -> None:
@@ -340,12 +351,12 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     logits[[0, 7, 8, 49]] = -torch.inf
     count = 20_000
     even = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    drawn = torch.bincount(torch.tensor(_choose(logits.expand(count, 50), even, 0.5)), minlength=50)
+    drawn = torch.bincount(torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count))), minlength=50)
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
-        assert not set(_choose(logits.expand(2, 50), edges, temperature)) & {0, 7, 8, 49}
-    assert _choose(logits.expand(2, 50), edges, 1.0) == [1, 48]
+        assert not set(choose(logits.expand(2, 50), edges, heat(temperature, 2))) & {0, 7, 8, 49}
+    assert choose(logits.expand(2, 50), edges, heat(1.0, 2)) == [1, 48]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 50.0])

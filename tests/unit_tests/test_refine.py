@@ -295,8 +295,9 @@ def test_given_drafts_are_the_drafts():
 class Silent(MarkovPolicy):
     """Ends at once."""
 
-    def extend(self, _prompt, prefixes, **_options):
-        return [[] for _ in prefixes]
+    def write_all(self, writings):
+        for writing in writings:
+            writing.alive.clear()
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
@@ -321,9 +322,9 @@ def test_a_window_longer_than_the_answer_moves_all_of_it():
     """And what ended by itself is not written on."""
 
     class Brief(MarkovPolicy):
-        def extend(self, prompt, prefixes, **options):
+        def writing(self, prompt, prefixes, *, tokens, **options):
             assert all(prefix == [] for prefix in prefixes)
-            return [new[:2] for new in super().extend(prompt, prefixes, **options)]
+            return super().writing(prompt, prefixes, tokens=min(tokens, 2), **options)
 
     window = replace(shrunk("default")[1], tokens=5)
     found = run(energy_of(TokenReward.random(1), policy=Brief(0)), PROMPTS, window=window)
@@ -432,16 +433,13 @@ class Endless(MarkovPolicy):
         self.clock = clock or Clock()
         self.began = []
 
-    def extend(self, prompt, prefixes, *, go_on, **options):
+    def writing(self, prompt, prefixes, **options):
         self.began.append(max(map(len, prefixes)))
+        return super().writing(prompt, prefixes, **options)
 
-        def ticking(rows):
-            if go_on(rows):
-                self.clock.now += 1
-                return True
-            return False
-
-        return super().extend(prompt, prefixes, go_on=ticking, **options)
+    def write_all(self, writings):
+        self.clock.now += 1
+        super().write_all(writings)
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
@@ -474,13 +472,13 @@ def test_beginnings_leave_time_to_write_on(clock):
 
 
 def test_prompts_share_the_time(clock):
-    """Each of eight prompts gets its part of the seconds for a draft, the last one too."""
+    """All eight write at once, so that each has all of the seconds for its draft, the last one too."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
     for window in (None, whole()):
         clock.now = 0.0
         found = run(energy, PROMPTS, window=window, budget=Budget(seconds=48.0, tokens=50))
         assert clock.now <= 48
-        assert min(len(f.draft) for f in found) >= 5
+        assert min(len(f.draft) for f in found) >= 40
 
 
 def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
@@ -587,7 +585,7 @@ def test_an_interrupted_policy_has_nothing_to_tell():
     """Before anything is drafted the answers are empty, and still one for each prompt."""
 
     class Interrupted(MarkovPolicy):
-        def extend(self, *_args, **_options):
+        def write_all(self, _writings):
             raise KeyboardInterrupt
 
     with pytest.raises(RefinementInterrupted, match="best of 2 answers") as caught:

@@ -415,7 +415,8 @@ def test_a_conversation_is_read_once() -> None:
     for _ in range(3):
         reward.steer(view)
     before = len(rendered(QUESTION, "a")) - 3
-    assert widths == [before - 1] + 3 * [1 + view.tokens.soft.shape[1] + 2]
+    read = [before - 1] + 3 * [1 + view.tokens.soft.shape[1] + 2]
+    assert widths == [4 * -(-rows // 4) for rows in read]  # filled up to a multiple of four
 
 
 def test_user_text_never_controls_the_reward() -> None:
@@ -606,7 +607,7 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     calls: list[str] = []
     for name, owner in (("expert", expert), ("early", early)):
-        for method in ("read", "prompt_from_ids"):
+        for method in ("read_all", "prompt_from_ids"):
             kept = getattr(owner, method)
 
             def counted(*given: Any, _name: str = f"{name}.{method}", _kept: Any = kept) -> Any:
@@ -620,7 +621,10 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         view = View(expert, prompt, Tokens.hard([[40, 50]]))
         assert view.reading is not None
         reward.score(view, ["x"])
-    assert calls == ["expert.read", "early.prompt_from_ids", "early.read"] + 2 * ["expert.read", "early.read"]
+    assert calls == ["expert.read_all", "early.prompt_from_ids", "early.read_all"] + 2 * [
+        "expert.read_all",
+        "early.read_all",
+    ]
 
 
 def test_the_writers_tools_are_read_too() -> None:
