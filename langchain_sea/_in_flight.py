@@ -1,29 +1,34 @@
 """One queue a policy: whoever asks, from whichever thread, joins the refinements that are under way.
 
-The queue's own thread lives while there is something to do. Signals never reach it, so that Ctrl-C stops the one
-who waits and nobody else; a forked child begins with no queue. Knows no messages.
+They are driven by one thread at a time: the main thread while it waits for its own, else the queue's own, which
+lives while there is something to do. (Two threads that compute in turn each keep workers, and OpenMP lets
+workers sleep where there are more than processors: measured, a third slower.) Knows no messages.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.rounds import Rounds, Seat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_sea.best import Refinement
     from langchain_sea.policy import CausalLMPolicy
     from langchain_sea.run import Run
 
 __all__ = ["Queue", "queue_for"]
+
+_LOOK = 0.05  # seconds after which the main thread looks whether Ctrl-C was pressed
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +55,7 @@ class Queue:
         self._lock = threading.Lock()
         self._joining: list[_Ticket] = []
         self._leaving: list[tuple[_Ticket, str]] = []
-        self._thread: threading.Thread | None = None
+        self._driven = False
         self._rounds = Rounds()
 
     def refine(self, runs: Sequence[Run]) -> list[Refinement]:
@@ -61,13 +66,18 @@ class Queue:
         """
         left, done = _Counter(len(runs)), threading.Event()
         tickets = [_Ticket(run, lambda: left.down() or done.set()) for run in runs]
-        self._submit(tickets)
-        try:
-            done.wait()
-        except KeyboardInterrupt:
-            self._withdraw(tickets, "interrupted")
-            done.wait()
-            raise RefinementInterrupted([run.result() for run in runs]) from None
+        with _interrupts() as pressed:
+            mine = self._submit(tickets, drive=pressed is not None)
+            try:
+                if mine and pressed is not None:
+                    self._drive(lambda: done.is_set() or pressed[0])
+                while not done.wait(_LOOK if pressed is not None else None):
+                    if pressed is not None and pressed[0]:
+                        raise KeyboardInterrupt  # noqa: TRY301 - one answer to both ways of hearing of it
+            except KeyboardInterrupt:
+                self._withdraw(tickets, "interrupted")
+                done.wait()
+                raise RefinementInterrupted([run.result() for run in runs]) from None
         return [run.result() for run in runs]
 
     async def arefine(self, runs: Sequence[Run]) -> list[Refinement]:
@@ -80,7 +90,7 @@ class Queue:
                 loop.call_soon_threadsafe(done.set)
 
         tickets = [_Ticket(run, over) for run in runs]
-        self._submit(tickets)
+        self._submit(tickets, drive=False)
         try:
             await done.wait()
         except asyncio.CancelledError:
@@ -92,28 +102,34 @@ class Queue:
     def idle(self) -> bool:
         """Whether nothing is under way."""
         with self._lock:
-            return self._thread is None
+            return not self._driven
 
-    def _submit(self, tickets: list[_Ticket]) -> None:
+    def _submit(self, tickets: list[_Ticket], *, drive: bool) -> bool:
+        """Let them join; True asks the caller to drive, since nobody does."""
         with self._lock:
             self._joining += tickets
-            if self._thread is None and tickets:
-                self._thread = threading.Thread(target=self._work, name="langchain-sea", daemon=True)
-                self._thread.start()
+            needed, self._driven = not self._driven, True
         self._rounds.wake.set()
+        if needed and not drive:
+            self._hand_over()
+        return needed and drive
 
     def _withdraw(self, tickets: list[_Ticket], reason: str) -> None:
         with self._lock:
             self._leaving += [(ticket, reason) for ticket in tickets]
         self._rounds.wake.set()
 
-    def _work(self) -> None:
+    def _hand_over(self) -> None:
+        threading.Thread(target=self._drive, args=(lambda: False,), name="langchain-sea", daemon=True).start()
+
+    def _drive(self, enough: Callable[[], Any]) -> None:
+        """Round after round, until nothing is left, or another thread is to go on because this one has enough."""
         while True:
             with self._lock:
                 joining, self._joining = self._joining, []
                 leaving, self._leaving = self._leaving, []
                 if not (joining or self._rounds.seats):
-                    self._thread = None
+                    self._driven = False
                     return
             try:
                 for ticket in joining:
@@ -121,10 +137,13 @@ class Queue:
                 for ticket, reason in leaving:
                     ticket.run.interrupt(reason)
                     self._rounds.leave(ticket.seat)
-                self._rounds.round()
+                self._rounds.round(most=_LOOK)
             except BaseException as error:  # noqa: BLE001 - nobody may wait for ever because of a fault here
                 for seat in list(self._rounds.seats):
                     self._rounds.end(seat, error)
+            if enough() and self._rounds.seats:
+                self._hand_over()
+                return
 
 
 class _Counter:
@@ -138,6 +157,30 @@ class _Counter:
         with self._lock:
             self._left -= 1
             return self._left
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[bool] | None]:
+    """In the main thread, whether Ctrl-C was pressed, to be looked at between rounds; elsewhere None.
+
+    A second press interrupts at once. As `asyncio.run` does, this leaves a handler of somebody else's alone.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield None
+        return
+    pressed = [False]
+
+    def press(number: int, frame: Any) -> None:  # noqa: ANN401 - as `signal` passes it
+        if pressed[0]:
+            signal.default_int_handler(number, frame)
+        pressed[0] = True
+
+    signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _queues: WeakKeyDictionary[CausalLMPolicy, Queue] = WeakKeyDictionary()

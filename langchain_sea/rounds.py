@@ -7,6 +7,7 @@ until the one that fails is alone, and only that one hears of it. Knows no text,
 from __future__ import annotations
 
 import contextvars
+import math
 import threading
 import time
 from collections import defaultdict
@@ -69,8 +70,8 @@ class Rounds:
             seat.task.close()
             self.end(seat, None)
 
-    def round(self) -> None:
-        """Answer each once. Those that wait for a function are left waiting, unless nothing else is to do."""
+    def round(self, *, most: float = math.inf) -> None:
+        """Answer each once; where all wait for functions, wait too, for `most` seconds."""
         by_kind: dict[type, list[Seat]] = defaultdict(list)
         for seat in self.seats:
             if seat.waits is None:
@@ -78,7 +79,7 @@ class Rounds:
         for kind, seats in by_kind.items():
             serve = {Climb: self._climb, Extend: self._extend}.get(kind, self._read)
             self._in_groups(kind, seats, serve)
-        self._collect(wait=not by_kind)
+        self._collect(0.0 if by_kind else most)
 
     def _in_groups(self, kind: type, seats: list[Seat], serve: Callable[[list[Seat]], None]) -> None:
         """Serve as many at once as memory lets; fewer after a failure, more again after many successes."""
@@ -151,11 +152,11 @@ class Rounds:
         written, seat.writing = seat.writing.written, None
         self._go_on(seat, seat.task.send, written)
 
-    def _collect(self, *, wait: bool) -> None:
+    def _collect(self, most: float) -> None:
         """The answers of functions that are there, and errors for those that come too late."""
         waiting = [seat for seat in self.seats if seat.waits is not None]
-        if wait and waiting:
-            self._wait([seat.waits[1] for seat in waiting if seat.waits])
+        if most and waiting:
+            self._wait(most, [seat.waits[1] for seat in waiting if seat.waits])
         for seat in waiting:
             assert seat.waits is not None
             future, until = seat.waits
@@ -167,9 +168,9 @@ class Rounds:
                 late = "a reward was still at work when the budget's seconds were over: make it faster, or give it more"
                 self._go_on(seat, seat.task.throw, RewardUnavailableError(late))
 
-    def _wait(self, ends: Sequence[float]) -> None:
+    def _wait(self, most: float, ends: Sequence[float]) -> None:
         """Until a function answers, one is late, or somebody has news."""
-        self.wake.wait(max(0.0, min(min(ends) - time.monotonic(), threading.TIMEOUT_MAX)))
+        self.wake.wait(max(0.0, min(most, min(ends) - time.monotonic(), threading.TIMEOUT_MAX)))
         self.wake.clear()
 
     def _answer(self, seat: Seat, answer: Callable[[], Any]) -> None:

@@ -8,6 +8,8 @@ import json
 import pickle
 import subprocess
 import sys
+import os
+import signal
 import threading
 import weakref
 
@@ -245,16 +247,26 @@ def test_a_reward_that_never_returns_is_given_up():
 
 
 def test_an_interrupt_carries_what_was_found():
-    def interrupted(prompt, completions):
-        raise KeyboardInterrupt
+    """Ctrl-C reaches whoever waits, while a reward keeps the answer waiting; the queue is free again."""
+    asked = threading.Event()
 
-    reward = Term(reward=FunctionReward(interrupted, timeout=None), name="interrupted")
+    def slow(prompt, completions):
+        asked.set()
+        threading.Event().wait(30)
+
+    def interrupt():
+        asked.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    reward = Term(reward=FunctionReward(slow, timeout=None), name="slow")
     model = SEAChatModel(policy="tiny", rewards=[reward], budget=SMALL)
+    threading.Thread(target=interrupt).start()
     with pytest.raises(RefinementInterrupted) as caught:
         model.invoke(QUESTION)
     (found,) = caught.value.refinements
     assert found.stop_reason == "interrupted"
     assert found.text == found.draft != ""
+    assert SEAChatModel(policy="tiny", budget=SMALL).invoke(QUESTION).content
 
 
 @pytest.mark.parametrize(("passing", "content"), [("all", None), ("none", REFUSAL)])
