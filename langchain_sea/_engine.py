@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from langchain_sea import tiny, weights
 from langchain_sea.energy import Energy, Term
 from langchain_sea.policy import CausalLMPolicy
@@ -23,27 +25,48 @@ if TYPE_CHECKING:
 __all__ = ["describe", "energy_for", "gate_for", "policy_for", "terms_for", "unload"]
 
 RewardLike = str | os.PathLike[str] | Term | Reward | Callable[..., Any]
-_DEFAULTS: dict[str, tuple[str, ...]] = {
-    "smollm2-135m": ("safety",),
-    **dict.fromkeys(("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS)), ("tiny",)),
-}
-_policies: dict[tuple[str, str | None], CausalLMPolicy] = {}
+_TINY = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
+_DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(_TINY, ("tiny",))}
+_policies: dict[int, CausalLMPolicy] = {}
+"""By the id of the model, which the policy keeps alive: however the weights were asked for, one policy."""
 _rewards: dict[tuple[str, int], Reward] = {}
 _lock = threading.RLock()
 
 
 def policy_for(
-    name: str | os.PathLike[str] | CausalLMPolicy, device: str | None = None, **options: Any
+    name: str | os.PathLike[str] | CausalLMPolicy,
+    device: str | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    **options: Any,
 ) -> CausalLMPolicy:
-    """The policy of that name, its weights loaded once per process."""
+    """The policy of that name, its weights loaded once per process; `options` are those of `weights.load`."""
     if isinstance(name, CausalLMPolicy):
         return name
     with _lock:
-        key = (os.fspath(name), device)
-        loaded = weights.load(name, device=device, **options)
-        if key not in _policies or _policies[key].model is not loaded.model:
+        loaded = weights.load(name, device=device, dtype=dtype or _precision(name, device), **options)
+        key = id(loaded.model)
+        if key not in _policies:
             _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
         return _policies[key]
+
+
+def _precision(name: str | os.PathLike[str], device: str | None) -> torch.dtype | None:
+    """Of a policy: bfloat16 where a CPU multiplies it natively, else what `weights.load` takes by itself.
+
+    Drafting and steps are bound by the bandwidth of the weights, which it halves; chains and scores stay
+    float32 either way. The tiny models are bound by overhead, and stay exact.
+    """
+    if os.fspath(name) in _TINY:
+        return torch.float32
+    on_cpu = torch.device(device or weights.default_device()).type == "cpu"
+    return torch.bfloat16 if on_cpu and _has_bfloat16() else None
+
+
+def _has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16; False where torch cannot say."""
+    asked = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(asked.get("avx512_bf16") or asked.get("amx_bf16"))
 
 
 def terms_for(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Found", "Kind", "Loaded", "cache_folder", "load", "unload", "where"]
+__all__ = ["Found", "Kind", "Loaded", "cache_folder", "default_device", "load", "unload", "where"]
 
 Source = Literal["cache", "carrier package", "folder", "gguf file", "tiny", "hub cache", "missing"]
 
@@ -88,7 +88,7 @@ def load(
         WeightsNotFoundError: nothing under that name; the message says what to run.
         WeightsCorruptError: something is there and cannot, or must not, be used.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
     ask = Ask(
         kind=kind,
@@ -108,6 +108,11 @@ def load(
             _align(model)
             _loaded[key] = Loaded(key[0], model, tokenizer)
         return _loaded[key]
+
+
+def default_device() -> str:
+    """Where weights go when nobody says where."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def unload(name: str | os.PathLike[str] | None = None) -> None:
