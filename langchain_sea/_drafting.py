@@ -31,7 +31,7 @@ def choose(logits: Tensor, draws: Tensor, temperatures: Tensor) -> list[int]:
     peak = logits.amax(-1, keepdim=True)
     divisor = torch.where(temperatures > 0, temperatures, 1).to(logits.dtype)[:, None]
     shares = ((logits - peak) / divisor).exp().nan_to_num_(nan=0.0)
-    blocks = pad(shares, (0, -shares.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))  # (R, B, 256)
+    blocks = pad(shares, (0, -shares.shape[-1] % _BLOCK)).view(len(shares), -1, _BLOCK)  # (R, B, 256)
     # sums in float64, so that the rarest token keeps its share
     ends = blocks.sum(-1, dtype=torch.float64).cumsum(-1)
     block, rest = _drawn(ends, draws.to(logits.device) * ends[:, -1])

@@ -154,7 +154,12 @@ class Chains:
         proposal = kernels.propose(self.state, self.langevin, self.generators)
         slope = yield from self._climb(proposal)
         self.state, info = kernels.accept(
-            self.state, proposal, slope.terms.energy, slope.gradient, self.langevin, self.generators
+            self.state,
+            proposal,
+            slope.terms.energy,
+            slope.gradient,
+            langevin=self.langevin,
+            generators=self.generators,
         )
         self.terms = slope.terms
         if self.langevin.kernel == "mala":  # the last evaluation was of proposals

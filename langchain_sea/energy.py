@@ -139,4 +139,3 @@ class Energy:
         rewards = torch.stack(columns, 1) if columns else nll.new_zeros(len(nll), 0)
         weights = rewards.new_tensor([t.weight for t in self.terms])
         return EnergyTerms(self.policy_weight * nll - rewards @ weights, nll, rewards)
-

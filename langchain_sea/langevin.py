@@ -119,7 +119,8 @@ def step(
     A non-finite energy is reported, never raised.
     """
     proposal = propose(state, langevin, generators)
-    return accept(state, proposal, *slope(energy_fn, proposal.point), langevin, generators)
+    energy, gradient = slope(energy_fn, proposal.point)
+    return accept(state, proposal, energy, gradient, langevin=langevin, generators=generators)
 
 
 def start(position: Tensor, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
@@ -156,6 +157,7 @@ def accept(
     proposal: Proposal,
     energy: Tensor,
     gradient: Tensor,
+    *,
     langevin: Langevin,
     generators: Sequence[torch.Generator],
 ) -> tuple[LangevinState, LangevinInfo]:
@@ -173,8 +175,11 @@ def accept(
     acceptance = log_ratio.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # NaN: from a non-finite state
     uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
     accepted = uniform < acceptance
-    stayed = state._replace(step=moved.step)
-    kept = LangevinState(*(where(accepted, a, b) for a, b in zip(moved[:-1], stayed[:-1], strict=True)), moved.step)
+    kept = moved._replace(
+        position=where(accepted, moved.position, state.position),
+        energy=torch.where(accepted, energy, state.energy),
+        gradient=where(accepted, gradient, state.gradient),
+    )
     return kept, LangevinInfo(acceptance, accepted, finite)
 
 

@@ -14,7 +14,7 @@ from langchain_sea._head import Head, head_of
 from langchain_sea._reader import Output, Own, Reader, Segment, States
 from langchain_sea._template import Template
 from langchain_sea.errors import PromptTooLongError
-from langchain_sea.protocols import NOTHING, Ask, Tokens, Wants
+from langchain_sea.protocols import ALL, NOTHING, Ask, Reading, Tokens, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -145,7 +145,7 @@ class CausalLMPolicy:
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return PolicyPrompt(tuple(messages), tuple(ids), self._reader.states(self._embed(rows)))
 
-    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: Wants = Wants()) -> Reading:
+    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: Wants = ALL) -> Reading:
         """One forward of the answers after the prompt's states; differentiable in `tokens.soft`.
 
         Args:
@@ -157,7 +157,7 @@ class CausalLMPolicy:
 
     def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
         """The same for several prompts, in one forward; each is read as it is alone."""
-        readings = [Reading(self._head, ask.tokens, self._reader.layers) for ask in asks]
+        readings = [PolicyReading(self._head) for _ in asks]
         segments = [self._segment(ask.prompt, ask.tokens) for ask in asks]
         wants = NOTHING
         for ask in asks:
@@ -166,13 +166,15 @@ class CausalLMPolicy:
         outputs = self._reader.read(segments, layers=layers, last=wants.logits)
         for reading, output in zip(readings, outputs, strict=True):
             reading.output = output
-        return readings
+        return list(readings)
 
     def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> Segment:
         last = self._embed(torch.tensor([prompt.ids[-1:]], device=self.device))  # (1, 1, D)
         embeds = self._mix(tokens.soft.to(self.device), tokens.support.to(self.device)).to(last.dtype)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
-        return Segment(torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states)  # (C, 1 + T, D)
+        return Segment(
+            torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
+        )  # (C, 1 + T, D)
 
     def extend(
         self,
@@ -263,14 +265,14 @@ class CausalLMPolicy:
         return embedded
 
 
-class Reading:
-    """What the policy made of answers. Logits are computed when they are asked for, and only those that are."""
+class PolicyReading:
+    """What the policy made of answers; of the logits only those that are asked for."""
 
     output: Output
 
-    def __init__(self, head: Head, tokens: Tokens, layers: int) -> None:
-        """Hold the parts; the output follows."""
-        self._head, self._tokens, self._layers = head, tokens, layers
+    def __init__(self, head: Head) -> None:
+        """Hold the output layer; `output` follows."""
+        self._head = head
 
     @property
     def _before(self) -> Tensor:
@@ -298,7 +300,7 @@ class Reading:
         return self._head.log_probs(self._before, tokens.soft, tokens.support)
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position, `ids` (C, T) first and banned ones last, and their log π: (C, T, K)."""
+        """The likeliest ids at each position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
         support = self._head.top(self._before, ids, size, banned)
         return support, self._head.at(self._before, support)
 

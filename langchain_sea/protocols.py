@@ -53,7 +53,7 @@ class Wants(NamedTuple):
     layers: frozenset[int] | None = None  # of the hidden states; None: any
     logits: bool = True  # or anything that is made of them
 
-    def __or__(self, other: Wants) -> Wants:  # type: ignore[override]  # union, as of sets
+    def __or__(self, other: Wants) -> Wants:  # union, as of sets
         """Both."""
         both = None if None in (self.layers, other.layers) else self.layers | other.layers  # type: ignore[operator]
         return Wants(both, self.logits or other.logits)
@@ -63,12 +63,13 @@ class Wants(NamedTuple):
         return self.logits or self.layers is None or bool(self.layers)
 
 
+ALL = Wants()
 NOTHING = Wants(frozenset(), logits=False)
 LOGITS = Wants(frozenset())
 
 
 class Reading(Protocol):
-    """What the policy computed while reading `Tokens` after a prompt: row t of the logits predicts the token at t."""
+    """What the policy computed of `Tokens` after a prompt: row t of the logits predicts the token at t."""
 
     @property
     def logits(self) -> Tensor:
@@ -82,7 +83,7 @@ class Reading(Protocol):
         """Σₖ softₖ · log π(k), (C, T); differentiable in `tokens.soft`."""
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position, `ids` (C, T) first and banned ones last, and their log π: (C, T, K)."""
+        """The likeliest ids at each position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
 
 
 class PlainReading(NamedTuple):
@@ -119,7 +120,7 @@ class Ask(NamedTuple):
 
     prompt: Any  # the policy's own Prompt type
     tokens: Tokens
-    wants: Wants = Wants()
+    wants: Wants = ALL
 
 
 class Writing(Protocol):
@@ -168,7 +169,7 @@ class Policy(Protocol):
 class View:
     """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
 
-    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: Wants = Wants()) -> None:
+    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: Wants = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
         self._reading: Reading | None = None
@@ -176,7 +177,7 @@ class View:
 
     @classmethod
     def hard(
-        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: Wants = Wants()
+        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: Wants = ALL
     ) -> View:
         """Answers as plain ids."""
         return cls(policy, prompt, Tokens.hard(answers, policy.device), wants)
@@ -195,7 +196,7 @@ class View:
     def reading(self) -> Reading:
         """What the policy computed: what was foreseen in `wants`, else all of it."""
         if self._reading is None:
-            self._reading = self._read(Wants())
+            self._reading = self._read(ALL)
         return self._reading
 
     @reading.setter

@@ -1,4 +1,4 @@
-"""One prompt's way: draft, step, decode, score, keep best. Knows networks and rewards by their protocols only."""
+"""One prompt's way: draft, step, decode, score, keep best. Knows networks and rewards by protocols only."""
 
 from __future__ import annotations
 

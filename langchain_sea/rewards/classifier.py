@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
+from langchain_sea._reader import Reader, Segment
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError, TokenizerMismatchError
-from langchain_sea._reader import Reader, Segment
 from langchain_sea.policy import PolicyPrompt, _widened
 from langchain_sea.protocols import NOTHING, Tokens, Wants
 from langchain_sea.rewards.implicit import Recent, equal_share

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
-import os
-import signal
 import threading
 import weakref
 

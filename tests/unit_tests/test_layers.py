@@ -18,7 +18,16 @@ ENGINE = SAMPLER | {
     *("terms.py", "energy.py", "work.py", "rounds.py", "writing.py", "best.py"),
     *("chains.py", "presets.py", "run.py", "refine.py"),
 }
-NETWORKS = {"policy.py", "_reader.py", "_head.py", "_template.py", "_drafting.py", "weights.py", "_formats.py", "_carriers.py"}
+NETWORKS = {
+    "policy.py",
+    "_reader.py",
+    "_head.py",
+    "_template.py",
+    "_drafting.py",
+    "weights.py",
+    "_formats.py",
+    "_carriers.py",
+}
 MODEL = {"chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"}
 TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}
 FOLDERS = ("rewards/", "tiny/")

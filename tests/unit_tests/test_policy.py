@@ -351,7 +351,9 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     logits[[0, 7, 8, 49]] = -torch.inf
     count = 20_000
     even = (torch.arange(count, dtype=torch.float64) + 0.5) / count
-    drawn = torch.bincount(torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count))), minlength=50)
+    drawn = torch.bincount(
+        torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count))), minlength=50
+    )
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
