@@ -6,7 +6,7 @@ import hashlib
 import time
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from langchain_sea import langevin as kernels
 from langchain_sea.best import TraceStep
 from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.protocols import Tokens
-from langchain_sea.relaxation import discretise, draft_logits, full_support
+from langchain_sea.relaxation import discretise, draft_logits, full_support, pulled
 from langchain_sea.work import Climb, Look
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Window:
         steps: of each chain, where the budget names no number.
         patience: a chain ends after so many steps without a changed token; None never ends one.
         share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
+        stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
     """
 
     tokens: int | None = 8
@@ -62,9 +63,10 @@ class Window:
     steps: int = 4
     patience: int | None = None
     share: float = 0.5
+    stride: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "chains", "drafts", "support", "top", "patience"):
+        for name in ("tokens", "chains", "drafts", "support", "top", "patience", "stride"):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")
@@ -87,6 +89,27 @@ def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -
         digest = hashlib.sha256(f"{seed}\0{chain}\0{key!r}".encode()).digest()
         found.append(torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1))
     return found
+
+
+class _Held(NamedTuple):
+    """What was read of each chain's text, which stands as long as the text does."""
+
+    text: Tensor  # (C, T)
+    terms: EnergyTerms
+    gradient: Tensor  # (C, T, K) in the tokens
+
+    def replaced(self, rows: Tensor, text: Tensor, slope: Slope) -> _Held:
+        """With other texts in some rows."""
+
+        def put(old: Tensor, new: Tensor) -> Tensor:
+            return old.index_copy(0, rows, new)
+
+        terms = self.terms.map(put, slope.terms)
+        return _Held(put(self.text, text), terms, put(self.gradient, slope.gradient))
+
+    def kept(self, rows: Tensor) -> _Held:
+        """Those rows alone."""
+        return _Held(self.text[rows], self.terms.map(lambda part: part[rows]), self.gradient[rows])
 
 
 class Chains:
@@ -115,6 +138,7 @@ class Chains:
         self.still = [0] * len(starts)
         self.seconds = 0.0
         self._policy_logits: Tensor | None = None
+        self._held: _Held | None = None
 
     def __len__(self) -> int:
         """How many still run."""
@@ -124,7 +148,8 @@ class Chains:
         """Read the starts once, then evaluate the energy at them."""
         began, policy, window = time.monotonic(), self.energy.policy, self.window
         answers = [ids[mask].tolist() for ids, mask in zip(self.start, self.mask, strict=True)]
-        reading = yield Look(policy, self.prompt, answers)
+        whole = [[*self.prompt.answer, *ids] for ids in answers]
+        reading = yield Look(policy, self.prompt, whole)
         if window.support is None:
             log_pi = reading.logits.log_softmax(-1)
             self.support = full_support(self.start, log_pi.shape[-1])
@@ -141,9 +166,8 @@ class Chains:
             margin=window.margin,
         )
         proposal = kernels.start(logits, self.langevin, self.generators)
-        slope = yield from self._climb(proposal)
-        self.terms = slope.terms
-        self.state = kernels.settle(proposal, slope.terms.energy, slope.gradient)
+        self.terms, gradient = yield from self._climb(proposal)
+        self.state = kernels.settle(proposal, self.terms.energy, gradient)
         self.ids = self._decode()
         self._end(self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1))
         self.seconds = time.monotonic() - began
@@ -152,16 +176,11 @@ class Chains:
         """Move every chain once, then end those that are not finite or have stood still for long."""
         began, before, terms = time.monotonic(), self.ids, self.terms
         proposal = kernels.propose(self.state, self.langevin, self.generators)
-        slope = yield from self._climb(proposal)
+        self.terms, gradient = yield from self._climb(proposal)
+        energy = self.terms.energy
         self.state, info = kernels.accept(
-            self.state,
-            proposal,
-            slope.terms.energy,
-            slope.gradient,
-            langevin=self.langevin,
-            generators=self.generators,
+            self.state, proposal, energy, gradient, langevin=self.langevin, generators=self.generators
         )
-        self.terms = slope.terms
         if self.langevin.kernel == "mala":  # the last evaluation was of proposals
             self.terms = self.terms.map(partial(kernels.where, info.accepted), terms)
         self.ids = self._decode()
@@ -190,18 +209,29 @@ class Chains:
             seconds=round(self.seconds, 4),
         )
 
-    def _climb(self, proposal: Proposal) -> Generator[Work, Any, Slope]:
-        slope: Slope = yield Climb(
-            self.energy,
-            self.prompt,
-            proposal.point,
-            self.support,
-            self.mask,
-            self.barred,
-            logits=self.window.top is not None,
-        )
-        self._policy_logits = slope.logits
-        return slope
+    def _climb(self, proposal: Proposal) -> Generator[Work, Any, tuple[EnergyTerms, Tensor]]:
+        """The energy and its gradient at the proposal, read only where the text is another one."""
+        point = proposal.point.masked_fill(self.barred, -torch.inf)
+        if not self.energy.hard or self.window.top is not None:
+            slope: Slope = yield self._asked(point, slice(None))
+            self._policy_logits = slope.logits
+            return slope.terms, self._felt(point, slope.gradient)
+        text = discretise(point, self.support)
+        if self._held is None:
+            slope = yield self._asked(point, slice(None))
+            self._held = _Held(text, slope.terms, slope.gradient)
+        rows = ((text != self._held.text) & self.mask).any(1).nonzero().flatten()
+        if len(rows):
+            slope = yield self._asked(point, rows)
+            self._held = self._held.replaced(rows, text[rows], slope)
+        return self._held.terms, self._felt(point, self._held.gradient)
+
+    def _asked(self, point: Tensor, rows: Tensor | slice) -> Climb:
+        parts = (part[rows] for part in (point, self.support, self.mask))
+        return Climb(self.energy, self.prompt, *parts, logits=self.window.top is not None)
+
+    def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
+        return pulled(point, gradient, self.energy.policy_relaxation.tau) if self.energy.hard else gradient
 
     def _decode(self) -> Tensor:
         """(C, T) ids at the point of the last evaluation."""
@@ -233,6 +263,8 @@ class Chains:
         self.mask, self.start, self.support, self.barred, self.ids = (
             part[keep] for part in (self.mask, self.start, self.support, self.barred, self.ids)
         )
+        if self._held is not None:
+            self._held = self._held.kept(keep)
         for values in (self.names, self.generators, self.still):
             values[:] = [values[i] for i in keep.tolist()]
 
@@ -247,14 +279,16 @@ def walk(
     generators: Sequence[torch.Generator],
     meter: Meter,
     watch: Callable[[Chains], Task[None]],
+    share: float = 1.0,
 ) -> Task[None]:
     """Step chains from the first of the starts until a limit, `watch` after every evaluation.
 
-    The meter counts, and says in the end what the limit was. Where memory is short, half of the chains go on.
+    The meter counts, and says in the end what the limit was; `share` is the part of its seconds that may be
+    over then. Where memory is short, half of the chains go on.
     """
     starts = starts[: window.chains]
     limit = window.steps if meter.budget.steps is None else meter.budget.steps
-    share = 1.0 if window.tokens is None else window.share
+    begun = meter.steps
     meter.stop_reason = meter.over(share) or ("steps" if starts else "empty")
     if meter.stop_reason != "steps" or limit == 0:
         return
@@ -265,7 +299,7 @@ def walk(
         while len(chains):
             yield from watch(chains)
             meter.stop_reason = meter.over(share) or "steps"
-            if meter.steps >= limit or meter.stop_reason != "steps":
+            if meter.steps - begun >= limit or meter.stop_reason != "steps":
                 return
             meter.steps += 1
             meter.count(chains.answers())

@@ -62,6 +62,12 @@ class Energy:
             raise ValueError(f"policy_weight={self.policy_weight} must be zero or a positive finite number.")
 
     @property
+    def hard(self) -> bool:
+        """Whether the argmax alone decides the energy, and its gradient in the tokens."""
+        same = self.policy_relaxation == self.reward_relaxation
+        return same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
+
+    @property
     def calls(self) -> bool:
         """Whether texts are scored by functions, which may take as long as they like."""
         return not all(isinstance(t.reward, SoftReward) for t in self.terms)
@@ -75,19 +81,20 @@ class Energy:
 
     def views(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
         """The first half of `relaxed`: what must be read, for whoever reads many prompts' together."""
-        fluent = self.policy_relaxation(logits)
-        view = View(self.policy, prompt, Tokens(fluent, support, mask), NOTHING)
-        steering = view
-        if not self.policy_gradient or self.policy_relaxation != self.reward_relaxation:
-            steering = View(
-                self.policy, prompt, Tokens(self.reward_relaxation(logits), support, mask), NOTHING
-            )
-        if self.policy_weight:
-            view.wants |= LOGITS
-            if not self.policy_gradient:
-                view.tokens = view.tokens._replace(soft=fluent.detach())
-        self._foresee(steering, steers=True)
-        return Views(view, steering)
+        tokens = Tokens(self.policy_relaxation(logits), support, mask).after(prompt.answer)
+        if self.policy_gradient and self.policy_relaxation == self.reward_relaxation:
+            return self.seen(prompt, tokens)
+        if not self.policy_gradient:
+            tokens = tokens._replace(soft=tokens.soft.detach())
+        fluency = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        steering = Tokens(self.reward_relaxation(logits), support, mask).after(prompt.answer)
+        return Views(fluency, self.seen(prompt, steering).steering)
+
+    def seen(self, prompt: Prompt, tokens: Tokens) -> Views:
+        """The same where both halves see the same tokens, the prompt's answer among them."""
+        view = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        self._foresee(view, steers=True)
+        return Views(view, view)
 
     def at(self, views: Views, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
@@ -132,7 +139,9 @@ class Energy:
         # the authors' form: cross-entropy of softmax(y) at temperature 1 against fixed log π
         with torch.no_grad():
             policy_logits = view.reading.logits
-        tokens = view.tokens._replace(soft=logits.softmax(-1))
+        stands = len(view.prompt.answer)
+        _, support, mask = (part[:, stands:] for part in view.tokens)
+        tokens = Tokens(logits.softmax(-1), support, mask)
         return -tokens.mean(tokens.log_probs(policy_logits))
 
     def _terms(self, nll: Tensor, columns: list[Tensor]) -> EnergyTerms:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,17 +34,28 @@ class PolicyPrompt:
     Attributes:
         messages: the conversation, as it was given.
         ids: (P,) the prompt, from its begin token to where the answer begins.
-        states: per layer keys and values, (H, P-1, d) each, of all ids but the last.
+        states: per layer keys and values, (H, P+N-1, d) each, of all ids and the answer's but the last.
+        answer: (N,) what of the answer stands already.
+        hidden: per layer that was wanted the answer's states, (N, D).
+        log_probs: (N,) log π of the answer's ids, if they were wanted.
     """
 
     messages: tuple[dict[str, Any], ...]
     ids: tuple[int, ...]
     states: States
+    answer: tuple[int, ...] = ()
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)
+    log_probs: Tensor | None = None
 
     @property
     def key(self) -> Hashable:
         """The ids: equal for equal content."""
-        return self.ids
+        return (self.ids, self.answer) if self.answer else self.ids
+
+    @property
+    def last(self) -> int:
+        """The newest id, whose states are not there."""
+        return (self.answer or self.ids)[-1]
 
 
 class CausalLMPolicy:
@@ -157,7 +169,7 @@ class CausalLMPolicy:
 
     def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
         """The same for several prompts, in one forward; each is read as it is alone."""
-        readings = [PolicyReading(self._head) for _ in asks]
+        readings = [PolicyReading(self._head, ask.prompt) for ask in asks]
         segments = [self._segment(ask.prompt, ask.tokens) for ask in asks]
         wants = NOTHING
         for ask in asks:
@@ -169,8 +181,9 @@ class CausalLMPolicy:
         return list(readings)
 
     def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> Segment:
-        last = self._embed(torch.tensor([prompt.ids[-1:]], device=self.device))  # (1, 1, D)
-        embeds = self._mix(tokens.soft.to(self.device), tokens.support.to(self.device)).to(last.dtype)
+        last = self._embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
+        soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
+        embeds = self._mix(soft, support).to(last.dtype)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
         return Segment(
             torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
@@ -220,16 +233,17 @@ class CausalLMPolicy:
         written: list[list[int]] = [[] for _ in prefixes]
         groups = []
         for length, rows in by_length(prefixes, self.end_ids).items():
-            room = tokens if self.context is None else min(tokens, self.context - len(prompt.ids) - length)
+            read = len(prompt.ids) + len(prompt.answer) + length
+            room = tokens if self.context is None else min(tokens, self.context - read)
             if room > 0:
-                ids = [[prompt.ids[-1], *prefixes[row]] for row in rows]
+                ids = [[prompt.last, *prefixes[row]] for row in rows]
                 groups.append(_Group(prompt, rows, ids, room))
         return Writing(written, groups, draws, temperature)
 
     @torch.no_grad()
     def write_all(self, writings: Sequence[Writing]) -> None:
         """One token more in every row of each, in one forward."""
-        groups = [(writing, group) for writing in writings for group in writing.groups]
+        groups = [(writing, group) for writing in writings for group in writing.groups if group.rows]
         if not groups:
             return
         segments = [
@@ -246,6 +260,36 @@ class CausalLMPolicy:
             group.take(mine, writing.written, self.end_ids)
         for writing in writings:
             writing.groups = [group for group in writing.groups if group.rows]
+
+    @torch.no_grad()
+    def continued(self, prompt: PolicyPrompt, ids: Sequence[int], wants: Wants) -> PolicyPrompt:
+        """The prompt with more of the answer behind it, read once.
+
+        Args:
+            prompt: from `prompt`, or from here.
+            ids: what follows.
+            wants: the layers whose states later readings will be asked for, and whether for log π.
+        """
+        if not ids:
+            return prompt
+        rows = torch.tensor([[prompt.last, *ids]], device=self.device)
+        segment = Segment(self._embed(rows), prompt.states)
+        layers = range(self._reader.layers + 1) if wants.layers is None else wants.layers
+        (output,) = self._reader.read([segment], layers=layers, keep=True)
+        older = prompt.states or tuple((k[0, :, :0], v[0, :, :0]) for k, v in segment.states)
+        # the newest id's states are read again with whatever follows it
+        newer = ((keys[0, :, :-1], values[0, :, :-1]) for keys, values in segment.states)
+        pairs = zip(older, newer, strict=True)
+        states = tuple((torch.cat([k, k2], 1), torch.cat([v, v2], 1)) for (k, v), (k2, v2) in pairs)
+        hidden = {layer: output.hidden[layer][0, 1:] for layer in layers}
+        if prompt.answer:
+            hidden = {layer: torch.cat([prompt.hidden[layer], new]) for layer, new in hidden.items()}
+        log_probs = None
+        if wants.logits and output.last is not None:
+            log_probs = self._head.at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
+            log_probs = log_probs if prompt.log_probs is None else torch.cat([prompt.log_probs, log_probs])
+        answer = (*prompt.answer, *ids)
+        return replace(prompt, states=states, answer=answer, hidden=hidden, log_probs=log_probs)
 
     def _mix(self, soft: Tensor, support: Tensor) -> Tensor:
         """Σₖ softₖ · embedding(k), (C, T, K) → (C, T, D), mixed in float32 or wider."""
@@ -270,9 +314,9 @@ class PolicyReading:
 
     output: Output
 
-    def __init__(self, head: Head) -> None:
-        """Hold the output layer; `output` follows."""
-        self._head = head
+    def __init__(self, head: Head, prompt: PolicyPrompt) -> None:
+        """Hold the output layer, and what the prompt knows; `output` follows."""
+        self._head, self._prompt = head, prompt
 
     @property
     def _before(self) -> Tensor:
@@ -281,28 +325,44 @@ class PolicyReading:
             raise LookupError("nobody said beforehand that the logits are wanted; see `Wants`.")
         return self.output.last[:, :-1]
 
-    @property
+    @cached_property
     def logits(self) -> Tensor:
-        """(C, T, V), at least float32; kept once computed."""
-        if not hasattr(self, "_logits"):
-            self._logits = self._head.logits(self._before)
-        return self._logits
+        """(C, T, V), at least float32, of the tokens after the prompt's answer; kept once computed."""
+        return self._head.logits(self._before)
 
     @property
     def hidden(self) -> Mapping[int, Tensor]:
         """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
-        return {layer: _widened(states[:, 1:]) for layer, states in self.output.hidden.items()}
+        known = self._prompt.hidden
+        return {
+            layer: _widened(_behind(known.get(layer), states[:, 1:]))
+            for layer, states in self.output.hidden.items()
+        }
 
     def log_probs(self, tokens: Tokens) -> Tensor:
         """Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
-        if tokens.support.shape[-1] == len(self._head.weight):
-            return tokens.log_probs(self.logits)
-        return self._head.log_probs(self._before, tokens.soft, tokens.support)
+        stands = len(self._prompt.answer)
+        new = Tokens(*(part[:, stands:] for part in tokens))
+        if new.support.shape[-1] == len(self._head.weight):
+            found = new.log_probs(self.logits)
+        else:
+            found = self._head.log_probs(self._before, new.soft, new.support)
+        return _behind(self._prompt.log_probs, found)
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
+        """The likeliest ids at each position and their log π, (C, T, K).
+
+        Of the tokens after the prompt's answer; `ids`, (C, T), stand first, banned ones last.
+        """
         support = self._head.top(self._before, ids, size, banned)
         return support, self._head.at(self._before, support)
+
+
+def _behind(known: Tensor | None, new: Tensor) -> Tensor:
+    """(C, N + T, …): what is known of N positions for all, (N, …), before what is new, (C, T, …)."""
+    if known is None:
+        return new
+    return torch.cat([known.to(new.dtype).expand(len(new), *known.shape), new], 1)
 
 
 @dataclass(slots=True, eq=False)
@@ -334,20 +394,20 @@ class _Group:
         """Copies of a short prompt stand in every row, a long one is shared."""
         self.rows, self.ids, self.room = rows, ids, room
         own = len(ids[0]) + room
-        copied = len(rows) * len(prompt.ids) <= _COPIED
+        copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
         self.own = Own.after(prompt.states, len(rows), own) if copied else Own(len(rows), own)
         self.shared = () if copied else prompt.states
 
     def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
         """What was drawn for each row; those that end leave."""
-        self.room -= 1
         kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
+        if self.room > 1 and len(kept) < len(self.rows):
+            self.own.keep(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
+        self.own.grow(len(self.ids[0]))
+        self.room -= 1
         for i in kept:
             written[self.rows[i]].append(chosen[i])
-        if not self.room:
-            kept = []
-        elif len(kept) < len(self.rows):
-            self.own.keep(torch.tensor(kept, dtype=torch.long))
+        kept = kept if self.room else []
         self.rows = [self.rows[i] for i in kept]
         self.ids = [[chosen[i]] for i in kept]
 

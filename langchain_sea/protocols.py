@@ -42,6 +42,18 @@ class Tokens(NamedTuple):
         chosen = policy_logits.gather(-1, self.support)
         return (self.soft * chosen).sum(-1) - policy_logits.logsumexp(-1)
 
+    def after(self, ids: Sequence[int]) -> Tokens:
+        """With ids that stand before every answer."""
+        if not ids:
+            return self
+        device, shape = self.soft.device, (len(self.soft), len(ids), self.soft.shape[-1])
+        soft = torch.zeros(shape, dtype=self.soft.dtype, device=device)
+        soft[..., 0] = 1
+        support = torch.tensor(ids, device=device)[:, None].expand(shape)
+        mask = torch.ones(shape[:2], dtype=torch.bool, device=device)
+        pairs = ((soft, self.soft), (support, self.support), (mask, self.mask))
+        return Tokens(*(torch.cat(pair, 1) for pair in pairs))
+
     def mean(self, values: Tensor) -> Tensor:
         """(C, T) → (C,): the mean over each answer's unmasked positions, 0 where there are none."""
         return values.masked_fill(~self.mask, 0).sum(-1) / self.mask.sum(-1).clamp(min=1)
@@ -69,7 +81,10 @@ LOGITS = Wants(frozenset())
 
 
 class Reading(Protocol):
-    """What the policy computed of `Tokens` after a prompt: row t of the logits predicts the token at t."""
+    """What the policy computed of `Tokens` after a prompt: row t of the logits predicts the token at t.
+
+    Logits and candidates are those of the tokens after the prompt's own `answer`, all else is of all tokens.
+    """
 
     @property
     def logits(self) -> Tensor:
@@ -89,12 +104,18 @@ class Reading(Protocol):
 class PlainReading(NamedTuple):
     """A reading that holds all its logits."""
 
-    logits: Tensor  # (C, T, V)
+    whole: Tensor  # (C, T, V) of all tokens
     hidden: tuple[Tensor, ...] = ()  # (C, T, D) each
+    stands: int = 0  # tokens of the prompt's own answer
+
+    @property
+    def logits(self) -> Tensor:
+        """(C, T, V) of the tokens after the prompt's answer."""
+        return self.whole[:, self.stands :]
 
     def log_probs(self, tokens: Tokens) -> Tensor:
         """Σₖ softₖ · log π(k), (C, T)."""
-        return tokens.log_probs(self.logits)
+        return tokens.log_probs(self.whole)
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
         """As the protocol says."""
@@ -113,6 +134,10 @@ class Prompt(Protocol):
     @property
     def messages(self) -> Sequence[dict[str, Any]]:
         """The conversation, as template dicts."""
+
+    @property
+    def answer(self) -> Sequence[int]:
+        """What of the answer stands already, and need not be read again: see `Policy.continued`."""
 
 
 class Ask(NamedTuple):
@@ -158,6 +183,9 @@ class Policy(Protocol):
 
     def write_all(self, writings: Sequence[Any]) -> None:
         """One token more in every row of each."""
+
+    def continued(self, prompt: Any, ids: Sequence[int], wants: Wants) -> Any:  # noqa: ANN401 - as above
+        """The prompt with more of the answer behind it, read once; `wants` is what will be looked at of it."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""

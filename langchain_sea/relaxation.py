@@ -51,6 +51,15 @@ class Relaxation:
         return soft + (entropy / math.log(max(2, logits.shape[-1]))).clamp(max=1) * gap
 
 
+def pulled(logits: Tensor, gradient: Tensor, tau: float) -> Tensor:
+    """A gradient in straight-through tokens, (..., K), as the logits feel it: softmax' at y / τ.
+
+    The tokens themselves are the argmax, so that as long as it stays the gradient in them does too.
+    """
+    soft = (logits / tau).softmax(-1)
+    return soft * (gradient - (soft * gradient).sum(-1, keepdim=True)) / tau
+
+
 def full_support(ids: Tensor, vocab_size: int) -> Tensor:
     """The exact mode: every id at every position. (C, T) → (C, T, V) as an expanded view."""
     return torch.arange(vocab_size, device=ids.device).expand(*ids.shape, vocab_size)

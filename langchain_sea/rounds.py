@@ -1,7 +1,7 @@
 """Refinements side by side: each round, what they ask for next is answered in as few forwards as it fits in.
 
 Refinements join and leave between rounds. Whatever goes wrong is brought home: a group that fails is halved
-until the one that fails is alone, and only that one hears of it. Knows no text, no reward and no clock but its own.
+until the one that fails is alone, and only that one hears of it. Knows no text and no reward.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
-from langchain_sea.protocols import Ask, View
-from langchain_sea.work import Climb, Extend, Look, R, Rank, Score, Task, Work
+from langchain_sea.protocols import Ask, View, Writing
+from langchain_sea.work import Climb, Continue, Extend, Look, R, Rank, Score, Task, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,14 +38,14 @@ class Seat:
         task: its generator.
         ended: called when it has ended, with what it raised, if it raised anything.
         work: what it asks for now; None before the first time.
-        writing: where `work` is being written, how far it is.
+        writings: where `work` is being written, how far it is.
         waits: where `work` is a function's to answer, its answer to come, and until when.
     """
 
     task: Task[Any]
     ended: Callable[[BaseException | None], None] = lambda _error: None
     work: Work | None = None
-    writing: Any = None
+    writings: list[Writing] | None = None
     waits: tuple[Future[Any], float] | None = None
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
@@ -67,8 +67,7 @@ class Rounds:
     def leave(self, seat: Seat) -> None:
         """Let one stop where it is."""
         if seat in self.seats:
-            seat.task.close()
-            self.end(seat, None)
+            self.end(seat, _tried(seat.task.close))
 
     def round(self, *, most: float = math.inf) -> None:
         """Answer each once; where all wait for functions, wait too, for `most` seconds."""
@@ -87,46 +86,55 @@ class Rounds:
         while seats:
             group, seats = seats[: limit[0]], seats[limit[0] :]
             asked = [seat.work for seat in group]
-            try:
-                serve(group)
-            except Exception as error:  # noqa: BLE001 - it is raised again where it belongs
-                if len(group) == 1:
-                    self._go_on(group[0], group[0].task.throw, _typed(error))
-                    continue
-                unanswered = [seat for seat, work in zip(group, asked, strict=True) if seat.work is work]
-                if out_of_memory(error):
-                    limit[:] = [len(group) // 2, 0]
-                    seats = unanswered + seats
-                else:
-                    for seat in unanswered:  # whose fault it is shows when each is alone
-                        self._in_groups(kind, [seat], serve)
+            error = _tried(partial(serve, group))
+            if error is None:
+                limit[1] += 1
+                if limit[1] >= _GROWTH:
+                    limit[:] = [min(limit[0] * 2, 1 << 30), 0]
                 continue
-            limit[1] += 1
-            if limit[1] >= _GROWTH:
-                limit[:] = [min(limit[0] * 2, 1 << 30), 0]
+            unanswered = [
+                seat
+                for seat, work in zip(group, asked, strict=True)
+                if seat.work is work and seat.waits is None
+            ]
+            if len(group) == 1:
+                for seat in unanswered:
+                    self._go_on(seat, seat.task.throw, error)
+            elif isinstance(error, OutOfMemoryError):
+                limit[:] = [len(group) // 2, 0]
+                seats = unanswered + seats
+            else:
+                for seat in unanswered:  # whose fault it is shows when each is alone
+                    self._in_groups(kind, [seat], serve)
 
     def _read(self, seats: list[Seat]) -> None:
-        """`Look`, `Rank` and `Score`: one forward a policy."""
-        works: list[Look | Rank | Score] = [seat.work for seat in seats]  # type: ignore[misc]
+        """`Look`, `Rank`, `Score` and `Continue`: one forward a policy."""
+        works: list[Look | Rank | Score | Continue] = [seat.work for seat in seats]  # type: ignore[misc]
         _read_views([view for work in works for view in work.views()])
         for seat, work in zip(seats, works, strict=True):
             if isinstance(work, Score) and work.energy.calls:
                 seat.waits = _aside(seat, work, self.wake), time.monotonic() + work.seconds
             else:
-                self._answer(seat, work.finish)
+                found = _caught(seat, work.finish)
+                _raise_if_short([found], seats)
+                self._answer(seat, found)
 
     def _climb(self, seats: list[Seat]) -> None:
         """One forward and one backward for all; a reward that fails fails its own refinement alone."""
         works: list[Climb] = [seat.work for seat in seats]  # type: ignore[misc]
         _read_views([view for work in works for view in work.views()])
         found: list[Any] = [_caught(seat, work.terms) for seat, work in zip(seats, works, strict=True)]
-        good = [(work, terms) for work, terms in zip(works, found, strict=True) if not isinstance(terms, Exception)]
-        gradients = iter(_gradients([(work.point, terms.energy) for work, terms in good]))
+        _raise_if_short(found, seats)
+        good = [
+            (work, terms)
+            for work, terms in zip(works, found, strict=True)
+            if not isinstance(terms, Exception)
+        ]
+        gradients = iter(_gradients([(work.leaf, terms.energy) for work, terms in good]))
         for seat, work, terms in zip(seats, works, found, strict=True):
-            if isinstance(terms, Exception):
-                self._go_on(seat, seat.task.throw, terms)
-            else:
-                self._answer(seat, partial(work.finish, terms, next(gradients)))
+            if not isinstance(terms, Exception):
+                terms = _caught(seat, partial(work.finish, terms, next(gradients)))  # noqa: PLW2901 - what is sent
+            self._answer(seat, terms)
 
     def _extend(self, seats: list[Seat]) -> None:
         """One token more for each that still writes."""
@@ -134,22 +142,23 @@ class Rounds:
         for seat in seats:
             work = seat.work
             assert isinstance(work, Extend)
-            if seat.writing is None:
-                seat.writing = work.policy.writing(work.prompt, work.prefixes, **work.options())
-            if seat.writing.rows and work.go_on(seat.writing.rows):
+            if seat.writings is None:
+                seat.writings = work.writings()
+            rows = sum(writing.rows for writing in seat.writings)
+            if rows and work.go_on(rows):
                 batches[id(work.policy)].append(seat)
             else:
                 self._written(seat)
         for batch in batches.values():
             work = batch[0].work
             assert isinstance(work, Extend)
-            work.policy.write_all([seat.writing for seat in batch])
+            work.policy.write_all([writing for seat in batch for writing in seat.writings or ()])
             for seat in batch:
-                if not seat.writing.rows:
+                if not any(writing.rows for writing in seat.writings or ()):
                     self._written(seat)
 
     def _written(self, seat: Seat) -> None:
-        written, seat.writing = seat.writing.written, None
+        written = [writing.written for writing in seat.writings or ()]
         self._go_on(seat, seat.task.send, written)
 
     def _collect(self, most: float) -> None:
@@ -162,10 +171,10 @@ class Rounds:
             future, until = seat.waits
             if future.done():
                 seat.waits = None
-                self._answer(seat, future.result)
+                self._answer(seat, _caught(seat, future.result))
             elif time.monotonic() >= until:
                 seat.waits = None
-                late = "a reward was still at work when the budget's seconds were over: make it faster, or give it more"
+                late = "a reward was still at work when the budget's seconds were over: make it faster."
                 self._go_on(seat, seat.task.throw, RewardUnavailableError(late))
 
     def _wait(self, most: float, ends: Sequence[float]) -> None:
@@ -173,28 +182,25 @@ class Rounds:
         self.wake.wait(max(0.0, min(most, min(ends) - time.monotonic(), threading.TIMEOUT_MAX)))
         self.wake.clear()
 
-    def _answer(self, seat: Seat, answer: Callable[[], Any]) -> None:
-        """Send what `answer` gives, or raise in the refinement what it raised."""
-        found = _caught(seat, answer)
-        if isinstance(found, Exception):
-            self._go_on(seat, seat.task.throw, found)
-        else:
-            self._go_on(seat, seat.task.send, found)
+    def _answer(self, seat: Seat, found: Any) -> None:  # noqa: ANN401 - whatever came of the work
+        """Send it, or raise it in the refinement if it is an error."""
+        self._go_on(seat, seat.task.throw if isinstance(found, Exception) else seat.task.send, found)
 
     def _go_on(self, seat: Seat, resume: Callable[[Any], Work], value: Any) -> None:  # noqa: ANN401 - as generators take
         """To the next piece of work, or to the end."""
-        seat.work, seat.writing, seat.waits = None, None, None
+        seat.work, seat.writings, seat.waits = None, None, None
         try:
             seat.work = seat.context.run(resume, value)
         except StopIteration:
             self.end(seat, None)
-        except Exception as error:  # noqa: BLE001 - whoever waits for it gets it
-            self.end(seat, error)
+        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
+            self.end(seat, _typed(error))
 
     def end(self, seat: Seat, error: BaseException | None) -> None:
         """Take one out, and tell it why if something was wrong."""
-        self.seats.remove(seat)
-        seat.ended(error)
+        if seat in self.seats:
+            self.seats.remove(seat)
+            seat.ended(error)
 
 
 def alone(task: Task[R]) -> R:
@@ -222,13 +228,39 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _typed(error: Exception) -> Exception:
-    """What memory that ran out is called, whichever library says so."""
-    if not out_of_memory(error) or isinstance(error, OutOfMemoryError):
+def _typed(error: BaseException) -> Exception:
+    """As an exception of this package where it was memory, or would end more than one refinement."""
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise error
+    if out_of_memory(error):
+        # without its frames, which hold what filled the memory while it is tried again with less
+        bare = error.with_traceback(None)
+        if isinstance(bare, OutOfMemoryError):
+            return bare
+        typed = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
+        typed.__cause__ = bare
+        return typed
+    if isinstance(error, Exception):
         return error
-    typed = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
-    typed.__cause__ = error
-    return typed
+    left = RewardUnavailableError(f"a reward raised {error!r}, which would end the process; mend it.")
+    left.__cause__ = error
+    return left
+
+
+def _tried(call: Callable[[], Any]) -> Exception | None:
+    """What `call` raised."""
+    try:
+        call()
+    except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
+        return _typed(error)
+    return None
+
+
+def _raise_if_short(found: Sequence[Any], seats: Sequence[Seat]) -> None:
+    """Where memory ran out among several, who asked for least may have met it: try again with fewer."""
+    for error in found:
+        if len(seats) > 1 and isinstance(error, OutOfMemoryError):
+            raise error
 
 
 def _read_views(views: Sequence[View]) -> None:
@@ -244,21 +276,20 @@ def _read_views(views: Sequence[View]) -> None:
             view.reading = reading
 
 
-def _gradients(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, ...]:
-    """Of each energy, (C,), in its own point, by one backward."""
-    if not pairs:
-        return ()
-    with torch.enable_grad():
-        # the zeros: an energy may be constant, and then knows no point
-        totals = [energy.sum() + 0 * point.sum() for point, energy in pairs]
-    return torch.autograd.grad(totals, [point for point, _ in pairs])
+def _gradients(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[torch.Tensor]:
+    """Of each energy, (C,), in its own leaf, by one backward; zeros for an energy that is constant."""
+    moving = [(leaf, energy.sum()) for leaf, energy in pairs if energy.requires_grad]
+    leaves, totals = [leaf for leaf, _ in moving], [total for _, total in moving]
+    found = torch.autograd.grad(totals, leaves, allow_unused=True, materialize_grads=True) if moving else ()
+    gradients = iter(found)
+    return [next(gradients) if energy.requires_grad else torch.zeros_like(leaf) for leaf, energy in pairs]
 
 
 def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes of it
     """What `call` returns, or the exception that it raised; in the context that the refinement came from."""
     try:
         return seat.context.run(call)
-    except Exception as error:  # noqa: BLE001 - it is raised again in the refinement
+    except BaseException as error:  # noqa: BLE001 - it is raised again in the refinement
         return _typed(error)
 
 
@@ -270,7 +301,7 @@ def _aside(seat: Seat, work: Score, wake: threading.Event) -> Future[Any]:
         try:
             future.set_result(work.finish())
         except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-            future.set_exception(error)
+            future.set_exception(_typed(error))
         wake.set()
 
     threading.Thread(target=seat.context.copy().run, args=(call,), daemon=True).start()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from langchain_sea.protocols import LOGITS, Policy, Prompt, Reading, View
+from langchain_sea.protocols import LOGITS, Policy, Prompt, Reading, Tokens, View, Writing
 
 if TYPE_CHECKING:
     from langchain_sea.energy import Energy, Views
@@ -88,7 +88,7 @@ class Slope(NamedTuple):
     """What came of `Climb`."""
 
     terms: EnergyTerms  # detached
-    gradient: Tensor  # (C, T, K)
+    gradient: Tensor  # (C, T, K) in the tokens if the energy is `hard`, else in the logits
     logits: Tensor | None  # (C, T, V) the policy's, where they were asked for
 
 
@@ -97,11 +97,11 @@ class Climb:
     """The energy at relaxed tokens with its gradient; the result is a `Slope`.
 
     Attributes:
-        point: (C, T, K) logits.
+        point: (C, T, K) logits, −∞ for what must not be said.
         support: (C, T, K) ids.
         mask: (C, T) False for padding.
-        barred: (C, T, K) True for what must not be said.
         logits: whether the policy's logits are wanted.
+        leaf: what the gradient is taken in.
     """
 
     energy: Energy
@@ -109,17 +109,21 @@ class Climb:
     point: Tensor
     support: Tensor
     mask: Tensor
-    barred: Tensor
     logits: bool = False
-    _relaxed: Tensor = field(init=False)
+    leaf: Tensor = field(init=False)
     _views: Views = field(init=False)
 
     def views(self) -> list[View]:
-        """As in `Look`; with a graph back to `point`."""
+        """As in `Look`; with a graph back to `leaf`."""
+        energy, point = self.energy, self.point.detach()
         with torch.enable_grad():
-            self.point = self.point.detach().requires_grad_()
-            self._relaxed = self.point.masked_fill(self.barred, -torch.inf)
-            self._views = self.energy.views(self.prompt, self._relaxed, self.support, self.mask)
+            if energy.hard:
+                self.leaf = energy.policy_relaxation(point).requires_grad_()
+                tokens = Tokens(self.leaf, self.support, self.mask).after(self.prompt.answer)
+                self._views = energy.seen(self.prompt, tokens)
+            else:
+                self.leaf = point.requires_grad_()
+                self._views = energy.views(self.prompt, self.leaf, self.support, self.mask)
         fluency, steering = self._views
         if self.logits:
             fluency.wants |= LOGITS
@@ -128,7 +132,7 @@ class Climb:
     def terms(self) -> EnergyTerms:
         """The energy, once all is read, with its graph."""
         with torch.enable_grad():
-            return self.energy.at(self._views, self._relaxed)
+            return self.energy.at(self._views, self.leaf)
 
     def finish(self, terms: EnergyTerms, gradient: Tensor) -> Slope:
         """The result, from both halves."""
@@ -137,22 +141,56 @@ class Climb:
 
 
 @dataclass(slots=True, eq=False)
-class Extend:
-    """What the policy writes after prefixes; the result is the new ids of each."""
+class Continue:
+    """The prompt with more of the answer behind it; the result is a `Prompt`."""
 
-    policy: Policy
+    energy: Energy
+    prompt: Prompt
+    ids: Sequence[int]
+
+    def views(self) -> list[View]:
+        """None: the policy reads what it keeps."""
+        return []
+
+    def finish(self) -> Prompt:
+        """As in `Look`."""
+        wants = self.energy.beginnings(self.prompt, [[*self.prompt.answer, *self.ids]]).wants
+        found: Prompt = self.energy.policy.continued(self.prompt, self.ids, wants)
+        return found
+
+
+class Part(NamedTuple):
+    """Rows that go on after the same prompt."""
+
     prompt: Prompt
     prefixes: Sequence[Sequence[int]]
+    generators: Sequence[torch.Generator]
+
+
+@dataclass(slots=True, eq=False)
+class Extend:
+    """What the policy writes after prefixes; the result is the new ids of each, a list for every part."""
+
+    policy: Policy
+    parts: Sequence[Part]
     tokens: int
     temperature: float
-    generators: Sequence[torch.Generator]
     go_on: Callable[[int], bool]
 
-    def options(self) -> dict[str, Any]:
-        """As keywords."""
-        return {"tokens": self.tokens, "temperature": self.temperature, "generators": self.generators}
+    def writings(self) -> list[Writing]:
+        """What is to be written, as the policy begins it."""
+        return [
+            self.policy.writing(
+                part.prompt,
+                part.prefixes,
+                tokens=self.tokens,
+                temperature=self.temperature,
+                generators=part.generators,
+            )
+            for part in self.parts
+        ]
 
 
-Work = Look | Rank | Score | Climb | Extend
+Work = Look | Rank | Score | Climb | Continue | Extend
 Task = Generator[Work, Any, R]
 """A refinement, or a part of one, that ends with an R."""

@@ -7,7 +7,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 from langchain_sea.errors import OutOfMemoryError
-from langchain_sea.work import Extend
+from langchain_sea.work import Extend, Part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,45 +27,35 @@ class Writer:
 
     Attributes:
         policy: writes.
-        prompt: what it answers.
         temperature: of sampling.
         generators: one for each row; rows beyond their number share them.
         meter: whose seconds it keeps, and where drafted tokens are counted.
-        unfinished: length from which a beginning has not ended by itself.
     """
 
     policy: Policy
-    prompt: Prompt
     temperature: float
     generators: Sequence[torch.Generator]
     meter: Meter
-    unfinished: int = 0
 
-    def begin(self, rows: int, tokens: int, share: float) -> Task[list[Answer]]:
-        """So many answers of at most `tokens` tokens, in that share of the budget's seconds."""
-        written, cut = yield from self._write([[]] * rows, tokens, share, self._dealt(rows))
-        # the rows that the clock cut off are the longest ones
-        self.unfinished = max(map(len, written)) if cut else tokens
-        return written
+    def write(
+        self, wanted: Sequence[tuple[Prompt, list[Answer]]], tokens: int, share: float = 1.0
+    ) -> Task[tuple[list[list[Answer]], bool]]:
+        """What follows each prefix, and whether the clock cut it off.
 
-    def finish(self, beginnings: list[Answer]) -> Task[list[Answer]]:
-        """The beginnings written to their end, those that ended by themselves as they are."""
-        rows = [i for i, ids in enumerate(beginnings) if len(ids) >= self.unfinished]
-        longest = max((len(beginnings[i]) for i in rows), default=0)
-        tokens = self.meter.budget.tokens - longest
-        rest, _ = yield from self._write([beginnings[i] for i in rows], tokens, 1.0, self._dealt(len(rows)))
-        more = dict(zip(rows, rest, strict=True))
-        return [ids + more.get(i, []) for i, ids in enumerate(beginnings)]
+        Args:
+            wanted: prompts with prefixes, all in one forward.
+            tokens: the most new ids of each.
+            share: of the budget's seconds that may be over when it ends.
+        """
+        dealt = cycle(self.generators)
+        parts = [Part(prompt, rows, list(islice(dealt, len(rows)))) for prompt, rows in wanted if rows]
+        written, cut = yield from self._write(parts, tokens, share)
+        found = iter(written)
+        return [next(found) if rows else [] for _, rows in wanted], cut
 
-    def _dealt(self, rows: int) -> list[torch.Generator]:
-        return list(islice(cycle(self.generators), rows))
-
-    def _write(
-        self, prefixes: list[Answer], tokens: int, share: float, generators: list[torch.Generator]
-    ) -> Task[tuple[list[Answer], bool]]:
-        """The new ids of each prefix, and whether the clock stopped them."""
-        if not prefixes or tokens <= 0:
-            return [[] for _ in prefixes], False
+    def _write(self, parts: list[Part], tokens: int, share: float) -> Task[tuple[list[list[Answer]], bool]]:
+        if tokens <= 0 or not parts:
+            return [[[] for _ in part.prefixes] for part in parts], False
         end, cut = self.meter.seconds + self.meter.left(share), False
 
         def go_on(_rows: int) -> bool:
@@ -74,15 +64,16 @@ class Writer:
             return not cut
 
         try:
-            written = yield Extend(
-                self.policy, self.prompt, prefixes, tokens, self.temperature, generators, go_on
-            )
+            written = yield Extend(self.policy, parts, tokens, self.temperature, go_on)
         except OutOfMemoryError:
-            if len(prefixes) == 1:
+            if sum(len(part.prefixes) for part in parts) == 1:
                 raise
-            self.meter.short, half = True, len(prefixes) // 2
-            first, _ = yield from self._write(prefixes[:half], tokens, share, generators[:half])
-            second, cut = yield from self._write(prefixes[half:], tokens, share, generators[half:])
-            return first + second, cut
-        self.meter.drafted += sum(map(len, written))
+            self.meter.short = True
+            rows = [Part(p.prompt, [ids], [g]) for p in parts for ids, g in zip(*p[1:], strict=True)]
+            first, _ = yield from self._write(rows[: len(rows) // 2], tokens, share)
+            second, cut = yield from self._write(rows[len(rows) // 2 :], tokens, share)
+            found = iter(first + second)
+            return [[next(found)[0] for _ in part.prefixes] for part in parts], cut
+        self.meter.drafted += sum(len(ids) for part in written for ids in part)
         return written, cut
+

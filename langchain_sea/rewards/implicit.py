@@ -109,9 +109,12 @@ class ImplicitReward:
         """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""
 
         def build() -> PolicyPrompt:
-            if isinstance(view.prompt, PolicyPrompt):
-                return policy.prompt_from_ids(view.prompt.ids, view.prompt.messages)
-            return policy.prompt(view.prompt.messages)
+            whole = view.prompt
+            if not isinstance(whole, PolicyPrompt):
+                return policy.prompt(whole.messages)
+            key = policy is self.expert, whole.ids
+            begun = self._prompts.get(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
+            return policy.continued(begun, whole.answer, LOGITS)
 
         return self._prompts.get((policy is self.expert, view.prompt.key), build)
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from langchain_sea.best import Refinement
-    from langchain_sea.protocols import Ask, Prompt, Reward, Tokens
+    from langchain_sea.protocols import Ask, Prompt, Reward, Tokens, Wants
 
 ALPHABET = "abcdefghijklmnop ."
 END = len(ALPHABET)  # drafting may draw it, and then ends
@@ -35,9 +35,10 @@ V = UNKNOWN + 1
 
 
 class DoublePrompt(NamedTuple):
-    """A prompt that is its text."""
+    """A prompt that is its text, and what stands of the answer."""
 
     text: str
+    answer: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:
@@ -84,7 +85,11 @@ class MarkovPolicy:
         soft = tokens.soft.to(self.transition.dtype)
         dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
         first = self.first(prompt).expand(len(soft), 1, V)
-        return PlainReading(torch.cat([first, dense[:, :-1] @ self.transition], 1), (dense,))
+        logits = torch.cat([first, dense[:, :-1] @ self.transition], 1)
+        return PlainReading(logits, (dense,), len(prompt.answer))
+
+    def continued(self, prompt: DoublePrompt, ids: Sequence[int], wants: Wants) -> DoublePrompt:
+        return prompt._replace(answer=(*prompt.answer, *ids))
 
     def read_all(self, asks: Sequence[Ask]) -> list[PlainReading]:
         return [self.read(ask.prompt, ask.tokens) for ask in asks]
@@ -111,7 +116,7 @@ class MarkovPolicy:
 
     def _write(self, writing: DoubleWriting, row: int) -> None:
         written = writing.written[row]
-        seen = [*writing.prefixes[row], *written]
+        seen = [*writing.prompt.answer, *writing.prefixes[row], *written]
         logits = self.transition[seen[-1]] if seen else self.first(writing.prompt)
         # no answer begins with its end
         logits = logits.index_fill(0, torch.arange(UNKNOWN if seen else END, V), -torch.inf)
@@ -271,6 +276,7 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
         kept=rng.randint(0, 3),
         temperature=rng.choice([0.0, 0.8, 1.5]),
         patience=rng.choice([None, 1, 3]),
+        stride=rng.choice([1, 3, 5, 64]),
     )
     if rng.random() < 0.7:
         window = replace(window, support=rng.choice([None, 1, 5]), top=None)

@@ -166,6 +166,7 @@ def test_a_chain_that_is_not_finite_ends_alone(kernel):
     healthy = chains_of(reward=TokenReward.random(0), langevin=method)
     for n in range(4):
         object.__setattr__(poisoned, "armed", n == 1)
+        chains._held = None  # read again, though the text may stand
         alone(chains.step())
         alone(healthy.step())
         assert chains.names == ([0, 1, 2] if n == 0 else [0, 2])
@@ -182,6 +183,47 @@ def test_a_start_that_is_not_finite_ends_alone():
         assert chains.names == [0, 2]
 
 
+class Counted(MarkovPolicy):
+    """Keeps how many answers each forward held."""
+
+    def __init__(self, seed):
+        super().__init__(seed)
+        self.rows = []
+
+    def read(self, prompt, tokens):
+        self.rows.append(len(tokens.soft))
+        return super().read(prompt, tokens)
+
+
+@property_
+@given(seeds, st.sampled_from(["ula", "adam", "mala"]), st.sampled_from([None, 5]))
+def test_a_text_that_stands_is_read_once(seed, kernel, support):
+    """With straight-through tokens the walk is that of reading every chain at every step."""
+    method = Langevin(kernel=kernel, step_size=0.3)
+    window, walks, reads = Window(tokens=None, chains=3, support=support), [], []
+    for keeps in (True, False):
+        policy = Counted(seed)
+        chains = chains_of(seed=seed, policy=policy, langevin=method, window=window)
+        for _ in range(6):
+            if not keeps:
+                chains._held = None
+            alone(chains.step())
+        walks.append((chains.state.position, chains.state.energy, chains.ids))
+        reads.append(sum(policy.rows))
+    for kept, read in zip(*walks, strict=True):
+        torch.testing.assert_close(kept, read)
+    assert reads[0] <= reads[1]
+
+
+def test_a_walk_that_stays_costs_nothing():
+    """Two forwards at the start, one for its candidates and one for its energy; then none."""
+    policy = Counted(0)
+    chains = chains_of(policy=policy, langevin=Langevin(kernel="adam", step_size=1e-4, noise_scale=0.0))
+    for _ in range(5):
+        alone(chains.step())
+    assert policy.rows == [3, 3]
+
+
 class Cliff(TokenReward):
     """Not finite anywhere but at the start."""
 
@@ -195,7 +237,13 @@ class Cliff(TokenReward):
 
 def test_a_rejected_proposal_ends_no_chain():
     """MALA rejects what is not finite: chains stay where they are, and the record is of where they are."""
-    chains = chains_of(reward=Cliff.random(0), langevin=Langevin(kernel="mala"))
+    soft = Relaxation(kind="soft")
+    chains = chains_of(
+        reward=Cliff.random(0),
+        langevin=Langevin(kernel="mala"),
+        policy_relaxation=soft,
+        reward_relaxation=soft,
+    )
     before = chains.trace([None] * 3)
     alone(chains.step())
     after = chains.trace([None] * 3)

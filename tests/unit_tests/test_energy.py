@@ -219,7 +219,7 @@ class Ruling(MarkovPolicy):
 
     def read(self, prompt, tokens):
         reading = super().read(prompt, tokens)
-        return reading._replace(logits=reading.logits.index_fill(-1, torch.tensor([0]), -torch.inf))
+        return reading._replace(whole=reading.whole.index_fill(-1, torch.tensor([0]), -torch.inf))
 
 
 def test_what_stands_in_the_padding_does_not_matter():

@@ -16,7 +16,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "protocols.py"}
 ENGINE = SAMPLER | {
     *("terms.py", "energy.py", "work.py", "rounds.py", "writing.py", "best.py"),
-    *("chains.py", "presets.py", "run.py", "refine.py"),
+    *("chains.py", "presets.py", "windows.py", "run.py", "refine.py"),
 }
 NETWORKS = {
     "policy.py",
@@ -27,6 +27,7 @@ NETWORKS = {
     "weights.py",
     "_formats.py",
     "_carriers.py",
+    "_quantized.py",
 }
 MODEL = {"chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"}
 TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}

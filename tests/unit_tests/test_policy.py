@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from langchain_sea import errors
 from langchain_sea._drafting import choose
 from langchain_sea.policy import CausalLMPolicy, PolicyPrompt, Reading
-from langchain_sea.protocols import Tokens
+from langchain_sea.protocols import Tokens, Wants
 from langchain_sea.relaxation import full_support
 
 if TYPE_CHECKING:
@@ -108,6 +108,33 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     assert extend(subject, prompt, [[], []], tokens=3, temperature=0) == 2 * extend(
         subject, prompt, [[]], tokens=3, temperature=0
     )
+
+
+@every_architecture
+def test_what_stands_is_not_read_again(name: str) -> None:
+    """After a prompt with some of the answer behind it: the same values, gradients and next tokens."""
+    subject = policy(name)
+    prompt, tokens = subject.prompt(QUESTION), soft_tokens(4)
+    stands, wants = ANSWERS[0][:7], Wants(frozenset({0, 2, 3}))
+    behind = subject.continued(subject.continued(prompt, stands[:3], wants), stands[3:], wants)
+    assert behind.answer == tuple(stands)
+    whole = tokens.after(stands)
+    values, gradients = [], []
+    for after in (prompt, behind):
+        reading = subject.read(after, whole, wants)
+        values.append((*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:]))
+        assert reading.logits.shape[1] == 10 - len(after.answer)
+        total = reading.log_probs(whole).sum() + sum(reading.hidden[i].square().sum() for i in (0, 2, 3))
+        gradients.append(torch.autograd.grad(total, tokens.soft)[0])
+    for plain_value, value in zip(*values, strict=True):
+        torch.testing.assert_close(value, plain_value, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-3)
+    found, _ = subject.read(behind, whole).candidates(tokens.ids, 5, subject.banned)
+    expected, _ = subject.read(prompt, whole).candidates(whole.ids, 5, subject.banned)
+    assert torch.equal(found, expected[:, 7:])
+    greedy = {"tokens": 5, "temperature": 0, "generators": []}
+    assert extend(subject, behind, [[], [40]], **greedy) == extend(subject, prompt, [stands, [*stands, 40]], **greedy)
+    assert subject.continued(prompt, [], wants) is prompt
 
 
 def functional(logits: Tensor, hidden: Sequence[Tensor]) -> Tensor:

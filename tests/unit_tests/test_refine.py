@@ -491,7 +491,8 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
 
     for window, steps in ((whole(steps=99), 9), (replace(shrunk("default")[1], steps=99), 4)):
         clock.now = 0.0
-        energy = energy_of(Ticking.random(0))
+        soft = Relaxation(kind="soft")  # so that every step is read
+        energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
         (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=10.0, tokens=8))
         assert (found.stop_reason, found.steps) == ("seconds", steps)
 

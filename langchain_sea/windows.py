@@ -1,0 +1,176 @@
+"""Long answers a window at a time: begin, rank, move, write on, and go on from the best. Knows no text.
+
+Every window costs the same, whatever stands before it: the policy keeps what it has read of the answer. One
+strand is the draft, which nothing steers and which is written along; the other is the best so far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from langchain_sea.chains import walk
+from langchain_sea.work import Continue, Rank
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_sea.budget import Meter
+    from langchain_sea.chains import Chains, Window
+    from langchain_sea.energy import Energy
+    from langchain_sea.langevin import Langevin
+    from langchain_sea.protocols import Prompt
+    from langchain_sea.work import Task
+    from langchain_sea.writing import Answer, Writer
+
+
+@dataclass(slots=True)
+class Strand:
+    """An answer as far as it is written: `prompt` has all of it but `new`."""
+
+    prompt: Prompt
+    new: Answer = field(default_factory=list)
+    goes_on: bool = True
+
+    @property
+    def whole(self) -> Answer:
+        """All of it."""
+        return [*self.prompt.answer, *self.new]
+
+
+@dataclass
+class Windows:
+    """One prompt's strands.
+
+    Attributes:
+        prompt: the prompt, energy, method and window, as for `walk`.
+        given: answers that were written elsewhere; where there are none the policy's own is the draft.
+        note: called after every evaluation of chains.
+        draft: the policy's own, as far as it is written.
+        ended: whole answers that ended by themselves, or stood at the end.
+    """
+
+    prompt: Prompt
+    energy: Energy
+    langevin: Langevin
+    window: Window
+    writer: Writer
+    given: list[Answer]
+    note: Callable[[Chains], None]
+    draft: Strand = field(init=False)
+    ended: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.draft = Strand(self.prompt, goes_on=not self.given)
+
+    @property
+    def meter(self) -> Meter:
+        """What is spent."""
+        return self.writer.meter
+
+    def task(self, length: int) -> Task[None]:
+        """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
+        best, tokens, at = Strand(self.prompt), self.meter.budget.tokens, 0
+        while True:
+            room = tokens - at
+            # a rest too short for a window of its own belongs to this one
+            reach = room if room <= self.window.stride + length else self.window.stride
+            late = self.meter.over() if at else None
+            if late == "seconds":
+                self.ended.append(best.whole)
+                return
+            if late is None:
+                share = (at + self.window.share * reach) / tokens
+                starts, unfinished = yield from self._moves(best, min(length, reach), share)
+            else:  # no step may begin: the policy writes the rest
+                reach, unfinished = room, 0
+                starts = [[] for _ in range(max(1, self.window.kept))]
+            ends = yield from self._finish(best, starts, unfinished, reach)
+            at += reach
+            live = [ids for ids in ends if len(ids) >= reach]
+            if at >= tokens or not live or self.meter.over() == "seconds":
+                self.ended += [[*best.whole, *ids] for ids in ends]
+                return
+            self.ended += [[*best.whole, *ids] for ids in ends if len(ids) < reach]
+            ranked = yield from self._ranked(best, live)
+            best = Strand((yield Continue(self.energy, best.prompt, ranked[0])))
+            if self.draft.goes_on:
+                prompt = yield Continue(self.energy, self.draft.prompt, self.draft.new)
+                self.draft = Strand(prompt)
+
+    def rest(self) -> Task[None]:
+        """The draft written to its end, whatever became of the windows."""
+        if self.draft.goes_on:
+            room = self.meter.budget.tokens - len(self.draft.whole)
+            ((rest,),), _ = yield from self.writer.write([(self.draft.prompt, [self.draft.new])], room)
+            self.draft.new, self.draft.goes_on = self.draft.new + rest, False
+
+    def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
+        """Beginnings of this window to write on from, and the length from which one has not ended by itself."""
+        first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
+        wanted = [(best.prompt, [[] for _ in range(rows)])]
+        if self.draft.goes_on and not first:
+            wanted.append((self.draft.prompt, [[]]))
+        written, cut = yield from self.writer.write(wanted, length, share)
+        begun = written[0]
+        # the rows that the clock cut off are the longest ones
+        unfinished = max(map(len, begun)) if cut else length
+        if self.draft.goes_on:
+            self.draft.new = begun[0] if first else written[1][0]
+            self.draft.goes_on = len(self.draft.new) >= unfinished
+        given = [ids[:length] for ids in self.given] if first else []
+        ranked = yield from self._ranked(best, given + begun)
+        lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
+        yield from walk(
+            self.energy,
+            best.prompt,
+            self.langevin,
+            self.window,
+            starts=ranked,
+            generators=self.writer.generators,
+            meter=self.meter,
+            watch=partial(self._watch, lowest),
+            share=share,
+        )
+        moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
+        return [*ranked[: self.window.kept], *moved], unfinished
+
+    def _finish(
+        self, best: Strand, starts: list[Answer], unfinished: int, reach: int
+    ) -> Task[list[Answer]]:
+        """The beginnings written to the window's reach, those that ended by themselves as they are."""
+        draft, first = self.draft, not best.prompt.answer
+        mine = [draft.new] if first and not self.given else []
+        beside = [draft.new] if draft.goes_on and not first else []
+        rows = [*mine, *starts]
+        goes_on = [len(ids) >= unfinished for ids in rows]
+        open_rows = [ids for ids, on in zip(rows, goes_on, strict=True) if on]
+        longest = max(map(len, open_rows + beside), default=0)
+        wanted = [(best.prompt, open_rows), (draft.prompt, beside)]
+        (rest, other), _ = yield from self.writer.write(wanted, reach - longest)
+        more = iter(rest)
+        ends = [ids + next(more) if on else ids for ids, on in zip(rows, goes_on, strict=True)]
+        if mine:
+            draft.new = ends.pop(0)
+        if beside:
+            draft.new = draft.new + other[0]
+        draft.goes_on = draft.goes_on and len(draft.new) >= reach
+        return ends
+
+    def _ranked(self, best: Strand, begun: list[Answer]) -> Task[list[Answer]]:
+        """The distinct ones, lowest energy first."""
+        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
+        self.meter.evaluations += len(distinct)
+        if not distinct:
+            return []
+        energies = yield Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
+        return [distinct[i] for i in energies.argsort(stable=True).tolist()]  # NaN last
+
+    def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> Task[None]:
+        found = zip(chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True)
+        for name, energy, ids in found:
+            lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))
+        self.note(chains)
+        yield from ()

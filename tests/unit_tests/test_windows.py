@@ -1,0 +1,122 @@
+"""Long answers, a window at a time: linear in their length, never worse, and the same in a batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from doubles import (
+    END,
+    DoublePrompt,
+    MarkovPolicy,
+    TokenReward,
+    broken_promises,
+    random_case,
+    refined,
+    run,
+    shrunk,
+    transformer_policy,
+)
+
+from langchain_sea.budget import Budget
+from langchain_sea.energy import Energy, Term
+from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
+
+
+class Endless(MarkovPolicy):
+    """Never ends by itself, and keeps how many positions each forward read."""
+
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        self.transition[:, END] = -50.0
+        self.read_positions, self.written, self.began = 0, 0, []
+
+    def read(self, prompt, tokens):
+        self.read_positions += len(tokens.soft) * (tokens.soft.shape[1] - len(prompt.answer))
+        return super().read(prompt, tokens)
+
+    def writing(self, prompt, prefixes, **options):
+        self.began += [len(prefix) for prefix in prefixes]
+        return super().writing(prompt, prefixes, **options)
+
+
+def long(policy, tokens, *, stride=6, **options):
+    """Refinements of long answers with short windows."""
+    energy = Energy(policy=policy, terms=(Term(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None)
+    _, window = shrunk("default", stride=stride)
+    return run(energy, PROMPTS[:2], window=window, budget=Budget(seconds=None, tokens=tokens), **options)
+
+
+@pytest.mark.parametrize("tokens", [6, 7, 9, 10, 24, 50])
+def test_an_answer_of_any_length_is_whole(tokens):
+    """Every window but the last is as long as the stride; draft and answer have all the tokens."""
+    for found in long(Endless(), tokens):
+        assert len(found.draft) == len(found.ids) == tokens
+        assert found.after.score >= found.before.score
+
+
+def test_every_window_is_moved():
+    """There are as many walks as windows, and a reward that any token moves is climbed in each."""
+    (short, _), (whole, _) = long(Endless(), 6), long(Endless(), 30)
+    starts = [step.step for step in whole.trace].count(0)
+    assert (starts, [step.step for step in short.trace].count(0)) == (5, 1)
+    assert whole.after.rewards["e"] > 2 * short.after.rewards["e"]
+
+
+def test_the_work_is_linear_in_the_length():
+    """But for the last scoring, no position is read twice, and nothing is written again."""
+    costs = []
+    for tokens in (96, 384):
+        policy = Endless()
+        found = long(policy, tokens, stride=12)
+        scored = sum(f.evaluations for f in found)
+        costs.append((policy.read_positions, sum(f.draft_tokens for f in found), scored))
+        assert max(policy.began) <= 3  # a prefix is a window's own
+    for small, large in zip(*costs, strict=True):
+        assert large <= 4.4 * small
+
+
+def test_a_given_draft_is_the_draft_however_long():
+    """It is never cut, and the windows write candidates beside it."""
+    policy = Endless()
+    given = [i % 7 for i in range(40)]
+    found, _ = long(policy, 40, drafts=[[given], [given]])
+    assert found.draft == policy.decode(given)
+    assert found.after.score >= found.before.score
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_never_worse_with_windows(block):
+    """100 random problems of several windows each."""
+    broken = {}
+    for number in range(30_000 + 50 * block, 30_050 + 50 * block):
+        case = random_case(number)
+        window = replace(case.window, tokens=2, stride=2 + number % 3, support=5, top=None)
+        case = case._replace(window=window, budget=replace(case.budget, tokens=9))
+        if faults := broken_promises(case, refined(case)):
+            broken[number] = faults
+    assert broken == {}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_long_answer_is_the_same_in_a_batch(architecture):
+    """To the last bit, with a head on the trunk that reads what stands from the policy's memory."""
+    policy = transformer_policy(architecture)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        head = TrunkHead(HeadInfo(policy="any", layer=2, hidden_size=32)).eval().requires_grad_(False)
+    terms = (Term(reward=TrunkReward(head), name="head", scale=0.1),)
+    energy = Energy(policy=policy, terms=terms, max_nll_rise=None)
+    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
+    _, window = shrunk("default", stride=5)
+    options = {"window": window, "budget": Budget(seconds=None, tokens=14)}
+    together = run(energy, prompts, **options)
+    assert any(found.accepted for found in together)
+    for index, prompt in enumerate(prompts):
+        (alone,) = run(energy, [prompt], **options)
+        assert (alone.text, alone.before, alone.after) == (
+            together[index].text, together[index].before, together[index].after,
+        )  # fmt: skip
+        scores = (-energy.texts(prompt, [alone.draft, alone.text]).energy).tolist()
+        assert [alone.before.score, alone.after.score] == pytest.approx(scores, rel=1e-4, abs=1e-4)
