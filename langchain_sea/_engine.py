@@ -37,14 +37,15 @@ def policy_for(
     name: str | os.PathLike[str] | CausalLMPolicy,
     device: str | None = None,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     **options: Any,
 ) -> CausalLMPolicy:
     """The policy of that name, its weights loaded once per process; `options` are those of `weights.load`."""
     if isinstance(name, CausalLMPolicy):
         return name
+    precision = getattr(torch, dtype) if isinstance(dtype, str) else dtype or _precision(name, device)
     with _lock:
-        loaded = weights.load(name, device=device, dtype=dtype or _precision(name, device), **options)
+        loaded = weights.load(name, device=device, dtype=precision, **options)
         key = id(loaded.model)
         if key not in _policies:
             _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
@@ -65,7 +66,7 @@ def _precision(name: str | os.PathLike[str], device: str | None) -> torch.dtype 
 
 def _has_bfloat16() -> bool:
     """Whether this CPU multiplies bfloat16; False where torch cannot say."""
-    asked = getattr(torch.cpu, "get_capabilities", dict)()
+    asked: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(asked.get("avx512_bf16") or asked.get("amx_bf16"))
 
 
@@ -139,7 +140,7 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
         return ImplicitReward(policy_for("tiny/expert"), policy_for("tiny/early_03"))
     if name.endswith(".safetensors"):
         return TrunkReward(TrunkHead.load(name))
-    loaded = weights.load(name, kind="classifier")
+    loaded = weights.load(name, kind="classifier", device=str(policy.device))
     return reward_model(loaded.model, loaded.tokenizer, policy.tokenizer)
 
 

@@ -34,6 +34,7 @@ Parts = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 GGUF_ADVICE = "pip install 'langchain-sea[gguf]'"
+ACCELERATE_ADVICE = "pip install 'langchain-sea[accelerate]'"
 _AUTO: dict[Kind, Any] = {
     "causal": AutoModelForCausalLM,
     "classifier": AutoModelForSequenceClassification,
@@ -47,6 +48,7 @@ class Ask:
 
     kind: Kind
     dtype: torch.dtype
+    device_map: str | dict[str, Any] | None = None
     trust_remote_code: bool = False
     allow_pickle: bool = False
     report: Callable[[str], None] = lambda _: None
@@ -89,6 +91,7 @@ def _from_pretrained(source: str, ask: Ask) -> Parts:
     model, info = _AUTO[ask.kind].from_pretrained(
         source,
         dtype=ask.dtype,
+        device_map=ask.device_map,
         trust_remote_code=ask.trust_remote_code,
         use_safetensors=None if ask.allow_pickle else True,
         ignore_mismatched_sizes=True,  # `_complete` refuses them, by name
@@ -134,6 +137,7 @@ def _assembled(
         config=config,
         state_dict=tensors,
         dtype=ask.dtype,
+        device_map=ask.device_map,
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )

@@ -21,12 +21,13 @@ REFUSAL = "I can't help with that."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A refinement, the text that may leave, and the gate's verdict, if there is a gate."""
+    """A refinement, the text that may leave, the gate's verdict and the drafter's fault, if there are any."""
 
     refinement: Refinement
     text: str
     prompt_tokens: int
     gate: dict[str, Any] | None
+    drafter_error: str | None = None
 
     def finish_reason(self, longest: int) -> str:
         """`content_filter` where the gate let nothing pass, `length` at the longest answer, else `stop`."""
@@ -64,6 +65,7 @@ class Answer:
             "evaluations": found.evaluations,
             "failure": None if found.failure is None else str(found.failure),
             "gate": self.gate,
+            "drafter_error": self.drafter_error,
         }
 
 

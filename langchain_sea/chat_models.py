@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from langchain_sea._in_flight import Queue
     from langchain_sea.best import Refinement
-    from langchain_sea.policy import PolicyPrompt
+    from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
     from langchain_sea.run import Run
 
 __all__ = ["SEAChatModel"]
@@ -54,9 +55,11 @@ class _Asked:
     """What is refined for one call, and where."""
 
     lists: list[list[dict[str, Any]]]
+    policy: CausalLMPolicy
     prompts: list[PolicyPrompt]
     runs: list[Run]
     queue: Queue
+    drafter_errors: list[str | None]
 
 
 _Key = tuple[int, _Ask, str]
@@ -86,7 +89,11 @@ class SEAChatModel(BaseChatModel):
         stop: strings before which an answer ends.
         timeout: seconds; tightens the budget's.
         max_retries: of a callable reward that lost its connection (an `OSError`).
-        device: None chooses.
+        drafter: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
+            own. One that fails, or writes no text, is treated as `on_failure` says.
+        device: None chooses; or `device_map`, as transformers takes it, spreads the policy over several.
+        dtype: of the policy's weights; None takes bfloat16 on hardware that multiplies it, else float32.
+        quantization: `int8` or `int4`: keeps the policy's linear layers in so many bits. Slower, and smaller.
 
     Example:
         >>> from langchain_sea import SEAChatModel
@@ -110,7 +117,11 @@ class SEAChatModel(BaseChatModel):
     stop: list[str] | None = None
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int = Field(default=2, ge=0)
+    drafter: BaseChatModel | None = None
     device: str | None = None
+    device_map: str | dict[str, Any] | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    quantization: Literal["int8", "int4"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +132,17 @@ class SEAChatModel(BaseChatModel):
     @model_validator(mode="after")
     def _valid(self) -> Self:
         self._ask(None, {})
+        how = {name: value for name, value in self._placement.items() if value is not None}
+        if how and not isinstance(self.policy, (str, os.PathLike)):
+            raise ValueError(f"{', '.join(how)}: this is for a policy to load, and the one given is loaded.")
+        if self.device is not None and self.device_map is not None:
+            raise ValueError("device and device_map both say where the policy goes: pass one of them.")
         return self
+
+    @property
+    def _placement(self) -> dict[str, Any]:
+        """How the policy's weights are loaded, beside `device`."""
+        return {name: getattr(self, name) for name in ("dtype", "quantization", "device_map")}
 
     @property
     def _llm_type(self) -> str:
@@ -141,17 +162,23 @@ class SEAChatModel(BaseChatModel):
         plain = {
             name: getattr(self, name) for name in ("seed", "gate_threshold", "on_failure", "temperature")
         }
-        return plain | {
-            "model_name": self._policy_name,
-            "rewards": rewards,
-            "preset": asdict(preset_named(self.preset)),
-            "budget": asdict(self.budget),
-            "gate": None if self.gate is None else describe(self.gate),
-            "max_tokens": self.max_tokens,
-            "stop_sequences": self.stop,  # core has a key "stop" of its own, for the call
-            "timeout": self.timeout,
-            "device": self.device,
-        }
+        return (
+            plain
+            | self._placement
+            | {
+                "model_name": self._policy_name,
+                "rewards": rewards,
+                "preset": asdict(preset_named(self.preset)),
+                "budget": asdict(self.budget),
+                "gate": None if self.gate is None else describe(self.gate),
+                "max_tokens": self.max_tokens,
+                "stop_sequences": self.stop,  # core has a key "stop" of its own, for the call
+                "timeout": self.timeout,
+                "device": self.device,
+                # core's own cache key of the drafter, which holds no secrets
+                "drafter": None if self.drafter is None else self.drafter._get_llm_string(),  # noqa: SLF001
+            }
+        )
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
@@ -180,6 +207,8 @@ class SEAChatModel(BaseChatModel):
         """The event loop is never held, and a call that is cancelled leaves at its next step."""
         ask = self._ask(stop, kwargs)
         asked = await run_in_executor(None, self._asked, [messages], ask)
+        if self.drafter is not None:
+            self._take(asked, await self.drafter.abatch([messages], return_exceptions=True))
         refinements = await asked.queue.arefine(asked.runs)
         (answer,) = await run_in_executor(None, self._judged, asked, refinements)
         return self._result(answer, ask)
@@ -240,7 +269,7 @@ class SEAChatModel(BaseChatModel):
         """The policy's ids of a text, special tokens split."""
         from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_engine`
 
-        return policy_for(self.policy, self.device).encode(text)
+        return policy_for(self.policy, self.device, **self._placement).encode(text)
 
     def _key(self, messages: list[BaseMessage], ask: _Ask) -> _Key:
         """What a batch's answers are found by: another model or other settings never take them."""
@@ -264,6 +293,8 @@ class SEAChatModel(BaseChatModel):
     def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[Answer]:
         """One answer for each list of messages; they are refined together, beside whatever else is asked."""
         asked = self._asked(lists, ask)
+        if self.drafter is not None:
+            self._take(asked, self.drafter.batch(list(lists), return_exceptions=True))
         return self._judged(asked, asked.queue.refine(asked.runs))
 
     def _asked(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> _Asked:
@@ -275,7 +306,7 @@ class SEAChatModel(BaseChatModel):
         from langchain_sea.run import Run  # noqa: PLC0415
 
         conversations = [template_dicts(messages) for messages in lists]
-        policy = _engine.policy_for(self.policy, self.device)
+        policy = _engine.policy_for(self.policy, self.device, **self._placement)
         terms = _engine.terms_for(self.rewards, self._policy_name, policy, retries=self.max_retries)
         try:
             prompts = [policy.prompt(messages, room=ask.budget.tokens) for messages in conversations]
@@ -288,17 +319,33 @@ class SEAChatModel(BaseChatModel):
             generators = generators_for(ask.seed, prompt.key, count, policy.device)
             problem = (energy, ask.preset.langevin, window)
             runs.append(Run(prompt, [], *problem, generators, Meter(ask.budget), ask.stop))
-        return _Asked(conversations, prompts, runs, _in_flight.queue_for(policy))
+        queue = _in_flight.queue_for(policy)
+        return _Asked(conversations, policy, prompts, runs, queue, [None] * len(runs))
+
+    def _take(self, asked: _Asked, drafts: Sequence[AIMessage | BaseException]) -> None:
+        """What the drafter wrote, in the policy's own tokens; where it failed, the policy drafts itself."""
+        for i, (run, draft) in enumerate(zip(asked.runs, drafts, strict=True)):
+            text = "" if isinstance(draft, BaseException) else str(draft.text)
+            ids = asked.policy.encode(text)[: run.meter.budget.tokens]
+            if ids:
+                run.drafts = [ids]
+                continue
+            error = draft if isinstance(draft, BaseException) else ValueError("the drafter wrote no text.")
+            if self.on_failure == "raise":
+                raise error
+            asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
 
     def _judged(self, asked: _Asked, refinements: list[Refinement]) -> list[Answer]:
         """What may leave."""
         from langchain_sea import _engine  # noqa: PLC0415 - as above
 
         gate = _engine.gate_for(self.gate)
-        return [
+        answers = [
             answer_for(self._checked(refinement), len(prompt.ids), gate, self.gate_threshold, messages)
             for refinement, messages, prompt in zip(refinements, asked.lists, asked.prompts, strict=True)
         ]
+        errors = zip(answers, asked.drafter_errors, strict=True)
+        return [replace(answer, drafter_error=error) for answer, error in errors]
 
     def _checked(self, refinement: Refinement) -> Refinement:
         if refinement.failure is not None and self.on_failure == "raise":

@@ -86,6 +86,8 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="wall-clock limit")
     parser.add_argument("--tokens", type=int, default=64, help="longest answer")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="precision of the policy")
+    parser.add_argument("--quantization", choices=["int8", "int4"], help="of the policy's layers")
     parser.add_argument("--gate", choices=["safety"], help="an independent verifier before the answer leaves")
 
 
@@ -106,6 +108,8 @@ def _model(options: argparse.Namespace) -> SEAChatModel:
         budget=Budget(seconds=options.seconds, tokens=options.tokens),
         seed=options.seed,
         gate=options.gate,
+        dtype=options.dtype,
+        quantization=options.quantization,
     )
 
 
@@ -114,7 +118,8 @@ def _load(options: argparse.Namespace) -> float:
     from langchain_sea import _engine  # noqa: PLC0415 - as above
 
     began = time.monotonic()
-    policy = _engine.policy_for(options.policy, report=_progress)
+    how = {"dtype": options.dtype, "quantization": options.quantization, "report": _progress}
+    policy = _engine.policy_for(options.policy, **how)
     _engine.terms_for(options.reward, options.policy, policy)
     return time.monotonic() - began
 

@@ -17,6 +17,10 @@ class WeightsCorruptError(SEAError, ValueError):
     """Weights were found and cannot be used: truncated, unreadable, of wrong shapes, or refused as unsafe."""
 
 
+class ExtraMissingError(SEAError, ImportError):
+    """An optional package is not installed; the message has the pip line."""
+
+
 class ChatTemplateError(SEAError, ValueError):
     """The tokenizer has no chat template, or its template rejects these messages."""
 

@@ -13,15 +13,26 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers.utils.hub import cached_file
 
 from langchain_sea import tiny
 from langchain_sea._carriers import CARRIERS, Carrier, alone, cache_folder, keep
-from langchain_sea._formats import GGUF_ADVICE, Ask, Kind, Parts, from_hub, from_path, quiet, rebuilt
-from langchain_sea.errors import WeightsCorruptError, WeightsNotFoundError
+from langchain_sea._formats import (
+    ACCELERATE_ADVICE,
+    GGUF_ADVICE,
+    Ask,
+    Kind,
+    Parts,
+    from_hub,
+    from_path,
+    quiet,
+    rebuilt,
+)
+from langchain_sea._quantized import Bits, quantize
+from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +66,7 @@ class Found:
     """The command that makes the weights present; empty when they are."""
 
 
-_loaded: dict[tuple[str, Kind, str, torch.dtype], Loaded] = {}
+_loaded: dict[tuple[str, Kind, str, torch.dtype, Bits | None], Loaded] = {}
 # One load at a time: to build a model transformers swaps torch's default dtype and initialisers for the
 # whole process, and of two builds at once one would put back what the other had swapped in.
 _loading = threading.Lock()
@@ -67,11 +78,13 @@ def load(
     kind: Kind = "causal",
     device: str | None = None,
     dtype: torch.dtype | None = None,
+    quantization: Bits | None = None,
+    device_map: str | dict[str, Any] | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     report: Callable[[str], None] | None = None,
 ) -> Loaded:
-    """The model and tokenizer under `name`, read once per process for each kind, device and dtype.
+    """The model and tokenizer under `name`, read once per process for each kind, place and precision.
 
     Args:
         name: `smollm2-135m`, `minilm`, `tiny` (which is `tiny/early_30`; the others are `tiny/expert`,
@@ -80,6 +93,9 @@ def load(
         kind: the head wanted; a checkpoint that lacks it is refused.
         device: cuda where there is one, else cpu.
         dtype: of the weights; bfloat16 on cuda, else float32.
+        quantization: keep the linear layers in 8 or 4 bits; `dtype` is then what they compute in. The whole
+            weights pass through memory once.
+        device_map: how transformers spreads the layers over devices, in place of `device`; needs accelerate.
         trust_remote_code: run Python code that comes with the weights.
         allow_pickle: read `*.bin` where there are no safetensors.
         report: called with one line before each slow step.
@@ -87,24 +103,34 @@ def load(
     Raises:
         WeightsNotFoundError: nothing under that name; the message says what to run.
         WeightsCorruptError: something is there and cannot, or must not, be used.
+        ExtraMissingError: `device_map` without accelerate.
+        ValueError: both `device` and `device_map`.
     """
+    _require_placeable(device, device_map)
     device = device or default_device()
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
     ask = Ask(
         kind=kind,
         dtype=dtype,
+        device_map=device_map,
         trust_remote_code=trust_remote_code,
         allow_pickle=allow_pickle,
         report=report or (lambda _: None),
     )
-    key = (_resolved(name), kind, device, dtype)
+    place = device if device_map is None else repr(device_map)
+    key = (_resolved(name), kind, place, dtype, quantization)
     if loaded := _loaded.get(key):
         return loaded
     with _loading:
         if key not in _loaded:
             with quiet():
                 model, tokenizer = _read(key[0], ask)
-            model.to(device).eval().requires_grad_(False)  # type: ignore[arg-type]
+            if quantization is not None:
+                quantize(model, quantization)
+            if device_map is None:
+                model.to(device)  # type: ignore[arg-type]
+            model.eval()  # type: ignore[no-untyped-call]
+            model.requires_grad_(False)
             _align(model)
             _loaded[key] = Loaded(key[0], model, tokenizer)
         return _loaded[key]
@@ -113,6 +139,15 @@ def load(
 def default_device() -> str:
     """Where weights go when nobody says where."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _require_placeable(device: str | None, device_map: str | dict[str, Any] | None) -> None:
+    if device_map is None:
+        return
+    if device is not None:
+        raise ValueError(f"device={device!r} and device_map={device_map!r} both say where: pass one of them.")
+    if not find_spec("accelerate"):
+        raise ExtraMissingError(f"a device_map is carried out by accelerate: {ACCELERATE_ADVICE}")
 
 
 def unload(name: str | os.PathLike[str] | None = None) -> None:
