@@ -1,6 +1,6 @@
 """The policy's last step, states → log-probabilities, without ever holding all of the vocabulary at once.
 
-    log π(k) = z_k − log Σ_v exp z_v,    z = cap · tanh(scale · (W h + b) / cap)        no cap: scale · (W h + b)
+    log π(k) = z_k − log Σ_v exp z_v,    z = cap · tanh(scale · (W h + b) / cap)    no cap: scale · (W h + b)
 
 Shapes: N rows of width D, K candidates, V vocabulary, read `_COLUMNS` at a time, so that memory grows with N
 and not with V. Knows neither prompts nor text.
@@ -91,7 +91,8 @@ class Head:
         return torch.cat(found).view(*first.shape, size)
 
     def _shaped(self, z: Tensor) -> Tensor:
-        z = z.to(torch.promote_types(z.dtype, torch.float32)) * self.scale
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
+        z = z if self.scale == 1 else z * self.scale
         return z if self.cap is None else (z / self.cap).tanh() * self.cap
 
     def _sweep(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -102,8 +103,9 @@ class Head:
             yield columns, self._shaped(linear(even, self.weight[columns], bias))[: len(rows)]
 
     def _swept(self, rows: Tensor, support: Tensor, *, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits on the support (N, K), log Σ exp (N,), and that one's slope in the states, (N, D) or empty."""
-        found = [self._swept_rows(rows[part], support[part], slope=slope) for part in _slices(len(rows), _ROWS)]
+        """Logits on the support (N, K), log Σ exp (N,), and its slope in the states, (N, D) or empty."""
+        parts = _slices(len(rows), _ROWS)
+        found = [self._swept_rows(rows[part], support[part], slope=slope) for part in parts]
         chosen, totals, slopes = zip(*found, strict=True)
         return torch.cat(chosen), torch.cat(totals), torch.cat(slopes)
 
@@ -166,7 +168,7 @@ def head_of(model: PreTrainedModel) -> Head:
     Raises:
         ArchitectureError: its logits are not what this layer makes of its last states.
     """
-    layer: Any = model.get_output_embeddings()
+    layer: Any = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     config = model.config.get_text_config()
     if layer is None or not hasattr(layer, "weight"):
         raise ArchitectureError(f"{type(model).__name__} has no output layer; load a causal language model.")

@@ -1,17 +1,18 @@
 """One queue a policy: whoever asks, from whichever thread, joins the refinements that are under way.
 
-They are driven by one thread at a time: the main thread while it waits for its own, else the queue's own, which
-lives while there is something to do. (Two threads that compute in turn each keep workers, and OpenMP lets
-workers sleep where there are more than processors: measured, a third slower.) Knows no messages.
+They are driven by one thread at a time: the main thread while it waits for its own, else the queue's own,
+which lives while there is something to do. (Two threads that compute in turn each keep workers, and OpenMP
+lets workers sleep where there are more than processors: measured, a third slower.) Knows no messages.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Queue", "queue_for"]
 
+_NOBODY = -1  # has taken over yet
 _LOOK = 0.05  # seconds after which the main thread looks whether Ctrl-C was pressed
 
 
@@ -40,11 +42,16 @@ class _Ticket:
     seat: Seat = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seat = Seat(self.run.task(), self._ended)
+        self.seat = Seat(self.run.task(), self.ended)
 
-    def _ended(self, error: BaseException | None) -> None:
-        self.run.ended(error)
-        self.over()
+    def ended(self, error: BaseException | None) -> None:
+        """Once, however it ended."""
+        if not self.run.over:
+            if isinstance(error, KeyboardInterrupt):
+                self.run.interrupt()
+                error = None
+            self.run.ended(error)
+            self.over()
 
 
 class Queue:
@@ -55,7 +62,7 @@ class Queue:
         self._lock = threading.Lock()
         self._joining: list[_Ticket] = []
         self._leaving: list[tuple[_Ticket, str]] = []
-        self._driven = False
+        self._driver: int | None = None  # the thread that drives; None: nobody does
         self._rounds = Rounds()
 
     def refine(self, runs: Sequence[Run]) -> list[Refinement]:
@@ -65,18 +72,23 @@ class Queue:
             RefinementInterrupted: at Ctrl-C, with the best answers so far.
         """
         left, done = _Counter(len(runs)), threading.Event()
-        tickets = [_Ticket(run, lambda: left.down() or done.set()) for run in runs]
+
+        def over() -> None:
+            if not left.down():
+                done.set()
+
+        tickets = [_Ticket(run, over) for run in runs]
+        if self._apart(tickets):
+            return [run.result() for run in runs]
         with _interrupts() as pressed:
-            mine = self._submit(tickets, drive=pressed is not None)
             try:
-                if mine and pressed is not None:
-                    self._drive(lambda: done.is_set() or pressed[0])
-                while not done.wait(_LOOK if pressed is not None else None):
-                    if pressed is not None and pressed[0]:
-                        raise KeyboardInterrupt  # noqa: TRY301 - one answer to both ways of hearing of it
-            except KeyboardInterrupt:
-                self._withdraw(tickets, "interrupted")
-                done.wait()
+                self._wait(tickets, done, pressed)
+            except KeyboardInterrupt as error:
+                if self._driver == threading.get_ident():
+                    self._bury(error)
+                    self._hand_over()
+                if self._withdraw(tickets, "interrupted"):
+                    done.wait()
                 raise RefinementInterrupted([run.result() for run in runs]) from None
         return [run.result() for run in runs]
 
@@ -86,10 +98,14 @@ class Queue:
         left = _Counter(len(runs))
 
         def over() -> None:
-            if not left.down() and not loop.is_closed():
-                loop.call_soon_threadsafe(done.set)
+            # a loop that was closed meanwhile has nobody left who waits
+            with suppress(RuntimeError):
+                if not left.down():
+                    loop.call_soon_threadsafe(done.set)
 
         tickets = [_Ticket(run, over) for run in runs]
+        if self._apart(tickets):
+            return [run.result() for run in runs]
         self._submit(tickets, drive=False)
         try:
             await done.wait()
@@ -102,48 +118,106 @@ class Queue:
     def idle(self) -> bool:
         """Whether nothing is under way."""
         with self._lock:
-            return not self._driven
+            return self._driver is None
+
+    def _apart(self, tickets: list[_Ticket]) -> bool:
+        """Refine here what cannot wait: nothing at all, or what a reward asks for while all wait for it."""
+        if tickets and self._driver != threading.get_ident():
+            return False
+        rounds = Rounds()
+        for ticket in tickets:
+            rounds.join(ticket.seat)
+        while rounds.seats:
+            rounds.round()
+        return True
+
+    def _wait(self, tickets: list[_Ticket], done: threading.Event, pressed: list[bool] | None) -> None:
+        """Until they are over; drives if this is the main thread and nobody does."""
+
+        def stop() -> bool:
+            return pressed is not None and pressed[0]
+
+        if self._submit(tickets, drive=pressed is not None):
+            self._drive(lambda: done.is_set() or stop())
+        while not (done.wait(None if pressed is None else _LOOK) or stop()):
+            pass
+        if stop():
+            raise KeyboardInterrupt
 
     def _submit(self, tickets: list[_Ticket], *, drive: bool) -> bool:
         """Let them join; True asks the caller to drive, since nobody does."""
         with self._lock:
             self._joining += tickets
-            needed, self._driven = not self._driven, True
+            needed = self._driver is None
+            if needed:
+                self._driver = threading.get_ident() if drive else _NOBODY
         self._rounds.wake.set()
         if needed and not drive:
             self._hand_over()
         return needed and drive
 
-    def _withdraw(self, tickets: list[_Ticket], reason: str) -> None:
+    def _withdraw(self, tickets: list[_Ticket], reason: str) -> bool:
+        """Let them leave; whether there is somebody to see to it."""
         with self._lock:
-            self._leaving += [(ticket, reason) for ticket in tickets]
+            driven = self._driver is not None
+            if driven:
+                self._leaving += [(ticket, reason) for ticket in tickets]
         self._rounds.wake.set()
+        return driven
 
     def _hand_over(self) -> None:
-        threading.Thread(target=self._drive, args=(lambda: False,), name="langchain-sea", daemon=True).start()
+        """To a thread of the queue's own; where none is to be had, to this one."""
+        self._driver = _NOBODY
+        try:
+            threading.Thread(
+                target=self._drive, args=(lambda: False,), name="langchain-sea", daemon=True
+            ).start()
+        except RuntimeError:
+            self._drive(lambda: False)
 
-    def _drive(self, enough: Callable[[], Any]) -> None:
-        """Round after round, until nothing is left, or another thread is to go on because this one has enough."""
+    def _drive(self, enough: Callable[[], bool]) -> None:
+        """Round after round, until nothing is left, or this thread has enough and another goes on."""
+        self._driver = threading.get_ident()
         while True:
-            with self._lock:
-                joining, self._joining = self._joining, []
-                leaving, self._leaving = self._leaving, []
-                if not (joining or self._rounds.seats):
-                    self._driven = False
-                    return
             try:
-                for ticket in joining:
-                    self._rounds.join(ticket.seat)
-                for ticket, reason in leaving:
-                    ticket.run.interrupt(reason)
-                    self._rounds.leave(ticket.seat)
-                self._rounds.round(most=_LOOK)
+                self._round()
+            except KeyboardInterrupt:  # in the main thread alone: `refine` sees to it
+                raise
             except BaseException as error:  # noqa: BLE001 - nobody may wait for ever because of a fault here
                 for seat in list(self._rounds.seats):
                     self._rounds.end(seat, error)
-            if enough() and self._rounds.seats:
+            if not self._goes_on():
+                return
+            if enough():
                 self._hand_over()
                 return
+
+    def _goes_on(self) -> bool:
+        """Whether there is something to do; if not, nobody drives from now on."""
+        with self._lock:
+            if not (self._joining or self._rounds.seats):
+                self._leaving.clear()
+                self._driver = None
+            return self._driver is not None
+
+    def _round(self) -> None:
+        """Who comes, who goes, and one step of all."""
+        with self._lock:  # first: whoever is to leave has come by now
+            leaving, self._leaving = self._leaving, []
+        while self._joining:
+            self._rounds.join(self._joining[0].seat)
+            del self._joining[0]
+        for ticket, reason in leaving:
+            ticket.run.interrupt(reason)
+            self._rounds.leave(ticket.seat)
+            ticket.ended(None)
+        self._rounds.round(most=_LOOK)
+
+    def _bury(self, error: KeyboardInterrupt) -> None:
+        """End the refinement that was interrupted in mid-step: its generator goes no further."""
+        for seat in list(self._rounds.seats):
+            if inspect.getgeneratorstate(seat.task) == inspect.GEN_CLOSED:
+                self._rounds.end(seat, error)
 
 
 class _Counter:
@@ -195,7 +269,7 @@ def queue_for(policy: CausalLMPolicy) -> Queue:
 
 def _forget() -> None:
     """Threads do not survive a fork, and locks may have been held."""
-    global _queues, _lock  # noqa: PLW0603 - there is nothing else to reset
+    global _queues, _lock
     _queues, _lock = WeakKeyDictionary(), threading.Lock()
 
 

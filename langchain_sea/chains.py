@@ -227,8 +227,8 @@ class Chains:
         return self._held.terms, self._felt(point, self._held.gradient)
 
     def _asked(self, point: Tensor, rows: Tensor | slice) -> Climb:
-        parts = (part[rows] for part in (point, self.support, self.mask))
-        return Climb(self.energy, self.prompt, *parts, logits=self.window.top is not None)
+        where = (point[rows], self.support[rows], self.mask[rows])
+        return Climb(self.energy, self.prompt, *where, logits=self.window.top is not None)
 
     def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
         return pulled(point, gradient, self.energy.policy_relaxation.tau) if self.energy.hard else gradient

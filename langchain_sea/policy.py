@@ -12,7 +12,8 @@ from torch.nn.functional import embedding_bag
 
 from langchain_sea._drafting import by_length, choose, uniforms
 from langchain_sea._head import Head, head_of
-from langchain_sea._reader import Output, Own, Reader, Segment, States
+from langchain_sea._reader import Output, Reader
+from langchain_sea._segments import Own, Segment, States
 from langchain_sea._template import Template
 from langchain_sea.errors import PromptTooLongError
 from langchain_sea.protocols import ALL, NOTHING, Ask, Reading, Tokens, Wants

@@ -98,7 +98,7 @@ class Reading(Protocol):
         """Σₖ softₖ · log π(k), (C, T); differentiable in `tokens.soft`."""
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
+        """The likeliest ids a position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
 
 
 class PlainReading(NamedTuple):
@@ -185,7 +185,7 @@ class Policy(Protocol):
         """One token more in every row of each."""
 
     def continued(self, prompt: Any, ids: Sequence[int], wants: Wants) -> Any:  # noqa: ANN401 - as above
-        """The prompt with more of the answer behind it, read once; `wants` is what will be looked at of it."""
+        """The prompt with more of the answer behind it, read once; `wants` is what will be looked at."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""

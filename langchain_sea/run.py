@@ -79,7 +79,9 @@ class Run:
     def _whole(self) -> Task[None]:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
-            wanted = [(self.prompt, [[] for _ in range(self.window.chains)])]
+            wanted: list[tuple[Prompt, list[Answer]]] = [
+                (self.prompt, [[] for _ in range(self.window.chains)])
+            ]
             (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
         yield from self._offer(self.drafts)
         yield from walk(

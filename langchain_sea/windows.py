@@ -108,9 +108,9 @@ class Windows:
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False
 
     def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
-        """Beginnings of this window to write on from, and the length from which one has not ended by itself."""
+        """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
         first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
-        wanted = [(best.prompt, [[] for _ in range(rows)])]
+        wanted: list[tuple[Prompt, list[Answer]]] = [(best.prompt, [[] for _ in range(rows)])]
         if self.draft.goes_on and not first:
             wanted.append((self.draft.prompt, [[]]))
         written, cut = yield from self.writer.write(wanted, length, share)
@@ -137,9 +137,7 @@ class Windows:
         moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
         return [*ranked[: self.window.kept], *moved], unfinished
 
-    def _finish(
-        self, best: Strand, starts: list[Answer], unfinished: int, reach: int
-    ) -> Task[list[Answer]]:
+    def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
         draft, first = self.draft, not best.prompt.answer
         mine = [draft.new] if first and not self.given else []

@@ -76,4 +76,3 @@ class Writer:
             return [[next(found)[0] for _ in part.prefixes] for part in parts], cut
         self.meter.drafted += sum(len(ids) for part in written for ids in part)
         return written, cut
-

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
-from langchain_sea._reader import Reader, Segment
+from langchain_sea._reader import Reader
+from langchain_sea._segments import Segment
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError, TokenizerMismatchError
 from langchain_sea.policy import PolicyPrompt, _widened

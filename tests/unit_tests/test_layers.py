@@ -21,6 +21,8 @@ ENGINE = SAMPLER | {
 NETWORKS = {
     "policy.py",
     "_reader.py",
+    "_attention.py",
+    "_segments.py",
     "_head.py",
     "_template.py",
     "_drafting.py",

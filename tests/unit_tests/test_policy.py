@@ -122,7 +122,9 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     values, gradients = [], []
     for after in (prompt, behind):
         reading = subject.read(after, whole, wants)
-        values.append((*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:]))
+        values.append(
+            (*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:])
+        )
         assert reading.logits.shape[1] == 10 - len(after.answer)
         total = reading.log_probs(whole).sum() + sum(reading.hidden[i].square().sum() for i in (0, 2, 3))
         gradients.append(torch.autograd.grad(total, tokens.soft)[0])
@@ -133,7 +135,9 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     expected, _ = subject.read(prompt, whole).candidates(whole.ids, 5, subject.banned)
     assert torch.equal(found, expected[:, 7:])
     greedy = {"tokens": 5, "temperature": 0, "generators": []}
-    assert extend(subject, behind, [[], [40]], **greedy) == extend(subject, prompt, [stands, [*stands, 40]], **greedy)
+    assert extend(subject, behind, [[], [40]], **greedy) == extend(
+        subject, prompt, [stands, [*stands, 40]], **greedy
+    )
     assert subject.continued(prompt, [], wants) is prompt
 
 

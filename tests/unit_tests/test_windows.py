@@ -43,7 +43,9 @@ class Endless(MarkovPolicy):
 
 def long(policy, tokens, *, stride=6, **options):
     """Refinements of long answers with short windows."""
-    energy = Energy(policy=policy, terms=(Term(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None)
+    energy = Energy(
+        policy=policy, terms=(Term(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
+    )
     _, window = shrunk("default", stride=stride)
     return run(energy, PROMPTS[:2], window=window, budget=Budget(seconds=None, tokens=tokens), **options)
 
