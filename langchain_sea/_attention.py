@@ -24,6 +24,7 @@ class How(NamedTuple):
 
     scale: float
     softcap: float | None
+    window: int | None  # how far it looks back; None: everywhere
 
 
 def attend(
@@ -41,10 +42,10 @@ def attend(
             for theirs, mine in zip(shared, own, strict=True)
         )
         own, shared = (keys, values), None
-    many = query.reshape(rows, own[0].shape[1], -1, query.shape[-1])  # (C, Hₖ, G·T, d)
     if shared is not None or how.softcap is not None:
-        found = _attend_both(many * how.scale, own, shared, mask, how.softcap)
+        found = _attend_both(query * how.scale, own, shared, mask, how)
     elif mask is None:
+        many = query.reshape(rows, own[0].shape[1], -1, query.shape[-1])  # (C, Hₖ, G·T, d)
         found = scaled_dot_product_attention(many, *own, scale=how.scale)
     else:
         found = scaled_dot_product_attention(query, *own, attn_mask=~mask, scale=how.scale, enable_gqa=True)
@@ -52,30 +53,38 @@ def attend(
 
 
 def _attend_both(
-    many: Tensor,
+    query: Tensor,
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
-    softcap: float | None,
+    how: How,
 ) -> Tensor:
-    """The equation above, in the open: scaled (C, Hₖ, G·T, d) → the same shape."""
-    rows, groups = many.shape[:2]
-    keys, values = own
-    scores = many @ keys.transpose(-1, -2)  # (C, Hₖ, G·T, S)
-    before = 0
+    """The equation above, in the open: scaled (C, H, T, d) → (C, Hₖ, G·T, d)."""
+    rows, groups = own[0].shape[:2]
+    # heads first: all answers' queries then stand in one matrix before the prompt's keys
+    many = query.reshape(rows, groups, -1, query.shape[-1]).transpose(0, 1).contiguous()  # (Hₖ, C, G·T, d)
+    keys, values = (x.transpose(0, 1) for x in own)  # (Hₖ, C, S, d)
+    scores = [_shaped(many @ keys.transpose(-1, -2), mask, how)]
     if shared is not None:
-        before = shared[0].shape[1]
-        flat = many.transpose(0, 1).flatten(1, 2)  # (Hₖ, C·G·T, d)
-        theirs = (flat @ shared[0].transpose(-1, -2)).view(groups, rows, -1, before).transpose(0, 1)
-        scores = torch.cat([theirs, scores], -1)  # (C, Hₖ, G·T, P + S)
-    if softcap is not None:
-        scores = (scores / softcap).tanh() * softcap
-    if mask is not None:
-        apart = scores.reshape(rows, groups, -1, *mask.shape)  # (C, Hₖ, G, T, P + S)
-        scores = apart.masked_fill(mask, -torch.inf).view(scores.shape)
-    weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
-    found = weights[..., before:] @ values  # (C, Hₖ, G·T, d)
-    if shared is None:
-        return found
-    flat = weights[..., :before].transpose(0, 1).flatten(1, 2)  # (Hₖ, C·G·T, P)
-    return found + (flat @ shared[1]).view(groups, rows, -1, values.shape[-1]).transpose(0, 1)
+        theirs = (many.flatten(1, 2) @ shared[0].transpose(-1, -2)).view(*many.shape[:3], -1)
+        # only a window hides any of the prompt: else its scores, the most by far, need no mask
+        scores.insert(0, _shaped(theirs, None if how.window is None else mask, how, start=0))
+    both = torch.cat(scores, -1) if shared is not None else scores[0]  # (Hₖ, C, G·T, P + S)
+    weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)
+    before = both.shape[-1] - keys.shape[2]
+    found = weights[..., before:] @ values  # (Hₖ, C, G·T, d)
+    if shared is not None:
+        found = found + (weights[..., :before].flatten(1, 2) @ shared[1]).view(found.shape)
+    return found.transpose(0, 1)
+
+
+def _shaped(scores: Tensor, mask: Tensor | None, how: How, *, start: int | None = None) -> Tensor:
+    """(Hₖ, C, G·T, n) scores, capped; −∞ where the mask's columns, the last or those from `start`, say so."""
+    if how.softcap is not None:
+        scores = (scores / how.softcap).tanh() * how.softcap
+    if mask is None:
+        return scores
+    size = scores.shape[-1]
+    part = mask[:, -size:] if start is None else mask[:, start : start + size]  # (T, n)
+    apart = scores.view(*scores.shape[:2], -1, len(part), size)
+    return apart.masked_fill(part, -torch.inf).view(scores.shape)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Head", "head_of"]
 
-_COLUMNS = 8192
-_ROWS = 512  # with `_COLUMNS`, 16 MB of float32 at once
+_COLUMNS = 4096
+_ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
 _EVEN = 4  # rows of a product come in multiples of this: see `_reader`
 
 
@@ -48,8 +48,8 @@ class Head:
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) → (…, V), float32 or wider; differentiable in `hidden`."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        even = pad(rows, (0, 0, 0, -len(rows) % _EVEN))
-        found = self._shaped(linear(even, self.weight, self.bias))[: len(rows)]
+        even = _even(rows)
+        found = _wide(self._shaped(linear(even, self.weight, self.bias))[: len(rows)])
         return found.view(*hidden.shape[:-1], -1)
 
     def log_probs(self, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:
@@ -81,23 +81,29 @@ class Head:
         for part in _slices(len(rows), _ROWS):
             values = rows.new_zeros(part.stop - part.start, 0, dtype=torch.float32)
             ids = values.long()
-            for columns, z in self._sweep(rows[part]):
-                z = z.masked_fill(banned[columns], -torch.finfo(z.dtype).max)  # noqa: PLW2901 - the same logits
-                here = torch.arange(columns.start, columns.stop, device=z.device).expand(len(z), -1)
-                z = z.masked_fill(here == lead[part], torch.inf)  # noqa: PLW2901
-                values, order = torch.cat([values, z], -1).topk(min(size, values.shape[-1] + z.shape[-1]))
-                ids = torch.cat([ids, here], -1).gather(-1, order)
+            for columns, narrow in self._sweep(rows[part]):
+                z = _wide(narrow)
+                z.masked_fill_(banned[columns], -torch.finfo(z.dtype).max)
+                z.masked_fill_(
+                    lead[part] == torch.arange(columns.start, columns.stop, device=z.device), torch.inf
+                )
+                kept = values.shape[-1]
+                values, order = torch.cat([values, z], -1).topk(min(size, kept + z.shape[-1]))
+                # a place among the kept ones, or a column
+                old = ids.gather(-1, order.clamp(max=kept - 1)) if kept else order
+                ids = torch.where(order < kept, old, order + (columns.start - kept))
+                del z, narrow  # before the next columns take as much
             found.append(ids)
         return torch.cat(found).view(*first.shape, size)
 
     def _shaped(self, z: Tensor) -> Tensor:
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        z = z if self.scale == 1 else z * self.scale
-        return z if self.cap is None else (z / self.cap).tanh() * self.cap
+        if self.scale != 1:
+            z = _wide(z) * self.scale
+        return z if self.cap is None else (_wide(z) / self.cap).tanh() * self.cap
 
     def _sweep(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The logits of (N, D), some columns of the vocabulary at a time."""
-        even = pad(rows, (0, 0, 0, -len(rows) % _EVEN))
+        even = _even(rows)
         for columns in _slices(len(self.weight), _COLUMNS):
             bias = None if self.bias is None else self.bias[columns]
             yield columns, self._shaped(linear(even, self.weight[columns], bias))[: len(rows)]
@@ -110,25 +116,38 @@ class Head:
         return torch.cat(chosen), torch.cat(totals), torch.cat(slopes)
 
     def _swept_rows(self, rows: Tensor, support: Tensor, *, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """One pass: the sums are kept relative to the largest logit so far, and rescaled when it grows."""
+        """One pass: each part's softmax and log Σ exp, then both what was before and it by their shares."""
         wide = torch.promote_types(rows.dtype, torch.float32)
-        top = rows.new_full((len(rows), 1), -torch.inf, dtype=wide)
-        total = torch.zeros_like(top)
+        total = rows.new_full((len(rows), 1), -torch.inf, dtype=wide)
         slopes = rows.new_zeros(len(rows), rows.shape[1] if slope else 0, dtype=wide)
         chosen = rows.new_empty(support.shape, dtype=wide)
         for columns, z in self._sweep(rows):
             places = support - columns.start
             inside = (places >= 0) & (places < z.shape[-1])
-            chosen = torch.where(inside, z.gather(-1, places.clamp(0, z.shape[-1] - 1)), chosen)
-            higher = torch.maximum(top, z.amax(-1, keepdim=True))
-            shares, shrink = (z - higher).exp_(), (top - higher).exp_()
-            total = total * shrink + shares.sum(-1, keepdim=True)
+            found = z.gather(-1, places.clamp(0, z.shape[-1] - 1)).to(wide)
+            chosen = torch.where(inside, found, chosen)
+            shares = z.softmax(-1, dtype=wide)
+            top, place = z.max(-1, keepdim=True)
+            here = top.to(wide) - shares.gather(-1, place).log()
+            before, total = total, torch.logaddexp(total, here)
             if slope:
-                weights = shares if self.cap is None else shares * (1 - (z / self.cap).square())
-                even = pad(weights, (0, 0, 0, -len(rows) % _EVEN)).to(self.weight.dtype)
-                slopes = slopes * shrink + (even @ self.weight[columns])[: len(rows)].to(wide)
-            top = higher
-        return chosen, (top + total.log()).squeeze(-1), slopes * (self.scale / total) if slope else slopes
+                weights = shares if self.cap is None else shares.mul_(1 - (z / self.cap).square_())
+                part = _even(weights.to(self.weight.dtype)) @ self.weight[columns]
+                part = part[: len(rows)].to(wide) * (here - total).exp()
+                slopes = slopes * (before - total).exp() + part
+                del weights
+            del z, shares  # before the next columns take as much
+        return chosen, total.squeeze(-1), slopes * self.scale
+
+
+def _wide(z: Tensor) -> Tensor:
+    return z.to(torch.promote_types(z.dtype, torch.float32))
+
+
+def _even(rows: Tensor) -> Tensor:
+    """(N, …) and rows of zeros, to a multiple of `_EVEN`; `pad` would copy them where none is missing."""
+    extra = -len(rows) % _EVEN
+    return pad(rows, (0, 0, 0, extra)) if extra else rows
 
 
 class _LogProbs(torch.autograd.Function):

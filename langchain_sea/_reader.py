@@ -221,7 +221,7 @@ def _attention(
             k, v = segment.own.write(layer, k, v)
         shared = segment.shared[layer] if segment.shared else None
         mask = segment.mask(sliding_window)
-        found.append(attend(q, (k, v), shared, mask, How(scale, softcap)))
+        found.append(attend(q, (k, v), shared, mask, How(scale, softcap, sliding_window)))
         at = mine.stop
     rest = query.shape[2] - at
     return pad(torch.cat(found), (0, 0, 0, 0, 0, rest))[None].to(query.dtype), None
