@@ -71,10 +71,12 @@ def _attend_both(
         scores.insert(0, _shaped(theirs, None if how.window is None else mask, how, start=0))
     both = torch.cat(scores, -1) if shared is not None else scores[0]  # (Hₖ, C, G·T, P + S)
     weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)
-    before = both.shape[-1] - keys.shape[2]
-    found = weights[..., before:] @ values  # (Hₖ, C, G·T, d)
-    if shared is not None:
-        found = found + (weights[..., :before].flatten(1, 2) @ shared[1]).view(found.shape)
+    if shared is None:
+        return (weights @ values).transpose(0, 1)
+    first, rest = torch.split(
+        weights, [shared[0].shape[1], keys.shape[2]], -1
+    )  # slices would cost zeros backward
+    found = rest @ values + (first.flatten(1, 2) @ shared[1]).view(*many.shape[:3], -1)  # (Hₖ, C, G·T, d)
     return found.transpose(0, 1)
 
 

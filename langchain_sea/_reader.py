@@ -166,8 +166,8 @@ def _parted(forward: _Forward, final: Tensor | None) -> list[Output]:
     sizes = [segment.rows for segment in forward.segments]
 
     def parts(whole: Tensor) -> list[Tensor]:
-        pieces = torch.split(whole[0, : sum(sizes)], sizes)
-        return [p.view(*s.embeds.shape[:2], -1) for p, s in zip(pieces, forward.segments, strict=True)]
+        pieces = torch.split(whole.squeeze(0), [*sizes, whole.shape[1] - sum(sizes)])
+        return [p.view(*s.embeds.shape[:2], -1) for p, s in zip(pieces, forward.segments, strict=False)]
 
     hidden = {layer: parts(states) for layer, states in forward.hidden.items()}
     lasts = [None] * len(sizes) if final is None else parts(final)
@@ -203,25 +203,26 @@ def _attention(
     """(1, H, N, d) queries, keys and values of all segments → (1, N, H, d)."""
     if s_aux is not None:
         raise ArchitectureError(f"{type(module).__name__} has attention sinks, which are not supported.")
-    forward, found, at = _forward.get(), [], 0
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    forward, layer = _forward.get(), int(module.layer_idx)  # type: ignore[arg-type]
+    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window)
     # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
-    parts = (query.to(wide), key.to(wide), value.to(wide))
-    for segment in forward.segments:
-        rows, length = segment.embeds.shape[:2]
-        mine = slice(at, at + rows * length)
-        # C, H, T, d
-        q, k, v = (x[0, :, mine].view(len(x[0]), rows, length, -1).transpose(0, 1) for x in parts)
+    sizes = [segment.rows for segment in forward.segments]
+    rest = query.shape[2] - sum(sizes)
+    # split: slices would each cost a tensor of zeros on the way back
+    axes = (x.to(wide).squeeze(0) for x in (query, key, value))  # (H, N, d)
+    parts = zip(*(torch.split(x, [*sizes, rest], 1) for x in axes), strict=True)
+    found = []
+    for segment, part in zip(forward.segments, parts, strict=False):
+        rows = segment.embeds.shape[:2]
+        q, k, v = (x.unflatten(1, rows).transpose(0, 1) for x in part)  # (C, H, T, d)
         if forward.keep:
             segment.states.append((k, v))
         if segment.own is not None:
             k, v = segment.own.write(layer, k, v)
         shared = segment.shared[layer] if segment.shared else None
-        mask = segment.mask(sliding_window)
-        found.append(attend(q, (k, v), shared, mask, How(scale, softcap, sliding_window)))
-        at = mine.stop
-    rest = query.shape[2] - at
-    return pad(torch.cat(found), (0, 0, 0, 0, 0, rest))[None].to(query.dtype), None
+        found.append(attend(q, (k, v), shared, segment.mask(sliding_window), how))
+    if rest:
+        found.append(found[0].new_zeros(rest, *found[0].shape[1:]))
+    return torch.cat(found)[None].to(query.dtype), None
