@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_sea._engine import unload
     from langchain_sea.budget import Budget
-    from langchain_sea.chains import Window
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.energy import Energy, Term
     from langchain_sea.langevin import Langevin
-    from langchain_sea.presets import Preset
+    from langchain_sea.presets import Preset, Window
     from langchain_sea.relaxation import Relaxation
 
 __version__ = "0.1.0"
@@ -25,7 +24,7 @@ _HOMES = {
     "Relaxation": "relaxation",
     "SEAChatModel": "chat_models",
     "Term": "energy",
-    "Window": "chains",
+    "Window": "presets",
     "unload": "_engine",
 }
 

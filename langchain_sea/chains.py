@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,73 +12,21 @@ from torch import Tensor
 
 from langchain_sea import langevin as kernels
 from langchain_sea.best import TraceStep
-from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import discretise, draft_logits, full_support, pulled
 from langchain_sea.work import Climb, Look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Sequence
+    from collections.abc import Generator, Hashable, Sequence
 
-    from langchain_sea.budget import Meter
     from langchain_sea.energy import Energy
     from langchain_sea.langevin import Langevin, LangevinInfo, LangevinState, Proposal
+    from langchain_sea.presets import Window
     from langchain_sea.protocols import Prompt
     from langchain_sea.terms import EnergyTerms
     from langchain_sea.work import Slope, Task, Work
 
 _FLOOR = -1e4  # log π of what must not be said, at the start: last of all, and still finite
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """What the chains move, and where they start.
-
-    Attributes:
-        tokens: length of the moved beginning; the policy writes on from it. None moves the whole answer.
-        chains: C, trajectories for each prompt.
-        drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
-        kept: with `tokens`, how many of the best beginnings are written on as they are, too.
-        temperature: of drafting and of writing on; 1 is the policy itself.
-        support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
-        top: what may be decoded: the policy's likeliest tokens at the relaxed tokens so far. None: all.
-        sharpness: divides log π at the start; higher starts flatter.
-        margin: lead of the draft's token at the start, in logits; higher takes longer to leave it.
-        steps: of each chain, where the budget names no number.
-        patience: a chain ends after so many steps without a changed token; None never ends one.
-        share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
-        stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
-    """
-
-    tokens: int | None = 8
-    chains: int = 4
-    drafts: int = 24
-    kept: int = 2
-    temperature: float = 0.8
-    support: int | None = 128
-    top: int | None = None
-    sharpness: float = 5.0
-    margin: float = 1.0
-    steps: int = 4
-    patience: int | None = None
-    share: float = 0.5
-    stride: int = 64
-
-    def __post_init__(self) -> None:
-        for name in ("tokens", "chains", "drafts", "support", "top", "patience", "stride"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ValueError(f"{name}={count} must be at least 1.")
-        for name in ("steps", "kept", "temperature"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
-        for name in ("sharpness", "margin"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)} must be positive.")
-        if self.top is not None and self.support is not None:
-            raise ValueError("top needs the whole vocabulary: set support=None.")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share={self.share} must lie in (0, 1].")
 
 
 def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -> list[torch.Generator]:
@@ -267,49 +214,3 @@ class Chains:
             self._held = self._held.kept(keep)
         for values in (self.names, self.generators, self.still):
             values[:] = [values[i] for i in keep.tolist()]
-
-
-def walk(
-    energy: Energy,
-    prompt: Prompt,
-    langevin: Langevin,
-    window: Window,
-    *,
-    starts: Sequence[Sequence[int]],
-    generators: Sequence[torch.Generator],
-    meter: Meter,
-    watch: Callable[[Chains], Task[None]],
-    share: float = 1.0,
-) -> Task[None]:
-    """Step chains from the first of the starts until a limit, `watch` after every evaluation.
-
-    The meter counts, and says in the end what the limit was; `share` is the part of its seconds that may be
-    over then. Where memory is short, half of the chains go on.
-    """
-    starts = starts[: window.chains]
-    limit = window.steps if meter.budget.steps is None else meter.budget.steps
-    begun = meter.steps
-    meter.stop_reason = meter.over(share) or ("steps" if starts else "empty")
-    if meter.stop_reason != "steps" or limit == 0:
-        return
-    meter.count(starts)
-    chains = Chains(energy, prompt, langevin, window, starts=starts, generators=generators)
-    try:
-        yield from chains.begin()
-        while len(chains):
-            yield from watch(chains)
-            meter.stop_reason = meter.over(share) or "steps"
-            if meter.steps - begun >= limit or meter.stop_reason != "steps":
-                return
-            meter.steps += 1
-            meter.count(chains.answers())
-            try:
-                yield from chains.step()
-            except OutOfMemoryError:
-                if len(chains) == 1:
-                    raise
-                chains.halve()
-                meter.short = True
-        meter.stop_reason = "converged"
-    except OutOfMemoryError:
-        meter.short = True

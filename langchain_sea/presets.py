@@ -5,13 +5,63 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass, field
 
-from langchain_sea.chains import Window
 from langchain_sea.langevin import Langevin
 from langchain_sea.relaxation import Relaxation
 
-__all__ = ["PRESETS", "Preset", "preset_named"]
+__all__ = ["PRESETS", "Preset", "Window", "preset_named"]
 
 _HARD = Relaxation(kind="straight_through")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What the chains move, and where they start.
+
+    Attributes:
+        tokens: length of the moved beginning; the policy writes on from it. None moves the whole answer.
+        chains: C, trajectories for each prompt.
+        drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
+        kept: with `tokens`, how many of the best beginnings are written on as they are, too.
+        temperature: of drafting and of writing on; 1 is the policy itself.
+        support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
+        top: what may be decoded: the policy's likeliest tokens at the relaxed tokens so far. None: all.
+        sharpness: divides log π at the start; higher starts flatter.
+        margin: lead of the draft's token at the start, in logits; higher takes longer to leave it.
+        steps: of each chain, where the budget names no number.
+        patience: a chain ends after so many steps without a changed token; None never ends one.
+        share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
+        stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
+    """
+
+    tokens: int | None = 8
+    chains: int = 4
+    drafts: int = 24
+    kept: int = 2
+    temperature: float = 0.8
+    support: int | None = 128
+    top: int | None = None
+    sharpness: float = 5.0
+    margin: float = 1.0
+    steps: int = 4
+    patience: int | None = None
+    share: float = 0.5
+    stride: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "chains", "drafts", "support", "top", "patience", "stride"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ValueError(f"{name}={count} must be at least 1.")
+        for name in ("steps", "kept", "temperature"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
+        for name in ("sharpness", "margin"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive.")
+        if self.top is not None and self.support is not None:
+            raise ValueError("top needs the whole vocabulary: set support=None.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share={self.share} must lie in (0, 1].")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

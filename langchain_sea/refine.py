@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.chains import Window
 from langchain_sea.errors import RefinementInterrupted
+from langchain_sea.presets import Window
 from langchain_sea.rounds import Rounds, Seat
 from langchain_sea.run import Run
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from langchain_sea._faults import tried, typed
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.protocols import Ask, View, Writing
 from langchain_sea.work import Climb, Continue, Extend, Look, R, Rank, Score, Task, Work
@@ -25,7 +26,7 @@ from langchain_sea.work import Climb, Continue, Extend, Look, R, Rank, Score, Ta
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Rounds", "Seat", "alone", "out_of_memory"]
+__all__ = ["Rounds", "Seat", "alone"]
 
 _GROWTH = 64  # successes after which a group may be twice as large again
 
@@ -67,7 +68,7 @@ class Rounds:
     def leave(self, seat: Seat) -> None:
         """Let one stop where it is."""
         if seat in self.seats:
-            self.end(seat, _tried(seat.task.close))
+            self.end(seat, tried(seat.task.close))
 
     def round(self, *, most: float = math.inf) -> None:
         """Answer each once; where all wait for functions, wait too, for `most` seconds."""
@@ -86,7 +87,7 @@ class Rounds:
         while seats:
             group, seats = seats[: limit[0]], seats[limit[0] :]
             asked = [seat.work for seat in group]
-            error = _tried(partial(serve, group))
+            error = tried(partial(serve, group))
             if error is None:
                 limit[1] += 1
                 if limit[1] >= _GROWTH:
@@ -194,7 +195,7 @@ class Rounds:
         except StopIteration:
             self.end(seat, None)
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-            self.end(seat, _typed(error))
+            self.end(seat, typed(error))
 
     def end(self, seat: Seat, error: BaseException | None) -> None:
         """Take one out, and tell it why if something was wrong."""
@@ -218,42 +219,6 @@ def alone(task: Task[R]) -> R:
     while rounds.seats:
         rounds.round()
     return found[0]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whichever device."""
-    words = str(error).lower()
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in words or "out of memory" in words)
-    )
-
-
-def _typed(error: BaseException) -> Exception:
-    """As an exception of this package where it was memory, or would end more than one refinement."""
-    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-        raise error
-    if out_of_memory(error):
-        # without its frames, which hold what filled the memory while it is tried again with less
-        bare = error.with_traceback(None)
-        if isinstance(bare, OutOfMemoryError):
-            return bare
-        typed = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
-        typed.__cause__ = bare
-        return typed
-    if isinstance(error, Exception):
-        return error
-    left = RewardUnavailableError(f"a reward raised {error!r}, which would end the process; mend it.")
-    left.__cause__ = error
-    return left
-
-
-def _tried(call: Callable[[], Any]) -> Exception | None:
-    """What `call` raised."""
-    try:
-        call()
-    except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
-        return _typed(error)
-    return None
 
 
 def _raise_if_short(found: Sequence[Any], seats: Sequence[Seat]) -> None:
@@ -290,7 +255,7 @@ def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whate
     try:
         return seat.context.run(call)
     except BaseException as error:  # noqa: BLE001 - it is raised again in the refinement
-        return _typed(error)
+        return typed(error)
 
 
 def _aside(seat: Seat, work: Score, wake: threading.Event) -> Future[Any]:
@@ -301,7 +266,7 @@ def _aside(seat: Seat, work: Score, wake: threading.Event) -> Future[Any]:
         try:
             future.set_result(work.finish())
         except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-            future.set_exception(_typed(error))
+            future.set_exception(typed(error))
         wake.set()
 
     threading.Thread(target=seat.context.copy().run, args=(call,), daemon=True).start()

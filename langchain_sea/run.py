@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from langchain_sea.best import Best, Refinement, Scored, TraceStep
-from langchain_sea.chains import Chains, Window, walk
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.walk import walk
 from langchain_sea.windows import Windows
 from langchain_sea.writing import Answer, Writer
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     import torch
 
     from langchain_sea.budget import Meter
+    from langchain_sea.chains import Chains
     from langchain_sea.energy import Energy
     from langchain_sea.langevin import Langevin
+    from langchain_sea.presets import Window
     from langchain_sea.protocols import Prompt
     from langchain_sea.work import Task
 

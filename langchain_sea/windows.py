@@ -11,16 +11,17 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from langchain_sea.chains import walk
+from langchain_sea.walk import walk
 from langchain_sea.work import Continue, Rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from langchain_sea.budget import Meter
-    from langchain_sea.chains import Chains, Window
+    from langchain_sea.chains import Chains
     from langchain_sea.energy import Energy
     from langchain_sea.langevin import Langevin
+    from langchain_sea.presets import Window
     from langchain_sea.protocols import Prompt
     from langchain_sea.work import Task
     from langchain_sea.writing import Answer, Writer

@@ -24,9 +24,9 @@ from safety_data import REFUSED, SLID
 
 from langchain_sea import _engine
 from langchain_sea.budget import Budget
-from langchain_sea.chains import Window, generators_for
+from langchain_sea.chains import generators_for
 from langchain_sea.langevin import Langevin
-from langchain_sea.presets import PRESETS, Preset
+from langchain_sea.presets import PRESETS, Preset, Window
 from langchain_sea.refine import refine
 
 TEMPERATURE = 0.8

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from langchain_sea.budget import Budget
-from langchain_sea.chains import Window, generators_for
+from langchain_sea.chains import generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.langevin import Langevin
-from langchain_sea.presets import PRESETS
+from langchain_sea.presets import PRESETS, Window
 from langchain_sea.protocols import PlainReading, View
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import Relaxation

@@ -9,10 +9,10 @@ from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, r
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.chains import Chains, Window, generators_for
+from langchain_sea.chains import Chains, generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.langevin import Langevin
-from langchain_sea.presets import PRESETS, preset_named
+from langchain_sea.presets import PRESETS, Window, preset_named
 from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import Relaxation
 from langchain_sea.rounds import alone

@@ -25,10 +25,11 @@ from doubles import (
 
 from langchain_sea.best import Best
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.chains import Window, generators_for
+from langchain_sea.chains import generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.langevin import Langevin
+from langchain_sea.presets import Window
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import Relaxation
 

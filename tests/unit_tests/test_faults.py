@@ -1,0 +1,318 @@
+"""Whatever goes wrong with one request: it ends, it says so, and no other answer changes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import psutil
+import pytest
+import torch
+from langchain_core.exceptions import ContextOverflowError
+
+from langchain_sea import Budget, SEAChatModel, Term, _engine, _in_flight
+from langchain_sea.errors import RefinementInterrupted
+from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.rewards import FunctionReward
+
+SMALL = Budget(steps=2, tokens=8, seconds=None)
+QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
+CONTEXT = 512  # of the tiny policy
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SEAChatModel(policy="tiny", budget=SMALL)
+
+
+@pytest.fixture(scope="module")
+def alone(model):
+    return [model.invoke(question).content for question in QUESTIONS]
+
+
+def sea(message):
+    return message.response_metadata["sea"]
+
+
+def kept(message):
+    """All of an answer but its seconds."""
+    return message.content, sea(message) | {"seconds": None}
+
+
+def steered(call, **options):
+    """A model whose answers a function ranks."""
+    reward = Term(reward=FunctionReward(call, timeout=None), name="slow")
+    return SEAChatModel(policy="tiny", rewards=[reward], **{"budget": SMALL} | options)
+
+
+@pytest.fixture
+def policy():
+    return _engine.policy_for("tiny")
+
+
+def idle(policy):
+    """The queue is free again, and soon."""
+    until = time.monotonic() + 20
+    while not _in_flight.queue_for(policy).idle:
+        assert time.monotonic() < until, "the queue still has something to do"
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def failing(monkeypatch, name, fails):
+    """A method of the policy that raises what `fails(number of the call, its arguments)` gives, if any."""
+    real, calls = getattr(CausalLMPolicy, name), [0]
+
+    def method(self, *args, **kwargs):
+        calls[0] += 1
+        error = fails(calls[0], *args)
+        if error is not None:
+            raise error
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CausalLMPolicy, name, method)
+        yield calls
+
+
+def rows(asks):
+    return sum(len(ask.tokens.mask) for ask in asks)
+
+
+# Memory
+
+
+@pytest.mark.parametrize("method", ["read_all", "write_all"])
+@pytest.mark.parametrize("at", [1, 3, 6])
+def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, model, alone, method, at):
+    """Fewer stand side by side, and each gets what it gets alone."""
+
+    def once(number, *_):
+        return torch.OutOfMemoryError("CUDA out of memory") if number == at else None
+
+    with failing(monkeypatch, method, once) as calls:
+        found = model.batch(QUESTIONS)
+    assert calls[0] > at
+    assert [message.content for message in found] == alone
+    assert {sea(message)["stop_reason"] for message in found} <= {"steps", "converged", "empty"}
+
+
+def test_memory_that_holds_few_chains_gives_an_answer_of_few_chains(monkeypatch, model):
+    """The steps go on with half of the chains, and the report says why."""
+
+    def narrow(_number, asks):
+        climbs = [ask for ask in asks if ask.tokens.soft.requires_grad]
+        return RuntimeError("can't allocate memory") if climbs and rows(asks) > 1 else None
+
+    with failing(monkeypatch, "read_all", narrow):
+        found = sea(model.invoke(QUESTIONS[0]))
+    assert found["stop_reason"] == "out_of_memory"
+    assert found["steps"] >= 1
+    assert found["score_after"] >= found["score_before"]
+
+
+@pytest.mark.parametrize("method", ["read_all", "write_all"])
+def test_memory_that_holds_nothing_ends_in_words(monkeypatch, model, policy, method):
+    with failing(monkeypatch, method, lambda *_: MemoryError()):
+        found = model.invoke(QUESTIONS[0])
+    assert sea(found)["stop_reason"] == "out_of_memory"
+    assert found.content == sea(found)["draft"]
+    assert idle(policy)
+    assert model.invoke(QUESTIONS[0]).content
+
+
+# Company
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(1)])
+def test_a_reward_that_raises_fails_its_own_request_alone(policy, model, alone, error):
+    def broken(prompt, completions):
+        raise error
+
+    with ThreadPoolExecutor(9) as pool:
+        bad = pool.submit(steered(broken).invoke, QUESTIONS[0])
+        good = list(pool.map(model.invoke, QUESTIONS))
+    assert sea(bad.result())["stop_reason"] == "reward_unavailable"
+    assert [message.content for message in good] == alone
+    assert idle(policy)
+
+
+def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
+    """Its own request ends at its deadline, with the draft; the others are done before that."""
+    free = threading.Event()
+
+    def blocked(prompt, completions):
+        free.wait(60)
+        return [0.0] * len(completions)
+
+    slow = steered(blocked, budget=Budget(steps=2, tokens=8, seconds=3.0))
+    began, ended = time.monotonic(), {}
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for name, call in {
+                "slow": lambda: slow.invoke("Hello"),
+                "others": lambda: model.batch(QUESTIONS),
+            }.items():
+                future = pool.submit(call)
+                future.add_done_callback(
+                    lambda _, name=name: ended.setdefault(name, time.monotonic() - began)
+                )
+                ended[f"{name}'s"] = future
+            found, others = ended["slow's"].result(), ended["others's"].result()
+    finally:
+        free.set()
+    assert ended["others"] < ended["slow"] < 30
+    assert sea(found)["stop_reason"] == "reward_unavailable"
+    assert found.content == sea(found)["draft"] != ""
+    assert [message.content for message in others] == alone
+
+
+def test_64_threads_on_one_instance_get_what_each_gets_alone(policy, model, alone):
+    with ThreadPoolExecutor(64) as pool:
+        found = list(pool.map(lambda n: model.invoke(QUESTIONS[n % 8]).content, range(64)))
+    assert found == alone * 8
+    assert idle(policy)
+
+
+def test_two_instances_share_one_set_of_weights_and_one_queue(model, alone):
+    other = SEAChatModel(policy="tiny", budget=SMALL, seed=1)
+    expected = [kept(other.invoke(question)) for question in QUESTIONS[:4]]
+    with ThreadPoolExecutor(8) as pool:
+        mine = [pool.submit(model.invoke, question) for question in QUESTIONS]
+        theirs = [pool.submit(other.invoke, question) for question in QUESTIONS[:4]]
+    assert [future.result().content for future in mine] == alone
+    assert [kept(future.result()) for future in theirs] == expected
+
+
+def test_abatch_gives_what_each_gets_alone(model, alone):
+    found = asyncio.run(model.abatch(QUESTIONS))
+    assert [message.content for message in found] == alone
+
+
+def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alone):
+    """It would never end by itself; seven beside it do."""
+
+    async def eight():
+        endless = model.ainvoke(QUESTIONS[0], budget=Budget(steps=10**6, tokens=8, seconds=600))
+        cancelled = asyncio.create_task(endless)
+        others = [asyncio.create_task(model.ainvoke(question)) for question in QUESTIONS[1:]]
+        await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        cancelled.cancel()
+        with suppress(asyncio.CancelledError):
+            await cancelled
+        assert cancelled.cancelled()
+        return [message.content for message in await asyncio.gather(*others)]
+
+    assert asyncio.run(eight()) == alone[1:]
+    assert idle(policy)
+
+
+def test_an_interrupt_ends_what_the_main_thread_asked_and_nothing_else(policy, model, alone):
+    """Another thread waits for its own, and gets it."""
+    asked = threading.Event()
+
+    def slow(prompt, completions):
+        asked.set()
+        threading.Event().wait(20)
+
+    others = []
+
+    def beside():
+        asked.wait(20)
+        others.append(model.invoke(QUESTIONS[0]).content)
+
+    def press():
+        asked.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threads = [threading.Thread(target=target) for target in (beside, press)]
+    for thread in threads:
+        thread.start()
+    with pytest.raises(RefinementInterrupted):
+        steered(slow).invoke("Hello")
+    for thread in threads:
+        thread.join(30)
+    assert others == alone[:1]
+    assert idle(policy)
+
+
+FORK = """
+import os, sys, threading
+from langchain_sea import Budget, SEAChatModel
+model = SEAChatModel(policy="tiny", budget=Budget(steps=2, tokens=8, seconds=None))
+before = model.invoke("What is 11 + 14?").content
+# while another thread refines
+busy = threading.Thread(target=lambda: model.invoke("Hello", budget=Budget(steps=400, tokens=8, seconds=20)))
+busy.start()
+child = os.fork()
+if child == 0:
+    os._exit(0 if model.invoke("What is 11 + 14?").content == before else 3)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+busy.join()
+sys.exit(status or model.invoke("What is 11 + 14?").content != before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_forked_child_answers_too():
+    """One thread computes: OpenMP's own workers do not survive a fork, here as in any program."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    done = subprocess.run(command, env=environment, timeout=100, check=False)  # noqa: S603 - our own code
+    assert done.returncode == 0
+
+
+# Limits
+
+
+def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
+    began = time.monotonic()
+    found = model.invoke(QUESTIONS[0], budget=Budget(seconds=0.01, tokens=8))
+    assert time.monotonic() - began < 10  # a reading of the prompt and a token, however slow the machine
+    assert sea(found)["stop_reason"] == "seconds"
+    assert idle(policy)
+
+
+@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
+def test_a_prompt_at_the_very_end_of_the_context(model, policy, spare, fits):
+    tokens = 8
+    text = "a"
+    size = len(policy.prompt([{"role": "user", "content": text}]).ids)
+    while size < CONTEXT - tokens - spare:
+        text += " b" * max(1, (CONTEXT - tokens - spare - size) // 2)
+        size = len(policy.prompt([{"role": "user", "content": text}]).ids)
+    while size > CONTEXT - tokens - spare:
+        text = text[:-1]
+        size = len(policy.prompt([{"role": "user", "content": text}]).ids)
+    assert size == CONTEXT - tokens - spare
+    if fits:
+        assert sea(model.invoke(text))["stop_reason"] in {"steps", "converged", "empty"}
+    else:
+        with pytest.raises(ContextOverflowError, match="512"):
+            model.invoke(text)
+
+
+@pytest.mark.slow
+def test_memory_after_500_requests_is_that_after_50(model):
+    """Requests of many shapes, one by one and side by side."""
+    process = psutil.Process()
+
+    def some(count):
+        for number in range(0, count, 10):
+            model.batch([f"What is {number % 7 + n} + {n}?" for n in range(10)])
+        gc.collect()
+        return process.memory_info().rss
+
+    after_50 = some(50)
+    after_500 = some(450)
+    assert after_500 <= 1.02 * after_50
