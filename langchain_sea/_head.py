@@ -26,6 +26,7 @@ __all__ = ["Head", "head_of"]
 
 _COLUMNS = 4096
 _ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
+_WHOLE = 128  # rows of all columns at once
 _EVEN = 4  # rows of a product come in multiples of this: see `_reader`
 
 
@@ -51,6 +52,14 @@ class Head:
         even = _even(rows)
         found = _wide(self._shaped(linear(even, self.weight, self.bias))[: len(rows)])
         return found.view(*hidden.shape[:-1], -1)
+
+    def sweep_rows(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """The logits of (N, D), some rows at a time, in the weights' own precision."""
+        for part in _slices(len(rows), _WHOLE):
+            yield (
+                part,
+                self._shaped(linear(_even(rows[part]), self.weight, self.bias))[: part.stop - part.start],
+            )
 
     def log_probs(self, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:
         """Σₖ softₖ · log π(k), (…, D), (…, K), (…, K) → (…); differentiable in `hidden` and `soft`."""

@@ -97,7 +97,6 @@ class CausalLMPolicy:
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
         self._never = self.banned.clone()  # what drafting never draws: an end id it may
         self._never[[i for i in self.end_ids if i < self.vocab_size]] = False
-        self._unsaid = torch.zeros(self.vocab_size, device=self.device).masked_fill(self._never, -torch.inf)
         self._made: tuple[Reader, Head] | None = None
 
     @property
@@ -251,11 +250,10 @@ class CausalLMPolicy:
             Segment(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own) for _, g in groups
         ]
         lasts = [output.last[:, -1] for output in self._reader.read(segments) if output.last is not None]
-        logits = self._head.logits(torch.cat(lasts)) + self._unsaid  # (R, V)
-        logits.nan_to_num_(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
         draws = torch.cat([w.draws[g.rows, len(w.written[g.rows[0]])] for w, g in groups])
-        heats = [w.temperature for w, g in groups for _ in g.rows]
-        chosen = choose(logits, draws, torch.tensor(heats, device=self.device))
+        heats = torch.tensor([w.temperature for w, g in groups for _ in g.rows], device=self.device)
+        logits = self._head.sweep_rows(torch.cat(lasts))
+        chosen = [i for at, z in logits for i in choose(z, draws[at], heats[at], self._never)]
         for writing, group in groups:
             mine, chosen = chosen[: len(group.rows)], chosen[len(group.rows) :]
             group.take(mine, writing.written, self.end_ids)

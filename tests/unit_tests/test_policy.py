@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 QUESTION = [{"role": "user", "content": "what is two and three?"}]
 ANSWERS = ([40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150], [33, 44, 55], [200])
+NEVER = torch.zeros(50, dtype=torch.bool)
 every_model = pytest.mark.parametrize(
     ("name", "tied"), [(name, tied) for name in ARCHITECTURES for tied in (False, True)]
 )
@@ -383,13 +384,13 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     count = 20_000
     even = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     drawn = torch.bincount(
-        torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count))), minlength=50
+        torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count), NEVER)), minlength=50
     )
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
-        assert not set(choose(logits.expand(2, 50), edges, heat(temperature, 2))) & {0, 7, 8, 49}
-    assert choose(logits.expand(2, 50), edges, heat(1.0, 2)) == [1, 48]
+        assert not set(choose(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {0, 7, 8, 49}
+    assert choose(logits.expand(2, 50), edges, heat(1.0, 2), NEVER) == [1, 48]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 50.0])
