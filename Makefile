@@ -45,7 +45,8 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 dev: $(VENV)/.test  ## every extra, every group: what the benchmarks and reports run from
 	$(PIP) -e '.[all]' --group dev
 
-bench: $(VENV)/.test  ## the sampler on the enumerable toy, never-worse, the tiny models
+bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerable toy, never-worse, the tiny models
+	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown -
 	$(BIN)/python tests/benchmarks/toy.py --seed 0
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
 	$(BIN)/python -m langchain_sea.tiny.report --prompts 300 --seed 0

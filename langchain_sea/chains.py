@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from langchain_sea import langevin as kernels
 from langchain_sea.best import TraceStep
 from langchain_sea.protocols import Tokens
-from langchain_sea.relaxation import discretise, draft_logits, full_support, pulled
+from langchain_sea.relaxation import discretise, draft_logits, full_support, places, pulled
 from langchain_sea.work import Climb, Look
 
 if TYPE_CHECKING:
@@ -77,9 +78,12 @@ class Chains:
         generators: Sequence[torch.Generator],
     ) -> None:
         """Hold the parts; `starts` are C non-empty lists of ids, and `begin` comes first."""
+        if window.refresh is not None and langevin.kernel == "mala":
+            raise ValueError(f"refresh={window.refresh} moves mala to another space: leave it None.")
         self.energy, self.prompt, self.langevin, self.window = energy, prompt, langevin, window
         begun = Tokens.hard(starts, energy.policy.device)
         self.mask, self.start = begun.mask, begun.ids  # (C, T)
+        self.read = self.start  # what stood there when the candidates were chosen
         self.names = list(range(len(starts)))
         self.generators = list(generators)[: len(starts)]
         self.still = [0] * len(starts)
@@ -94,24 +98,15 @@ class Chains:
     def begin(self) -> Task[None]:
         """Read the starts once, then evaluate the energy at them."""
         began, policy, window = time.monotonic(), self.energy.policy, self.window
-        answers = [ids[mask].tolist() for ids, mask in zip(self.start, self.mask, strict=True)]
-        whole = [[*self.prompt.answer, *ids] for ids in answers]
-        reading = yield Look(policy, self.prompt, whole)
+        reading = yield self._look(self.start)
         if window.support is None:
             log_pi = reading.logits.log_softmax(-1)
             self.support = full_support(self.start, log_pi.shape[-1])
         else:
             self.support, log_pi = reading.candidates(self.start, window.support, policy.banned)
-        banned = policy.banned[self.support]
+        logits = self._begun(log_pi, self.start, self.support)
         # out of every step's reach; but what is given may stand as it is
-        self.barred = banned & (self.support != self.start[..., None])
-        logits = draft_logits(
-            log_pi.masked_fill(banned, _FLOOR),
-            self.start,
-            self.support,
-            sharpness=window.sharpness,
-            margin=window.margin,
-        )
+        self.barred = policy.banned[self.support] & (self.support != self.start[..., None])
         proposal = kernels.start(logits, self.langevin, self.generators)
         self.terms, gradient = yield from self._climb(proposal)
         self.state = kernels.settle(proposal, self.terms.energy, gradient)
@@ -122,6 +117,8 @@ class Chains:
     def step(self) -> Task[None]:
         """Move every chain once, then end those that are not finite or have stood still for long."""
         began, before, terms = time.monotonic(), self.ids, self.terms
+        if self.window.refresh is not None and self.state.step and self.state.step % self.window.refresh == 0:
+            yield from self._refresh()
         proposal = kernels.propose(self.state, self.langevin, self.generators)
         self.terms, gradient = yield from self._climb(proposal)
         energy = self.terms.energy
@@ -155,6 +152,37 @@ class Chains:
             changed=tuple(changed.tolist()),
             seconds=round(self.seconds, 4),
         )
+
+    def _look(self, ids: Tensor) -> Look:
+        answers = [row[mask].tolist() for row, mask in zip(ids, self.mask, strict=True)]
+        return Look(self.energy.policy, self.prompt, [[*self.prompt.answer, *row] for row in answers])
+
+    def _begun(self, log_pi: Tensor, ids: Tensor, support: Tensor) -> Tensor:
+        """(C, T, K) logits at which `ids` are said."""
+        likely = log_pi.masked_fill(self.energy.policy.banned[support], _FLOOR)
+        window = self.window
+        return draft_logits(likely, ids, support, sharpness=window.sharpness, margin=window.margin)
+
+    def _refresh(self) -> Generator[Work, Any, None]:
+        """The policy's likeliest tokens after the text as it is now; those that stay keep where they were.
+
+        New ones enter behind the token that stands there, as far as at a start: the text stays as it is.
+        """
+        changed = ((self.ids != self.read) & self.mask).cumsum(1) > 0
+        stale = pad(changed, (1, -1)) & self.mask  # right of a token that changed
+        if self.window.support is None or not bool(stale.any()):
+            return
+        reading = yield self._look(self.ids)
+        likeliest, log_pi = reading.candidates(self.ids, self.window.support, self.energy.policy.banned)
+        support = likeliest.where(stale[..., None], self.support)
+        place, known = places(self.support, support)
+        begun = self._begun(log_pi, self.ids, likeliest)
+        now = self.ids[..., None]
+        stands = self.state.position.gather(-1, places(self.support, now)[0])
+        entering = stands + begun - begun.amax(-1, keepdim=True)
+        self.state = kernels.carried(self.state, place, known, entering)
+        self.support, self.read, self._held = support, self.ids, None
+        self.barred = self.energy.policy.banned[support] & (support != now)
 
     def _climb(self, proposal: Proposal) -> Generator[Work, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""
@@ -207,8 +235,8 @@ class Chains:
     def _keep(self, keep: Tensor) -> None:
         self.state = kernels.rows(self.state, keep)
         self.terms = self.terms.map(lambda part: part[keep])
-        self.mask, self.start, self.support, self.barred, self.ids = (
-            part[keep] for part in (self.mask, self.start, self.support, self.barred, self.ids)
+        self.mask, self.start, self.read, self.support, self.barred, self.ids = (
+            part[keep] for part in (self.mask, self.start, self.read, self.support, self.barred, self.ids)
         )
         if self._held is not None:
             self._held = self._held.kept(keep)

@@ -198,6 +198,22 @@ def rows(state: LangevinState, keep: Tensor) -> LangevinState:
     return LangevinState(position[keep], energy[keep], gradient[keep], offset[keep], m[keep], v[keep], n)
 
 
+def carried(state: LangevinState, place: Tensor, known: Tensor, entering: Tensor) -> LangevinState:
+    """On other coordinates, (C, T, K): each takes those at its `place`, or, not being `known`, enters anew.
+
+    `entering` are the logits of the new ones, which have felt no gradient yet.
+    """
+
+    def moved(part: Tensor) -> Tensor:
+        return part.gather(-1, place).masked_fill(~known, 0)
+
+    position = torch.where(known, state.position.gather(-1, place), entering)
+    gradient, offset, m, v = map(
+        moved, (state.gradient, state.offset, state.first_moment, state.second_moment)
+    )
+    return LangevinState(position, state.energy, gradient, offset, m, v, state.step)
+
+
 def normal(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     """Standard normal noise, (C, ...): chain c's draw comes from generator c alone."""
     shape, dtype, device = like.shape[1:], like.dtype, like.device

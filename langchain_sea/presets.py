@@ -24,6 +24,8 @@ class Window:
         kept: with `tokens`, how many of the best beginnings are written on as they are, too.
         temperature: of drafting and of writing on; 1 is the policy itself.
         support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
+        refresh: after so many steps the candidates are chosen anew wherever the text before them has changed;
+            None never does. Not with `mala`, whose target lives on one space.
         top: what may be decoded: the policy's likeliest tokens at the relaxed tokens so far. None: all.
         sharpness: divides log π at the start; higher starts flatter.
         margin: lead of the draft's token at the start, in logits; higher takes longer to leave it.
@@ -39,6 +41,7 @@ class Window:
     kept: int = 2
     temperature: float = 0.8
     support: int | None = 128
+    refresh: int | None = None
     top: int | None = None
     sharpness: float = 5.0
     margin: float = 1.0
@@ -48,7 +51,7 @@ class Window:
     stride: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "chains", "drafts", "support", "top", "patience", "stride"):
+        for name in ("tokens", "chains", "drafts", "support", "refresh", "top", "patience", "stride"):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")

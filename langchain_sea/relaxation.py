@@ -94,6 +94,13 @@ def draft_logits(log_pi: Tensor, ids: Tensor, support: Tensor, *, sharpness: flo
     return torch.where(is_draft, logits.amax(-1, keepdim=True) + margin, logits)
 
 
+def places(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """Where each of the new candidates, (C, T, K), stands among the old ones, and whether it does at all."""
+    ordered, order = old.sort(-1)
+    at = torch.searchsorted(ordered, new).clamp(max=old.shape[-1] - 1)
+    return order.gather(-1, at), ordered.gather(-1, at) == new
+
+
 def discretise(logits: Tensor, support: Tensor) -> Tensor:
     """(C, T, K) logits and support → (C, T) ids: the argmax; ties go to the earlier candidate."""
     return support.gather(-1, logits.argmax(-1, keepdim=True)).squeeze(-1)

@@ -85,7 +85,7 @@ def answer(policy: Any, terms: Any, method: str, question: str, budget: Budget, 
 
 def measure(options: argparse.Namespace) -> None:
     """Write the rows that are missing."""
-    policy = _engine.policy_for(options.policy, options.device, dtype=torch.float32)
+    policy = _engine.policy_for(options.policy, options.device)
     terms = _engine.terms_for(["safety"], "smollm2-135m", policy)
     rows = read(options.rows)
     taken = {(row["set"], row["prompt"], row["method"]): row["seconds"] for row in rows}

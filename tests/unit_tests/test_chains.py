@@ -224,6 +224,51 @@ def test_a_walk_that_stays_costs_nothing():
     assert policy.rows == [3, 3]
 
 
+@property_
+@given(seeds, st.sampled_from(["ula", "adam"]), st.integers(1, 3), st.sampled_from([2, 4, 7]))
+def test_candidates_follow_the_text(seed, kernel, refresh, support):
+    """Right of a changed token they are those of a fresh reading; text stays, and so do those that stay."""
+    window = Window(tokens=None, chains=3, support=support, refresh=refresh, margin=0.1)
+    langevin = Langevin(kernel=kernel, step_size=2.0)
+    chains = chains_of(
+        seed=seed, reward=TokenReward.random(seed, scale=20.0), window=window, langevin=langevin
+    )
+    policy = chains.energy.policy
+    for _ in range(4):
+        alone(chains.step())
+        ids, old, state, read = chains.ids, chains.support, chains.state, chains.read
+        alone(chains._refresh())
+        assert torch.equal(chains._decode(), ids)
+        stale = torch.zeros_like(chains.mask)
+        for row, changed in enumerate(((ids != read) & chains.mask).int().tolist()):
+            first = changed.index(1) if 1 in changed else len(changed)
+            stale[row, first + 1 :] = chains.mask[row, first + 1 :]
+        reading = policy.read(PROMPT, Tokens.hard(chains.answers(), CPU))
+        fresh, _ = reading.candidates(ids, support, policy.banned)
+        assert torch.equal(chains.support[~stale], old[~stale])
+        assert torch.equal(chains.support[stale].sort(-1).values, fresh[stale].sort(-1).values)
+        same = chains.support[..., :, None] == old[..., None, :]  # (C, T, K new, K old)
+        for part, earlier in zip(chains.state[2:6], state[2:6], strict=True):
+            assert torch.equal((same * earlier[..., None, :]).sum(-1), part)
+        kept = same.any(-1)
+        assert torch.equal((same * state.position[..., None, :]).sum(-1)[kept], chains.state.position[kept])
+
+
+def test_candidates_that_need_no_reading_are_not_read():
+    """Nothing changed, or nothing stands right of what did."""
+    policy = Counted(0)
+    still = Langevin(kernel="adam", step_size=1e-4, noise_scale=0.0)
+    chains = chains_of(policy=policy, window=Window(tokens=None, support=3, refresh=1), langevin=still)
+    for _ in range(5):
+        alone(chains.step())
+    assert policy.rows == [3, 3]
+
+
+def test_mala_keeps_its_space():
+    with pytest.raises(ValueError, match="refresh=2"):
+        chains_of(window=Window(tokens=None, refresh=2), langevin=Langevin(kernel="mala"))
+
+
 class Cliff(TokenReward):
     """Not finite anywhere but at the start."""
 
