@@ -51,7 +51,7 @@ def main() -> None:
         for text in sorted(texts):
             ids = wide.policy.encode(text)
             pairs.append([answered(on, question, options.seed, ids).before for on in both])
-    rewards = torch.tensor([[found.rewards[0] for found in pair] for pair in pairs])
+    rewards = torch.tensor([[found.rewards["safety"] for found in pair] for pair in pairs])
     nlls = torch.tensor([[found.nll for found in pair] for pair in pairs])
     figures = {
         "reward_correlation": torch.corrcoef(rewards.T)[0, 1].item(),
