@@ -208,7 +208,11 @@ class SEAChatModel(BaseChatModel):
         ask = self._ask(stop, kwargs)
         asked = await run_in_executor(None, self._asked, [messages], ask)
         if self.drafter is not None:
-            self._take(asked, await self.drafter.abatch([messages], return_exceptions=True))
+            try:
+                drafts: Sequence[Any] = [await self.drafter.ainvoke(messages)]
+            except Exception as error:  # noqa: BLE001 - `_take` has the say
+                drafts = [error]
+            self._take(asked, drafts)
         refinements = await asked.queue.arefine(asked.runs)
         (answer,) = await run_in_executor(None, self._judged, asked, refinements)
         return self._result(answer, ask)
@@ -294,7 +298,11 @@ class SEAChatModel(BaseChatModel):
         """One answer for each list of messages; they are refined together, beside whatever else is asked."""
         asked = self._asked(lists, ask)
         if self.drafter is not None:
-            self._take(asked, self.drafter.batch(list(lists), return_exceptions=True))
+            try:
+                drafts: Sequence[Any] = self.drafter.batch(list(lists), return_exceptions=True)
+            except Exception as error:  # noqa: BLE001 - some models' batch returns none
+                drafts = [error] * len(lists)
+            self._take(asked, drafts)
         return self._judged(asked, asked.queue.refine(asked.runs))
 
     def _asked(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> _Asked:

@@ -1,0 +1,84 @@
+"""Drafts of another chat model, and how the policy's weights are loaded."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import torch
+from langchain_core.language_models import FakeListChatModel
+
+from langchain_sea import Budget, SEAChatModel, _engine
+
+SMALL = Budget(steps=2, tokens=16, seconds=None)
+QUESTION = "What is 14 + 23?"
+DRAFT = "14 + 23 = 38"
+
+
+class Down(FakeListChatModel):
+    """A server that is not there."""
+
+    def _call(self, *_args, **_kwargs):
+        raise ConnectionError("no route to host")
+
+
+def sea(message):
+    return message.response_metadata["sea"]
+
+
+def with_drafter(drafter, **options):
+    return SEAChatModel(policy="tiny", drafter=drafter, budget=SMALL, **options)
+
+
+def ways(model):
+    """The answers of every way to ask."""
+    batch, alone = model.batch([QUESTION, QUESTION]), model.invoke(QUESTION)
+    return [alone, *batch, asyncio.run(model.ainvoke(QUESTION))]
+
+
+def test_the_drafter_s_text_is_the_draft():
+    for message in ways(with_drafter(FakeListChatModel(responses=[DRAFT]))):
+        assert sea(message)["draft"] == DRAFT
+        assert sea(message)["drafter_error"] is None
+        assert sea(message)["score_after"] >= sea(message)["score_before"]
+
+
+@pytest.mark.parametrize(
+    ("drafter", "error"),
+    [(Down(responses=["x"]), "ConnectionError: no route"), (FakeListChatModel(responses=[""]), "no text")],
+)
+def test_a_drafter_that_fails_costs_nothing_but_its_draft(drafter, error):
+    expected = SEAChatModel(policy="tiny", budget=SMALL).invoke(QUESTION)
+    for message in ways(with_drafter(drafter)):
+        assert message.content == expected.content
+        assert error in sea(message)["drafter_error"]
+
+
+def test_a_drafter_that_fails_raises_where_asked_to():
+    with pytest.raises(ConnectionError):
+        with_drafter(Down(responses=["x"]), on_failure="raise").invoke(QUESTION)
+
+
+def test_a_draft_keeps_to_the_budget_s_length():
+    message = with_drafter(FakeListChatModel(responses=["12 " * 50])).invoke(QUESTION)
+    policy = _engine.policy_for("tiny")
+    assert len(policy.encode(sea(message)["draft"])) <= SMALL.tokens
+
+
+@pytest.mark.parametrize(
+    "how", [{"dtype": "float32"}, {"dtype": "bfloat16"}, {"quantization": "int8"}, {"quantization": "int4"}]
+)
+def test_weights_are_loaded_as_asked(how):
+    model = SEAChatModel(policy="tiny", budget=SMALL, **how)
+    found = sea(model.invoke(QUESTION))
+    assert found["score_after"] >= found["score_before"]
+    policy = _engine.policy_for("tiny", **how)
+    assert policy.model.dtype == getattr(torch, how.get("dtype", "float32"))
+    assert (policy is _engine.policy_for("tiny")) == (how == {"dtype": "float32"})
+
+
+def test_a_policy_that_is_loaded_is_not_loaded_otherwise():
+    with pytest.raises(ValueError, match="quantization"):
+        SEAChatModel(policy=_engine.policy_for("tiny"), quantization="int8")
+    with pytest.raises(ValueError, match="one of them"):
+        SEAChatModel(policy="tiny", device="cpu", device_map="auto")
