@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
@@ -176,6 +174,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
     assert [message.content for message in others] == alone
 
 
+@pytest.mark.slow
 def test_64_threads_on_one_instance_get_what_each_gets_alone(policy, model, alone):
     with ThreadPoolExecutor(64) as pool:
         found = list(pool.map(lambda n: model.invoke(QUESTIONS[n % 8]).content, range(64)))
@@ -302,17 +301,30 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, spare, fits):
             model.invoke(text)
 
 
+MEMORY = """
+import contextlib, ctypes, gc
+import psutil
+from langchain_sea import Budget, SEAChatModel
+
+model = SEAChatModel(policy="tiny", budget=Budget(steps=2, tokens=8, seconds=None))
+
+def held_after(count):
+    for number in range(0, count, 10):
+        model.batch([f"What is {number % 7 + n} + {n}?" for n in range(9)])
+        model.invoke(f"What is {number % 7} + 5?")
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # what the allocator keeps for later; elsewhere it may
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return psutil.Process().memory_info().rss
+
+print(held_after(250), held_after(250))
+"""
+
+
 @pytest.mark.slow
-def test_memory_after_500_requests_is_that_after_50(model):
-    """Requests of many shapes, one by one and side by side."""
-    process = psutil.Process()
-
-    def some(count):
-        for number in range(0, count, 10):
-            model.batch([f"What is {number % 7 + n} + {n}?" for n in range(10)])
-        gc.collect()
-        return process.memory_info().rss
-
-    after_50 = some(50)
-    after_500 = some(450)
-    assert after_500 <= 1.02 * after_50
+def test_memory_after_500_requests_is_that_after_250():
+    """Requests of many shapes, side by side and alone; the libraries keep something for each new shape."""
+    command = [sys.executable, "-W", "ignore", "-c", MEMORY]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)  # noqa: S603 - our own code
+    after_250, after_500 = map(int, done.stdout.split())
+    assert after_500 <= 1.02 * after_250
