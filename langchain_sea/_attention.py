@@ -64,29 +64,27 @@ def _attend_both(
     # heads first: all answers' queries then stand in one matrix before the prompt's keys
     many = query.reshape(rows, groups, -1, query.shape[-1]).transpose(0, 1).contiguous()  # (Hₖ, C, G·T, d)
     keys, values = (x.transpose(0, 1) for x in own)  # (Hₖ, C, S, d)
-    scores = [_shaped(many @ keys.transpose(-1, -2), mask, how)]
+    before = shared[0].shape[1] if shared is not None else 0
+    scores = [_shaped(many @ keys.transpose(-1, -2), None if mask is None else mask[:, before:], how.softcap)]
     if shared is not None:
         theirs = (many.flatten(1, 2) @ shared[0].transpose(-1, -2)).view(*many.shape[:3], -1)
         # only a window hides any of the prompt: else its scores, the most by far, need no mask
-        scores.insert(0, _shaped(theirs, None if how.window is None else mask, how, start=0))
-    both = torch.cat(scores, -1) if shared is not None else scores[0]  # (Hₖ, C, G·T, P + S)
+        hidden = None if how.window is None or mask is None else mask[:, :before]
+        scores.insert(0, _shaped(theirs, hidden, how.softcap))
+    both = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S)
     weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)
     if shared is None:
         return (weights @ values).transpose(0, 1)
-    first, rest = torch.split(
-        weights, [shared[0].shape[1], keys.shape[2]], -1
-    )  # slices would cost zeros backward
+    first, rest = torch.split(weights, [before, keys.shape[2]], -1)  # slices would cost zeros on the way back
     found = rest @ values + (first.flatten(1, 2) @ shared[1]).view(*many.shape[:3], -1)  # (Hₖ, C, G·T, d)
     return found.transpose(0, 1)
 
 
-def _shaped(scores: Tensor, mask: Tensor | None, how: How, *, start: int | None = None) -> Tensor:
-    """(Hₖ, C, G·T, n) scores, capped; −∞ where the mask's columns, the last or those from `start`, say so."""
-    if how.softcap is not None:
-        scores = (scores / how.softcap).tanh() * how.softcap
-    if mask is None:
+def _shaped(scores: Tensor, hidden: Tensor | None, softcap: float | None) -> Tensor:
+    """(Hₖ, C, G·T, n) scores, capped, and −∞ where (T, n) `hidden` says so."""
+    if softcap is not None:
+        scores = (scores / softcap).tanh() * softcap
+    if hidden is None:
         return scores
-    size = scores.shape[-1]
-    part = mask[:, -size:] if start is None else mask[:, start : start + size]  # (T, n)
-    apart = scores.view(*scores.shape[:2], -1, len(part), size)
-    return apart.masked_fill(part, -torch.inf).view(scores.shape)
+    apart = scores.view(*scores.shape[:2], -1, *hidden.shape)
+    return apart.masked_fill(hidden, -torch.inf).view(scores.shape)

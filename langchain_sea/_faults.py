@@ -32,9 +32,9 @@ def typed(error: BaseException) -> Exception:
         bare = error.with_traceback(None)
         if isinstance(bare, OutOfMemoryError):
             return bare
-        typed = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
-        typed.__cause__ = bare
-        return typed
+        short = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
+        short.__cause__ = bare
+        return short
     if isinstance(error, Exception):
         return error
     left = RewardUnavailableError(f"a reward raised {error!r}, which would end the process; mend it.")

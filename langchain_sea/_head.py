@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear, pad
+from torch.nn.functional import linear
 
+from langchain_sea._segments import even
 from langchain_sea.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["Head", "head_of"]
 _COLUMNS = 4096
 _ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
 _WHOLE = 128  # rows of all columns at once
-_EVEN = 4  # rows of a product come in multiples of this: see `_reader`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,18 +48,13 @@ class Head:
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(…, D) → (…, V), float32 or wider; differentiable in `hidden`."""
-        rows = hidden.reshape(-1, hidden.shape[-1])
-        even = _even(rows)
-        found = _wide(self._shaped(linear(even, self.weight, self.bias))[: len(rows)])
+        found = _wide(self._product(hidden.reshape(-1, hidden.shape[-1])))
         return found.view(*hidden.shape[:-1], -1)
 
     def sweep_rows(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
-        """The logits of (N, D), some rows at a time, in the weights' own precision."""
+        """The logits of (N, D), some rows at a time, (n, V), in the weights' own precision."""
         for part in _slices(len(rows), _WHOLE):
-            yield (
-                part,
-                self._shaped(linear(_even(rows[part]), self.weight, self.bias))[: part.stop - part.start],
-            )
+            yield part, self._product(rows[part])
 
     def log_probs(self, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:
         """Σₖ softₖ · log π(k), (…, D), (…, K), (…, K) → (…); differentiable in `hidden` and `soft`."""
@@ -105,17 +100,18 @@ class Head:
             found.append(ids)
         return torch.cat(found).view(*first.shape, size)
 
-    def _shaped(self, z: Tensor) -> Tensor:
+    def _product(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
+        """The logits of (N, D) at some ids; in the weights' own precision where nothing shapes them."""
+        bias = None if self.bias is None else self.bias[columns]
+        z = linear(even(rows), self.weight[columns], bias)[: len(rows)]
         if self.scale != 1:
             z = _wide(z) * self.scale
         return z if self.cap is None else (_wide(z) / self.cap).tanh() * self.cap
 
     def _sweep(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The logits of (N, D), some columns of the vocabulary at a time."""
-        even = _even(rows)
         for columns in _slices(len(self.weight), _COLUMNS):
-            bias = None if self.bias is None else self.bias[columns]
-            yield columns, self._shaped(linear(even, self.weight[columns], bias))[: len(rows)]
+            yield columns, self._product(rows, columns)
 
     def _swept(self, rows: Tensor, support: Tensor, *, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Logits on the support (N, K), log Σ exp (N,), and its slope in the states, (N, D) or empty."""
@@ -141,7 +137,7 @@ class Head:
             before, total = total, torch.logaddexp(total, here)
             if slope:
                 weights = shares if self.cap is None else shares.mul_(1 - (z / self.cap).square_())
-                part = _even(weights.to(self.weight.dtype)) @ self.weight[columns]
+                part = even(weights.to(self.weight.dtype)) @ self.weight[columns]
                 part = part[: len(rows)].to(wide) * (here - total).exp()
                 slopes = slopes * (before - total).exp() + part
                 del weights
@@ -151,12 +147,6 @@ class Head:
 
 def _wide(z: Tensor) -> Tensor:
     return z.to(torch.promote_types(z.dtype, torch.float32))
-
-
-def _even(rows: Tensor) -> Tensor:
-    """(N, …) and rows of zeros, to a multiple of `_EVEN`; `pad` would copy them where none is missing."""
-    extra = -len(rows) % _EVEN
-    return pad(rows, (0, 0, 0, extra)) if extra else rows
 
 
 class _LogProbs(torch.autograd.Function):

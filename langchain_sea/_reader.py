@@ -3,7 +3,7 @@
 All rows of all prompts lie one after another on a single axis, so that every matrix product reads the weights
 once for all of them; only attention (`_attention`) looks at each prompt apart. What a row becomes does not
 depend on which others stand beside it: norms and activations work row by row, attention prompt by prompt, and
-products get a number of rows that their kernels treat alike (`_ROWS`).
+products get a number of rows that their kernels treat alike (`even`).
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """
@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from langchain_sea._attention import How, attend
-from langchain_sea._segments import Segment, States
+from langchain_sea._segments import Segment, States, even
 from langchain_sea.errors import ArchitectureError
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Output", "Reader"]
 
 _NAME = "langchain_sea"
-_ROWS = 4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
 _KINDS = {"full_attention", "sliding_attention"}
 _SHIFTING = {"dynamic", "longrope"}  # rotations that change with the longest row of a forward
 
@@ -130,18 +128,16 @@ class Reader:
         top = max(wanted, default=0)
         stop = None if last or keep or top >= self.layers else top
         forward = _Forward(segments, wanted, stop, keep)
-        total = sum(segment.rows for segment in segments)
         rows = torch.cat([segment.embeds.flatten(0, 1) for segment in segments])  # (N, D)
         places = [
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
             for s in segments
         ]
-        extra = -total % _ROWS
         token = _forward.set(forward)
         try:
             final = self.model.base_model(
-                inputs_embeds=pad(rows, (0, 0, 0, extra))[None],
-                position_ids=pad(torch.cat(places), (0, extra))[None],
+                inputs_embeds=even(rows)[None],
+                position_ids=even(torch.cat(places))[None],
                 use_cache=False,
             ).last_hidden_state
         except _EnoughError:

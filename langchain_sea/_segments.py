@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-__all__ = ["Own", "Segment", "States"]
+__all__ = ["EVEN", "Own", "Segment", "States", "even"]
+
+EVEN = 4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
 
 States = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values of a prompt, (H, P, d) each; empty for a prompt of no tokens."""
@@ -102,3 +104,9 @@ class Segment:
             some = length > 1 or (window is not None and start + length > window)
             self._masks[window] = hidden if some else None
         return self._masks[window]
+
+
+def even(rows: Tensor) -> Tensor:
+    """(N, …) and as many zeros as make N a multiple of `EVEN`; nothing is copied where none are missing."""
+    extra = -len(rows) % EVEN
+    return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows

@@ -168,9 +168,11 @@ class Chains:
 
         New ones enter behind the token that stands there, as far as at a start: the text stays as it is.
         """
+        if self.window.support is None:
+            return
         changed = ((self.ids != self.read) & self.mask).cumsum(1) > 0
         stale = pad(changed, (1, -1)) & self.mask  # right of a token that changed
-        if self.window.support is None or not bool(stale.any()):
+        if not bool(stale.any()):
             return
         reading = yield self._look(self.ids)
         likeliest, log_pi = reading.candidates(self.ids, self.window.support, self.energy.policy.banned)

@@ -109,14 +109,8 @@ def load(
     _require_placeable(device, device_map)
     device = device or default_device()
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
-    ask = Ask(
-        kind=kind,
-        dtype=dtype,
-        device_map=device_map,
-        trust_remote_code=trust_remote_code,
-        allow_pickle=allow_pickle,
-        report=report or (lambda _: None),
-    )
+    trust = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
+    ask = Ask(kind=kind, dtype=dtype, device_map=device_map, report=report or (lambda _: None), **trust)
     place = device if device_map is None else repr(device_map)
     key = (_resolved(name), kind, place, dtype, quantization)
     if loaded := _loaded.get(key):
@@ -129,8 +123,7 @@ def load(
                 quantize(model, quantization)
             if device_map is None:
                 model.to(device)  # type: ignore[arg-type]
-            model.eval()  # type: ignore[no-untyped-call]
-            model.requires_grad_(False)
+            model.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
             _align(model)
             _loaded[key] = Loaded(key[0], model, tokenizer)
         return _loaded[key]

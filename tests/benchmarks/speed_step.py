@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from langchain_sea import _head, _reader
+from langchain_sea import _head
+from langchain_sea._segments import EVEN
 from langchain_sea.chains import Chains, generators_for
 from langchain_sea.energy import Energy
 from langchain_sea.policy import CausalLMPolicy
@@ -127,7 +128,7 @@ class _Maker:
         """Of every layer; the order inside one is that of its modules, attention first."""
         forward, backward = [], []
         count = rows * positions
-        count += -count % _reader._ROWS
+        count += -count % EVEN
         blocks = [m for m in self.policy.model.base_model.modules() if isinstance(m, nn.ModuleList)]
         for block, states in zip(blocks[0], prompt.states, strict=True):
             there, back = self.attention(states, rows, positions)
@@ -173,7 +174,7 @@ class _Maker:
     def head(self, rows: int) -> list[Product]:
         """Logits and their slope, some columns of the vocabulary at a time, as the step takes them."""
         weight = self.policy.model.get_output_embeddings().weight.detach()
-        rows += -rows % _reader._ROWS
+        rows += -rows % EVEN
         states, found = self.some(rows, weight.shape[1], dtype=weight.dtype), []
         for start in range(0, len(weight), _head._COLUMNS):
             some = weight[start : start + _head._COLUMNS]

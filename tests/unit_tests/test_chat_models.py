@@ -98,6 +98,7 @@ def test_alone_and_in_a_batch_of_eight(preset):
         assert sea(alone) | {"seconds": 0} == sea(together[index]) | {"seconds": 0}
 
 
+@pytest.mark.slow
 def test_two_processes_answer_alike(model):
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"

@@ -395,6 +395,7 @@ def load_toy(site, results):
     results.put((len(lines), logits(loaded).sum().item()))
 
 
+@pytest.mark.slow
 def test_two_processes_fill_the_cache_at_once(toy, tmp_path):
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()

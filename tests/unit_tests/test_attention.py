@@ -1,0 +1,72 @@
+"""Attention against the plain equation: each answer with a copy of the prompt before it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from langchain_sea import _attention
+from langchain_sea._attention import How, attend
+from langchain_sea._segments import Own, Segment, even
+
+ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
+
+
+def normal(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def plain(query, own, shared, how):
+    """One row, one head, one position at a time."""
+    rows, heads, length, _ = query.shape
+    out = []
+    for row in range(rows):
+        for position in range(length):
+            for head in range(heads):
+                group = head // (heads // own[0].shape[1])
+                keys, values = (
+                    torch.cat([*([part[group]] if part is not None else []), mine[row, group]])
+                    for part, mine in zip(shared or (None, None), own, strict=True)
+                )
+                at = len(keys) - length + position  # the answers' last positions are the queries'
+                first = 0 if how.window is None else max(0, at - how.window + 1)
+                scores = keys[first : at + 1] @ query[row, head, position] * how.scale
+                if how.softcap is not None:
+                    scores = how.softcap * (scores / how.softcap).tanh()
+                out.append(scores.softmax(0) @ values[first : at + 1])
+    return torch.stack(out).view(rows * length, heads, -1)
+
+
+@pytest.mark.parametrize("most", [_attention._MOST, 0])
+@pytest.mark.parametrize("softcap", [None, 0.7])
+@pytest.mark.parametrize("window", [None, 1, 4, 100])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
+def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, length, window, softcap, most):
+    """For every way through: shared or copied, capped, windowed, one position or several."""
+    monkeypatch.setattr(_attention, "_MOST", most)
+    query = normal(ROWS, HEADS, length, SIZE)
+    own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
+    shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
+    how = How(0.5, softcap, window)
+    segment = Segment(query[:, 0, :, :], (shared,) if shared else (), Own(ROWS, before + length))
+    segment.own.grow(before)
+    found = attend(query, own, shared, segment.mask(window), how)
+    expected = plain(query, own, shared, how)
+    torch.testing.assert_close(found, expected)
+    weights = normal(*found.shape, seed=5).detach()
+    slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (found, expected)]
+    for mine, theirs in zip(*slopes, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_rows_are_made_even(count):
+    for rows in (torch.arange(1, count + 1), torch.ones(count, 3)):
+        found = even(rows)
+        assert len(found) % 4 == 0
+        assert len(found) - count < 4
+        assert torch.equal(found[:count], rows)
+        assert not found[count:].any()
+        assert (found is rows) == (count % 4 == 0)
