@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _ROWS = 16  # of logits at once, which so stay in a processor's cache: V = 50,000 takes 3 MB
 _BLOCK = 256  # of the vocabulary: first the block is drawn, then the id in it
@@ -74,3 +75,10 @@ def by_length(prefixes: Sequence[Sequence[int]], end_ids: frozenset[int]) -> dic
     rows = [row for row, prefix in enumerate(prefixes) if not end_ids.intersection(prefix[-1:])]
     lengths = sorted({len(prefixes[row]) for row in rows})
     return {length: [row for row in rows if len(prefixes[row]) == length] for length in lengths}
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """What any of the places that name end ids says: one id, several, or none."""
+    holders = (model.generation_config, model.config, model.config.get_text_config())
+    named = [tokenizer.eos_token_id, *(getattr(holder, "eos_token_id", None) for holder in holders)]
+    return {i for ids in named if ids is not None for i in ([ids] if isinstance(ids, int) else ids)}

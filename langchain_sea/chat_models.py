@@ -83,7 +83,7 @@ class SEAChatModel(BaseChatModel):
         gate: `safety` or a callable like a reward: decides whether an answer may leave. An answer that does
             not pass is replaced by the draft if that passes, else by a refusal.
         gate_threshold: what passes; None takes the gate's own, or 0.5.
-        on_failure: a reward that fails returns the draft, flagged (`draft`), or raises (`raise`).
+        on_failure: a reward that fails returns the draft, flagged (`draft`), or raises (`error`).
         temperature: of drafting; None takes the preset's.
         max_tokens: the longest answer; None takes the budget's.
         stop: strings before which an answer ends.
@@ -111,7 +111,7 @@ class SEAChatModel(BaseChatModel):
     seed: int = 0
     gate: Any = None
     gate_threshold: float | None = None
-    on_failure: Literal["draft", "raise"] = "draft"
+    on_failure: Literal["draft", "error"] = "draft"
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
@@ -339,7 +339,7 @@ class SEAChatModel(BaseChatModel):
                 run.drafts = [ids]
                 continue
             error = draft if isinstance(draft, BaseException) else ValueError("the drafter wrote no text.")
-            if self.on_failure == "raise":
+            if self.on_failure == "error":
                 raise error
             asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
 
@@ -356,7 +356,7 @@ class SEAChatModel(BaseChatModel):
         return [replace(answer, drafter_error=error) for answer, error in errors]
 
     def _checked(self, refinement: Refinement) -> Refinement:
-        if refinement.failure is not None and self.on_failure == "raise":
+        if refinement.failure is not None and self.on_failure == "error":
             raise refinement.failure
         return refinement
 

@@ -2,61 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
-from langchain_sea._drafting import by_length, choose, uniforms
+from langchain_sea._drafting import by_length, choose, end_ids, uniforms
 from langchain_sea._head import Head, head_of
-from langchain_sea._reader import Output, Reader
-from langchain_sea._segments import Own, Segment, States
+from langchain_sea._mixing import mixed
+from langchain_sea._prompts import PolicyPrompt, PolicyReading
+from langchain_sea._reader import Reader
+from langchain_sea._segments import Segment
 from langchain_sea._template import Template
+from langchain_sea._writings import Group, Writing
 from langchain_sea.errors import PromptTooLongError
 from langchain_sea.protocols import ALL, NOTHING, Ask, Reading, Tokens, Wants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
-
-_COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PolicyPrompt:
-    """A prompt with the states that the policy computed for it, once.
-
-    Attributes:
-        messages: the conversation, as it was given.
-        ids: (P,) the prompt, from its begin token to where the answer begins.
-        states: per layer keys and values, (H, P+N-1, d) each, of all ids and the answer's but the last.
-        answer: (N,) what of the answer stands already.
-        hidden: per layer that was wanted the answer's states, (N, D).
-        log_probs: (N,) log π of the answer's ids, if they were wanted.
-    """
-
-    messages: tuple[dict[str, Any], ...]
-    ids: tuple[int, ...]
-    states: States
-    answer: tuple[int, ...] = ()
-    hidden: Mapping[int, Tensor] = field(default_factory=dict)
-    log_probs: Tensor | None = None
-
-    @property
-    def key(self) -> Hashable:
-        """The ids: equal for equal content."""
-        return (self.ids, self.answer) if self.answer else self.ids
-
-    @property
-    def last(self) -> int:
-        """The newest id, whose states are not there."""
-        return (self.answer or self.ids)[-1]
 
 
 class CausalLMPolicy:
@@ -92,7 +60,7 @@ class CausalLMPolicy:
         self.vocab_size: int = config.vocab_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
         self.device: torch.device = model.device
-        self.end_ids = frozenset(_end_ids(model, tokenizer))
+        self.end_ids = frozenset(end_ids(model, tokenizer))
         known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
         self._never = self.banned.clone()  # what drafting never draws: an end id it may
@@ -183,7 +151,7 @@ class CausalLMPolicy:
     def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> Segment:
         last = self._embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
         soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
-        embeds = self._mix(soft, support).to(last.dtype)
+        embeds = mixed(self._embed, soft, support, one=soft.shape[-1] == self.vocab_size).to(last.dtype)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
         return Segment(
             torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
@@ -237,7 +205,7 @@ class CausalLMPolicy:
             room = tokens if self.context is None else min(tokens, self.context - read)
             if room > 0:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
-                groups.append(_Group(prompt, rows, ids, room))
+                groups.append(Group(prompt, rows, ids, room))
         return Writing(written, groups, draws, temperature)
 
     @torch.no_grad()
@@ -290,134 +258,8 @@ class CausalLMPolicy:
         answer = (*prompt.answer, *ids)
         return replace(prompt, states=states, answer=answer, hidden=hidden, log_probs=log_probs)
 
-    def _mix(self, soft: Tensor, support: Tensor) -> Tensor:
-        """Σₖ softₖ · embedding(k), (C, T, K) → (C, T, D), mixed in float32 or wider."""
-        if soft.shape[-1] == self.vocab_size:
-            table = _widened(self._embed(torch.arange(self.vocab_size, device=self.device)))  # (V, D)
-            return torch.matmul(soft.to(table.dtype), table)
-        ids, places = torch.unique(support, return_inverse=True)
-        table = _widened(self._embed(ids))  # (U, D)
-        places, weights = places.flatten(0, 1), soft.to(table.dtype).flatten(0, 1)
-        # never (C, T, K, D): the bag sums as it reads, forward and backward
-        return embedding_bag(places, table, mode="sum", per_sample_weights=weights).view(*soft.shape[:2], -1)
-
     @torch.no_grad()
     def _embed(self, ids: Tensor) -> Tensor:
         """Through the module, since some scale what they look up; the weights get no gradient."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded
-
-
-class PolicyReading:
-    """What the policy made of answers; of the logits only those that are asked for."""
-
-    output: Output
-
-    def __init__(self, head: Head, prompt: PolicyPrompt) -> None:
-        """Hold the output layer, and what the prompt knows; `output` follows."""
-        self._head, self._prompt = head, prompt
-
-    @property
-    def _before(self) -> Tensor:
-        """(C, T, D) the final states from which the token at t is predicted."""
-        if self.output.last is None:
-            raise LookupError("nobody said beforehand that the logits are wanted; see `Wants`.")
-        return self.output.last[:, :-1]
-
-    @cached_property
-    def logits(self) -> Tensor:
-        """(C, T, V), at least float32, of the tokens after the prompt's answer; kept once computed."""
-        return self._head.logits(self._before)
-
-    @property
-    def hidden(self) -> Mapping[int, Tensor]:
-        """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
-        known = self._prompt.hidden
-        return {
-            layer: _widened(_behind(known.get(layer), states[:, 1:]))
-            for layer, states in self.output.hidden.items()
-        }
-
-    def log_probs(self, tokens: Tokens) -> Tensor:
-        """Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
-        stands = len(self._prompt.answer)
-        new = Tokens(*(part[:, stands:] for part in tokens))
-        if new.support.shape[-1] == len(self._head.weight):
-            found = new.log_probs(self.logits)
-        else:
-            found = self._head.log_probs(self._before, new.soft, new.support)
-        return _behind(self._prompt.log_probs, found)
-
-    def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position and their log π, (C, T, K).
-
-        Of the tokens after the prompt's answer; `ids`, (C, T), stand first, banned ones last.
-        """
-        support = self._head.top(self._before, ids, size, banned)
-        return support, self._head.at(self._before, support)
-
-
-def _behind(known: Tensor | None, new: Tensor) -> Tensor:
-    """(C, N + T, …): what is known of N positions for all, (N, …), before what is new, (C, T, …)."""
-    if known is None:
-        return new
-    return torch.cat([known.to(new.dtype).expand(len(new), *known.shape), new], 1)
-
-
-@dataclass(slots=True, eq=False)
-class Writing:
-    """Answers to one prompt that are being written.
-
-    Attributes:
-        written: the new ids of each prefix.
-        groups: the rows that go on, those with prefixes of one length together.
-        draws: (C, tokens) in [0, 1).
-        temperature: of sampling.
-    """
-
-    written: list[list[int]]
-    groups: list[_Group]
-    draws: Tensor
-    temperature: float
-
-    @property
-    def rows(self) -> int:
-        """How many still go on."""
-        return sum(len(group.rows) for group in self.groups)
-
-
-class _Group:
-    """Rows whose prefixes are equally long: what they read next, and what they have read."""
-
-    def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], room: int) -> None:
-        """Copies of a short prompt stand in every row, a long one is shared."""
-        self.rows, self.ids, self.room = rows, ids, room
-        own = len(ids[0]) + room
-        copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
-        self.own = Own.after(prompt.states, len(rows), own) if copied else Own(len(rows), own)
-        self.shared = () if copied else prompt.states
-
-    def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
-        """What was drawn for each row; those that end leave."""
-        kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
-        if self.room > 1 and len(kept) < len(self.rows):
-            self.own.keep(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
-        self.own.grow(len(self.ids[0]))
-        self.room -= 1
-        for i in kept:
-            written[self.rows[i]].append(chosen[i])
-        kept = kept if self.room else []
-        self.rows = [self.rows[i] for i in kept]
-        self.ids = [[chosen[i]] for i in kept]
-
-
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """What any of the places that name end ids says: one id, several, or none."""
-    holders = (model.generation_config, model.config, model.config.get_text_config())
-    named = [tokenizer.eos_token_id, *(getattr(holder, "eos_token_id", None) for holder in holders)]
-    return {i for ids in named if ids is not None for i in ([ids] if isinstance(ids, int) else ids)}
-
-
-def _widened(tensor: Tensor) -> Tensor:
-    """In float32, or float64 as it is."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

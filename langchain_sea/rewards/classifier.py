@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag, pad
 
+from langchain_sea._mixing import widened
 from langchain_sea._reader import Reader
 from langchain_sea._segments import Segment
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError, TokenizerMismatchError
-from langchain_sea.policy import PolicyPrompt, _widened
+from langchain_sea.policy import PolicyPrompt
 from langchain_sea.protocols import NOTHING, Tokens, Wants
 from langchain_sea.rewards.implicit import Recent, equal_share
 
@@ -175,7 +176,7 @@ class RewardModel:
         read = mask if padding is None else mask & (ids != padding)
         last = (read * torch.arange(ids.shape[1], device=ids.device)).argmax(-1, keepdim=True)  # (C, 1)
         head: Any = self.model.score
-        logits: Tensor = _widened(head(states.take_along_dim(last[..., None], 1)))[:, 0]  # (C, L)
+        logits: Tensor = widened(head(states.take_along_dim(last[..., None], 1)))[:, 0]  # (C, L)
         rivals = self.model.config.problem_type == "single_label_classification"
         return (logits.log_softmax(-1) if rivals else logits)[:, self.label]
 
@@ -226,10 +227,10 @@ class SoftRewardModel(RewardModel):
         """Σₖ softₖ · embedding(k), (C, T, K) → (C, T, D), mixed in float32 or wider."""
         soft, support = tokens.soft, tokens.support
         if torch.equal(support, support[:1, :1].expand_as(support)):  # one for all, as every id is
-            table = _widened(self._embed(support[0, 0]))  # (K, D)
+            table = widened(self._embed(support[0, 0]))  # (K, D)
             return torch.matmul(soft.to(table.dtype), table)
         ids, places = torch.unique(support, return_inverse=True)
-        table = _widened(self._embed(ids))  # (U, D)
+        table = widened(self._embed(ids))  # (U, D)
         weights = soft.to(table.dtype).flatten(0, 1)
         mixed = embedding_bag(places.flatten(0, 1), table, mode="sum", per_sample_weights=weights)
         return mixed.view(*soft.shape[:2], -1)

@@ -220,7 +220,7 @@ def test_a_failing_reward_returns_the_draft_flagged_or_raises(bad):
     assert sea(flagged)["stop_reason"] == "reward_unavailable"
     assert sea(flagged)["failure"]
     with pytest.raises(RewardUnavailableError):
-        SEAChatModel(policy="tiny", rewards=[bad], budget=SMALL, on_failure="raise").invoke(QUESTION)
+        SEAChatModel(policy="tiny", rewards=[bad], budget=SMALL, on_failure="error").invoke(QUESTION)
 
 
 def test_a_reward_that_lost_its_connection_is_asked_again():
@@ -294,7 +294,7 @@ def test_a_failing_gate_blocks():
     [
         {"seed": 1}, {"preset": "paper"}, {"budget": Budget(steps=3)}, {"rewards": [length]},
         {"gate": length}, {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3},
-        {"policy": "tiny/expert"}, {"on_failure": "raise"}, {"gate_threshold": 0.4},
+        {"policy": "tiny/expert"}, {"on_failure": "error"}, {"gate_threshold": 0.4},
     ],
 )  # fmt: skip
 def test_settings_that_differ_never_share_a_cache_key(other):

@@ -56,7 +56,7 @@ def test_a_drafter_that_fails_costs_nothing_but_its_draft(drafter, error):
 
 def test_a_drafter_that_fails_raises_where_asked_to():
     with pytest.raises(ConnectionError):
-        with_drafter(Down(responses=["x"]), on_failure="raise").invoke(QUESTION)
+        with_drafter(Down(responses=["x"]), on_failure="error").invoke(QUESTION)
 
 
 def test_a_draft_keeps_to_the_budget_s_length():

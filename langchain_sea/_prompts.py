@@ -1,0 +1,109 @@
+"""A prompt with its states, and what the policy makes of answers after it. Knows no model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from langchain_sea._mixing import widened
+from langchain_sea.protocols import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
+    from langchain_sea._head import Head
+    from langchain_sea._reader import Output
+    from langchain_sea._segments import States
+
+__all__ = ["PolicyPrompt", "PolicyReading"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyPrompt:
+    """A prompt with the states that the policy computed for it, once.
+
+    Attributes:
+        messages: the conversation, as it was given.
+        ids: (P,) the prompt, from its begin token to where the answer begins.
+        states: per layer keys and values, (H, P+N-1, d) each, of all ids and the answer's but the last.
+        answer: (N,) what of the answer stands already.
+        hidden: per layer that was wanted the answer's states, (N, D).
+        log_probs: (N,) log π of the answer's ids, if they were wanted.
+    """
+
+    messages: tuple[dict[str, Any], ...]
+    ids: tuple[int, ...]
+    states: States
+    answer: tuple[int, ...] = ()
+    hidden: Mapping[int, Tensor] = field(default_factory=dict)
+    log_probs: Tensor | None = None
+
+    @property
+    def key(self) -> Hashable:
+        """The ids: equal for equal content."""
+        return (self.ids, self.answer) if self.answer else self.ids
+
+    @property
+    def last(self) -> int:
+        """The newest id, whose states are not there."""
+        return (self.answer or self.ids)[-1]
+
+
+class PolicyReading:
+    """What the policy made of answers; of the logits only those that are asked for."""
+
+    output: Output
+
+    def __init__(self, head: Head, prompt: PolicyPrompt) -> None:
+        """Hold the output layer, and what the prompt knows; `output` follows."""
+        self._head, self._prompt = head, prompt
+
+    @property
+    def _before(self) -> Tensor:
+        """(C, T, D) the final states from which the token at t is predicted."""
+        if self.output.last is None:
+            raise LookupError("nobody said beforehand that the logits are wanted; see `Wants`.")
+        return self.output.last[:, :-1]
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(C, T, V), at least float32, of the tokens after the prompt's answer; kept once computed."""
+        return self._head.logits(self._before)
+
+    @property
+    def hidden(self) -> Mapping[int, Tensor]:
+        """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
+        known = self._prompt.hidden
+        return {
+            layer: widened(_behind(known.get(layer), states[:, 1:]))
+            for layer, states in self.output.hidden.items()
+        }
+
+    def log_probs(self, tokens: Tokens) -> Tensor:
+        """Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
+        stands = len(self._prompt.answer)
+        new = Tokens(*(part[:, stands:] for part in tokens))
+        if new.support.shape[-1] == len(self._head.weight):
+            found = new.log_probs(self.logits)
+        else:
+            found = self._head.log_probs(self._before, new.soft, new.support)
+        return _behind(self._prompt.log_probs, found)
+
+    def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
+        """The likeliest ids at each position and their log π, (C, T, K).
+
+        Of the tokens after the prompt's answer; `ids`, (C, T), stand first, banned ones last.
+        """
+        support = self._head.top(self._before, ids, size, banned)
+        return support, self._head.at(self._before, support)
+
+
+def _behind(known: Tensor | None, new: Tensor) -> Tensor:
+    """(C, N + T, …): what is known of N positions for all, (N, …), before what is new, (C, T, …)."""
+    if known is None:
+        return new
+    return torch.cat([known.to(new.dtype).expand(len(new), *known.shape), new], 1)
