@@ -62,6 +62,8 @@ class Answer:
             "nll_before": _number(found.before, "nll"),
             "nll_after": _number(found.after, "nll"),
             "rejected": found.rejected,
+            "thresholds_met": None if found.after is None else found.after.met,
+            "conflict": found.conflict,
             "evaluations": found.evaluations,
             "failure": None if found.failure is None else str(found.failure),
             "gate": self.gate,

@@ -34,6 +34,7 @@ class TraceStep(NamedTuple):
     gap: tuple[float | None, ...]  # energy of the decoded text − energy at the relaxed tokens, where scored
     changed: tuple[int, ...]  # tokens that differ from the chain's start
     seconds: float
+    conflict: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
 
 
 class Scored(NamedTuple):
@@ -43,13 +44,16 @@ class Scored(NamedTuple):
     score: float
     nll: float
     rewards: dict[str, float]
+    met: bool = True  # whether every reward that must reach a value does
 
 
 class Refinement(NamedTuple):
     """The result for one prompt.
 
     `before` is the draft's, `after` the answer's; both are None where a reward failed. `text` is the draft
-    unless `accepted`. `rejected` counts texts of a better score whose nats per token rose too far.
+    unless `accepted`. `rejected` counts texts of a better score that were not accepted: their nats per token
+    rose too far, a reward missed its `at_least`, or an audited one fell. `conflict` is the lowest cosine
+    between two rewards' gradients that any step met.
     """
 
     text: str
@@ -68,6 +72,11 @@ class Refinement(NamedTuple):
     failure: Exception | None = None
     trace: tuple[TraceStep, ...] = ()
 
+    @property
+    def conflict(self) -> float | None:
+        """As above; None where no step compared any."""
+        return min((c for step in self.trace for c in step.conflict if c is not None), default=None)
+
 
 class Best:
     """The best text so far of one prompt. The first text offered is the draft; it wins ties."""
@@ -78,6 +87,7 @@ class Best:
         self.draft: Scored | None = None
         self.best: Scored | None = None
         self.rejected = 0
+        self.hacked = False  # whether a text had the best score and an audited reward fell for it
         self._seen: dict[str, Scored] = {}
 
     def offer(self, texts: Sequence[str]) -> Task[list[Scored]]:
@@ -120,11 +130,19 @@ class Best:
         if self.draft is None or self.best is None:
             self.draft = self.best = scored
         elif math.isfinite(scored.score) and scored.score > self.best.score and scored.text.strip():
-            rise = self.energy.max_nll_rise
-            if rise is not None and not scored.nll <= self.draft.nll + rise:
-                self.rejected += 1
-            else:
+            if self._allowed(scored, self.draft):
                 self.best = scored
+            else:
+                self.rejected += 1
+
+    def _allowed(self, scored: Scored, draft: Scored) -> bool:
+        """Whether a text of a better score is fluent, sure of what it must be, and fools no audit."""
+        rise, terms = self.energy.max_nll_rise, self.energy.terms
+        fluent = rise is None or scored.nll <= draft.nll + rise
+        audited = [(t.name, t.audit) for t in terms if t.audit is not None]
+        hacked = any(draft.rewards[name] - scored.rewards[name] > fall for name, fall in audited)
+        self.hacked |= hacked and fluent
+        return fluent and scored.met and not hacked
 
     def _chunks(self, texts: Sequence[str]) -> list[list[str]]:
         longest = max((len(self.energy.policy.encode(text)) for text in texts), default=1)
@@ -134,8 +152,9 @@ class Best:
     def _score(self, texts: list[str]) -> Task[None]:
         """Score new texts; where memory holds them only apart, apart."""
         seconds = max(_GRACE, self.meter.left(1.0))
+        work = Score(self.energy, self.prompt, texts, seconds, first=self.draft is None)
         try:
-            terms: EnergyTerms = yield Score(self.energy, self.prompt, texts, seconds)
+            terms: EnergyTerms = yield work
         except OutOfMemoryError:
             if len(texts) == 1:
                 raise
@@ -143,6 +162,7 @@ class Best:
             yield from self._score(texts[:half])
             yield from self._score(texts[half:])
             return
+        self.energy = work.energy
         self.meter.evaluations += len(texts)
         for scored in self._scored(texts, terms):
             self._seen[scored.text] = scored
@@ -157,8 +177,8 @@ class Best:
                 f"the reward {names[column]!r} gave {terms.rewards[row, column].item()} for {texts[row]!r}; "
                 f"a score must be finite. Fix the reward, or leave it out."
             )
-        rows = zip(texts, terms.energy.tolist(), terms.nll.tolist(), terms.rewards.tolist(), strict=True)
+        numbers = (terms.energy, terms.nll, terms.rewards, self.energy.met(terms.rewards))
         return [
-            Scored(text, -energy, nll, dict(zip(names, rewards, strict=True)))
-            for text, energy, nll, rewards in rows
+            Scored(text, -energy, nll, dict(zip(names, rewards, strict=True)), met)
+            for text, energy, nll, rewards, met in zip(texts, *(n.tolist() for n in numbers), strict=True)
         ]

@@ -56,6 +56,7 @@ class Meter:
         refined: tokens in the chains, at every evaluation.
         stop_reason: what ended the chains.
         short: whether memory was, so that there are fewer chains, or none.
+        halted: why no further step may begin, where something else than a limit says so.
     """
 
     budget: Budget
@@ -66,6 +67,7 @@ class Meter:
     refined: int = 0
     stop_reason: str = "steps"
     short: bool = False
+    halted: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -93,4 +95,4 @@ class Meter:
             return "seconds"
         if evaluations is not None and self.evaluations >= evaluations:
             return "evaluations"
-        return None
+        return self.halted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -151,6 +152,7 @@ class Chains:
             gap=tuple(gaps),
             changed=tuple(changed.tolist()),
             seconds=round(self.seconds, 4),
+            conflict=tuple(value if math.isfinite(value) else None for value in self.terms.conflict.tolist()),
         )
 
     def _look(self, ids: Tensor) -> Look:

@@ -22,7 +22,7 @@ from pydantic import ConfigDict, Field, model_validator
 from langchain_sea._messages import template_dicts
 from langchain_sea._report import Answer, answer_for
 from langchain_sea.budget import Budget
-from langchain_sea.errors import PromptTooLongError
+from langchain_sea.errors import PromptTooLongError, SEAError
 from langchain_sea.presets import Preset, preset_named
 
 if TYPE_CHECKING:
@@ -356,8 +356,11 @@ class SEAChatModel(BaseChatModel):
         return [replace(answer, drafter_error=error) for answer, error in errors]
 
     def _checked(self, refinement: Refinement) -> Refinement:
-        if refinement.failure is not None and self.on_failure == "error":
-            raise refinement.failure
+        failure = refinement.failure
+        if failure is not None and self.on_failure == "error":
+            if isinstance(failure, SEAError):
+                failure.refinement = refinement
+            raise failure
         return refinement
 
     def _metadata(self, answer: Answer, ask: _Ask) -> dict[str, Any]:

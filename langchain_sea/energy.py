@@ -1,21 +1,22 @@
 """What is minimised: the policy's term and the rewards'. Knows no network and no text.
 
-    E(x, y) = −λ · (1/T) · log π(y | x) − Σᵢ wᵢ · (rᵢ(x, y) − cᵢ) / sᵢ          lower is better
+    E(x, y) = −λ · (1/T) · log π(y | x) − Σᵢ wᵢ · zᵢ + Σᵢ μᵢ · max(0, τᵢ − zᵢ),   zᵢ = (rᵢ(x, y) − cᵢ) / sᵢ
 
-(arXiv 2505.20081, eq. for the energy, with the policy term as a mean over tokens so that one λ means the same
-for short and long answers). Shapes: C chains of one prompt, T positions, K candidates, V vocabulary.
+Lower is better (arXiv 2505.20081, eq. for the energy, with the policy term as a mean over tokens so that one
+λ means the same for short and long answers, and a penalty where a reward must reach τ). Shapes: C chains of
+one prompt, T positions, K candidates, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from langchain_sea.protocols import LOGITS, NOTHING, Policy, Prompt, SoftReward, Tokens, View
+from langchain_sea.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, SoftReward, Tokens, View
 from langchain_sea.relaxation import Relaxation
 from langchain_sea.terms import EnergyTerms, Term
 
@@ -47,6 +48,8 @@ class Energy:
         policy_relaxation: how tokens enter the policy's term.
         reward_relaxation: how tokens enter the rewards; equal to the policy's, one forward serves both.
         max_nll_rise: a candidate whose nats per token exceed the draft's by more is not accepted. None: off.
+        conflicts: where two or more rewards steer, each step also reports the lowest cosine between their
+            gradients, at the price of one backward more for each of them.
     """
 
     policy: Policy
@@ -56,6 +59,7 @@ class Energy:
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
     reward_relaxation: Relaxation = field(default_factory=Relaxation)
     max_nll_rise: float | None = 0.5
+    conflicts: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.policy_weight < math.inf:
@@ -65,7 +69,8 @@ class Energy:
     def hard(self) -> bool:
         """Whether the argmax alone decides the energy, and its gradient in the tokens."""
         same = self.policy_relaxation == self.reward_relaxation
-        return same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
+        plain = not any(t.steers and isinstance(t.reward, Sampling) for t in self.terms)
+        return plain and same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
 
     @property
     def calls(self) -> bool:
@@ -83,12 +88,20 @@ class Energy:
         """The first half of `relaxed`: what must be read, for whoever reads many prompts' together."""
         tokens = Tokens(self.policy_relaxation(logits), support, mask).after(prompt.answer)
         if self.policy_gradient and self.policy_relaxation == self.reward_relaxation:
-            return self.seen(prompt, tokens)
+            return self._with_shares(self.seen(prompt, tokens), logits, support, mask)
         if not self.policy_gradient:
             tokens = tokens._replace(soft=tokens.soft.detach())
         fluency = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
         steering = Tokens(self.reward_relaxation(logits), support, mask).after(prompt.answer)
-        return Views(fluency, self.seen(prompt, steering).steering)
+        seen = self._with_shares(self.seen(prompt, steering), logits, support, mask)
+        return Views(fluency, seen.steering)
+
+    def _with_shares(self, views: Views, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
+        """For rewards that draw from them: the shares behind tokens that are hard."""
+        shares = (logits.detach() / self.reward_relaxation.tau).softmax(-1)
+        view = views.steering
+        view.shares = Tokens(shares, support, mask).after(view.prompt.answer).soft
+        return views
 
     def seen(self, prompt: Prompt, tokens: Tokens) -> Views:
         """The same where both halves see the same tokens, the prompt's answer among them."""
@@ -99,7 +112,7 @@ class Energy:
     def at(self, views: Views, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
         nll = self._fluency(views.fluency, logits)
-        return self._terms(nll, [t.steer(views.steering) for t in self.terms])
+        return self._terms(nll, [t.steer(views.steering) for t in self.terms], steers=True)
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
         """Answers begun, as ids, for `ranked`."""
@@ -107,9 +120,14 @@ class Energy:
         return self._foresee(view, steers=True)
 
     @torch.no_grad()
-    def ranked(self, view: View) -> Tensor:
-        """(C,) the steering energy of beginnings; rewards that cannot steer have no say."""
-        return self._terms(view.nll, [t.steer(view) for t in self.terms]).energy
+    def ranked(self, view: View) -> tuple[Energy, Tensor]:
+        """(C,) the steering energy of beginnings, and the energy whose scales they settled.
+
+        Rewards that cannot steer have no say.
+        """
+        columns = [t.steer(view) for t in self.terms]
+        energy, columns = self._settled(columns, steers=True)
+        return energy, energy._terms(view.nll, columns, steers=True).energy  # noqa: SLF001 - its own
 
     def written(self, prompt: Prompt, texts: Sequence[str]) -> View:
         """Plain texts, each encoded again from its characters, for `scored`."""
@@ -120,6 +138,25 @@ class Energy:
     def scored(self, view: View, texts: Sequence[str]) -> EnergyTerms:
         """The energy of plain texts: what keep-best compares."""
         return self._terms(view.nll, [t.score(view, texts) for t in self.terms])
+
+    @torch.no_grad()
+    def scored_first(self, view: View, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
+        """The same of a prompt's drafts, and the energy with all in it that they decide."""
+        energy = replace(self, terms=tuple(t.relative_to(view, texts) for t in self.terms))
+        columns = [t.score(view, texts) for t in energy.terms]
+        energy, columns = energy._settled(columns)  # noqa: SLF001 - its own, here and below
+        return energy, energy._terms(view.nll, columns)  # noqa: SLF001
+
+    def _settled(self, columns: list[Tensor], *, steers: bool = False) -> tuple[Energy, list[Tensor]]:
+        """With the scales that the drafts' values have, and these on them."""
+        if all(t.standardise == "fixed" for t in self.terms):
+            return self, columns
+        terms, moved = [], []
+        for t, values in zip(self.terms, columns, strict=True):
+            new = t.settled(values) if t.steers or not steers else t
+            terms.append(new)
+            moved.append((values * t.scale + (t.center - new.center)) / new.scale)
+        return replace(self, terms=tuple(terms)), moved
 
     def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
         """`written` and `scored` at once."""
@@ -144,7 +181,15 @@ class Energy:
         tokens = Tokens(logits.softmax(-1), support, mask)
         return -tokens.mean(tokens.log_probs(policy_logits))
 
-    def _terms(self, nll: Tensor, columns: list[Tensor]) -> EnergyTerms:
+    def _terms(self, nll: Tensor, columns: list[Tensor], *, steers: bool = False) -> EnergyTerms:
         rewards = torch.stack(columns, 1) if columns else nll.new_zeros(len(nll), 0)
-        weights = rewards.new_tensor([t.weight for t in self.terms])
-        return EnergyTerms(self.policy_weight * nll - rewards @ weights, nll, rewards)
+        energy = self.policy_weight * nll
+        for t, values in zip(self.terms, columns, strict=True):
+            if t.steers or not steers:
+                energy = energy + t.cost(values)
+        return EnergyTerms(energy, nll, rewards, torch.full_like(nll, torch.inf))
+
+    def met(self, rewards: Tensor) -> Tensor:
+        """(C,) whether standardised rewards, (C, R), reach every `at_least`."""
+        floors = [-math.inf if t.floor is None else t.floor for t in self.terms]
+        return (rewards >= rewards.new_tensor(floors)).all(1)

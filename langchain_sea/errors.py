@@ -6,7 +6,13 @@ from typing import Any
 
 
 class SEAError(Exception):
-    """The root of this package's own errors."""
+    """The root of this package's own errors.
+
+    Attributes:
+        refinement: where one was under way, what it had found: the draft, its tokens and the trace.
+    """
+
+    refinement: Any = None
 
 
 class WeightsNotFoundError(SEAError, OSError):

@@ -200,6 +200,7 @@ class View:
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: Wants = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
+        self.shares: Tensor = tokens.soft  # (C, T, K) where these are hard, the shares behind them
         self._reading: Reading | None = None
         self._through: dict[int, View] = {}
 
@@ -269,6 +270,21 @@ class SoftReward(Reward, Protocol):
 
     def steer(self, view: View) -> Tensor:
         """(C,) float32."""
+
+
+@runtime_checkable
+class Sampling(SoftReward, Protocol):
+    """A reward that draws texts from `view.shares`: it is asked anew whenever these change."""
+
+    samples: int
+
+
+@runtime_checkable
+class Relative(Protocol):
+    """A reward that depends on the drafts of the prompt, as what most of them agree on does."""
+
+    def relative_to(self, view: View, texts: Sequence[str]) -> Reward:
+        """The reward for this prompt: `texts` are its drafts, the view holds their ids."""
 
 
 @runtime_checkable

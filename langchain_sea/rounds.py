@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea._faults import tried, typed
+from langchain_sea._slopes import conflicts, slopes
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.protocols import Ask, View, Writing
 from langchain_sea.work import Climb, Continue, Extend, Look, R, Rank, Score, Task, Work
@@ -131,10 +132,13 @@ class Rounds:
             for work, terms in zip(works, found, strict=True)
             if not isinstance(terms, Exception)
         ]
-        gradients = iter(_gradients([(work.leaf, terms.energy) for work, terms in good]))
+        # a backward for each reward first, since the last one frees the graph
+        found_conflicts = iter(conflicts(good))
+        gradients = iter(slopes([(work.leaf, terms.energy) for work, terms in good]))
         for seat, work, terms in zip(seats, works, found, strict=True):
             if not isinstance(terms, Exception):
-                terms = _caught(seat, partial(work.finish, terms, next(gradients)))  # noqa: PLW2901 - what is sent
+                whole = terms._replace(conflict=next(found_conflicts))
+                terms = _caught(seat, partial(work.finish, whole, next(gradients)))  # noqa: PLW2901 - what is sent
             self._answer(seat, terms)
 
     def _extend(self, seats: list[Seat]) -> None:
@@ -239,15 +243,6 @@ def _read_views(views: Sequence[View]) -> None:
             readings = group[0].policy.read_all([Ask(view.prompt, view.tokens, view.wants) for view in group])
         for view, reading in zip(group, readings, strict=True):
             view.reading = reading
-
-
-def _gradients(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[torch.Tensor]:
-    """Of each energy, (C,), in its own leaf, by one backward; zeros for an energy that is constant."""
-    moving = [(leaf, energy.sum()) for leaf, energy in pairs if energy.requires_grad]
-    leaves, totals = [leaf for leaf, _ in moving], [total for _, total in moving]
-    found = torch.autograd.grad(totals, leaves, allow_unused=True, materialize_grads=True) if moving else ()
-    gradients = iter(found)
-    return [next(gradients) if energy.requires_grad else torch.zeros_like(leaf) for leaf, energy in pairs]
 
 
 def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes of it

@@ -87,7 +87,7 @@ class Run:
             (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
         yield from self._offer(self.drafts)
         yield from walk(
-            self.energy,
+            self.best.energy,
             self.prompt,
             self.langevin,
             self.window,
@@ -100,6 +100,8 @@ class Run:
     def _score(self, chains: Chains) -> Task[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
         self.trace.append(chains.trace([-f.score - e for f, e in zip(found, energies, strict=True)]))
+        if self.best.hacked:
+            self.meter.halted = "audit"
 
     def _windows(self, windows: Windows, length: int) -> Task[None]:
         """Chains over short windows, from which the policy then writes on."""

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from langchain_sea.errors import RewardUnavailableError, SEAError
-from langchain_sea.protocols import NOTHING, Foresees, Reward, SoftReward, View, Wants
+from langchain_sea.protocols import NOTHING, Foresees, Relative, Reward, SoftReward, View, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+_LEAST_SPREAD = 1e-6  # of the drafts' rewards, below which they tell nothing of a scale
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Term:
-    """One reward in the energy.
+    """One reward in the energy: −w·z + μ·max(0, τ − z) with z = (r − c) / s.
 
     Attributes:
         reward: ranks texts, and steers if it is a `SoftReward`.
         name: its key in reports.
-        weight: w ≥ 0 in the energy; 0 reports without ranking or steering.
+        weight: w ≥ 0; 0 reports without ranking or steering.
         center: c, subtracted first.
         scale: s > 0, divides; with `center` it brings rewards of different makers to one scale.
+        standardise: `fixed` takes center and scale as they are. `drafts` takes both from the reward of each
+            prompt's drafts, their mean and their spread; of beginnings where those are what is ranked.
+        at_least: τ in the reward's own units: no text below it is accepted, whatever else speaks for it.
+        multiplier: μ ≥ 0 of what is missing to it; higher makes for it more directly.
+        audit: a reward that is watched: no text is accepted whose z falls by more below the draft's, and
+            chains whose best text does stop. It should have no weight of its own.
     """
 
     reward: Reward
@@ -33,8 +42,21 @@ class Term:
     weight: float = 1.0
     center: float = 0.0
     scale: float = 1.0
+    standardise: Literal["fixed", "drafts"] = "fixed"
+    at_least: float | None = None
+    multiplier: float = 10.0
+    audit: float | None = None
 
     def __post_init__(self) -> None:
+        if self.standardise not in ("fixed", "drafts"):
+            raise ValueError(f"{self.name}: standardise={self.standardise!r} must be 'fixed' or 'drafts'.")
+        if not math.isfinite(self.at_least or 0) or not 0 <= self.multiplier < math.inf:
+            raise ValueError(
+                f"{self.name}: at_least={self.at_least} must be finite, and multiplier={self.multiplier} too "
+                "and not negative."
+            )
+        if not 0 <= (self.audit or 0) < math.inf:
+            raise ValueError(f"{self.name}: audit={self.audit} must be a finite fall, zero or more.")
         if not (0 <= self.weight < math.inf and math.isfinite(self.center) and 0 < self.scale < math.inf):
             raise ValueError(
                 f"{self.name}: weight={self.weight}, center={self.center} and scale={self.scale} must be "
@@ -59,10 +81,37 @@ class Term:
         """(C,) standardised."""
         return self._standardised(self._asked(self.reward.score, view, texts), view)
 
+    def cost(self, values: Tensor) -> Tensor:
+        """What standardised values, (C,), add to the energy, (C,)."""
+        cost = -self.weight * values
+        return cost if self.floor is None else cost + self.multiplier * (self.floor - values).clamp(min=0)
+
+    @property
+    def floor(self) -> float | None:
+        """τ as standardised values are compared with it."""
+        return None if self.at_least is None else (self.at_least - self.center) / self.scale
+
     @property
     def steers(self) -> bool:
         """Whether the energy's gradient has a part of it."""
-        return bool(self.weight) and isinstance(self.reward, SoftReward)
+        return bool(self.weight or self.at_least is not None) and isinstance(self.reward, SoftReward)
+
+    def relative_to(self, view: View, texts: Sequence[str]) -> Term:
+        """With the reward that these drafts make of it, where it depends on them."""
+        if not isinstance(self.reward, Relative):
+            return self
+        return replace(self, reward=self._asked(self.reward.relative_to, view, texts))
+
+    def settled(self, values: Tensor) -> Term:
+        """With center and scale as the drafts' values, (N,), have them; `fixed` stays as it is."""
+        if self.standardise == "fixed":
+            return self
+        raw = values.double() * self.scale + self.center
+        spread = raw.std().item() if len(raw) > 1 else 0.0
+        scale = spread if _LEAST_SPREAD < spread < math.inf else 1.0
+        mean = raw.mean().item()
+        center = mean if math.isfinite(mean) else self.center
+        return replace(self, center=center, scale=scale, standardise="fixed")
 
     def _asked(self, ask: Callable[..., Any], view: View, *texts: Sequence[str]) -> Any:  # noqa: ANN401 - what is asked for
         try:
@@ -92,6 +141,7 @@ class EnergyTerms(NamedTuple):
     energy: Tensor  # (C,)
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
+    conflict: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
 
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Every part changed alike, beside the others' same part."""

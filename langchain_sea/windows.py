@@ -164,7 +164,9 @@ class Windows:
         self.meter.evaluations += len(distinct)
         if not distinct:
             return []
-        energies = yield Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
+        work = Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
+        energies = yield work
+        self.energy = work.energy
         return [distinct[i] for i in energies.argsort(stable=True).tolist()]  # NaN last
 
     def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> Task[None]:

@@ -56,8 +56,9 @@ class Rank:
         return self.view.all()
 
     def finish(self) -> Tensor:
-        """As in `Look`."""
-        return self.energy.ranked(self.view)
+        """As in `Look`; `energy` is then the one whose scales they settled."""
+        self.energy, energies = self.energy.ranked(self.view)
+        return energies
 
 
 @dataclass(slots=True, eq=False)
@@ -66,12 +67,14 @@ class Score:
 
     Attributes:
         seconds: after which nobody waits any longer for rewards that are called as functions.
+        first: whether the texts are the prompt's drafts, by which rewards may be standardised.
     """
 
     energy: Energy
     prompt: Prompt
     texts: Sequence[str]
     seconds: float
+    first: bool = False
     view: View = field(init=False)
 
     def views(self) -> list[View]:
@@ -80,8 +83,11 @@ class Score:
         return self.view.all()
 
     def finish(self) -> EnergyTerms:
-        """As in `Look`."""
-        return self.energy.scored(self.view, self.texts)
+        """As in `Look`; after the first texts `energy` is the one that they settled."""
+        if not self.first:
+            return self.energy.scored(self.view, self.texts)
+        self.energy, terms = self.energy.scored_first(self.view, self.texts)
+        return terms
 
 
 class Slope(NamedTuple):

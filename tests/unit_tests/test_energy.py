@@ -107,7 +107,7 @@ def test_beginnings_are_ranked_by_what_steers():
     policy, soft = MarkovPolicy(1), TokenReward.random(1)
     energy = Energy(policy=policy, terms=terms(soft, Vowels()))
     answers = [[i % END, (7 * i) % END] for i in range(150)]
-    found = energy.ranked(energy.beginnings(PROMPT, answers))
+    _, found = energy.ranked(energy.beginnings(PROMPT, answers))
     assert policy.reads == 1
     alone = replace(energy, terms=energy.terms[:1])
     expected = alone.texts(PROMPT, [policy.decode(ids) for ids in answers]).energy

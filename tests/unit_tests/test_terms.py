@@ -1,0 +1,210 @@
+"""What a reward may demand of an answer: thresholds, audits, scales from the drafts; and their conflicts."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_sea.energy import Energy, Term
+from langchain_sea.langevin import Langevin
+from langchain_sea.presets import Window
+from langchain_sea.rewards.ensemble import Ensemble
+
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
+PRESETS = ["default", "paper", "reference"]
+WHOLE = Window(tokens=None, chains=3, support=None, steps=4)
+
+
+def energy_of(*terms, seed=0, **options):
+    return Energy(policy=MarkovPolicy(seed), terms=terms, **{"max_nll_rise": None} | options)
+
+
+def term(reward, name="r", **options):
+    return Term(reward=reward, name=name, **options)
+
+
+# Thresholds
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("guarded", [TokenReward.of("a"), Vowels()])
+def test_no_text_under_a_threshold_is_accepted(preset, guarded):
+    """Whatever the other reward says for it; and with the threshold gone some would be."""
+    least = 1.0 if isinstance(guarded, TokenReward) else 0.34
+    other = term(TokenReward.of("x" if "x" in ALPHABET else "b", 2.0), "other")
+    asked = energy_of(other, term(guarded, "guarded", weight=0.0, at_least=least))
+    for found in run(asked, PROMPTS, preset=preset):
+        assert not found.accepted or found.after.rewards["guarded"] >= least
+        assert found.after.met == (found.after.rewards["guarded"] >= least)
+    free = replace(asked, terms=(other, term(guarded, "guarded", weight=0.0)))
+    below = [f for f in run(free, PROMPTS, preset=preset) if f.after.rewards["guarded"] < least]
+    assert any(f.accepted for f in below)
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(st.floats(-3, 3), st.floats(-2, 2), st.floats(0.1, 4), st.floats(0, 20))
+def test_a_shortfall_costs_its_multiple(least, center, scale, multiplier):
+    """−w·z + μ·max(0, τ − z), with τ in the reward's own units."""
+    found = term(Vowels(), at_least=least, center=center, scale=scale, multiplier=multiplier, weight=0.5)
+    raw = torch.tensor([-2.0, 0.0, 5.0])
+    expected = -0.5 * (raw - center) / scale + multiplier * ((least - raw) / scale).clamp(min=0)
+    torch.testing.assert_close(found.cost((raw - center) / scale), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_threshold_steers_until_it_is_met():
+    """A reward without weight has a gradient below its threshold and none above."""
+    reward = term(TokenReward.of("a"), weight=0.0, at_least=1.0)
+    energy = energy_of(reward, policy_weight=0.0)
+    support, mask = torch.arange(V).expand(1, 2, V), torch.ones(1, 2, dtype=torch.bool)
+    for letter, moves in (("b", True), ("a", False)):
+        logits = torch.zeros(1, 2, V).index_fill(2, torch.tensor([ALPHABET.index(letter)]), 3.0)
+        logits.requires_grad_()
+        energy.relaxed(PROMPTS[0], logits, support, mask).energy.sum().backward()
+        assert bool(logits.grad.any()) == moves
+
+
+# Scales from the drafts
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_drafts_set_the_scale(preset):
+    """A reward in other units gives the same answers: its scale is taken from the drafts."""
+    base = TokenReward.random(3)
+    other = TokenReward(1000 * base.values + 17)
+    window = replace(WHOLE, tokens=None if preset != "default" else 3, drafts=4, kept=2)
+    answers = []
+    for reward in (base, TokenReward(1000 * base.values)):
+        energy = energy_of(term(reward, standardise="drafts"), term(Vowels(), "v", standardise="drafts"))
+        answers.append([f.text for f in run(energy, PROMPTS, preset=preset, window=window)])
+    assert answers[0] == answers[1]
+    assert other.values.mean() > 10
+
+
+def test_the_drafts_values_become_standard():
+    """Mean zero and spread one over the drafts, in what is reported."""
+    energy = energy_of(term(TokenReward.random(5, scale=40), standardise="drafts"))
+    texts = ["abc", "dad", "fed", "good", "m"]
+    settled, terms = energy.scored_first(energy.written(PROMPTS[0], texts), texts)
+    assert terms.rewards.mean().item() == pytest.approx(0, abs=1e-5)
+    assert terms.rewards.std().item() == pytest.approx(1, abs=1e-5)
+    again = settled.texts(PROMPTS[0], texts)
+    torch.testing.assert_close(again.rewards, terms.rewards, atol=1e-5, rtol=1e-5)
+
+
+def test_one_draft_tells_no_spread():
+    """Its own value is the centre, and the scale stays."""
+    energy = energy_of(term(TokenReward.random(5), standardise="drafts"))
+    settled, terms = energy.scored_first(energy.written(PROMPTS[0], ["abc"]), ["abc"])
+    assert terms.rewards.abs().max() < 1e-6
+    assert settled.terms[0].scale == 1.0
+
+
+@dataclass(frozen=True)
+class Agreed:
+    """One for the texts that begin as most drafts do."""
+
+    letter: str = ""
+
+    def relative_to(self, view, texts):
+        letters = [text[:1] for text in texts]
+        return Agreed(max(letters, key=letters.count))
+
+    def score(self, view, texts):
+        assert self.letter
+        return torch.tensor([float(text[:1] == self.letter) for text in texts])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_reward_may_depend_on_the_drafts(preset):
+    """It is made once for each prompt, from that prompt's own texts."""
+    energy = energy_of(term(Agreed()), policy_weight=0.0)
+    for found in run(energy, PROMPTS, preset=preset, drafts=[[[0, 1], [0, 2], [3, 1]]] * 8):
+        assert found.after.rewards["r"] == 1.0
+
+
+# Audits
+
+
+def test_what_an_audited_reward_pays_for_is_not_accepted():
+    """The climbed reward is the audited one turned round: nothing is accepted that costs it."""
+    climbed, audited = TokenReward.of("e", 3.0), TokenReward.of("e", -1.0)
+    free = energy_of(term(climbed))
+    watched = energy_of(term(climbed), term(audited, "audit", weight=0.0, audit=0.5))
+    window = replace(WHOLE, steps=20)
+    method = Langevin(kernel="adam", step_size=0.5, noise_scale=0.0)
+    assert any(f.accepted for f in run(free, PROMPTS, langevin=method, window=window))
+    found = run(watched, PROMPTS, langevin=method, window=window)
+    assert all(f.before.rewards["audit"] - f.after.rewards["audit"] <= 0.5 for f in found)
+    stopped = [f for f in found if f.stop_reason == "audit"]
+    assert stopped
+    assert all(f.steps < 20 and f.rejected for f in stopped)
+
+
+# Conflicts
+
+
+def test_conflicts_stand_in_the_trace():
+    """−1 for a reward and its opposite, 1 for one beside itself, nothing for one alone or a text's."""
+    reward = TokenReward.random(1)
+    cases = {
+        -1.0: (term(reward, "a"), term(TokenReward(-reward.values), "b")),
+        1.0: (term(reward, "a"), term(reward, "b")),
+        None: (term(reward, "a"), term(Vowels(), "b")),
+    }
+    for expected, terms in cases.items():
+        for preset in PRESETS:
+            found = run(energy_of(*terms), PROMPTS[:2], preset=preset)
+            values = {c if c is None else round(c, 3) for f in found for s in f.trace for c in s.conflict}
+            assert values == {expected}
+            assert {f.conflict if f.conflict is None else round(f.conflict, 3) for f in found} == {expected}
+
+
+def test_conflicts_change_no_answer():
+    """Whether they are taken or not; and without them there are none."""
+    terms = (term(TokenReward.random(1), "a"), term(TokenReward.random(2), "b"))
+    with_them, without = (run(energy_of(*terms, conflicts=on), PROMPTS) for on in (True, False))
+    assert [f.text for f in with_them] == [f.text for f in without]
+    assert all(f.conflict is None for f in without)
+    assert any(f.conflict is not None for f in with_them)
+
+
+# Ensembles
+
+
+def test_an_ensemble_is_mean_less_spread():
+    """By the formula, in texts and in gradients."""
+    rewards = [TokenReward.random(i) for i in range(3)]
+    ensemble = Ensemble(tuple(term(r, str(i), center=0.1, scale=2.0) for i, r in enumerate(rewards)), 0.7)
+    energy = energy_of(term(ensemble), policy_weight=0.0)
+    texts = ["abc", "dad", "m"]
+    found = energy.texts(PROMPTS[0], texts).rewards[:, 0]
+    parts = torch.tensor(
+        [[(r.values[energy.policy.encode(t)].sum().item() - 0.1) / 2 for t in texts] for r in rewards]
+    )
+    torch.testing.assert_close(found, parts.mean(0) - 0.7 * parts.std(0, correction=0), atol=1e-3, rtol=1e-3)
+
+
+def test_where_all_agree_the_gradient_is_finite():
+    """A spread of zero has no slope."""
+    reward = TokenReward.random(1)
+    energy = energy_of(term(Ensemble((term(reward), term(reward)))))
+    found = run(energy, PROMPTS, preset="paper")
+    assert all(step.energy for f in found for step in f.trace)
+
+
+def test_an_ensemble_needs_two_that_steer():
+    with pytest.raises(ValueError, match="two or more"):
+        Ensemble((term(TokenReward.random(1)),))
+    with pytest.raises(ValueError, match="cannot"):
+        Ensemble((term(TokenReward.random(1)), term(Vowels(), "vowels")))
+
+
+@pytest.mark.parametrize(
+    "options", [{"standardise": "no"}, {"at_least": float("nan")}, {"multiplier": -1}, {"audit": -0.1}]
+)
+def test_wrong_options_are_named(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        term(Vowels(), **options)
