@@ -18,7 +18,7 @@ from torch import Tensor
 
 from langchain_sea.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, SoftReward, Tokens, View
 from langchain_sea.relaxation import Relaxation
-from langchain_sea.terms import EnergyTerms, Term
+from langchain_sea.terms import EnergyTerms, Term, combined, settled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,9 +98,8 @@ class Energy:
 
     def _with_shares(self, views: Views, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
         """For rewards that draw from them: the shares behind tokens that are hard."""
-        shares = (logits.detach() / self.reward_relaxation.tau).softmax(-1)
-        view = views.steering
-        view.shares = Tokens(shares, support, mask).after(view.prompt.answer).soft
+        view, soft = views.steering, (logits.detach() / self.reward_relaxation.tau).softmax(-1)
+        view.shares = Tokens(soft, support, mask).after(view.prompt.answer).soft
         return views
 
     def seen(self, prompt: Prompt, tokens: Tokens) -> Views:
@@ -112,7 +111,9 @@ class Energy:
     def at(self, views: Views, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
         nll = self._fluency(views.fluency, logits)
-        return self._terms(nll, [t.steer(views.steering) for t in self.terms], steers=True)
+        return combined(
+            self.terms, self.policy_weight, nll, [t.steer(views.steering) for t in self.terms], steers=True
+        )
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
         """Answers begun, as ids, for `ranked`."""
@@ -125,9 +126,10 @@ class Energy:
 
         Rewards that cannot steer have no say.
         """
-        columns = [t.steer(view) for t in self.terms]
-        energy, columns = self._settled(columns, steers=True)
-        return energy, energy._terms(view.nll, columns, steers=True).energy  # noqa: SLF001 - its own
+        terms, columns = settled(self.terms, [t.steer(view) for t in self.terms], steers=True)
+        return replace(self, terms=terms), combined(
+            terms, self.policy_weight, view.nll, columns, steers=True
+        ).energy
 
     def written(self, prompt: Prompt, texts: Sequence[str]) -> View:
         """Plain texts, each encoded again from its characters, for `scored`."""
@@ -137,26 +139,15 @@ class Energy:
     @torch.no_grad()
     def scored(self, view: View, texts: Sequence[str]) -> EnergyTerms:
         """The energy of plain texts: what keep-best compares."""
-        return self._terms(view.nll, [t.score(view, texts) for t in self.terms])
+        columns = [t.score(view, texts) for t in self.terms]
+        return combined(self.terms, self.policy_weight, view.nll, columns)
 
     @torch.no_grad()
     def scored_first(self, view: View, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
         """The same of a prompt's drafts, and the energy with all in it that they decide."""
-        energy = replace(self, terms=tuple(t.relative_to(view, texts) for t in self.terms))
-        columns = [t.score(view, texts) for t in energy.terms]
-        energy, columns = energy._settled(columns)  # noqa: SLF001 - its own, here and below
-        return energy, energy._terms(view.nll, columns)  # noqa: SLF001
-
-    def _settled(self, columns: list[Tensor], *, steers: bool = False) -> tuple[Energy, list[Tensor]]:
-        """With the scales that the drafts' values have, and these on them."""
-        if all(t.standardise == "fixed" for t in self.terms):
-            return self, columns
-        terms, moved = [], []
-        for t, values in zip(self.terms, columns, strict=True):
-            new = t.settled(values) if t.steers or not steers else t
-            terms.append(new)
-            moved.append((values * t.scale + (t.center - new.center)) / new.scale)
-        return replace(self, terms=tuple(terms)), moved
+        own = [t.relative_to(view, texts) for t in self.terms]
+        terms, columns = settled(own, [t.score(view, texts) for t in own])
+        return replace(self, terms=terms), combined(terms, self.policy_weight, view.nll, columns)
 
     def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
         """`written` and `scored` at once."""
@@ -180,14 +171,6 @@ class Energy:
         _, support, mask = (part[:, stands:] for part in view.tokens)
         tokens = Tokens(logits.softmax(-1), support, mask)
         return -tokens.mean(tokens.log_probs(policy_logits))
-
-    def _terms(self, nll: Tensor, columns: list[Tensor], *, steers: bool = False) -> EnergyTerms:
-        rewards = torch.stack(columns, 1) if columns else nll.new_zeros(len(nll), 0)
-        energy = self.policy_weight * nll
-        for t, values in zip(self.terms, columns, strict=True):
-            if t.steers or not steers:
-                energy = energy + t.cost(values)
-        return EnergyTerms(energy, nll, rewards, torch.full_like(nll, torch.inf))
 
     def met(self, rewards: Tensor) -> Tensor:
         """(C,) whether standardised rewards, (C, R), reach every `at_least`."""

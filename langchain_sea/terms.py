@@ -146,3 +146,38 @@ class EnergyTerms(NamedTuple):
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Every part changed alike, beside the others' same part."""
         return EnergyTerms(*map(change, self, *others))
+
+
+def settled(
+    terms: Sequence[Term], columns: Sequence[Tensor], *, steers: bool = False
+) -> tuple[tuple[Term, ...], list[Tensor]]:
+    """Terms with the scales that the drafts' values have, and these, (N,) each, on them.
+
+    Args:
+        terms: as they were asked.
+        columns: the standardised values of each.
+        steers: whether they were asked to steer: those that cannot wait for texts.
+    """
+    found = [t.settled(v) if t.steers or not steers else t for t, v in zip(terms, columns, strict=True)]
+    moved = [
+        v if new is t else (v * t.scale + (t.center - new.center)) / new.scale
+        for new, t, v in zip(found, terms, columns, strict=True)
+    ]
+    return tuple(found), moved
+
+
+def combined(
+    terms: Sequence[Term], weight: float, nll: Tensor, columns: Sequence[Tensor], *, steers: bool = False
+) -> EnergyTerms:
+    """The energy from its parts.
+
+    Args:
+        terms: the rewards.
+        weight: of the policy's part.
+        nll: (C,) nats per token.
+        columns: (C,) the standardised values of each reward.
+        steers: whether only those count that can steer.
+    """
+    rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
+    costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
+    return EnergyTerms(sum(costs, weight * nll), nll, rewards, torch.full_like(nll, torch.inf))
