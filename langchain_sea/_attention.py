@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 __all__ = ["How", "attend"]
 
 _MOST = 2**22  # attention weights of one segment held at once; beyond, a kernel that holds none
+_WORTH = 2**18  # scores over a prompt from which products in half precision are faster, casts included
+_BULK = 256  # positions in multiples of which they are taken, and
+_ROWS = 64  # rows: each new shape costs a processor a kernel of its own, built and kept
 
 
 class How(NamedTuple):
@@ -25,6 +28,7 @@ class How(NamedTuple):
     scale: float
     softcap: float | None
     window: int | None  # how far it looks back; None: everywhere
+    narrow: torch.dtype | None = None  # of products with most of a long prompt, where the others are wider
 
 
 def attend(
@@ -64,20 +68,45 @@ def _attend_both(
     # heads first: all answers' queries then stand in one matrix before the prompt's keys
     many = query.reshape(rows, groups, -1, query.shape[-1]).transpose(0, 1).contiguous()  # (Hₖ, C, G·T, d)
     keys, values = (x.transpose(0, 1) for x in own)  # (Hₖ, C, S, d)
-    before = shared[0].shape[1] if shared is not None else 0
-    scores = [_shaped(many @ keys.transpose(-1, -2), None if mask is None else mask[:, before:], how.softcap)]
-    if shared is not None:
-        theirs = (many.flatten(1, 2) @ shared[0].transpose(-1, -2)).view(*many.shape[:3], -1)
+    parts = [] if shared is None else _parts(shared, many[0, ..., 0].numel(), how.narrow)
+    sizes = [theirs.shape[1] for theirs, _ in parts]
+    hidden = [None] * (1 + len(parts)) if mask is None else torch.split(mask, [*sizes, keys.shape[2]], 1)
+    flat = many.flatten(1, 2)  # (Hₖ, C·G·T, d)
+    scores = []
+    for (theirs, _), hides in zip(parts, hidden, strict=False):
+        found = _product(flat, theirs.transpose(-1, -2)).view(*many.shape[:3], -1)
         # only a window hides any of the prompt: else its scores, the most by far, need no mask
-        hidden = None if how.window is None or mask is None else mask[:, :before]
-        scores.insert(0, _shaped(theirs, hidden, how.softcap))
+        scores.append(_shaped(found, hides if how.window is not None else None, how.softcap))
+    scores.append(_shaped(many @ keys.transpose(-1, -2), hidden[-1], how.softcap))
     both = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S)
     weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)
-    if shared is None:
-        return (weights @ values).transpose(0, 1)
-    first, rest = torch.split(weights, [before, keys.shape[2]], -1)  # slices would cost zeros on the way back
-    found = rest @ values + (first.flatten(1, 2) @ shared[1]).view(*many.shape[:3], -1)  # (Hₖ, C, G·T, d)
+    # split: slices would each cost a tensor of zeros on the way back
+    *firsts, rest = torch.split(weights, [*sizes, keys.shape[2]], -1)
+    found = rest @ values  # (Hₖ, C, G·T, d)
+    for first, (_, theirs) in zip(firsts, parts, strict=True):
+        found = found + _product(first.flatten(1, 2), theirs).view(found.shape)
     return found.transpose(0, 1)
+
+
+def _parts(
+    shared: tuple[Tensor, Tensor], rows: int, narrow: torch.dtype | None
+) -> list[tuple[Tensor, Tensor]]:
+    """A prompt's keys and values, (Hₖ, P, d): for many rows most of a long one is narrow, the rest not."""
+    bulk = shared[0].shape[1] // _BULK * _BULK
+    if narrow is None or rows * bulk < _WORTH:
+        return [shared]
+    pairs = [(keys[:, :bulk].to(narrow), keys[:, bulk:]) for keys in shared]
+    return [pair for pair in zip(*pairs, strict=True) if pair[0].shape[1]]
+
+
+def _product(rows: Tensor, matrix: Tensor) -> Tensor:
+    """(Hₖ, R, n) @ (Hₖ, n, m) in the matrix's precision, and in the rows' own."""
+    if matrix.dtype == rows.dtype:
+        return rows @ matrix
+    count, extra = rows.shape[1], -rows.shape[1] % _ROWS
+    even = pad(rows.to(matrix.dtype), (0, 0, 0, extra))
+    found: Tensor = torch.split(even @ matrix, [count, extra], 1)[0].to(rows.dtype)
+    return found
 
 
 def _shaped(scores: Tensor, hidden: Tensor | None, softcap: float | None) -> Tensor:

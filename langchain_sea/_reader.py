@@ -200,10 +200,11 @@ def _attention(
     if s_aux is not None:
         raise ArchitectureError(f"{type(module).__name__} has attention sinks, which are not supported.")
     forward, layer = _forward.get(), int(module.layer_idx)  # type: ignore[arg-type]
-    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window)
     # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
+    narrow = query.dtype if wide != query.dtype else None
+    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow)
     sizes = [segment.rows for segment in forward.segments]
     rest = query.shape[2] - sum(sizes)
     # split: slices would each cost a tensor of zeros on the way back

@@ -61,6 +61,26 @@ def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, le
         torch.testing.assert_close(mine, theirs)
 
 
+@pytest.mark.parametrize("prompt", [64, 150, 300])
+def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
+    """Most of the prompt to half precision's accuracy, short prompts as exactly as ever; gradients too."""
+    monkeypatch.setattr(_attention, "_WORTH", 128 * ROWS * HEADS // GROUPS * 5)
+    monkeypatch.setattr(_attention, "_BULK", 128)
+    query = normal(ROWS, HEADS, 5, SIZE)
+    own = [normal(ROWS, GROUPS, 5, SIZE, seed=seed) for seed in (1, 2)]
+    shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4))
+    mask = Segment(query[:, 0, :, :], (shared,)).mask(None)
+    exact, narrow = (
+        attend(query, own, shared, mask, How(0.5, None, None, n)) for n in (None, torch.bfloat16)
+    )
+    weights = normal(*exact.shape, seed=5).detach()
+    slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (exact, narrow)]
+    for one, other in zip((exact, *slopes[0]), (narrow, *slopes[1]), strict=True):
+        error = ((one - other).norm() / one.norm()).item()
+        assert error < 0.02
+        assert (error == 0) == (prompt < 128)
+
+
 @pytest.mark.parametrize("count", range(1, 9))
 def test_rows_are_made_even(count):
     for rows in (torch.arange(1, count + 1), torch.ones(count, 3)):
