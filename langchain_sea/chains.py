@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Sequence
 
     from langchain_sea.energy import Energy
-    from langchain_sea.langevin import Langevin, LangevinInfo, LangevinState, Proposal
+    from langchain_sea.langevin import Langevin, LangevinState, Proposal
     from langchain_sea.presets import Window
     from langchain_sea.protocols import Prompt
     from langchain_sea.terms import EnergyTerms
@@ -89,6 +89,7 @@ class Chains:
         self.generators = list(generators)[: len(starts)]
         self.still = [0] * len(starts)
         self.seconds = 0.0
+        self.broken = False  # whether one ended because its energy, or a gradient, was not finite
         self._policy_logits: Tensor | None = None
         self._held: _Held | None = None
 
@@ -112,7 +113,8 @@ class Chains:
         self.terms, gradient = yield from self._climb(proposal)
         self.state = kernels.settle(proposal, self.terms.energy, gradient)
         self.ids = self._decode()
-        self._end(self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1))
+        finite = self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1)
+        self._end(finite, finite)
         self.seconds = time.monotonic() - began
 
     def step(self) -> Task[None]:
@@ -129,7 +131,8 @@ class Chains:
         if self.langevin.kernel == "mala":  # the last evaluation was of proposals
             self.terms = self.terms.map(partial(kernels.where, info.accepted), terms)
         self.ids = self._decode()
-        self._end(self._lives(info, (self.ids != before).any(1)))
+        finite = info.finite | (self.langevin.kernel == "mala")  # there it is of a proposal, and is rejected
+        self._end(finite & self._moving((self.ids != before).any(1)), finite)
         self.seconds = time.monotonic() - began
 
     def halve(self) -> None:
@@ -222,18 +225,17 @@ class Chains:
         allowed = likely.topk(min(self.window.top, likely.shape[-1])).indices
         return discretise(point.gather(-1, allowed), allowed)
 
-    def _lives(self, info: LangevinInfo, moved: Tensor) -> Tensor:
-        # with mala this describes a proposal, and is rejected
-        finite = info.finite | (self.langevin.kernel == "mala")
+    def _moving(self, moved: Tensor) -> Tensor:
+        """(C,) whether each has changed a token lately enough."""
         if self.window.patience is None:
-            return finite
+            return torch.ones_like(moved)
         self.still = [0 if m else n + 1 for m, n in zip(moved.tolist(), self.still, strict=True)]
-        moving = [n < self.window.patience for n in self.still]
-        return finite & torch.tensor(moving, device=finite.device)
+        return torch.tensor([n < self.window.patience for n in self.still], device=moved.device)
 
-    def _end(self, lives: Tensor) -> None:
+    def _end(self, lives: Tensor, finite: Tensor) -> None:
         """Drop the chains that do not live on."""
         if not bool(lives.all()):
+            self.broken = self.broken or not bool(finite.all())
             self._keep(lives.nonzero().flatten())
 
     def _keep(self, keep: Tensor) -> None:

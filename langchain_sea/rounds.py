@@ -210,18 +210,17 @@ class Rounds:
 
 def alone(task: Task[R]) -> R:
     """One task by itself, here and now."""
-    rounds, found = Rounds(), []
+    rounds, found, errors = Rounds(), list[R](), list[BaseException | None]()
 
     def watched() -> Task[None]:
         found.append((yield from task))
 
-    def ended(error: BaseException | None) -> None:
-        if error is not None:
-            raise error
-
-    rounds.join(Seat(watched(), ended))
+    rounds.join(Seat(watched(), errors.append))
     while rounds.seats:
         rounds.round()
+    for error in errors:
+        if error is not None:
+            raise error
     return found[0]
 
 

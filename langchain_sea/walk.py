@@ -64,7 +64,7 @@ def walk(
                     raise
                 chains.halve()
                 meter.short = True
-        meter.stop_reason = "converged"
+        meter.stop_reason = "not_finite" if chains.broken else "converged"
     except OutOfMemoryError:
         meter.short = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
+import logging
 import math
 import reprlib
 import threading
@@ -14,7 +15,13 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_exponential,
+)
 from torch import Tensor
 
 from langchain_sea.errors import RewardUnavailableError
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
     from langchain_sea.protocols import View
 
 __all__ = ["FunctionReward"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,6 +101,7 @@ class FunctionReward:
             stop=stop_after_attempt(1 + self.retries),
             wait=wait_exponential(multiplier=0.1, max=2.0),
             retry=retry_if_exception_type(OSError),
+            before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,
         )
         try:
@@ -103,6 +113,8 @@ class FunctionReward:
                 f"the reward {self._label!r} did not return within {self.timeout} seconds for "
                 f"{len(completions)} completions; make it faster, or raise timeout=."
             ) from None
+        except RewardUnavailableError:
+            raise  # of a judge that says so itself
         except Exception as error:
             raise RewardUnavailableError(
                 f"the reward {self._label!r} raised {type(error).__name__}: {error}; completions were "

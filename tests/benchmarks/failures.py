@@ -3,7 +3,7 @@
 Every way to fail × every kind of reward × every form of a call × `on_failure`, on the tiny policy. A failure
 is silent if it left no trace: no exception, no `failure` or telling `stop_reason` in
 `response_metadata["sea"]`, no log record of this package. `silent_failures` must be 0. `not_raised` counts
-what `on_failure="raise"` reported in the metadata alone, and `held` the calls that would have waited for
+what `on_failure="error"` reported in the metadata alone, and `held` the calls that would have waited for
 ever for a reward that never returns: here it gives up at last.
 """
 
@@ -299,14 +299,14 @@ def _logged() -> Iterator[list[logging.LogRecord]]:
 def measure() -> list[Row]:
     """All combinations."""
     warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that nobody awaits, on purpose
-    return [tried(*case) for case in product(FAILURES, KINDS, FORMS, ("draft", "raise"))]
+    return [tried(*case) for case in product(FAILURES, KINDS, FORMS, ("draft", "error"))]
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """The figures."""
     silent = [row for row in rows if not row.trace]
     held = [row for row in rows if row.held]
-    quiet = [row for row in rows if row.on_failure == "raise" and row.trace.startswith(("stop", "fail"))]
+    quiet = [row for row in rows if row.on_failure == "error" and row.trace.startswith(("stop", "fail"))]
     return {
         "silent_failures": {"value": len(silent), "of": len(rows), "rows": [row._asdict() for row in silent]},
         "not_raised": {"value": len(quiet), "rows": [row._asdict() for row in quiet]},

@@ -34,7 +34,11 @@ NETWORKS = {
     "_carriers.py",
     "_quantized.py",
 }
-MODEL = {"chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"}
+MODEL = {
+    *("chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"),
+    *("interop.py", "_interop_shapes.py", "_interop_trl.py", "_interop_evaluators.py"),
+    *("_interop_runnables.py", "_interop_decisions.py"),
+}
 TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}
 FOLDERS = ("rewards/", "tiny/")
 EXTRAS = {"ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"}
