@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import mmap
 import os
 import re
 import signal
 import sys
 from functools import lru_cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 # what a bare answer is not: mathematics between its marks, which math-verify finds by itself
@@ -70,13 +72,12 @@ def _limit(megabytes: int) -> None:
 
 
 def _worn(megabytes: int) -> bool:
-    """Whether half the memory was in use once: what is left may fail a right answer."""
-    if sys.platform == "win32":
+    """Whether half the memory is in use between requests: what is left may fail a right answer."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except OSError:  # where there is no such file, the limit does not hold either
         return False
-    import resource  # noqa: PLC0415 - as above
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if sys.platform == "darwin" else 1024) > megabytes * 2**19
+    return pages * mmap.PAGESIZE > megabytes * 2**19
 
 
 def _alarm(seconds: float) -> None:

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _LATE = "late"
 _COMPARED = frozenset({"right", "wrong"})
-_LEAST_MEMORY = 256  # megabytes; the library itself takes a third
+_LEAST_MEMORY = 256  # megabytes; the library itself takes 70
 _WORKER = str(Path(__file__).with_name("_math_worker.py"))
 
 
@@ -104,7 +104,7 @@ class MathVerifier(_Limits):
         deadline: seconds for one completion, from when a process takes it up. A call may take this times
             completions over `workers`: a `timeout` of `FunctionReward` should be more.
         workers: processes, shared by all verifiers with as many and as much memory. Each starts at the first
-            need, which takes a second, and then holds about 100 megabytes.
+            need, which takes a second, and then holds about 70 megabytes.
         memory: megabytes a process may use, where the system has such limits.
 
     Raises:

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from langchain_sea import errors
 from langchain_sea.protocols import View
-from langchain_sea.rewards import _worker_pool, math_verifier
+from langchain_sea.rewards import _math_worker, _worker_pool, math_verifier
 from langchain_sea.rewards._worker_pool import DeadError, LateError, Pool, shared_pool
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.math_verifier import Consensus, MathVerifier, majority
 
 PATIENT = 120.0  # seconds, where a deadline is not what is tested
-HURRIED = 1.0
+HURRIED = 0.5
 ENDLESS = "$9^{9^{9^9}}$"
 
 STUB = """
@@ -362,7 +362,7 @@ def test_an_endless_gold_is_an_error():
 def test_every_hostile_text_ends(text):
     """At the latest at the deadline, with a score of 0, and with the next text judged."""
     begun = time.monotonic()
-    assert MathVerifier(42, deadline=3.0)("", [text, "42"]) == [0.0, 1.0]
+    assert MathVerifier(42, deadline=2.0)("", [text, "42"]) == [0.0, 1.0]
     assert time.monotonic() - begun < 60
 
 
@@ -377,6 +377,34 @@ def test_the_processes_have_limits():
             assert psutil.Process(pid).rlimit(psutil.RLIMIT_AS)[0] == 2**30
         os.kill(pid, signal.SIGKILL)
     assert verifier("", ["42"]) == [1.0]
+
+
+def test_a_large_parent_does_not_wear_its_processes():
+    """What counts is their own memory: they stay, though this process has far more than half of theirs."""
+    verifier = MathVerifier(42, deadline=PATIENT, memory=256, workers=1)
+    pool = shared_pool((math_verifier._WORKER, "256"), 1)
+    assert psutil.Process().memory_info().rss > 2**27
+    assert verifier("", ["42"]) == [1.0]
+    pids = pool.processes
+    assert verifier("", ["42"]) == [1.0]
+    assert pool.processes == pids != []
+    pool.close()
+    del _worker_pool._shared.pools[(math_verifier._WORKER, "256"), 1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit does not hold everywhere")
+def test_a_process_is_worn_at_half_its_memory():
+    """This one has more than two megabytes, and less than a million."""
+    assert _math_worker._worn(2)
+    assert not _math_worker._worn(10**6)
+
+
+def test_a_verdict_says_what_was_missing():
+    """An answer, or the right one."""
+    asked = [("1/2", "0.5"), ("1/2", "0.6"), ("1/2", "none"), ("1/2", None), ("", "0.5"), ("$1$ cup", "1")]
+    verdicts = [_math_worker.judged(gold, text, solution=False) for gold, text in asked]
+    assert verdicts == ["right", "wrong", "no answer", "gold", "no gold", "right"]
+    assert _math_worker.judged("3 and 4 is 7", "7", solution=True) == "right"
 
 
 def test_dead_processes_make_the_reward_unavailable(monkeypatch):
