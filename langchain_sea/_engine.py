@@ -15,7 +15,8 @@ from langchain_sea import tiny, weights
 from langchain_sea.energy import Energy, Term
 from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.protocols import Policy, Reward
-from langchain_sea.rewards import FunctionReward, ImplicitReward, TrunkReward, reward_model
+from langchain_sea.rewards import Consensus, FunctionReward, ImplicitReward, TrunkReward, reward_model
+from langchain_sea.rewards.agreement import Agreement
 from langchain_sea.rewards.gate import PairGate
 from langchain_sea.rewards.trunk import TrunkHead, safety_head
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "energy_for", "gate_for", "policy_for", "terms_for", "unload"]
 
-RewardLike = str | os.PathLike[str] | Term | Reward | Callable[..., Any]
+RewardLike = str | os.PathLike[str] | Term | Reward | Consensus | Callable[..., Any]
 _TINY = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
 _DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(_TINY, ("tiny",))}
 _policies: dict[int, CausalLMPolicy] = {}
@@ -107,6 +108,8 @@ def _renamed(term: Term, name: str) -> Term:
 def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Term:
     if isinstance(reward, Term):
         return reward
+    if isinstance(reward, Consensus):
+        return Term(reward=Agreement(reward), name="consensus")
     if isinstance(reward, (str, os.PathLike)):
         name = os.fspath(reward)
         return _named(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))

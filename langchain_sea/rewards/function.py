@@ -95,7 +95,7 @@ class FunctionReward:
         def call() -> object:
             if _wants_messages(self.function):
                 return self.function(messages=messages, completions=list(completions))
-            return self.function(_last_user_text(messages), list(completions))
+            return self.function(last_user_text(messages), list(completions))
 
         attempts = Retrying(
             stop=stop_after_attempt(1 + self.retries),
@@ -184,7 +184,7 @@ def _wants_messages(function: Callable[..., Any]) -> bool:
         return False
 
 
-def _last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
+def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
     """The text of the newest user message, its parts joined; empty if there is none."""
     content = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
     if isinstance(content, list | tuple):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from models import save_folder
 
-from langchain_sea import _engine, weights
+from langchain_sea import Budget, SEAChatModel, _engine, weights
+from langchain_sea.rewards import Consensus
 
 
 @pytest.fixture
@@ -42,3 +43,12 @@ def test_one_policy_for_one_set_of_weights(folder):
     assert _engine.policy_for(first) is first
     _engine.unload()
     assert _engine.policy_for(folder, "cpu", dtype=torch.float32) is not first
+
+
+def test_drafts_may_be_the_gold():
+    """What most answers of the policy agree on is right, and nothing is told it beforehand."""
+    pytest.importorskip("math_verify")
+    model = SEAChatModel(policy="tiny", rewards=[Consensus()], budget=Budget(seconds=None, tokens=32))
+    sea = model.invoke("What is 14 + 23?").response_metadata["sea"]
+    assert sea["failure"] is None
+    assert sea["rewards_after"] == {"consensus": 1.0}

@@ -41,7 +41,10 @@ MODEL = {
 }
 TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}
 FOLDERS = ("rewards/", "tiny/")
-EXTRAS = {"ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"}
+EXTRAS = {
+    *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"),
+    *("jsonschema", "referencing", "py3langid"),
+}
 EXTRA_FILES = {"middleware.py", "distributed.py", "plotting.py"}
 
 
