@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from langchain_sea._messages import template_dicts
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.rewards.function import last_user_text, _numbers, _wants_messages
+from langchain_sea.rewards.function import _numbers, _wants_messages, last_user_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 Messages = Sequence[Mapping[str, Any]]
-last_user_text = last_user_text
 
 
 @dataclass(frozen=True)
