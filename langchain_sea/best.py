@@ -53,7 +53,8 @@ class Refinement(NamedTuple):
     `before` is the draft's, `after` the answer's; both are None where a reward failed. `text` is the draft
     unless `accepted`. `rejected` counts texts of a better score that were not accepted: their nats per token
     rose too far, a reward missed its `at_least`, or an audited one fell. `conflict` is the lowest cosine
-    between two rewards' gradients that any step met.
+    between two rewards' gradients that any step met. `candidates` are all texts that were scored, the draft
+    first.
     """
 
     text: str
@@ -71,6 +72,7 @@ class Refinement(NamedTuple):
     rejected: int = 0
     failure: Exception | None = None
     trace: tuple[TraceStep, ...] = ()
+    candidates: tuple[Scored, ...] = ()
 
     @property
     def conflict(self) -> float | None:
@@ -124,6 +126,7 @@ class Best:
             rejected=self.rejected,
             failure=failure,
             trace=tuple(trace),
+            candidates=tuple(self._seen.values()),
         )
 
     def _keep(self, scored: Scored) -> None:

@@ -92,10 +92,10 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_fit_reward(parser: argparse.ArgumentParser) -> None:
-    from langchain_sea.rewards import fit  # noqa: PLC0415 - imports transformers
+    from langchain_sea.rewards import fit_command  # noqa: PLC0415 - imports transformers
 
-    fit.add_arguments(parser)
-    parser.set_defaults(run=fit.run)
+    fit_command.add_arguments(parser)
+    parser.set_defaults(run=fit_command.run)
 
 
 def _model(options: argparse.Namespace) -> SEAChatModel:

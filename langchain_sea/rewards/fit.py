@@ -1,4 +1,4 @@
-"""Examples to a trunk head: `langchain-sea fit-reward DATA --policy NAME --out FILE`. Knows no sampling.
+"""Examples to a trunk head. Knows no sampling.
 
 Scored answers are learned by cross-entropy, pairs by Bradley–Terry, both at every cut of `features.CUTS`:
 
@@ -8,30 +8,27 @@ Scored answers are learned by cross-entropy, pairs by Bradley–Terry, both at e
 from __future__ import annotations
 
 import copy
-import json
 import math
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from langchain_sea import weights
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rewards.examples import DataError, Example, limited, read_examples, share, usable
+from langchain_sea.rewards.examples import DataError, Example, share, usable
 from langchain_sea.rewards.features import CUTS, Pooling, features
 from langchain_sea.rewards.measures import Data, collected, counts, measured, quality
 from langchain_sea.rewards.trunk import HeadInfo, TrunkHead
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-__all__ = ["Fitted", "Recipe", "add_arguments", "fit_head", "run"]
+    from langchain_sea.policy import CausalLMPolicy
+
+__all__ = ["Fitted", "Recipe", "fit_head"]
 
 _DEPTH = 0.53  # of the layers: about where what a text does is told apart best
 _INNER = 0.15  # of the prompts learned from choose epoch and seed
@@ -47,6 +44,7 @@ class Recipe:
         epochs: the most passes over the data; the best one on prompts set aside is kept.
         seed: of the first head; the others count up from it.
         seeds: heads tried; the best on prompts set aside is kept.
+        members: as many of the best, joined: the head's value is their mean less their spread.
         learning_rate: AdamW's.
         weight_decay: AdamW's; the strong default keeps a head of few examples smooth.
         batch: answers or pairs a step.
@@ -56,6 +54,7 @@ class Recipe:
     epochs: int = 25
     seed: int = 0
     seeds: int = 3
+    members: int = 1
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
     batch: int = 256
@@ -115,48 +114,6 @@ def fit_head(
     return Fitted(head, figures)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `fit-reward`."""
-    parser.add_argument("data", type=Path, help="JSONL of scored answers, preference pairs, or dialogues")
-    parser.add_argument("--policy", default="smollm2-135m", help="name, hub id, folder or .gguf file")
-    parser.add_argument("--out", type=Path, required=True, help="the head's safetensors")
-    parser.add_argument("--layer", type=int, help="hidden states to read (default: 0.53 of the layers)")
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weight-decay", type=float, default=1.0)
-    parser.add_argument("--split", help="learn only from lines whose split is this")
-    parser.add_argument("--limit", type=int, help="learn from so many answers at most")
-    parser.add_argument("--cache", type=Path, help="folder for the states: a run cut off goes on")
-    parser.add_argument("--json", type=Path, help="write the figures there")
-
-
-def run(options: argparse.Namespace) -> int:
-    """Fit a head to a file and write it; figures go to standard output."""
-    try:
-        found = read_examples(options.data)
-        learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
-        examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
-        loaded = weights.load(options.policy, report=_say)
-        policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
-        recipe = Recipe(
-            layer=options.layer, epochs=options.epochs, seed=options.seed, weight_decay=options.weight_decay
-        )
-        fitted = fit_head(examples, policy, recipe, name=options.policy, cache=options.cache, report=_say)
-    except (DataError, OSError) as error:
-        _say(f"error: {error}")
-        return 1
-    fitted.head.save(options.out)
-    text = json.dumps(fitted.figures, indent=2)
-    if options.json:
-        options.json.write_text(f"{text}\n", encoding="utf-8")
-    sys.stdout.write(f"{text}\n")
-    return 0
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-
-
 def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
     """What is learned from, and what chooses epoch and seed, by prompt."""
     inner = torch.tensor([share(example.key, "inner:") < _INNER for example in examples])
@@ -181,10 +138,13 @@ def _best(
         found, quality, epoch = _fit(info, parts, recipe, seed)
         report(f"seed {seed}: {quality:.4f} on the prompts set aside, best at epoch {epoch}")
         tried.append((quality, -seed, found, epoch))
-    quality, seed, head, epoch = max(tried, key=lambda each: each[:2])
+    tried.sort(key=lambda each: each[:2], reverse=True)
+    quality, seed, head, epoch = tried[0]
+    if recipe.members > 1:
+        head = TrunkHead.joined([found for _, _, found, _ in tried[: recipe.members]])
     with torch.no_grad():
         whole = head(parts[1].features[:, -1])
-    head.info = replace(info, center=float(whole.mean()), scale=max(float(whole.std()), 1e-3))
+    head.info = replace(head.info, center=float(whole.mean()), scale=max(float(whole.std()), 1e-3))
     return head, {"layer": info.layer, "seed": -seed, "epoch": epoch, "inner": round(quality, 4)}
 
 

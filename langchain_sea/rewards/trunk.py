@@ -1,14 +1,15 @@
 """A small head on the policy's own hidden states: a value for every beginning of an answer. Knows no text.
 
-    v_t = MLP([h̄_{min(8, t+1)} ; h̄_{t+1}]),    h̄_n = (1/n) Σ_{i<n} h_i        h: (T, D), of one layer
+    v_t = mean_m u_m − κ · std_m u_m,    u_m = MLP_m([h̄_{min(8, t+1)} ; h̄_{t+1}]),    h̄_n = (1/n) Σ_{i<n} h_i
 
-The mean of the first tokens keeps how the answer opened in sight however long it grows.
+with h, (T, D), the states of one layer. The mean of the first tokens keeps how the answer opened in sight
+however long it grows; members that were made apart are seldom fooled alike (arXiv 2310.02743).
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,8 @@ class HeadInfo:
         hidden_size: D.
         width: of the MLP.
         first: how many tokens the opening's mean holds.
+        members: M ≥ 1 MLPs, made apart.
+        penalty: κ ≥ 0 of their standard deviation.
         center: the mean value of whole answers where it was fitted.
         scale: their standard deviation; with `center` it brings a `Term` to unit scale.
         figures: what was measured, for reports.
@@ -53,13 +56,15 @@ class HeadInfo:
     hidden_size: int
     width: int = 64
     first: int = 8
+    members: int = 1
+    penalty: float = 1.0
     center: float = 0.0
     scale: float = 1.0
     figures: dict[str, Any] = field(default_factory=dict)
 
 
 class TrunkHead(nn.Module):
-    """The MLP with the standardisation of its inputs.
+    """The MLPs with the standardisation of their inputs.
 
     Attributes:
         info: its layer, sizes and figures.
@@ -74,14 +79,29 @@ class TrunkHead(nn.Module):
         self.info = info
         self.register_buffer("mean", torch.zeros(2 * info.hidden_size))
         self.register_buffer("std", torch.ones(2 * info.hidden_size))
-        self.mlp = nn.Sequential(
-            nn.Linear(2 * info.hidden_size, info.width), nn.GELU(), nn.Dropout(0.2), nn.Linear(info.width, 1)
-        )
+        self.mlps = nn.ModuleList(_mlp(info) for _ in range(info.members))
 
     def forward(self, features: Tensor) -> Tensor:
         """(…, 2D) pooled states → (…) values."""
-        values: Tensor = self.mlp((features - self.mean) / self.std).squeeze(-1)
-        return values
+        values = self.each(features)
+        if len(values) == 1:
+            return values[0]
+        # the floor: the gradient of a standard deviation of zero is not finite
+        spread = (values.var(0, correction=0) + torch.finfo(values.dtype).eps).sqrt()
+        return values.mean(0) - self.info.penalty * spread
+
+    def each(self, features: Tensor) -> Tensor:
+        """(…, 2D) pooled states → (M, …) every member's values."""
+        inputs = (features - self.mean) / self.std
+        return torch.stack([mlp(inputs).squeeze(-1) for mlp in self.mlps])
+
+    @classmethod
+    def joined(cls, heads: Sequence[TrunkHead], penalty: float = 1.0) -> TrunkHead:
+        """Heads on the same inputs as the members of one, frozen; center and scale are still to be set."""
+        head = cls(replace(heads[0].info, members=sum(h.info.members for h in heads), penalty=penalty))
+        head.mean, head.std = heads[0].mean, heads[0].std
+        head.mlps = nn.ModuleList(mlp for h in heads for mlp in h.mlps)
+        return head.eval().requires_grad_(False)
 
     def values(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The value of every beginning: position t judges the tokens up to t.
@@ -183,6 +203,12 @@ def pooled(hidden: Tensor, mask: Tensor, first: int) -> Tensor:
     means = sums / counts
     opening = means.gather(1, _capped(mask, first).expand_as(means))
     return torch.cat([opening, means], -1)
+
+
+def _mlp(info: HeadInfo) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(2 * info.hidden_size, info.width), nn.GELU(), nn.Dropout(0.2), nn.Linear(info.width, 1)
+    )
 
 
 def _capped(mask: Tensor, first: int) -> Tensor:

@@ -280,7 +280,7 @@ def test_the_command_writes_a_head_and_its_figures(
     ]
     data, out = write(tmp_path / "d", *rows), tmp_path / "head.safetensors"
     parser = argparse.ArgumentParser()
-    fit.add_arguments(parser)
+    fit_command.add_arguments(parser)
     options = [
         str(data),
         "--policy",
@@ -292,11 +292,11 @@ def test_the_command_writes_a_head_and_its_figures(
         "--json",
         str(tmp_path / "j"),
     ]
-    assert fit.run(parser.parse_args(options)) == 0
+    assert fit_command.run(parser.parse_args(options)) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((tmp_path / "j").read_text()) == TrunkHead.load(out).info.figures
     assert figures["learned"]["answers"] == 60
     assert TrunkReward(TrunkHead.load(out)).head.info.policy == "tiny"
     data.write_text("{")
-    assert fit.run(parser.parse_args(options)) == 1
+    assert fit_command.run(parser.parse_args(options)) == 1
     assert "line 1" in capsys.readouterr().err
