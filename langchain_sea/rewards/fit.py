@@ -45,6 +45,8 @@ class Recipe:
         seed: of the first head; the others count up from it.
         seeds: heads tried; the best on prompts set aside is kept.
         members: as many of the best, joined: the head's value is their mean less their spread.
+        start: a head to go on from, of the same policy and layer; every other seed starts anew, so that
+            members stay apart. None: all do.
         learning_rate: AdamW's.
         weight_decay: AdamW's; the strong default keeps a head of few examples smooth.
         batch: answers or pairs a step.
@@ -55,6 +57,7 @@ class Recipe:
     seed: int = 0
     seeds: int = 3
     members: int = 1
+    start: TrunkHead | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
     batch: int = 256
@@ -92,6 +95,8 @@ def fit_head(
     started = time.monotonic()
     recipe = recipe or Recipe()
     layer = recipe.layer
+    if layer is None and recipe.start is not None:
+        layer = recipe.start.info.layer
     if layer is None:
         layer = round(_DEPTH * policy.model.config.get_text_config().num_hidden_layers)
     kept = usable(examples)
@@ -156,6 +161,11 @@ def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) ->
         head = TrunkHead(info)
         head.mean.copy_(train.features.mean((0, 1)))
         head.std.copy_(train.features.std((0, 1)).clamp(min=1e-6))
+        if recipe.start is not None:
+            head.mean.copy_(recipe.start.mean)
+            head.std.copy_(recipe.start.std)
+            if (seed - recipe.seed) % 2 == 0:
+                head.mlps[0].load_state_dict(recipe.start.mlps[0].state_dict())
         optimizer = torch.optim.AdamW(
             head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
         )

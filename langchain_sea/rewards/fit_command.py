@@ -13,6 +13,7 @@ from langchain_sea.rewards.examples import DataError, limited, read_examples
 from langchain_sea.rewards.fit import Recipe, fit_head
 from langchain_sea.rewards.gate import PairGate
 from langchain_sea.rewards.harden import Hardening, hardened
+from langchain_sea.rewards.trunk import TrunkHead
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--members", type=int, default=1, help="heads joined: mean less spread")
+    parser.add_argument("--start", type=Path, help="a head to go on from")
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--weight-decay", type=float, default=1.0)
     parser.add_argument("--split", help="learn only from lines whose split is this")
     parser.add_argument("--limit", type=int, help="learn from so many answers at most")
@@ -55,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             seeds=max(3, options.members),
             members=options.members,
+            start=TrunkHead.load(options.start) if options.start else None,
+            learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
         how: dict[str, Any] = {"name": options.policy, "cache": options.cache, "report": _say}

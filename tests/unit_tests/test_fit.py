@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.protocols import Tokens
 from langchain_sea.rewards import features as features_module
-from langchain_sea.rewards import fit
+from langchain_sea.rewards import fit, fit_command
 from langchain_sea.rewards.examples import DataError, Example, limited, read_examples, usable
 from langchain_sea.rewards.features import CUTS, Pooling, features, states
 from langchain_sea.rewards.fit import Recipe, fit_head
@@ -272,7 +272,7 @@ def test_the_command_writes_a_head_and_its_figures(
 ) -> None:
     """From a file to a reward."""
     monkeypatch.setattr(
-        fit.weights, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
+        fit_command.weights, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
     )
     rows = [
         {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split}
