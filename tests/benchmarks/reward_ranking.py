@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import data_sets
 import torch
@@ -13,6 +12,9 @@ import torch
 from langchain_sea import _engine
 from langchain_sea.protocols import View
 from langchain_sea.rewards.measures import auc
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Judge = Callable[[list[dict[str, str]], Sequence[str]], list[float]]
 Group = tuple[list[dict[str, str]], list[str], list[str]]  # conversation, good answers, bad answers
