@@ -17,6 +17,7 @@ SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "protocols.
 ENGINE = SAMPLER | {
     *("terms.py", "energy.py", "work.py", "rounds.py", "_slopes.py", "_faults.py", "writing.py", "best.py"),
     *("chains.py", "walk.py", "presets.py", "windows.py", "run.py", "refine.py"),
+    *("searching.py", "baselines.py"),
 }
 NETWORKS = {
     "policy.py",

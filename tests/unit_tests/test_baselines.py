@@ -1,0 +1,127 @@
+"""Search without gradient: within its budget, never worse than its draft, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from doubles import DoublePrompt, MarkovPolicy, Vowels
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langchain_sea.baselines import (
+    BestOfN,
+    ChunkBeam,
+    PrefixSearch,
+    QAlign,
+    RandomEdits,
+    RewardGuided,
+    search,
+)
+from langchain_sea.best import Scored
+from langchain_sea.budget import Budget
+from langchain_sea.chains import generators_for
+from langchain_sea.energy import Energy, Term
+
+METHODS = [
+    BestOfN(rows=4),
+    PrefixSearch(rows=8, tokens=2, kept=2),
+    ChunkBeam(beams=2, width=2, chunk=2),
+    RewardGuided(top=3),
+    QAlign(rows=3),
+    RandomEdits(rows=4, span=4, top=6),
+]
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
+FEW = Budget(seconds=None, tokens=8, evaluations=40)
+
+
+def energy(reward=None, **options) -> Energy:
+    term = Term(reward=reward or Vowels(), name="r")
+    return Energy(policy=MarkovPolicy(0), terms=(term,), **({"max_nll_rise": None} | options))
+
+
+def found(method, prompts, seed=0, budget=FEW, problem=None):
+    problem = problem or energy()
+    rngs = [generators_for(seed, prompt.key, method.rows, torch.device("cpu")) for prompt in prompts]
+    return search(prompts, method, energy=problem, budget=budget, generators=rngs)
+
+
+def shown(refinement):
+    return refinement.text, refinement.draft, refinement.before, refinement.after, refinement.candidates
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: type(m).__name__)
+class TestEvery:
+    def test_is_never_worse_and_ends(self, method) -> None:
+        """Within its evaluations, but for the batch that is under way."""
+        results = found(method, PROMPTS)
+        for result in results:
+            assert result.before is not None
+            assert result.after is not None
+            assert result.after.score >= result.before.score
+            assert result.evaluations <= 40 + 8 * 6
+        assert any(result.accepted for result in results)
+
+    def test_answers_alone_as_it_does_among_others(self, method) -> None:
+        """And again, and otherwise for another seed."""
+        together = [shown(result) for result in found(method, PROMPTS)]
+        assert together == [shown(found(method, [prompt])[0]) for prompt in PROMPTS]
+        assert together != [shown(result) for result in found(method, PROMPTS, seed=1)]
+
+    def test_a_reward_that_fails_leaves_the_draft(self, method) -> None:
+        """With the failure beside it."""
+        problem = energy(Failing())
+        (result,) = found(method, PROMPTS[:1], problem=problem)
+        assert result.failure is not None
+        assert not result.accepted
+
+    def test_no_answer_is_longer_than_the_budget(self, method) -> None:
+        """By the policy's own count."""
+        for result in found(method, PROMPTS, budget=Budget(seconds=None, tokens=5, evaluations=20)):
+            assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
+
+
+class Failing:
+    """A reward that cannot be asked."""
+
+    def score(self, view, texts):
+        raise OSError("gone")
+
+
+def test_best_of_n_is_better_for_more() -> None:
+    """The first of more are the same ones."""
+    budget = Budget(seconds=None, tokens=8)
+    few, many = (found(BestOfN(count=n, rows=4), PROMPTS, budget=budget) for n in (4, 32))
+    for one, other in zip(few, many, strict=True):
+        assert {t.text for t in one.candidates} <= {t.text for t in other.candidates}
+        assert other.after.score >= one.after.score
+
+
+def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
+    """Against the energy of every candidate, place by place."""
+    problem, method = energy(), RewardGuided(top=3)
+    (result,) = found(method, PROMPTS[:1], budget=Budget(seconds=None, tokens=4), problem=problem)
+    ids: list[int] = []
+    for _ in range(4):
+        view = problem.beginnings(PROMPTS[0], [[*ids, 0]])
+        here = torch.tensor([[*ids, 0]])
+        likely = view.reading.candidates(here, 4, problem.policy.banned)[0][0, -1, 1:].tolist()
+        rows = [[*ids, token] for token in likely]
+        _, energies = problem.ranked(problem.beginnings(PROMPTS[0], rows))
+        ids = rows[int(energies.argmin())]
+    assert problem.policy.decode(ids) in [text.text for text in result.candidates]
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 2), st.floats(0, 0.999))
+def test_metropolis_hastings_accepts_by_its_ratio(
+    before: float, after: float, heat: float, drawn: float
+) -> None:
+    """Scores over the heat, times the ratio of the lengths."""
+    old, new = [1, 2, 3], [1, 2]
+    known = {tuple(ids): Scored("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}
+    searching = SimpleNamespace(found=known, random=lambda: drawn)
+    ratio = math.exp(min(0.0, (after - before) / heat + math.log(3 / 2)))
+    assert QAlign(heat=heat)._next(searching, old, new) == (new if drawn < ratio else old)
+    assert QAlign()._next(searching, old, [9]) == old  # the clock cut it: unscored
