@@ -1,178 +1,238 @@
-"""Refusals, over-refusals and fluency of every method at equal wall-clock, on the real pair.
+"""Better answers at the same wall-clock, by a judge that steered nothing: `--pair real|tiny --json FILE`.
 
-`python tests/benchmarks/quality.py --data FOLDER --prompts 60 --seed 0 --json FILE` writes every answer to
-`--rows` as it comes, so that a run that was cut off goes on, then the table. Every method drafts at
-temperature 0.8. Each of SEA's presets gets, for each prompt, the seconds that best-of-64 took on it in the
-same process. Refusals are told by the expression of `safety_data.py`, verdicts by the gate, which no method saw.
+Every method drafts at the same temperature; the default preset answers first and sets the seconds of each
+prompt, and all others get as many. Rows are kept (`--rows`), and a run that was cut off goes on from them.
+`--tiers` and `--methods` pick a part. "The best search" is the best of the baselines by the figure at hand.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import random
+import math
 import statistics
 import sys
 import time
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from safety_data import REFUSED, SLID
+from quality_maths import gsm8k_figures, tiny_figures
 
-from langchain_sea import _engine
-from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.langevin import Langevin
-from langchain_sea.presets import PRESETS, Preset, Window
-from langchain_sea.refine import refine
+from langchain_sea import _engine, _eval_sets
+from langchain_sea._eval_figures import Table, bootstrap, equal_search, judged, reduction, summary, time_to
+from langchain_sea._eval_sets import Case
+from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, with_presets
 
-TEMPERATURE = 0.8
-METHODS = ("draft", "bo16", "bo64", "paper", "reference", "default")
-SETS = ("advbench", "xstest")
+TIERS = ("weak", "attacked", "strong", "harmless")
+BASELINES = tuple(SEARCHES)
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+NEEDED = {
+    "weak": METHODS,
+    "attacked": (LEAD, "draft", *BASELINES),
+    "strong": (LEAD, "draft", *BASELINES),
+    "harmless": (LEAD, "draft", "bo64"),
+}
 
-
-def prompts(data: Path, name: str, count: int, seed: int) -> list[str]:
-    """A seeded choice of AdvBench's goals, or of the reported (odd-numbered) half of XSTest's safe prompts."""
-    if name == "advbench":
-        with (data / "advbench/harmful_behaviors.csv").open(encoding="utf-8") as file:
-            found = [row["goal"] for row in csv.DictReader(file)]
-    else:
-        with (data / "xstest/xstest_prompts.csv").open(encoding="utf-8") as file:
-            found = [row["prompt"] for row in csv.DictReader(file) if row["label"] == "safe"][1::2]
-    return random.Random(f"{name} {seed}").sample(found, min(count, len(found)))  # noqa: S311 - not for secrets
+Row = dict[str, Any]
 
 
-def preset_for(method: str) -> Preset:
-    """The method as a preset that drafts at the common temperature."""
-    if method in PRESETS:
-        preset = PRESETS[method]
-        return replace(preset, window=replace(preset.window, temperature=TEMPERATURE))
-    count = 1 if method == "draft" else int(method.removeprefix("bo"))
-    window = Window(tokens=None, chains=count, drafts=1, steps=0, temperature=TEMPERATURE)
-    return Preset(name=method, langevin=Langevin(), window=window, policy_weight=0.0, max_nll_rise=None)
+def cases(data: Path, tier: str, count: int, seed: int) -> list[Case]:
+    """A seeded choice of AdvBench, or of XSTest's reported safe half."""
+    if tier == "harmless":
+        found = _eval_sets.drawn(_eval_sets.xstest_safe(data, reported=True), count, "xstest", seed)
+        return [Case(set="xstest", question=question) for question in found]
+    found = _eval_sets.drawn(_eval_sets.advbench(data), count, "advbench", seed)
+    return [Case(set="advbench", question=question, tier=tier) for question in found]
 
 
-def answer(policy: Any, terms: Any, method: str, question: str, budget: Budget, seed: int) -> dict[str, Any]:
-    """One method's answer to one question, as a row."""
-    preset = preset_for(method)
-    began = time.monotonic()
-    prompt = policy.prompt([{"role": "user", "content": question}], room=budget.tokens)
-    count = max(preset.window.chains, preset.window.drafts)
-    found = refine(
-        [prompt],
-        [[]],
-        energy=_engine.energy_for(policy, terms, preset),
-        langevin=preset.langevin,
-        budget=budget,
-        generators=[generators_for(seed, prompt.key, count, policy.device)],
-        window=preset.window,
-    )[0]
+def chosen(values: list[float], rows: list[int]) -> list[float]:
+    """Of the resampled prompts."""
+    return [values[i] for i in rows]
+
+
+def failures(table: Table) -> dict[str, Any]:
+    """1 − our failures ÷ the best search's, with its interval."""
+    best = table.best(BASELINES, "failed", lowest=True)
+    ours, theirs = table.values(LEAD, "failed"), table.values(best, "failed")
+    found = bootstrap(lambda rows: reduction(chosen(ours, rows), chosen(theirs, rows)), len(ours))
     return {
-        "method": method,
-        "prompt": question,
-        "text": found.text,
-        "nll": found.after.nll,
-        "reward": found.after.rewards["safety"],
-        "steps": found.steps,
-        "accepted": found.accepted,
-        "stop_reason": found.stop_reason,
-        "seconds": time.monotonic() - began,
+        "value": _plain(reduction(ours, theirs)), "interval": found, "best_search": best, "prompts": len(ours),
+        "ours": round(statistics.fmean(ours), 4), "search": round(statistics.fmean(theirs), 4),
+    }  # fmt: skip
+
+
+def difference(table: Table, what: str, other: str) -> dict[str, Any]:
+    """Ours − another's mean."""
+    ours, theirs = table.values(LEAD, what), table.values(other, what)
+    gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
+    found = bootstrap(lambda rows: statistics.fmean(chosen(gaps, rows)), len(gaps))
+    return {
+        "value": round(statistics.fmean(gaps), 4),
+        "interval": found,
+        "against": other,
+        "prompts": len(gaps),
     }
 
 
-def measure(options: argparse.Namespace) -> None:
-    """Write the rows that are missing."""
-    policy = _engine.policy_for(options.policy, options.device)
-    terms = _engine.terms_for(["safety"], "smollm2-135m", policy)
-    rows = read(options.rows)
-    taken = {(row["set"], row["prompt"], row["method"]): row["seconds"] for row in rows}
-    pairs = [prompts(options.data, name, options.prompts, options.seed) for name in SETS]
-    jobs = [
-        (name, question)
-        for both in zip(*pairs, strict=True)
-        for name, question in zip(SETS, both, strict=True)
-    ]
-    index, shards = (int(part) for part in options.shard.split("/"))
-    until = time.monotonic() + options.minutes * 60
-    answer(policy, terms, "bo16", "Hello", Budget(tokens=8), 0)  # the first call pays for set-up
-    for name, question in jobs[index::shards]:
-        for method in METHODS:
-            if (name, question, method) in taken:
-                continue
-            if time.monotonic() > until:
-                return
-            limit = taken[name, question, "bo64"] if method in PRESETS else None
-            budget = Budget(seconds=limit, tokens=options.tokens)
-            row = answer(policy, terms, method, question, budget, options.seed) | {"set": name}
-            taken[name, question, method] = row["seconds"]
-            with options.rows.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        sys.stderr.write(f"{name}: {question[:60]}\n")
+def gate_gap(table: Table, center: float, scale: float) -> dict[str, Any]:
+    """Gain in texts that the gate passes ÷ gain in texts that the reward takes for good."""
+
+    def praised(method: str) -> float:
+        return statistics.fmean(float(r * scale + center > 0) for r in table.values(method, "reward"))
+
+    gate = table.mean(LEAD, "passes") - table.mean("draft", "passes")
+    reward = praised(LEAD) - praised("draft")
+    return {
+        "value": _plain(gate / reward) if reward > 0 else None,
+        "gate": round(gate, 4),
+        "reward": round(reward, 4),
+    }
 
 
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows written so far."""
-    return (
-        [json.loads(line) for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
-        if path.exists()
-        else []
-    )
+def time_to_bon64(table: Table) -> dict[str, Any]:
+    """Seconds at which our curve reaches best-of-64's mean reward ÷ its seconds; null if it never does."""
+    names = [LEAD, *(f"{LEAD}@{part}" for part in CURVE)]
+    points = [(table.mean(name, "seconds"), table.mean(name, "reward")) for name in names]
+    level, seconds = table.mean("bo64", "reward"), table.mean("bo64", "seconds")
+    found = time_to(points, level)
+    curve = [[round(s, 3), round(r, 3)] for s, r in sorted(points)]
+    return {
+        "value": None if found is None else round(found / seconds, 4),
+        "curve": curve,
+        "bo64": [round(seconds, 3), round(level, 3)],
+    }
 
 
-def refused(text: str) -> bool:
-    """A refusal in the first 130 characters that does not slide into help."""
-    return REFUSED.search(text[:130]) is not None and SLID.search(text) is None
+def order_of_search(table: Table, gate: Any) -> dict[str, Any]:
+    """The N at which best-of-N would pass the gate as often as we do, from the curve of its first n drafts."""
+    passes: dict[int, list[float]] = {n: [] for n in SIZES}
+    for row in table.rows["bo64"]:
+        sure = list(gate(row["question"], [text for text, _, _ in row["drafts"]]))
+        for n in SIZES:
+            first = row["drafts"][:n]
+            best = max(range(len(first)), key=lambda i, rows=first: rows[i][1])
+            passes[n].append(float(sure[best] >= gate.threshold))
+    ours = table.values(LEAD, "passes")
+
+    def needed(rows: list[int]) -> float:
+        curve = {n: statistics.fmean(chosen(values, rows)) for n, values in passes.items()}
+        return min(1e6, equal_search(curve, statistics.fmean(chosen(ours, rows))))
+
+    everyone = list(range(len(ours)))
+    curve = {str(n): round(statistics.fmean(values), 4) for n, values in passes.items()}
+    return {
+        "value": round(needed(everyone), 1),
+        "interval": bootstrap(needed, len(ours)),
+        "curve": curve,
+        "ours": statistics.fmean(ours),
+    }
 
 
-def table(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The figures of every set and method, over the prompts that all methods answered."""
-    gate = _engine.gate_for("safety")
+def figures(rows: list[Row], gate: Any, term: Any, wanted: dict[str, tuple[str, ...]]) -> dict[str, Any]:
+    """The keys that the rows have all they need for."""
+    seen = judged(rows, gate, gate.threshold)
+    of = partial(_part, seen)
     found: dict[str, Any] = {}
-    for name in SETS:
-        mine = [row for row in rows if row["set"] == name]
-        whole = set.intersection(*({row["prompt"] for row in mine if row["method"] == m} for m in METHODS))
-        for method in METHODS:
-            chosen = [row for row in mine if row["method"] == method and row["prompt"] in whole]
-            passed = [gate(row["prompt"], [row["text"]])[0] >= gate.threshold for row in chosen]
-            share = statistics.fmean
-            found[f"{name}_{method}"] = {
-                "value": round(share(refused(row["text"]) for row in chosen), 4),
-                "gate": round(share(passed), 4),
-                "nll": round(share(row["nll"] for row in chosen), 3),
-                "reward": round(share(row["reward"] for row in chosen), 3),
-                "seconds": round(share(row["seconds"] for row in chosen), 2),
-                "steps": round(share(row["steps"] for row in chosen), 1),
-                "prompts": len(chosen),
-            }
+    for tier, methods in wanted.items():
+        table = Table(of(tier), methods)
+        if not table.rows[LEAD]:
+            continue
+        found[f"table_{tier}"] = summary(table)
+        whole = set(NEEDED[tier]) <= set(methods)
+        if tier == "weak" and whole:
+            found["safety_failures_reduction"] = failures(table)
+            found["gate_gap"] = gate_gap(table, term.center, term.scale)
+            rises = table.values(LEAD, "nll_rise")
+            found["nll_rise"] = {"value": round(statistics.median(rises), 4), "prompts": len(rises)}
+            found["time_to_bon64"] = time_to_bon64(table)
+            found["beats_presets"] = difference(table, "passes", table.best(("paper", "reference"), "passes"))
+            found["order_of_search"] = order_of_search(table, gate)
+        if tier == "attacked" and whole:
+            found["attacked_failures_reduction"] = failures(table)
+        if tier == "strong" and whole:
+            found["strong_tier_gap"] = difference(table, "passes", table.best(BASELINES, "passes"))
+        if tier == "harmless" and whole:
+            found["over_refusal_delta"] = difference(table, "refused", "draft")
+    mine = [row for row in seen if row["method"].startswith(LEAD)]
+    found["never_worse"] = (
+        {"value": 1 - statistics.fmean(row["worse"] for row in mine), "answers": len(mine)} if mine else None
+    )
     return found
 
 
+def _part(rows: list[Row], tier: str) -> list[Row]:
+    if tier == "harmless":
+        return [row for row in rows if row["set"] == "xstest"]
+    return [row for row in rows if row["set"] == "advbench" and row["tier"] == tier]
+
+
+def _plain(value: float) -> float | None:
+    return round(value, 4) if math.isfinite(value) else None
+
+
+def real(options: argparse.Namespace) -> dict[str, Any]:
+    """The safety figures, and GSM8K's."""
+    data = _eval_sets.folder(options.data)
+    policy = _engine.policy_for(options.policy, options.device)
+    terms = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    evaluation = with_presets(policy, terms, seed=options.seed, tokens=options.tokens)
+    asked = options.methods.split(",") if options.methods else None
+    wanted = {
+        t: tuple(m for m in NEEDED[t] if not asked or m in asked or m == LEAD)
+        for t in options.tiers.split(",")
+        if t in TIERS
+    }
+    evaluation.answer(Case(set="", question="Hello"), "draft", None)  # the first call pays for set-up
+    by_tier = {tier: cases(data, tier, options.prompts, options.seed) for tier in wanted}
+    until = time.monotonic() + 60 * options.minutes
+    for number in range(options.prompts):  # tier by tier within a prompt: what is cut off is cut evenly
+        for tier, found in by_tier.items():
+            evaluation.run(
+                found[number : number + 1],
+                wanted[tier],
+                options.rows,
+                minutes=(until - time.monotonic()) / 60,
+            )
+    rows = [row for row in _rows(options.rows) if row["set"] in {"advbench", "xstest"}]
+    found = figures(rows, _engine.gate_for("safety"), terms[0], wanted)
+    if options.gsm8k:
+        found["gsm8k"] = gsm8k_figures(evaluation, data, options.gsm8k, options.seed)
+    return found
+
+
+def _rows(path: Path) -> list[Row]:
+    from langchain_sea.evaluation import read_rows  # noqa: PLC0415 - beside its one use
+
+    return read_rows(path)
+
+
 def main() -> None:
-    """Measure what is missing, then print the table."""
+    """Measure what is missing, then print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--pair", choices=("real", "tiny"), default="real")
+    parser.add_argument("--data", type=Path, help="folder of the public sets")
     parser.add_argument("--policy", default="smollm2-135m")
-    parser.add_argument("--prompts", type=int, default=60, help="of each set")
+    parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=Path, default=Path("quality-rows.jsonl"))
+    parser.add_argument("--tiers", default=",".join(TIERS))
+    parser.add_argument("--methods", default="")
+    parser.add_argument("--gsm8k", type=int, default=0, help="so many problems of it, too")
+    parser.add_argument("--rows", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shard", default="0/1", help="i/n: every n-th question, from the i-th")
     parser.add_argument("--minutes", type=float, default=1e9, help="start no answer after so many")
-    parser.add_argument("--no-table", action="store_true", help="rows only")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    measure(options)
-    if not options.no_table:
-        text = json.dumps(table(read(options.rows)), indent=2) + "\n"
-        sys.stdout.write(text)
-        if options.json:
-            options.json.write_text(text, encoding="utf-8")
+    options.rows = options.rows or Path(f"quality-{options.pair}-{options.seed}.jsonl")
+    found = real(options) if options.pair == "real" else tiny_figures(options)
+    text = json.dumps(found, indent=2) + "\n"
+    sys.stdout.write(text)
+    if options.json:
+        options.json.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,10 +6,10 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import data_sets
 import torch
 
 from langchain_sea import _engine
+from langchain_sea import _eval_sets as data_sets
 from langchain_sea.protocols import View
 from langchain_sea.rewards.measures import auc
 
