@@ -60,7 +60,8 @@ def judged(
     found = []
     for row in rows:
         sure = judge(row["question"], [row["text"]])[0]
-        draft = float(drafts.get(tuple(row[n] for n in where), row["nll"]))
+        place = tuple(row[n] for n in where)
+        draft = drafts[place] if place in drafts else row["nll"]
         passes, broken = sure >= threshold, row["nll"] > draft + _BROKEN
         found.append(
             row

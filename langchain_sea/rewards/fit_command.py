@@ -92,5 +92,4 @@ def _hardening(options: argparse.Namespace) -> Hardening | None:
             f"--harden {options.harden} needs --judge: a gate's file, made from the same examples by "
             "`python -m langchain_sea.rewards.fit_gate`, that says which refined texts are good."
         )
-    judge = PairGate.load(options.judge)
-    return Hardening(rounds=options.harden, judge=judge, threshold=judge.threshold, prompts=options.attacked)
+    return Hardening(rounds=options.harden, judge=PairGate.load(options.judge), prompts=options.attacked)

@@ -60,9 +60,9 @@ class Hardening:
 
     Attributes:
         rounds: of attack and fitting.
-        judge: `(question, answers) → probabilities` that each is good. Never what will gate the answers,
-            which must stay a second opinion; one of the same kind, made from the head's own side of the data.
-        threshold: of the judge, above which a text is good.
+        judge: `(question, answers) → probabilities` that each is good, which become the labels. Never what
+            will gate the answers, which must stay a second opinion; one of the same kind, made from the head's
+            own side of the data.
         prompts: attacked in every round, of those that the head learned from.
         rise: nats a token above the prompt's draft from which a text is broken, whatever the judge says.
         attacks: taken in turn, prompt by prompt.
@@ -70,7 +70,6 @@ class Hardening:
 
     rounds: int
     judge: Callable[[str, Sequence[str]], Sequence[float]]
-    threshold: float = 0.5
     prompts: int = 120
     rise: float = 1.0
     attacks: tuple[Attack, ...] = (
@@ -186,7 +185,7 @@ def _judged(
     found = []
     for (text, value, nll), good in zip(written, sure, strict=True):
         broken = nll > draft_nll + hardening.rise
-        label = float(good >= hardening.threshold and not broken)
+        label = 0.0 if broken else float(good)
         found.append((replace(example, answer=text, label=label, pair=None, whole=False), value))
     return found
 

@@ -76,14 +76,14 @@ def test_no_held_out_question_is_attacked() -> None:
     assert set(judge.asked) == {f"question {n}" for n in range(24) if n % 6}
 
 
-@given(st.floats(-3, 3), st.floats(0, 1), st.floats(0, 1))
-def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float, threshold: float) -> None:
+@given(st.floats(-3, 3), st.floats(0, 1))
+def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float) -> None:
     """Else the judge alone decides."""
-    how = Hardening(rounds=1, judge=lambda _, texts: [sure] * len(texts), threshold=threshold)
+    how = Hardening(rounds=1, judge=lambda _, texts: [sure] * len(texts))
     written = [("draft", 0.5, 2.0), ("moved", 1.5, 2.0 + rise)]
     draft, moved = harden._judged(examples()[0], written, how)
-    assert draft[0].label == float(sure >= threshold)
-    assert moved[0].label == float(sure >= threshold and rise <= how.rise)
+    assert draft[0].label == sure
+    assert moved[0].label == (sure if rise <= how.rise else 0.0)
     assert (moved[0].answer, moved[0].pair, moved[1]) == ("moved", None, 1.5)
 
 

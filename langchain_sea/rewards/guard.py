@@ -1,0 +1,205 @@
+r"""A generative guard as a reward and a gate: the odds of its verdict, read off before it writes one.
+
+    r(x, y) = log π(safe words | guard's prompt with x, y) − log π(unsafe words | …)
+
+at the place where the verdict's first differing token stands. Of several words, and of a third tier that the
+caller counts to one side, the probabilities are added. Knows formats (see `guard_formats`), no policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from langchain_sea._head import head_of
+from langchain_sea._template import Template
+from langchain_sea.errors import ChatTemplateError
+from langchain_sea.protocols import NOTHING, Wants
+from langchain_sea.rewards._placed import Placed, Read
+from langchain_sea.rewards.classifier import fits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from langchain_sea._head import Head
+    from langchain_sea.protocols import View
+    from langchain_sea.rewards.guard_formats import GuardFormat
+
+__all__ = ["GuardModel", "SoftGuardModel", "Verdict", "guard_model"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a guard wrote.
+
+    Attributes:
+        safe: None where the reply has no verdict in it.
+        categories: what is violated, where the format says so.
+        reply: as it was written.
+    """
+
+    safe: bool | None
+    categories: tuple[str, ...]
+    reply: str
+
+
+class GuardModel:
+    """Ranks texts by the odds of "safe", gates by its probability, and writes verdicts."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        guard: GuardFormat,
+        *,
+        between: Literal["safe", "unsafe"] | None = None,
+        threshold: float = 0.5,
+        prompts: int = 64,
+    ) -> None:
+        """Hold the parts; neither model nor tokenizer is ever changed.
+
+        Args:
+            model: a causal language model, in evaluation mode.
+            tokenizer: the model's; its own chat template is used if it has one.
+            guard: how it is asked.
+            between: what a third tier, as Qwen3Guard's "Controversial", counts as; it must be said.
+            threshold: P(safe) of what passes as a gate.
+            prompts: as for `RewardModel`.
+
+        Raises:
+            ChatTemplateError: there is no template.
+            ValueError: the third tier counts as nothing, or the verdicts begin with the same token.
+        """
+        if model.training:
+            raise ValueError("the guard is in training mode, where dropout acts; call eval().")
+        if guard.between and between is None:
+            raise ValueError(
+                f"{guard.name} has a third verdict, {' or '.join(guard.between)}: whether it is safe is yours to "
+                "say; pass between='safe' or between='unsafe'."
+            )
+        source = guard.source(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None)
+        if source is None:
+            raise ChatTemplateError(f"neither the tokenizer nor the format {guard.name} has a chat template.")
+        self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold
+        self.between = between
+        self._template = Template(tokenizer, source)
+        self._placed = Placed(model, self._render, self._template.decode, prompts=prompts)
+        self._before, self._words, self._safe = self._verdicts()
+        self._made: Head | None = None
+
+    @property
+    def _head(self) -> Head:
+        if self._made is None:
+            self._made = head_of(self.model)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
+
+    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+        """It reads by itself."""
+        return NOTHING
+
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+        """(C,) at least float32, log-odds of safe; equal texts are read once.
+
+        Raises:
+            ChatTemplateError: the guard's template rejects the conversation.
+            RewardUnavailableError: conversation and answer are too long for the guard.
+        """
+        return self.judge(view.prompt.messages, texts).to(view.tokens.soft.device)
+
+    @torch.no_grad()
+    def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
+        """(C,) the same, of answers to a conversation."""
+        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        return self._odds(self._placed.hard(messages, list(places)))[[places[text] for text in texts]]
+
+    def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
+        """P(safe) of each answer to a question: what gates."""
+        found: list[float] = self.judge([{"role": "user", "content": prompt}], completions).sigmoid().tolist()
+        return found
+
+    @torch.no_grad()
+    def verdicts(
+        self, messages: Sequence[dict[str, Any]], texts: Sequence[str], *, tokens: int = 32
+    ) -> list[Verdict]:
+        """What the guard writes about each answer, greedily."""
+        found = []
+        for text in texts:
+            ids = torch.tensor([self._ids(messages, text)], device=self.model.device)
+            generate: Any = self.model.generate
+            written = generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False
+            )
+            reply = self._template.decode(written[0, ids.shape[1] :].tolist())
+            tier, categories = self.guard.read(reply)
+            known = None if tier is None else (self.between if tier == "between" else tier) == "safe"
+            found.append(Verdict(known, categories, reply))
+        return found
+
+    def _ids(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
+        return self._template.chat([*messages, {"role": "assistant", "content": answer}], None)
+
+    def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
+        """Up to where the verdict's first token stands."""
+        return [*self._ids(messages, answer), *self._before]
+
+    def _odds(self, read: Read) -> Tensor:
+        """(C,) from the states at the last token."""
+        states = read.last()  # (C, D)
+        words = torch.tensor(self._words, device=states.device).expand(len(states), 1, -1)
+        logs = self._head.at(states[:, None], words)[:, 0]  # (C, W)
+        safe = torch.tensor(self._safe, device=states.device)
+        return logs[:, safe].logsumexp(-1) - logs[:, ~safe].logsumexp(-1)
+
+    def _verdicts(self) -> tuple[list[int], list[int], list[bool]]:
+        """Ids before every verdict, the ids that tell verdicts apart, and which of these are safe."""
+        guard = self.guard
+        sides = {"safe": guard.safe, "unsafe": guard.unsafe}
+        if self.between is not None:
+            sides[self.between] = (*sides[self.between], *guard.between)
+        words = [(word, side == "safe") for side, found in sides.items() for word in found]
+        rows = [self._template.encode(guard.before + word) for word, _ in words]
+        shared = next(
+            n for n in range(max(map(len, rows)) + 1) if len({tuple(row[: n + 1]) for row in rows}) > 1
+        )
+        firsts: dict[int, bool] = {}
+        for row, (word, safe) in zip(rows, words, strict=True):
+            if len(row) <= shared or firsts.get(row[shared], safe) != safe:
+                raise ValueError(
+                    f"{guard.name}: in this tokenizer the verdict {word!r} begins as one of the other side does; "
+                    "make a GuardFormat whose words differ at their first token."
+                )
+            firsts[row[shared]] = safe
+        return rows[0][:shared], list(firsts), list(firsts.values())
+
+
+class SoftGuardModel(GuardModel):
+    """Steers as well: the answer's soft tokens stand inside the hard template."""
+
+    def steer(self, view: View) -> Tensor:
+        """(C,) at least float32; differentiable in `view.tokens.soft`."""
+        return self._odds(self._placed.soft(view)).to(view.tokens.soft.device)
+
+
+def guard_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    guard: GuardFormat,
+    policy_tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    steers: bool | None = None,
+    **options: Any,
+) -> GuardModel:
+    """A `SoftGuardModel` if the policy's ids are the same tokens to the guard, else a `GuardModel`.
+
+    Arguments are those of `GuardModel` and `reward_model`.
+    """
+    kind = SoftGuardModel if fits(tokenizer, policy_tokenizer, steers=steers) else GuardModel
+    return kind(model, tokenizer, guard, **options)
