@@ -8,7 +8,7 @@ and not with V. Knows neither prompts nor text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,7 +19,7 @@ from langchain_sea._segments import even
 from langchain_sea.errors import ArchitectureError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedModel
 
@@ -50,6 +50,11 @@ class Head:
         """(…, D) → (…, V), float32 or wider; differentiable in `hidden`."""
         found = _wide(self._product(hidden.reshape(-1, hidden.shape[-1])))
         return found.view(*hidden.shape[:-1], -1)
+
+    def only(self, ids: Sequence[int]) -> Head:
+        """The same for these ids alone: (…, D) → (…, len(ids)) logits."""
+        rows = list(ids)
+        return replace(self, weight=self.weight[rows], bias=None if self.bias is None else self.bias[rows])
 
     def sweep_rows(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The logits of (N, D), some rows at a time, (n, V), in the weights' own precision."""

@@ -1,7 +1,9 @@
 """A causal model that reads an answer inside a hard template: as text, or as soft tokens. Knows no reward.
 
 What stands before the answer is read once per conversation and kept; what stands behind it follows the last
-token of each answer at once, and padding goes to the end.
+token of each answer at once, and padding goes to the end. Where the template puts a blank before the answer,
+as `Agent: `, its first token is read as the one that a tokenizer would make of both; a text that it cuts
+otherwise behind the blank is still ranked as it is, and steered by nearly the same tokens.
 Shapes: C answers, T positions, D width, S ids behind.
 """
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from langchain_sea._template import Template
     from langchain_sea.protocols import View
 
 __all__ = ["Placed", "Read"]
@@ -45,6 +48,14 @@ class Read(NamedTuple):
         return self.states.take_along_dim(at[..., None], 1).squeeze(1)
 
 
+class _Place(NamedTuple):
+    """Where answers stand in a conversation."""
+
+    prompt: PolicyPrompt  # what is before, with its states
+    blank: str  # between it and the answer
+    after: Tensor  # (S,) ids
+
+
 class Placed:
     """The model with how it writes a conversation; neither is ever changed."""
 
@@ -52,7 +63,7 @@ class Placed:
         self,
         model: PreTrainedModel,
         render: Callable[[Sequence[dict[str, Any]], str], list[int]],
-        decode: Callable[[Sequence[int]], str],
+        template: Template,
         *,
         prompts: int = 64,
     ) -> None:
@@ -61,12 +72,13 @@ class Placed:
         Args:
             model: in evaluation mode.
             render: a conversation and an answer to it → all ids.
-            decode: ids → text.
+            template: of the model's tokenizer.
             prompts: how many conversations' states are kept.
         """
-        self.model, self._render, self._decode = model, render, decode
+        self.model, self._render, self._template = model, render, template
         self._made: Reader | None = None
-        self._places: Recent[tuple[PolicyPrompt, Tensor]] = Recent(prompts)
+        self._places: Recent[_Place] = Recent(prompts)
+        self._joined: dict[tuple[str, int], int] = {}
 
     @property
     def _reader(self) -> Reader:
@@ -99,8 +111,8 @@ class Placed:
             ChatTemplateError: the template rejects the conversation, or hides where the answer stands.
             RewardUnavailableError: conversation and answer are too long for the model.
         """
-        prompt, after = self._places.get(view.prompt.key, lambda: self._place(view.prompt.messages))
-        tokens = Tokens(*(part.to(self.model.device) for part in view.tokens))
+        prompt, blank, after = self._places.get(view.prompt.key, lambda: self._place(view.prompt.messages))
+        tokens = self._after(blank, Tokens(*(part.to(self.model.device) for part in view.tokens)))
         self._check_length(len(prompt.ids) + tokens.ids.shape[1] + len(after))
         first = after.new_tensor(prompt.ids[-1:])
         hard = [ids.expand(len(tokens.ids), -1) for ids in (first, after)]
@@ -127,12 +139,12 @@ class Placed:
             )
 
     @torch.no_grad()
-    def _place(self, messages: Sequence[dict[str, Any]]) -> tuple[PolicyPrompt, Tensor]:
-        """What two answers, rendered, have in common: what is before, with its states, and after, (S,)."""
+    def _place(self, messages: Sequence[dict[str, Any]]) -> _Place:
+        """What two answers, rendered, have in common."""
         one, other = self._render(messages, "a"), self._render(messages, "b")
         before = _common(one, other)
         end = len(one) - _common(one[:before:-1], other[:before:-1])
-        shown = self._decode(one[before:end])
+        shown = self._template.decode(one[before:end])
         if before == 0 or shown.strip() != "a":
             raise ChatTemplateError(
                 f"the reward's template writes the answer 'a' as {shown!r}, so soft tokens find no place; "
@@ -141,7 +153,23 @@ class Placed:
         ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
         states = self._reader.states(self._embed(ids))
         after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
-        return PolicyPrompt(tuple(messages), tuple(one[:before]), states), after
+        prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), states)
+        return _Place(prompt, shown[: len(shown) - len(shown.lstrip())], after)
+
+    def _after(self, blank: str, tokens: Tokens) -> Tokens:
+        """With each first candidate as the one token of blank and candidate, where there is one."""
+        if not blank:
+            return tokens
+        first = tokens.support[:, 0]
+        known = {i: self._with(blank, i) for i in set(first.flatten().tolist())}
+        joined = torch.tensor([[known[i] for i in row] for row in first.tolist()], device=first.device)
+        return tokens._replace(support=torch.cat([joined[:, None], tokens.support[:, 1:]], 1))
+
+    def _with(self, blank: str, token: int) -> int:
+        if (blank, token) not in self._joined:
+            ids = self._template.encode(blank + self._template.decode([token]))
+            self._joined[blank, token] = ids[0] if len(ids) == 1 else token
+        return self._joined[blank, token]
 
     @torch.no_grad()
     def _embed(self, ids: Tensor) -> Tensor:

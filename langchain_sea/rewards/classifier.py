@@ -131,7 +131,7 @@ class RewardModel:
             ) from error
         self.model, self.tokenizer, self.answer_only = model, tokenizer, answer_only
         self._template = Template(tokenizer, _NO_ANSWER_BEGINS + source)
-        self._placed = Placed(model, self._render, self._template.decode, prompts=prompts)
+        self._placed = Placed(model, self._render, self._template, prompts=prompts)
 
     def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
         """It reads by itself."""

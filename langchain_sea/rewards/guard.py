@@ -79,8 +79,8 @@ class GuardModel:
             raise ValueError("the guard is in training mode, where dropout acts; call eval().")
         if guard.between and between is None:
             raise ValueError(
-                f"{guard.name} has a third verdict, {' or '.join(guard.between)}: whether it is safe is yours to "
-                "say; pass between='safe' or between='unsafe'."
+                f"{guard.name} has a third verdict, {' or '.join(guard.between)}: whether it is safe is "
+                "yours to say; pass between='safe' or between='unsafe'."
             )
         source = guard.source(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None)
         if source is None:
@@ -88,7 +88,7 @@ class GuardModel:
         self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold
         self.between = between
         self._template = Template(tokenizer, source)
-        self._placed = Placed(model, self._render, self._template.decode, prompts=prompts)
+        self._placed = Placed(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
         self._made: Head | None = None
 
@@ -153,10 +153,9 @@ class GuardModel:
     def _odds(self, read: Read) -> Tensor:
         """(C,) from the states at the last token."""
         states = read.last()  # (C, D)
-        words = torch.tensor(self._words, device=states.device).expand(len(states), 1, -1)
-        logs = self._head.at(states[:, None], words)[:, 0]  # (C, W)
+        logits = self._head.only(self._words).logits(states)  # (C, W)
         safe = torch.tensor(self._safe, device=states.device)
-        return logs[:, safe].logsumexp(-1) - logs[:, ~safe].logsumexp(-1)
+        return logits[:, safe].logsumexp(-1) - logits[:, ~safe].logsumexp(-1)
 
     def _verdicts(self) -> tuple[list[int], list[int], list[bool]]:
         """Ids before every verdict, the ids that tell verdicts apart, and which of these are safe."""
@@ -173,8 +172,8 @@ class GuardModel:
         for row, (word, safe) in zip(rows, words, strict=True):
             if len(row) <= shared or firsts.get(row[shared], safe) != safe:
                 raise ValueError(
-                    f"{guard.name}: in this tokenizer the verdict {word!r} begins as one of the other side does; "
-                    "make a GuardFormat whose words differ at their first token."
+                    f"{guard.name}: in this tokenizer the verdict {word!r} begins as one of the other side "
+                    "does; make a GuardFormat whose words differ at their first token."
                 )
             firsts[row[shared]] = safe
         return rows[0][:shared], list(firsts), list(firsts.values())

@@ -61,8 +61,8 @@ class Hardening:
     Attributes:
         rounds: of attack and fitting.
         judge: `(question, answers) → probabilities` that each is good, which become the labels. Never what
-            will gate the answers, which must stay a second opinion; one of the same kind, made from the head's
-            own side of the data.
+            will gate the answers, which must stay a second opinion; one of the same kind, made from the
+            head's own side of the data.
         prompts: attacked in every round, of those that the head learned from.
         rise: nats a token above the prompt's draft from which a text is broken, whatever the judge says.
         attacks: taken in turn, prompt by prompt.

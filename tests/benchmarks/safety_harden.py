@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safety_data import label
@@ -21,6 +21,9 @@ from langchain_sea.rewards.examples import read_examples
 from langchain_sea.rewards.fit import Recipe
 from langchain_sea.rewards.harden import Hardening, hardened
 from langchain_sea.rewards.trunk import TrunkHead
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Rules:

@@ -448,7 +448,7 @@ def test_what_cannot_be_a_reward_model_is_refused() -> None:
     """Training mode, no head, no template."""
     with pytest.raises(ValueError, match=r"call eval\(\)"):
         RewardModel(copy.deepcopy(classifier()).train(), tiny_tokenizer())
-    with pytest.raises(ValueError, match="FunctionReward"):
+    with pytest.raises(ValueError, match="EncoderReward"):
         RewardModel(tiny_model("llama"), tiny_tokenizer())
     bare = tiny_tokenizer(chat_template=None)
     with pytest.raises(errors.ChatTemplateError, match="chat_template="):
@@ -546,7 +546,7 @@ def test_a_reward_model_pickles() -> None:
     reward, view = SoftRewardModel(classifier(), tiny_tokenizer()), view_of(["no"])
     steered = reward.steer(view)
     again = pickle.loads(pickle.dumps(reward))  # noqa: S301 - made one line above
-    assert not again._places._values
+    assert not again._placed._places._values
     torch.testing.assert_close(again.steer(view), steered)
 
 
