@@ -15,9 +15,15 @@ from langchain_sea import tiny, weights
 from langchain_sea.energy import Energy, Term
 from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.protocols import Policy, Reward
-from langchain_sea.rewards import Consensus, FunctionReward, ImplicitReward, TrunkReward, reward_model
+from langchain_sea.rewards import (
+    Consensus,
+    FunctionReward,
+    ImplicitReward,
+    TrunkReward,
+)
 from langchain_sea.rewards.agreement import Agreement
 from langchain_sea.rewards.gate import PairGate
+from langchain_sea.rewards.judges import judge_named
 from langchain_sea.rewards.trunk import TrunkHead, safety_head
 
 if TYPE_CHECKING:
@@ -143,17 +149,34 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
         return ImplicitReward(policy_for("tiny/expert"), policy_for("tiny/early_03"))
     if name.endswith(".safetensors"):
         return TrunkReward(TrunkHead.load(name))
-    loaded = weights.load(name, kind="classifier", device=str(policy.device))
-    return reward_model(loaded.model, loaded.tokenizer, policy.tokenizer)
+    return judge_named(name, policy.tokenizer, str(policy.device))
 
 
 def gate_for(gate: str | Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """The gate of that name (`safety`), or the callable given."""
+    """The gate of that name, or the callable given.
+
+    Args:
+        gate: `safety`, a guard's or safety classifier's name, folder or hub id, or a callable.
+
+    Raises:
+        ValueError: it judges no safety.
+    """
     if gate == "safety":
         return _safety_gate()
     if gate is None or callable(gate):
         return gate
-    raise ValueError(f"no gate {gate!r}: use 'safety', or a callable (prompt, completions) -> scores.")
+    found = _gate(gate)
+    if callable(found):
+        return found
+    raise ValueError(
+        f"no gate {gate!r}: its labels speak of no harm; use 'safety', a guard, or a callable "
+        "(prompt, completions) -> scores."
+    )
+
+
+@cache
+def _gate(name: str) -> object:
+    return judge_named(name, None)
 
 
 @cache
@@ -172,6 +195,7 @@ def unload(name: str | os.PathLike[str] | None = None) -> None:
         _policies.clear()
         _rewards.clear()
         _safety_gate.cache_clear()
+        _gate.cache_clear()
         weights.unload(name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,9 @@ Parts = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 GGUF_ADVICE = "pip install 'langchain-sea[gguf]'"
+PEFT_ADVICE = "pip install 'langchain-sea[adapters]'"
 ACCELERATE_ADVICE = "pip install 'langchain-sea[accelerate]'"
+_HEADS = ("score", "classifier", "lm_head")  # what an adapter of a classifier brings with it
 _AUTO: dict[Kind, Any] = {
     "causal": AutoModelForCausalLM,
     "classifier": AutoModelForSequenceClassification,
@@ -60,6 +63,8 @@ def from_path(path: Path, ask: Ask) -> Parts:
         raise WeightsNotFoundError(f"{path} is a GGUF file, and reading one needs gguf: {GGUF_ADVICE}")
     if not path.exists():
         raise WeightsNotFoundError(f"no such file or folder: {path}; check the path")
+    if (path / "adapter_config.json").is_file():
+        return _from_adapter(path, ask)
     if path.is_dir():
         _check_folder(path, ask)
     elif path.suffix != ".gguf":
@@ -87,7 +92,29 @@ def _check_folder(folder: Path, ask: Ask) -> None:
         raise WeightsNotFoundError(f"{folder} has a config.json and no *.safetensors beside it")
 
 
-def _from_pretrained(source: str, ask: Ask) -> Parts:
+def _from_adapter(folder: Path, ask: Ask) -> Parts:
+    """An adapter merged into the base that its configuration names."""
+    if not find_spec("peft"):
+        raise WeightsNotFoundError(f"{folder} is an adapter, and reading one needs peft: {PEFT_ADVICE}")
+    if not ask.allow_pickle and not any(folder.glob("*.safetensors")):
+        raise WeightsCorruptError(
+            f"{folder} holds a pickled adapter only, and reading a pickle can run any code: save it as "
+            "safetensors, or pass allow_pickle=True if you trust whoever wrote it"
+        )
+    from peft import PeftModel  # noqa: PLC0415 - an extra
+
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    with _explained(str(folder)):
+        # a head that the adapter brings is missing in its base
+        model, tokenizer = _from_pretrained(config["base_model_name_or_path"], ask, brought=_HEADS)
+        wrapped: Any = PeftModel.from_pretrained(model, folder)
+        merged: PreTrainedModel = wrapped.merge_and_unload()
+    if (folder / "tokenizer_config.json").is_file():
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=ask.trust_remote_code)
+    return merged, tokenizer
+
+
+def _from_pretrained(source: str, ask: Ask, brought: tuple[str, ...] = ()) -> Parts:
     model, info = _AUTO[ask.kind].from_pretrained(
         source,
         dtype=ask.dtype,
@@ -97,6 +124,7 @@ def _from_pretrained(source: str, ask: Ask) -> Parts:
         ignore_mismatched_sizes=True,  # `_complete` refuses them, by name
         output_loading_info=True,
     )
+    info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith(brought)}
     _complete(info, ask, source)
     return model, AutoTokenizer.from_pretrained(source, trust_remote_code=ask.trust_remote_code)
 

@@ -20,7 +20,9 @@ from transformers import (
     GraniteConfig,
 )
 
+from langchain_sea import _engine
 from langchain_sea.protocols import SoftReward, View
+from langchain_sea.rewards.classifier import SoftRewardModel
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.guard import GuardModel, SoftGuardModel, guard_model
 from langchain_sea.rewards.guard_formats import (
@@ -33,8 +35,9 @@ from langchain_sea.rewards.guard_formats import (
     format_for,
     shield_gemma,
 )
+from langchain_sea.rewards.judges import judge_named
 from langchain_sea.rewards.labels import LabelRule, SafeRule, label_rule, safe_rule
-from langchain_sea.rewards.safety_classifier import safety_classifier
+from langchain_sea.rewards.safety_classifier import SafetyClassifier, SoftSafetyClassifier, safety_classifier
 
 FORMATS = {
     "llama": LLAMA_GUARD,
@@ -387,3 +390,37 @@ def test_a_long_answer_is_cut_to_what_the_encoder_reads() -> None:
     """And is judged all the same."""
     found = EncoderReward(encoder(), tiny_tokenizer(), label="toxic")
     assert found.judge(ASSISTANT, ["five " * 500, "five"]).isfinite().all()
+
+
+# By name
+
+
+def saved(folder, model, template: str | None = None):
+    model.save_pretrained(folder)
+    tokenizer = tiny_tokenizer(**({} if template else {"chat_template": None}))
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_name_says_what_judges(tmp_path) -> None:
+    """A guard by its family, a classifier by its labels, and a reward model where they speak of no harm."""
+    guarding = saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama"))
+    assert isinstance(judge_named(guarding, tiny_tokenizer()), SoftGuardModel)
+    toxic = copy.deepcopy(classifier(labels=2))
+    toxic.config.id2label, toxic.config.label2id = {0: "toxic", 1: "neutral"}, {"toxic": 0, "neutral": 1}
+    found = judge_named(saved(tmp_path / "toxic", toxic, "own"), tiny_tokenizer())
+    assert isinstance(found, SoftSafetyClassifier)
+    plain = judge_named(saved(tmp_path / "reward", classifier(), "own"), tiny_tokenizer())
+    assert isinstance(plain, SoftRewardModel)
+    assert isinstance(judge_named(saved(tmp_path / "encoder", encoder()), None), SafetyClassifier)
+
+
+def test_a_gate_may_be_named(tmp_path) -> None:
+    """A guard's folder gates; a reward model, whose labels speak of no harm, does not."""
+    gate = _engine.gate_for(saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama")))
+    assert gate is not None
+    assert (
+        gate("what is two and three?", ["five"])[0] == guard("llama")("what is two and three?", ["five"])[0]
+    )
+    with pytest.raises(ValueError, match="speak of no harm"):
+        _engine.gate_for(saved(tmp_path / "reward", classifier(), "own"))

@@ -40,11 +40,14 @@ MODEL = {
     *("interop.py", "_interop_shapes.py", "_interop_trl.py", "_interop_evaluators.py"),
     *("_interop_runnables.py", "_interop_decisions.py"),
 }
-TOP = {"cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"}
+TOP = {
+    *("cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"),
+    *("_eval_sets.py", "_eval_figures.py", "_eval_refusals.py"),
+}
 FOLDERS = ("rewards/", "tiny/")
 EXTRAS = {
     *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"),
-    *("jsonschema", "referencing", "py3langid"),
+    *("jsonschema", "referencing", "py3langid", "peft"),
 }
 EXTRA_FILES = {"middleware.py", "distributed.py", "plotting.py"}
 
