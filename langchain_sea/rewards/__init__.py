@@ -1,6 +1,7 @@
 """The rewards, one file for each kind. A reward judges texts; it writes none."""
 
 from langchain_sea.rewards.adapters import adapted, adapter_reward
+from langchain_sea.rewards.bridged import SoftEncoderReward, encoder_reward
 from langchain_sea.rewards.classifier import RewardModel, SoftRewardModel, reward_model
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.ensemble import Ensemble
@@ -37,6 +38,7 @@ __all__ = [
     "Rule",
     "SafetyClassifier",
     "ScoreFunction",
+    "SoftEncoderReward",
     "SoftGuardModel",
     "SoftRewardModel",
     "SoftSafetyClassifier",
@@ -44,6 +46,7 @@ __all__ = [
     "TrunkReward",
     "adapted",
     "adapter_reward",
+    "encoder_reward",
     "guard_model",
     "reward_model",
     "safety_classifier",

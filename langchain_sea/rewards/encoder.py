@@ -9,8 +9,8 @@ import torch
 
 from langchain_sea._mixing import widened
 from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards.gate import last_question
-from langchain_sea.rewards.labels import Labels, Output, label_rule
+from langchain_sea.rewards.gate import PairJudge, last_question
+from langchain_sea.rewards.labels import LabelRule, Labels, Output, label_rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,14 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["EncoderReward"]
 
 _ROWS = 32  # texts in one forward
+READ = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class EncoderReward:
-    """Ranks texts by a sequence classifier of any architecture, read as `transformers` pipelines read it."""
+    """Ranks texts by a sequence classifier of any architecture, read as `transformers` pipelines read it.
+
+    A `PairJudge`, as `fit_gate` makes, is one of a single label; it must be another than what gates.
+    """
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | PairJudge,
         tokenizer: PreTrainedTokenizerBase,
         *,
         label: Labels | None = None,
@@ -53,9 +57,15 @@ class EncoderReward:
         if model.training:
             raise ValueError("the classifier is in training mode, where dropout acts; call eval().")
         self.model = model
-        self.rule = rule or label_rule(model.config, label, output)
+        encoder: Any = model.encoder if isinstance(model, PairJudge) else model
+        self.rule = rule or (
+            LabelRule(((0, 1.0),), output or "logit", rivals=False)
+            if isinstance(model, PairJudge)
+            else label_rule(model.config, label, output)
+        )
         self.answer_only = answer_only
-        self.longest = longest or getattr(model.config, "max_position_embeddings", None) or 512
+        self.longest = longest or getattr(encoder.config, "max_position_embeddings", None) or 512
+        self._embedding: Any = encoder.get_input_embeddings()
         self._tokenizer = copy.deepcopy(tokenizer)  # encoding sets its padding and truncation
 
     def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
@@ -74,9 +84,24 @@ class EncoderReward:
         found = []
         for start in range(0, len(distinct), _ROWS):
             part = distinct[start : start + _ROWS]
-            inputs = self._inputs(question, part).to(self.model.device)
-            found.append(self.rule(widened(self.model(**inputs).logits)))
+            inputs = self._inputs(question, part)
+            read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
+            found.append(self.rule(widened(self._logits(read))))
         return torch.cat(found)[[places[text] for text in texts]]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        found: torch.device = self._embedding.weight.device
+        return found
+
+    def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
+        """(C, L)."""
+        if isinstance(self.model, PairJudge):
+            found: Tensor = self.model(inputs)[:, None]
+            return found
+        logits: Tensor = self.model(**inputs).logits
+        return logits
 
     def _inputs(self, question: str, answers: Sequence[str]) -> Any:  # noqa: ANN401 - a BatchEncoding
         sides = [list(answers)] if self.answer_only else [[question] * len(answers), list(answers)]
@@ -87,4 +112,5 @@ class EncoderReward:
             padding=True,
             return_tensors="pt",
             split_special_tokens=True,
+            return_offsets_mapping=self._tokenizer.is_fast,
         )

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from langchain_sea import weights
+from langchain_sea.rewards.bridged import encoder_reward
 from langchain_sea.rewards.classifier import RewardModel, reward_model
-from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.guard import GuardModel, guard_model
 from langchain_sea.rewards.guard_formats import format_for
 from langchain_sea.rewards.safety_classifier import SafetyClassifier, safety_classifier
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+    from langchain_sea.rewards.encoder import EncoderReward
 
 __all__ = ["judge_named"]
 
@@ -35,5 +37,5 @@ def judge_named(
         return safety_classifier(loaded.model, loaded.tokenizer, tokenizer, steers=steers)
     except ValueError:  # its labels speak of no harm
         if getattr(loaded.model, "score", None) is None:
-            return EncoderReward(loaded.model, loaded.tokenizer)
+            return encoder_reward(loaded.model, loaded.tokenizer, tokenizer, steers=steers)
         return reward_model(loaded.model, loaded.tokenizer, tokenizer, steers=steers)

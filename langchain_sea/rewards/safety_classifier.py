@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.protocols import NOTHING, SoftReward, Wants
+from langchain_sea.rewards.bridged import encoder_reward
 from langchain_sea.rewards.classifier import RewardModel, reward_model
-from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.labels import safe_rule
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.protocols import View
+    from langchain_sea.rewards.encoder import EncoderReward
 
 __all__ = ["SafetyClassifier", "SoftSafetyClassifier", "safety_classifier"]
 
@@ -92,7 +93,7 @@ def safety_classifier(
     rule = safe_rule(model.config, unsafe, odds=odds)
     at = (0.0 if odds else 0.5) if threshold is None else threshold
     if getattr(model, "score", None) is None:
-        encoder = EncoderReward(model, tokenizer, rule=rule, **options)
-        return SafetyClassifier(encoder, at)
+        encoder = encoder_reward(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
+        return (SoftSafetyClassifier if isinstance(encoder, SoftReward) else SafetyClassifier)(encoder, at)
     reads = reward_model(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
     return (SoftSafetyClassifier if isinstance(reads, SoftReward) else SafetyClassifier)(reads, at)
