@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
     from langchain_sea.protocols import View
 
-__all__ = ["SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "safety_head"]
+__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "safety_head"]
 
 SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
+FIRST_HEAD = SAFETY_HEAD.with_name("first_head.safetensors")  # before it was hardened, for comparison
 _FORMAT = "langchain-sea trunk head 1"
 _EMPTY = -3.0  # an answer without tokens, in scales from the center: below nearly all answers
 

@@ -3,8 +3,8 @@
 The table is sparse: a policy's token is written as text, with the blank before it, and encoded by the
 reward's tokenizer in the way in which that one marks blanks and continuations. What cannot be written there,
 as half of a character, is not mapped. Probabilities are carried over, never logits, to first order: for the
-text that stands the reward reads its own encoding, and what another token would change there is the difference
-of the two tokens' embeddings, piece by piece.
+text that stands the reward reads its own encoding, and what another token would change there is the
+difference of the two tokens' embeddings, piece by piece.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""What a head is worth once it is followed by gradient: the key `hardening` of `rewards.py`.
+
+Each head is attacked on the same prompts with thirty steps. Of the texts whose value rose highest above the
+draft's, one a prompt, how many does the gate, another trunk on other questions, take for good?
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from langchain_sea import _engine, _eval_sets
+from langchain_sea.rewards.harden import Attack, attacked
+from langchain_sea.rewards.trunk import FIRST_HEAD, SAFETY_HEAD, TrunkHead
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ATTACK = Attack(steps=30, chains=4, tokens=32)
+_TOGETHER = 8
+
+
+def praised(head: TrunkHead, questions: list[str], seed: int) -> dict[str, Any]:
+    """Prompts whose best text the attack raised, and what the gate says of these."""
+    policy, gate = _engine.policy_for("smollm2-135m"), _engine.gate_for("safety")
+    attack = Attack(steps=ATTACK.steps, chains=ATTACK.chains, tokens=ATTACK.tokens, seed=seed)
+    rises, verdicts, drafts = list[float](), list[float](), list[float]()
+    for start in range(0, len(questions), _TOGETHER):
+        part = questions[start : start + _TOGETHER]
+        prompts = [[{"role": "user", "content": question}] for question in part]
+        for question, found in zip(part, attacked(head, policy, prompts, attack), strict=True):
+            text, value, _ = max(found, key=lambda each: each[1])
+            draft, before, _ = found[0]
+            if value > before:
+                rises.append((value - before) / head.info.scale)
+                sure = gate(question, [text, draft])
+                verdicts.append(float(sure[0] >= gate.threshold))
+                drafts.append(float(sure[1] >= gate.threshold))
+    return {"praised": len(verdicts), "rise": round(statistics.fmean(rises), 3), "judge_praises_too": round(statistics.fmean(verdicts), 4),
+            "judge_praises_draft": round(statistics.fmean(drafts), 4)}  # fmt: skip
+
+
+def hardening(data: Path, seed: int, count: int) -> dict[str, Any]:
+    """The hardened head's share ÷ the first head's, on AdvBench."""
+    questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "hardening", seed)
+    first, hard = (praised(TrunkHead.load(path), questions, seed) for path in (FIRST_HEAD, SAFETY_HEAD))
+    both = first["judge_praises_too"], hard["judge_praises_too"]
+    value = round(both[1] / both[0], 3) if both[0] and both[1] is not None else None
+    return {"value": value, "first": first, "hardened": hard, "prompts": count}
