@@ -155,7 +155,8 @@ class Chains:
             gap=tuple(gaps),
             changed=tuple(changed.tolist()),
             seconds=round(self.seconds, 4),
-            conflict=tuple(value if math.isfinite(value) else None for value in self.terms.conflict.tolist()),
+            conflict=_finite(self.terms.conflict),
+            variance=_finite(self.terms.variance),
         )
 
     def _look(self, ids: Tensor) -> Look:
@@ -248,3 +249,7 @@ class Chains:
             self._held = self._held.kept(keep)
         for values in (self.names, self.generators, self.still):
             values[:] = [values[i] for i in keep.tolist()]
+
+
+def _finite(values: Tensor) -> tuple[float | None, ...]:
+    return tuple(value if math.isfinite(value) else None for value in values.tolist())

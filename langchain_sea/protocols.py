@@ -201,6 +201,7 @@ class View:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
         self.shares: Tensor = tokens.soft  # (C, T, K) where these are hard, the shares behind them
+        self.variance: Tensor | None = None  # (C,) of a gradient that was estimated by samples
         self._reading: Reading | None = None
         self._through: dict[int, View] = {}
 

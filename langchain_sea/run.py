@@ -52,6 +52,8 @@ class Run:
         try:
             if self.window.tokens is None:
                 yield from self._whole()
+            elif self.energy.only_ranks:
+                yield from self._ranked()
             else:
                 problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
                 self.windows = Windows(*problem, given=self.drafts, note=self._note)
@@ -96,6 +98,14 @@ class Run:
             meter=self.meter,
             watch=self._score,
         )
+
+    def _ranked(self) -> Task[None]:
+        """As many whole answers as there would be beginnings: nothing else is asked of rewards of texts."""
+        if not self.drafts:
+            rows: list[Answer] = [[] for _ in range(self.window.drafts)]
+            wanted: list[tuple[Prompt, list[Answer]]] = [(self.prompt, rows)]
+            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
+        yield from self._offer(self.drafts)
 
     def _score(self, chains: Chains) -> Task[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))

@@ -142,6 +142,9 @@ class EnergyTerms(NamedTuple):
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
     conflict: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
+    variance: (
+        Tensor  # (C,) of gradients estimated by samples, as the logits feel them; infinity where none is
+    )
 
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Every part changed alike, beside the others' same part."""
@@ -180,4 +183,5 @@ def combined(
     """
     rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
     costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
-    return EnergyTerms(sum(costs, weight * nll), nll, rewards, torch.full_like(nll, torch.inf))
+    none = torch.full_like(nll, torch.inf)
+    return EnergyTerms(sum(costs, weight * nll), nll, rewards, none, none)

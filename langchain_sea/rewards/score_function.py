@@ -67,6 +67,7 @@ class ScoreFunction:
     def steer(self, view: View) -> Tensor:
         """(C,) the mean reward of the drawn texts, whose gradient in `view.tokens.soft` is the estimate."""
         found, soft = self.estimate(view), view.tokens.soft
+        view.variance = found.variance if view.variance is None else view.variance + found.variance
         return found.value + (found.gradient * (soft - soft.detach())).sum((1, 2))
 
     @torch.no_grad()

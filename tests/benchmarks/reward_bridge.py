@@ -1,0 +1,149 @@
+"""A reward of another tokenizer that steers: the keys `bridge_cosine` and `bridge_gain` of `rewards.py`.
+
+`minilm`, fine-tuned on the head's side of the questions (`--twin`, made by `fit_gate --split head`; where none is
+given, a few minutes of it are made here from what the shipped head says), reads the policy's soft tokens through
+the vocabulary bridge. Its gain is counted in the spreads of drafts of its own values, beside that of the shipped
+head on the policy's own trunk, on the same prompts, with the same steps.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from langchain_sea import _engine, _eval_sets, weights
+from langchain_sea.budget import Budget
+from langchain_sea.chains import generators_for
+from langchain_sea.energy import Term
+from langchain_sea.presets import PRESETS
+from langchain_sea.protocols import Tokens, View
+from langchain_sea.refine import refine
+from langchain_sea.relaxation import top_support
+from langchain_sea.rewards.bridged import SoftEncoderReward
+from langchain_sea.rewards.examples import Example
+from langchain_sea.rewards.fit_gate import GateRecipe, fit_gate
+from langchain_sea.rewards.vocabulary import Bridge
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.rewards.gate import PairGate
+
+TOKENS = 24
+CHOSEN = 6  # places of each answer that are compared
+
+
+def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) -> dict[str, list[str]]:
+    """Answers of the policy to each question."""
+    found = {}
+    for question in questions:
+        prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
+        rngs = generators_for(seed, prompt.key, count, policy.device)
+        rows = policy.extend(
+            prompt, [[] for _ in range(count)], tokens=TOKENS, temperature=0.8, generators=rngs
+        )
+        found[question] = [policy.decode(ids) for ids in rows]
+    return found
+
+
+def distilled(policy: CausalLMPolicy, data: Path, seed: int) -> PairGate:
+    """`minilm` taught in two epochs what the shipped head says of the policy's answers."""
+    (term,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    questions = [m[0]["content"] for m, _, _ in _eval_sets.hh_pairs(data, reported=False)]
+    examples = []
+    for question, texts in drafts(policy, _eval_sets.drawn(questions, 120, "bridge", seed), 8, seed).items():
+        messages = ({"role": "user", "content": question},)
+        view = View.hard(policy, policy.prompt(list(messages)), [policy.encode(t) or [0] for t in texts])
+        for text, value in zip(texts, term.score(view, texts).tolist(), strict=True):
+            examples.append(Example(messages=messages, answer=text, label=float(value > 0)))
+    return fit_gate(examples, weights.load("minilm", kind="encoder"), GateRecipe(epochs=2))
+
+
+def bridged(policy: CausalLMPolicy, twin: PairGate) -> SoftEncoderReward:
+    """The twin's judge as a reward that steers."""
+    judge, tokenizer = twin._ready()
+    return SoftEncoderReward(judge, tokenizer, Bridge.between(policy.tokenizer, tokenizer), longest=128)
+
+
+def bridge_cosine(
+    reward: SoftEncoderReward, policy: CausalLMPolicy, answers: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Smallest and mean cosine with central differences over real answers."""
+    found = []
+    for question, texts in answers.items():
+        prompt = policy.prompt([{"role": "user", "content": question}])
+        ids = torch.tensor([policy.encode(texts[0])[:12] or [5]])
+        reading = View.hard(policy, prompt, ids.tolist()).reading
+        support = top_support(reading.logits, ids, 8)
+        soft = torch.tensor([3.0, *[0.0] * 7]).expand(support.shape).softmax(-1).clone()
+        mask = torch.ones(ids.shape, dtype=torch.bool)
+
+        def value(
+            at: torch.Tensor, prompt: Any = prompt, support: Any = support, mask: Any = mask
+        ) -> torch.Tensor:
+            return reward.steer(View(policy, prompt, Tokens(at, support, mask))).sum()
+
+        leaf = soft.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(value(leaf), leaf)
+        ours, theirs = [], []
+        generator = torch.Generator().manual_seed(0)
+        for place in torch.randperm(slope.numel(), generator=generator)[: CHOSEN * 4].tolist():
+            c, t, k = (int(i) for i in torch.unravel_index(torch.tensor(place), slope.shape))
+            ends = []
+            for step in (2e-2, -2e-2):
+                moved = soft.clone()
+                moved[c, t, k] += step
+                ends.append(float(value(moved).detach()))
+            ours.append(float(slope[c, t, k]))
+            theirs.append((ends[0] - ends[1]) / 4e-2)
+        found.append(float(torch.cosine_similarity(torch.tensor(ours), torch.tensor(theirs), dim=0)))
+    return {"value": round(min(found), 5), "mean": round(statistics.fmean(found), 5), "answers": len(found)}
+
+
+def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) -> float:
+    """Mean rise over the draft in spreads of drafts' values."""
+    preset = PRESETS["default"]
+    rises = []
+    energy = _engine.energy_for(
+        policy, (replace(term, standardise="drafts"),), replace(preset, max_nll_rise=None)
+    )
+    for question in questions:
+        prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
+        count = max(preset.window.chains, preset.window.drafts)
+        (found,) = refine(
+            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(seconds=None, tokens=TOKENS),
+            generators=[generators_for(seed, prompt.key, count, policy.device)], window=preset.window,
+        )  # fmt: skip
+        assert found.before is not None
+        assert found.after is not None
+        rises.append(found.after.rewards[term.name] - found.before.rewards[term.name])
+    return statistics.fmean(rises)
+
+
+def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str, Any]:
+    """Both keys, and the shares that are mapped."""
+    policy = _engine.policy_for("smollm2-135m")
+    reward = bridged(policy, twin or distilled(policy, data, seed))
+    questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "bridge report", seed)
+    (trunk,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)
+    own = gain(policy, trunk, questions, seed)
+    table = reward.bridge
+    return {
+        "bridge_cosine": bridge_cosine(reward, policy, drafts(policy, questions, 1, seed)),
+        "bridge_gain": {
+            "value": round(through / own, 4),
+            "through": round(through, 3),
+            "own": round(own, 3),
+            "prompts": count,
+        },
+        "bridge_mapped": {
+            "value": round(table.share, 4),
+            "exact": round(table.exact, 4),
+            "reached": round(table.reached, 4),
+        },
+    }
