@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,12 +104,8 @@ def terms_for(
     for reward in rewards:
         term = _term(reward, policy, retries)
         taken = sum(other.name.split("#")[0] == term.name for other in found)
-        found.append(_renamed(term, f"{term.name}#{taken + 1}") if taken else term)
+        found.append(replace(term, name=f"{term.name}#{taken + 1}") if taken else term)
     return tuple(found)
-
-
-def _renamed(term: Term, name: str) -> Term:
-    return Term(reward=term.reward, name=name, weight=term.weight, center=term.center, scale=term.scale)
 
 
 def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Term:
@@ -217,7 +214,7 @@ def describe(reward: object) -> str:
     if isinstance(reward, (str, os.PathLike)):
         return os.fspath(reward)
     if isinstance(reward, Term):
-        parts = f"{reward.name}, weight={reward.weight}, center={reward.center}, scale={reward.scale}"
+        parts = ", ".join(f"{each.name}={getattr(reward, each.name)!r}" for each in fields(reward)[1:])
         return f"Term({parts}, {describe(reward.reward)})"
     function = getattr(reward, "function", reward)
     name = getattr(function, "__qualname__", type(function).__qualname__)

@@ -67,12 +67,12 @@ class PrefixSearch:
     repeats: bool = True
 
     def task(self, searching: Searching) -> Task[None]:
-        """Begin, rank, write on."""
-        yield from searching.finish([[]])
+        """Begin, rank, write on; the draft is the first beginning, written on as it is."""
         while not searching.over:
             begun, _ = yield from searching.write([[] for _ in range(self.rows)], self.tokens)
             best = (yield from searching.ranked(begun))[: self.kept]
-            yield from searching.finish([ids for ids in best for _ in range(self.continuations)] or [[]])
+            mine = [] if searching.found else begun[:1]
+            yield from searching.finish([*mine, *(ids for ids in best for _ in range(self.continuations))])
             if not self.repeats:
                 return
 
@@ -98,8 +98,7 @@ class ChunkBeam:
         return self.beams * self.width
 
     def task(self, searching: Searching) -> Task[None]:
-        """Beam after beam."""
-        yield from searching.finish([[]])
+        """Beam after beam; what ends first is the draft."""
         while not searching.over:
             yield from self._beam(searching)
 
@@ -110,7 +109,7 @@ class ChunkBeam:
         while beams and at < searching.tokens:
             wider = [ids for ids in beams for _ in range(self.width)]
             grown, cut = yield from searching.write(wider, self.chunk)
-            if cut:
+            if cut and searching.found:
                 return
             at += self.chunk
             ranked = (yield from searching.ranked(grown))[: self.beams]
@@ -133,13 +132,14 @@ class RewardGuided:
 
     def task(self, searching: Searching) -> Task[None]:
         """One answer; no end token is among the candidates."""
-        yield from searching.finish([[]])
         energy, ids = searching.energy, list[int]()
         while len(ids) < searching.tokens and not searching.over:
             reading = yield Look(energy.policy, searching.prompt, [[*ids, 0]])
             here = torch.tensor([[*ids, 0]], device=energy.policy.device)
             likely = reading.candidates(here, self.top + 1, energy.policy.banned)[0][0, -1, 1:].tolist()
             ids = (yield from searching.ranked([[*ids, token] for token in likely]))[0]
+        if not ids:
+            ids = (yield from searching.write([[]], searching.tokens))[0][0]
         yield from searching.offer([ids])
 
 

@@ -37,8 +37,8 @@ class Window:
 
     tokens: int | None = 8
     chains: int = 4
-    drafts: int = 24
-    kept: int = 2
+    drafts: int = 128
+    kept: int = 8
     temperature: float = 0.8
     support: int | None = 128
     refresh: int | None = None
