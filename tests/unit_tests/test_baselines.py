@@ -62,13 +62,14 @@ class TestEvery:
             assert result.after is not None
             assert result.after.score >= result.before.score
             assert result.evaluations <= 40 + 8 * 6
-        assert any(result.accepted for result in results)
+        assert isinstance(method, RewardGuided) or any(result.accepted for result in results)
 
     def test_answers_alone_as_it_does_among_others(self, method) -> None:
         """And again, and otherwise for another seed."""
         together = [shown(result) for result in found(method, PROMPTS)]
         assert together == [shown(found(method, [prompt])[0]) for prompt in PROMPTS]
-        assert together != [shown(result) for result in found(method, PROMPTS, seed=1)]
+        other = [shown(result) for result in found(method, PROMPTS, seed=1)]
+        assert (together == other) is isinstance(method, RewardGuided)  # which draws nothing
 
     def test_a_reward_that_fails_leaves_the_draft(self, method) -> None:
         """With the failure beside it."""

@@ -32,6 +32,7 @@ from langchain_sea.langevin import Langevin
 from langchain_sea.presets import Window
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import Relaxation
+from langchain_sea.rewards.score_function import ScoreFunction
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESET_NAMES = ["default", "paper", "reference"]
@@ -619,3 +620,49 @@ def test_relaxations_steer_to_different_answers():
         found = run(energy, PROMPTS, window=whole(), langevin=Langevin(kernel="adam", noise_scale=0.0))
         answers.add(tuple(step.energy for f in found for step in f.trace))
     assert len(answers) == 3
+
+
+# Rewards that only rank
+
+
+def test_rewards_without_a_gradient_rank_whole_drafts():
+    """As many as there would be beginnings: nothing is told by beginnings, and no step is wasted."""
+    prompt, seen = PROMPTS[0], []
+
+    class Longest:
+        def score(self, view, texts):
+            seen.extend(texts)
+            return torch.tensor([float(text.count("a")) for text in texts])
+
+    window = Window(tokens=2, drafts=12, chains=2)
+    rngs = [generators_for(0, prompt.key, 12, torch.device("cpu"))]
+    found = refine(
+        [prompt],
+        [[]],
+        energy=energy_of(Longest(), max_nll_rise=None, policy_weight=0.0),
+        langevin=Langevin(),
+        budget=FREE,
+        generators=rngs,
+        window=window,
+    )[0]
+    assert found.steps == 0
+    assert found.text.count("a") == max(text.count("a") for text in seen)
+    assert len(found.candidates) == len(set(seen)) > 6
+
+
+def test_an_estimated_gradients_variance_is_in_the_trace():
+    """Of every chain at every step, where a reward draws samples; else none is."""
+    prompt = PROMPTS[0]
+    for reward, drawn in ((ScoreFunction(Vowels(), samples=4), True), (Vowels(), False)):
+        (found,) = refine(
+            [prompt],
+            [[ids(TEXT)]],
+            energy=energy_of(reward),
+            langevin=Langevin(kernel="adam"),
+            budget=FREE,
+            generators=[generators_for(0, prompt.key, 2, torch.device("cpu"))],
+            window=whole(),
+        )
+        values = [v for step in found.trace for v in step.variance]
+        assert values
+        assert all((v is not None and v >= 0) is drawn for v in values)
