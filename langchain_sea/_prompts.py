@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,13 +13,36 @@ from langchain_sea._mixing import widened
 from langchain_sea.protocols import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from langchain_sea._head import Head
     from langchain_sea._reader import Output
     from langchain_sea._segments import States
 
-__all__ = ["PolicyPrompt", "PolicyReading"]
+__all__ = ["Grammar", "Matching", "PolicyPrompt", "PolicyReading"]
+
+
+class Matching(Protocol):
+    """One answer on its way through a grammar."""
+
+    def allowed(self) -> Tensor:
+        """(V,) bool: what may come next, the end among it where the answer may end."""
+
+    def take(self, token: int) -> None:
+        """Go on with an allowed token."""
+
+
+class Grammar(Protocol):
+    """What answers may be."""
+
+    def begin(self, prefix: Sequence[int] = ()) -> Matching:
+        """An answer from what is written of it."""
+
+    def accepts(self, ids: Sequence[int]) -> bool:
+        """Whether these are a whole answer."""
+
+    def close(self, ids: Sequence[int], most: int) -> list[int] | None:
+        """An answer begun, brought to a short end with at most so many tokens more, if it can be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +56,7 @@ class PolicyPrompt:
         answer: (N,) what of the answer stands already.
         hidden: per layer that was wanted the answer's states, (N, D).
         log_probs: (N,) log π of the answer's ids, if they were wanted.
+        grammar: bounds what the answer may be, token by token; None lets it be anything.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -41,6 +65,18 @@ class PolicyPrompt:
     answer: tuple[int, ...] = ()
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     log_probs: Tensor | None = None
+    grammar: Grammar | None = None
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a grammar says what the answer may be."""
+        return self.grammar is not None
+
+    def closed(self, ids: Sequence[int], most: int) -> list[int] | None:
+        """A whole answer of these and at most so many more; None where there is none."""
+        if self.grammar is None or self.grammar.accepts(ids):
+            return list(ids)
+        return self.grammar.close(ids, most)
 
     @property
     def key(self) -> Hashable:

@@ -53,9 +53,23 @@ class Template:
         roles = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
+    @property
+    def speaks_tools(self) -> bool:
+        """Whether the template has a place for tools."""
+        source = self._chat_template or self._tokenizer.chat_template
+        return "tools" in (source if isinstance(source, str) else "")
+
     def encode(self, text: str) -> list[int]:
         """The ids of text, the strings of special tokens split as text."""
         return self._encode_pieces(self._split(text, self._special))
+
+    def marks(self, text: str) -> bool:
+        """Whether this is a control token."""
+        return text in self._control.values()
+
+    def markup(self, text: str) -> list[int]:
+        """The ids of text of our own, in which control strings are control tokens."""
+        return self._encode(text) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, special tokens left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +12,7 @@ from langchain_sea._segments import Own
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from langchain_sea._prompts import PolicyPrompt
+    from langchain_sea._prompts import Matching, PolicyPrompt
 
 __all__ = ["Group", "Writing"]
 
@@ -28,17 +28,26 @@ class Writing:
         groups: the rows that go on, those with prefixes of one length together.
         draws: (C, tokens) in [0, 1).
         temperature: of sampling.
+        matchers: of each row, where a grammar bounds the answers.
     """
 
     written: list[list[int]]
     groups: list[Group]
     draws: Tensor
     temperature: float
+    matchers: list[Matching] = field(default_factory=list)
 
     @property
     def rows(self) -> int:
         """How many still go on."""
         return sum(len(group.rows) for group in self.groups)
+
+    def took(self, group: Group, chosen: list[int], end_ids: frozenset[int]) -> None:
+        """What was drawn for a group's rows."""
+        for row, token in zip(group.rows, chosen, strict=True):
+            if self.matchers and token >= 0 and token not in end_ids:
+                self.matchers[row].take(token)
+        group.take(chosen, self.written, end_ids)
 
 
 class Group:

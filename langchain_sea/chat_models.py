@@ -2,68 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import json
+import logging
 import os
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from langchain_core.exceptions import ContextOverflowError
 from langchain_core.language_models.chat_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
-from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_sea._messages import template_dicts
-from langchain_sea._report import Answer, answer_for
+from langchain_sea._calls import Key, aanswer, answers, ask_for, key_of, require_known
+from langchain_sea._replies import chunks_of, result_of
+from langchain_sea._structured import structured
+from langchain_sea._tools import choice_of, tool_dicts
 from langchain_sea.budget import Budget
-from langchain_sea.errors import PromptTooLongError, SEAError
 from langchain_sea.presets import Preset, preset_named
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LangSmithParams, LanguageModelInput
-    from langchain_core.runnables import RunnableConfig
+    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.runnables import Runnable, RunnableConfig
+    from langchain_core.tools import BaseTool
 
-    from langchain_sea._in_flight import Queue
-    from langchain_sea.best import Refinement
-    from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
-    from langchain_sea.run import Run
+    from langchain_sea._report import Answer
 
 __all__ = ["SEAChatModel"]
 
-_SEEDS = range(2**63)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ask:
-    """The settings of one call."""
-
-    preset: Preset
-    budget: Budget
-    seed: int
-    stop: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What is refined for one call, and where."""
-
-    lists: list[list[dict[str, Any]]]
-    policy: CausalLMPolicy
-    prompts: list[PolicyPrompt]
-    runs: list[Run]
-    queue: Queue
-    drafter_errors: list[str | None]
-
-
-_Key = tuple[int, _Ask, str]
-_ready: ContextVar[dict[_Key, Answer] | None] = ContextVar("_ready", default=None)
+_log = logging.getLogger(__name__)
+_ready: ContextVar[dict[Key, Answer] | None] = ContextVar("_ready", default=None)
 
 
 class SEAChatModel(BaseChatModel):
@@ -126,12 +95,12 @@ class SEAChatModel(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _known_options(cls, values: dict[str, Any]) -> dict[str, Any]:
-        _require_known(values, cls.model_fields)
+        require_known(values, [*cls.model_fields, "name"])
         return values
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
-        self._ask(None, {})
+        ask_for(self, None, {})
         how = {name: value for name, value in self._placement.items() if value is not None}
         if how and not isinstance(self.policy, (str, os.PathLike)):
             raise ValueError(f"{', '.join(how)}: this is for a policy to load, and the one given is loaded.")
@@ -193,9 +162,9 @@ class SEAChatModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain passes it by name
         **kwargs: Any,
     ) -> ChatResult:
-        ask = self._ask(stop, kwargs)
-        answer = (_ready.get() or {}).get(self._key(messages, ask))
-        return self._result(answer or self._answers([messages], ask)[0], ask)
+        ask = ask_for(self, stop, kwargs)
+        answer = (_ready.get() or {}).get(key_of(self, messages, ask))
+        return result_of(self, answer or answers(self, [messages], ask)[0], ask)
 
     async def _agenerate(
         self,
@@ -205,25 +174,8 @@ class SEAChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         """The event loop is never held, and a call that is cancelled leaves at its next step."""
-        ask = self._ask(stop, kwargs)
-        asked = await run_in_executor(None, self._asked, [messages], ask)
-        if self.drafter is not None:
-            try:
-                drafts: Sequence[Any] = [await self.drafter.ainvoke(messages)]
-            except Exception as error:  # noqa: BLE001 - `_take` has the say
-                drafts = [error]
-            self._take(asked, drafts)
-        refinements = await asked.queue.arefine(asked.runs)
-        (answer,) = await run_in_executor(None, self._judged, asked, refinements)
-        return self._result(answer, ask)
-
-    def _result(self, answer: Answer, ask: _Ask) -> ChatResult:
-        message = AIMessage(
-            content=answer.text,
-            usage_metadata=answer.usage(),
-            response_metadata=self._metadata(answer, ask),
-        )
-        return ChatResult(generations=[ChatGeneration(message=message)])
+        ask = ask_for(self, stop, kwargs)
+        return result_of(self, await aanswer(self, messages, ask), ask)
 
     def _stream(
         self,
@@ -233,17 +185,20 @@ class SEAChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         """Only text that passed keep-best and the gate, a word a chunk; the numbers on the last."""
-        ask = self._ask(stop, kwargs)
-        answer = self._answers([messages], ask)[0]
-        for word in re.findall(r"\s*\S+\s*$|\s*\S+", answer.text):
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
-        last = AIMessageChunk(
-            content="",
-            usage_metadata=answer.usage(),
-            response_metadata=self._metadata(answer, ask),
-            chunk_position="last",
-        )
-        yield ChatGenerationChunk(message=last)
+        ask = ask_for(self, stop, kwargs)
+        yield from chunks_of(self, answers(self, [messages], ask)[0], ask)
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core reports the chunks itself
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        """As `_stream`; cancelled as `_agenerate`."""
+        ask = ask_for(self, stop, kwargs)
+        for chunk in chunks_of(self, await aanswer(self, messages, ask), ask):
+            yield chunk
 
     def batch(
         self,
@@ -255,129 +210,66 @@ class SEAChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer all inputs; their prompts are refined together, under one clock."""
         stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[_Key, Answer] = {}
-        # what fails here fails again, alone and reported for its own input, in the call below
-        with contextlib.suppress(Exception):
+        ready: dict[Key, Answer] = {}
+        try:
             lists = [self._convert_input(value).to_messages() for value in inputs]
-            ask = self._ask(stop, options)
-            unique = {self._key(messages, ask): messages for messages in lists}
-            answers = self._answers(list(unique.values()), ask)
-            ready = dict(zip(unique, answers, strict=True))
+            ask = ask_for(self, stop, options)
+            unique = {key_of(self, messages, ask): messages for messages in lists}
+            ready = dict(zip(unique, answers(self, list(unique.values()), ask), strict=True))
+        except Exception as error:  # noqa: BLE001 - it fails again below, alone, or is gone by then
+            _log.warning("answering %d inputs together failed, each is asked alone: %r", len(inputs), error)
         token = _ready.set(ready)
         try:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         finally:
             _ready.reset(token)
 
+    def bind_tools(
+        self,
+        tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
+        *,
+        tool_choice: str | bool | dict[str, Any] | None = None,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model with tools that it may, or must, call.
+
+        Args:
+            tools: tools, functions, pydantic classes, TypedDicts or JSON schemas.
+            tool_choice: `auto` or None leaves it to the policy; `none`; `any`, `required` or True forces a
+                call of some tool, a name or OpenAI's dict of that one, its form enforced token by token.
+            strict: as OpenAI's; forced calls keep to their schema either way.
+            kwargs: options of every call.
+
+        Raises:
+            ValueError: two tools have one name, or `tool_choice` names none of them.
+        """
+        found = tool_dicts(tools, strict=strict)
+        choice_of(tool_choice, found)
+        return self.bind(tools=found, tool_choice=tool_choice, **kwargs)
+
+    def with_structured_output(
+        self,
+        schema: dict[str, Any] | type,
+        *,
+        method: Literal["json_schema", "function_calling", "json_mode"] = "json_schema",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Answers of a schema, its form enforced token by token.
+
+        Args:
+            schema: a pydantic class, a TypedDict, or a JSON schema.
+            method: `json_schema` and `json_mode` write the object, `function_calling` a call of a tool.
+            include_raw: a dict of `raw`, `parsed` and `parsing_error`, and nothing raised.
+            strict: as OpenAI's; the schema is kept to either way.
+            kwargs: options of every call.
+        """
+        return structured(self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs)
+
     def get_token_ids(self, text: str) -> list[int]:
         """The policy's ids of a text, special tokens split."""
         from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_engine`
 
         return policy_for(self.policy, self.device, **self._placement).encode(text)
-
-    def _key(self, messages: list[BaseMessage], ask: _Ask) -> _Key:
-        """What a batch's answers are found by: another model or other settings never take them."""
-        return id(self), ask, json.dumps(template_dicts(messages), default=str)
-
-    def _ask(self, stop: list[str] | None, kwargs: dict[str, Any]) -> _Ask:
-        """The model's settings with those of the call over them."""
-        _require_known(kwargs, _PER_CALL)
-        given: dict[str, Any] = {name: getattr(self, name) for name in _PER_CALL} | kwargs
-        if given["seed"] not in _SEEDS:
-            raise ValueError(f"seed={given['seed']!r} must be a whole number from 0 to 2**63 - 1.")
-        preset, budget = preset_named(given["preset"]), given["budget"]
-        if given["temperature"] is not None:
-            preset = replace(preset, window=replace(preset.window, temperature=given["temperature"]))
-        if given["max_tokens"] is not None:
-            budget = replace(budget, tokens=given["max_tokens"])
-        if given["timeout"] is not None:
-            budget = replace(budget, seconds=min(given["timeout"], budget.seconds or given["timeout"]))
-        return _Ask(preset, budget, given["seed"], tuple(stop or self.stop or ()))
-
-    def _answers(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> list[Answer]:
-        """One answer for each list of messages; they are refined together, beside whatever else is asked."""
-        asked = self._asked(lists, ask)
-        if self.drafter is not None:
-            try:
-                drafts: Sequence[Any] = self.drafter.batch(list(lists), return_exceptions=True)
-            except Exception as error:  # noqa: BLE001 - some models' batch returns none
-                drafts = [error] * len(lists)
-            self._take(asked, drafts)
-        return self._judged(asked, asked.queue.refine(asked.runs))
-
-    def _asked(self, lists: Sequence[list[BaseMessage]], ask: _Ask) -> _Asked:
-        """The prompts, read once, and what is to be done with them."""
-        # they import transformers, which takes longer than all else: only a model that answers pays for it
-        from langchain_sea import _engine, _in_flight  # noqa: PLC0415
-        from langchain_sea.budget import Meter  # noqa: PLC0415
-        from langchain_sea.chains import generators_for  # noqa: PLC0415
-        from langchain_sea.run import Run  # noqa: PLC0415
-
-        conversations = [template_dicts(messages) for messages in lists]
-        policy = _engine.policy_for(self.policy, self.device, **self._placement)
-        terms = _engine.terms_for(self.rewards, self._policy_name, policy, retries=self.max_retries)
-        try:
-            prompts = [policy.prompt(messages, room=ask.budget.tokens) for messages in conversations]
-        except PromptTooLongError as error:
-            raise ContextOverflowError(str(error)) from error
-        energy, window = _engine.energy_for(policy, terms, ask.preset), ask.preset.window
-        count = max(window.chains, window.drafts)
-        runs = []
-        for prompt in prompts:
-            generators = generators_for(ask.seed, prompt.key, count, policy.device)
-            problem = (energy, ask.preset.langevin, window)
-            runs.append(Run(prompt, [], *problem, generators, Meter(ask.budget), ask.stop))
-        queue = _in_flight.queue_for(policy)
-        return _Asked(conversations, policy, prompts, runs, queue, [None] * len(runs))
-
-    def _take(self, asked: _Asked, drafts: Sequence[AIMessage | BaseException]) -> None:
-        """What the drafter wrote, in the policy's own tokens; where it failed, the policy drafts itself."""
-        for i, (run, draft) in enumerate(zip(asked.runs, drafts, strict=True)):
-            text = "" if isinstance(draft, BaseException) else str(draft.text)
-            ids = asked.policy.encode(text)[: run.meter.budget.tokens]
-            if ids:
-                run.drafts = [ids]
-                continue
-            error = draft if isinstance(draft, BaseException) else ValueError("the drafter wrote no text.")
-            if self.on_failure == "error":
-                raise error
-            asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
-
-    def _judged(self, asked: _Asked, refinements: list[Refinement]) -> list[Answer]:
-        """What may leave."""
-        from langchain_sea import _engine  # noqa: PLC0415 - as above
-
-        gate = _engine.gate_for(self.gate)
-        answers = [
-            answer_for(self._checked(refinement), len(prompt.ids), gate, self.gate_threshold, messages)
-            for refinement, messages, prompt in zip(refinements, asked.lists, asked.prompts, strict=True)
-        ]
-        errors = zip(answers, asked.drafter_errors, strict=True)
-        return [replace(answer, drafter_error=error) for answer, error in errors]
-
-    def _checked(self, refinement: Refinement) -> Refinement:
-        failure = refinement.failure
-        if failure is not None and self.on_failure == "error":
-            if isinstance(failure, SEAError):
-                failure.refinement = refinement
-            raise failure
-        return refinement
-
-    def _metadata(self, answer: Answer, ask: _Ask) -> dict[str, Any]:
-        return {
-            "model_name": self._policy_name,
-            "model_provider": "sea",
-            "finish_reason": answer.finish_reason(ask.budget.tokens),
-            "sea": answer.report() | {"seed": ask.seed, "preset": ask.preset.name},
-        }
-
-
-_PER_CALL = ("preset", "budget", "seed", "temperature", "max_tokens", "timeout")
-
-
-def _require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - any container of names
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
-            raise ValueError(f"there is no option {name!r}; {hint}")

@@ -60,3 +60,7 @@ class RefinementInterrupted(KeyboardInterrupt):
             f"interrupted; the best of {len(refinements)} answers so far are in this error's `refinements`"
         )
         self.refinements = refinements
+
+
+class GrammarError(SEAError, ValueError):
+    """A schema cannot be enforced, or no whole answer of it fits into the tokens there are."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from langchain_sea._drafting import by_length, choose, end_ids, uniforms
 from langchain_sea._head import Head, head_of
 from langchain_sea._mixing import mixed
-from langchain_sea._prompts import PolicyPrompt, PolicyReading
+from langchain_sea._prompts import Grammar, Matching, PolicyPrompt, PolicyReading
 from langchain_sea._reader import Reader
 from langchain_sea._segments import Segment
 from langchain_sea._template import Template
@@ -84,6 +84,15 @@ class CausalLMPolicy:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": None}
 
+    @property
+    def speaks_tools(self) -> bool:
+        """Whether the chat template shows tools itself."""
+        return self._template.speaks_tools
+
+    def marks(self, text: str) -> bool:
+        """Whether this is a token of its own that structures a chat."""
+        return self._template.marks(text)
+
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
         return self._template.encode(text)
@@ -98,6 +107,8 @@ class CausalLMPolicy:
         *,
         tools: Sequence[dict[str, Any]] | None = None,
         room: int = 0,
+        opening: str = "",
+        grammar: Grammar | None = None,
     ) -> PolicyPrompt:
         """Write a conversation as a prompt and read it once.
 
@@ -105,12 +116,16 @@ class CausalLMPolicy:
             messages: template dicts, oldest first; no string in them can become a control token.
             tools: JSON schemas for the template.
             room: how many tokens the answer must have room for.
+            opening: what the assistant has said already; it is no part of the answer.
+            grammar: bounds the answer.
 
         Raises:
             ChatTemplateError: there is no chat template, or it rejects the messages.
             PromptTooLongError: prompt and room exceed the context.
         """
-        return self.prompt_from_ids(self._template.chat(messages, tools), messages, room)
+        ids = self._template.chat(messages, tools) + self._template.markup(opening)
+        found = self.prompt_from_ids(ids, messages, room)
+        return found if grammar is None else replace(found, grammar=grammar)
 
     @torch.no_grad()
     def prompt_from_ids(
@@ -206,7 +221,8 @@ class CausalLMPolicy:
             if room > 0:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
                 groups.append(Group(prompt, rows, ids, room))
-        return Writing(written, groups, draws, temperature)
+        matchers = [prompt.grammar.begin(prefix) for prefix in prefixes] if prompt.grammar else []
+        return Writing(written, groups, draws, temperature, matchers)
 
     @torch.no_grad()
     def write_all(self, writings: Sequence[Writing]) -> None:
@@ -221,10 +237,13 @@ class CausalLMPolicy:
         draws = torch.cat([w.draws[g.rows, len(w.written[g.rows[0]])] for w, g in groups])
         heats = torch.tensor([w.temperature for w, g in groups for _ in g.rows], device=self.device)
         logits = self._head.sweep_rows(torch.cat(lasts))
-        chosen = [i for at, z in logits for i in choose(z, draws[at], heats[at], self._never)]
+        matchers = [w.matchers[row] if w.matchers else None for w, g in groups for row in g.rows]
+        chosen = [
+            i for at, z in logits for i in choose(_within(z, matchers[at]), draws[at], heats[at], self._never)
+        ]
         for writing, group in groups:
             mine, chosen = chosen[: len(group.rows)], chosen[len(group.rows) :]
-            group.take(mine, writing.written, self.end_ids)
+            writing.took(group, mine, self.end_ids)
         for writing in writings:
             writing.groups = [group for group in writing.groups if group.rows]
 
@@ -263,3 +282,14 @@ class CausalLMPolicy:
         """Through the module, since some scale what they look up; the weights get no gradient."""
         embedded: Tensor = self.model.get_input_embeddings()(ids)
         return embedded
+
+
+def _within(logits: Tensor, matchers: Sequence[Matching | None]) -> Tensor:
+    """(n, V) with what grammars forbid impossible."""
+    if not any(matchers):
+        return logits
+    logits = logits.clone()
+    for row, matcher in enumerate(matchers):
+        if matcher is not None:
+            logits[row, ~matcher.allowed().to(logits.device)] = -torch.inf
+    return logits

@@ -139,6 +139,13 @@ class Prompt(Protocol):
     def answer(self) -> Sequence[int]:
         """What of the answer stands already, and need not be read again: see `Policy.continued`."""
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a grammar bounds the answer; then it is drawn whole, and no step leaves the grammar."""
+
+    def closed(self, ids: Sequence[int], most: int) -> list[int] | None:
+        """A whole answer of these and at most so many more; None where there is none."""
+
 
 class Ask(NamedTuple):
     """A reading that is wanted."""

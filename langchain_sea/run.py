@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from langchain_sea.work import Task
 
 
+_BOUNDED = 16  # answers within a grammar: most of their tokens are the same
+_SPARE = 32
+
+
 @dataclass
 class Run:
     """One prompt's way from draft to answer: a task for `Rounds`, and its result."""
@@ -50,10 +54,10 @@ class Run:
     def task(self) -> Task[None]:
         """All of it."""
         try:
-            if self.window.tokens is None:
-                yield from self._whole()
-            elif self.energy.only_ranks:
+            if self.prompt.bounded or (self.window.tokens and self.energy.only_ranks):
                 yield from self._ranked()
+            elif self.window.tokens is None:
+                yield from self._whole()
             else:
                 problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
                 self.windows = Windows(*problem, given=self.drafts, note=self._note)
@@ -100,12 +104,17 @@ class Run:
         )
 
     def _ranked(self) -> Task[None]:
-        """As many whole answers as there would be beginnings: nothing else is asked of rewards of texts."""
+        """Whole answers, ranked: beginnings tell rewards of texts nothing, and steps leave a grammar."""
+        bounded, tokens = self.prompt.bounded, self.meter.budget.tokens
+        spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
         if not self.drafts:
-            rows: list[Answer] = [[] for _ in range(self.window.drafts)]
+            count = min(self.window.drafts, _BOUNDED) if bounded else self.window.drafts
+            rows: list[Answer] = [[] for _ in range(count)]
             wanted: list[tuple[Prompt, list[Answer]]] = [(self.prompt, rows)]
-            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
-        yield from self._offer(self.drafts)
+            (self.drafts,), _ = yield from self.writer.write(wanted, tokens - spare)
+        ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
+        whole = [ids for ids in ends if ids is not None]
+        yield from self._offer(whole or self.drafts)
 
     def _score(self, chains: Chains) -> Task[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))

@@ -48,6 +48,13 @@ class DoublePrompt(NamedTuple):
     def messages(self) -> tuple[dict[str, Any], ...]:
         return ({"role": "user", "content": self.text},)
 
+    @property
+    def bounded(self) -> bool:
+        return False
+
+    def closed(self, ids: Sequence[int], most: int) -> list[int]:
+        return list(ids)
+
 
 @dataclass
 class DoubleWriting:

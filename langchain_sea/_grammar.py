@@ -1,0 +1,165 @@
+"""What an answer may be, token by token: a JSON schema as a matcher of the policy's own tokens (llguidance).
+
+llguidance: a mask of 49,152 tokens takes about a millisecond, it refuses what it cannot enforce, needs
+neither numpy nor a compiler, and says whether a text is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from langchain_sea.errors import ExtraMissingError, GrammarError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["JsonGrammar", "Matcher"]
+
+_CLOSERS = (
+    '"}}',
+    '"}',
+    '"]',
+    '"',
+    "}",
+    "]",
+    "0",
+    "null",
+    "true",
+    '""',
+    "{}",
+    "[]",
+)  # the first that may stand
+_LOOKED_AT = 64
+_tokenizers: dict[int, tuple[Any, Any]] = {}  # by the id of the tokenizer, which is kept alive beside it
+_lock = threading.Lock()
+
+
+class Matcher:
+    """One answer under way."""
+
+    def __init__(self, inner: Any, size: int) -> None:  # noqa: ANN401 - llguidance has no types
+        """Hold the library's own."""
+        self._inner, self._size = inner, size
+
+    def allowed(self) -> torch.Tensor:
+        """(V,) bool: what may come next; the end token where the answer may end."""
+        bits = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
+        places = torch.arange(self._size)
+        found: torch.Tensor = (bits[places // 32] >> (places % 32)) & 1
+        return found.bool()
+
+    def take(self, token: int) -> None:
+        """Go on with a token that is allowed."""
+        self._inner.consume_token(token)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer may end here."""
+        return bool(self._inner.is_accepting())
+
+
+class JsonGrammar:
+    """JSON of a schema.
+
+    Attributes:
+        schema: as it was given.
+    """
+
+    def __init__(
+        self,
+        schema: dict[str, Any],
+        tokenizer: PreTrainedTokenizerBase,
+        size: int,
+        end_ids: Sequence[int],
+        *,
+        around: tuple[str, str] = ("", ""),
+    ) -> None:
+        """Compile it.
+
+        Args:
+            schema: JSON schema.
+            tokenizer: the policy's.
+            size: V.
+            end_ids: what ends an answer.
+            around: text that must stand before and behind the JSON.
+
+        Raises:
+            ExtraMissingError: llguidance is not installed.
+            GrammarError: the schema cannot be enforced; the message says what of it.
+        """
+        self.schema, self._size = schema, size
+        guidance, self._tokenizer = _guidance(tokenizer, size, sorted(end_ids))
+        self._matcher: Any = guidance.LLMatcher
+        self._text = tokenizer.convert_ids_to_tokens
+        vocabulary = tokenizer.get_vocab()
+        self._closers = [vocabulary[text] for text in _CLOSERS if text in vocabulary]
+        # blanks between the parts would be choices of the policy that say nothing
+        plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        whole = {**schema, "x-guidance": plain}
+        try:
+            before, behind = (f"{json.dumps(text)} " if text else "" for text in around)
+            lark = f"start: {before}json {behind}\njson: %json {json.dumps(whole)}\n"
+            self._source = self._matcher.grammar_from_lark(lark)
+            fault = self._matcher.validate_grammar(self._source, self._tokenizer)
+        except ValueError as error:
+            fault = str(error)
+        if fault:
+            shown = json.dumps(schema)[:300]
+            raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {shown}")
+
+    def begin(self, prefix: Sequence[int] = ()) -> Matcher:
+        """An answer from its start, or from what is written of it."""
+        inner = self._matcher(self._tokenizer, self._source)
+        if prefix:
+            inner.consume_tokens(list(prefix))
+        return Matcher(inner, self._size)
+
+    def close(self, ids: Sequence[int], most: int) -> list[int] | None:
+        """An answer begun, brought to a short end: strings and lists closed, what is required filled in.
+
+        None where that takes more than `most` tokens.
+        """
+        found, matcher = list(ids), self.begin(ids)
+        for _ in range(most + 1):
+            if matcher.whole:
+                return found
+            allowed = matcher.allowed()
+            closing = next((i for i in self._closers if allowed[i]), None)
+            if closing is None:
+                places = allowed.nonzero().flatten().tolist()
+                if not places:
+                    return None
+                # part of a key that must stand there: the more at once the better
+                closing = max(places[:_LOOKED_AT], key=lambda i: len(self._text(i)))
+            matcher.take(closing)
+            found.append(closing)
+        return None
+
+    def accepts(self, ids: Sequence[int]) -> bool:
+        """Whether these are a whole answer."""
+        inner = self._matcher(self._tokenizer, self._source)
+        return inner.validate_tokens(list(ids)) == len(ids) and self.begin(ids).whole
+
+
+def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, Any]:
+    """The library, and its view of a tokenizer, made once."""
+    try:
+        import llguidance  # noqa: PLC0415 - an extra
+        import llguidance.hf  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise ExtraMissingError(
+            "schemas and forced calls are enforced by llguidance: pip install 'langchain-sea[constrained]'"
+        ) from error
+    with _lock:
+        key = id(tokenizer)
+        if key not in _tokenizers:
+            make: Any = llguidance.hf.from_tokenizer
+            made = make(tokenizer, n_vocab=size, eos_token=end_ids)
+            _tokenizers[key] = tokenizer, made
+        return llguidance, _tokenizers[key][1]

@@ -1,0 +1,308 @@
+"""Tools: shown in any template, forced by grammar, read in every common form; answers of a schema."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, TypedDict
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from langchain_sea import Budget, SEAChatModel, _engine
+from langchain_sea._calls import ask_for
+from langchain_sea._grammar import JsonGrammar
+from langchain_sea._tool_formats import read_calls
+from langchain_sea._tools import Choice, choice_of, forced_schema, read_answer, shown, tool_dicts
+from langchain_sea.errors import GrammarError
+
+pytest.importorskip("llguidance")
+
+
+@tool
+def get_weather(city: str) -> str:
+    """Get the weather in a city."""
+    return city
+
+
+@tool
+def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests name it
+    """Apply a magic function to an input."""
+    return input + 2
+
+
+TOOLS = tool_dicts([get_weather, magic_function])
+FREE = Budget(seconds=None, tokens=64)
+
+
+def model(**options: Any) -> SEAChatModel:
+    return SEAChatModel(policy="tiny", **({"budget": FREE} | options))
+
+
+# Reading calls
+
+CALL = {"name": "get_weather", "arguments": {"city": "Paris"}}
+FORMS = {
+    "hermes": f"<tool_call>\n{json.dumps(CALL)}\n</tool_call>",
+    "hermes, cut": f"<tool_call>\n{json.dumps(CALL)}",
+    "mistral": f"[TOOL_CALLS] [{json.dumps(CALL)}]",
+    "mistral, named": '[TOOL_CALLS]get_weather{"city": "Paris"}',
+    "granite": f"<|tool_call|> [{json.dumps(CALL)}]",
+    "phi": '<|tool_call|>[{"name": "get_weather", "parameters": {"city": "Paris"}}]<|/tool_call|>',
+    "llama, json": '{"name": "get_weather", "parameters": {"city": "Paris"}}',
+    "llama, tagged": '<|python_tag|>{"name": "get_weather", "parameters": {"city": "Paris"}}',
+    "llama, pythonic": "[get_weather(city='Paris')]",
+    "arguments as text": '{"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\"}"}',
+    "nested": json.dumps({"type": "function", "function": CALL}),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_call_is_read_in_every_form(form: str) -> None:
+    """Name and arguments, and no words beside them."""
+    found = read_answer(FORMS[form], TOOLS)
+    assert [(c["name"], c["args"]) for c in found.calls] == [("get_weather", {"city": "Paris"})]
+    assert (found.content, found.invalid) == ("", ())
+    assert found.calls[0]["id"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Let me look.\n{FORMS['hermes']}\n{FORMS['hermes']}",
+        f"Let me look. [TOOL_CALLS] [{json.dumps(CALL)}, {json.dumps(CALL)}]",
+    ],
+)
+def test_words_and_parallel_calls_are_kept_apart(text: str) -> None:
+    """In their order, each with an id of its own."""
+    found = read_answer(text, TOOLS)
+    assert found.content == "Let me look."
+    assert len({call["id"] for call in found.calls}) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<tool_call>\n{"name": "get_weather", "arguments": {"city": \n</tool_call>',
+        '<tool_call>\n{"name": "launch", "arguments": {}}\n</tool_call>',
+        '<tool_call>\n{"name": "get_weather", "arguments": 3}\n</tool_call>',
+        "[get_weather(place())]",
+        "[TOOL_CALLS] [1, 2]",
+    ],
+)
+def test_what_cannot_be_read_is_an_invalid_call(text: str) -> None:
+    """With what is wrong, and never raised."""
+    found = read_answer(text, TOOLS)
+    assert not found.calls
+    assert found.invalid
+    assert all(call["error"] for call in found.invalid)
+
+
+@pytest.mark.parametrize("text", ["It is sunny.", '{"city": "Paris"}', "[1, 2]", "{broken", "a <b> c", ""])
+def test_other_text_is_text(text: str) -> None:
+    """Whatever it looks like."""
+    assert read_answer(text, TOOLS) == (type(read_answer("", TOOLS)))(text)
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    """Nor does any behind a call's beginning."""
+    for start in ("", "<tool_call>", "[TOOL_CALLS]", "{", "[f("):
+        content, found = read_calls(start + text)
+        assert isinstance(content, str)
+        assert all(isinstance(raw, str) for raw, _, _ in found)
+
+
+# Choices
+
+
+@pytest.mark.parametrize(
+    ("given_", "expected"),
+    [
+        (None, Choice()),
+        ("auto", Choice()),
+        (False, Choice()),
+        ("none", Choice("none")),
+        ("any", Choice("any")),
+        ("required", Choice("any")),
+        (True, Choice("any")),
+        ("get_weather", Choice("any", "get_weather")),
+        ({"type": "function", "function": {"name": "get_weather"}}, Choice("any", "get_weather")),
+        ({"type": "auto"}, Choice()),
+    ],
+)
+def test_every_form_of_tool_choice(given_: Any, expected: Choice) -> None:
+    """LangChain's, OpenAI's and Anthropic's."""
+    assert choice_of(given_, TOOLS) == expected
+
+
+def test_a_choice_of_nothing_is_refused_where_tools_are_bound() -> None:
+    """With the names that there are."""
+    with pytest.raises(ValueError, match="names no tool; there are 'get_weather'"):
+        model().bind_tools([get_weather], tool_choice="launch")
+    with pytest.raises(ValueError, match="two tools are named"):
+        model().bind_tools([get_weather, get_weather])
+
+
+def test_templates_without_tools_get_them_in_words() -> None:
+    """Calls and results of the past too; the system message stays first."""
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "content": "", "tool_calls": [{"function": CALL, "id": "1"}]},
+        {"role": "tool", "content": "sunny", "tool_call_id": "1"},
+    ]
+    found = shown(messages, TOOLS)
+    assert [m["role"] for m in found] == ["system", "user", "assistant", "user"]
+    assert found[0]["content"].startswith("Be brief.")
+    assert "get_weather" in found[0]["content"]
+    assert read_answer(found[2]["content"], TOOLS).calls[0]["args"] == {"city": "Paris"}
+    assert "sunny" in found[3]["content"]
+
+
+# The model
+
+
+def test_the_policy_calls_of_its_own_accord() -> None:
+    """`auto` is its decision; usage and reason say so."""
+    message = model().bind_tools([get_weather]).invoke("What is the weather in Paris?")
+    assert [(c["name"], c["args"]) for c in message.tool_calls] == [("get_weather", {"city": "Paris"})]
+    assert message.content == ""
+    assert message.response_metadata["finish_reason"] == "tool_calls"
+    quiet = model().bind_tools([get_weather], tool_choice="none").invoke("What is 1 + 2?")
+    assert not quiet.tool_calls
+
+
+@pytest.mark.parametrize("choice", ["any", "magic_function"])
+def test_a_forced_call_is_one_and_streams_as_one(choice: str) -> None:
+    """Whole and in chunks."""
+    bound = model().bind_tools([magic_function], tool_choice=choice)
+    question = "What is the value of magic_function(3)? Use the tool."
+    whole = bound.invoke(question)
+    streamed: Any = None
+    for chunk in bound.stream(question):
+        streamed = chunk if streamed is None else streamed + chunk
+    for message in (whole, streamed):
+        assert [(c["name"], set(c["args"])) for c in message.tool_calls] == [("magic_function", {"input"})]
+        assert isinstance(message.tool_calls[0]["args"]["input"], int)
+
+
+def test_results_go_back_into_the_conversation() -> None:
+    """A call, its result, and an answer in words or another call."""
+    call = {"name": "get_weather", "args": {"city": "Paris"}, "id": "1", "type": "tool_call"}
+    history = [
+        HumanMessage("What is the weather in Paris?"),
+        AIMessage("", tool_calls=[call]),
+        ToolMessage("sunny", tool_call_id="1"),
+    ]
+    message = model().bind_tools([get_weather]).invoke(history)
+    assert message.content or message.tool_calls
+
+
+class Person(BaseModel):
+    """A person."""
+
+    name: str
+    age: int
+
+
+class Trip(TypedDict):
+    """A trip."""
+
+    city: Literal["Paris", "Rome"]
+    days: int
+
+
+class Deep(BaseModel):
+    """Nested, optional, and a list."""
+
+    who: Person
+    tags: list[Literal["a", "b"]] = Field(max_length=3)
+    note: str | None = None
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+@pytest.mark.parametrize("schema", [Person, Deep, Trip, Person.model_json_schema()])
+def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
+    """Of whatever kind, by whatever method, from a policy that has never seen any."""
+    found = model(max_tokens=128).with_structured_output(schema, method=method).invoke("Tom is 14 years old.")
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        assert isinstance(found, schema)
+    else:
+        assert set(found) >= set(schema["required"] if isinstance(schema, dict) else Trip.__annotations__)
+
+
+def test_raw_messages_stand_beside_what_was_parsed() -> None:
+    """And no error is raised."""
+    found = model(max_tokens=96).with_structured_output(Person, include_raw=True).invoke("Tom is 14.")
+    assert isinstance(found["raw"], AIMessage)
+    assert isinstance(found["parsed"], Person)
+    assert found["parsing_error"] is None
+
+
+def test_too_few_tokens_are_a_typed_error_with_the_partial_text() -> None:
+    """Whose text is not lost."""
+    with pytest.raises(GrammarError, match="raise max_tokens") as caught:
+        model(max_tokens=4).with_structured_output(Person).invoke("Tom is 14 years old.")
+    assert caught.value.refinement is not None
+
+
+def test_what_cannot_be_enforced_is_said() -> None:
+    """Rather than passed over."""
+    policy = _engine.policy_for("tiny")
+    with pytest.raises(GrammarError, match="cannot be enforced"):
+        JsonGrammar(
+            {"type": "string", "contentEncoding": 3, "if": {}}, policy.tokenizer, policy.vocab_size, [2]
+        )
+
+
+names = st.text("abc_", min_size=1, max_size=5)
+leaves = st.sampled_from(
+    [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}, {"type": "null"}, {"enum": ["x", 3, None]}]
+)
+schemas = st.recursive(
+    leaves,
+    lambda inner: (
+        st.dictionaries(names, inner, max_size=3).map(
+            lambda p: {"type": "object", "properties": p, "required": list(p), "additionalProperties": False}
+        )
+        | inner.map(lambda i: {"type": "array", "items": i, "maxItems": 2})
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(schemas, st.integers(0, 40))
+def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, begun: int) -> None:
+    """From wherever the policy stopped, drawn at random."""
+    import jsonschema  # noqa: PLC0415 - the tests' own judge
+    import torch  # noqa: PLC0415 - for its generator
+
+    policy = _engine.policy_for("tiny")
+    whole = {"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": False}
+    grammar = JsonGrammar(whole, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
+    prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)
+    rng = torch.Generator().manual_seed(begun)
+    (ids,) = policy.extend(prompt, [[]], tokens=begun, temperature=1.0, generators=[rng])
+    found = prompt.closed(ids, 200)
+    assert found is not None
+    jsonschema.validate(json.loads(policy.decode(found)), whole)
+
+
+def test_a_call_of_any_tool_may_be_forced() -> None:
+    """The schema is one of them all."""
+    found = forced_schema(TOOLS, Choice("any"))
+    assert [each["properties"]["name"]["const"] for each in found["anyOf"]] == [
+        "get_weather",
+        "magic_function",
+    ]
+
+
+def test_options_of_calls_are_known() -> None:
+    """And a misspelt one is not."""
+    with pytest.raises(ValueError, match="did you mean 'tool_choice'"):
+        ask_for(model(), None, {"tool_choise": "any"})
