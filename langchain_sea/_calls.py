@@ -32,7 +32,7 @@ __all__ = ["Ask", "Key", "aanswer", "answers", "ask_for", "key_of", "require_kno
 
 _SEEDS = range(2**63)
 _OVER_FIELDS = ("preset", "budget", "seed", "temperature", "max_tokens", "timeout")
-_OF_CALLS = ("tools", "tool_choice", "response_format", "strict", "ls_structured_output_format")
+_OF_CALLS = ("model", "tools", "tool_choice", "response_format", "strict", "ls_structured_output_format")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class Ask:
     Attributes:
         tools: OpenAI's dicts as JSON, so that equal ones are equal.
         schema: of an answer that must be JSON of it, as JSON.
+        model: another policy's name, for this call alone.
     """
 
     preset: Preset
@@ -51,6 +52,7 @@ class Ask:
     tools: str = "[]"
     choice: Choice = AUTO
     schema: str | None = None
+    model: str | None = None
 
     @property
     def tool_dicts(self) -> list[dict[str, Any]]:
@@ -109,7 +111,10 @@ def ask_for(model: SEAChatModel, stop: list[str] | None, kwargs: dict[str, Any])
     choice = choice_of(kwargs.get("tool_choice"), tools)
     schema = _schema_of(kwargs.get("response_format"))
     stops = tuple(stop or model.stop or ())
-    return Ask(preset, budget, given["seed"], stops, json.dumps(tools), choice, schema)
+    name = kwargs.get("model")
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"model={name!r} must be a policy's name; pass any other as policy= to a model.")
+    return Ask(preset, budget, given["seed"], stops, json.dumps(tools), choice, schema, name)
 
 
 def _schema_of(given: Any) -> str | None:  # noqa: ANN401 - OpenAI's dict, or a schema
@@ -164,8 +169,9 @@ def _asked(model: SEAChatModel, lists: Sequence[list[BaseMessage]], ask: Ask) ->
     from langchain_sea.run import Run  # noqa: PLC0415
 
     conversations = [template_dicts(messages) for messages in lists]
-    policy = _engine.policy_for(model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
-    terms = _engine.terms_for(model.rewards, model._policy_name, policy, retries=model.max_retries)  # noqa: SLF001 - same
+    policy = _engine.policy_for(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
+    name = ask.model or model._policy_name  # noqa: SLF001 - same
+    terms = _engine.terms_for(model.rewards, name, policy, retries=model.max_retries)
     try:
         prompts = [_prompt(policy, messages, ask) for messages in conversations]
     except PromptTooLongError as error:

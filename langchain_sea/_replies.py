@@ -86,7 +86,7 @@ def _whole(text: str) -> bool:
 def _metadata(model: SEAChatModel, answer: Answer, ask: Ask, said: Calls) -> dict[str, Any]:
     reason = answer.finish_reason(ask.budget.tokens)
     return {
-        "model_name": model._policy_name,  # noqa: SLF001 - one class in several files
+        "model_name": ask.model or model._policy_name,  # noqa: SLF001 - one class in several files
         "model_provider": "sea",
         "finish_reason": "tool_calls" if said.calls and reason != "content_filter" else reason,
         "sea": answer.report() | {"seed": ask.seed, "preset": ask.preset.name},

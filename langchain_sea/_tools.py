@@ -72,16 +72,12 @@ class Calls:
 
 
 def tool_dicts(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Tools of any form as OpenAI's dicts.
-
-    Raises:
-        ValueError: two have one name, or one cannot be read.
-    """
-    found = [convert_to_openai_tool(tool, strict=strict) for tool in tools]
-    names = [tool["function"]["name"] for tool in found]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"two tools are named {min(twice)!r}; each needs a name of its own.")
-    return found
+    """Tools of any form as OpenAI's dicts; of several with one name the first."""
+    found: dict[str, dict[str, Any]] = {}
+    for given in tools:
+        tool = convert_to_openai_tool(given, strict=strict)
+        found.setdefault(tool["function"]["name"], tool)
+    return list(found.values())
 
 
 def choice_of(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  # noqa: ANN401 - as callers write it

@@ -57,6 +57,7 @@ class SEAChatModel(BaseChatModel):
         max_tokens: the longest answer; None takes the budget's.
         stop: strings before which an answer ends.
         timeout: seconds; tightens the budget's.
+        streaming: whether `invoke` goes through `stream`, for whoever listens to tokens.
         max_retries: of a callable reward that lost its connection (an `OSError`).
         drafter: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
             own. One that fails, or writes no text, is treated as `on_failure` says.
@@ -86,6 +87,7 @@ class SEAChatModel(BaseChatModel):
     stop: list[str] | None = None
     timeout: float | None = Field(default=None, gt=0)
     max_retries: int = Field(default=2, ge=0)
+    streaming: bool = False
     drafter: BaseChatModel | None = None
     device: str | None = None
     device_map: str | dict[str, Any] | None = None
@@ -152,7 +154,7 @@ class SEAChatModel(BaseChatModel):
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "sea"
-        params["ls_model_name"] = self._policy_name
+        params["ls_model_name"] = kwargs.get("model") or self._policy_name
         return params
 
     def _generate(
@@ -242,7 +244,7 @@ class SEAChatModel(BaseChatModel):
             kwargs: options of every call.
 
         Raises:
-            ValueError: two tools have one name, or `tool_choice` names none of them.
+            ValueError: `tool_choice` names none of them.
         """
         found = tool_dicts(tools, strict=strict)
         choice_of(tool_choice, found)
