@@ -72,7 +72,8 @@ class PrefixSearch:
             begun, _ = yield from searching.write([[] for _ in range(self.rows)], self.tokens)
             best = (yield from searching.ranked(begun))[: self.kept]
             mine = [] if searching.found else begun[:1]
-            yield from searching.finish([*mine, *(ids for ids in best for _ in range(self.continuations))])
+            rows = [*mine, *(ids for ids in best for _ in range(self.continuations))]
+            yield from searching.finish(rows or [[]])
             if not self.repeats:
                 return
 

@@ -23,7 +23,7 @@ from quality_maths import gsm8k_figures, tiny_figures
 from langchain_sea import _engine, _eval_sets
 from langchain_sea._eval_figures import Table, bootstrap, equal_search, judged, reduction, summary, time_to
 from langchain_sea._eval_sets import Case
-from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, with_presets
+from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, read_rows, with_presets
 
 TIERS = ("weak", "attacked", "strong", "harmless")
 BASELINES = tuple(SEARCHES)
@@ -195,17 +195,11 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
                 options.rows,
                 minutes=(until - time.monotonic()) / 60,
             )
-    rows = [row for row in _rows(options.rows) if row["set"] in {"advbench", "xstest"}]
+    rows = [row for row in read_rows(options.rows) if row["set"] in {"advbench", "xstest"}]
     found = figures(rows, _engine.gate_for("safety"), terms[0], wanted)
     if options.gsm8k:
         found["gsm8k"] = gsm8k_figures(evaluation, data, options.gsm8k, options.seed)
     return found
-
-
-def _rows(path: Path) -> list[Row]:
-    from langchain_sea.evaluation import read_rows  # noqa: PLC0415 - beside its one use
-
-    return read_rows(path)
 
 
 def main() -> None:
