@@ -1,7 +1,6 @@
 # Every target makes what it needs from a bare clone: python3 (3.11 or newer) and its venv module.
 PYTHON ?= python3
 VENV ?= .venv
-DATA ?= data
 ASK ?=
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
@@ -51,8 +50,9 @@ bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerab
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
 	$(BIN)/python -m langchain_sea.tiny.report --prompts 300 --seed 0
 
-bench-quality: $(VENV)/.test  ## refusals, over-refusals and fluency of every method at equal wall-clock
-	$(BIN)/python tests/benchmarks/quality.py --data $(DATA) --prompts 60 --seed 0
+bench-quality: $(VENV)/.test  ## failures, fluency and accuracy of every method at equal wall-clock, on both pairs
+	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
+	$(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
 
 notebooks:  ## run the cookbook (none yet)
 	@ls cookbook/*.ipynb 2>/dev/null || echo "no notebooks yet"

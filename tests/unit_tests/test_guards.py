@@ -138,16 +138,17 @@ def test_a_guards_gradient_is_right(family: str) -> None:
     (gradient,) = torch.autograd.grad(found.steer(view).sum(), soft)
     assert gradient[1, 2].abs().max() == 0
     # these families' norms round to float32, which a small step would drown in
-    differences = torch.zeros_like(gradient)
-    for index in torch.cartesian_prod(*map(torch.arange, soft.shape)).tolist():
+    ours, theirs = [], []
+    for index in torch.cartesian_prod(*map(torch.arange, soft.shape)).tolist()[::3]:
         moved = soft.detach().repeat(2, 1, 1, 1)
         moved[0][tuple(index)] += 1e-2
         moved[1][tuple(index)] -= 1e-2
         ends = [
             found.steer(View(view.policy, view.prompt, view.tokens._replace(soft=m))).sum() for m in moved
         ]
-        differences[tuple(index)] = (ends[0] - ends[1]) / 2e-2
-    assert torch.cosine_similarity(gradient.flatten(), differences.flatten(), dim=0) > 0.999
+        ours.append(gradient[tuple(index)])
+        theirs.append((ends[0] - ends[1]).detach() / 2e-2)
+    assert torch.cosine_similarity(torch.stack(ours), torch.stack(theirs), dim=0) > 0.999
 
 
 def test_the_third_tier_is_the_callers_to_say() -> None:
