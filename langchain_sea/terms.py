@@ -44,7 +44,7 @@ class Term:
     scale: float = 1.0
     standardise: Literal["fixed", "drafts"] = "fixed"
     at_least: float | None = None
-    multiplier: float = 10.0
+    multiplier: float = 1.0
     audit: float | None = None
 
     def __post_init__(self) -> None:

@@ -76,6 +76,7 @@ def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Ter
         Term(reward=second.reward, name="wordy", weight=0.0),
     )
     preset = PRESETS["default"]
+    preset = replace(preset, window=replace(preset.window, drafts=24, kept=2))  # eight runs of 200 prompts
     energy = _engine.energy_for(policy, terms, preset)
     count, found = max(preset.window.chains, preset.window.drafts), []
     for start in range(0, len(prompts), _TOGETHER):

@@ -45,7 +45,7 @@ def black_box(options: argparse.Namespace) -> dict[str, Any]:
     """A checker alone."""
     from reward_black_box import black_box  # noqa: PLC0415 - each part brings its own models
 
-    return {"black_box_gain": black_box(options.seed, 200)}
+    return {"black_box_gain": black_box(options.seed, 100)}
 
 
 def thresholds(options: argparse.Namespace) -> dict[str, Any]:
