@@ -71,7 +71,7 @@ def ranking(options: argparse.Namespace) -> dict[str, Any]:
     """What ships, on real answers."""
     from reward_ranking import ranking  # noqa: PLC0415 - as above
 
-    found = ranking(_eval_sets.folder(options.data), options.seed, 200)
+    found = ranking(_eval_sets.folder(options.data), options.seed, 60)
     return {"ranking": {"value": min(each["value"] for each in found.values()), **found}}
 
 

@@ -21,6 +21,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from langchain_sea import Budget, SEAChatModel, Term, _engine, unload
+from langchain_sea._calls import ask_for, key_of
 from langchain_sea._messages import template_dicts
 from langchain_sea._report import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
@@ -132,8 +133,8 @@ def test_a_batch_gives_its_answers_to_no_other_model(model):
     callback = RunnableLambda(lambda message: seen.append(other.invoke(QUESTION)) or message)
     (model | callback).batch([QUESTION])
     assert sea(seen[0])["seed"] == 5
-    ask = model._ask(None, {})
-    assert model._key([HumanMessage(QUESTION)], ask) != other._key([HumanMessage(QUESTION)], ask)
+    ask = ask_for(model, None, {})
+    assert key_of(model, [HumanMessage(QUESTION)], ask) != key_of(other, [HumanMessage(QUESTION)], ask)
 
 
 def test_unloading_lets_the_weights_go():
