@@ -225,7 +225,8 @@ def _take(model: SEAChatModel, asked: _Asked, drafts: Sequence[AIMessage | BaseE
         if ids and run.prompt.closed(ids, 0):
             run.drafts = [ids]
             continue
-        error = draft if isinstance(draft, BaseException) else ValueError("the drafter wrote no usable text.")
+        why = "no whole answer of the schema" if ids else "no text"
+        error = draft if isinstance(draft, BaseException) else ValueError(f"the drafter wrote {why}.")
         if model.on_failure == "error":
             raise error
         asked.drafter_errors[i] = f"{type(error).__name__}: {error}"

@@ -80,9 +80,7 @@ class Energy:
     @property
     def only_ranks(self) -> bool:
         """Whether there are rewards and none of them has a gradient: beginnings then tell nothing."""
-        return any(t.weight or t.at_least is not None for t in self.terms) and not any(
-            t.steers for t in self.terms
-        )
+        return any(t.counts for t in self.terms) and not any(t.steers for t in self.terms)
 
     def relaxed(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyTerms:
         """The energy of C chains of one prompt at relaxed tokens; differentiable in `logits`.
@@ -118,10 +116,9 @@ class Energy:
     def at(self, views: Views, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
         nll = self._fluency(views.fluency, logits)
-        columns = [t.steer(views.steering) for t in self.terms]
-        terms = combined(self.terms, self.policy_weight, nll, columns, steers=True)
-        variance = views.steering.variance
-        return terms if variance is None else terms._replace(variance=variance.to(nll))
+        seen, weight = views.steering, self.policy_weight
+        columns = [t.steer(seen) for t in self.terms]
+        return combined(self.terms, weight, nll, columns, steers=True, variance=seen.variance)
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
         """Answers begun, as ids, for `ranked`."""

@@ -94,7 +94,12 @@ class Term:
     @property
     def steers(self) -> bool:
         """Whether the energy's gradient has a part of it."""
-        return bool(self.weight or self.at_least is not None) and isinstance(self.reward, SoftReward)
+        return self.counts and isinstance(self.reward, SoftReward)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the energy has a part of it."""
+        return bool(self.weight or self.at_least is not None)
 
     def relative_to(self, view: View, texts: Sequence[str]) -> Term:
         """With the reward that these drafts make of it, where it depends on them."""
@@ -170,7 +175,13 @@ def settled(
 
 
 def combined(
-    terms: Sequence[Term], weight: float, nll: Tensor, columns: Sequence[Tensor], *, steers: bool = False
+    terms: Sequence[Term],
+    weight: float,
+    nll: Tensor,
+    columns: Sequence[Tensor],
+    *,
+    steers: bool = False,
+    variance: Tensor | None = None,
 ) -> EnergyTerms:
     """The energy from its parts.
 
@@ -180,8 +191,11 @@ def combined(
         nll: (C,) nats per token.
         columns: (C,) the standardised values of each reward.
         steers: whether only those count that can steer.
+        variance: (C,) of a gradient that samples estimated.
     """
     rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
     costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
     none = torch.full_like(nll, torch.inf)
-    return EnergyTerms(sum(costs, weight * nll), nll, rewards, none, none)
+    return EnergyTerms(
+        sum(costs, weight * nll), nll, rewards, none, none if variance is None else variance.to(nll)
+    )

@@ -34,10 +34,11 @@ NETWORKS = {
     "_formats.py",
     "_carriers.py",
     "_quantized.py",
+    "_grammar.py",
 }
 MODEL = {
     *("chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"),
-    *("_calls.py", "_replies.py", "_tool_formats.py", "_grammar.py", "_structured.py"),
+    *("_calls.py", "_replies.py", "_tool_formats.py", "_structured.py"),
     *("interop.py", "_interop_shapes.py", "_interop_trl.py", "_interop_evaluators.py"),
     *("_interop_runnables.py", "_interop_decisions.py"),
 }

@@ -50,7 +50,6 @@ class TestUnit(Flags, ChatModelUnitTests):
     """Construction, binding, parameters."""
 
 
-@pytest.mark.slow
 class TestIntegration(Flags, ChatModelIntegrationTests):
     """Answers, streams, tools, structured output."""
 
