@@ -115,10 +115,9 @@ class Energy:
 
     def at(self, views: Views, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
-        nll = self._fluency(views.fluency, logits)
-        seen, weight = views.steering, self.policy_weight
-        columns = [t.steer(seen) for t in self.terms]
-        return combined(self.terms, weight, nll, columns, steers=True, variance=seen.variance)
+        nll, seen = self._fluency(views.fluency, logits), views.steering
+        parts = (self.policy_weight, nll, [t.steer(seen) for t in self.terms])
+        return combined(self.terms, *parts, steers=True, variance=seen.variance)
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
         """Answers begun, as ids, for `ranked`."""
