@@ -12,7 +12,17 @@ from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea._messages import template_dicts
 from langchain_sea._report import Answer, answer_for
-from langchain_sea._tools import AUTO, CLOSING, OPENING, Choice, choice_of, forced_schema, shown, tool_dicts
+from langchain_sea._tools import (
+    AUTO,
+    CLOSING,
+    OPENING,
+    Choice,
+    choice_of,
+    forced_schema,
+    shown,
+    told,
+    tool_dicts,
+)
 from langchain_sea.errors import PromptTooLongError, SEAError
 from langchain_sea.presets import Preset, preset_named
 
@@ -196,7 +206,10 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) ->
     if ask.choice.forced:
         schema = forced_schema(tools, ask.choice)
     elif schema is not None:
-        messages = _told(messages, schema)
+        # a grammar says what may be written, not what it is for
+        messages = told(
+            messages, f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
+        )
     # a tag that is one token stands before the answer; one of several is written in the policy's own pieces
     opening = OPENING if ask.choice.forced and policy.marks(OPENING.strip()) else ""
     around = (OPENING, CLOSING) if ask.choice.forced and not opening else ("", "")
@@ -207,14 +220,6 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) ->
     if tools and not policy.speaks_tools:
         messages, tools = shown(messages, tools), []
     return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
-
-
-def _told(messages: list[dict[str, Any]], schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """With the schema in words: a grammar says what may be written, not what it is for."""
-    asked = f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
-    if messages and messages[0]["role"] == "system":
-        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{asked}"}, *messages[1:]]
-    return [{"role": "system", "content": asked}, *messages]
 
 
 def _take(model: SEAChatModel, asked: _Asked, drafts: Sequence[AIMessage | BaseException]) -> None:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["Table", "bootstrap", "distinct", "equal_search", "judged", "summary", "time_to"]
 
 Row = dict[str, Any]
-Judge = "Callable[[str, Sequence[str]], Sequence[float]]"
 
 _BROKEN = 1.0  # nats a token above the prompt's draft
 _RESAMPLES = 2000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -21,37 +21,33 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonGrammar", "Matcher"]
 
-_CLOSERS = (
-    '"}}',
-    '"}',
-    '"]',
-    '"',
-    "}",
-    "]",
-    "0",
-    "null",
-    "true",
-    '""',
-    "{}",
-    "[]",
-)  # the first that may stand
+# how an answer is brought to an end: the first of these that may stand
+_CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", "0", "null", "true", '""', "{}", "[]")
 _LOOKED_AT = 64
-_tokenizers: dict[int, tuple[Any, Any]] = {}  # by the id of the tokenizer, which is kept alive beside it
+_tokenizers: dict[int, _Known] = {}  # by the id of the tokenizer, which is kept alive in it
 _lock = threading.Lock()
+
+
+class _Known(NamedTuple):
+    """What is made of a tokenizer once."""
+
+    tokenizer: PreTrainedTokenizerBase
+    guidance: Any  # the library's view of it
+    closers: list[int]
+    places: torch.Tensor  # (V,)
 
 
 class Matcher:
     """One answer under way."""
 
-    def __init__(self, inner: Any, size: int) -> None:  # noqa: ANN401 - llguidance has no types
-        """Hold the library's own."""
-        self._inner, self._size = inner, size
+    def __init__(self, inner: Any, places: torch.Tensor) -> None:  # noqa: ANN401 - llguidance has no types
+        """Hold the library's own, and 0 … V − 1."""
+        self._inner, self._places = inner, places
 
     def allowed(self) -> torch.Tensor:
         """(V,) bool: what may come next; the end token where the answer may end."""
         bits = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
-        places = torch.arange(self._size)
-        found: torch.Tensor = (bits[places // 32] >> (places % 32)) & 1
+        found: torch.Tensor = (bits[self._places // 32] >> (self._places % 32)) & 1
         return found.bool()
 
     def take(self, token: int) -> None:
@@ -93,12 +89,8 @@ class JsonGrammar:
             ExtraMissingError: llguidance is not installed.
             GrammarError: the schema cannot be enforced; the message says what of it.
         """
-        self.schema, self._size = schema, size
-        guidance, self._tokenizer = _guidance(tokenizer, size, sorted(end_ids))
-        self._matcher: Any = guidance.LLMatcher
-        self._text = tokenizer.convert_ids_to_tokens
-        vocabulary = tokenizer.get_vocab()
-        self._closers = [vocabulary[text] for text in _CLOSERS if text in vocabulary]
+        self.schema = schema
+        self._matcher, self._known = _guidance(tokenizer, size, sorted(end_ids))
         # blanks between the parts would be choices of the policy that say nothing
         plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         whole = {**schema, "x-guidance": plain}
@@ -106,7 +98,7 @@ class JsonGrammar:
             before, behind = (f"{json.dumps(text)} " if text else "" for text in around)
             lark = f"start: {before}json {behind}\njson: %json {json.dumps(whole)}\n"
             self._source = self._matcher.grammar_from_lark(lark)
-            fault = self._matcher.validate_grammar(self._source, self._tokenizer)
+            fault = self._matcher.validate_grammar(self._source, self._known.guidance)
         except ValueError as error:
             fault = str(error)
         if fault:
@@ -115,10 +107,10 @@ class JsonGrammar:
 
     def begin(self, prefix: Sequence[int] = ()) -> Matcher:
         """An answer from its start, or from what is written of it."""
-        inner = self._matcher(self._tokenizer, self._source)
+        inner = self._matcher(self._known.guidance, self._source)
         if prefix:
             inner.consume_tokens(list(prefix))
-        return Matcher(inner, self._size)
+        return Matcher(inner, self._known.places)
 
     def close(self, ids: Sequence[int], most: int) -> list[int] | None:
         """An answer begun, brought to a short end: strings and lists closed, what is required filled in.
@@ -130,25 +122,27 @@ class JsonGrammar:
             if matcher.whole:
                 return found
             allowed = matcher.allowed()
-            closing = next((i for i in self._closers if allowed[i]), None)
+            closing = next((i for i in self._known.closers if allowed[i]), None)
             if closing is None:
                 places = allowed.nonzero().flatten().tolist()
                 if not places:
                     return None
                 # part of a key that must stand there: the more at once the better
-                closing = max(places[:_LOOKED_AT], key=lambda i: len(self._text(i)))
+                closing = max(
+                    places[:_LOOKED_AT], key=lambda i: len(self._known.tokenizer.convert_ids_to_tokens(i))
+                )
             matcher.take(closing)
             found.append(closing)
         return None
 
     def accepts(self, ids: Sequence[int]) -> bool:
         """Whether these are a whole answer."""
-        inner = self._matcher(self._tokenizer, self._source)
+        inner = self._matcher(self._known.guidance, self._source)
         return inner.validate_tokens(list(ids)) == len(ids) and self.begin(ids).whole
 
 
-def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, Any]:
-    """The library, and its view of a tokenizer, made once."""
+def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, _Known]:
+    """The library's matcher, and what is made of a tokenizer once."""
     try:
         import llguidance  # noqa: PLC0415 - an extra
         import llguidance.hf  # noqa: PLC0415 - as above
@@ -160,6 +154,8 @@ def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int])
         key = id(tokenizer)
         if key not in _tokenizers:
             make: Any = llguidance.hf.from_tokenizer
-            made = make(tokenizer, n_vocab=size, eos_token=end_ids)
-            _tokenizers[key] = tokenizer, made
-        return llguidance, _tokenizers[key][1]
+            vocabulary = tokenizer.get_vocab()
+            closers = [vocabulary[text] for text in _CLOSERS if text in vocabulary]
+            seen = make(tokenizer, n_vocab=size, eos_token=end_ids)
+            _tokenizers[key] = _Known(tokenizer, seen, closers, torch.arange(size))
+        return llguidance.LLMatcher, _tokenizers[key]

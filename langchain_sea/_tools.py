@@ -30,6 +30,7 @@ __all__ = [
     "forced_schema",
     "read_answer",
     "shown",
+    "told",
     "tool_dicts",
 ]
 
@@ -109,10 +110,14 @@ def shown(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> li
     listed = _SHOWN.format(
         tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     )
-    said = [_in_words(message) for message in messages]
-    if said and said[0]["role"] == "system":
-        return [{**said[0], "content": f"{said[0]['content']}\n\n{listed}"}, *said[1:]]
-    return [{"role": "system", "content": listed}, *said]
+    return told([_in_words(message) for message in messages], listed)
+
+
+def told(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """With more in the system message, or one where there is none."""
+    if messages and messages[0]["role"] == "system":
+        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
 
 
 def _in_words(message: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,6 @@ class PrefixSearch:
     kept: int = 8
     continuations: int = 2
     temperature: float = 0.8
-    repeats: bool = True
 
     def task(self, searching: Searching) -> Task[None]:
         """Begin, rank, write on; the draft is the first beginning, written on as it is."""
@@ -74,8 +73,6 @@ class PrefixSearch:
             mine = [] if searching.found else begun[:1]
             rows = [*mine, *(ids for ids in best for _ in range(self.continuations))]
             yield from searching.finish(rows or [[]])
-            if not self.repeats:
-                return
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

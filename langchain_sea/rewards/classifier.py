@@ -16,7 +16,7 @@ from langchain_sea._mixing import widened
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError, TokenizerMismatchError
 from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards._placed import Placed, Read
+from langchain_sea.rewards._placed import Placed, Read, once
 from langchain_sea.rewards.implicit import equal_share
 from langchain_sea.rewards.labels import Labels, Output, label_rule
 
@@ -150,9 +150,7 @@ class RewardModel:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """(C,) the same, of answers to a conversation."""
-        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        scores = self.rule(self._pool(self._placed.hard(messages, list(places))))
-        return scores[[places[text] for text in texts]]
+        return once(texts, lambda distinct: self.rule(self._pool(self._placed.hard(messages, distinct))))
 
     def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
         before = [] if self.answer_only else messages

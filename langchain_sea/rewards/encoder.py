@@ -9,6 +9,7 @@ import torch
 
 from langchain_sea._mixing import widened
 from langchain_sea.protocols import NOTHING, Wants
+from langchain_sea.rewards._placed import once
 from langchain_sea.rewards.gate import PairJudge, last_question
 from langchain_sea.rewards.labels import LabelRule, Labels, Output, label_rule
 
@@ -79,15 +80,16 @@ class EncoderReward:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """(C,) of answers to a conversation; equal texts are read once, and padding changes no score."""
-        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        distinct, question = list(places), last_question(messages)
+        question = last_question(messages)
+        return once(texts, lambda distinct: self._judged(question, distinct))
+
+    def _judged(self, question: str, answers: Sequence[str]) -> Tensor:
         found = []
-        for start in range(0, len(distinct), _ROWS):
-            part = distinct[start : start + _ROWS]
-            inputs = self._inputs(question, part)
+        for start in range(0, len(answers), _ROWS):
+            inputs = self._inputs(question, answers[start : start + _ROWS])
             read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
             found.append(self.rule(widened(self._logits(read))))
-        return torch.cat(found)[[places[text] for text in texts]]
+        return torch.cat(found)
 
     @property
     def device(self) -> torch.device:

@@ -18,7 +18,7 @@ from langchain_sea._head import head_of
 from langchain_sea._template import Template
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards._placed import Placed, Read
+from langchain_sea.rewards._placed import Placed, Read, once
 from langchain_sea.rewards.classifier import fits
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class GuardModel:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """(C,) the same, of answers to a conversation."""
-        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        return self._odds(self._placed.hard(messages, list(places)))[[places[text] for text in texts]]
+        return once(texts, lambda distinct: self._odds(self._placed.hard(messages, distinct)))
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
         """P(safe) of each answer to a question: what gates."""

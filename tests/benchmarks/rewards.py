@@ -87,7 +87,7 @@ def bridge(options: argparse.Namespace) -> dict[str, Any]:
     from reward_bridge import bridge  # noqa: PLC0415 - as above
 
     twin = PairGate.load(options.twin) if options.twin else None
-    return bridge(_eval_sets.folder(options.data), options.seed, 50, twin)
+    return bridge(_eval_sets.folder(options.data), options.seed, options.bridge_prompts, twin)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="a part, and not the others")
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     parser.add_argument("--twin", type=Path, help="a gate's file, made from the head's side, for the bridge")
+    parser.add_argument("--bridge-prompts", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -10,8 +10,6 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_sea import Budget, SEAChatModel
 
-pytest.importorskip("llguidance")
-
 
 class Flags:
     """What the model is said to do."""

@@ -47,7 +47,6 @@ def test_one_policy_for_one_set_of_weights(folder):
 
 def test_drafts_may_be_the_gold():
     """What most answers of the policy agree on is right, and nothing is told it beforehand."""
-    pytest.importorskip("math_verify")
     model = SEAChatModel(policy="tiny", rewards=[Consensus()], budget=Budget(seconds=None, tokens=32))
     sea = model.invoke("What is 14 + 23?").response_metadata["sea"]
     assert sea["failure"] is None

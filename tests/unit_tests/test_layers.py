@@ -13,7 +13,7 @@ import langchain_sea
 
 ROOT = Path(langchain_sea.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
-SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "protocols.py"}
+SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "tokens.py", "protocols.py"}
 ENGINE = SAMPLER | {
     *("terms.py", "energy.py", "work.py", "rounds.py", "_slopes.py", "_faults.py", "writing.py", "best.py"),
     *("chains.py", "walk.py", "presets.py", "windows.py", "run.py", "refine.py"),

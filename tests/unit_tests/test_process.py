@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from functools import cache
 
+import peft
 import pytest
 import torch
 from architectures import tiny_model, tiny_tokenizer
@@ -106,7 +107,6 @@ def test_strange_settings_are_refused(options) -> None:
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory):
     """A LoRA adapter of the tiny policy with random weights, and the folder it is in."""
-    peft = pytest.importorskip("peft")
     torch.manual_seed(0)
     config = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False)
     model = peft.get_peft_model(copy.deepcopy(tiny_model("llama")), config)
@@ -145,14 +145,12 @@ def test_the_base_is_shared_and_left_alone(adapter) -> None:
 
 def test_what_is_no_adapter_is_refused(tmp_path) -> None:
     """With the folder's name."""
-    pytest.importorskip("peft")
     with pytest.raises(errors.WeightsNotFoundError, match=tmp_path.name):
         adapted(policy(), tmp_path)
 
 
 def test_a_classifier_in_an_adapters_folder_loads(tmp_path) -> None:
     """As transformers finds it: the base beside the adapter's configuration."""
-    peft = pytest.importorskip("peft")
     from langchain_sea import weights  # noqa: PLC0415 - beside its one use
 
     base = copy.deepcopy(classifier())
