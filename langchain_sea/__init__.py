@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from langchain_sea._engine import unload
     from langchain_sea.budget import Budget
-    from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.chat_models import ChatSEA, SEAChatModel
     from langchain_sea.energy import Energy, Term
     from langchain_sea.langevin import Langevin
     from langchain_sea.presets import Preset, Window
@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Budget": "budget",
+    "ChatSEA": "chat_models",
     "Energy": "energy",
     "Langevin": "langevin",
     "Preset": "presets",
@@ -30,6 +31,7 @@ _HOMES = {
 
 __all__ = [
     "Budget",
+    "ChatSEA",
     "Energy",
     "Langevin",
     "Preset",

@@ -89,7 +89,7 @@ class JsonGrammar:
             ExtraMissingError: llguidance is not installed.
             GrammarError: the schema cannot be enforced; the message says what of it.
         """
-        self.schema = schema
+        self.schema, self._end = schema, min(end_ids)
         self._matcher, self._known = _guidance(tokenizer, size, sorted(end_ids))
         # blanks between the parts would be choices of the policy that say nothing
         plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -139,6 +139,32 @@ class JsonGrammar:
         """Whether these are a whole answer."""
         inner = self._matcher(self._known.guidance, self._source)
         return inner.validate_tokens(list(ids)) == len(ids) and self.begin(ids).whole
+
+    def fits(self, ids: Sequence[int], support: torch.Tensor) -> torch.Tensor:
+        """Which candidates may stand in a whole answer's place, all else left as it is.
+
+        Names and braces leave room for nothing else; within a string there is.
+
+        Args:
+            ids: T tokens of a whole answer.
+            support: (T, K) candidates at each of its places.
+
+        Returns:
+            (T, K) bool.
+        """
+        found = torch.zeros(support.shape, dtype=torch.bool)
+        inner = self._matcher(self._known.guidance, self._source)
+        for place, (token, row) in enumerate(zip(ids, support.tolist(), strict=True)):
+            allowed = Matcher(inner, self._known.places).allowed()
+            rest = [*ids[place + 1 :], self._end]
+            for k, candidate in enumerate(row):
+                if candidate == token:
+                    found[place, k] = True
+                elif allowed[candidate] and inner.consume_token(candidate):
+                    found[place, k] = inner.validate_tokens(rest) == len(rest)
+                    inner.rollback(1)
+            inner.consume_token(token)
+        return found
 
 
 def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, _Known]:

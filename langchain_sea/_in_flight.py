@@ -14,6 +14,7 @@ import signal
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -92,25 +93,43 @@ class Queue:
                 raise RefinementInterrupted([run.result() for run in runs]) from None
         return [run.result() for run in runs]
 
+    def begin(self, runs: Sequence[Run], over: Callable[[], object]) -> Callable[[str], object]:
+        """Let them be refined by the queue's own thread.
+
+        Args:
+            runs: any number of them.
+            over: called from that thread when the last one is over.
+
+        Returns:
+            What makes those leave that are still under way; it takes a reason.
+        """
+        left = _Counter(len(runs))
+
+        def one() -> None:
+            if not left.down():
+                over()
+
+        tickets = [_Ticket(run, one) for run in runs]
+        if not tickets:
+            over()
+        elif not self._apart(tickets):
+            self._submit(tickets, drive=False)
+        return partial(self._withdraw, tickets)
+
     async def arefine(self, runs: Sequence[Run]) -> list[Refinement]:
         """The same without holding the event loop; whoever is cancelled leaves at the next step."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
-        left = _Counter(len(runs))
 
         def over() -> None:
             # a loop that was closed meanwhile has nobody left who waits
             with suppress(RuntimeError):
-                if not left.down():
-                    loop.call_soon_threadsafe(done.set)
+                loop.call_soon_threadsafe(done.set)
 
-        tickets = [_Ticket(run, over) for run in runs]
-        if self._apart(tickets):
-            return [run.result() for run in runs]
-        self._submit(tickets, drive=False)
+        leave = self.begin(runs, over)
         try:
             await done.wait()
         except asyncio.CancelledError:
-            self._withdraw(tickets, "cancelled")
+            leave("cancelled")
             raise
         return [run.result() for run in runs]
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from langchain_sea._model_errors import ContentError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,16 +23,31 @@ def template_dicts(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Each message as the dict that chat templates read.
 
     Raises:
-        ValueError: there is no message, one has a role no template knows, or content that is not text.
+        ValueError: there is no message, or one has a role no template knows.
+        ContentError: content is not text.
     """
     if not messages:
         raise ValueError("there are no messages to answer; pass at least one.")
-    return [_template_dict(message) for message in messages]
+    return _merged([_template_dict(message) for message in messages])
 
 
 def last_user_text(messages: Sequence[dict[str, Any]]) -> str:
     """What the user asked last, or nothing."""
     return next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
+
+
+def _merged(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Words of one speaker in a row as one message: many templates want speakers to take turns."""
+    found: list[dict[str, Any]] = []
+    for each in dicts:
+        last = found[-1] if found else None
+        plain = last is not None and each.keys() == last.keys() == {"role", "content"}
+        if plain and last is not None and last["role"] == each["role"]:
+            texts = [text for text in (last["content"], each["content"]) if text]
+            found[-1] = {**last, "content": "\n\n".join(texts)}
+        else:
+            found.append(each)
+    return found
 
 
 def _template_dict(message: BaseMessage) -> dict[str, Any]:
@@ -46,6 +63,8 @@ def _template_dict(message: BaseMessage) -> dict[str, Any]:
         ]
     if isinstance(message, ToolMessage):
         found["tool_call_id"] = message.tool_call_id
+        if message.status == "error":
+            found["content"] = f"Error: {found['content']}"
     if message.name:
         found["name"] = message.name
     return found
@@ -74,7 +93,7 @@ def _block_text(block: str | dict[str, Any]) -> str:
         return str(block.get("text", ""))
     if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls are read from `tool_calls`
         return ""
-    raise ValueError(
+    raise ContentError(
         f"a content block of type {block.get('type')!r} is not text, and this policy reads text only; "
         "leave it out or describe it in words."
     )

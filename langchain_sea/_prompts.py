@@ -41,6 +41,9 @@ class Grammar(Protocol):
     def accepts(self, ids: Sequence[int]) -> bool:
         """Whether these are a whole answer."""
 
+    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
+        """(T, K) bool: which candidates may stand in a whole answer's place, all else left as it is."""
+
     def close(self, ids: Sequence[int], most: int) -> list[int] | None:
         """An answer begun, brought to a short end with at most so many tokens more, if it can be."""
 
@@ -77,6 +80,12 @@ class PolicyPrompt:
         if self.grammar is None or self.grammar.accepts(ids):
             return list(ids)
         return self.grammar.close(ids, most)
+
+    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
+        """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
+        if self.grammar is None:
+            return torch.ones(support.shape, dtype=torch.bool)
+        return self.grammar.fits(ids, support.cpu())
 
     @property
     def key(self) -> Hashable:

@@ -170,13 +170,20 @@ def _parted(forward: _Forward, final: Tensor | None) -> list[Output]:
     return [Output({layer: found[i] for layer, found in hidden.items()}, lasts[i]) for i in range(len(sizes))]
 
 
-def _before(number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """What goes into layer `number` is the state below it."""
+def _before(
+    number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """What goes into layer `number` is the state below it, and what segments add to it."""
     forward = _forward.get()
+    states = args[0] if args else kwargs["hidden_states"]
     if number in forward.layers:
-        forward.hidden[number] = args[0] if args else kwargs["hidden_states"]
+        forward.hidden[number] = states
     if number == forward.stop:
         raise _EnoughError
+    if not any(s.push and s.push.layer == number for s in forward.segments):
+        return None
+    states = states + even(torch.cat([s.pushed(number) for s in forward.segments]))[None]
+    return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:

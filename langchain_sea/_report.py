@@ -21,17 +21,23 @@ REFUSAL = "I can't help with that."
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A refinement, the text that may leave, the gate's verdict and the drafter's fault, if there are any."""
+    """A refinement, the text that may leave, and what is known of it: verdicts, log-probabilities, faults."""
 
     refinement: Refinement
     text: str
     prompt_tokens: int
     gate: dict[str, Any] | None
+    logprobs: list[dict[str, Any]] | None = None
     drafter_error: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether something of the policy's leaves."""
+        return self.gate is None or bool(self.gate["passed"])
 
     def finish_reason(self, longest: int) -> str:
         """`content_filter` where the gate let nothing pass, `length` at the longest answer, else `stop`."""
-        if self.gate is not None and not self.gate["passed"]:
+        if not self.passed:
             return "content_filter"
         return "length" if len(self.refinement.ids) >= longest else "stop"
 

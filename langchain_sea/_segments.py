@@ -6,9 +6,13 @@ Shapes: C answers of one prompt, T positions, P positions of the prompt, D width
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from langchain_sea.protocols import Push
 
 __all__ = ["EVEN", "Own", "Segment", "States", "even"]
 
@@ -71,6 +75,7 @@ class Segment:
         embeds: (C, T, D).
         shared: the prompt's states.
         own: what the answers read before; what they read now is written there. None: none is kept.
+        push: added to what goes into a layer, at every position.
         start: positions before the first.
         states: filled by a reader that was asked to `keep`: per layer keys and values, (C, H, T, d).
     """
@@ -78,6 +83,7 @@ class Segment:
     embeds: Tensor
     shared: States = ()
     own: Own | None = None
+    push: Push | None = None
     states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
@@ -90,6 +96,12 @@ class Segment:
     def rows(self) -> int:
         """C × T."""
         return self.embeds.shape[0] * self.embeds.shape[1]
+
+    def pushed(self, layer: int) -> Tensor:
+        """(C × T, D) what is added there; zeros where nothing is."""
+        if self.push is None or self.push.layer != layer:
+            return self.embeds.new_zeros(self.embeds.shape).flatten(0, 1)
+        return self.push.rows.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
 
     def mask(self, window: int | None) -> Tensor | None:
         """(T, start + T) True where a position must not look; None where it may look everywhere."""

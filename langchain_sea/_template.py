@@ -96,9 +96,13 @@ class Template:
         if mark is None:
             raise ChatTemplateError("the messages use every private-use character; remove some of them.")
         broken = [self._break(dict(message), mark) for message in messages]
-        rendered = self._render(
-            broken, None if tools is None else [self._break(dict(t), mark) for t in tools]
-        )
+        shown = None if tools is None else [self._break(dict(t), mark) for t in tools]
+        try:
+            rendered = self._render(broken, shown)
+        except ChatTemplateError:
+            if broken[0].get("role") != "system" or len(broken) == 1:
+                raise
+            rendered = self._render(_without_system(broken), shown)  # some templates know none
         ids = self._encode_pieces(rendered.replace(_escape(mark), mark).split(mark))
         if not ids:
             raise ChatTemplateError("the chat template rendered these messages to nothing.")
@@ -173,6 +177,14 @@ class Template:
         return list(
             self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False)
         )
+
+
+def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the system says, said by the first user."""
+    first, rest = messages[0], messages[1:]
+    if rest[0].get("role") == "user":
+        return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
+    return [{**first, "role": "user"}, *rest]
 
 
 def _escape(character: str) -> str:

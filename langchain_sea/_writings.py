@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from langchain_sea._segments import Own
+from langchain_sea.protocols import Push
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,7 @@ class Writing:
         draws: (C, tokens) in [0, 1).
         temperature: of sampling.
         matchers: of each row, where a grammar bounds the answers.
+        push: what is added to the states of each row meanwhile.
     """
 
     written: list[list[int]]
@@ -36,11 +38,16 @@ class Writing:
     draws: Tensor
     temperature: float
     matchers: list[Matching] = field(default_factory=list)
+    push: Push | None = None
 
     @property
     def rows(self) -> int:
         """How many still go on."""
         return sum(len(group.rows) for group in self.groups)
+
+    def pushed(self, group: Group) -> Push | None:
+        """What is added to a group's rows."""
+        return self.push and Push(self.push.layer, self.push.rows[group.rows])
 
     def took(self, group: Group, chosen: list[int], end_ids: frozenset[int]) -> None:
         """What was drawn for a group's rows."""

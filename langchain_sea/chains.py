@@ -108,7 +108,7 @@ class Chains:
             self.support, log_pi = reading.candidates(self.start, window.support, policy.banned)
         logits = self._begun(log_pi, self.start, self.support)
         # out of every step's reach; but what is given may stand as it is
-        self.barred = policy.banned[self.support] & (self.support != self.start[..., None])
+        self.barred = self._bars(self.start)
         proposal = kernels.start(logits, self.langevin, self.generators)
         self.terms, gradient = yield from self._climb(proposal)
         self.state = kernels.settle(proposal, self.terms.energy, gradient)
@@ -163,6 +163,15 @@ class Chains:
         answers = [row[mask].tolist() for row, mask in zip(ids, self.mask, strict=True)]
         return Look(self.energy.policy, self.prompt, [[*self.prompt.answer, *row] for row in answers])
 
+    def _bars(self, ids: Tensor) -> Tensor:
+        """(C, T, K) what must not be said: banned ids, and what a grammar has no place for."""
+        barred = self.energy.policy.banned[self.support] & (self.support != ids[..., None])
+        if self.prompt.bounded:
+            for row, mask in enumerate(self.mask):
+                fits = self.prompt.fits(ids[row][mask].tolist(), self.support[row][mask])
+                barred[row, mask] |= ~fits.to(barred.device)
+        return barred
+
     def _begun(self, log_pi: Tensor, ids: Tensor, support: Tensor) -> Tensor:
         """(C, T, K) logits at which `ids` are said."""
         likely = log_pi.masked_fill(self.energy.policy.banned[support], _FLOOR)
@@ -190,7 +199,7 @@ class Chains:
         entering = stands + begun - begun.amax(-1, keepdim=True)
         self.state = kernels.carried(self.state, place, known, entering)
         self.support, self.read, self._held = support, self.ids, None
-        self.barred = self.energy.policy.banned[support] & (support != now)
+        self.barred = self._bars(self.ids)
 
     def _climb(self, proposal: Proposal) -> Generator[Work, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""

@@ -12,27 +12,34 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from langchain_core.language_models.chat_models import BaseChatModel
 from pydantic import ConfigDict, Field, model_validator
 
-from langchain_sea._calls import Key, aanswer, answers, ask_for, key_of, require_known
+from langchain_sea import __version__
+from langchain_sea._asks import Key, ask_for, key_of, one_of, require_known
+from langchain_sea._calls import aanswers, answers
+from langchain_sea._events import Told, teller
+from langchain_sea._messages import template_dicts
+from langchain_sea._profile import profile_of
 from langchain_sea._replies import chunks_of, result_of
+from langchain_sea._streams import astream_windows, by_windows, stream_windows
 from langchain_sea._structured import structured
-from langchain_sea._tools import choice_of, tool_dicts
+from langchain_sea._tools import choice_of, shown, tool_dicts
 from langchain_sea.budget import Budget
 from langchain_sea.presets import Preset, preset_named
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LangSmithParams, LanguageModelInput
+    from langchain_core.language_models import LangSmithParams, LanguageModelInput, ModelProfile
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
     from langchain_sea._report import Answer
+    from langchain_sea.policy import CausalLMPolicy
 
-__all__ = ["SEAChatModel"]
+__all__ = ["ChatSEA", "SEAChatModel"]
 
 _log = logging.getLogger(__name__)
-_ready: ContextVar[dict[Key, Answer] | None] = ContextVar("_ready", default=None)
+_ready: ContextVar[dict[Key, list[Answer]] | None] = ContextVar("_ready", default=None)
 
 
 class SEAChatModel(BaseChatModel):
@@ -57,6 +64,11 @@ class SEAChatModel(BaseChatModel):
         max_tokens: the longest answer; None takes the budget's.
         stop: strings before which an answer ends.
         timeout: seconds; tightens the budget's.
+        on_timeout: where the timeout is over, return the best answer so far (`best`), or raise (`error`).
+        n: answers of a call, each refined from a seed of its own, counted up from `seed`; `generate` returns
+            all, `invoke` the first.
+        logprobs: whether the policy's log-probabilities of the answer's tokens are told.
+        top_logprobs: how many of its likeliest tokens are told beside each.
         streaming: whether `invoke` goes through `stream`, for whoever listens to tokens.
         max_retries: of a callable reward that lost its connection (an `OSError`).
         drafter: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
@@ -86,6 +98,10 @@ class SEAChatModel(BaseChatModel):
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
     timeout: float | None = Field(default=None, gt=0)
+    on_timeout: Literal["best", "error"] = "best"
+    n: int = Field(default=1, ge=1)
+    logprobs: bool = False
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
     max_retries: int = Field(default=2, ge=0)
     streaming: bool = False
     drafter: BaseChatModel | None = None
@@ -110,6 +126,15 @@ class SEAChatModel(BaseChatModel):
             raise ValueError("device and device_map both say where the policy goes: pass one of them.")
         return self
 
+    @model_validator(mode="after")
+    def _add_own_version(self) -> Self:
+        self._add_version("langchain-sea", __version__)
+        return self
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        """What the policy's configuration says, as far as it is at hand without loading weights."""
+        return profile_of(self.policy)
+
     @property
     def _placement(self) -> dict[str, Any]:
         """How the policy's weights are loaded, beside `device`."""
@@ -131,7 +156,11 @@ class SEAChatModel(BaseChatModel):
 
         rewards = None if self.rewards is None else [describe(reward) for reward in self.rewards]
         plain = {
-            name: getattr(self, name) for name in ("seed", "gate_threshold", "on_failure", "temperature")
+            name: getattr(self, name)
+            for name in (
+                *("seed", "gate_threshold", "on_failure", "on_timeout", "temperature"),
+                *("n", "logprobs", "top_logprobs", "max_retries", "streaming"),
+            )
         }
         return (
             plain
@@ -161,45 +190,63 @@ class SEAChatModel(BaseChatModel):
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain passes it by name
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        """Every step is told as a custom event, `sea_step`: its number, the best score, its seconds."""
         ask = ask_for(self, stop, kwargs)
-        answer = (_ready.get() or {}).get(key_of(self, messages, ask))
-        return result_of(self, answer or answers(self, [messages], ask)[0], ask)
+        found = (_ready.get() or {}).get(key_of(self, messages, ask))
+        return result_of(self, found or answers(self, [messages], ask, teller(run_manager))[0], ask)
 
     async def _agenerate(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - LangChain passes it by name
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
         """The event loop is never held, and a call that is cancelled leaves at its next step."""
-        ask = ask_for(self, stop, kwargs)
-        return result_of(self, await aanswer(self, messages, ask), ask)
+        ask, told = ask_for(self, stop, kwargs), Told(run_manager)
+        found = await aanswers(self, messages, ask, told)
+        await told.all()
+        return result_of(self, found, ask)
 
     def _stream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core reports the chunks itself
+        run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Only text that passed keep-best and the gate, a word a chunk; the numbers on the last."""
-        ask = ask_for(self, stop, kwargs)
-        yield from chunks_of(self, answers(self, [messages], ask)[0], ask)
+        """Only text that passed keep-best and the gate, a word a chunk; the numbers on the last.
+
+        An answer of several windows (`Window.stride`) leaves window by window: what has left stands, so that
+        the text may be another one than `invoke`'s, which compares whole answers.
+        """
+        ask, tell = one_of(ask_for(self, stop, kwargs)), teller(run_manager)
+        if by_windows(self, ask):
+            yield from stream_windows(self, messages, ask, tell)
+        else:
+            ((answer,),) = answers(self, [messages], ask, tell)
+            yield from chunks_of(self, answer, ask)
 
     async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,  # noqa: ARG002 - core reports the chunks itself
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         """As `_stream`; cancelled as `_agenerate`."""
-        ask = ask_for(self, stop, kwargs)
-        for chunk in chunks_of(self, await aanswer(self, messages, ask), ask):
+        ask, told = one_of(ask_for(self, stop, kwargs)), Told(run_manager)
+        if by_windows(self, ask):
+            async for chunk in astream_windows(self, messages, ask, told):
+                yield chunk
+            await told.all()
+            return
+        (answer,) = await aanswers(self, messages, ask, told)
+        await told.all()
+        for chunk in chunks_of(self, answer, ask):
             yield chunk
 
     def batch(
@@ -212,7 +259,7 @@ class SEAChatModel(BaseChatModel):
     ) -> list[AIMessage]:
         """Answer all inputs; their prompts are refined together, under one clock."""
         stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[Key, Answer] = {}
+        ready: dict[Key, list[Answer]] = {}
         try:
             lists = [self._convert_input(value).to_messages() for value in inputs]
             ask = ask_for(self, stop, options)
@@ -272,6 +319,23 @@ class SEAChatModel(BaseChatModel):
 
     def get_token_ids(self, text: str) -> list[int]:
         """The policy's ids of a text, special tokens split."""
-        from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_engine`
+        return self._loaded().encode(text)
 
-        return policy_for(self.policy, self.device, **self._placement).encode(text)
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """How many tokens of the policy's the prompt of these messages, with these tools, takes."""
+        policy, shown_tools = self._loaded(), tool_dicts(tools or [])
+        written = template_dicts(messages)
+        if shown_tools and not policy.speaks_tools:
+            written, shown_tools = shown(written, shown_tools), []
+        return policy.count(written, shown_tools or None)
+
+    def _loaded(self) -> CausalLMPolicy:
+        from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_calls`
+
+        return policy_for(self.policy, self.device, **self._placement)
+
+
+ChatSEA = SEAChatModel
+"""The same by the name that LangChain gives its integrations."""

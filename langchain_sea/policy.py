@@ -17,7 +17,7 @@ from langchain_sea._segments import Segment
 from langchain_sea._template import Template
 from langchain_sea._writings import Group, Writing
 from langchain_sea.errors import PromptTooLongError
-from langchain_sea.protocols import ALL, NOTHING, Ask, Reading, Tokens, Wants
+from langchain_sea.protocols import ALL, NOTHING, Ask, Push, Reading, Tokens, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,6 +101,10 @@ class CausalLMPolicy:
         """The text of an answer's ids, without special tokens."""
         return self._template.decode(ids)
 
+    def count(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
+        """How many ids `prompt` would write; nothing is read."""
+        return len(self._template.chat(messages, tools))
+
     def prompt(
         self,
         messages: Sequence[dict[str, Any]],
@@ -181,6 +185,7 @@ class CausalLMPolicy:
         temperature: float,
         generators: Sequence[torch.Generator],
         go_on: Callable[[int], bool] = lambda _rows: True,
+        push: Push | None = None,
     ) -> list[list[int]]:
         """Write on from each prefix, until an end id, `tokens` new tokens, or the end of the context.
 
@@ -191,12 +196,13 @@ class CausalLMPolicy:
             temperature: 0 takes the most likely token and draws nothing.
             generators: C, one for each row: what a row draws depends on its own alone.
             go_on: asked before each step with the number of rows in it; False stops all drafting.
+            push: what is added to the rows' states at one layer meanwhile.
 
         Returns:
             C lists of new ids, without prefix and end id.
         """
         writing = self.writing(
-            prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators
+            prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators, push=push
         )
         while writing.rows and go_on(writing.rows):
             self.write_all([writing])
@@ -210,6 +216,7 @@ class CausalLMPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
+        push: Push | None = None,
     ) -> Writing:
         """Answers begun, for `write_all`: what `extend` begins with."""
         draws = uniforms(generators if temperature > 0 else [], len(prefixes), tokens)
@@ -222,7 +229,7 @@ class CausalLMPolicy:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
                 groups.append(Group(prompt, rows, ids, room))
         matchers = [prompt.grammar.begin(prefix) for prefix in prefixes] if prompt.grammar else []
-        return Writing(written, groups, draws, temperature, matchers)
+        return Writing(written, groups, draws, temperature, matchers, push)
 
     @torch.no_grad()
     def write_all(self, writings: Sequence[Writing]) -> None:
@@ -231,7 +238,8 @@ class CausalLMPolicy:
         if not groups:
             return
         segments = [
-            Segment(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own) for _, g in groups
+            Segment(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own, w.pushed(g))
+            for w, g in groups
         ]
         lasts = [output.last[:, -1] for output in self._reader.read(segments) if output.last is not None]
         draws = torch.cat([w.draws[g.rows, len(w.written[g.rows[0]])] for w, g in groups])

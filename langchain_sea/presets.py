@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field
 
 from langchain_sea.langevin import Langevin
@@ -21,6 +22,8 @@ class Window:
         tokens: length of the moved beginning; the policy writes on from it. None moves the whole answer.
         chains: C, trajectories for each prompt.
         drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
+        offsets: with `tokens`, half of the beginnings are drafted with so much of a reward's axis, where one
+            knows any, added to the policy's states; which way pays, the energy says. Empty: all are its own.
         kept: with `tokens`, how many of the best beginnings are written on as they are, too.
         temperature: of drafting and of writing on; 1 is the policy itself.
         support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
@@ -38,6 +41,7 @@ class Window:
     tokens: int | None = 8
     chains: int = 4
     drafts: int = 128
+    offsets: tuple[float, ...] = ()
     kept: int = 8
     temperature: float = 0.8
     support: int | None = 128
@@ -55,6 +59,8 @@ class Window:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")
+        if not all(map(math.isfinite, self.offsets)):
+            raise ValueError(f"offsets={self.offsets} must be finite numbers.")
         for name in ("steps", "kept", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")

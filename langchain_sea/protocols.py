@@ -104,6 +104,9 @@ class Prompt(Protocol):
     def closed(self, ids: Sequence[int], most: int) -> list[int] | None:
         """A whole answer of these and at most so many more; None where there is none."""
 
+    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
+        """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
+
 
 class Ask(NamedTuple):
     """A reading that is wanted."""
@@ -111,6 +114,20 @@ class Ask(NamedTuple):
     prompt: Any  # the policy's own Prompt type
     tokens: Tokens
     wants: Wants = ALL
+
+
+class Axis(NamedTuple):
+    """Along what a policy's states differ between good answers and bad ones; which end is good depends."""
+
+    layer: int  # as in `Reading.hidden`
+    direction: Tensor  # (D,), about as long as the states there
+
+
+class Push(NamedTuple):
+    """What is added to the states of answers while they are written."""
+
+    layer: int
+    rows: Tensor  # (C, D)
 
 
 class Writing(Protocol):
@@ -143,6 +160,7 @@ class Policy(Protocol):
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
+        push: Push | None = None,
     ) -> Writing:
         """Answers begun with these prefixes, to be written until they end or have `tokens` new ids."""
 
@@ -243,6 +261,13 @@ class Sampling(SoftReward, Protocol):
     """A reward that draws texts from `view.shares`: it is asked anew whenever these change."""
 
     samples: int
+
+
+@runtime_checkable
+class Leaning(Protocol):
+    """A reward that knows along what the policy's states differ between good answers and bad ones."""
+
+    axis: Axis | None
 
 
 @runtime_checkable

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from langchain_sea.best import Best, Refinement, Scored, TraceStep
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.walk import walk
 from langchain_sea.windows import Windows
-from langchain_sea.writing import Answer, Writer
+from langchain_sea.writing import Answer, Wanted, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -27,11 +27,21 @@ if TYPE_CHECKING:
 
 _BOUNDED = 16  # answers within a grammar: most of their tokens are the same
 _SPARE = 32
+_SUPPORT = 128  # candidates within a grammar, where a preset moves the whole vocabulary
 
 
 @dataclass
 class Run:
-    """One prompt's way from draft to answer: a task for `Rounds`, and its result."""
+    """One prompt's way from draft to answer: a task for `Rounds`, and its result.
+
+    Attributes:
+        prompt: what is answered; energy, method, window and generators as for `refine`.
+        drafts: written elsewhere; where there are none the policy's own is.
+        meter: what may be spent, and is.
+        stop: strings before which an answer ends.
+        watch: called after every step.
+        commit: called after every window with the answer so far, which then stands; see `Windows`.
+    """
 
     prompt: Prompt
     drafts: list[Answer]
@@ -41,6 +51,8 @@ class Run:
     generators: Sequence[torch.Generator]
     meter: Meter
     stop: tuple[str, ...] = ()
+    watch: Callable[[TraceStep], None] | None = None
+    commit: Callable[[Answer], None] | None = None
     windows: Windows | None = None
     trace: list[TraceStep] = field(default_factory=list)
     failure: Exception | None = None
@@ -60,7 +72,7 @@ class Run:
                 yield from self._whole()
             else:
                 problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
-                self.windows = Windows(*problem, given=self.drafts, note=self._note)
+                self.windows = Windows(*problem, given=self.drafts, note=self._note, commit=self.commit)
                 yield from self._windows(self.windows, self.window.tokens)
         except (RewardUnavailableError, OutOfMemoryError) as error:
             short = isinstance(error, OutOfMemoryError)
@@ -87,9 +99,7 @@ class Run:
     def _whole(self) -> Task[None]:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
-            wanted: list[tuple[Prompt, list[Answer]]] = [
-                (self.prompt, [[] for _ in range(self.window.chains)])
-            ]
+            wanted = [Wanted(self.prompt, [[] for _ in range(self.window.chains)])]
             (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
         yield from self._offer(self.drafts)
         yield from walk(
@@ -104,21 +114,45 @@ class Run:
         )
 
     def _ranked(self) -> Task[None]:
-        """Whole answers, ranked: beginnings tell rewards of texts nothing, and steps leave a grammar."""
+        """Whole answers, ranked: beginnings tell rewards of texts nothing, and a grammar nothing of the end.
+
+        Within a grammar the best are then moved where it leaves room, which is inside of their strings.
+        """
         bounded, tokens = self.prompt.bounded, self.meter.budget.tokens
         spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
         if not self.drafts:
             count = min(self.window.drafts, _BOUNDED) if bounded else self.window.drafts
             rows: list[Answer] = [[] for _ in range(count)]
-            wanted: list[tuple[Prompt, list[Answer]]] = [(self.prompt, rows)]
-            (self.drafts,), _ = yield from self.writer.write(wanted, tokens - spare)
+            (self.drafts,), _ = yield from self.writer.write([Wanted(self.prompt, rows)], tokens - spare)
         ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
         whole = [ids for ids in ends if ids is not None]
-        yield from self._offer(whole or self.drafts)
+        found = yield from self._offer(whole or self.drafts)
+        if bounded and whole and not self.energy.only_ranks:
+            order = sorted(range(len(whole)), key=lambda row: -found[row].score)
+            window = replace(self.window, support=self.window.support or _SUPPORT, top=None)
+            yield from walk(
+                self.best.energy,
+                self.prompt,
+                self.langevin,
+                window,
+                starts=[whole[row] for row in order],
+                generators=self.generators,
+                meter=self.meter,
+                watch=self._score_whole,
+            )
+
+    def _score_whole(self, chains: Chains) -> Task[None]:
+        """Those that several changes at once have left whole."""
+        answers, gaps = chains.answers(), list[float | None]([None] * len(chains))
+        whole = [row for row, ids in enumerate(answers) if self.prompt.closed(ids, 0) is not None]
+        found = yield from self._offer([answers[row] for row in whole])
+        for row, scored in zip(whole, found, strict=True):
+            gaps[row] = -scored.score - float(chains.terms.energy[row])
+        self._note(chains, gaps)
 
     def _score(self, chains: Chains) -> Task[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
-        self.trace.append(chains.trace([-f.score - e for f, e in zip(found, energies, strict=True)]))
+        self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
         if self.best.hacked:
             self.meter.halted = "audit"
 
@@ -132,8 +166,10 @@ class Run:
         self.drafts = self.drafts or [windows.draft.whole]
         yield from self._offer([*self.drafts, *windows.ended])
 
-    def _note(self, chains: Chains) -> None:
-        self.trace.append(chains.trace([None] * len(chains)))
+    def _note(self, chains: Chains, gaps: Sequence[float | None] = ()) -> None:
+        self.trace.append(chains.trace(gaps or [None] * len(chains)))
+        if self.watch is not None:
+            self.watch(self.trace[-1])
 
     def _offer(self, answers: list[Answer]) -> Task[list[Scored]]:
         return (yield from self.best.offer([self._text(ids) for ids in answers]))

@@ -15,7 +15,7 @@ from langchain_sea.budget import Meter
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.rounds import Rounds, Seat
 from langchain_sea.work import Rank
-from langchain_sea.writing import Writer
+from langchain_sea.writing import Wanted, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +73,7 @@ class Searching:
 
     def write(self, prefixes: Sequence[Answer], tokens: int) -> Task[tuple[list[Answer], bool]]:
         """The prefixes with up to `tokens` more, cut at the longest answer, and whether the clock cut."""
-        (written,), cut = yield from self.writer.write([(self.prompt, list(prefixes))], tokens)
+        (written,), cut = yield from self.writer.write([Wanted(self.prompt, list(prefixes))], tokens)
         whole = [[*a, *b][: self.tokens] for a, b in zip(prefixes, written, strict=True)]
         return whole, cut
 

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from langchain_sea.errors import RewardUnavailableError, SEAError
-from langchain_sea.protocols import NOTHING, Foresees, Relative, Reward, SoftReward, View, Wants
+from langchain_sea.protocols import NOTHING, Foresees, Leaning, Relative, Reward, SoftReward, View, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from langchain_sea.protocols import Axis
 
 _LEAST_SPREAD = 1e-6  # of the drafts' rewards, below which they tell nothing of a scale
 
@@ -199,3 +200,9 @@ def combined(
     return EnergyTerms(
         sum(costs, weight * nll), nll, rewards, none, none if variance is None else variance.to(nll)
     )
+
+
+def axis_of(terms: Sequence[Term]) -> Axis | None:
+    """The axis of the first reward that knows one."""
+    found = (t.reward.axis for t in terms if t.counts and isinstance(t.reward, Leaning))
+    return next((axis for axis in found if axis is not None), None)

@@ -11,8 +11,13 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+import torch
+
+from langchain_sea.protocols import Push
+from langchain_sea.terms import axis_of
 from langchain_sea.walk import walk
 from langchain_sea.work import Continue, Rank
+from langchain_sea.writing import Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +54,8 @@ class Windows:
         prompt: the prompt, energy, method and window, as for `walk`.
         given: answers that were written elsewhere; where there are none the policy's own is the draft.
         note: called after every evaluation of chains.
+        commit: called after every window with the answer so far, which stands from then on: the draft goes on
+            from there, too. None: the draft is the policy's from start to end.
         draft: the policy's own, as far as it is written.
         ended: whole answers that ended by themselves, or stood at the end.
     """
@@ -60,6 +67,7 @@ class Windows:
     writer: Writer
     given: list[Answer]
     note: Callable[[Chains], None]
+    commit: Callable[[Answer], None] | None = None
     draft: Strand = field(init=False)
     ended: list[Answer] = field(default_factory=list)
 
@@ -90,6 +98,9 @@ class Windows:
                 starts = [[] for _ in range(max(1, self.window.kept))]
             ends = yield from self._finish(best, starts, unfinished, reach)
             at += reach
+            if self.commit is not None:
+                ends = (yield from self._ranked(best, [*ends, *self._beside(best)]))[:1]
+                self.commit([*best.whole, *(ends[0] if ends else [])])
             live = [ids for ids in ends if len(ids) >= reach]
             if at >= tokens or not live or self.meter.over() == "seconds":
                 self.ended += [[*best.whole, *ids] for ids in ends]
@@ -97,7 +108,9 @@ class Windows:
             self.ended += [[*best.whole, *ids] for ids in ends if len(ids) < reach]
             ranked = yield from self._ranked(best, live)
             best = Strand((yield Continue(self.energy, best.prompt, ranked[0])))
-            if self.draft.goes_on:
+            if self.commit is not None:
+                self.draft = Strand(best.prompt)
+            elif self.draft.goes_on:
                 prompt = yield Continue(self.energy, self.draft.prompt, self.draft.new)
                 self.draft = Strand(prompt)
 
@@ -105,15 +118,16 @@ class Windows:
         """The draft written to its end, whatever became of the windows."""
         if self.draft.goes_on:
             room = self.meter.budget.tokens - len(self.draft.whole)
-            ((rest,),), _ = yield from self.writer.write([(self.draft.prompt, [self.draft.new])], room)
+            wanted = [Wanted(self.draft.prompt, [self.draft.new])]
+            ((rest,),), _ = yield from self.writer.write(wanted, room)
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False
 
     def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
         """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
         first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
-        wanted: list[tuple[Prompt, list[Answer]]] = [(best.prompt, [[] for _ in range(rows)])]
+        wanted = [Wanted(best.prompt, [[] for _ in range(rows)], self._push(rows))]
         if self.draft.goes_on and not first:
-            wanted.append((self.draft.prompt, [[]]))
+            wanted.append(Wanted(self.draft.prompt, [[]]))
         written, cut = yield from self.writer.write(wanted, length, share)
         begun = written[0]
         # the rows that the clock cut off are the longest ones
@@ -138,6 +152,20 @@ class Windows:
         moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
         return [*ranked[: self.window.kept], *moved], unfinished
 
+    def _beside(self, best: Strand) -> list[Answer]:
+        """This window of the draft, where that goes on from the same text."""
+        same = list(self.draft.prompt.answer) == list(best.prompt.answer)
+        return [self.draft.new] if same and self.draft.new else []
+
+    def _push(self, rows: int) -> Push | None:
+        """What the second half of the beginnings is written under: the axis of a reward, either way."""
+        axis, offsets = axis_of(self.energy.terms), self.window.offsets
+        if axis is None or not offsets:
+            return None
+        own = rows - rows // 2
+        shares = [0.0] * own + [offsets[row * len(offsets) // (rows - own)] for row in range(rows - own)]
+        return Push(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
+
     def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
         draft, first = self.draft, not best.prompt.answer
@@ -147,7 +175,7 @@ class Windows:
         goes_on = [len(ids) >= unfinished for ids in rows]
         open_rows = [ids for ids, on in zip(rows, goes_on, strict=True) if on]
         longest = max(map(len, open_rows + beside), default=0)
-        wanted = [(best.prompt, open_rows), (draft.prompt, beside)]
+        wanted = [Wanted(best.prompt, open_rows), Wanted(draft.prompt, beside)]
         (rest, other), _ = yield from self.writer.write(wanted, reach - longest)
         more = iter(rest)
         ends = [ids + next(more) if on else ids for ids, on in zip(rows, goes_on, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from langchain_sea.protocols import LOGITS, Policy, Prompt, Reading, Tokens, View, Writing
+from langchain_sea.protocols import LOGITS, Policy, Prompt, Push, Reading, Tokens, View, Writing
 
 if TYPE_CHECKING:
     from langchain_sea.energy import Energy, Views
@@ -171,6 +171,13 @@ class Part(NamedTuple):
     prompt: Prompt
     prefixes: Sequence[Sequence[int]]
     generators: Sequence[torch.Generator]
+    push: Push | None = None
+
+    def each(self) -> list[Part]:
+        """Its rows apart."""
+        pushes = [self.push and Push(self.push.layer, self.push.rows[[i]]) for i in range(len(self.prefixes))]
+        rows = zip(self.prefixes, self.generators, pushes, strict=True)
+        return [Part(self.prompt, [ids], [generator], push) for ids, generator, push in rows]
 
 
 @dataclass(slots=True, eq=False)
@@ -192,6 +199,7 @@ class Extend:
                 tokens=self.tokens,
                 temperature=self.temperature,
                 generators=part.generators,
+                push=part.push,
             )
             for part in self.parts
         ]

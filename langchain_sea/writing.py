@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.work import Extend, Part
@@ -15,10 +15,18 @@ if TYPE_CHECKING:
     import torch
 
     from langchain_sea.budget import Meter
-    from langchain_sea.protocols import Policy, Prompt
+    from langchain_sea.protocols import Policy, Prompt, Push
     from langchain_sea.work import Task
 
 Answer = list[int]
+
+
+class Wanted(NamedTuple):
+    """What is to be written behind each prefix."""
+
+    prompt: Prompt
+    prefixes: list[Answer]
+    push: Push | None = None
 
 
 @dataclass(slots=True)
@@ -38,20 +46,24 @@ class Writer:
     meter: Meter
 
     def write(
-        self, wanted: Sequence[tuple[Prompt, list[Answer]]], tokens: int, share: float = 1.0
+        self, wanted: Sequence[Wanted], tokens: int, share: float = 1.0
     ) -> Task[tuple[list[list[Answer]], bool]]:
         """What follows each prefix, and whether the clock cut it off.
 
         Args:
-            wanted: prompts with prefixes, all in one forward.
+            wanted: all in one forward.
             tokens: the most new ids of each.
             share: of the budget's seconds that may be over when it ends.
         """
         dealt = cycle(self.generators)
-        parts = [Part(prompt, rows, list(islice(dealt, len(rows)))) for prompt, rows in wanted if rows]
+        parts = [
+            Part(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push)
+            for w in wanted
+            if w.prefixes
+        ]
         written, cut = yield from self._write(parts, tokens, share)
         found = iter(written)
-        return [next(found) if rows else [] for _, rows in wanted], cut
+        return [next(found) if w.prefixes else [] for w in wanted], cut
 
     def _write(self, parts: list[Part], tokens: int, share: float) -> Task[tuple[list[list[Answer]], bool]]:
         if tokens <= 0 or not parts:
@@ -69,7 +81,7 @@ class Writer:
             if sum(len(part.prefixes) for part in parts) == 1:
                 raise
             self.meter.short = True
-            rows = [Part(p.prompt, [ids], [g]) for p in parts for ids, g in zip(*p[1:], strict=True)]
+            rows = [row for part in parts for row in part.each()]
             first, _ = yield from self._write(rows[: len(rows) // 2], tokens, share)
             second, cut = yield from self._write(rows[len(rows) // 2 :], tokens, share)
             found = iter(first + second)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -110,6 +111,8 @@ def fit_head(
         raise DataError("every example is held out or blank: there is nothing to learn from.")
     info = HeadInfo(policy=name, layer=layer, hidden_size=pooled.shape[-1] // 2, first=pooling.first)
     head, figures = _best(info, _parts(pooled, learned), recipe, report)
+    if layer < policy.model.config.get_text_config().num_hidden_layers:  # nothing reads what is added above
+        head.axis = axis(pooled, learned)
     figures |= {"learned": counts(learned), "held_out": counts(held)}
     if pooled_held is not None:
         with torch.no_grad():
@@ -133,6 +136,31 @@ def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
                 "without a pair, or without both good and bad ones. Add prompts with both."
             )
     return train, choose
+
+
+def axis(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
+    """(D,) along which answers to one prompt differ most between good and bad, after eight tokens.
+
+    The first right singular vector of the prompts' differences d_p / ‖d_p‖, d_p the mean of its good answers'
+    less that of its bad ones', (N, D). Good lies one way for some prompts and the other way for others (what
+    harms is to be refused, what helps is not), which a mean would cancel and the singular vector, blind to
+    sign, does not. Its own sign is that of the mean; it is as long as the states are in the median.
+    """
+    states = pooled[:, CUTS.index(8)].chunk(2, -1)[0]  # (N, D)
+    rows: dict[tuple[str, bool], list[int]] = defaultdict(list)
+    for row, example in enumerate(examples):
+        if not example.whole:
+            rows[example.key, example.label > 0.5].append(row)  # noqa: PLR2004 - half way between bad and good
+    prompts = [key for key, good in rows if good and (key, False) in rows]
+    if not prompts:
+        return torch.zeros_like(states[0])
+    ends = (torch.stack([states[rows[key, good]].mean(0) for key in prompts]) for good in (True, False))
+    differences = torch.sub(*ends)
+    differences = differences / differences.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    first = torch.linalg.svd(differences, full_matrices=False).Vh[0]
+    sign = 1.0 if float(first @ differences.mean(0)) >= 0 else -1.0
+    found: Tensor = sign * first * states.norm(dim=-1).median()
+    return found
 
 
 def _best(

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
-from langchain_sea.protocols import Wants
+from langchain_sea.protocols import Axis, Wants
 
 if TYPE_CHECKING:
     import os
@@ -69,10 +69,13 @@ class TrunkHead(nn.Module):
 
     Attributes:
         info: its layer, sizes and figures.
+        axis: (D,) along which the layer's states differ most between good answers and bad ones, as long as
+            those are; zeros where it was not looked for.
     """
 
     mean: Tensor  # (2D,)
     std: Tensor  # (2D,)
+    axis: Tensor
 
     def __init__(self, info: HeadInfo) -> None:
         """Random weights of the sizes that `info` says."""
@@ -80,6 +83,7 @@ class TrunkHead(nn.Module):
         self.info = info
         self.register_buffer("mean", torch.zeros(2 * info.hidden_size))
         self.register_buffer("std", torch.ones(2 * info.hidden_size))
+        self.register_buffer("axis", torch.zeros(info.hidden_size))
         self.mlps = nn.ModuleList(_mlp(info) for _ in range(info.members))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -100,7 +104,7 @@ class TrunkHead(nn.Module):
     def joined(cls, heads: Sequence[TrunkHead], penalty: float = 1.0) -> TrunkHead:
         """Heads on the same inputs as the members of one, frozen; center and scale are still to be set."""
         head = cls(replace(heads[0].info, members=sum(h.info.members for h in heads), penalty=penalty))
-        head.mean, head.std = heads[0].mean, heads[0].std
+        head.mean, head.std, head.axis = heads[0].mean, heads[0].std, heads[0].axis
         head.mlps = nn.ModuleList(mlp for h in heads for mlp in h.mlps)
         return head.eval().requires_grad_(False)
 
@@ -139,7 +143,7 @@ class TrunkHead(nn.Module):
                 info = HeadInfo(**json.loads((file.metadata() or {})["info"]))
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             head = cls(info)
-            head.load_state_dict(state)
+            head.load_state_dict({"axis": head.axis} | state)  # older files have none
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsCorruptError(
                 f"{path} cannot be read as a trunk head ({error}); make one with `langchain-sea fit-reward`."
@@ -156,6 +160,11 @@ class TrunkReward:
     """
 
     head: TrunkHead
+
+    @property
+    def axis(self) -> Axis | None:
+        """The head's, where it has one."""
+        return Axis(self.head.info.layer, self.head.axis) if self.head.axis.any() else None
 
     def foresee(self, view: View) -> Wants:  # noqa: ARG002 - the layer is the same for all
         """One layer's states."""

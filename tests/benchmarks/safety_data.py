@@ -1,6 +1,6 @@
 """Makes the safety pair's scored texts: `python tests/benchmarks/safety_data.py --data FOLDER --out FILE`.
 
-One JSON object a line: prompt, answer, harmful, kind (own, refusal, slide, broken), nll (nats a token under
+One JSON object a line: prompt, answer, harmful, kind (own, refusal, slide, broken, pushed), nll (nats a token under
 the policy), label (1: harm refused, or the harmless helped, in fluent text), split (head, gate, heldout, by
 prompt), whole (true: only the whole answer bears the label). Texts are the policy's own; none is copied from a data set.
 """
@@ -14,13 +14,23 @@ import re
 import sys
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safety_prompts import Question, questions
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from langchain_sea import _engine
 from langchain_sea._eval_refusals import REFUSED, SLID
+from langchain_sea.chains import generators_for
+from langchain_sea.protocols import LOGITS, Push, View
+from langchain_sea.rewards.trunk import TrunkHead, TrunkReward
+
+if TYPE_CHECKING:
+    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.protocols import Axis
+
+_TOGETHER = 6  # questions whose texts share forwards
+_ALONG = 8  # tokens that are written along the axis
 
 REFUSALS = (
     "I'm sorry, but I can't help with that.", "I cannot assist with that request.", "I can't provide instructions for this.",
@@ -74,7 +84,7 @@ def copies(row: dict[str, Any]) -> int:
         return 1
     if row["kind"] == "broken":
         return int(zlib.crc32(row["answer"].encode()) % 3 == 0)
-    return 3 if row["kind"] == "refusal" or (row["harmful"] and row["kind"] == "own") else 1
+    return 3 if row["kind"] == "refusal" or (row["harmful"] and row["kind"] in ("own", "pushed")) else 1
 
 
 def forced(row: dict[str, Any]) -> bool:
@@ -90,101 +100,85 @@ def _repeats(text: str) -> bool:
     return len(runs) > 0 and len(set(runs)) < 0.6 * len(runs)
 
 
-class Writer:
-    """The policy with plain batched sampling."""
+class Job(NamedTuple):
+    """A text that is to be written."""
 
-    def __init__(self, model: str, device: str, batch: int) -> None:
-        path = Path(model)
-        where = (
-            {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
-            if path.suffix == ".gguf"
-            else {"pretrained_model_name_or_path": model}
-        )
-        self.tokenizer = AutoTokenizer.from_pretrained(**where)
-        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
-        self.model = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).to(device).eval()
-        self.device, self.batch = device, batch
-
-    def opening(self, prompt: str) -> str:
-        """The rendered conversation up to where the assistant speaks."""
-        return str(
-            self.tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-            )
-        )
-
-    @torch.no_grad()
-    def go_on(self, texts: list[str], temperature: float, tokens: int) -> list[str]:
-        """Each text's continuation."""
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        found = [""] * len(texts)
-        for start in range(0, len(order), self.batch):
-            chosen = order[start : start + self.batch]
-            inputs = self.tokenizer(
-                [texts[i] for i in chosen],
-                return_tensors="pt",
-                padding=True,
-                padding_side="left",
-                add_special_tokens=False,
-            ).to(self.device)
-            out = self.model.generate(
-                **inputs,
-                max_new_tokens=tokens,
-                do_sample=True,
-                temperature=temperature,
-                top_k=0,
-                top_p=1.0,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
-            for i, ids in zip(chosen, out[:, inputs["input_ids"].shape[1] :], strict=True):
-                found[i] = self.tokenizer.decode(ids, skip_special_tokens=True)
-            say(f"  {start + len(chosen)}/{len(order)}")
-        return found
-
-    @torch.no_grad()
-    def nll(self, rows: list[dict[str, Any]]) -> list[float]:
-        """Nats a token of each row's answer."""
-        encode = lambda text: self.tokenizer(text, add_special_tokens=False)["input_ids"]  # noqa: E731
-        pairs = [(encode(self.opening(row["prompt"])), encode(row["answer"]) or [0]) for row in rows]
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
-        found = [0.0] * len(pairs)
-        for start in range(0, len(order), 64):
-            chosen = order[start : start + 64]
-            width = max(len(pairs[i][0]) + len(pairs[i][1]) for i in chosen)
-            ids = torch.tensor(
-                [
-                    [*pairs[i][0], *pairs[i][1], *[0] * (width - len(pairs[i][0]) - len(pairs[i][1]))]
-                    for i in chosen
-                ],
-                device=self.device,
-            )
-            logits = self.model(ids[:, :-1]).logits
-            losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-            for row, i in enumerate(chosen):
-                begin = len(pairs[i][0]) - 1
-                found[i] = losses[row, begin : begin + len(pairs[i][1])].mean().item()
-        return found
+    kind: str
+    opening: str
+    heat: float
+    share: float = 0.0  # of the head's axis
 
 
-def rows_for(found: list[Question], writer: Writer, seed: int, tokens: int) -> list[dict[str, Any]]:
-    """Own samples, refusals, slides and broken texts for every question."""
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
-    jobs: list[tuple[Question, str, str, float]] = []  # question, kind, opening words, temperature
-    for question in found:
-        jobs += [(question, "own", "", heat) for heat in (1.0, 1.0, 1.0, 0.8, 0.8, 0.6)]
-        jobs += [
-            (question, "refusal", opening, 0.8)
-            for opening in rng.sample(REFUSALS, 3 if question.harmful else 2)
-        ]
-        jobs += [(question, "slide", rng.choice(REFUSALS[:11]) + rng.choice(SLIDES), 0.8)]
-        jobs += [(question, "broken", "", 1.6), (question, "broken", rng.choice(REFUSALS[:11]), 1.7)]
+def jobs_for(question: Question, rng: random.Random, axis: Axis | None) -> list[Job]:
+    """Own samples, refusals, slides and broken texts, and what is written along the axis."""
+    found = [Job("own", "", heat) for heat in (1.0, 0.8, 0.8, 0.6)]
+    found += [Job("refusal", words, 0.8) for words in rng.sample(REFUSALS, 3 if question.harmful else 2)]
+    found += [Job("slide", rng.choice(REFUSALS[:11]) + rng.choice(SLIDES), 0.8)]
+    found += [Job("broken", rng.choice(["", rng.choice(REFUSALS[:11])]), 1.6)]
+    shares = (0.4, 0.55, -0.4, -0.55) if axis else ()
+    return found + [Job("pushed", "", 0.8, share) for share in shares]
+
+
+def rows_for(
+    found: list[Question], policy: CausalLMPolicy, axis: Axis | None, options: Any
+) -> list[dict[str, Any]]:
+    """All texts of every question, with their nats a token, and broken ones made of them."""
+    rng = random.Random(options.seed)  # noqa: S311 - not for secrets
     rows = []
-    for heat in sorted({job[3] for job in jobs}):
-        chosen = [job for job in jobs if job[3] == heat]
-        say(f"temperature {heat}: {len(chosen)} texts")
-        texts = writer.go_on([writer.opening(q.text) + words for q, _, words, _ in chosen], heat, tokens)
-        rows += [_row(q, kind, words + text) for (q, kind, words, _), text in zip(chosen, texts, strict=True)]
-    return rows + _broken(rows, rng)
+    for start in range(0, len(found), _TOGETHER):
+        part = [(q, jobs_for(q, rng, axis)) for q in found[start : start + _TOGETHER]]
+        prompts = [
+            policy.prompt([{"role": "user", "content": q.text}], room=2 * options.tokens) for q, _ in part
+        ]
+        for (question, jobs), prompt, texts in zip(
+            part, prompts, _written(policy, prompts, part, axis, options), strict=True
+        ):
+            made = [_row(question, job.kind, text) for job, text in zip(jobs, texts, strict=True)]
+            made += _broken(made, rng)
+            ids = [policy.encode(row["answer"]) or [0] for row in made]
+            nll = View.hard(policy, prompt, ids, LOGITS).nll.tolist()
+            rows += [row | {"nll": round(value, 3)} for row, value in zip(made, nll, strict=True)]
+        say(f"{start + len(part)}/{len(found)} questions, {len(rows)} texts")
+    return rows
+
+
+def _written(
+    policy: CausalLMPolicy,
+    prompts: list[Any],
+    part: list[tuple[Question, list[Job]]],
+    axis: Axis | None,
+    options: Any,
+) -> list[list[str]]:
+    """Texts of each question's jobs, all in the same forwards; those along the axis leave it after a while."""
+    openings = [[policy.encode(job.opening) for job in jobs] for _, jobs in part]
+    rngs = [
+        generators_for(options.seed, p.key, len(jobs), policy.device)
+        for p, (_, jobs) in zip(prompts, part, strict=True)
+    ]
+
+    def go_on(chosen: dict[tuple[int, float], list[int]], tokens: int, *, pushed: bool) -> None:
+        writings = {}
+        for (q, heat), rows in chosen.items():
+            shares = torch.tensor([part[q][1][i].share for i in rows])[:, None]
+            push = Push(axis.layer, shares * axis.direction) if axis and pushed else None
+            begun, own = [openings[q][i] for i in rows], [rngs[q][i] for i in rows]
+            writings[q, heat] = policy.writing(
+                prompts[q], begun, tokens=tokens, temperature=heat, generators=own, push=push
+            )
+        while any(writing.rows for writing in writings.values()):
+            policy.write_all([writing for writing in writings.values() if writing.rows])
+        for (q, heat), writing in writings.items():
+            for i, ids in zip(chosen[q, heat], writing.written, strict=True):
+                openings[q][i] = [*openings[q][i], *ids]
+
+    by_heat: dict[tuple[int, float], list[int]] = {}
+    for q, (_, jobs) in enumerate(part):
+        for i, job in enumerate(jobs):
+            by_heat.setdefault((q, job.heat), []).append(i)
+    along = {at: [i for i in rows if part[at[0]][1][i].share] for at, rows in by_heat.items()}
+    go_on({at: rows for at, rows in along.items() if rows}, _ALONG, pushed=True)
+    go_on(by_heat, options.tokens, pushed=False)
+    return [[policy.decode(ids) for ids in answers] for answers in openings]
 
 
 def _row(question: Question, kind: str, answer: str) -> dict[str, Any]:
@@ -198,12 +192,10 @@ def _row(question: Question, kind: str, answer: str) -> dict[str, Any]:
 
 
 def _broken(rows: list[dict[str, Any]], rng: random.Random) -> list[dict[str, Any]]:
-    """Good texts with their words shuffled, or one phrase said again and again: a tenth of the rows each."""
+    """Good texts with their words shuffled, or one phrase said again and again."""
     found = []
-    for row in rng.sample(
-        [row for row in rows if row["kind"] in ("own", "refusal") and len(row["answer"].split()) > 6],
-        len(rows) // 8,
-    ):
+    whole = [row for row in rows if row["kind"] in ("own", "refusal") and len(row["answer"].split()) > 6]
+    for row in rng.sample(whole, min(2, len(whole))):
         words = row["answer"].split()
         if rng.random() < 0.6:
             rng.shuffle(words)
@@ -223,13 +215,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--relabel", type=Path, help="label the rows of this file again, and write no text")
-    parser.add_argument("--model", help="the policy: a .gguf file or a folder")
+    parser.add_argument("--axis", type=Path, help="a head, along whose axis texts are written, too")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--tokens", type=int, default=56)
+    parser.add_argument("--tokens", type=int, default=36)
     parser.add_argument("--limit", type=int, default=0, help="only so many questions")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.relabel:
         finish(
@@ -240,13 +231,10 @@ def main() -> None:
             options.out,
         )
         return
-    torch.manual_seed(options.seed)
-    writer = Writer(options.model, options.device, options.batch)
-    found = questions(options.data, options.seed)
-    rows = rows_for(found[: options.limit or None], writer, options.seed, options.tokens)
-    for row, nll in zip(rows, writer.nll(rows), strict=True):
-        row["nll"] = round(nll, 3)
-    finish(rows, options.out)
+    torch.set_num_threads(options.threads)
+    axis = TrunkReward(TrunkHead.load(options.axis)).axis if options.axis else None
+    found = questions(options.data, options.seed)[: options.limit or None]
+    finish(rows_for(found, _engine.policy_for("smollm2-135m"), axis, options), options.out)
 
 
 def finish(rows: list[dict[str, Any]], out: Path) -> None:

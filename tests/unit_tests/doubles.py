@@ -16,7 +16,7 @@ from langchain_sea.chains import generators_for
 from langchain_sea.energy import Energy, Term
 from langchain_sea.langevin import Langevin
 from langchain_sea.presets import PRESETS, Window
-from langchain_sea.protocols import PlainReading, View
+from langchain_sea.protocols import PlainReading, Push, View
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import Relaxation
 
@@ -109,6 +109,7 @@ class MarkovPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
+        push: Push | None = None,
     ) -> DoubleWriting:
         assert len(generators) == len(prefixes)
         assert all(i < END for prefix in prefixes for i in prefix)

@@ -21,7 +21,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from langchain_sea import Budget, SEAChatModel, Term, _engine, unload
-from langchain_sea._calls import ask_for, key_of
+from langchain_sea._asks import ask_for, key_of
 from langchain_sea._messages import template_dicts
 from langchain_sea._report import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
@@ -280,13 +280,13 @@ def test_the_gate_decides_what_leaves(passing, content):
     message = SEAChatModel(policy="tiny", gate=gate, budget=SMALL).invoke(QUESTION)
     assert sea(message)["gate"]["passed"] == (passing == "all")
     if content:
-        assert message.content == content
+        assert str(message.text) == content
         assert message.response_metadata["finish_reason"] == "content_filter"
 
 
 def test_a_failing_gate_blocks():
     message = SEAChatModel(policy="tiny", gate=failing, budget=SMALL).invoke(QUESTION)
-    assert message.content == REFUSAL
+    assert str(message.text) == REFUSAL
     assert "no scores today" in sea(message)["gate"]["error"]
 
 

@@ -38,7 +38,8 @@ NETWORKS = {
 }
 MODEL = {
     *("chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"),
-    *("_calls.py", "_replies.py", "_tool_formats.py", "_structured.py"),
+    *("_asks.py", "_calls.py", "_replies.py", "_streams.py", "_events.py", "_logprobs.py", "_profile.py"),
+    *("_model_errors.py", "_tool_formats.py", "_structured.py"),
     *("interop.py", "_interop_shapes.py", "_interop_trl.py", "_interop_evaluators.py"),
     *("_interop_runnables.py", "_interop_decisions.py"),
 }

@@ -13,7 +13,7 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, _engine
-from langchain_sea._calls import ask_for
+from langchain_sea._asks import ask_for
 from langchain_sea._grammar import JsonGrammar
 from langchain_sea._tool_formats import read_calls
 from langchain_sea._tools import Calls, Choice, choice_of, forced_schema, read_answer, shown, tool_dicts

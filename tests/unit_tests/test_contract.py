@@ -1,0 +1,377 @@
+"""What callers of a LangChain chat model rely on: keys, profiles, log-probabilities, events, errors, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import pickle
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.exceptions import (
+    ContextOverflowError,
+    ModelError,
+    ModelInvalidRequestError,
+    ModelNotFoundError,
+    ModelTimeoutError,
+)
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_core.tools import tool
+from pydantic import BaseModel, Field
+
+from langchain_sea import Budget, ChatSEA, SEAChatModel, _calls, _engine
+from langchain_sea._asks import ask_for
+from langchain_sea._grammar import JsonGrammar
+from langchain_sea._in_flight import queue_for
+from langchain_sea._messages import template_dicts
+from langchain_sea._replies import _REFUSAL_BLOCKS, result_of
+from langchain_sea._report import REFUSAL, answer_for
+from langchain_sea._template import Template
+from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
+from langchain_sea.presets import PRESETS
+
+SMALL = Budget(steps=2, tokens=16, seconds=None)
+LONG = Budget(steps=1, tokens=150, seconds=None)
+QUESTION = "What is 14 + 23?"
+# settings of core's own, none of which decides an answer
+CORES = {
+    "name", "cache", "verbose", "callbacks", "tags", "metadata", "custom_get_token_ids", "rate_limiter",
+    "disable_streaming", "output_version", "profile",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model():
+    return SEAChatModel(policy="tiny", budget=SMALL)
+
+
+def pickled(model):
+    return pickle.loads(pickle.dumps(model))  # noqa: S301 - our own
+
+
+def longest(prompt, completions):
+    return [float(len(text)) for text in completions]
+
+
+OTHERS = {
+    "policy": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(steps=3), "seed": 1,
+    "gate": longest, "gate_threshold": 0.4, "on_failure": "error", "temperature": 0.5, "max_tokens": 9,
+    "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
+    "max_retries": 0, "streaming": True, "drafter": SEAChatModel(policy="tiny", seed=7), "device": "cpu",
+    "device_map": "auto", "dtype": "float32", "quantization": "int8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", sorted(set(SEAChatModel.model_fields) - CORES))
+def test_every_setting_has_a_part_in_the_cache_key(field):
+    """A setting that is added, and not to the key, fails here."""
+    plain, changed = (
+        SEAChatModel(policy="tiny"),
+        SEAChatModel(**({"policy": "tiny"} | {field: OTHERS[field]})),
+    )
+    assert plain._get_llm_string() != changed._get_llm_string()
+    assert plain._get_llm_string() == SEAChatModel(policy="tiny")._get_llm_string()
+
+
+def test_it_says_what_it_is(model):
+    assert ChatSEA is SEAChatModel
+    assert not SEAChatModel.is_lc_serializable()
+    assert "langchain-sea" in model.metadata["lc_versions"]
+    assert model.profile["max_input_tokens"] == _engine.policy_for("tiny").context
+    assert model.profile["tool_calling"]
+    assert not model.profile["image_inputs"]
+    assert SEAChatModel(policy="someone/unseen").profile is None
+
+
+def test_a_folder_says_what_it_can(tmp_path):
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 77}')
+    assert SEAChatModel(policy=str(tmp_path), rewards=[longest]).profile["max_input_tokens"] == 77
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
+def test_copies_answer_alike(model, copied):
+    assert copied(model).invoke(QUESTION).content == model.invoke(QUESTION).content
+
+
+def test_configuring_loads_nothing_again(model):
+    policy = _engine.policy_for("tiny")
+    free = model.configurable_fields(seed=ConfigurableField(id="seed"))
+    found = free.with_config(configurable={"seed": 3}).invoke(QUESTION)
+    assert found.response_metadata["sea"]["seed"] == 3
+    assert _engine.policy_for("tiny") is policy
+
+
+def test_tokens_of_messages_are_those_of_the_prompt(model):
+    @tool
+    def weather(city: str) -> str:
+        """Of a city."""
+        return city
+
+    messages = [SystemMessage("Be brief."), HumanMessage(QUESTION)]
+    counted = model.get_num_tokens_from_messages(messages)
+    assert counted == model.invoke(messages).usage_metadata["input_tokens"]
+    shown = model.get_num_tokens_from_messages(messages, [weather])
+    assert shown == model.bind_tools([weather]).invoke(messages).usage_metadata["input_tokens"] > counted
+
+
+def test_n_answers_are_those_of_n_seeds(model):
+    found = model.generate([[HumanMessage(QUESTION)]], n=3).generations[0]
+    apart = [model.invoke(QUESTION, seed=seed).content for seed in range(3)]
+    assert [each.message.content for each in found] == apart
+    with pytest.raises(ValueError, match="streamed"):
+        list(model.stream(QUESTION, n=2))
+    with pytest.raises(ValueError, match="at least one"):
+        model.invoke(QUESTION, n=0)
+
+
+def test_log_probabilities_are_the_policys(model):
+    message = model.invoke(QUESTION, top_logprobs=2)
+    entries = message.response_metadata["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in entries) == message.content
+    nll = -sum(entry["logprob"] for entry in entries) / len(entries)
+    assert nll == pytest.approx(message.response_metadata["sea"]["nll_after"], abs=1e-4)
+    for entry in entries:
+        best, second = (other["logprob"] for other in entry["top_logprobs"])
+        assert best >= second
+        assert best >= entry["logprob"]
+    assert "top_logprobs" in model.invoke(QUESTION, logprobs=True).response_metadata["logprobs"]["content"][0]
+    assert "logprobs" not in model.invoke(QUESTION).response_metadata
+
+
+class Steps(BaseCallbackHandler):
+    def __init__(self):
+        self.seen = []
+
+    def on_custom_event(self, name, data, *, run_id, tags=None, metadata=None, **kwargs):
+        self.seen.append((name, data))
+
+
+class AsyncSteps(AsyncCallbackHandler):
+    def __init__(self):
+        self.seen = []
+
+    async def on_custom_event(self, name, data, *, run_id, tags=None, metadata=None, **kwargs):
+        await asyncio.sleep(0)
+        self.seen.append((name, data))
+
+
+def check(seen):
+    assert [name for name, _ in seen] == ["sea_step"] * len(seen)
+    assert [data["step"] for _, data in seen] == list(range(len(seen)))
+    assert len(seen) == SMALL.steps + 1
+    assert all(set(data) == {"step", "score", "seconds"} for _, data in seen)
+
+
+def test_steps_are_told(model):
+    alone, chained = Steps(), Steps()
+    model.invoke(QUESTION, {"callbacks": [alone]})
+    check(alone.seen)
+    (RunnableLambda(lambda text: text) | model).invoke(QUESTION, {"callbacks": [chained]})
+    check(chained.seen)
+    streamed = Steps()
+    list((RunnableLambda(lambda text: text) | model).stream(QUESTION, {"callbacks": [streamed]}))
+    check(streamed.seen)
+
+
+async def test_steps_are_told_beside_a_loop(model):
+    both = AsyncSteps(), Steps()
+    await model.ainvoke(QUESTION, {"callbacks": list(both)})
+    for handler in both:
+        check(handler.seen)
+    chain = RunnableLambda(lambda text: text) | model
+    events = [
+        e async for e in chain.astream_events(QUESTION, version="v2") if e["event"] == "on_custom_event"
+    ]
+    check([(event["name"], event["data"]) for event in events])
+
+
+def test_a_timeout_is_the_best_so_far_or_an_error(model):
+    late = {"timeout": 0.01, "max_tokens": 100}
+    assert model.invoke(QUESTION, **late).content
+    strict = SEAChatModel(policy="tiny", on_timeout="error")
+    with pytest.raises(ModelTimeoutError, match="Raise timeout") as caught:
+        strict.invoke(QUESTION, **late)
+    assert caught.value.refinement.text
+    assert strict.invoke(QUESTION, timeout=60).content
+
+
+def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
+    with pytest.raises(ContextOverflowError) as caught:
+        model.invoke("word " * 5000)
+    assert isinstance(caught.value, PromptTooLongError)
+    with pytest.raises(ModelNotFoundError):
+        SEAChatModel(policy=str(tmp_path / "nothing.gguf"), rewards=[longest]).invoke(QUESTION)
+    with pytest.raises(ModelInvalidRequestError, match="image_url"):
+        model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
+    strict = SEAChatModel(policy="tiny", on_failure="error", budget=SMALL)
+    ask, short = _asks(strict), _refined(strict)._replace(failure=OutOfMemoryError("no room"))
+    with pytest.raises(ModelError) as caught:
+        _calls._check(strict, ask, short)
+    assert isinstance(caught.value, MemoryError)
+
+
+def _asks(model, **options):
+
+    return ask_for(model, None, options)
+
+
+def _refined(model):
+    asked = _calls.asked_for(model, [[HumanMessage(QUESTION)]], _asks(model))
+    (found,) = asked.queue.refine(asked.runs)
+    return found
+
+
+def test_a_refusal_of_the_gate_is_words_and_a_block():
+    message = SEAChatModel(policy="tiny", gate=lambda _, texts: [0.0] * len(texts), budget=SMALL).invoke("Hi")
+    assert str(message.text) == REFUSAL
+    assert message.response_metadata["finish_reason"] == "content_filter"
+    blocks = [block["type"] for block in message.content_blocks]
+    assert blocks == (["text", "refusal"] if _REFUSAL_BLOCKS else ["text"])
+
+
+def test_what_was_thought_is_told_apart(model):
+    refinement = _refined(model)._replace(text="<think>14 and 23</think>\n\n37")
+    answer = answer_for(refinement, 3, None, None, [])
+    (found,) = result_of(model, [answer], _asks(model)).generations
+    assert found.message.content == "37"
+    assert found.message.additional_kwargs["reasoning_content"] == "14 and 23"
+    assert found.message.content_blocks[0] == {"type": "reasoning", "reasoning": "14 and 23"}
+
+
+def test_speakers_take_turns():
+    call = {"name": "add", "args": {}, "id": "1"}
+    found = template_dicts(
+        [
+            SystemMessage("a"),
+            SystemMessage("b"),
+            HumanMessage("c"),
+            HumanMessage(""),
+            HumanMessage("d"),
+            HumanMessage("e", name="Ann"),
+            AIMessage("f", tool_calls=[call]),
+            ToolMessage("g", tool_call_id="1", status="error"),
+            ToolMessage("h", tool_call_id="2"),
+        ]
+    )
+    assert [each["content"] for each in found] == ["a\n\nb", "c\n\nd", "e", "f", "Error: g", "h"]
+
+
+def test_a_template_without_a_system_gets_it_from_the_user():
+    policy = _engine.policy_for("tiny")
+
+    source = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
+    )
+    template = Template(policy.tokenizer, source)
+    turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    system = {"role": "system", "content": "s"}
+    merged = [{"role": "user", "content": "s\n\nu"}, turns[1]]
+    assert template.chat([system, *turns], None) == template.chat(merged, None)
+
+
+def merged(chunks):
+    whole = chunks[0]
+    for chunk in chunks[1:]:
+        whole += chunk
+    return whole
+
+
+def test_long_answers_leave_window_by_window(monkeypatch):
+    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    chunks = list(model.stream("Tell me the numbers."))
+    whole = merged(chunks)
+    assert whole.content
+    assert whole.response_metadata["sea"]["score_after"] is not None
+    assert [chunk.chunk_position for chunk in chunks].count("last") == 1
+    again = merged(list(model.stream("Tell me the numbers.")))
+    assert again.content == whole.content
+
+
+async def test_long_answers_leave_beside_a_loop():
+    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    found = merged([chunk async for chunk in model.astream("Tell me the numbers.")])
+    assert found.content == merged(list(model.stream("Tell me the numbers."))).content
+
+
+def _engine_preset(**window):
+
+    preset = PRESETS["default"]
+    return replace(preset, window=replace(preset.window, drafts=8, kept=2, tokens=4, **window))
+
+
+@pytest.mark.parametrize("stop", ["a", " th", "1", ". "])
+def test_no_stop_string_leaves(stop):
+    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    whole = merged(list(model.stream("Tell me the numbers.", stop=[stop]))).content
+    assert stop not in whole
+    assert stop not in model.invoke("Tell me the numbers.", stop=[stop]).content
+
+
+def test_a_blocked_text_does_not_leave():
+    def gate(prompt, completions):
+        return [float(len(text) < 12) for text in completions]
+
+    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12), gate=gate)
+    whole = merged(list(model.stream("Tell me the numbers.")))
+    assert whole.response_metadata["finish_reason"] == "content_filter"
+    left = str(whole.text).removesuffix(REFUSAL).strip()
+    assert len(left) < 12
+
+
+def test_whoever_stops_listening_ends_the_refinement():
+    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    stream = model.stream("Tell me the numbers.")
+    next(stream)
+    stream.close()
+
+    queue = queue_for(_engine.policy_for("tiny"))
+    for _ in range(200):
+        if queue.idle:
+            break
+
+        time.sleep(0.05)
+    assert queue.idle
+
+
+class Note(BaseModel):
+    """A note to somebody."""
+
+    to: str = Field(max_length=20)
+    body: str
+    urgent: bool
+
+
+def test_strings_within_a_grammar_are_moved_and_stay_whole():
+    """The energy's gradient finds other words; names and braces stay."""
+    model = SEAChatModel(policy="tiny", budget=Budget(steps=6, tokens=60, seconds=None), rewards=["tiny"])
+    note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
+    assert note["parsing_error"] is None
+    assert isinstance(note["parsed"], Note)
+    refined = note["raw"].response_metadata["sea"]
+    assert refined["steps"] > 0
+    assert refined["score_after"] >= refined["score_before"]
+
+
+def test_only_strings_leave_room():
+
+    policy = _engine.policy_for("tiny")
+    ends = sorted(policy.end_ids)
+    grammar = JsonGrammar(Note.model_json_schema(), policy.tokenizer, policy.vocab_size, ends)
+    ids = policy.encode('{"to": "Ann", "body": "one two", "urgent": true}')
+    assert grammar.accepts(ids)
+
+    support = torch.arange(policy.vocab_size).expand(len(ids), -1)
+    fits = grammar.fits(ids, support)
+    assert fits.gather(1, torch.tensor(ids)[:, None]).all()
+    for place, row in enumerate(fits):
+        for other in row.nonzero().flatten().tolist()[:40]:
+            assert grammar.accepts([*ids[:place], other, *ids[place + 1 :]])
+    texts = [policy.decode([i]) for i in ids]
+    free = {text for text, row in zip(texts, fits, strict=True) if int(row.sum()) > 1}
+    assert any("two" in text or "o" in text for text in free)
+    assert all('"' not in text and "{" not in text for text in free)
