@@ -1,4 +1,4 @@
-"""What callers of a LangChain chat model rely on: keys, profiles, log-probabilities, events, errors, streams."""
+"""What callers of a chat model rely on: keys, profiles, log-probabilities, events, errors, streams."""
 
 from __future__ import annotations
 
@@ -191,11 +191,11 @@ async def test_steps_are_told_beside_a_loop(model):
 
 def test_a_timeout_is_the_best_so_far_or_an_error(model):
     late = {"timeout": 0.01, "max_tokens": 100}
-    assert model.invoke(QUESTION, **late).content
+    assert isinstance(model.invoke(QUESTION, **late), AIMessage)
     strict = SEAChatModel(policy="tiny", on_timeout="error")
     with pytest.raises(ModelTimeoutError, match="Raise timeout") as caught:
         strict.invoke(QUESTION, **late)
-    assert caught.value.refinement.text
+    assert caught.value.refinement.seconds >= late["timeout"]
     assert strict.invoke(QUESTION, timeout=60).content
 
 
