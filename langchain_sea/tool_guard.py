@@ -1,0 +1,139 @@
+"""`ToolCallGuard`: the safety layers as a Runnable, for chains without agents."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.tool import invalid_tool_call
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import run_in_executor
+
+from langchain_sea._tool_scenes import asked_calls, invalid_calls, scene_of, told, tool_schemas
+from langchain_sea.safety.judge import RULES_ONLY, Judge
+from langchain_sea.safety.policy import SafetyPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.safety.judge import Repairer, Sink
+    from langchain_sea.safety.verdicts import Decision, Layer
+
+__all__ = ["ToolCallGuard", "judge_for"]
+
+
+class ToolCallGuard(Runnable[Any, AIMessage]):
+    """`AIMessage → AIMessage`: calls that may run stay, repaired where they were; the others become invalid ones.
+
+    Example:
+        >>> chain = model.bind_tools(tools) | ToolCallGuard(tools)  # doctest: +SKIP
+    """
+
+    def __init__(self, tools: Sequence[Any], policy: SafetyPolicy | None = None, **options: Any) -> None:
+        """Hold the layers.
+
+        Args:
+            tools: that may be called.
+            policy: of the tools; None guards all as tools that write.
+            options: as for `judge_for`.
+        """
+        self.judge = judge_for(policy, **options)
+        self.schemas, self.descriptions = tool_schemas(tools)
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002, ANN401
+        """The message, judged.
+
+        Args:
+            input: the message, or the conversation with it at the end, without which nobody can tell where values
+                come from.
+            config: as for any Runnable.
+            kwargs: none.
+        """
+        return self._call_with_config(self._guarded, input, config, **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002, ANN401
+        """The same beside an event loop."""
+
+        async def guarded(given: Any) -> AIMessage:  # noqa: ANN401 - as `invoke`
+            return await run_in_executor(None, self._guarded, given)
+
+        return await self._acall_with_config(guarded, input, config, **kwargs)
+
+    def _guarded(self, given: Any) -> AIMessage:  # noqa: ANN401 - as `invoke`
+        before, message = _sides(given)
+        scene = scene_of(before, self.schemas, self.descriptions, self.judge.policy)
+        decisions = self.judge([*asked_calls(message), *invalid_calls(message)], scene)
+        return _judged(message, decisions)
+
+
+def judge_for(
+    policy: SafetyPolicy | None = None,
+    *,
+    layers: Sequence[Layer] | str = "embedded",
+    repairer: Repairer | None = None,
+    verifier: Layer | str | None = "embedded",
+    audit: Sink | None = None,
+) -> Judge:
+    """All that judges, put together.
+
+    Args:
+        policy: of the tools; None guards all as tools that write.
+        layers: `embedded` has rules, provenance, and the learned layers on the models that ship; `rules` has no
+            model; or your own, in their order.
+        repairer: of calls to which there are only objections that ask for it.
+        verifier: `embedded` is the second gate that ships; one of your own must be another than any layer.
+        audit: where decisions are kept.
+
+    Raises:
+        ValueError: unknown names.
+    """
+    if isinstance(layers, str):
+        if layers not in ("embedded", "rules"):
+            raise ValueError(f"layers={layers!r} must be 'embedded', 'rules', or layers.")
+        found = RULES_ONLY
+        if layers == "embedded":
+            from langchain_sea.safety.embedded import embedded_layers  # noqa: PLC0415 - imports torch
+
+            found = (*RULES_ONLY, *embedded_layers())
+    else:
+        found = tuple(layers)
+    if isinstance(verifier, str):
+        if verifier != "embedded":
+            raise ValueError(f"verifier={verifier!r} must be 'embedded', None, or a layer.")
+        from langchain_sea.safety import embedded  # noqa: PLC0415 - as above
+
+        verifier = embedded.verifier() if repairer is not None else None
+    return Judge(
+        policy=policy or SafetyPolicy(), layers=found, repairer=repairer, verifier=verifier, audit=audit
+    )
+
+
+def _sides(given: Any) -> tuple[list[BaseMessage], AIMessage]:  # noqa: ANN401 - as `invoke`
+    messages = given.get("messages") if isinstance(given, dict) else given
+    listed = [messages] if isinstance(messages, BaseMessage) else list(messages or [])
+    if not listed or not isinstance(listed[-1], AIMessage):
+        raise TypeError(f"{type(given).__name__}: pass an AIMessage, or a conversation that ends with one.")
+    return listed[:-1], listed[-1]
+
+
+def _judged(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
+    new = told(message, decisions)
+    runs = {d.asked.position for d in decisions if d.runs}
+    stopped = [d for d in decisions if not d.runs]
+    invalid = [
+        invalid_tool_call(
+            name=d.asked.name, args=d.asked.text, id=d.asked.id, error=f"{d.outcome}: {d.reason}"
+        )
+        for d in stopped
+    ]
+    report = [
+        {"position": d.asked.position, "name": d.asked.name, "outcome": d.outcome, "reason": d.reason}
+        for d in decisions
+    ]
+    return new.model_copy(
+        update={
+            "tool_calls": [call for i, call in enumerate(new.tool_calls) if i in runs],
+            "invalid_tool_calls": invalid,
+            "response_metadata": {**message.response_metadata, "sea_safety": report},
+        }
+    )
