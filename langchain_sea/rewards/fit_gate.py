@@ -46,6 +46,8 @@ class GateRecipe:
         output_rate: AdamW's for the output.
         rank: of the deltas.
         passing: the share of bad answers that the threshold may let pass on the prompts set aside.
+        cuts: words after which each answer is learned from as well, where its beginning bears its label: for a
+            gate's model that is to steer, which must judge what has only begun.
     """
 
     epochs: int = 3
@@ -55,6 +57,7 @@ class GateRecipe:
     output_rate: float = 1e-3
     rank: int = 16
     passing: float = 0.05
+    cuts: tuple[int, ...] = ()
 
 
 def fit_gate(
@@ -81,6 +84,7 @@ def fit_gate(
     learned, held = [e for e in kept if not e.held_out], [e for e in kept if e.held_out]
     inner = [e for e in learned if share(e.key, "inner:") < _INNER]
     train = [e for e in learned if share(e.key, "inner:") >= _INNER]
+    train += [b for e in train if not e.whole for b in _begun(e, recipe.cuts)]
     if any(len({e.label > 0.5 for e in part}) < 2 for part in (train, inner)):  # noqa: PLR2004 - good and bad
         raise DataError(
             f"{len(learned)} answers are too few, or all alike: add prompts with good and bad ones."
@@ -107,13 +111,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the deltas")
+    parser.add_argument("--cuts", type=int, nargs="*", default=[], help="learn from so many words, too")
     options = parser.parse_args(arguments)
     try:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
         examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
         trunk = weights.load(options.trunk, kind="encoder", report=_say)
-        recipe = GateRecipe(epochs=options.epochs, seed=options.seed, learning_rate=options.learning_rate)
+        recipe = GateRecipe(
+            epochs=options.epochs,
+            seed=options.seed,
+            learning_rate=options.learning_rate,
+            cuts=tuple(options.cuts),
+        )
         gate = fit_gate(examples, trunk, recipe, report=_say)
     except (DataError, OSError) as error:
         _say(f"error: {error}")
@@ -157,6 +167,11 @@ def _best(
             if quality > best:
                 best, kept, best_epoch = quality, found, epoch
     return kept, best_epoch
+
+
+def _begun(example: Example, cuts: Sequence[int]) -> list[Example]:
+    words = example.answer.split()
+    return [replace(example, answer=" ".join(words[:cut])) for cut in cuts if cut < len(words)]
 
 
 def _optimizer(judge: PairJudge, recipe: GateRecipe) -> torch.optim.Optimizer:

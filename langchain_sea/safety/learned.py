@@ -80,14 +80,17 @@ class WishLayer(Each):
     Attributes:
         margin: by how much nearer the other text must be.
         least: nearness below which no text explains a call.
+        enough: nearness at which the user explains a call, whatever else does.
     """
 
     name = "wish"
     learned = True
 
-    def __init__(self, encoder: Encoder, margin: float = 0.0, least: float = 0.3) -> None:
+    def __init__(
+        self, encoder: Encoder, margin: float = 0.0, least: float = 0.25, enough: float = 0.5
+    ) -> None:
         """Hold the encoder."""
-        self.encoder, self.margin, self.least = encoder, margin, least
+        self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
 
     def one(self, call: Call, scene: Scene) -> list[Verdict]:
         """One objection, or none."""
@@ -98,7 +101,7 @@ class WishLayer(Each):
         vectors = self.encoder([told, *said, *others])
         near = [sum(a * b for a, b in zip(vectors[0], vector, strict=True)) for vector in vectors[1:]]
         users, theirs = max(near[: len(said)]), max(near[len(said) :])
-        if theirs < self.least or theirs <= users + self.margin:
+        if theirs < self.least or users >= self.enough or theirs <= users + self.margin:
             return []
         culprit = others[near[len(said) :].index(theirs)]
         return [

@@ -30,6 +30,12 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _IDENTIFIES = re.compile(r"(^|_)(ids?|key|number|code|name)(_|$)", re.IGNORECASE)
+_TEXT = re.compile(
+    r"(^|_)(body|text|content|contents|message|summary|description|subject|title|note|notes|caption|comment|details|query"
+    r"|reason)(_|$)",
+    re.IGNORECASE,
+)
+_LINK = re.compile(r"\bhttps?://\S+|\bwww\.\S+", re.IGNORECASE)
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PLACE = re.compile(
     r"[\w.+-]+@[\w-]+\.[\w.-]+|\b[a-z][a-z0-9+.-]*://\S+|\b(?:www\.)[\w.-]+\S*|\b[A-Z]{2}\d{2}[A-Z0-9]{8,30}\b"
@@ -67,13 +73,19 @@ class ProvenanceLayer(Each):
             return None
         if destination and places and len(value) <= 2 * _SHORT:
             return f"{argument}: {value!r} was named by nobody who is trusted{_where(text, scene)}"
-        named = (
-            destination
-            or _IDENTIFIES.search(_snake(argument))
-            or (len(value) <= _SHORT and not text.isdigit())
-        )
+        if _TEXT.search(_snake(argument)) and not destination:
+            return self._passed_on(argument, value, scene)
+        named = destination or _IDENTIFIES.search(_snake(argument)) or not text.isdigit()
         if named and len(value) <= _SHORT and _stands(text, scene.prose):
             return f"{argument}: {value!r} comes from text that anybody may have written{_where(text, scene)}"
+        return None
+
+    def _passed_on(self, argument: str, value: str, scene: Scene) -> str | None:
+        """Text may be brought from one place to another; an address in it that only a result named may not."""
+        for place in _LINK.findall(value):
+            text = folded(place.rstrip(".,;:!?)"))
+            if not _known(text, scene) and _stands(text, scene.prose):
+                return f"{argument}: it passes on {place!r}, an address that anybody may have written"
         return None
 
 

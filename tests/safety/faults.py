@@ -1,0 +1,197 @@
+"""Everything that can go wrong in the layer itself: each must end with nothing executed, a row, a valid history.
+
+`Fault(name, build)` builds an agent whose safety layer fails in one way; what it is asked to run is harmless, so
+that only the failure can stop it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage
+from scripted import World, agent, asks, call, run, valid
+
+from langchain_sea.middleware import ToolCallSafetyMiddleware
+from langchain_sea.safety import RULES_ONLY, Action, HarmLayer, PolicyError, SafetyPolicy, ToolPolicy, Verdict
+from langchain_sea.safety.verdicts import Each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEXT = "please write down that the meeting is on monday"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One way to fail; `options` make the middleware."""
+
+    name: str
+    options: Callable[[Path], dict[str, Any]]
+    bad: bool = False  # whether the call itself is what a repair is asked for
+
+
+def _scorer(function: Callable[[Any], Any]) -> Callable[[Path], dict[str, Any]]:
+    return lambda path: {"layers": [*RULES_ONLY, HarmLayer(function, 0.9)]}
+
+
+def _raises(error: BaseException) -> Callable[[Any], Any]:
+    def function(texts: Any) -> Any:
+        raise error
+
+    return function
+
+
+def _hangs(texts: Any) -> Any:
+    time.sleep(2.0)
+    return [0.0] * len(texts)
+
+
+class _Wants(Each):
+    """Asks for the repair of every note that does not say `fine`."""
+
+    name = "wants"
+
+    def one(self, call: Any, scene: Any) -> list[Verdict]:
+        fine = call.arguments.get("text") == "fine"
+        return (
+            []
+            if fine
+            else [Verdict(action=Action.REPAIR, layer="wants", reason="text: not fine", arguments=("text",))]
+        )
+
+
+class _Says(Each):
+    name = "says"
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __call__(self, calls: Any, scene: Any) -> Any:
+        return self.value
+
+
+def _repairer(function: Callable[..., Any], verifier: Any = None) -> Callable[[Path], dict[str, Any]]:
+    def options(path: Path) -> dict[str, Any]:
+        policy = SafetyPolicy(tools={"note": ToolPolicy(repairable=("text",))}, budget=0.5, rounds=2)
+        return {
+            "policy": policy,
+            "layers": [*RULES_ONLY, _Wants()],
+            "repairer": function,
+            "verifier": verifier or _Says([[]]),
+        }
+
+    return options
+
+
+def _changes(**arguments: Any) -> Callable[..., Any]:
+    return lambda call, names, reason, scene, attempt: call.with_arguments(arguments)
+
+
+def _renamed(call: Any, names: Any, reason: str, scene: Any, attempt: int) -> Any:
+    return type(call)(call.position, call.id, "delete_file", '{"path": "fine"}')
+
+
+def _nan(call: Any, names: Any, reason: str, scene: Any, attempt: int) -> Any:
+    return call.with_arguments({"text": math.nan})
+
+
+class _Full:
+    def write(self, decision: Any, scene: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+
+class _Clock(Each):
+    """A clock that jumps: what measures time must not be moved by it."""
+
+    name = "clock"
+
+    def __call__(self, calls: Any, scene: Any) -> Any:
+        return [[Verdict(action=Action.BLOCK, layer="clock", reason="late", failed=True)] for _ in calls]
+
+
+def _recursion(texts: Any) -> Any:
+    return _recursion(texts)
+
+
+SHORT = SafetyPolicy(deadline=0.05, budget=0.2)
+FAULTS = (
+    Fault("scorer raises", _scorer(_raises(RuntimeError("no")))),
+    Fault("scorer gives None", _scorer(lambda texts: None)),
+    Fault("scorer gives NaN", _scorer(lambda texts: [math.nan] * len(texts))),
+    Fault("scorer gives inf", _scorer(lambda texts: [math.inf] * len(texts))),
+    Fault("scorer gives a string", _scorer(lambda texts: ["safe"] * len(texts))),
+    Fault("scorer gives one for many", _scorer(lambda texts: [0.0] * (len(texts) + 1))),
+    Fault("scorer out of range", _scorer(lambda texts: [-3.0] * len(texts))),
+    Fault("scorer hangs", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(_hangs, 0.9)]}),
+    Fault("scorer answers late", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(lambda t: (time.sleep(0.15), [0.0] * len(t))[1], 0.9)]}),
+    Fault("one of three scorers is down", lambda path: {"layers": [*RULES_ONLY, HarmLayer(lambda t: [0.0] * len(t), 0.9), HarmLayer(_raises(ConnectionError("down")), 0.9, "second"), HarmLayer(lambda t: [0.0] * len(t), 0.9, "third")]}),
+    Fault("scorer is out of memory", _scorer(_raises(MemoryError("CUDA out of memory")))),
+    Fault("tokenizer fails", _scorer(_raises(UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates")))),
+    Fault("scorer recurses", _scorer(_recursion)),
+    Fault("layer gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
+    Fault("clock jumps", lambda path: {"layers": [*RULES_ONLY, _Clock()]}),
+    Fault("repair diverges", _repairer(_nan), bad=True),
+    Fault("repair raises", _repairer(lambda *a: 1 / 0), bad=True),
+    Fault("repair names another tool", _repairer(_renamed), bad=True),
+    Fault("repair adds arguments", _repairer(_changes(text="fine", more=1)), bad=True),
+    Fault("repair breaks the schema", _repairer(_changes(text=3)), bad=True),
+    Fault("repair takes too long", _repairer(lambda *a: time.sleep(1.0)), bad=True),
+    Fault("verifier is missing", lambda path: {**_repairer(_changes(text="fine"))(path), "verifier": None}, bad=True),
+    Fault("verifier fails", _repairer(_changes(text="fine"), HarmLayer(_raises(RuntimeError("no")), 0.9, "verifier")), bad=True),
+    Fault("audit is full", lambda path: {"layers": "rules", "audit": _Full()}),
+)  # fmt: skip
+"""24. A policy that cannot be read, and state without messages, are errors before anything runs: see `refused`."""
+
+
+def refused(path: Path) -> bool:
+    """Whether a policy with a misspelt key, an unknown tool's layer, or no file at all, is an error at once."""
+    bad = path / "bad.toml"
+    for text in (
+        "[tools.note]\nreveiw = true\n",
+        "[default]\neffect = 'writes'\n",
+        "deadlin = 3\n",
+        "[tools.note\n",
+    ):
+        bad.write_text(text, encoding="utf-8")
+        try:
+            SafetyPolicy.read(bad)
+        except PolicyError:
+            continue
+        return False
+    try:
+        SafetyPolicy.read(path / "missing.toml")
+    except PolicyError:
+        return True
+    return False
+
+
+def closed(fault: Fault, count: int, how: str, path: Path) -> bool:
+    """Whether nothing ran, every call has its one row, and the history is valid."""
+    options = fault.options(path)
+    rows = _Rows(options.get("audit"))
+    world = World()
+    guard = ToolCallSafetyMiddleware(options.pop("policy", None), **{**options, "audit": rows})
+    calls = [call("note", str(i), text=f"{TEXT} {i}") for i in range(count)]
+    found = run(agent(world, [asks(*calls)], safety=guard), how)
+    said = [m for m in found if isinstance(m, AIMessage)]
+    return not world.done and valid(found) and rows.count == count and len(said) == 2
+
+
+class _Rows:
+    """Counts what an audit was asked to write."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.count = inner, 0
+
+    def write(self, decision: Any, scene: Any) -> None:
+        self.count += 1
+        if self.inner is not None:
+            self.inner.write(decision, scene)
+        assert not decision.runs
+
+
+__all__ = ["FAULTS", "Fault", "closed", "refused"]
