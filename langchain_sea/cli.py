@@ -1,4 +1,4 @@
-"""The command line: `langchain-sea ask | demo | doctor | fit-reward | eval`. Progress goes to stderr."""
+"""The command line: `langchain-sea ask | demo | doctor | fit-reward | audit | eval`. Progress goes to stderr."""
 
 from __future__ import annotations
 
@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="versions, devices, weights, and what to do about each")
     doctor.set_defaults(run=_doctor)
     _add_fit_reward(commands.add_parser("fit-reward", help="train a reward head for a policy"))
+    _add_audit(commands.add_parser("audit", help="verify or replay an audit of tool calls"))
     _add_eval(commands.add_parser("eval", help="compare methods at the same wall-clock"))
     return parser
 
@@ -90,6 +91,12 @@ def _add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="precision of the policy")
     parser.add_argument("--quantization", choices=["int8", "int4"], help="of the policy's layers")
     parser.add_argument("--gate", choices=["safety"], help="an independent verifier before the answer leaves")
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    from langchain_sea import _audit_command  # noqa: PLC0415 - each command imports what it needs
+
+    _audit_command.add_arguments(parser)
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:

@@ -154,7 +154,6 @@ class Judge:
         """Other values until all layers and the verifier have nothing against them, or the budget is over."""
         asked, verdicts = decision.asked, list(decision.verdicts)
         named = sorted({a for v in verdicts if v.action is Action.REPAIR for a in v.arguments})
-        layers = [*self.layers, *([self.verifier] if self.verifier else [])]
         repairer, attempts = self.repairer, self.policy.rounds if self.repairer and self.verifier else 0
         for attempt in range(attempts):
             reason = "; ".join(v.reason for v in verdicts)
@@ -171,9 +170,11 @@ class Judge:
             if fault := _changed(asked, new, named):
                 verdicts.append(Verdict(action=Action.NOTE, layer="repair", reason=fault))
                 continue
-            (again,) = self._objections([new], scene, layers, end)
+            (again,) = self._objections([new], scene, self.layers, end)
+            if _clean(again) and self.verifier is not None:  # it sees nothing that the others would stop
+                again += self._asked(self.verifier, [new], scene, end)[0]
             verdicts += again
-            if not any(v.action is not Action.NOTE for v in again):
+            if _clean(again):
                 return replace(
                     decision, call=new, outcome="repaired", verdicts=tuple(verdicts), rounds=attempt + 1
                 )
@@ -184,6 +185,11 @@ def _ends(verdicts: Sequence[Verdict], *, learned: bool) -> bool:
     """Whether a call needs no further layer: its form is wrong, or a model's opinion would change nothing."""
     blocked = [v for v in verdicts if v.action is Action.BLOCK]
     return bool(blocked) and (learned or any(v.layer == SchemaLayer.name for v in blocked))
+
+
+def _clean(verdicts: Sequence[Verdict]) -> bool:
+    """Whether nobody objects."""
+    return all(v.action is Action.NOTE for v in verdicts)
 
 
 def _changed(asked: Call, new: Call, named: Sequence[str]) -> str | None:

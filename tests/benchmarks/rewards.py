@@ -59,7 +59,7 @@ def failures(_options: argparse.Namespace) -> dict[str, Any]:
     """In a process of its own: it leaves threads behind that never return."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "failures.json"
-        subprocess.run(  # noqa: S603 - our own file
+        subprocess.run(
             [sys.executable, str(HERE / "failures.py"), "--table", "--json", str(out)],
             check=True,
             stdout=sys.stderr,

@@ -123,7 +123,7 @@ def rows_for(
     found: list[Question], policy: CausalLMPolicy, axis: Axis | None, options: Any
 ) -> list[dict[str, Any]]:
     """All texts of every question, with their nats a token, and broken ones made of them."""
-    rng = random.Random(options.seed)  # noqa: S311 - not for secrets
+    rng = random.Random(options.seed)
     rows = []
     for start in range(0, len(found), _TOGETHER):
         part = [(q, jobs_for(q, rng, axis)) for q in found[start : start + _TOGETHER]]

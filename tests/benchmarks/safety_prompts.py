@@ -126,7 +126,7 @@ def questions(data: Path, seed: int = 0) -> list[Question]:
         data: the folder that holds `harmbench`, `hh_rlhf`, `xstest` and `gsm8k`.
         seed: of the templates and the order.
     """
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    rng = random.Random(seed)
     found = [
         *_templated(rng, HARM, 5, True),
         *_templated(rng, HELP, 4, False),

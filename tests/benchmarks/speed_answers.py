@@ -44,7 +44,7 @@ COMPANY = (2, 24)  # requests of one random batch
 
 def ragged(count: int, seed: int) -> list[str]:
     """Questions with 0 to 150 words of text to read before them."""
-    rng, words = random.Random(seed), TEXT.split()  # noqa: S311 - not for secrets
+    rng, words = random.Random(seed), TEXT.split()
     found = []
     for number in range(count):
         start, length = rng.randrange(500), rng.choice((0, 0, rng.randrange(150)))
@@ -253,7 +253,7 @@ def equal_share(requests: list[Request], rng: random.Random) -> list[bool]:
 
 def batch_equal(on: Subject, device: str | None, seed: int) -> dict[str, Any]:
     """The tiny policy's requests, and the shape's, in float32; beside them the shape's own dtype."""
-    rng = random.Random(seed)  # noqa: S311 - not for secrets
+    rng = random.Random(seed)
     policy = _engine.policy_for("tiny", device)
     tiny = Subject("tiny", policy, _engine.terms_for(["tiny"], "tiny", policy))
     problems = [p for kind in ("arithmetic", "polite") for p in held_out(kind, EQUAL // 2, seed)]

@@ -45,6 +45,8 @@ MODEL = {
 }
 TOP = {
     *("cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"),
+    "_audit_command.py",
+    "tool_repair.py",
     *("_eval_sets.py", "_eval_figures.py", "_eval_refusals.py", "_eval_report.py", "_eval_command.py"),
 }
 FOLDERS = ("rewards/", "tiny/", "safety/")
