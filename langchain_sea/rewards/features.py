@@ -56,18 +56,22 @@ def features(
         pooling: which states.
         cache: a folder; what an earlier run with the same examples, policy and pooling left there is read.
     """
+    # an answer that stands there more than once, to count more, is read once
+    once = {(example.key, example.answer): row for row, example in enumerate(examples)}
+    distinct = [examples[row] for row in once.values()]
+    places = {pair: place for place, pair in enumerate(once)}
     folder = None
     if cache is not None and examples:
-        folder = cache / _fingerprint(examples, policy, pooling)
+        folder = cache / _fingerprint(distinct, policy, pooling)
         folder.mkdir(parents=True, exist_ok=True)
     found: dict[int, Tensor] = {}
-    with tqdm(total=len(examples), desc="reading answers", unit="answer", disable=None) as progress:
-        for number, groups in enumerate(_shards(examples)):
+    with tqdm(total=len(distinct), desc="reading answers", unit="answer", disable=None) as progress:
+        for number, groups in enumerate(_shards(distinct)):
             rows = [row for group in groups for row in group]
             path = folder / f"{number:05}.safetensors" if folder else None
-            found.update(zip(rows, _shard(examples, groups, policy, pooling, path), strict=True))
+            found.update(zip(rows, _shard(distinct, groups, policy, pooling, path), strict=True))
             progress.update(len(rows))
-    return torch.stack([found[row] for row in range(len(examples))])
+    return torch.stack([found[places[example.key, example.answer]] for example in examples])
 
 
 @torch.no_grad()

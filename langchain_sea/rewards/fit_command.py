@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from langchain_sea import weights
 from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.rewards.examples import DataError, limited, read_examples
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="JSONL of scored answers, preference pairs, or dialogues")
     parser.add_argument("--policy", default="smollm2-135m", help="name, hub id, folder or .gguf file")
     parser.add_argument("--out", type=Path, required=True, help="the head's safetensors")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the policy's weights")
     parser.add_argument("--layer", type=int, help="hidden states to read (default: 0.53 of the layers)")
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
@@ -50,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
         examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
-        loaded = weights.load(options.policy, report=_say)
+        precision = getattr(torch, options.dtype) if options.dtype else None
+        loaded = weights.load(options.policy, dtype=precision, report=_say)
         policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
         recipe = Recipe(
             layer=options.layer,

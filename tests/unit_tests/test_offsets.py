@@ -1,0 +1,149 @@
+"""Beginnings along a reward's axis: what is added to the policy's states, to which rows, and where the axis is from."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from functools import cache
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from doubles import DoublePrompt, MarkovPolicy, TokenReward, run, shrunk
+from safetensors.torch import load_file, save_file
+
+from langchain_sea.budget import Budget
+from langchain_sea.chains import generators_for
+from langchain_sea.energy import Energy, Term
+from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.presets import Window
+from langchain_sea.protocols import Axis, Push
+from langchain_sea.rewards.examples import Example
+from langchain_sea.rewards.features import CUTS
+from langchain_sea.rewards.fit import axis
+from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.terms import axis_of
+from langchain_sea.work import Part
+
+
+@cache
+def policy(name="llama"):
+    return CausalLMPolicy(tiny_model(name), tiny_tokenizer())
+
+
+def written(push, rows, tokens=6, name="llama"):
+    prompt = policy(name).prompt([{"role": "user", "content": "what is two and three?"}])
+    rngs = generators_for(0, prompt.key, 8, policy(name).device)
+    return policy(name).extend(
+        prompt,
+        [[] for _ in rows],
+        tokens=tokens,
+        temperature=1.0,
+        generators=[rngs[r] for r in rows],
+        push=push and push(rows),
+    )
+
+
+def pushed(shares, layer=1):
+    direction = torch.linspace(-3, 3, policy().model.config.hidden_size)
+    return lambda rows: Push(layer, torch.tensor([shares[r] for r in rows])[:, None] * direction)
+
+
+@pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a in ("llama", "gpt2", "gemma2", "qwen3")])
+def test_each_row_has_its_own(name):
+    """Nothing added changes nothing; what is added to one row changes that one, alone or beside others."""
+    plain = written(None, range(4), name=name)
+    assert written(pushed([0.0] * 4), range(4), name=name) == plain
+    shares = [0.0, 5.0, 0.0, -5.0]
+    found = written(pushed(shares), range(4), name=name)
+    assert [found[0], found[2]] == [plain[0], plain[2]]
+    assert found[1] != plain[1]
+    assert found[3] != plain[3]
+    assert [written(pushed(shares), [row], name=name)[0] for row in range(4)] == found
+
+
+def test_rows_apart_keep_their_own():
+    """As where memory holds only some of them."""
+    push = Push(2, torch.arange(6.0).view(3, 2))
+    parts = Part(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], push).each()
+    assert [part.prefixes for part in parts] == [[[1]], [[2]], [[3]]]
+    assert torch.equal(torch.cat([part.push.rows for part in parts]), push.rows)
+    assert all(part.push is None for part in Part(None, [[1]], [torch.Generator()]).each())
+
+
+class Recording(MarkovPolicy):
+    """Keeps what it was asked to add."""
+
+    pushes: list
+
+    def writing(self, prompt, prefixes, *, push=None, **options):
+        self.pushes.append(push)
+        return super().writing(prompt, prefixes, **options)
+
+
+class Leaning(TokenReward):
+    axis = Axis(3, torch.tensor([2.0, -1.0]))
+
+
+def drafts(reward, offsets):
+    policy = Recording(0)
+    policy.pushes = []
+    energy = Energy(policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None)
+    _, window = shrunk("default", drafts=8, offsets=offsets)
+    run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
+    return policy.pushes
+
+
+def test_half_of_the_beginnings_are_drafted_along_it():
+    """Those of the policy's own come first, the draft among them, and nothing is added to what is written on."""
+    first, *rest = drafts(Leaning.of("e", 3.0), (0.5, -1.0))
+    assert first.layer == 3
+    assert torch.equal(first.rows[:, 0], torch.tensor([0.0, 0, 0, 0, 1, 1, -2, -2]))
+    assert all(push is None for push in rest)
+    assert all(push is None for push in drafts(Leaning.of("e", 3.0), ()))
+    assert all(push is None for push in drafts(TokenReward.of("e", 3.0), (0.5,)))
+
+
+def test_the_first_reward_that_counts_and_knows_one_has_it():
+    plain, leaning = TokenReward.of("e", 3.0), Leaning.of("e", 3.0)
+    assert axis_of([Term(reward=plain, name="a"), Term(reward=leaning, name="b")]) is Leaning.axis
+    assert axis_of([Term(reward=leaning, name="b", weight=0.0)]) is None
+
+
+def test_the_axis_is_blind_to_which_end_is_good():
+    """Half of the prompts have their good answers at one end, half at the other."""
+    generator = torch.Generator().manual_seed(0)
+    true = torch.nn.functional.normalize(torch.randn(16, generator=generator), dim=0)
+    examples, rows = [], []
+    for prompt in range(20):
+        for good in (0, 1):
+            side = (1 if good else -1) * (1 if prompt % 2 else -1)
+            state = 3 * side * true + 0.3 * torch.randn(16, generator=generator) + 5
+            rows.append(torch.cat([state, state]).expand(len(CUTS) + 1, -1))
+            examples.append(
+                Example(messages=({"role": "user", "content": str(prompt)},), answer="x", label=float(good))
+            )
+    found = axis(torch.stack(rows), examples)
+    assert abs(float(torch.cosine_similarity(found, true, dim=0))) > 0.98
+    assert float(found.norm()) == pytest.approx(
+        float(torch.stack(rows)[:, 0, :16].norm(dim=-1).median()), rel=1e-3
+    )
+    assert not axis(torch.stack(rows[::2]), [e for e in examples if e.label == 0][:20]).any()
+
+
+def test_a_head_keeps_its_axis_and_an_older_file_has_none(tmp_path):
+    head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=8))
+    assert TrunkReward(head).axis is None
+    head.axis = torch.arange(8.0)
+    head.save(tmp_path / "head.safetensors")
+    kept = TrunkReward(TrunkHead.load(tmp_path / "head.safetensors")).axis
+    assert kept.layer == 2
+    assert torch.equal(kept.direction, head.axis)
+    state = {k: v for k, v in load_file(tmp_path / "head.safetensors").items() if k != "axis"}
+    save_file(state, tmp_path / "old.safetensors", {"info": json.dumps(asdict(head.info))})
+    assert TrunkReward(TrunkHead.load(tmp_path / "old.safetensors")).axis is None
+
+
+def test_offsets_are_finite():
+    with pytest.raises(ValueError, match="offsets"):
+        Window(offsets=(float("nan"),))
