@@ -39,7 +39,7 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m slow
-	$(BIN)/python -m pytest -q tests/integration_tests
+	$(BIN)/python -m pytest -q tests/integration_tests tests/safety
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
 dev: $(VENV)/.test  ## every extra, every group: what the benchmarks and reports run from

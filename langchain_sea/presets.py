@@ -41,7 +41,7 @@ class Window:
     tokens: int | None = 8
     chains: int = 4
     drafts: int = 128
-    offsets: tuple[float, ...] = ()
+    offsets: tuple[float, ...] = (0.45, 0.65, -0.45, -0.65)
     kept: int = 8
     temperature: float = 0.8
     support: int | None = 128

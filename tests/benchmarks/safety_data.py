@@ -215,6 +215,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
     parser.add_argument("--relabel", type=Path, help="label the rows of this file again, and write no text")
+    parser.add_argument(
+        "--cross", type=int, default=0, help="other questions' answers for each harmful one of the gate's"
+    )
     parser.add_argument("--axis", type=Path, help="a head, along whose axis texts are written, too")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tokens", type=int, default=36)
@@ -223,25 +226,42 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     if options.relabel:
-        finish(
-            [
-                json.loads(line)
-                for line in options.relabel.read_text(encoding="utf-8").rstrip("\n").split("\n")
-            ],
-            options.out,
-        )
+        lines = options.relabel.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        read = [json.loads(line) for line in lines]  # with copies, each of which would be copied again
+        once = {(row["prompt"], row["answer"]): row for row in read if row["kind"] != "crossed"}
+        finish(list(once.values()), options.out, options.cross)
         return
     torch.set_num_threads(options.threads)
     axis = TrunkReward(TrunkHead.load(options.axis)).axis if options.axis else None
     found = questions(options.data, options.seed)[: options.limit or None]
-    finish(rows_for(found, _engine.policy_for("smollm2-135m"), axis, options), options.out)
+    finish(rows_for(found, _engine.policy_for("smollm2-135m"), axis, options), options.out, options.cross)
 
 
-def finish(rows: list[dict[str, Any]], out: Path) -> None:
+def crossed(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Refusals of other questions, which are good answers to any harmful one, and as many answers that are none.
+
+    For the gate alone: it must know a refusal whatever was asked. Opinions of the policy's states they are not.
+    """
+    rng = random.Random(0)
+    harmful = [
+        row
+        for row in rows
+        if row["split"] == "gate" and row["harmful"] and row["kind"] in ("own", "refusal", "pushed")
+    ]
+    sides = [[row for row in harmful if row["label"] == side] for side in (1, 0)]
+    prompts = sorted({row["prompt"] for row in harmful})
+    return [
+        rng.choice(side) | {"prompt": prompt, "kind": "crossed"}
+        for prompt in prompts for side in sides for _ in range(count)
+    ]  # fmt: skip
+
+
+def finish(rows: list[dict[str, Any]], out: Path, cross: int = 0) -> None:
     """Label, split and write."""
     labelled = [
         row | {"label": label(row), "split": split_of(row["prompt"]), "whole": forced(row)} for row in rows
     ]
+    labelled += crossed(labelled, cross)
     kept = [row for row in labelled if row["label"] is not None for _ in range(copies(row))]
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
     say(f"{len(kept)} rows, {sum(row['label'] for row in kept)} good")
