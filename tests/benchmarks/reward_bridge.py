@@ -105,18 +105,22 @@ def bridge_cosine(
 
 
 def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) -> float:
-    """Mean rise over the draft in spreads of drafts' values."""
+    """Mean rise over the draft in spreads of drafts' values.
+
+    Without offsets: the axis is the trunk head's own, and no encoder can know it.
+    """
     preset = PRESETS["default"]
+    window = replace(preset.window, offsets=())
     rises = []
     energy = _engine.energy_for(
         policy, (replace(term, standardise="drafts"),), replace(preset, max_nll_rise=None)
     )
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
-        count = max(preset.window.chains, preset.window.drafts)
+        count = max(window.chains, window.drafts)
         (found,) = refine(
             [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(seconds=None, tokens=TOKENS),
-            generators=[generators_for(seed, prompt.key, count, policy.device)], window=preset.window,
+            generators=[generators_for(seed, prompt.key, count, policy.device)], window=window,
         )  # fmt: skip
         assert found.before is not None
         assert found.after is not None
