@@ -24,6 +24,8 @@ class Window:
         drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
         offsets: with `tokens`, half of the beginnings are drafted with so much of a reward's axis, where one
             knows any, added to the policy's states; which way pays, the energy says. Empty: all are its own.
+        further: with `offsets`, half as many beginnings more are then drafted so far along the axis, on the side
+            where most of the best lie, if they lie on one. Empty: none are.
         kept: with `tokens`, how many of the best beginnings are written on as they are, too.
         temperature: of drafting and of writing on; 1 is the policy itself.
         support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
@@ -41,7 +43,8 @@ class Window:
     tokens: int | None = 8
     chains: int = 4
     drafts: int = 128
-    offsets: tuple[float, ...] = (0.45, 0.65, -0.45, -0.65)
+    offsets: tuple[float, ...] = (0.5, -0.5)
+    further: tuple[float, ...] = (0.6, 0.8)
     kept: int = 8
     temperature: float = 0.8
     support: int | None = 128
@@ -59,8 +62,8 @@ class Window:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")
-        if not all(map(math.isfinite, self.offsets)):
-            raise ValueError(f"offsets={self.offsets} must be finite numbers.")
+        if not all(map(math.isfinite, self.offsets + self.further)):
+            raise ValueError(f"offsets={self.offsets} and further={self.further} must be finite numbers.")
         for name in ("steps", "kept", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")

@@ -6,6 +6,7 @@ strand is the draft, which nothing steers and which is written along; the other 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from langchain_sea.protocols import Prompt
     from langchain_sea.work import Task
     from langchain_sea.writing import Answer, Writer
+
+
+Ranked = tuple[float, "Answer"]
+"""A beginning behind its energy."""
 
 
 @dataclass(slots=True)
@@ -125,7 +130,8 @@ class Windows:
     def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
         """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
         first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
-        wanted = [Wanted(best.prompt, [[] for _ in range(rows)], self._push(rows))]
+        shares = self._shares(rows)
+        wanted = [Wanted(best.prompt, [[] for _ in range(rows)], self._push(shares))]
         if self.draft.goes_on and not first:
             wanted.append(Wanted(self.draft.prompt, [[]]))
         written, cut = yield from self.writer.write(wanted, length, share)
@@ -136,7 +142,11 @@ class Windows:
             self.draft.new = begun[0] if first else written[1][0]
             self.draft.goes_on = len(self.draft.new) >= unfinished
         given = [ids[:length] for ids in self.given] if first else []
-        ranked = yield from self._ranked(best, given + begun)
+        found = yield from self._energies(best, given + begun)
+        if any(shares) and not cut:
+            places = dict(zip(map(tuple, begun), shares, strict=True))
+            found = yield from self._further(best, found, places, (length, share))
+        ranked = [ids for _, ids in found]
         lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
         yield from walk(
             self.energy,
@@ -157,14 +167,38 @@ class Windows:
         same = list(self.draft.prompt.answer) == list(best.prompt.answer)
         return [self.draft.new] if same and self.draft.new else []
 
-    def _push(self, rows: int) -> Push | None:
-        """What the second half of the beginnings is written under: the axis of a reward, either way."""
-        axis, offsets = axis_of(self.energy.terms), self.window.offsets
-        if axis is None or not offsets:
-            return None
+    def _shares(self, rows: int) -> list[float]:
+        """How far along a reward's axis each beginning is drafted: the first half not at all."""
+        offsets = self.window.offsets
+        if axis_of(self.energy.terms) is None or not offsets:
+            return [0.0] * rows
         own = rows - rows // 2
-        shares = [0.0] * own + [offsets[row * len(offsets) // (rows - own)] for row in range(rows - own)]
+        return [0.0] * own + [offsets[i * len(offsets) // (rows - own)] for i in range(rows - own)]
+
+    def _push(self, shares: list[float]) -> Push | None:
+        """What is added to the states of rows that are drafted along the axis."""
+        axis = axis_of(self.energy.terms)
+        if axis is None or not any(shares):
+            return None
         return Push(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
+
+    def _further(
+        self, best: Strand, ranked: list[Ranked], shares: dict[tuple[int, ...], float], how: tuple[int, float]
+    ) -> Task[list[Ranked]]:
+        """With more beginnings on the side of the axis where most of the best lie, if they lie on one."""
+        sides = [
+            math.copysign(1, s) for _, ids in ranked[: 2 * self.window.kept] if (s := shares.get(tuple(ids)))
+        ]
+        further, side = self.window.further, sum(sides)
+        if not side or not further or len(sides) < self.window.kept:
+            return ranked
+        count = self.window.drafts // 2
+        more = [math.copysign(further[i * len(further) // count], side) for i in range(count)]
+        wanted = [Wanted(best.prompt, [[] for _ in more], self._push(more))]
+        (begun,), _ = yield from self.writer.write(wanted, *how)
+        known = {tuple(ids) for _, ids in ranked}
+        new = yield from self._energies(best, [ids for ids in begun if tuple(ids) not in known])
+        return sorted([*ranked, *new], key=_by_energy)
 
     def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
@@ -188,6 +222,10 @@ class Windows:
 
     def _ranked(self, best: Strand, begun: list[Answer]) -> Task[list[Answer]]:
         """The distinct ones, lowest energy first."""
+        return [ids for _, ids in (yield from self._energies(best, begun))]
+
+    def _energies(self, best: Strand, begun: list[Answer]) -> Task[list[Ranked]]:
+        """The distinct ones with their energies, lowest first."""
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
         self.meter.evaluations += len(distinct)
         if not distinct:
@@ -195,7 +233,7 @@ class Windows:
         work = Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
         energies = yield work
         self.energy = work.energy
-        return [distinct[i] for i in energies.argsort(stable=True).tolist()]  # NaN last
+        return sorted(zip(energies.tolist(), distinct, strict=True), key=_by_energy)
 
     def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> Task[None]:
         found = zip(chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True)
@@ -203,3 +241,8 @@ class Windows:
             lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))
         self.note(chains)
         yield from ()
+
+
+def _by_energy(ranked: Ranked) -> float:
+    """NaN comes last."""
+    return math.inf if math.isnan(ranked[0]) else ranked[0]

@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
-from doubles import DoublePrompt, MarkovPolicy, TokenReward, run, shrunk
+from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, run, shrunk
 from safetensors.torch import load_file, save_file
 
 from langchain_sea.budget import Budget
@@ -85,11 +85,11 @@ class Leaning(TokenReward):
     axis = Axis(3, torch.tensor([2.0, -1.0]))
 
 
-def drafts(reward, offsets):
+def drafts(reward, offsets, further=()):
     policy = Recording(0)
     policy.pushes = []
     energy = Energy(policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None)
-    _, window = shrunk("default", drafts=8, offsets=offsets)
+    _, window = shrunk("default", drafts=8, offsets=offsets, further=further, kept=2)
     run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
     return policy.pushes
 
@@ -102,6 +102,35 @@ def test_half_of_the_beginnings_are_drafted_along_it():
     assert all(push is None for push in rest)
     assert all(push is None for push in drafts(Leaning.of("e", 3.0), ()))
     assert all(push is None for push in drafts(TokenReward.of("e", 3.0), (0.5,)))
+
+
+class Sided(Recording):
+    """Writes what the reward likes wherever something is added on one side."""
+
+    side = 1.0
+
+    def writing(self, prompt, prefixes, *, push=None, **options):
+        found = super().writing(prompt, prefixes, push=push, **options)
+        found.shares = [0.0] * len(prefixes) if push is None else push.rows[:, 0].tolist()
+        return found
+
+    def _write(self, writing, row):
+        before = len(writing.written[row])
+        super()._write(writing, row)
+        if writing.shares[row] * self.side > 0 and len(writing.written[row]) > before:
+            writing.written[row][-1] = ALPHABET.index("e")
+
+
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_more_are_drafted_where_the_best_lie(side):
+    policy = Sided(0)
+    policy.pushes, policy.side = [], side
+    term = Term(reward=Leaning.of("e", 30.0), name="r")
+    energy = Energy(policy=policy, terms=(term,), max_nll_rise=None, policy_weight=0.0)
+    _, window = shrunk("default", drafts=8, offsets=(0.5, -0.5), further=(0.6, 0.8), kept=1)
+    run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
+    _, more = (push for push in policy.pushes if push is not None)
+    assert torch.allclose(more.rows[:, 0], side * torch.tensor([1.2, 1.2, 1.6, 1.6]))
 
 
 def test_the_first_reward_that_counts_and_knows_one_has_it():
