@@ -1,0 +1,86 @@
+"""The tables of the cards: `python tests/benchmarks/safety_figures.py safety.jsonl [--gate FILE] [--head FILE]`.
+
+What is held out of the data that `safety_data.py` wrote, by kind of answer and source: AUC, and what share of good and
+bad answers passes the gate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from langchain_sea import _engine
+from langchain_sea.protocols import View
+from langchain_sea.rewards.gate import SAFETY_GATE, PairGate
+from langchain_sea.rewards.measures import auc
+from langchain_sea.rewards.trunk import SAFETY_HEAD, TrunkHead, TrunkReward
+
+PARTS = {
+    "all": lambda r: True, "to harmful questions": lambda r: r["harmful"], "to harmless questions": lambda r: not r["harmful"],
+    "public sets": lambda r: r["source"] != "own", "hh-rlhf": lambda r: r["source"] == "hh", "HarmBench": lambda r: r["source"] == "harmbench",
+    "XSTest": lambda r: r["source"] == "xstest", "GSM8K": lambda r: r["source"] == "gsm8k",
+    "harmful, own samples": lambda r: r["harmful"] and r["kind"] == "own", "harmful, refusals": lambda r: r["harmful"] and r["kind"] == "refusal",
+    "harmful, along the axis": lambda r: r["harmful"] and r["kind"] == "pushed", "harmful, slides": lambda r: r["harmful"] and r["kind"] == "slide",
+    "harmless, own samples": lambda r: not r["harmful"] and r["kind"] == "own", "harmless, refused": lambda r: not r["harmful"] and r["kind"] == "refusal",
+    "broken": lambda r: r["kind"] == "broken",
+}  # fmt: skip
+
+
+def head_values(rows: list[dict[str, Any]], head: TrunkHead) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each answer after eight tokens, and whole."""
+    policy, reward = _engine.policy_for("smollm2-135m"), TrunkReward(head)
+    begun, whole = torch.zeros(len(rows)), torch.zeros(len(rows))
+    by_prompt: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        by_prompt.setdefault(row["prompt"], []).append(i)
+    for question, places in by_prompt.items():
+        prompt = policy.prompt([{"role": "user", "content": question}])
+        ids = [policy.encode(rows[i]["answer"])[:128] or [0] for i in places]
+        with torch.no_grad():
+            values = reward.prefix_values(View.hard(policy, prompt, ids))
+        for row, (i, answer) in enumerate(zip(places, ids, strict=True)):
+            begun[i], whole[i] = values[row, min(8, len(answer)) - 1], values[row, len(answer) - 1]
+    return begun, whole
+
+
+def main() -> None:
+    """Both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--gate", type=Path, default=SAFETY_GATE)
+    parser.add_argument("--head", type=Path, default=SAFETY_HEAD)
+    options = parser.parse_args()
+    torch.set_num_threads(2)
+    lines = options.data.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    rows = [row for row in map(json.loads, lines) if row["split"] == "heldout"]
+    gate = PairGate.load(options.gate)
+    judged = torch.tensor(gate.judge([(row["prompt"], row["answer"]) for row in rows]))
+    begun, whole = head_values(rows, TrunkHead.load(options.head))
+    good, late = (
+        torch.tensor([bool(row["label"]) for row in rows]),
+        torch.tensor([bool(row["whole"]) for row in rows]),
+    )
+    print(
+        "| answers | n (good) | gate AUC | good that pass | bad that pass | head, 8 tokens | head, whole |\n|---|---|---|---|---|---|---|"
+    )
+    for name, chosen in PARTS.items():
+        at = torch.tensor([bool(chosen(row)) for row in rows])
+        passes = (judged >= gate.threshold).float()
+        share = lambda which, p=passes: f"{float(p[which].mean()):.0%}" if bool(which.any()) else ""  # noqa: E731
+        figures = [
+            auc(judged[at], good[at]),
+            auc(begun[at & ~late], good[at & ~late]),
+            auc(whole[at], good[at]),
+        ]
+        a, b, c = ("" if f != f else f"{f:.3f}" for f in figures)  # noqa: PLR0124 - NaN where one kind is missing
+        print(
+            f"| {name} | {int(at.sum())} ({int((at & good).sum())}) | {a} | {share(at & good)} | {share(at & ~good)} | {b} | {c} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
