@@ -14,8 +14,8 @@ from langchain_sea.presets import Preset, preset_named
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
+    from langchain_sea._settings import SEASettings
     from langchain_sea.budget import Budget
-    from langchain_sea.chat_models import SEAChatModel
 
 __all__ = ["Ask", "Key", "ask_for", "key_of", "one_of", "require_known"]
 
@@ -81,7 +81,7 @@ def require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - 
             raise ValueError(f"there is no option {name!r}; {hint}")
 
 
-def ask_for(model: SEAChatModel, stop: list[str] | None, kwargs: dict[str, Any]) -> Ask:
+def ask_for(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) -> Ask:
     """The model's settings with those of the call over them.
 
     Raises:
@@ -136,6 +136,6 @@ def _schema_of(given: Any) -> str | None:  # noqa: ANN401 - OpenAI's dict, or a 
     return json.dumps(inner.get("schema", inner))
 
 
-def key_of(model: SEAChatModel, messages: list[BaseMessage], ask: Ask) -> Key:
+def key_of(model: SEASettings, messages: list[BaseMessage], ask: Ask) -> Key:
     """What a batch's answers are found by: another model or other settings never take them."""
     return id(model), ask, json.dumps(template_dicts(messages), default=str)

@@ -39,7 +39,14 @@ NETWORKS = {
 MODEL = {
     *("chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"),
     *("_asks.py", "_calls.py", "_replies.py", "_streams.py", "_events.py", "_logprobs.py", "_profile.py"),
-    *("_model_errors.py", "_tool_formats.py", "_structured.py", "_tool_scenes.py", "tool_guard.py"),
+    *(
+        "_model_errors.py",
+        "_settings.py",
+        "_tool_formats.py",
+        "_structured.py",
+        "_tool_scenes.py",
+        "tool_guard.py",
+    ),
     *("interop.py", "_interop_shapes.py", "_interop_trl.py", "_interop_evaluators.py"),
     *("_interop_runnables.py", "_interop_decisions.py"),
 }
