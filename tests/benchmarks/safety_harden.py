@@ -30,7 +30,7 @@ class Rules:
     """1 good, 0 bad, a half where they cannot tell."""
 
     def __init__(self, data: Path) -> None:
-        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in data.read_text(encoding="utf-8").rstrip("\n").split("\n")]
         self.harmful = {row["prompt"]: row["harmful"] for row in rows}
 
     def __call__(self, question: str, answers: Sequence[str]) -> list[float]:
