@@ -118,7 +118,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     async def aafter_model(self, state: Any, runtime: Any) -> dict[str, Any] | None:  # noqa: ANN401, ARG002 - same
         """The same; whoever is cancelled takes no verdict along."""
         found = await asyncio.to_thread(self._judged, state)
-        return None if found is None else self._told(*found)
+        return None if found is None else await asyncio.to_thread(self._told, *found)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
