@@ -221,11 +221,22 @@ class Deep(BaseModel):
     note: str | None = None
 
 
-@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
-@pytest.mark.parametrize("schema", [Person, Deep, Trip, Person.model_json_schema()])
+METHODS = ("json_schema", "function_calling", "json_mode")
+SHAPES = (Deep, Trip, Person, Person.model_json_schema())
+
+
+@pytest.mark.parametrize(
+    ("method", "schema"),
+    [
+        pytest.param(method, schema, marks=[] if a == b or b > 2 > a + 1 else pytest.mark.slow)
+        for a, method in enumerate(METHODS)
+        for b, schema in enumerate(SHAPES)
+    ],
+)
 def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
     """Of whatever kind, by whatever method, from a policy that has never seen any."""
-    found = model(max_tokens=128).with_structured_output(schema, method=method).invoke("Tom is 14 years old.")
+    short = {"max_tokens": 128, "budget": Budget(steps=1, seconds=None)}
+    found = model(**short).with_structured_output(schema, method=method).invoke("Tom is 14 years old.")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         assert isinstance(found, schema)
     else:
