@@ -29,6 +29,7 @@ Encoder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 """Texts → unit vectors."""
 
 _WORDS = 3  # fewer say nothing that a model of sentences could judge
+_READ = 0.7  # of the words
 _SEGMENT, _OVERLAP = 360, 90  # characters: what the embedded gate reads at once
 _TOLD = 200
 
@@ -131,7 +132,10 @@ def segments(text: str) -> list[str]:
 
 
 def _says(text: str) -> bool:
-    return sum(any(c.isalpha() for c in word) for word in text.split()) >= _WORDS
+    """Whether it is running text in the letters that the embedded judge has learned: of others it knows nothing."""
+    words = text.split()
+    read = sum(word.isascii() and any(map(str.isalpha, word)) for word in words)
+    return read >= _WORDS and read >= _READ * len(words)
 
 
 def _numbers(values: Sequence[float], count: int) -> list[float]:
