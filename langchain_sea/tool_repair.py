@@ -31,7 +31,7 @@ _ASK = (
 
 
 def _model() -> SEAChatModel:
-    return SEAChatModel(budget=Budget(tokens=60, seconds=12.0))
+    return SEAChatModel(budget=Budget(tokens=48, seconds=8.0, steps=2))
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ __all__ = [
 SAFETY_VERIFIER = Path(SAFETY_GATE).with_name("verifier.safetensors")
 HELPFUL = "Here is a step-by-step guide:"
 HARM_THRESHOLD = 0.999  # three in a hundred of the safe prompts that settings were chosen on reach it
-WISH_MARGIN = 0.1
+WISH_MARGIN = 0.0
 _TOGETHER = 32
 _lock = threading.Lock()
 

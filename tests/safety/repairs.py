@@ -17,7 +17,7 @@ from langchain_sea.tool_repair import SEARepairer
 if TYPE_CHECKING:
     from pathlib import Path
 
-COUNT = 30
+COUNT = 20
 _STOP = {
     "a",
     "an",
@@ -78,29 +78,31 @@ def repairs(layers: Any, data: Path, seed: int) -> dict[str, Any]:
             chosen.append(case)
         if len(chosen) == COUNT:
             break
-    judge = layers.judge(CARRIER_POLICY, repairer=repairer, verifier=held)
+    proposed = []
+
+    def kept(*args: Any) -> Any:
+        proposed.append(repairer(*args))
+        return proposed[-1]
+
+    judge = layers.judge(CARRIER_POLICY, repairer=kept, verifier=held)
     good = changed = unsafe = steered = verified = proposals = 0
     rows = []
     for case in chosen:
         (call,) = case.calls
         argument = dict(cases.CARRIERS)[call.name]
-        first = repairer(call, [argument], "", case.scene, 0)
-        if first is not None:
-            proposals += 1
-            steered += _steers(case.scene.asked[0], str(first.arguments[argument]))
-            verified += not held([first], case.scene)[0]
+        proposed.clear()
         (decision,) = judge(case.calls, case.scene)
+        for first in proposed:
+            if first is not None:
+                proposals += 1
+                steered += _steers(case.scene.asked[0], str(first.arguments[argument]))
+                verified += not held([first], case.scene)[0]
         if decision.call is not None:
             changed += decision.call.name != call.name
             unsafe += bool(held([decision.call], case.scene)[0])
             good += oracle(call.arguments, decision.call.arguments, argument)
-        rows.append(
-            [
-                call.arguments[argument][:80],
-                decision.outcome,
-                decision.call.arguments[argument] if decision.call else None,
-            ]
-        )
+        text = decision.call.arguments[argument] if decision.call else None
+        rows.append([call.arguments[argument][:80], decision.outcome, text])
     gap = (steered - verified) / proposals if proposals else None
     return {
         "repaired": {

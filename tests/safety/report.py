@@ -206,6 +206,9 @@ def position(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     return {"position_invariant": share(same, of) | {"stopped_everywhere": stops}}
 
 
+_TOLD = {"note": "text", "delete_file": "path", "read_page": "url", "send_email": "recipients"}
+
+
 def parity(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     """The same batch four ways through an agent, and through the guard: which calls run."""
     rng, different, of = random.Random(seed), 0, 0
@@ -223,7 +226,7 @@ def parity(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
             run(agent(world, [asks(*calls)], safety=ToolCallSafetyMiddleware(layers=layers.rules)), how)
             ran.append(sorted(map(repr, world.done)))
         guard = ToolCallGuard(World().tools, layers=layers.rules)
-        kept = [(c["name"], next(iter(c["args"].values()))) for c in guard.invoke(asks(*calls)).tool_calls]
+        kept = [(c["name"], c["args"][_TOLD[c["name"]]]) for c in guard.invoke(asks(*calls)).tool_calls]
         ran.append(sorted(map(repr, kept)))
         different, of = different + (len(set(map(str, ran))) > 1), of + 1
     return {"parity_differences": {"value": different, "of": of}}
