@@ -24,6 +24,7 @@ __all__ = ["JsonGrammar", "Matcher"]
 # how an answer is brought to an end: the first of these that may stand
 _CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", "0", "null", "true", '""', "{}", "[]")
 _LOOKED_AT = 64
+_EXACT = 2**53
 _tokenizers: dict[int, _Known] = {}  # by the id of the tokenizer, which is kept alive in it
 _lock = threading.Lock()
 
@@ -101,6 +102,7 @@ class JsonGrammar:
             fault = self._matcher.validate_grammar(self._source, self._known.guidance)
         except ValueError as error:
             fault = str(error)
+        fault = fault or _too_long(schema)
         if fault:
             shown = json.dumps(schema)[:300]
             raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {shown}")
@@ -165,6 +167,16 @@ class JsonGrammar:
                     inner.rollback(1)
             inner.consume_token(token)
         return found
+
+
+def _too_long(schema: Any) -> str:  # noqa: ANN401 - any JSON
+    """The library keeps numbers in float64, where the larger whole ones are others."""
+    if isinstance(schema, dict):
+        return next(filter(None, map(_too_long, schema.values())), "")
+    if isinstance(schema, list):
+        return next(filter(None, map(_too_long, schema)), "")
+    long = isinstance(schema, int) and abs(schema) > _EXACT
+    return f"{schema} has more digits than the library counts exactly" if long else ""
 
 
 def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, _Known]:

@@ -314,3 +314,11 @@ def test_options_of_calls_are_known() -> None:
     """And a misspelt one is not."""
     with pytest.raises(ValueError, match="did you mean 'tool_choice'"):
         ask_for(model(), None, {"tool_choise": "any"})
+
+
+def test_numbers_that_cannot_be_enforced_exactly_are_refused() -> None:
+    """A constant would silently become its neighbour."""
+    schema = {"type": "object", "properties": {"a": {"const": 2**53 + 1}}, "required": ["a"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    with pytest.raises(GrammarError, match="digits"):
+        model().invoke("Write it.", response_format=wanted)
