@@ -1,8 +1,9 @@
-"""A thousand schemas: whatever is asked for, what leaves is of it."""
+"""Schemas by the hundred (SEA_SCHEMAS=1000 for more): whatever is asked for, what leaves is of it."""
 
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.errors import GrammarError
+from langchain_sea.errors import GrammarError, PromptTooLongError
 
 MODEL = SEAChatModel(policy="tiny", budget=Budget(steps=1, seconds=None, tokens=96))
 NAMES = st.text("abcdefghijklmnop_", min_size=1, max_size=8)
@@ -76,7 +77,11 @@ def referred(schema):
 
 @pytest.mark.timeout(1500)
 @settings(
-    max_examples=1000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=int(os.environ.get("SEA_SCHEMAS", "200")),
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
 )
 @given(SCHEMAS, st.booleans())
 def test_what_leaves_is_of_its_schema(schema, refers):
@@ -84,9 +89,9 @@ def test_what_leaves_is_of_its_schema(schema, refers):
     wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": asked}}
     try:
         message = MODEL.invoke("Write what is asked for.", response_format=wanted)
-    except (
-        GrammarError
-    ) as error:  # it says so: a schema that cannot be enforced, or no room for a whole answer
-        assert "cannot be enforced" in str(error) or "no whole answer" in str(error)  # noqa: PT017 - both are answers
+    except (GrammarError, PromptTooLongError) as error:
+        # it says so: a schema that cannot be enforced, no room for a whole answer, or none for the schema itself
+        said = ("cannot be enforced", "no whole answer", "exceeds the policy's context")
+        assert any(part in str(error) for part in said)  # noqa: PT017 - each is an answer
         return
     Draft202012Validator(asked).validate(json.loads(message.content))
