@@ -84,7 +84,7 @@ class SafetyPolicy:
     depth: int = 16
     deadline: float = 5.0
     budget: float = 30.0
-    rounds: int = 2
+    rounds: int = 4
 
     def of(self, tool: str) -> ToolPolicy:
         """A tool's own, or the default."""
