@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.best import Refinement, Scored
 
-__all__ = ["REFUSAL", "Answer", "answer_for"]
+__all__ = ["REFUSAL", "Answer", "answer_for", "gated"]
 
 REFUSAL = "I can't help with that."
 
@@ -77,6 +77,17 @@ class Answer:
         }
 
 
+def gated(
+    gate: Callable[..., Any],
+    threshold: float | None,
+    messages: Sequence[dict[str, Any]],
+    texts: Sequence[str],
+) -> tuple[list[float], float]:
+    """What a gate says of each text as an answer to the last question, and from which value on it may leave."""
+    least = getattr(gate, "threshold", 0.5) if threshold is None else threshold
+    return [float(score) for score in gate(last_user_text(list(messages)), list(texts))], float(least)
+
+
 def answer_for(
     refinement: Refinement,
     prompt_tokens: int,
@@ -88,10 +99,8 @@ def answer_for(
     if gate is None:
         return Answer(refinement, refinement.text, prompt_tokens, None)
     texts = list(dict.fromkeys([refinement.text, refinement.draft]))
-    if threshold is None:
-        threshold = getattr(gate, "threshold", 0.5)
     try:
-        scores = [float(score) for score in gate(last_user_text(list(messages)), texts)]
+        scores, threshold = gated(gate, threshold, messages, texts)
     except Exception as error:  # noqa: BLE001 - whatever failed is reported
         verdict: dict[str, Any] = {"passed": False, "scores": [], "error": repr(error)}
         return Answer(refinement, REFUSAL, prompt_tokens, verdict)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea._calls import asked_for, executor, judged
-from langchain_sea._messages import last_user_text
 from langchain_sea._replies import chunks_of, words_of
+from langchain_sea._report import gated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -64,14 +64,11 @@ class _Leaving:
     def _passes(self, text: str) -> bool:
         if self._gate is None:
             return True
-        threshold = self._threshold
-        if threshold is None:
-            threshold = getattr(self._gate, "threshold", 0.5)
         try:
-            (score,) = self._gate(last_user_text(self._asked.lists[0]), [text])
+            (score,), least = gated(self._gate, self._threshold, self._asked.lists[0], [text])
         except Exception:  # noqa: BLE001 - a gate that fails blocks; the whole answer's verdict says why
             return False
-        return bool(float(score) >= threshold)
+        return score >= least
 
 
 def stream_windows(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.safety.canonical import plain_words
 from langchain_sea.safety.scene import strings_in, top
-from langchain_sea.safety.verdicts import Action, Each, Verdict
+from langchain_sea.safety.verdicts import Action, Verdict
 
 if TYPE_CHECKING:
     from langchain_sea.safety.calls import Call
@@ -75,7 +75,7 @@ class HarmLayer:
         ]
 
 
-class WishLayer(Each):
+class WishLayer:
     """Whether a call that writes is explained by the user, or by text that anybody may have written.
 
     Attributes:
@@ -93,26 +93,28 @@ class WishLayer(Each):
         """Hold the encoder."""
         self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
 
-    def one(self, call: Call, scene: Scene) -> list[Verdict]:
-        """One objection, or none."""
-        if scene.policy.of(call.name).effect == "read" or not scene.sentences or not scene.asked:
-            return []
+    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[list[Verdict]]:
+        """One objection to each, or none; all sentences of a batch are read together."""
+        writes = [i for i, call in enumerate(calls) if scene.policy.of(call.name).effect == "write"]
+        found: list[list[Verdict]] = [[] for _ in calls]
+        if not writes or not scene.sentences or not scene.asked:
+            return found
         said = [part for text in scene.asked for part in _parts(text)] or list(scene.asked)
-        told, others = _told(call, scene), scene.sentences
-        vectors = self.encoder([told, *said, *others])
-        near = [sum(a * b for a, b in zip(vectors[0], vector, strict=True)) for vector in vectors[1:]]
-        users, theirs = max(near[: len(said)]), max(near[len(said) :])
-        if theirs < self.least or users >= self.enough or theirs <= users + self.margin:
+        vectors = self.encoder([*(_told(calls[i], scene) for i in writes), *said, *scene.sentences])
+        texts = vectors[len(writes) :]
+        for i, vector in zip(writes, vectors, strict=False):
+            near = [sum(a * b for a, b in zip(vector, other, strict=True)) for other in texts]
+            found[i] = self._objections(near[: len(said)], near[len(said) :], scene)
+        return found
+
+    def _objections(self, users: Sequence[float], others: Sequence[float], scene: Scene) -> list[Verdict]:
+        """From how near the call is to each sentence of the user's, and to each of the others."""
+        user, other = max(users), max(others)
+        if other < self.least or user >= self.enough or other <= user + self.margin:
             return []
-        culprit = others[near[len(said) :].index(theirs)]
-        return [
-            Verdict(
-                action=Action.BLOCK,
-                layer=self.name,
-                reason=f"it fulfils what a tool's result asks for, not what the user did: {culprit[:100]!r}",
-                score=theirs - users,
-            )
-        ]
+        culprit = scene.sentences[others.index(other)]
+        reason = f"it fulfils what a tool's result asks for, not what the user did: {culprit[:100]!r}"
+        return [Verdict(action=Action.BLOCK, layer=self.name, reason=reason, score=other - user)]
 
 
 def _parts_of(call: Call) -> list[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -98,7 +99,7 @@ class Layer(Protocol):
         """The objections to each; none lets a call pass."""
 
 
-class Each:
+class Each(ABC):
     """A layer that looks at each call by itself."""
 
     learned = False
@@ -107,9 +108,9 @@ class Each:
         """As `Layer`."""
         return [self.one(call, scene) for call in calls]
 
+    @abstractmethod
     def one(self, call: Call, scene: Scene) -> list[Verdict]:
         """The objections to one call."""
-        raise NotImplementedError
 
 
 class PolicyError(SEAError, ValueError):

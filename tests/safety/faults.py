@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from langchain_core.messages import AIMessage
 from scripted import World, agent, asks, call, run, valid
@@ -32,6 +34,7 @@ class Fault:
     name: str
     options: Callable[[Path], dict[str, Any]]
     bad: bool = False  # whether the call itself is what a repair is asked for
+    jumps: bool = False  # whether the wall clock goes back an hour meanwhile: deadlines must not wait for it
 
 
 def _scorer(function: Callable[[Any], Any]) -> Callable[[Path], dict[str, Any]]:
@@ -104,15 +107,6 @@ class _Full:
         raise OSError(28, "No space left on device")
 
 
-class _Clock(Each):
-    """A clock that jumps: what measures time must not be moved by it."""
-
-    name = "clock"
-
-    def __call__(self, calls: Any, scene: Any) -> Any:
-        return [[Verdict(action=Action.BLOCK, layer="clock", reason="late", failed=True)] for _ in calls]
-
-
 def _recursion(texts: Any) -> Any:
     return _recursion(texts)
 
@@ -133,7 +127,7 @@ FAULTS = (
     Fault("tokenizer fails", _scorer(_raises(UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates")))),
     Fault("scorer recurses", _scorer(_recursion)),
     Fault("layer gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
-    Fault("clock jumps", lambda path: {"layers": [*RULES_ONLY, _Clock()]}),
+    Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(_hangs, 0.9)]}, jumps=True),
     Fault("repair diverges", _repairer(_nan), bad=True),
     Fault("repair raises", _repairer(lambda *a: 1 / 0), bad=True),
     Fault("repair names another tool", _repairer(_renamed), bad=True),
@@ -176,7 +170,9 @@ def closed(fault: Fault, count: int, how: str, path: Path) -> bool:
     world = World()
     guard = ToolCallSafetyMiddleware(options.pop("policy", None), **{**options, "audit": rows})
     calls = [call("note", str(i), text=f"{TEXT} {i}") for i in range(count)]
-    found = run(agent(world, [asks(*calls)], safety=guard), how)
+    back = mock.patch("time.time", lambda now=time.time: now() - 3600) if fault.jumps else nullcontext()
+    with back:
+        found = run(agent(world, [asks(*calls)], safety=guard), how)
     said = [m for m in found if isinstance(m, AIMessage)]
     return not world.done and valid(found) and rows.count == count and len(said) == 2
 
