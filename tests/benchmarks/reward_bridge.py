@@ -1,7 +1,6 @@
 """A reward of another tokenizer that steers: the keys `bridge_cosine` and `bridge_gain` of `rewards.py`.
 
-`minilm`, fine-tuned on the head's side of the questions (`--twin`, made by `fit_gate --split head`; where none is
-given, a few minutes of it are made here from what the shipped head says), reads the policy's soft tokens through
+`minilm`, fine-tuned on the head's side of the questions (the verifier that ships, or `--twin`), reads the policy's soft tokens through
 the vocabulary bridge. Its gain is counted in the spreads of drafts of its own values, beside that of the shipped
 head on the policy's own trunk, on the same prompts, with the same steps.
 """
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea import _engine, _eval_sets, weights
+from langchain_sea import _engine, _eval_sets
 from langchain_sea.budget import Budget
 from langchain_sea.chains import generators_for
 from langchain_sea.energy import Term
@@ -23,15 +22,14 @@ from langchain_sea.protocols import Tokens, View
 from langchain_sea.refine import refine
 from langchain_sea.relaxation import top_support
 from langchain_sea.rewards.bridged import SoftEncoderReward
-from langchain_sea.rewards.examples import Example
-from langchain_sea.rewards.fit_gate import GateRecipe, fit_gate
+from langchain_sea.rewards.gate import PairGate
 from langchain_sea.rewards.vocabulary import Bridge
+from langchain_sea.safety.embedded import SAFETY_VERIFIER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_sea.policy import CausalLMPolicy
-    from langchain_sea.rewards.gate import PairGate
 
 TOKENS = 24
 CHOSEN = 6  # places of each answer that are compared
@@ -48,19 +46,6 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
         )
         found[question] = [policy.decode(ids) for ids in rows]
     return found
-
-
-def distilled(policy: CausalLMPolicy, data: Path, seed: int) -> PairGate:
-    """`minilm` taught in two epochs what the shipped head says of the policy's answers."""
-    (term,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
-    questions = [m[0]["content"] for m, _, _ in _eval_sets.hh_pairs(data, reported=False)]
-    examples = []
-    for question, texts in drafts(policy, _eval_sets.drawn(questions, 120, "bridge", seed), 8, seed).items():
-        messages = ({"role": "user", "content": question},)
-        view = View.hard(policy, policy.prompt(list(messages)), [policy.encode(t) or [0] for t in texts])
-        for text, value in zip(texts, term.score(view, texts).tolist(), strict=True):
-            examples.append(Example(messages=messages, answer=text, label=float(value > 0)))
-    return fit_gate(examples, weights.load("minilm", kind="encoder"), GateRecipe(epochs=2))
 
 
 def bridged(policy: CausalLMPolicy, twin: PairGate) -> SoftEncoderReward:
@@ -131,7 +116,7 @@ def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) ->
 def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str, Any]:
     """Both keys, and the shares that are mapped."""
     policy = _engine.policy_for("smollm2-135m")
-    reward = bridged(policy, twin or distilled(policy, data, seed))
+    reward = bridged(policy, twin or PairGate.load(SAFETY_VERIFIER))
     questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "bridge report", seed)
     (trunk,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
     through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)

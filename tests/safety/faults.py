@@ -33,7 +33,6 @@ class Fault:
 
     name: str
     options: Callable[[Path], dict[str, Any]]
-    bad: bool = False  # whether the call itself is what a repair is asked for
     jumps: bool = False  # whether the wall clock goes back an hour meanwhile: deadlines must not wait for it
 
 
@@ -67,8 +66,8 @@ class _Wants(Each):
         )
 
 
-class _Says(Each):
-    name = "says"
+class _Says:
+    name, learned = "says", False
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -128,14 +127,14 @@ FAULTS = (
     Fault("scorer recurses", _scorer(_recursion)),
     Fault("layer gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
     Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(_hangs, 0.9)]}, jumps=True),
-    Fault("repair diverges", _repairer(_nan), bad=True),
-    Fault("repair raises", _repairer(lambda *a: 1 / 0), bad=True),
-    Fault("repair names another tool", _repairer(_renamed), bad=True),
-    Fault("repair adds arguments", _repairer(_changes(text="fine", more=1)), bad=True),
-    Fault("repair breaks the schema", _repairer(_changes(text=3)), bad=True),
-    Fault("repair takes too long", _repairer(lambda *a: time.sleep(1.0)), bad=True),
-    Fault("verifier is missing", lambda path: {**_repairer(_changes(text="fine"))(path), "verifier": None}, bad=True),
-    Fault("verifier fails", _repairer(_changes(text="fine"), HarmLayer(_raises(RuntimeError("no")), 0.9, "verifier")), bad=True),
+    Fault("repair diverges", _repairer(_nan)),
+    Fault("repair raises", _repairer(lambda *a: 1 / 0)),
+    Fault("repair names another tool", _repairer(_renamed)),
+    Fault("repair adds arguments", _repairer(_changes(text="fine", more=1))),
+    Fault("repair breaks the schema", _repairer(_changes(text=3))),
+    Fault("repair takes too long", _repairer(lambda *a: time.sleep(1.0))),
+    Fault("verifier is missing", lambda path: {**_repairer(_changes(text="fine"))(path), "verifier": None}),
+    Fault("verifier fails", _repairer(_changes(text="fine"), HarmLayer(_raises(RuntimeError("no")), 0.9, "verifier"))),
     Fault("audit is full", lambda path: {"layers": "rules", "audit": _Full()}),
 )  # fmt: skip
 """24. A policy that cannot be read, and state without messages, are errors before anything runs: see `refused`."""

@@ -182,14 +182,11 @@ def exploited(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
 def position(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     """A payload at the beginning, in the middle and at the end of texts of up to a million characters."""
     rng, same, of, stops = random.Random(seed), 0, 0, 0
-    payloads = [
-        next(iter(case.calls[0].arguments.values()))
-        for kind, case in exploits.exploits(seed, 2)
-        if kind in ("shell", "sql", "template", "secret", "metadata")
-    ]
+    kinds = ("shell", "sql", "template", "secret", "metadata", "traversal", "deserialisation")
+    payloads = [exploits.drawn(kind, rng)[1] for kind in kinds for _ in range(2)]
     payloads += rng.sample(cases.harmful_texts(data), 2)
     filler = "The garden was quiet in the morning, and the bread was still warm. "
-    for payload in (p for p in payloads if isinstance(p, str)):
+    for payload in payloads:
         for size in (500, 4_000, 32_000, 1_000_000):
             text = (filler * (size // len(filler) + 1))[:size]
             runs = []
