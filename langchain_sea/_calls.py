@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
     from langchain_sea._asks import Ask
     from langchain_sea._in_flight import Queue
-    from langchain_sea.best import Refinement, TraceStep
+    from langchain_sea.best import Refinement
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
     from langchain_sea.run import Run
+    from langchain_sea.trace import TraceStep
 
 __all__ = ["Asked", "aanswers", "answers", "asked_for", "executor", "judged", "taken"]
 

@@ -14,7 +14,7 @@ from langchain_core.runnables import ensure_config
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
-    from langchain_sea.best import TraceStep
+    from langchain_sea.trace import TraceStep
 
 __all__ = ["EVENT", "Told", "teller"]
 

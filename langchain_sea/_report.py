@@ -12,7 +12,8 @@ from langchain_sea._messages import last_user_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.best import Refinement, Scored
+    from langchain_sea.best import Refinement
+    from langchain_sea.trace import Scored
 
 __all__ = ["REFUSAL", "Answer", "answer_for", "gated"]
 

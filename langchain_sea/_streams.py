@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from langchain_sea._asks import Ask
     from langchain_sea._calls import Asked
-    from langchain_sea.best import TraceStep
     from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.trace import TraceStep
 
 __all__ = ["astream_windows", "by_windows", "stream_windows"]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.trace import Scored, Trace
 from langchain_sea.work import Score
 
 if TYPE_CHECKING:
@@ -17,35 +18,11 @@ if TYPE_CHECKING:
     from langchain_sea.energy import Energy
     from langchain_sea.protocols import Prompt
     from langchain_sea.terms import EnergyTerms
+    from langchain_sea.trace import TraceStep
     from langchain_sea.work import Task
 
 _POSITIONS = 4096  # texts' tokens scored in one forward: bounds its states
 _GRACE = 2.0  # seconds that rewards called as functions may take when the budget's are over
-
-
-class TraceStep(NamedTuple):
-    """One step, a number per chain that was still running."""
-
-    step: int
-    chains: tuple[int, ...]
-    energy: tuple[float, ...]
-    nll: tuple[float, ...]
-    rewards: tuple[tuple[float, ...], ...]
-    gap: tuple[float | None, ...]  # energy of the decoded text − energy at the relaxed tokens, where scored
-    changed: tuple[int, ...]  # tokens that differ from the chain's start
-    seconds: float
-    conflict: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
-    variance: tuple[float | None, ...] = ()  # of gradients estimated by samples
-
-
-class Scored(NamedTuple):
-    """A text with its parts."""
-
-    text: str
-    score: float
-    nll: float
-    rewards: dict[str, float]
-    met: bool = True  # whether every reward that must reach a value does
 
 
 class Refinement(NamedTuple):
@@ -72,7 +49,7 @@ class Refinement(NamedTuple):
     evaluations: int
     rejected: int = 0
     failure: Exception | None = None
-    trace: tuple[TraceStep, ...] = ()
+    trace: Trace = Trace()
     candidates: tuple[Scored, ...] = ()
 
     @property
@@ -111,6 +88,7 @@ class Best:
         before, after = self.draft, self.draft if failure else self.best
         draft = before.text if before else draft
         text = after.text if after else draft
+        candidates = tuple(self._seen.values())
         return Refinement(
             text=text,
             ids=tuple(self.energy.policy.encode(text)),
@@ -126,8 +104,8 @@ class Best:
             evaluations=self.meter.evaluations,
             rejected=self.rejected,
             failure=failure,
-            trace=tuple(trace),
-            candidates=tuple(self._seen.values()),
+            trace=Trace(trace, before=before, after=after, candidates=candidates),
+            candidates=candidates,
         )
 
     def _keep(self, scored: Scored) -> None:

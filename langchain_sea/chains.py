@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from langchain_sea import langevin as kernels
-from langchain_sea.best import TraceStep
 from langchain_sea.protocols import Tokens
 from langchain_sea.relaxation import discretise, draft_logits, full_support, places, pulled
+from langchain_sea.trace import TraceStep
 from langchain_sea.work import Climb, Look
 
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from langchain_sea._report import Answer
+    from langchain_sea.best import Refinement
     from langchain_sea.policy import CausalLMPolicy
 
 __all__ = ["ChatSEA", "SEAChatModel"]
@@ -207,6 +208,20 @@ class SEAChatModel(SEASettings):
             kwargs: options of every call.
         """
         return structured(self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs)
+
+    def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as `invoke` calls it
+        """The answer with all that led to it: every text scored and, in its `trace`, every step.
+
+        For looking at: the gate has a say in `invoke` alone, and no callback hears of this.
+
+        Args:
+            input: as of `invoke`.
+            kwargs: options of a call, as of `invoke`.
+        """
+        stop = kwargs.pop("stop", None)
+        messages = self._convert_input(input).to_messages()
+        ((answer,),) = answers(self, [messages], one_of(ask_for(self, stop, kwargs)))
+        return answer.refinement
 
     def get_token_ids(self, text: str) -> list[int]:
         """The policy's ids of a text, special tokens split."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from langchain_sea.best import Best, Refinement, Scored, TraceStep
+from langchain_sea.best import Best, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.walk import walk
 from langchain_sea.windows import Windows
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langchain_sea.langevin import Langevin
     from langchain_sea.presets import Window
     from langchain_sea.protocols import Prompt
+    from langchain_sea.trace import Scored, TraceStep
     from langchain_sea.work import Task
 
 

@@ -20,10 +20,10 @@ from langchain_sea.writing import Wanted, Writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.best import Scored
     from langchain_sea.budget import Budget
     from langchain_sea.energy import Energy
     from langchain_sea.protocols import Prompt
+    from langchain_sea.trace import Scored
     from langchain_sea.work import Task
     from langchain_sea.writing import Answer
 

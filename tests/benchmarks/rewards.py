@@ -28,7 +28,7 @@ HERE = Path(__file__).parent
 
 def kinds(options: argparse.Namespace) -> dict[str, Any]:
     """Against plain pipelines and finite differences."""
-    import reward_kinds  # noqa: PLC0415 - brings the tests' models
+    import reward_kinds
 
     rows = _eval_sets.rows(_eval_sets.folder(options.data) / "gsm8k/example_model_solutions.jsonl")
     answers = [
@@ -43,14 +43,14 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
 
 def black_box(options: argparse.Namespace) -> dict[str, Any]:
     """A checker alone."""
-    from reward_black_box import black_box  # noqa: PLC0415 - each part brings its own models
+    from reward_black_box import black_box
 
     return {"black_box_gain": black_box(options.seed, 100)}
 
 
 def thresholds(options: argparse.Namespace) -> dict[str, Any]:
     """At least so much of one, then as much as possible of the other."""
-    from reward_thresholds import thresholds  # noqa: PLC0415 - as above
+    from reward_thresholds import thresholds
 
     return thresholds(options.seed, 200)
 
@@ -69,7 +69,7 @@ def failures(_options: argparse.Namespace) -> dict[str, Any]:
 
 def ranking(options: argparse.Namespace) -> dict[str, Any]:
     """What ships, on real answers."""
-    from reward_ranking import ranking  # noqa: PLC0415 - as above
+    from reward_ranking import ranking
 
     found = ranking(_eval_sets.folder(options.data), options.seed, 60)
     return {"ranking": {"value": min(each["value"] for each in found.values()), **found}}
@@ -77,14 +77,14 @@ def ranking(options: argparse.Namespace) -> dict[str, Any]:
 
 def hardening(options: argparse.Namespace) -> dict[str, Any]:
     """First head and hardened one under attack."""
-    from reward_hardening import hardening  # noqa: PLC0415 - as above
+    from reward_hardening import hardening
 
     return {"hardening": hardening(_eval_sets.folder(options.data), options.seed, 48)}
 
 
 def bridge(options: argparse.Namespace) -> dict[str, Any]:
     """Another tokenizer."""
-    from reward_bridge import bridge  # noqa: PLC0415 - as above
+    from reward_bridge import bridge
 
     twin = PairGate.load(options.twin) if options.twin else None
     return bridge(_eval_sets.folder(options.data), options.seed, options.bridge_prompts, twin)

@@ -216,7 +216,7 @@ def test_calls_that_cannot_be_read_are_written_down(tmp_path):
 
 @pytest.mark.parametrize("how", WAYS)
 def test_an_agent_within_a_graph_is_guarded(how):
-    from langgraph.graph import END, START, MessagesState, StateGraph  # noqa: PLC0415
+    from langgraph.graph import END, START, MessagesState, StateGraph
 
     world = World()
     inner = agent(world, [asks(call("delete_file", "1", **BAD), call("note", "2", text="a"))])

@@ -339,9 +339,9 @@ def _random_policy(rng: random.Random, transformers: float) -> tuple[Any, Any]:
 @cache
 def transformer_policy(architecture: str) -> Any:
     """A tiny random transformer behind the real policy."""
-    from architectures import tiny_model, tiny_tokenizer  # noqa: PLC0415 - only the draws that need it wait
+    from architectures import tiny_model, tiny_tokenizer
 
-    from langchain_sea.policy import CausalLMPolicy  # noqa: PLC0415 - as above
+    from langchain_sea.policy import CausalLMPolicy
 
     return CausalLMPolicy(tiny_model(architecture), tiny_tokenizer())
 

@@ -248,6 +248,7 @@ def test_a_reward_that_never_returns_is_given_up():
     assert sea(message)["stop_reason"] == "reward_unavailable"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_carries_what_was_found():
     """Ctrl-C reaches whoever waits, while a reward keeps the answer waiting; the queue is free again."""
     asked = threading.Event()

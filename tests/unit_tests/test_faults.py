@@ -218,6 +218,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alon
     assert idle(policy)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupt_ends_what_the_main_thread_asked_and_nothing_else(policy, model, alone):
     """Another thread waits for its own, and gets it."""
     asked = threading.Event()

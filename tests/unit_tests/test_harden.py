@@ -112,7 +112,7 @@ def test_joined_members_are_their_mean_less_their_spread() -> None:
 
 def test_hardening_without_a_judge_says_how_one_is_made(tmp_path: Path) -> None:
     """On the command line."""
-    import argparse  # noqa: PLC0415
+    import argparse
 
     parser = argparse.ArgumentParser()
     fit_command.add_arguments(parser)

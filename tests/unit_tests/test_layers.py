@@ -15,7 +15,17 @@ ROOT = Path(langchain_sea.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "tokens.py", "protocols.py"}
 ENGINE = SAMPLER | {
-    *("terms.py", "energy.py", "work.py", "rounds.py", "_slopes.py", "_faults.py", "writing.py", "best.py"),
+    *(
+        "terms.py",
+        "energy.py",
+        "work.py",
+        "rounds.py",
+        "_slopes.py",
+        "_faults.py",
+        "writing.py",
+        "best.py",
+        "trace.py",
+    ),
     *("chains.py", "walk.py", "presets.py", "windows.py", "run.py", "refine.py"),
     *("searching.py", "baselines.py"),
 }

@@ -117,7 +117,7 @@ def adapter(tmp_path_factory):
 
 def test_base_and_adapter_are_as_two_models(adapter) -> None:
     """Of their own, the adapter merged into one of them."""
-    from peft import PeftModel  # noqa: PLC0415 - an extra
+    from peft import PeftModel
 
     whole = PeftModel.from_pretrained(copy.deepcopy(tiny_model("llama")), adapter).merge_and_unload().eval()
     apart = ImplicitReward(CausalLMPolicy(whole, tiny_tokenizer()), policy())
@@ -151,7 +151,7 @@ def test_what_is_no_adapter_is_refused(tmp_path) -> None:
 
 def test_a_classifier_in_an_adapters_folder_loads(tmp_path) -> None:
     """As transformers finds it: the base beside the adapter's configuration."""
-    from langchain_sea import weights  # noqa: PLC0415 - beside its one use
+    from langchain_sea import weights
 
     base = copy.deepcopy(classifier())
     base.save_pretrained(tmp_path / "base")

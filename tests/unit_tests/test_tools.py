@@ -287,8 +287,8 @@ schemas = st.recursive(
 @given(schemas, st.integers(0, 40))
 def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, begun: int) -> None:
     """From wherever the policy stopped, drawn at random."""
-    import jsonschema  # noqa: PLC0415 - the tests' own judge
-    import torch  # noqa: PLC0415 - for its generator
+    import jsonschema
+    import torch
 
     policy = _engine.policy_for("tiny")
     whole = {"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": False}

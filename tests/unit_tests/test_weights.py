@@ -166,7 +166,7 @@ def test_a_classifier_loads_with_its_head(tmp_path):
 
 
 def test_an_encoder_may_lack_its_pooler(tmp_path):
-    from transformers import BertConfig, BertModel  # noqa: PLC0415
+    from transformers import BertConfig, BertModel
 
     config = BertConfig(
         vocab_size=300, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32

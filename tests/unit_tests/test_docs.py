@@ -1,0 +1,93 @@
+"""The pages' code runs as it stands there: every block of a page in order, in one namespace."""
+
+import inspect
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import langchain_sea
+from langchain_sea import _model_errors, errors
+from langchain_sea.presets import Preset, Window
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+NOTEBOOKS = sorted((ROOT / "cookbook").glob("*.ipynb"))
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def run(page):
+    """Each line keeps its number, so that an error names the page's own."""
+    text, names = page.read_text(encoding="utf-8"), {"__name__": "docs"}
+    blocks = list(BLOCK.finditer(text))
+    for block in blocks:
+        code = "\n" * text.count("\n", 0, block.start(1)) + block[1]
+        exec(compile(code, page, "exec"), names)  # noqa: S102 - our own pages
+    return len(blocks)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
+def test_a_page_runs(page):
+    assert run(page) > 0 or "```python" not in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_readme_runs(monkeypatch, tmp_path):
+    """On the real model; what it only constructs loads nothing."""
+    monkeypatch.chdir(tmp_path)
+    assert run(ROOT / "README.md") > 1
+
+
+@pytest.mark.slow
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs(notebook):
+    """Smaller than it is committed; `make notebooks` runs them whole."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    notebooks = pytest.importorskip("notebooks", reason="papermill is of the group `docs`")
+    assert notebooks.run(notebook, small=True) > 0
+
+
+def test_there_are_ten_notebooks_with_their_outputs():
+    """Each says first what one will know at the end, and nothing in it failed."""
+    assert len(NOTEBOOKS) == 10
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert "At the end you" in "".join(cells[0]["source"]), path.name
+        outputs = [o for cell in cells for o in cell.get("outputs", [])]
+        assert outputs, path.name
+        assert not [o for o in outputs if o["output_type"] == "error"], path.name
+
+
+def test_every_error_has_its_remedy():
+    """A new error is not new to the page."""
+    named = set(
+        re.findall(r"^\| `(\w+)`", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    ours = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, BaseException)}  # fmt: skip
+    assert named == ours | {"ContentError", "DeadlineError"}
+    assert {"ContentError", "DeadlineError"} <= set(_model_errors.__all__)
+
+
+def test_every_option_of_a_window_that_is_named_exists():
+    """As `Window.drafts`, `Preset.max_nll_rise`, in any page."""
+    kinds = {"Window": Window, "Preset": Preset, "Budget": langchain_sea.Budget, "Term": langchain_sea.Term}
+    kinds |= {"Langevin": langchain_sea.Langevin, "Energy": langchain_sea.Energy}
+    for page in PAGES:
+        for kind, name in re.findall(r"`(\w+)\.(\w+)`", page.read_text(encoding="utf-8")):
+            if kind in kinds:
+                assert name in kinds[kind].__dataclass_fields__, f"{page.name}: {kind}.{name}"
+
+
+def test_a_page_that_fails_names_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# Page\n\n```python\nx = 1\n```\n\nText.\n\n```python\nassert x == 2\n```\n", encoding="utf-8"
+    )
+    with pytest.raises(AssertionError) as caught:
+        run(page)
+    frame = caught.traceback[-1]
+    assert (Path(frame.path), frame.lineno + 1) == (page, 10)
