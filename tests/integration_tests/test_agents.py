@@ -157,9 +157,7 @@ RESUMED = """
 def test_an_interrupted_graph_resumes_in_another_process(tmp_path):
     def run(*more):
         code = [sys.executable, "-c", textwrap.dedent(RESUMED), str(tmp_path / "saved"), *more]
-        return subprocess.run(  # noqa: S603 - our own
-            code, check=True, capture_output=True, text=True
-        ).stdout.splitlines()
+        return subprocess.run(code, check=True, capture_output=True, text=True).stdout.splitlines()
 
     first, second = run(), run("What is 2 + 3?")
     assert [line.split(" |")[0] for line in first] == ["human", "ai"]

@@ -106,9 +106,7 @@ def test_two_processes_answer_alike(model):
         "model = SEAChatModel(policy='tiny', budget=Budget(steps=2, tokens=16, seconds=None))\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
-    other = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert other.stdout.rstrip("\n") == model.invoke(QUESTION).content
 
 

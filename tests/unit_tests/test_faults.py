@@ -271,7 +271,7 @@ def test_a_forked_child_answers_too():
     """One thread computes: OpenMP's own workers do not survive a fork, here as in any program."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-W", "ignore", "-c", FORK]
-    done = subprocess.run(command, env=environment, timeout=100, check=False)  # noqa: S603 - our own code
+    done = subprocess.run(command, env=environment, timeout=100, check=False)
     assert done.returncode == 0
 
 
@@ -309,7 +309,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, spare, fits):
 def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
     command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)  # noqa: S603 - our own code
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
     found = json.loads(done.stdout)
     assert {"50", "500"} <= set(found["bytes"])
     assert found["bytes"]["500"] <= 1.02 * found["bytes"]["50"]

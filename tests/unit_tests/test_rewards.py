@@ -273,7 +273,7 @@ def test_a_function_that_never_returns_holds_no_process() -> None:
         "try: _in_time(threading.Event().wait, 0.1)\n"
         "except Exception as error: print(type(error).__name__)\n"
     )
-    done = subprocess.run(  # noqa: S603 - our own interpreter
+    done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "_TooLateError"

@@ -1,0 +1,60 @@
+"""The application on a loopback port, in a thread of this process."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from langchain_sea import Budget, SEAChatModel, _in_flight
+from langchain_sea.api import Limits, application
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KEY = "test-key"
+MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=1, tokens=24, seconds=None))
+LIMITS = Limits(
+    api_keys=(KEY, "another"),
+    tokens=200,
+    waiting=8,
+    body_seconds=2.0,
+    rewards={"arithmetic": ["tiny"]},
+    presets=("default", "paper"),
+    budgets={"quick": Budget(steps=0, tokens=8, seconds=None)},
+)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextlib.contextmanager
+def served(model: Any = MODEL, limits: Limits = LIMITS) -> Iterator[tuple[str, Any]]:
+    """Its base URL, and the application."""
+    app, port = application(model, limits), free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until = time.monotonic() + 30
+    while not server.started and time.monotonic() < until:
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}", app
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def idle(policy: Any) -> bool:
+    """The policy's queue is free again, and soon."""
+    until = time.monotonic() + 20
+    while not _in_flight.queue_for(policy).idle and time.monotonic() < until:
+        time.sleep(0.01)
+    return bool(_in_flight.queue_for(policy).idle)

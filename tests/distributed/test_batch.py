@@ -1,0 +1,147 @@
+"""Rows over Ray: every one is answered once, the same whatever died meanwhile, and a bad one costs only itself."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea._batch_rows import Store, identity, input_rows, key_of
+from langchain_sea._settings_file import model_of, read_settings
+
+pytestmark = [
+    pytest.mark.enable_socket,
+    pytest.mark.timeout(280),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # Ray's own
+]
+SETTINGS = """
+policy = "tiny"
+seed = 3
+[budget]
+steps = 1
+tokens = 12
+seconds = 0
+"""
+MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=1, tokens=12, seconds=None))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "model.toml").write_text(SETTINGS, encoding="utf-8")
+    rows = [{"prompt": f"What is {a} + {b}?", "id": a * b} for a in range(11, 17) for b in range(20, 24)]
+    rows.append({"messages": [{"role": "user", "content": "What is 14 + 23?"}], "id": 7})
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path
+
+
+def command(folder, *more):
+    """The command line, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / "out"),
+         "--model", str(folder / "model.toml"), "--block", "4", *more],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env=os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"},
+    )  # fmt: skip
+
+
+def ended(process):
+    out, err = process.communicate(timeout=240)
+    return process.returncode, out, err
+
+
+def test_settings_of_a_file_are_the_models(folder):
+    model = model_of(read_settings(folder / "model.toml"))
+    assert identity(model) == identity(MODEL)
+    (folder / "bad.toml").write_text('polcy = "tiny"', encoding="utf-8")
+    with pytest.raises(ValueError, match="did you mean 'policy'"):
+        model_of(read_settings(folder / "bad.toml"))
+    (folder / "bad.toml").write_text("[budget]\nstep = 1", encoding="utf-8")
+    with pytest.raises(ValueError, match="did you mean 'steps'"):
+        model_of(read_settings(folder / "bad.toml"))
+
+
+def test_a_key_is_of_row_settings_and_weights(tmp_path):
+    row = {"prompt": "Hello"}
+    mark = identity(MODEL)
+    keys = {
+        key_of(row, mark),
+        key_of(row | {"id": 1}, mark),
+        key_of(row, identity(MODEL.model_copy(update={"seed": 4}))),
+    }
+    keys.add(key_of(row, identity(MODEL.model_copy(update={"policy": "tiny/expert"}))))
+    assert len(keys) == 4
+    assert key_of({"b": 1, "prompt": "x"}, mark) == key_of({"prompt": "x", "b": 1}, mark)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_block_is_written_whole_and_once(tmp_path, kind):
+    store = Store(tmp_path / "out", kind)
+    rows = [{"key": str(n), "answer": "ä" * n} for n in range(3)]
+    store.keep(rows, named="012")
+    store.keep(rows, named="210")
+    assert list(store.rows()) == rows
+    store.fail("bad", {"prompt": "x"}, ValueError("no"))
+    assert store.done() == {"0", "1", "2", "bad"}
+    assert not [file for file in store.path.rglob(".*") if file.is_file()]  # nothing half written is left
+    assert (store.attempts("block"), store.attempts("block")) == (0, 1)
+    store.ended("block")
+    assert store.attempts("block") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "match"), [('{"id": 1}', "no column"), ('{"prompt": "x", "answer": 1}', "rename"), ("{", "line 1: no JSON")]
+)  # fmt: skip
+def test_a_row_that_cannot_be_read_is_named(tmp_path, text, match):
+    (tmp_path / "in.jsonl").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=match):
+        list(input_rows(tmp_path / "in.jsonl"))
+
+
+def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
+    """A row that is too long fails with its own error; a driver that is killed loses at most its blocks in flight."""
+    with (folder / "in.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"prompt": "What is " + "1 + " * 4000 + "1?"}) + "\n")
+    first = command(folder)
+    store, until = Store(folder / "out", "jsonl"), time.monotonic() + 200
+    while not list(store.rows()) and time.monotonic() < until and first.poll() is None:
+        time.sleep(0.2)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    before = len(list(store.rows()))
+    assert before > 0
+    code, out, err = ended(command(folder))
+    assert (code, "1 failed" in out) == (1, True), err[-2000:]
+    rows = list(store.rows())
+    assert len({row["key"] for row in rows}) == len(rows) == 25
+    assert int(re.search(r"(\d+) skipped", out)[1]) >= before  # a worker may outlive its driver by a block
+    alone = {row["prompt"]: MODEL.invoke(row["prompt"]).content for row in rows[:6] if "prompt" in row}
+    assert {row["prompt"]: row["answer"] for row in rows[:6] if "prompt" in row} == alone
+    (failed,) = (folder / "out/errors").glob("*.json")
+    assert "LongPromptError" in json.loads(failed.read_text(encoding="utf-8"))["error"]
+    code, out, _ = ended(command(folder))  # nothing is left to do
+    assert (code, out) == (0, "26 rows, 26 skipped, 0 answered, 0 failed\n")
+
+
+def test_a_dataset_gets_its_answers_as_columns():
+    import ray
+
+    from langchain_sea.distributed import refine_dataset
+
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = [
+            {"prompt": "What is 14 + 23?", "id": 1},
+            {"prompt": "What is " + "1 + " * 4000 + "1?", "id": 2},
+        ]
+        found = sorted(refine_dataset(ray.data.from_items(rows), MODEL).take_all(), key=lambda row: row["id"])
+    finally:
+        ray.shutdown()
+    assert found[0]["answer"] == MODEL.invoke(rows[0]["prompt"]).content
+    assert found[0]["error"] is None
+    assert found[1]["answer"] is None
+    assert "LongPromptError" in found[1]["error"]
