@@ -147,8 +147,9 @@ class Store:
     def attempts(self, name: str) -> int:
         """How often something was begun before, this time counted from now on; an end takes it off again."""
         file = self.path / "attempts" / name
-        with file.open("ab") as marks:
+        with file.open("ab") as marks, (self.path / "attempts/begun").open("a", encoding="utf-8") as begun:
             marks.write(b".")
+            begun.write(f"{name}\n")  # a line each, for whoever asks what was done twice
         return file.stat().st_size - 1
 
     def ended(self, name: str) -> None:

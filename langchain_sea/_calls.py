@@ -14,6 +14,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_sea._messages import template_dicts
 from langchain_sea._model_errors import DeadlineError, for_langchain
 from langchain_sea._report import Answer, answer_for
+from langchain_sea._spans import Spans
 from langchain_sea._tools import CLOSING, OPENING, forced_schema, shown, told
 from langchain_sea.errors import SEAError
 
@@ -60,14 +61,19 @@ def answers(
         ask: the settings.
         watch: called after every step of every one.
     """
-    asked = asked_for(model, lists, ask, watch)
+    spans = Spans(watch)
+    asked = asked_for(model, lists, ask, spans.watch)
     if model.drafter is not None:
         try:
             drafts: Sequence[Any] = model.drafter.batch(list(lists), return_exceptions=True)
         except Exception as error:  # noqa: BLE001 - some models' batch returns none
             drafts = [error] * len(lists)
         taken(model, asked, drafts)
-    return judged(model, asked, asked.queue.refine(asked.runs))
+    refinements = asked.queue.refine(asked.runs)
+    spans.refined()
+    found = judged(model, asked, refinements)
+    spans.ended(_name(model, ask), ask.seed, [answer for each in found for answer in each])
+    return found
 
 
 async def aanswers(
@@ -77,7 +83,8 @@ async def aanswers(
     watch: Callable[[TraceStep], None] | None = None,
 ) -> list[Answer]:
     """The same for one list, the event loop free meanwhile."""
-    asked = await run_in_executor(executor(), asked_for, model, [messages], ask, watch)
+    spans = Spans(watch)
+    asked = await run_in_executor(executor(), asked_for, model, [messages], ask, spans.watch)
     if model.drafter is not None:
         try:
             drafts: Sequence[Any] = [await model.drafter.ainvoke(messages)]
@@ -85,7 +92,9 @@ async def aanswers(
             drafts = [error]
         taken(model, asked, drafts)
     refinements = await asked.queue.arefine(asked.runs)
+    spans.refined()
     (found,) = await run_in_executor(executor(), judged, model, asked, refinements)
+    spans.ended(_name(model, ask), ask.seed, found)
     return found
 
 
@@ -120,8 +129,7 @@ def _asked(
 
     conversations = [template_dicts(messages) for messages in lists]
     policy = _engine.policy_for(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
-    name = ask.model or model._policy_name  # noqa: SLF001 - same
-    terms = _engine.terms_for(model.rewards, name, policy, retries=model.max_retries)
+    terms = _engine.terms_for(model.rewards, _name(model, ask), policy, retries=model.max_retries)
     prompts = [_prompt(policy, messages, ask) for messages in conversations]
     energy, window = _engine.energy_for(policy, terms, ask.preset), ask.preset.window
     problem, count = (energy, ask.preset.langevin, window), max(window.chains, window.drafts)
@@ -131,6 +139,10 @@ def _asked(
             rngs = generators_for(seed, prompt.key, count, policy.device)
             runs.append(Run(prompt, [], *problem, rngs, Meter(ask.budget), ask.stop, watch))
     return Asked(ask, conversations, policy, prompts, runs, _in_flight.queue_for(policy), [None] * len(runs))
+
+
+def _name(model: SEAChatModel, ask: Ask) -> str:
+    return ask.model or model._policy_name  # noqa: SLF001 - one class in two files
 
 
 def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) -> PolicyPrompt:

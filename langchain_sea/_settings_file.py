@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea._asks import require_known
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
+from langchain_sea.presets import Preset, preset_named
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +39,8 @@ def model_of(settings: dict[str, Any]) -> SEAChatModel:
     given = {name: value for name, value in settings.items() if name != "server"}
     if "budget" in given:
         given["budget"] = budget_of(given["budget"])
+    if isinstance(given.get("preset"), dict):
+        given["preset"] = _preset_of(given["preset"])
     return SEAChatModel(**given)
 
 
@@ -45,3 +48,18 @@ def budget_of(table: dict[str, Any]) -> Budget:
     """A budget; `seconds = 0` stands for no limit, which TOML has no word for."""
     require_known(table, [field.name for field in fields(Budget)])
     return Budget(**table | ({"seconds": None} if table.get("seconds") == 0 else {}))
+
+
+def _preset_of(table: dict[str, Any]) -> Preset:
+    """`base`, a preset's name, with what else the table says in its place; `window` and `langevin` are tables."""
+    given = dict(table)
+    base = preset_named(given.pop("base", "default"))
+    require_known(given, [field.name for field in fields(Preset)])
+    for name in ("window", "langevin"):
+        if name in given:
+            part = getattr(base, name)
+            require_known(given[name], [field.name for field in fields(part)])
+            given[name] = replace(
+                part, **{k: tuple(v) if isinstance(v, list) else v for k, v in given[name].items()}
+            )
+    return replace(base, **{"name": f"{base.name}, changed", **given})

@@ -74,11 +74,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_model_options(demo)
     demo.set_defaults(run=_demo)
     doctor = commands.add_parser("doctor", help="versions, devices, weights, and what to do about each")
+    doctor.add_argument("--plan", metavar="POLICY", help="memory by part, before anything is loaded")
+    doctor.add_argument(
+        "--reward", action="append", default=[], help="with --plan: a model beside the policy"
+    )
+    doctor.add_argument("--preset", default="default", help="with --plan")
+    for name, value in (("tokens", 64), ("prompt-tokens", 256), ("requests", 1)):
+        doctor.add_argument(f"--{name}", type=int, default=value, help="with --plan")
+    doctor.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="bfloat16")
     doctor.set_defaults(run=_doctor)
     _add_fit_reward(commands.add_parser("fit-reward", help="train a reward head for a policy"))
     _add_batch(
         commands.add_parser("batch", help="answer a file's rows over a cluster, into a folder (extra ray)")
     )
+    _add_serve(commands.add_parser("serve", help="OpenAI's endpoint (extra ray)"))
     _add_audit(commands.add_parser("audit", help="verify or replay an audit of tool calls"))
     _add_eval(commands.add_parser("eval", help="compare methods at the same wall-clock"))
     return parser
@@ -106,6 +115,12 @@ def _add_batch(parser: argparse.ArgumentParser) -> None:
     from langchain_sea import distributed  # noqa: PLC0415 - as above
 
     distributed.add_arguments(parser)
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    from langchain_sea import serving  # noqa: PLC0415 - as above
+
+    serving.add_arguments(parser)
 
 
 def _add_eval(parser: argparse.ArgumentParser) -> None:
@@ -222,11 +237,33 @@ def _numbers(sea: dict[str, Any]) -> str:
     )
 
 
-def _doctor(options: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes its options
+def _plan(options: argparse.Namespace) -> int:
+    import torch  # noqa: PLC0415 - as above
+
+    from langchain_sea._plan import plan  # noqa: PLC0415 - imports transformers
+    from langchain_sea.presets import preset_named  # noqa: PLC0415 - as above
+
+    how = {"tokens": options.tokens, "prompt_tokens": options.prompt_tokens, "requests": options.requests}
+    parts = plan(
+        options.plan, options.reward, preset_named(options.preset).window, dtype=options.dtype, **how
+    )
+    for part in parts:
+        sys.stdout.write(f"{part.name:34} {part.size / 1e9:9.3f} GB  {part.formula}\n")
+    whole = parts[-1].size
+    for index in range(torch.cuda.device_count()):
+        free, _ = torch.cuda.mem_get_info(index)
+        verdict = "fits" if whole < free else "too little alone: device_map='auto' spreads the policy"
+        sys.stdout.write(f"cuda:{index:<29} {free / 1e9:9.3f} GB  free: {verdict}\n")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415 - as above
 
     from langchain_sea import weights  # noqa: PLC0415 - as above
 
+    if options.plan:
+        return _plan(options)
     for name in (
         "langchain-sea",
         "langchain-core",

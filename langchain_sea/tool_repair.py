@@ -7,6 +7,7 @@ it goes through every layer again, and through a verifier that nothing here is o
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,9 @@ from langchain_core.messages import HumanMessage
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
+from langchain_sea.energy import Term
+from langchain_sea.rewards import FunctionReward
+from langchain_sea.safety.embedded import HARM_THRESHOLD, harm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +34,48 @@ _ASK = (
 )
 
 
+_MARGIN = 1.0  # log-odds below what the layer lets pass: an optimised text needs some
+
+
 def _model() -> SEAChatModel:
-    return SEAChatModel(budget=Budget(tokens=48, seconds=8.0, steps=2))
+    harmless = Term(
+        reward=FunctionReward(_Harmless()),
+        name="harmless",
+        weight=0.0,
+        at_least=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
+    )
+    return SEAChatModel(rewards=["safety", harmless], budget=Budget(tokens=48, seconds=8.0, steps=2))
+
+
+class _Harmless:
+    """What the layer of harm will say of the texts in an answer, so that none is proposed that it would stop.
+
+    The reward that steers is fooled more easily than two judges together. The verifier has no part in this.
+    """
+
+    def __init__(self) -> None:
+        self._judge = harm().scorer
+
+    def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
+        """Log-odds of the most harmful text in each; a text that is no whole object is judged as it stands."""
+        del prompt
+        parts = [_strings(text) for text in completions]
+        values = iter(self._judge([part for found in parts for part in found]))
+        return [min(_log_odds(1 - next(values)) for _ in found) for found in parts]
+
+
+def _strings(text: str) -> list[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return [text]
+    texts = [value for value in found.values() if isinstance(value, str)] if isinstance(found, dict) else []
+    return texts or [text]
+
+
+def _log_odds(share: float) -> float:
+    sure = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(sure / (1 - sure))
 
 
 @dataclass(frozen=True)

@@ -40,10 +40,12 @@ def praised(head: TrunkHead, questions: list[str], seed: int) -> dict[str, Any]:
             "judge_praises_draft": round(statistics.fmean(drafts), 4)}  # fmt: skip
 
 
-def hardening(data: Path, seed: int, count: int) -> dict[str, Any]:
+def hardening(data: Path, seed: int, count: int, first_head: Path | None) -> dict[str, Any]:
     """The hardened head's share ÷ the first head's, on AdvBench."""
     questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "hardening", seed)
-    first, hard = (praised(TrunkHead.load(path), questions, seed) for path in (FIRST_HEAD, SAFETY_HEAD))
+    first, hard = (
+        praised(TrunkHead.load(path), questions, seed) for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
+    )
     both = first["judge_praises_too"], hard["judge_praises_too"]
     value = round(both[1] / both[0], 3) if both[0] and both[1] is not None else None
     return {"value": value, "first": first, "hardened": hard, "prompts": count}

@@ -79,7 +79,7 @@ def hardening(options: argparse.Namespace) -> dict[str, Any]:
     """First head and hardened one under attack."""
     from reward_hardening import hardening
 
-    return {"hardening": hardening(_eval_sets.folder(options.data), options.seed, 48)}
+    return {"hardening": hardening(_eval_sets.folder(options.data), options.seed, 48, options.first)}
 
 
 def bridge(options: argparse.Namespace) -> dict[str, Any]:
@@ -103,6 +103,7 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, action="append", help="a part, and not the others")
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     parser.add_argument("--twin", type=Path, help="a gate's file, made from the head's side, for the bridge")
+    parser.add_argument("--first", type=Path, help="a head to compare with, in place of the one that ships")
     parser.add_argument("--bridge-prompts", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()

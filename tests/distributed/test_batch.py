@@ -63,6 +63,11 @@ def test_settings_of_a_file_are_the_models(folder):
     (folder / "bad.toml").write_text("[budget]\nstep = 1", encoding="utf-8")
     with pytest.raises(ValueError, match="did you mean 'steps'"):
         model_of(read_settings(folder / "bad.toml"))
+    (folder / "own.toml").write_text(
+        '[preset]\nbase = "paper"\n[preset.window]\nchains = 2\noffsets = [0.1]', encoding="utf-8"
+    )
+    window = model_of(read_settings(folder / "own.toml")).preset.window
+    assert (window.chains, window.offsets, window.tokens) == (2, (0.1,), None)
 
 
 def test_a_key_is_of_row_settings_and_weights(tmp_path):

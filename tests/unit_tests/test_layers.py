@@ -45,10 +45,20 @@ NETWORKS = {
     "_carriers.py",
     "_quantized.py",
     "_grammar.py",
+    "_plan.py",
 }
 MODEL = {
     *("chat_models.py", "_messages.py", "_report.py", "_tools.py", "_engine.py", "_in_flight.py"),
-    *("_asks.py", "_calls.py", "_replies.py", "_streams.py", "_events.py", "_logprobs.py", "_profile.py"),
+    *(
+        "_asks.py",
+        "_calls.py",
+        "_spans.py",
+        "_replies.py",
+        "_streams.py",
+        "_events.py",
+        "_logprobs.py",
+        "_profile.py",
+    ),
     *(
         "_model_errors.py",
         "_settings.py",
@@ -62,6 +72,7 @@ MODEL = {
 }
 TOP = {
     *("cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"),
+    *("api.py", "_api_metrics.py", "serving.py"),
     *("_audit_command.py", "_settings_file.py", "_batch_rows.py", "_diff.py"),
     "tool_repair.py",
     *("_eval_sets.py", "_eval_figures.py", "_eval_refusals.py", "_eval_report.py", "_eval_command.py"),
@@ -69,9 +80,9 @@ TOP = {
 FOLDERS = ("rewards/", "tiny/", "safety/")
 EXTRAS = {
     *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"),
-    *("jsonschema", "referencing", "py3langid", "peft"),
+    *("jsonschema", "referencing", "py3langid", "peft", "fastapi", "prometheus_client", "pyarrow"),
 }
-EXTRA_FILES = {"middleware.py", "distributed.py", "plotting.py"}
+EXTRA_FILES = {"middleware.py", "distributed.py", "plotting.py", "api.py", "_api_metrics.py", "serving.py"}
 
 
 def layer(file):

@@ -1,0 +1,61 @@
+"""What many prompts a day need: `python docs/scale.py [--prompts 1e9] [--seconds 5] [--rows 1]`.
+
+Everything is computed from what one answer costs on one device, which `langchain-sea batch` prints and
+`tests/benchmarks/speed.py` measures; nothing here is a measurement of a cluster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+DAY = 86_400.0
+
+
+def needed(
+    prompts: float,
+    *,
+    seconds: float,
+    block: int = 32,
+    row_bytes: int = 2_000,
+    spare: float = 0.3,
+    failures: float = 0.01,
+    reload: float = 60.0,
+) -> dict[str, float]:
+    """Devices, bytes, blocks and restarts of a day.
+
+    Args:
+        prompts: a day.
+        seconds: of one device for one answer, its share of a batch.
+        block: rows that are written together.
+        row_bytes: of a row with its answer.
+        spare: share of the devices' time that is lost to uneven lengths, loading and the last blocks.
+        failures: of a device, a day.
+        reload: seconds until a device that failed works again: a new process, and the weights.
+    """
+    devices = prompts * seconds / (DAY * (1 - spare))
+    restarts = devices * failures
+    return {
+        "devices": round(devices, 1),
+        "answers_a_second": round(prompts / DAY, 1),
+        "blocks": round(prompts / block),
+        "blocks_a_second": round(prompts / block / DAY, 2),
+        "output_terabytes": round(prompts * row_bytes / 1e12, 3),
+        "restarts": round(restarts, 1),
+        "hours_of_a_device_lost_to_restarts": round(restarts * (reload + block * seconds) / 3600, 2),
+        "keys_gigabytes_at_the_driver": round(prompts * (row_bytes / 4 + 150) / 1e9, 2),
+    }
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=float, default=1e9)
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--rows", type=int, default=32, help="of a block")
+    options = parser.parse_args()
+    print(json.dumps(needed(options.prompts, seconds=options.seconds, block=options.rows), indent=2))
+
+
+if __name__ == "__main__":
+    main()
