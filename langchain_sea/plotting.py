@@ -128,7 +128,16 @@ def _matplotlib() -> Any:  # noqa: ANN401 - the class Figure, without pyplot's g
         raise ImportError(
             f"pictures of a trace need matplotlib ({error}): pip install 'langchain-sea[plot]'"
         ) from error
-    return Figure
+
+    class Curves(Figure):
+        """Shows itself in a notebook, whatever backend is set there."""
+
+        def _repr_png_(self) -> bytes:
+            data = io.BytesIO()
+            self.savefig(data, format="png", dpi=110)
+            return data.getvalue()
+
+    return Curves
 
 
 def _panels(

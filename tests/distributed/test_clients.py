@@ -396,3 +396,13 @@ def test_44_limits_are_those_of_the_file():
     with pytest.raises(ValueError, match="no \\['papr'\\]"):
         Limits.of({"presets": ["papr"]})
     assert LIMITS.waiting == 8
+
+
+def test_45_an_open_door_is_for_loopback_alone():
+    """And a wrong setting is found before anything starts."""
+    from langchain_sea.serving import serve  # noqa: PLC0415 - imports Ray
+
+    with pytest.raises(ValueError, match="set api_keys"):
+        serve({"policy": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused
+    with pytest.raises(ValueError, match="did you mean 'policy'"):
+        serve({"polcy": "tiny"})

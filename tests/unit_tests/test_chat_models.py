@@ -88,7 +88,9 @@ def test_async_gives_the_same_answer(model):
     assert asyncio.run(model.ainvoke(QUESTION)).content == model.invoke(QUESTION).content
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS]
+)
 def test_alone_and_in_a_batch_of_eight(preset):
     model = SEAChatModel(policy="tiny", budget=SMALL, preset=preset)
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]

@@ -93,7 +93,9 @@ def rows(asks):
 
 
 @pytest.mark.parametrize("method", ["read_all", "write_all"])
-@pytest.mark.parametrize("at", [1, 3, 6])
+@pytest.mark.parametrize(
+    "at", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+)
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, model, alone, method, at):
     """Fewer stand side by side, and each gets what it gets alone."""
 

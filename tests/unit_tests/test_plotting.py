@@ -178,6 +178,7 @@ def test_a_plot_has_a_panel_for_each_part_and_a_line_for_each_chain():
     figure = trace_of("a", "b").plot()
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["energy", "nats per token", "reward: length"]
+    assert figure._repr_png_().startswith(b"\x89PNG")  # in a notebook
     chains = [line.get_label() for line in figure.axes[0].lines if line.get_label().startswith("chain")]
     assert chains == ["chain 0", "chain 1"]
     assert list(figure.axes[2].lines[0].get_ydata()) == [0.1, 1.1]
