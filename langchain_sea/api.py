@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatRequest", "Limits", "SeaChoice", "application", "application_of"]
 
 _TOO_MANY, _TOO_LARGE = 429, 413
+_DRAINED = 32  # times the limit: what is read of a body that is too large before the line is cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -425,16 +426,22 @@ class _Bounded:
         await self.app(scope, again, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        body = bytearray()
+        body, seen = bytearray(), 0
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
-            body += message.get("body", b"")
-            if len(body) > self.limits.body:
+            part = message.get("body", b"")
+            seen += len(part)
+            if seen <= self.limits.body:
+                body += part
+            elif seen > _DRAINED * self.limits.body:
                 raise _Refused(_TOO_LARGE, "too large")
             if not message.get("more_body", False):
-                return bytes(body)
+                break
+        if seen > self.limits.body:  # read to its end, and not kept, so that the sender hears why
+            raise _Refused(_TOO_LARGE, "too large")
+        return bytes(body)
 
 
 async def _until_gone(request: Request, answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what was awaited

@@ -39,7 +39,7 @@ def plot(trace: Trace) -> Any:  # noqa: ANN401 - a matplotlib Figure
         ImportError: matplotlib is missing (extra `plot`).
     """
     figure_of = _matplotlib()
-    panels = _panels(trace)
+    panels = [panel for panel in _panels(trace) if _curves(trace, panel[1])] or _panels(trace)[:2]
     down = math.ceil(len(panels) / _ACROSS)
     figure = figure_of(figsize=(4.2 * _ACROSS, 2.6 * down), layout="constrained")
     for place, (title, read, level) in enumerate(panels, start=1):

@@ -28,6 +28,9 @@ class Window:
             where most of the best lie, if they lie on one. Empty: none are.
         kept: with `tokens`, how many of the best beginnings are written on as they are, too.
         temperature: of drafting and of writing on; 1 is the policy itself.
+        edits: each step ranks so many single changes of every chain's text, those that the gradient likes best,
+            and makes the best one if it lowers the energy; so it never rises. 0: the chains move by the preset's
+            `langevin`.
         support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
         refresh: after so many steps the candidates are chosen anew wherever the text before them has changed;
             None never does. Not with `mala`, whose target lives on one space.
@@ -47,6 +50,7 @@ class Window:
     further: tuple[float, ...] = (0.6, 0.8)
     kept: int = 8
     temperature: float = 0.8
+    edits: int = 0
     support: int | None = 128
     refresh: int | None = None
     top: int | None = None
@@ -64,7 +68,7 @@ class Window:
                 raise ValueError(f"{name}={count} must be at least 1.")
         if not all(map(math.isfinite, self.offsets + self.further)):
             raise ValueError(f"offsets={self.offsets} and further={self.further} must be finite numbers.")
-        for name in ("steps", "kept", "temperature"):
+        for name in ("steps", "kept", "edits", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
         for name in ("sharpness", "margin"):

@@ -59,6 +59,7 @@ def walk(
             meter.count(chains.answers())
             try:
                 yield from chains.step()
+                meter.evaluations += chains.tried
             except OutOfMemoryError:
                 if len(chains) == 1:
                     raise

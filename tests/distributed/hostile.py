@@ -166,7 +166,7 @@ def described(url: str, seed: int, cases: int) -> dict[str, int]:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     statuses: dict[str, int] = {}
     operations = [found.ok() for found in schema.get_all_operations()]
-    shares = {"POST": cases - 20 * (len(operations) - 1), "GET": 20}
+    shares = {"POST": cases, "GET": 20}  # a few of which hypothesis does not count as examples
     for operation in operations:
 
         @hypothesis.seed(seed)
@@ -178,8 +178,12 @@ def described(url: str, seed: int, cases: int) -> dict[str, int]:
         )
         @hypothesis.given(case=operation.as_strategy())
         def one(case: Any) -> None:
-            if isinstance(case.body, dict) and len(statuses) % 2:  # half of them reach the model
-                case.body["model"] = "sea"
+            if isinstance(case.body, dict) and sum(statuses.values()) % 2:  # half of them reach the model
+                case.body |= {"model": "sea", "max_tokens": 4}
+                for key in ("max_completion_tokens", "n", "sea"):
+                    case.body.pop(key, None)
+                if sum(statuses.values()) % 4 == 1:
+                    case.body["messages"] = [{"role": "user", "content": str(case.body.get("messages"))[:80]}]
             reply = case.call(headers={"Authorization": f"Bearer {KEY}"})
             statuses[str(reply.status_code)] = statuses.get(str(reply.status_code), 0) + 1
 

@@ -400,7 +400,7 @@ def test_44_limits_are_those_of_the_file():
 
 def test_45_an_open_door_is_for_loopback_alone():
     """And a wrong setting is found before anything starts."""
-    from langchain_sea.serving import serve  # noqa: PLC0415 - imports Ray
+    from langchain_sea.serving import serve
 
     with pytest.raises(ValueError, match="set api_keys"):
         serve({"policy": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused

@@ -26,7 +26,7 @@ ENGINE = SAMPLER | {
         "best.py",
         "trace.py",
     ),
-    *("chains.py", "walk.py", "presets.py", "windows.py", "run.py", "refine.py"),
+    *("chains.py", "edits.py", "walk.py", "presets.py", "windows.py", "run.py", "refine.py"),
     *("searching.py", "baselines.py"),
 }
 NETWORKS = {
