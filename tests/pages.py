@@ -138,4 +138,4 @@ def main(site: Path, shots: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(min(1, main(Path(sys.argv[1]), Path(sys.argv[2]))))
+    sys.exit(min(1, main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())))

@@ -41,6 +41,9 @@ class TestServed(ChatModelIntegrationTests):
             "temperature": 0,
             "max_retries": 0,
             "stream_usage": True,
+            "default_headers": {
+                "Connection": "close"
+            },  # each test has a loop of its own, the client one pool for all
         }
 
     @property
@@ -50,6 +53,10 @@ class TestServed(ChatModelIntegrationTests):
     @property
     def has_tool_choice(self) -> bool:
         return True
+
+    @pytest.mark.xfail(reason="ChatOpenAI tells of a schema in words alone here, and the double follows none")
+    def test_json_mode(self, model: Any) -> None:
+        super().test_json_mode(model)
 
     @pytest.mark.xfail(reason="the double copies a forced call's arguments in few scripts but Latin")
     def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
