@@ -139,12 +139,22 @@ def listed(port: int, rng: random.Random) -> dict[str, int]:
 
 
 def left(port: int, app: Any, rng: random.Random) -> dict[str, Any]:
-    """Clients that leave in the middle; then memory and places are where they were."""
+    """Clients that leave in the middle; then memory and places are where they were.
+
+    Once before anything is measured: what many at once need is kept by the allocator for the next time.
+    """
     process = psutil.Process()
-    for _ in range(20):
-        _raw(port, _post(_asked()))
-    gc.collect()
-    before = process.memory_info().rss
+    before = _leave(port, app, rng, process)
+    grown = _leave(port, app, rng, process) - before
+    return {
+        "slots": app.state.desk.under_way,
+        "grown_mb": round(grown / 1e6, 1),
+        "answers": _raw(port, _post(_asked())),
+    }
+
+
+def _leave(port: int, app: Any, rng: random.Random, process: psutil.Process) -> int:
+    """Bytes that are held after so many have left."""
     for n in range(LEAVERS):
         with socket.create_connection(("127.0.0.1", port)) as raw:
             raw.sendall(_post(_asked(stream=bool(n % 2), user=str(n))))
@@ -153,12 +163,7 @@ def left(port: int, app: Any, rng: random.Random) -> dict[str, Any]:
     while app.state.desk.under_way and time.monotonic() < until:
         time.sleep(0.05)
     gc.collect()
-    grown = process.memory_info().rss - before
-    return {
-        "slots": app.state.desk.under_way,
-        "grown_mb": round(grown / 1e6, 1),
-        "answers": _raw(port, _post(_asked())),
-    }
+    return int(process.memory_info().rss)
 
 
 def described(url: str, seed: int, cases: int) -> dict[str, int]:

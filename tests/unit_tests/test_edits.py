@@ -1,6 +1,7 @@
 """Single changes by gradient: the best one is made if it pays, so that a chain's energy never rises."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def test_no_chains_energy_ever_rises(tokens):
             by_chain.setdefault(chain, []).append(energy)
     assert max(map(len, by_chain.values())) > 1
     for energies in by_chain.values():
-        assert all(b <= a + 1e-4 for a, b in zip(energies, energies[1:], strict=False))
+        assert all(b <= a + 1e-4 for a, b in pairwise(energies))
     assert any(energies[-1] < energies[0] for energies in by_chain.values())
     assert found.after.score >= found.before.score
 
