@@ -41,7 +41,8 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m slow
-	$(BIN)/python -m pytest -q tests/integration_tests tests/safety tests/distributed
+	$(BIN)/python -m pytest -q tests/integration_tests tests/safety
+	$(BIN)/python -m pytest -q tests/distributed
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
 $(VENV)/.dev: $(VENV)/.test

@@ -210,7 +210,11 @@ def application(model: SEAChatModel, limits: Limits | None = None) -> FastAPI:
         response_model=None,
         responses=errors,
     )
-    app.add_exception_handler(Exception, _told)
+    app.add_exception_handler(
+        Exception, _told
+    )  # what we do not know is logged, and the connection is given up
+    for kind in {kind for kinds, *_ in _STATUS for kind in kinds}:
+        app.add_exception_handler(kind, _told)
     app.add_exception_handler(_Refused, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)

