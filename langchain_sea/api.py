@@ -6,48 +6,38 @@ code. A request that leaves ends its refinement at the next step. Errors have Op
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
 import time
 import uuid
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from langchain_core.exceptions import (
-    ContextOverflowError,
-    ModelInvalidRequestError,
-    ModelNotFoundError,
-    ModelTimeoutError,
-)
 from langchain_core.messages import convert_to_messages
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from langchain_sea import __version__
+from langchain_sea._api_bounds import STATUS, TOO_MANY, Bounded, Problem, Refused, problem_of, until_gone
 from langchain_sea._api_metrics import Metrics
+from langchain_sea._api_replies import deltas_of, message_of, usage_of
 from langchain_sea._asks import require_known
 from langchain_sea._settings_file import budget_of, model_of
 from langchain_sea.budget import Budget
-from langchain_sea.errors import GrammarError, OutOfMemoryError, RewardUnavailableError
 from langchain_sea.presets import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from langchain_core.messages import AIMessage, BaseMessage
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from langchain_sea.chat_models import SEAChatModel
 
 __all__ = ["ChatRequest", "Limits", "SeaChoice", "application", "application_of"]
-
-_TOO_MANY, _TOO_LARGE = 429, 413
-_DRAINED = 32  # times the limit: what is read of a body that is too large before the line is cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,16 +131,6 @@ class ChatRequest(BaseModel):
     store: bool | None = Field(default=None, description="taken, and of no effect")
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an accident
-    """An answer in OpenAI's form."""
-
-    def __init__(
-        self, status: int, message: str, *, code: str | None = None, headers: dict[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.code, self.headers = status, message, code, headers
-
-
 def application_of(settings: dict[str, Any]) -> FastAPI:
     """The application of a settings file's tables."""
     return application(model_of(settings), Limits.of(settings.get("server", {})))
@@ -161,9 +141,9 @@ def application(model: SEAChatModel, limits: Limits | None = None) -> FastAPI:
     desk = _Desk(model, limits or Limits())
     app = FastAPI(title="langchain-sea", version=__version__, docs_url=None, redoc_url=None)
     app.state.desk = desk
-    app.add_middleware(_Bounded, limits=desk.limits)
+    app.add_middleware(Bounded, limits=desk.limits)
     errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": meaning, "model": _Problem}
+        status: {"description": meaning, "model": Problem}
         for status, meaning in ((400, "cannot be answered"), (401, "no key"), (404, "no such model"), (413, "too large"),
                                 (429, "too many at once"), (503, "a reward failed"), (504, "too late"))
     }  # fmt: skip
@@ -213,26 +193,12 @@ def application(model: SEAChatModel, limits: Limits | None = None) -> FastAPI:
     app.add_exception_handler(
         Exception, _told
     )  # what we do not know is logged, and the connection is given up
-    for kind in {kind for kinds, *_ in _STATUS for kind in kinds}:
+    for kind in {kind for kinds, *_ in STATUS for kind in kinds}:
         app.add_exception_handler(kind, _told)
-    app.add_exception_handler(_Refused, _told)
+    app.add_exception_handler(Refused, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
     return app
-
-
-class _Problem(BaseModel):
-    """OpenAI's form of an error."""
-
-    class Inner(BaseModel):
-        """What is wrong."""
-
-        message: str
-        type: str
-        code: str | None = None
-        param: str | None = None
-
-    error: Inner
 
 
 class _Desk:
@@ -248,7 +214,7 @@ class _Desk:
             return
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if not any([hmac.compare_digest(given, key.encode()) for key in self.limits.api_keys]):  # noqa: C419 - all, always
-            raise _Refused(401, "no such API key", code="invalid_api_key")
+            raise Refused(401, "no such API key", code="invalid_api_key")
 
     async def answer(self, asked: ChatRequest, request: Request) -> Response:
         """One request, from its reading to its reply."""
@@ -256,16 +222,16 @@ class _Desk:
         try:
             messages = convert_to_messages(asked.messages)
         except (KeyError, NotImplementedError, TypeError, ValueError) as error:
-            raise _Refused(400, f"messages: {error}", code="invalid_messages") from error
+            raise Refused(400, f"messages: {error}", code="invalid_messages") from error
         if asked.stream:
             if asked.n and asked.n > 1:
-                raise _Refused(400, f"n={asked.n} answers cannot be streamed, which would mix them.")
+                raise Refused(400, f"n={asked.n} answers cannot be streamed, which would mix them.")
             slot = _Slot(self)
             usage = asked.stream_options is not None and asked.stream_options.include_usage
             return _Stream(self._chunks(model, messages, options, usage=usage), slot)
         slot = _Slot(self)
         try:
-            found = await _until_gone(request, model.agenerate([messages], **options))
+            found = await until_gone(request, model.agenerate([messages], **options))
         finally:
             slot.release()
         replies = [generation.message for generation in found.generations[0]]
@@ -277,14 +243,14 @@ class _Desk:
         """The model with what the request names, and the options of the call."""
         limits = self.limits
         if asked.model != limits.name:
-            raise _Refused(
+            raise Refused(
                 404, f"no model {asked.model!r}; served is {limits.name!r}.", code="model_not_found"
             )
         tokens = asked.max_completion_tokens or asked.max_tokens
         if tokens is not None and tokens > limits.tokens:
-            raise _Refused(400, f"{tokens} tokens are more than the {limits.tokens} that may be asked for.")
+            raise Refused(400, f"{tokens} tokens are more than the {limits.tokens} that may be asked for.")
         if (asked.n or 1) > limits.answers:
-            raise _Refused(400, f"n={asked.n} is more than the {limits.answers} that may be asked for.")
+            raise Refused(400, f"n={asked.n} is more than the {limits.answers} that may be asked for.")
         stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop
         options: dict[str, Any] = {
             name: value
@@ -315,11 +281,11 @@ class _Desk:
     def _whole(self, replies: Sequence[AIMessage]) -> dict[str, Any]:
         usages = [reply.usage_metadata for reply in replies if reply.usage_metadata]
         choices = [
-            {"index": index, "message": _message(reply), "logprobs": reply.response_metadata.get("logprobs"),
+            {"index": index, "message": message_of(reply), "logprobs": reply.response_metadata.get("logprobs"),
              "finish_reason": reply.response_metadata["finish_reason"], "sea": reply.response_metadata["sea"]}
             for index, reply in enumerate(replies)
         ]  # fmt: skip
-        return self._head("chat.completion") | {"choices": choices, "usage": _usage(usages)}
+        return self._head("chat.completion") | {"choices": choices, "usage": usage_of(usages)}
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": self.limits.name,
@@ -340,10 +306,10 @@ class _Desk:
         try:
             async for chunk in model.astream(messages, **options):
                 whole = chunk if whole is None else whole + chunk
-                for delta in _deltas(chunk):
+                for delta in deltas_of(chunk):
                     yield event(delta)
         except Exception as error:  # noqa: BLE001 - the status has left; the error follows
-            status, body = _problem(error)
+            status, body = problem_of(error)
             self.metrics.failed(status)
             yield f"data: {json.dumps(body)}\n\ndata: [DONE]\n\n"
             return
@@ -351,14 +317,14 @@ class _Desk:
         metadata = whole.response_metadata
         yield event({}, metadata["finish_reason"], logprobs=metadata.get("logprobs"), sea=metadata["sea"])
         if usage:
-            yield f"data: {json.dumps(head | {'choices': [], 'usage': _usage([whole.usage_metadata])})}\n\n"
+            yield f"data: {json.dumps(head | {'choices': [], 'usage': usage_of([whole.usage_metadata])})}\n\n"
         yield "data: [DONE]\n\n"
 
     def take(self) -> float:
         """A place, or 429."""
         if self.under_way >= self.limits.waiting:
             wait = max(1, round(self._mean * self.under_way / 2))
-            raise _Refused(_TOO_MANY, f"{self.under_way} requests are under way; come again in {wait} s.",
+            raise Refused(TOO_MANY, f"{self.under_way} requests are under way; come again in {wait} s.",
                            code="rate_limit_exceeded", headers={"Retry-After": str(wait)})  # fmt: skip
         self.under_way += 1
         self.metrics.under_way.set(self.under_way)
@@ -400,166 +366,13 @@ class _Stream(StreamingResponse):
             await self._events.aclose()  # type: ignore[attr-defined]
 
 
-class _Bounded:
-    """Bodies of a bounded size, within a bounded time; for every path."""
-
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
-        self.app, self.limits = app, limits
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                body = await self._read(receive)
-        except (TimeoutError, _Refused):
-            slow = {"error": {"message": f"a request has at most {self.limits.body} bytes, and arrives within {self.limits.body_seconds:g} s.",
-                              "type": "invalid_request_error", "code": "too_large", "param": None}}  # fmt: skip
-            await JSONResponse(slow, _TOO_LARGE, {"Connection": "close"})(scope, receive, send)
-            return
-        if body is None:
-            return
-        given = [True]
-
-        async def again() -> Message:
-            if given.pop() if given else False:
-                return {"type": "http.request", "body": body, "more_body": False}
-            return await receive()
-
-        await self.app(scope, again, send)
-
-    async def _read(self, receive: Receive) -> bytes | None:
-        body, seen = bytearray(), 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            part = message.get("body", b"")
-            seen += len(part)
-            if seen <= self.limits.body:
-                body += part
-            elif seen > _DRAINED * self.limits.body:
-                raise _Refused(_TOO_LARGE, "too large")
-            if not message.get("more_body", False):
-                break
-        if seen > self.limits.body:  # read to its end, and not kept, so that the sender hears why
-            raise _Refused(_TOO_LARGE, "too large")
-        return bytes(body)
-
-
-async def _until_gone(request: Request, answer: Awaitable[Any]) -> Any:  # noqa: ANN401 - what was awaited
-    """The answer; given up where the client leaves first."""
-
-    async def gone() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, watch = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise _Refused(499, "the client left")
-        return task.result()
-    finally:
-        for each in (task, watch):
-            if not each.done():
-                each.cancel()
-                with suppress(asyncio.CancelledError, Exception):
-                    await each
-
-
 def _listed(kind: Literal["reward", "preset", "budget"], name: str, known: dict[str, Any]) -> Any:  # noqa: ANN401 - of the list
     if name not in known:
-        raise _Refused(400, f"no {kind} {name!r}; this server knows {sorted(known)}.", code=f"unknown_{kind}")
+        raise Refused(400, f"no {kind} {name!r}; this server knows {sorted(known)}.", code=f"unknown_{kind}")
     return known[name]
 
 
-def _message(reply: AIMessage) -> dict[str, Any]:
-    """OpenAI's, from LangChain's."""
-    text, refusal = _texts(reply)
-    found: dict[str, Any] = {
-        "role": "assistant",
-        "content": None if refusal or (reply.tool_calls and not text) else text,
-        "refusal": refusal,
-    }
-    calls = [(c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"]) for c in reply.tool_calls]
-    calls += [(c["name"] or "", c["args"] or "", c["id"]) for c in reply.invalid_tool_calls]
-    if calls:
-        found["tool_calls"] = [_call(*call) for call in calls]
-    if thought := reply.additional_kwargs.get("reasoning_content"):
-        found["reasoning_content"] = thought
-    return found
-
-
-def _texts(reply: AIMessage) -> tuple[str, str | None]:
-    """Words, and a refusal's."""
-    refused = reply.response_metadata.get("finish_reason") == "content_filter"
-    return str(reply.text), str(reply.text) if refused else None
-
-
-def _call(name: str, arguments: str, call_id: str | None) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
-
-
-def _deltas(chunk: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - LangChain's chunk
-    found: list[dict[str, Any]]
-    if isinstance(chunk.content, str):
-        found = [{"content": chunk.content}] if chunk.content else []
-    else:
-        found = [{"refusal": block["refusal"]} for block in chunk.content if block.get("type") == "refusal"]
-    for part in chunk.tool_call_chunks:
-        call = _call(part["name"], part["args"], part["id"])
-        found.append({"tool_calls": [{"index": part["index"], **call}]})
-    return found
-
-
-def _usage(usages: Sequence[Any]) -> dict[str, int]:
-    sums = {name: sum(usage[name] for usage in usages) for name in ("input_tokens", "output_tokens")}
-    read = usages[0]["input_tokens"] if usages else 0  # the prompt is read once, whatever n
-    return {
-        "prompt_tokens": read,
-        "completion_tokens": sums["output_tokens"],
-        "total_tokens": read + sums["output_tokens"],
-    }
-
-
-_STATUS: tuple[tuple[tuple[type[BaseException], ...], int, str | None], ...] = (
-    ((ContextOverflowError,), 400, "context_length_exceeded"),
-    ((GrammarError,), 400, "schema"),
-    ((ModelNotFoundError,), 404, "model_not_found"),
-    ((ModelTimeoutError,), 504, "timeout"),
-    ((RewardUnavailableError,), 503, "reward_unavailable"),
-    ((OutOfMemoryError,), 503, "out_of_memory"),
-    ((ModelInvalidRequestError, ValueError, TypeError, RecursionError), 400, None),
-)
-
-
-def _problem(error: BaseException) -> tuple[int, dict[str, Any]]:
-    """Status and body; what we do not know is not shown to a client."""
-    if isinstance(error, _Refused):
-        status, message, code = error.status, error.message, error.code
-    elif isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        status, message, code = 400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", "invalid_request"
-    elif isinstance(error, HTTPException):
-        status, message, code = error.status_code, str(error.detail), None
-    else:
-        kind = next((entry for entry in _STATUS if isinstance(error, entry[0])), None)
-        status, code = (kind[1], kind[2]) if kind else (500, "internal")
-        message = str(error) if kind else "an internal error; the server's log has it"
-    server = 500
-    kind_of = (
-        "server_error"
-        if status >= server
-        else "rate_limit_error"
-        if status == _TOO_MANY
-        else "invalid_request_error"
-    )
-    return status, {"error": {"message": message, "type": kind_of, "code": code, "param": None}}
-
-
 async def _told(request: Request, error: Exception) -> Response:
-    status, body = _problem(error)
+    status, body = problem_of(error)
     request.app.state.desk.metrics.failed(status)
     return JSONResponse(body, status, getattr(error, "headers", None))

@@ -1,6 +1,24 @@
-"""Clients and Ray leave sockets to the garbage collector; what it says of them at the end of a run is not ours."""
+"""Clients and Ray leave sockets to the garbage collector: it is called where what it says of them is not listened to."""
+
+import gc
+import warnings
+
+import pytest
 
 
-def pytest_configure(config):
-    config.addinivalue_line("filterwarnings", "ignore::ResourceWarning")
-    config.addinivalue_line("filterwarnings", "ignore::pytest.PytestUnraisableExceptionWarning")
+def swept():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _after_each():
+    yield
+    swept()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _in_the_end():
+    yield
+    swept()

@@ -72,7 +72,7 @@ MODEL = {
 }
 TOP = {
     *("cli.py", "middleware.py", "distributed.py", "evaluation.py", "plotting.py", "__main__.py"),
-    *("api.py", "_api_metrics.py", "serving.py"),
+    *("api.py", "_api_bounds.py", "_api_metrics.py", "_api_replies.py", "serving.py"),
     *("_audit_command.py", "_settings_file.py", "_batch_rows.py", "_diff.py"),
     "tool_repair.py",
     *("_eval_sets.py", "_eval_figures.py", "_eval_refusals.py", "_eval_report.py", "_eval_command.py"),
@@ -82,7 +82,15 @@ EXTRAS = {
     *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf"),
     *("jsonschema", "referencing", "py3langid", "peft", "fastapi", "prometheus_client", "pyarrow"),
 }
-EXTRA_FILES = {"middleware.py", "distributed.py", "plotting.py", "api.py", "_api_metrics.py", "serving.py"}
+EXTRA_FILES = {
+    "middleware.py",
+    "distributed.py",
+    "plotting.py",
+    "api.py",
+    "_api_bounds.py",
+    "_api_metrics.py",
+    "serving.py",
+}
 
 
 def layer(file):
