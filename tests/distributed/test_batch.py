@@ -150,3 +150,21 @@ def test_a_dataset_gets_its_answers_as_columns():
     assert found[0]["error"] is None
     assert found[1]["answer"] is None
     assert "LongPromptError" in found[1]["error"]
+
+
+def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
+    """After three that died over the block its rows go one by one; after three more, the one at fault is given up."""
+    from langchain_sea.distributed import _Writer
+
+    store = Store(tmp_path / "out", "jsonl")
+    items = [("good", {"prompt": "What is 14 + 23?"}), ("bad", {"prompt": "What is 31 + 7?"})]
+    for name in ("block-good", "bad"):
+        for _ in range(3):
+            store.attempts(name)
+    told = _Writer(MODEL, 1, store)._block(items)
+    assert (told["answered"], told["failed"]) == (1, 1)
+    assert [row["key"] for row in store.rows()] == ["good"]
+    assert (
+        json.loads((store.path / "errors/bad.json").read_text(encoding="utf-8"))["error"] == "WorkerLostError"
+    )
+    assert store.attempts("bad") == 0
