@@ -27,7 +27,7 @@ def needed(
     Args:
         prompts: a day.
         seconds: of one device for one answer, its share of a batch.
-        block: rows that are written together.
+        block: rows that a worker takes at a time and writes in two halves, one of which a failure costs.
         row_bytes: of a row with its answer.
         spare: share of the devices' time that is lost to uneven lengths, loading and the last blocks.
         failures: of a device, a day.
@@ -39,10 +39,11 @@ def needed(
         "devices": round(devices, 1),
         "answers_a_second": round(prompts / DAY, 1),
         "blocks": round(prompts / block),
+        "files": 2 * round(prompts / block),
         "blocks_a_second": round(prompts / block / DAY, 2),
         "output_terabytes": round(prompts * row_bytes / 1e12, 3),
         "restarts": round(restarts, 1),
-        "hours_of_a_device_lost_to_restarts": round(restarts * (reload + block * seconds) / 3600, 2),
+        "hours_of_a_device_lost_to_restarts": round(restarts * (reload + block / 2 * seconds) / 3600, 2),
         "keys_gigabytes_at_the_driver": round(prompts * (row_bytes / 4 + 150) / 1e9, 2),
     }
 

@@ -1,7 +1,7 @@
-"""Rows of a batch: what each is known by, which are done, and how a block of answers is kept. Knows no Ray.
+"""Rows of a batch: what each is known by, which are done, and how a part of the answers is kept. Knows no Ray.
 
 A row's key is the hash of all its columns, the model's settings and its weights' revision. `OUT` holds one file
-for each block of answers, written whole or not at all, and `errors/` one for each row that failed. What is there
+for each half block of answers, written whole or not at all, and `errors/` one for each row that failed. What is there
 is not made again.
 """
 
@@ -121,7 +121,7 @@ class Store:
                 yield from _lines(file)
 
     def keep(self, rows: Sequence[dict[str, Any]], named: Sequence[str]) -> None:
-        """Write a block, whole or not at all; its name is of the keys in it, so that twice is once."""
+        """Write a part, whole or not at all; its name is of the keys in it, so that twice is once."""
         if not rows:
             return
         name = hashlib.sha256("".join(sorted(named)).encode()).hexdigest()[:32]

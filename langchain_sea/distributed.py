@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["WorkerLostError", "add_arguments", "batch", "refine_dataset", "run"]
 
 _BLOCK = 32
+_PARTS = 2  # of a block, each written when it is done: a worker that is lost loses one of them
 _LOST = 3  # workers that may die over one block, or one row, before the row is taken for the reason
 _log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ def batch(
         out: a folder.
         model: the settings.
         workers: as of `refine_dataset`.
-        block: rows that are refined and written together: the most that a lost worker costs.
+        block: rows that a worker takes at a time, refined and written in two halves: one of these is the most
+            that a lost worker costs.
         retry_errors: rows that failed before are tried again.
 
     Returns:
@@ -97,9 +99,8 @@ def batch(
     rows = {key_of(row, mark): row for row in input_rows(source)}
     done, ordered = store.done(), sorted(rows, key=lambda key: (len(str(messages_of(rows[key]))), key))
     # of all rows, not of those that are missing: a worker that outlives its run writes what this one would
-    parts = [
-        [key for key in ordered[at : at + block] if key not in done] for at in range(0, len(rows), block)
-    ]
+    size = -(-block // _PARTS)
+    parts = [[key for key in ordered[at : at + size] if key not in done] for at in range(0, len(rows), size)]
     missing = sum(map(len, parts))
     counts = {"rows": len(rows), "skipped": len(rows) - missing, "answered": 0, "failed": 0}
     if not missing:
@@ -110,7 +111,8 @@ def batch(
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     # as JSON: columns that only some rows have would come back as None in all
-    blocks = [json.dumps([[key, rows[key]] for key in part]) for part in parts if part]
+    left = [[[key, rows[key]] for key in part] for part in parts if part]
+    blocks = [json.dumps(left[at : at + _PARTS]) for at in range(0, len(left), _PARTS)]
     dataset = ray.data.from_items([{"block": text} for text in blocks], override_num_blocks=len(blocks))
     told = dataset.map_batches(
         _Writer, fn_constructor_args=(model, _threads(workers), store), batch_size=1, batch_format="pyarrow", **_pool(workers)
@@ -133,7 +135,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder of the answers; run again, it goes on")
     parser.add_argument("--model", type=Path, required=True, help="TOML of SEAChatModel's settings")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--block", type=int, default=_BLOCK, help="rows refined and written together")
+    parser.add_argument(
+        "--block", type=int, default=_BLOCK, help="rows a worker takes at a time, written in two halves"
+    )
     parser.add_argument("--retry-errors", action="store_true", help="try rows again that failed")
     parser.set_defaults(run=run)
 
@@ -179,12 +183,12 @@ class _Writer:
     def __call__(self, table: Any) -> Any:  # noqa: ANN401 - pyarrow's
         import pyarrow as pa  # noqa: PLC0415 - comes with the extra
 
-        told = [self._block(json.loads(item["block"])) for item in table.to_pylist()]
+        told = [self._part(part) for item in table.to_pylist() for part in json.loads(item["block"])]
         return pa.Table.from_pylist(told)
 
-    def _block(self, items: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
-        """Together; or one by one, where workers died over the block before: then only the row at fault is lost."""
-        name = f"block-{items[0][0]}"
+    def _part(self, items: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
+        """Together; or one by one, where workers died over them before: then only the row at fault is lost."""
+        name = f"part-{items[0][0]}"
         alone = self.store.attempts(name) >= _LOST
         kept, failed = list[dict[str, Any]](), 0
         for part in ([item] for item in items) if alone else [items]:

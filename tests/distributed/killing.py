@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 from langchain_sea._batch_rows import Store
+from langchain_sea.distributed import _PARTS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,11 +85,11 @@ def done(folder: Path, out: str) -> int:
 
 def run(folder: Path, out: str, kills: int, rng: random.Random) -> dict[str, int]:
     """To the end, with so many kills at random moments; a driver that died is started again, as a person would."""
-    counts, blocks = (
+    counts, parts = (
         {"worker": 0, "driver": 0, "node": 0, "starts": 0},
-        -(-len((folder / "in.jsonl").read_text().splitlines()) // BLOCK),
+        -(-len((folder / "in.jsonl").read_text().splitlines()) * _PARTS // BLOCK),
     )
-    marks = sorted(rng.sample(range(1, blocks), kills)) if kills else []  # after so many blocks
+    marks = sorted(rng.sample(range(1, parts), kills)) if kills else []  # after so many were written
     until = time.monotonic() + LONGEST
     while time.monotonic() < until:
         process = start(folder, out)
@@ -130,15 +131,16 @@ def killed(folder: Path, seed: int, rows: int, kills: int) -> dict[str, Any]:
     found = list(Store(folder / "killed", "jsonl").rows())
     answers = {row["id"]: row["answer"] for row in found}
     begun = (folder / "killed/attempts/begun").read_text(encoding="utf-8").splitlines()
-    blocks = done(folder, "killed")
+    written = done(folder, "killed")
     return {
         "lost": rows - len(answers),
         "duplicated": len(found) - len(answers),
         "text_equal": sum(answers.get(n) == text for n, text in texts.items()) / rows,
         "repeated_blocks_per_kill": {
-            "value": round((len(begun) - blocks) / max(1, kills), 3),
-            "begun": len(begun),
-            "blocks": blocks,
+            "value": round((len(begun) - written) / _PARTS / max(1, kills), 3),
+            "parts_begun": len(begun),
+            "parts": written,
+            "parts_a_block": _PARTS,
         },
         "kills": counts
         | {"calm_seconds": round(calm), "killed_seconds": round(time.monotonic() - began - calm)},

@@ -84,7 +84,7 @@ def test_a_key_is_of_row_settings_and_weights(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
-def test_a_block_is_written_whole_and_once(tmp_path, kind):
+def test_a_part_is_written_whole_and_once(tmp_path, kind):
     store = Store(tmp_path / "out", kind)
     rows = [{"key": str(n), "answer": "ä" * n} for n in range(3)]
     store.keep(rows, named="012")
@@ -108,7 +108,7 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path, text, match):
 
 
 def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
-    """A row that is too long fails with its own error; a driver that is killed loses at most its blocks in flight."""
+    """A row that is too long fails with its own error; a driver that is killed loses at most its parts in flight."""
     with (folder / "in.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"prompt": "What is " + "1 + " * 4000 + "1?"}) + "\n")
     first = command(folder)
@@ -123,7 +123,7 @@ def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
     assert (code, "1 failed" in out) == (1, True), err[-2000:]
     rows = list(store.rows())
     assert len({row["key"] for row in rows}) == len(rows) == 25
-    assert int(re.search(r"(\d+) skipped", out)[1]) >= before  # a worker may outlive its driver by a block
+    assert int(re.search(r"(\d+) skipped", out)[1]) >= before  # a worker may outlive its driver by a part
     alone = {row["prompt"]: MODEL.invoke(row["prompt"]).content for row in rows[:6] if "prompt" in row}
     assert {row["prompt"]: row["answer"] for row in rows[:6] if "prompt" in row} == alone
     (failed,) = (folder / "out/errors").glob("*.json")
@@ -153,15 +153,15 @@ def test_a_dataset_gets_its_answers_as_columns():
 
 
 def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
-    """After three that died over the block its rows go one by one; after three more, the one at fault is given up."""
+    """After three that died over a part its rows go one by one; after three more, the one at fault is given up."""
     from langchain_sea.distributed import _Writer
 
     store = Store(tmp_path / "out", "jsonl")
     items = [("good", {"prompt": "What is 14 + 23?"}), ("bad", {"prompt": "What is 31 + 7?"})]
-    for name in ("block-good", "bad"):
+    for name in ("part-good", "bad"):
         for _ in range(3):
             store.attempts(name)
-    told = _Writer(MODEL, 1, store)._block(items)
+    told = _Writer(MODEL, 1, store)._part(items)
     assert (told["answered"], told["failed"]) == (1, 1)
     assert [row["key"] for row in store.rows()] == ["good"]
     assert (
