@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from langchain_sea.api import Limits
+    from langchain_sea._api_request import Limits
 
 __all__ = ["STATUS", "TOO_MANY", "Bounded", "Problem", "Refused", "problem_of", "until_gone"]
 
