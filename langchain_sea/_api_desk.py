@@ -8,6 +8,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, Literal
 
+from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from langchain_core.messages import convert_to_messages
 
@@ -20,7 +21,6 @@ from langchain_sea._api_request import ChatRequest, Limits, SeaChoice
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from fastapi import Request
     from langchain_core.messages import AIMessage, BaseMessage
     from starlette.types import Receive, Scope, Send
 
