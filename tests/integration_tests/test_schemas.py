@@ -75,7 +75,7 @@ def referred(schema):
     return {**schema, "properties": properties, "$defs": definitions}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)  # a thousand take sixteen minutes
 @settings(
     max_examples=int(os.environ.get("SEA_SCHEMAS", "200")),
     deadline=None,
