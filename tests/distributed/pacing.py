@@ -19,7 +19,6 @@ WAIT = 0.05  # seconds a call of the judge
 _WINDOW = replace(PRESETS["default"].window, drafts=2, chains=1, kept=1, offsets=(), further=())
 _LIGHT = replace(PRESETS["default"], name="light", window=_WINDOW)
 _TURNS = 3
-_PACES = 5
 
 
 def remote_judge(prompt: str, completions: list[str]) -> list[float]:
@@ -44,7 +43,7 @@ def _arrivals(ray: Any, model: SEAChatModel, prompts: list[str], size: int) -> l
 
     dataset = ray.data.from_items([{"prompt": p} for p in prompts], override_num_blocks=len(prompts) // size)
     found = []
-    for row in refine_dataset(dataset, model, workers=1, batch_size=size).iter_rows(prefetch_batches=0):
+    for row in refine_dataset(dataset, model, workers=1, batch_size=size).iter_rows():
         assert row["error"] is None
         found.append(time.monotonic())
     assert len(found) == len(prompts)
@@ -97,7 +96,7 @@ def ray_overhead() -> dict[str, Any]:
     try:
         spans, plains = [], []
         model.batch(prompts[:size])
-        for _ in range(_PACES):
+        for _ in range(_TURNS):
             began = time.monotonic()
             for at in range(size, len(prompts), size):
                 model.batch(prompts[at : at + size])
@@ -106,7 +105,7 @@ def ray_overhead() -> dict[str, Any]:
             spans.append(came[-1] - came[0])
     finally:
         ray.shutdown()
-    span, plain = sorted(spans)[_PACES // 2], sorted(plains)[_PACES // 2]
+    span, plain = sorted(spans)[_TURNS // 2], sorted(plains)[_TURNS // 2]
     return {
         "value": round(span / plain - 1, 4),
         "ray_seconds": [round(s, 2) for s in spans],
