@@ -41,6 +41,8 @@ class Window:
         patience: a chain ends after so many steps without a changed token; None never ends one.
         share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
         stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
+        additive_stride: the same where every reward that steers is a sum over tokens (`Additive`), so that what a
+            beginning is worth stands whatever follows; each window then drafts half as many. None: `stride` there, too.
     """
 
     tokens: int | None = 8
@@ -60,9 +62,20 @@ class Window:
     patience: int | None = None
     share: float = 0.5
     stride: int = 64
+    additive_stride: int | None = 8
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "chains", "drafts", "support", "refresh", "top", "patience", "stride"):
+        for name in (
+            "tokens",
+            "chains",
+            "drafts",
+            "support",
+            "refresh",
+            "top",
+            "patience",
+            "stride",
+            "additive_stride",
+        ):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")

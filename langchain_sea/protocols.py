@@ -271,6 +271,13 @@ class Leaning(Protocol):
 
 
 @runtime_checkable
+class Additive(Protocol):
+    """A reward that is a sum, or a mean, of what each token brings given those before it."""
+
+    additive: bool
+
+
+@runtime_checkable
 class Relative(Protocol):
     """A reward that depends on the drafts of the prompt, as what most of them agree on does."""
 

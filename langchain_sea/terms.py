@@ -10,7 +10,17 @@ import torch
 from torch import Tensor
 
 from langchain_sea.errors import RewardUnavailableError, SEAError
-from langchain_sea.protocols import NOTHING, Foresees, Leaning, Relative, Reward, SoftReward, View, Wants
+from langchain_sea.protocols import (
+    NOTHING,
+    Additive,
+    Foresees,
+    Leaning,
+    Relative,
+    Reward,
+    SoftReward,
+    View,
+    Wants,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -200,6 +210,12 @@ def combined(
     return EnergyTerms(
         sum(costs, weight * nll), nll, rewards, none, none if variance is None else variance.to(nll)
     )
+
+
+def adds_up(terms: Sequence[Term]) -> bool:
+    """Whether there are rewards that steer, and all of them are sums over tokens."""
+    steering = [t.reward for t in terms if t.steers]
+    return bool(steering) and all(isinstance(r, Additive) and r.additive for r in steering)
 
 
 def axis_of(terms: Sequence[Term]) -> Axis | None:

@@ -7,7 +7,7 @@ strand is the draft, which nothing steers and which is written along; the other 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from langchain_sea.protocols import Push
-from langchain_sea.terms import axis_of
+from langchain_sea.terms import adds_up, axis_of
 from langchain_sea.walk import walk
 from langchain_sea.work import Continue, Rank
 from langchain_sea.writing import Wanted
@@ -78,6 +78,15 @@ class Windows:
 
     def __post_init__(self) -> None:
         self.draft = Strand(self.prompt, goes_on=not self.given)
+        stride, drafts = self.window.additive_stride, -(-self.window.drafts // 2)
+        # what leaves on the way leaves in long parts
+        if (
+            stride is not None
+            and self.commit is None
+            and stride < self.window.stride
+            and adds_up(self.energy.terms)
+        ):
+            self.window = replace(self.window, stride=stride, drafts=drafts)
 
     @property
     def meter(self) -> Meter:

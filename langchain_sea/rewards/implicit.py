@@ -40,6 +40,8 @@ class ImplicitReward:
     judged. The sum grows with the answer's length, the mean does not.
     """
 
+    additive = True
+
     def __init__(
         self,
         expert: CausalLMPolicy,

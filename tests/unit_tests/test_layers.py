@@ -88,6 +88,7 @@ EXTRA_FILES = {
     "plotting.py",
     "api.py",
     "_api_bounds.py",
+    "_api_desk.py",
     "_api_metrics.py",
     "serving.py",
 }

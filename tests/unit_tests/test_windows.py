@@ -20,6 +20,7 @@ from doubles import (
 from langchain_sea.budget import Budget
 from langchain_sea.energy import Energy, Term
 from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.windows import Windows
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
 
@@ -64,6 +65,43 @@ def test_every_window_is_moved():
     starts = [step.step for step in whole.trace].count(0)
     assert (starts, [step.step for step in short.trace].count(0)) == (5, 1)
     assert whole.after.rewards["e"] > 2 * short.after.rewards["e"]
+
+
+class Sum(TokenReward):
+    """A sum over tokens, and says so."""
+
+    additive = True
+
+
+@pytest.mark.parametrize(
+    ("kinds", "additive_stride", "walks"),
+    [([Sum], 6, 5), ([TokenReward], 6, 1), ([Sum, TokenReward], 6, 1), ([], 6, 1), ([Sum], None, 1), ([Sum], 90, 1)],
+)  # fmt: skip
+def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, walks):
+    """There a beginning is worth the same whatever follows, so that the next one may begin behind it."""
+    terms = tuple(Term(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
+    _, window = shrunk("default", stride=64, additive_stride=additive_stride)
+    energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
+    (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=None, tokens=30))
+    assert [step.step for step in found.trace].count(0) == walks
+    assert len(found.draft) == len(found.ids) == 30
+    assert found.after.score >= found.before.score
+
+
+def test_what_leaves_on_the_way_leaves_in_long_parts():
+    """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
+    energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),))
+    method, window = shrunk("default", stride=12, additive_stride=4)
+    parts = {
+        "prompt": PROMPTS[0],
+        "energy": energy,
+        "langevin": method,
+        "window": window,
+        "writer": None,
+        "given": [],
+    }
+    found = [Windows(**parts, note=print, commit=commit).window for commit in (None, print)]
+    assert [(w.stride, w.drafts) for w in found] == [(4, 2), (12, 4)]
 
 
 def test_the_work_is_linear_in_the_length():
