@@ -42,7 +42,7 @@ class Window:
         share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
         stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
         additive_stride: the same where every reward that steers is a sum over tokens (`Additive`), so that what a
-            beginning is worth stands whatever follows; each window then drafts half as many. None: `stride` there, too.
+            beginning is worth stands whatever follows. None: `stride` there, too.
     """
 
     tokens: int | None = 8

@@ -78,7 +78,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         self.draft = Strand(self.prompt, goes_on=not self.given)
-        stride, drafts = self.window.additive_stride, -(-self.window.drafts // 2)
+        stride = self.window.additive_stride
         # what leaves on the way leaves in long parts
         if (
             stride is not None
@@ -86,7 +86,7 @@ class Windows:
             and stride < self.window.stride
             and adds_up(self.energy.terms)
         ):
-            self.window = replace(self.window, stride=stride, drafts=drafts)
+            self.window = replace(self.window, stride=stride)
 
     @property
     def meter(self) -> Meter:
