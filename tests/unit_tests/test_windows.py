@@ -88,6 +88,24 @@ def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, wa
     assert found.after.score >= found.before.score
 
 
+def test_never_worse_with_short_windows():
+    """40 random problems whose one reward is a sum."""
+    broken = {}
+    for number in range(40_000, 40_040):
+        case = random_case(number)
+        window = replace(
+            case.window, tokens=2, stride=64, additive_stride=2 + number % 3, support=5, top=None
+        )
+        energy = replace(
+            case.energy,
+            terms=(Term(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
+        )
+        case = case._replace(energy=energy, window=window, budget=replace(case.budget, tokens=9))
+        if faults := broken_promises(case, refined(case)):
+            broken[number] = faults
+    assert broken == {}
+
+
 def test_what_leaves_on_the_way_leaves_in_long_parts():
     """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
     energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),))
