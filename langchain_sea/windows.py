@@ -62,6 +62,7 @@ class Windows:
         commit: called after every window with the answer so far, which stands from then on: the draft goes on
             from there, too. None: the draft is the policy's from start to end.
         draft: the policy's own, as far as it is written.
+        short: whether the windows are those of rewards that add up over tokens.
         ended: whole answers that ended by themselves, or stood at the end.
     """
 
@@ -74,6 +75,7 @@ class Windows:
     note: Callable[[Chains], None]
     commit: Callable[[Answer], None] | None = None
     draft: Strand = field(init=False)
+    short: bool = field(init=False, default=False)
     ended: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -86,7 +88,7 @@ class Windows:
             and stride < self.window.stride
             and adds_up(self.energy.terms)
         ):
-            self.window = replace(self.window, stride=stride)
+            self.window, self.short = replace(self.window, stride=stride), True
 
     @property
     def meter(self) -> Meter:
@@ -105,8 +107,12 @@ class Windows:
                 self.ended.append(best.whole)
                 return
             if late is None:
-                share = (at + self.window.share * reach) / tokens
+                began = self.meter.seconds
+                # short ones end with the answer, long before all tokens: they share the seconds as they come
+                share = self.window.share if self.short else (at + self.window.share * reach) / tokens
                 starts, unfinished = yield from self._moves(best, min(length, reach), share)
+                if self.short and self.meter.left(self.window.share) < self.meter.seconds - began:
+                    reach = room  # no time for another one like it: the policy writes the rest
             else:  # no step may begin: the policy writes the rest
                 reach, unfinished = room, 0
                 starts = [[] for _ in range(max(1, self.window.kept))]

@@ -1,6 +1,7 @@
 """Long answers, a window at a time: linear in their length, never worse, and the same in a batch."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from doubles import (
     transformer_policy,
 )
 
-from langchain_sea.budget import Budget
+from langchain_sea.budget import Budget, Meter
 from langchain_sea.energy import Energy, Term
 from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
 from langchain_sea.windows import Windows
@@ -86,6 +87,26 @@ def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, wa
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.draft) == len(found.ids) == 30
     assert found.after.score >= found.before.score
+
+
+@dataclass(slots=True, kw_only=True)
+class Hours(Meter):
+    """A second passes with every evaluation."""
+
+    @property
+    def seconds(self):
+        return float(self.evaluations)
+
+
+@pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
+def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
+    """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
+    monkeypatch.setattr(import_module("langchain_sea.refine"), "Meter", Hours)
+    _, window = shrunk("default", stride=64, additive_stride=6)
+    energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
+    (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=seconds, tokens=30))
+    assert [step.step for step in found.trace].count(0) == walks
+    assert len(found.ids) == 30
 
 
 def test_never_worse_with_short_windows():
