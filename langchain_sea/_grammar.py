@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonGrammar", "Matcher"]
 
 # how an answer is brought to an end: the first of these that may stand
-_CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", "0", "null", "true", '""', "{}", "[]")
+_CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", ",", "0", "null", "true", '""', "{}", "[]")
 _LOOKED_AT = 64
 _EXACT = 2**53
 _tokenizers: dict[int, _Known] = {}  # by the id of the tokenizer, which is kept alive in it

@@ -301,6 +301,21 @@ def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, beg
     jsonschema.validate(json.loads(policy.decode(found)), whole)
 
 
+@pytest.mark.parametrize(
+    ("kind", "begun"),
+    [({"type": "integer"}, "7"), ({"type": "number"}, "-"), ({"type": "array", "items": {"type": "integer"}, "minItems": 3}, "[4")],
+)  # fmt: skip
+def test_a_number_in_the_middle_is_brought_to_an_end(kind: dict[str, Any], begun: str) -> None:
+    """More digits are always allowed; what follows the number comes first."""
+    policy = _engine.policy_for("tiny")
+    schema = {"type": "object", "properties": {"a": kind, "b": kind}, "required": ["a", "b"]}
+    grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
+    prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)
+    found = prompt.closed(policy.encode(f'{{"a": {begun}'), 60)
+    assert found is not None
+    assert set(json.loads(policy.decode(found))) == {"a", "b"}
+
+
 def test_a_call_of_any_tool_may_be_forced() -> None:
     """The schema is one of them all."""
     found = forced_schema(TOOLS, Choice("any"))
