@@ -99,7 +99,7 @@ def batch(
     rows = {key_of(row, mark): row for row in input_rows(source)}
     done, ordered = store.done(), sorted(rows, key=lambda key: (len(str(messages_of(rows[key]))), key))
     # of all rows, not of those that are missing: a worker that outlives its run writes what this one would
-    size = -(-block // _PARTS)
+    size = max(1, block // _PARTS)
     parts = [[key for key in ordered[at : at + size] if key not in done] for at in range(0, len(rows), size)]
     missing = sum(map(len, parts))
     counts = {"rows": len(rows), "skipped": len(rows) - missing, "answered": 0, "failed": 0}

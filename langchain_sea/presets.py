@@ -65,17 +65,8 @@ class Window:
     additive_stride: int | None = 8
 
     def __post_init__(self) -> None:
-        for name in (
-            "tokens",
-            "chains",
-            "drafts",
-            "support",
-            "refresh",
-            "top",
-            "patience",
-            "stride",
-            "additive_stride",
-        ):
+        counts = ("tokens", "chains", "drafts", "support", "refresh", "top", "patience", "stride")
+        for name in (*counts, "additive_stride"):
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")

@@ -80,14 +80,9 @@ class Windows:
 
     def __post_init__(self) -> None:
         self.draft = Strand(self.prompt, goes_on=not self.given)
-        stride = self.window.additive_stride
+        stride = self.window.additive_stride or self.window.stride
         # what leaves on the way leaves in long parts
-        if (
-            stride is not None
-            and self.commit is None
-            and stride < self.window.stride
-            and adds_up(self.energy.terms)
-        ):
+        if self.commit is None and stride < self.window.stride and adds_up(self.energy.terms):
             self.window, self.short = replace(self.window, stride=stride), True
 
     @property
