@@ -3,7 +3,7 @@ r"""Training files to examples: scored answers, preference pairs, dialogues. Kno
 Each line is one JSON object in one of the forms:
 
     {"prompt": …, "answer": str, "label": 0 … 1}       also `completion` or `response`; optional "split",
-                                                       and "whole": true
+                                                       "whole": true, and "opening": str
     {"prompt": …, "chosen": …, "rejected": …}          TRL's; strings or message lists
     {"chosen": […messages], "rejected": […messages]}   TRL's with the prompt inside
     {"chosen": "\n\nHuman: …\n\nAssistant: …", "rejected": "…"}  dialogues as HH has them
@@ -47,6 +47,7 @@ class Example:
         label: from 0, bad, to 1, good.
         split: `train`, or whatever the file says; those of `HELD_OUT` are never learned from.
         pair: chosen and rejected of one line share it; None for a scored answer.
+        opening: what the assistant had said already when the answer began; no part of it.
         whole: the label speaks of the answer's end alone: its opening was forced, or what made it bad came
             later, and nothing is learned from its beginnings.
     """
@@ -57,11 +58,12 @@ class Example:
     split: str = "train"
     pair: int | None = None
     whole: bool = False
+    opening: str = ""
 
     @property
     def key(self) -> str:
-        """Equal for equal conversations."""
-        return json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
+        """Equal for equal conversations with equal openings."""
+        return json.dumps(self.messages, sort_keys=True, ensure_ascii=False) + self.opening
 
     @property
     def held_out(self) -> bool:
@@ -107,8 +109,10 @@ def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
             # the first part's prompt decides, so that a pair is never parted
             key = Example(messages=parts[0][0], answer="", label=0).key
             split = "heldout" if share(key) < held_out else "train"
-        whole = bool(row.get("whole"))
-        yield replace(example, split=str(split), whole=whole)
+        opening = row.get("opening", "")
+        if not isinstance(opening, str):
+            raise DataError(f'"opening" is {opening!r}, not text')
+        yield replace(example, split=str(split), whole=bool(row.get("whole")), opening=opening)
 
 
 Part = tuple[tuple[dict[str, Any], ...], str, float]

@@ -107,7 +107,8 @@ def _shard(
         return load_file(path)["features"]
     by_row: dict[int, Tensor] = {}
     for group in groups:
-        prompt = policy.prompt(examples[group[0]].messages)
+        first = examples[group[0]]
+        prompt = policy.prompt(first.messages, opening=first.opening)
         ordered = sorted(group, key=lambda row: len(examples[row].answer))
         for rows in (ordered[i : i + _ROWS] for i in range(0, len(ordered), _ROWS)):
             part = _read([examples[row].answer for row in rows], policy, prompt, pooling)

@@ -111,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the deltas")
+    parser.add_argument("--batch", type=int, default=16, help="answers a step")
+    parser.add_argument("--rank", type=int, default=16, help="of the deltas")
     parser.add_argument("--cuts", type=int, nargs="*", default=[], help="learn from so many words, too")
     options = parser.parse_args(arguments)
     try:
@@ -122,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             epochs=options.epochs,
             seed=options.seed,
             learning_rate=options.learning_rate,
+            batch=options.batch,
+            rank=options.rank,
             cuts=tuple(options.cuts),
         )
         gate = fit_gate(examples, trunk, recipe, report=_say)
@@ -198,7 +202,7 @@ def _batches(examples: Sequence[Example], size: int) -> list[Sequence[Example]]:
 
 
 def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
-    return [(last_question(example.messages), example.answer) for example in examples]
+    return [(last_question(e.messages), f"{e.opening}{e.answer}") for e in examples]
 
 
 def _labels(examples: Sequence[Example]) -> Tensor:

@@ -150,10 +150,13 @@ def attacked(
 
 
 def _chosen(examples: Sequence[Example], count: int, number: int) -> list[Example]:
-    """One example of each of `count` prompts, others every round, harmful and harmless as they come."""
+    """One example of each of `count` prompts, others every round, harmful and harmless as they come.
+
+    None whose answer had been opened: an attack writes its texts from the start.
+    """
     first: dict[str, Example] = {}
     for example in examples:
-        if not example.held_out:
+        if not example.held_out and not example.opening:
             first.setdefault(example.key, example)
     return sorted(first.values(), key=lambda e: share(e.key, f"attack {number}:"))[:count]
 
