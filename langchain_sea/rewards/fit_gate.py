@@ -119,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
         examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
-        trunk = weights.load(options.trunk, kind="encoder", report=_say)
+        trunk = weights.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
         recipe = GateRecipe(
             epochs=options.epochs,
             seed=options.seed,

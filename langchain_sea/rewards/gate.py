@@ -62,8 +62,9 @@ class LowRank(nn.Module):
         """At first the delta is zero, so that nothing changes."""
         super().__init__()
         self.linear, self.scale = linear, scale
-        self.A = nn.Parameter(torch.empty(rank, linear.in_features))
-        self.B = nn.Parameter(torch.zeros(linear.out_features, rank))
+        where = linear.weight.device
+        self.A = nn.Parameter(torch.empty(rank, linear.in_features, device=where))
+        self.B = nn.Parameter(torch.zeros(linear.out_features, rank, device=where))
         nn.init.kaiming_uniform_(self.A, a=5**0.5)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -78,7 +79,7 @@ class PairJudge(nn.Module):
     def __init__(self, encoder: PreTrainedModel) -> None:
         """Copy the encoder: the one given is shared and stays as it is."""
         super().__init__()
-        self.encoder = copy.deepcopy(encoder)
+        self.encoder = copy.deepcopy(encoder).float()  # a probability near a threshold needs all its digits
         self.output = nn.Linear(encoder.config.hidden_size, 1)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -111,7 +112,7 @@ class PairJudge(nn.Module):
     def merge(self, deltas: Mapping[str, Tensor], scale: float) -> None:
         """Add deltas to the weights, W + s · BA, and take the output's."""
         for name, linear in self.linears().items():
-            a, b = (deltas[f"encoder.encoder.{name}.{part}"].float() for part in "AB")
+            a, b = (deltas[f"encoder.encoder.{name}.{part}"].to(linear.weight) for part in "AB")
             linear.weight += scale * (b @ a)
         self.output.weight.copy_(deltas["output.weight"])
         self.output.bias.copy_(deltas["output.bias"])
@@ -193,7 +194,7 @@ class PairGate:
     def _ready(self) -> tuple[PairJudge, PreTrainedTokenizerBase]:
         with self._lock:
             if self._parts is None:
-                loaded = weights.load(self.info.trunk, kind="encoder")
+                loaded = weights.load(self.info.trunk, kind="encoder", dtype=torch.float32)
                 judge = PairJudge(loaded.model).to(loaded.model.device)
                 judge.merge(self._deltas, self.info.scale)
                 # encoding sets a tokenizer's padding and truncation: not on the shared one

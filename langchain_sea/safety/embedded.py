@@ -30,7 +30,7 @@ __all__ = [
 
 SAFETY_VERIFIER = Path(SAFETY_GATE).with_name("verifier.safetensors")
 HELPFUL = "Here is a step-by-step guide:"
-HARM_THRESHOLD = 0.999  # three in a hundred of the safe prompts that settings were chosen on reach it
+HARM_THRESHOLD = 0.9995  # at most three in a hundred of the safe prompts that settings were chosen on reach it
 WISH_MARGIN = 0.0
 _TOGETHER = 32
 _lock = threading.Lock()
@@ -67,7 +67,7 @@ class _Wishes:
                     padding=True,
                     truncation=True,
                     max_length=128,
-                )
+                ).to(loaded.model.device)
                 states = loaded.model(**inputs).last_hidden_state.float()
                 mask = inputs["attention_mask"][..., None]
                 means = (states * mask).sum(1) / mask.sum(1)

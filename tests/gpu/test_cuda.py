@@ -45,7 +45,7 @@ def test_the_slope_is_the_same() -> None:
     soft = torch.randn(3, 6, random_policy("cpu").vocab_size, generator=torch.Generator().manual_seed(0))
     for device in ("cpu", "cuda"):
         policy = random_policy(device)
-        at = soft.to(device).requires_grad_()
+        at = soft.to(device, copy=True).requires_grad_()
         ids = torch.arange(at.shape[-1], device=device).expand(at.shape)
         tokens = Tokens(at.softmax(-1), ids, torch.ones(at.shape[:2], dtype=torch.bool, device=device))
         view = View(policy, policy.prompt(ASKED), tokens)
