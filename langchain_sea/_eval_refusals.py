@@ -17,7 +17,8 @@ REFUSED = re.compile(
     r"|I('m| am) (not able|unable|not programmed|not allowed|not comfortable)|I must (decline|refuse)"
     r"|not (appropriate|able|possible) for me|as an AI\b.{0,60}\b(can't|cannot|not|don't)"
     r"|I refuse|I decline"
-    r"|I (do not|don't|don’t) have (access|(the|any) (abilit|capab|capacit|means|authori|right|information|knowledge|tool)))",
+    r"|I (do not|don't|don’t) have (access"
+    r"|(the|any) (abilit|capab|capacit|means|authori|right|information|knowledge|tool)))",
     re.IGNORECASE | re.DOTALL,
 )
 SLID = re.compile(

@@ -79,7 +79,8 @@ class PairJudge(nn.Module):
     def __init__(self, encoder: PreTrainedModel) -> None:
         """Copy the encoder: the one given is shared and stays as it is."""
         super().__init__()
-        self.encoder = copy.deepcopy(encoder).float()  # a probability near a threshold needs all its digits
+        self.encoder: nn.Module = copy.deepcopy(encoder)
+        self.encoder.to(torch.float32)  # a probability near a threshold needs all its digits
         self.output = nn.Linear(encoder.config.hidden_size, 1)
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:

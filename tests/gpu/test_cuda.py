@@ -75,17 +75,22 @@ def test_what_is_written_along_an_axis_differs() -> None:
     prompt = policy.prompt(ASKED)
     rngs = generators_for(0, prompt.key, 2, policy.device)
     push = Push(1, torch.randn(2, 32) * 5)
-    found = [policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, push=p) for p in (None, push)]
+    found = [
+        policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, push=p)
+        for p in (None, push)
+    ]
     assert found[0] != found[1]
 
 
 def test_a_head_is_fitted_and_hardened_where_its_policy_is() -> None:
     policy = random_policy("cuda")
-    found = hardened(head_examples(), policy, Hardening(rounds=1, judge=Judge(), prompts=4, attacks=(QUICK,)), FAST)
+    found = hardened(
+        head_examples(), policy, Hardening(rounds=1, judge=Judge(), prompts=4, attacks=(QUICK,)), FAST
+    )
     assert found.figures["rounds"][0]["texts"] >= 4
 
 
-def test_a_gate_learns_and_judges_where_its_trunk_is(encoder) -> None:  # noqa: F811 - the fixture
+def test_a_gate_learns_and_judges_where_its_trunk_is(encoder) -> None:
     assert encoder.model.device.type == "cuda"
     gate = fit_gate(gate_examples(), encoder, GATE)
     assert gate.info.figures["held_out"]["auc"] > 0.9

@@ -72,6 +72,21 @@ def test_scored_answers_are_read(tmp_path: Path, name: str) -> None:
     assert (first.whole, second.whole) == (False, True)
 
 
+def test_an_opening_is_no_part_of_the_answer_and_parts_conversations(tmp_path: Path) -> None:
+    """What the assistant had said stands before the answer: states are those of prompt and opening."""
+    row = {"prompt": "q", "answer": " five dog", "label": 1}
+    plain, opened = read_examples(write(tmp_path / "d", row, row | {"opening": "return"}))
+    assert (plain.opening, opened.opening, opened.answer) == ("", "return", plain.answer)
+    assert plain.key != opened.key
+    assert plain.split == opened.split
+    found = features([plain, opened], policy(), Pooling(2))
+    prompt = policy().prompt(opened.messages, opening="return")
+    ids = policy().encode(opened.answer)
+    wanted = states(policy(), prompt, Tokens.hard([ids]), 2).mean(1)
+    torch.testing.assert_close(found[1, -1, 32:], wanted[0], atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(found[0, -1], found[1, -1], atol=1e-3)
+
+
 def test_pairs_of_every_form_are_read_alike(tmp_path: Path) -> None:
     """TRL's with and without a prompt, as strings and as messages, and HH's dialogues."""
     said = [{"role": "assistant", "content": word} for word in ("yes", "no")]
@@ -114,6 +129,7 @@ def test_a_dialogues_prompt_is_all_but_the_last_answer(tmp_path: Path) -> None:
         ({"answer": "a", "label": 1}, "no known form"),
         ({"prompt": "q", "answer": "a"}, '"label" is None'),
         ({"prompt": "q", "answer": "a", "label": 2}, '"label" is 2'),
+        ({"prompt": "q", "answer": "a", "label": 1, "opening": 3}, '"opening" is 3'),
         ({"prompt": "q", "answer": 5, "label": 1}, "neither text"),
         ({"prompt": " ", "answer": "a", "label": 1}, "neither text"),
         ({"prompt": "q", "answer": list(QUESTION), "label": 1}, "not one assistant message"),

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +105,18 @@ def test_the_shared_trunk_is_left_alone(trunk: Loaded) -> None:
     assert not trunk.model.training
     assert trunk.tokenizer(["how do i [SEP] question"])["input_ids"] == encoded
     assert trunk.tokenizer.backend_tokenizer.padding is None
+
+
+def test_what_was_said_already_stands_before_the_answer() -> None:
+    """A gate reads what a user would see."""
+    example = replace(examples(1)[0], opening="Sure, ", answer="sorry")
+    assert fitting._pairs([example]) == [("how do i question 0", "Sure, sorry")]
+
+
+def test_weights_in_half_precision_are_judged_in_full(trunk: Loaded) -> None:
+    """As on a GPU, where encoders are loaded in bfloat16."""
+    judge = PairJudge(copy.deepcopy(trunk.model).bfloat16()).eval()
+    assert judge(inputs(trunk)).dtype == torch.float32
 
 
 def test_what_can_be_learned_is_learned(trunk: Loaded) -> None:

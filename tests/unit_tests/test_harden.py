@@ -76,6 +76,13 @@ def test_no_held_out_question_is_attacked() -> None:
     assert set(judge.asked) == {f"question {n}" for n in range(24) if n % 6}
 
 
+def test_no_question_with_an_opened_answer_is_attacked() -> None:
+    """An attack writes its texts from the start."""
+    opened = [replace(e, opening="import") for e in examples()]
+    assert harden._chosen(opened, 9, 1) == []
+    assert all(not e.opening for e in harden._chosen([*opened, *examples()], 99, 1))
+
+
 @given(st.floats(-3, 3), st.floats(0, 1))
 def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float) -> None:
     """Else the judge alone decides."""
