@@ -79,9 +79,9 @@ class PairJudge(nn.Module):
     def __init__(self, encoder: PreTrainedModel) -> None:
         """Copy the encoder: the one given is shared and stays as it is."""
         super().__init__()
-        self.encoder: nn.Module = copy.deepcopy(encoder)
-        self.encoder.to(torch.float32)  # a probability near a threshold needs all its digits
+        self.encoder = copy.deepcopy(encoder)
         self.output = nn.Linear(encoder.config.hidden_size, 1)
+        self.to(torch.float32)  # a probability near a threshold needs all its digits
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Token ids of pairs, (N, L) each → (N,) log-odds of a good answer."""
