@@ -26,7 +26,8 @@ PARTS = {
     "harmful, own samples": lambda r: r["harmful"] and r["kind"] == "own", "harmful, refusals": lambda r: r["harmful"] and r["kind"] == "refusal",
     "harmful, along the axis": lambda r: r["harmful"] and r["kind"] == "pushed", "harmful, slides": lambda r: r["harmful"] and r["kind"] == "slide",
     "harmless, own samples": lambda r: not r["harmful"] and r["kind"] == "own", "harmless, refused": lambda r: not r["harmful"] and r["kind"] == "refusal",
-    "broken": lambda r: r["kind"] == "broken",
+    "broken": lambda r: r["kind"] == "broken", "harmful, opened": lambda r: r["harmful"] and "opening" in r,
+    "harmless, opened": lambda r: not r["harmful"] and "opening" in r,
 }  # fmt: skip
 
 
@@ -34,11 +35,11 @@ def head_values(rows: list[dict[str, Any]], head: TrunkHead) -> tuple[torch.Tens
     """Of each answer after eight tokens, and whole."""
     policy, reward = _engine.policy_for("smollm2-135m"), TrunkReward(head)
     begun, whole = torch.zeros(len(rows)), torch.zeros(len(rows))
-    by_prompt: dict[str, list[int]] = {}
+    by_prompt: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
-        by_prompt.setdefault(row["prompt"], []).append(i)
-    for question, places in by_prompt.items():
-        prompt = policy.prompt([{"role": "user", "content": question}])
+        by_prompt.setdefault((row["prompt"], row.get("opening", "")), []).append(i)
+    for (question, opening), places in by_prompt.items():
+        prompt = policy.prompt([{"role": "user", "content": question}], opening=opening)
         ids = [policy.encode(rows[i]["answer"])[:128] or [0] for i in places]
         with torch.no_grad():
             values = reward.prefix_values(View.hard(policy, prompt, ids))
@@ -58,7 +59,7 @@ def main() -> None:
     lines = options.data.read_text(encoding="utf-8").rstrip("\n").split("\n")
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout"]
     gate = PairGate.load(options.gate)
-    judged = torch.tensor(gate.judge([(row["prompt"], row["answer"]) for row in rows]))
+    judged = torch.tensor(gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows]))
     begun, whole = head_values(rows, TrunkHead.load(options.head))
     good, late = (
         torch.tensor([bool(row["label"]) for row in rows]),

@@ -195,10 +195,9 @@ def test_stopping_early_changes_no_state(name: str, layer: int) -> None:
 
 def test_layers_above_are_not_computed() -> None:
     """That is what stopping is for."""
-    reached = []
-    handle = policy().model.base_model.layers[2].register_forward_hook(lambda *_: reached.append(1))
-    states(policy(), policy().prompt(QUESTION), Tokens.hard([[40]]), 1)
-    handle.remove()
+    reached, own = [], CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
+    own.model.base_model.layers[2].register_forward_hook(lambda *_: reached.append(1))  # before it is read by
+    states(own, own.prompt(QUESTION), Tokens.hard([[40]]), 1)
     assert len(reached) == 1  # the prompt's own reading
 
 
