@@ -59,7 +59,9 @@ def main() -> None:
     lines = options.data.read_text(encoding="utf-8").rstrip("\n").split("\n")
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout"]
     gate = PairGate.load(options.gate)
-    judged = torch.tensor(gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows]))
+    judged = torch.tensor(
+        gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows])
+    )
     begun, whole = head_values(rows, TrunkHead.load(options.head))
     good, late = (
         torch.tensor([bool(row["label"]) for row in rows]),
