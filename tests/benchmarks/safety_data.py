@@ -24,8 +24,6 @@ from langchain_sea._eval_refusals import REFUSED, SLID
 from langchain_sea.rewards.trunk import TrunkHead, TrunkReward
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from langchain_sea.policy import CausalLMPolicy
@@ -186,25 +184,31 @@ def _written(policy: CausalLMPolicy, asks: list[Ask], axis: Axis | None, tokens:
     before = [prompt_ids(policy, ask.question.text, ask.opening) for ask in asks for _ in ask.jobs]
     answers = [policy.encode(job.opening) for job in jobs]
 
-    def go_on(rows: list[int], count: int, hook: Callable[..., Any] | None = None) -> None:
-        begun = [before[row] + answers[row] for row in rows]
-        for row, ids in zip(
-            rows, _continued(policy, begun, [jobs[row].heat for row in rows], count, hook), strict=True
-        ):
+    def go_on(rows: list[int], count: int) -> None:
+        begun, heats = [before[row] + answers[row] for row in rows], [jobs[row].heat for row in rows]
+        for row, ids in zip(rows, _continued(policy, begun, heats, count), strict=True):
             answers[row] += ids
 
     if axis:
         pushed = [row for row, job in enumerate(jobs) if job.share]
         along = torch.tensor([[jobs[row].share] for row in pushed]) * axis.direction.cpu()
-        hook = lambda _, args: (args[0] + along.to(args[0])[:, None], *args[1:])  # noqa: E731
-        go_on(pushed, _ALONG, policy.model.model.layers[axis.layer].register_forward_pre_hook(hook))
+
+        def push(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+            """Where the next token is chosen, as `Window.offsets` does, and nowhere in the prompt before it."""
+            states = args[0].clone()
+            states[:, -1] += along.to(states)
+            return (states, *args[1:])
+
+        handle = policy.model.model.layers[axis.layer].register_forward_pre_hook(push)
+        go_on(pushed, _ALONG)
+        handle.remove()
     go_on([row for row in range(len(jobs)) if not set(answers[row]) & set(policy.end_ids)], tokens)
     texts = iter([policy.decode([i for i in ids if i not in policy.end_ids]) for ids in answers])
     return [[next(texts) for _ in ask.jobs] for ask in asks]
 
 
 def _continued(
-    policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int, hook: Any = None
+    policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int
 ) -> list[list[int]]:
     """What transformers samples behind each row, up to and with its end."""
     ids, mask = _padded(policy, begun, left=True)
@@ -214,8 +218,6 @@ def _continued(
         logits_processor=[lambda _, logits: logits / divisor],
         eos_token_id=list(policy.end_ids), pad_token_id=min(policy.end_ids),
     )[:, ids.shape[1] :].tolist()  # fmt: skip
-    if hook is not None:
-        hook.remove()
     ends = [next((n for n, i in enumerate(row) if i in policy.end_ids), len(row)) for row in found]
     return [row[: end + 1] for row, end in zip(found, ends, strict=True)]
 
