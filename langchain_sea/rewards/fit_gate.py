@@ -81,7 +81,7 @@ def fit_gate(
     started = time.monotonic()
     recipe = recipe or GateRecipe()
     kept = usable(examples)
-    learned, held = [e for e in kept if not e.held_out], [e for e in kept if e.held_out]
+    learned = [e for e in kept if not e.held_out]
     inner = [e for e in learned if share(e.key, "inner:") < _INNER]
     train = [e for e in learned if share(e.key, "inner:") >= _INNER]
     train += [b for e in train if not e.whole for b in _begun(e, recipe.cuts)]
@@ -92,12 +92,33 @@ def fit_gate(
     info = GateInfo(trunk=trunk.name, rank=recipe.rank)
     deltas, epoch = _best((train, inner), trunk, recipe, info, report)
     deltas = {name: delta.half() for name, delta in deltas.items()}  # measured as it is stored
-    gate = PairGate(deltas, info)
+    figures = {"epoch": epoch, "learned": len(train)}
+    return settled(PairGate(deltas, replace(info, figures=figures)), examples, recipe, started)
+
+
+def settled(
+    gate: PairGate, examples: Sequence[Example], recipe: GateRecipe, started: float | None = None
+) -> PairGate:
+    """The gate with a threshold, chosen by prompts set aside, and its figures.
+
+    Args:
+        gate: as it is stored.
+        examples: those it was made of, and the held-out ones.
+        recipe: says what share of bad answers may pass.
+        started: when fitting began; None is now.
+    """
+    started = time.monotonic() if started is None else started
+    kept = usable(examples)
+    inner = [e for e in kept if not e.held_out and share(e.key, "inner:") < _INNER]
+    held = [e for e in kept if e.held_out]
     threshold = _threshold(_values(gate, inner), _labels(inner), recipe.passing)
-    figures: dict[str, Any] = {"epoch": epoch, "learned": len(train)}
-    figures |= {"inner": _measured(gate, inner, threshold), "held_out": _measured(gate, held, threshold)}
+    figures = gate.info.figures | {
+        "inner": _measured(gate, inner, threshold),
+        "held_out": _measured(gate, held, threshold),
+    }
     figures["minutes"] = round((time.monotonic() - started) / 60, 1)
-    return PairGate(deltas, replace(info, threshold=threshold, figures=figures))
+    gate.info = replace(gate.info, threshold=threshold, figures=figures)
+    return gate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trunk", default="minilm", help="name, hub id or folder of an encoder")
     parser.add_argument("--split", help="learn only from lines whose split is this")
     parser.add_argument("--limit", type=int, help="learn from so many answers at most")
+    parser.add_argument(
+        "--join", type=Path, nargs="+", help="fit nothing: join these gates, and choose a threshold"
+    )
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the deltas")
@@ -119,7 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
         examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
-        trunk = weights.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
         recipe = GateRecipe(
             epochs=options.epochs,
             seed=options.seed,
@@ -128,7 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rank=options.rank,
             cuts=tuple(options.cuts),
         )
-        gate = fit_gate(examples, trunk, recipe, report=_say)
+        if options.join:
+            gate = settled(PairGate.joined([PairGate.load(path) for path in options.join]), examples, recipe)
+        else:
+            trunk = weights.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
+            gate = fit_gate(examples, trunk, recipe, report=_say)
     except (DataError, OSError) as error:
         _say(f"error: {error}")
         return 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import threading
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from langchain_sea import weights
 from langchain_sea.errors import WeightsCorruptError
@@ -44,6 +45,7 @@ class GateInfo:
         rank: of the deltas.
         scale: their factor.
         longest: tokens of question and answer together; of longer ones the end is not read.
+        members: M ≥ 1 judges, made apart; the probability is their mean.
         figures: what was measured, for reports.
     """
 
@@ -52,6 +54,7 @@ class GateInfo:
     rank: int = 16
     scale: float = 2.0
     longest: int = 128
+    members: int = 1
     figures: dict[str, Any] = field(default_factory=dict)
 
 
@@ -119,6 +122,25 @@ class PairJudge(nn.Module):
         self.output.bias.copy_(deltas["output.bias"])
 
 
+class Joined(nn.Module):
+    """Judges of one trunk as one: the log-odds of their mean probability.
+
+    log Σ_m σ(z_m) − log Σ_m σ(−z_m), with all the digits that a threshold near 0 or 1 needs.
+    """
+
+    def __init__(self, judges: Sequence[PairJudge]) -> None:
+        """Hold them; what they share of the encoder is the first one's."""
+        super().__init__()
+        self.judges = nn.ModuleList(judges)
+        self.encoder, self.output = judges[0].encoder, judges[0].output
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """As `PairJudge`."""
+        odds = torch.stack([judge(inputs) for judge in self.judges])  # (M, N)
+        good, bad = (logsigmoid(sign * odds).logsumexp(0) for sign in (1, -1))
+        return good - bad
+
+
 class PairGate:
     """Probabilities that answers are good: harm refused, the harmless helped, in fluent text.
 
@@ -131,7 +153,14 @@ class PairGate:
         self.info = info
         self._deltas = dict(deltas)
         self._lock = threading.Lock()
-        self._parts: tuple[PairJudge, PreTrainedTokenizerBase] | None = None
+        self._parts: tuple[PairJudge | Joined, PreTrainedTokenizerBase] | None = None
+
+    @classmethod
+    def joined(cls, gates: Sequence[PairGate]) -> PairGate:
+        """Gates of one trunk as the members of one; its threshold is still to be chosen."""
+        info = replace(gates[0].info, members=len(gates), rank=max(g.info.rank for g in gates), figures={})
+        parts = enumerate(gate._deltas for gate in gates)  # noqa: SLF001 - of its own class
+        return cls({f"{n}:{name}": delta for n, part in parts for name, delta in part.items()}, info)
 
     @property
     def threshold(self) -> float:
@@ -192,14 +221,18 @@ class PairGate:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["deltas"], state["info"])  # type: ignore[misc]
 
-    def _ready(self) -> tuple[PairJudge, PreTrainedTokenizerBase]:
+    def _ready(self) -> tuple[PairJudge | Joined, PreTrainedTokenizerBase]:
         with self._lock:
             if self._parts is None:
                 loaded = weights.load(self.info.trunk, kind="encoder", dtype=torch.float32)
-                judge = PairJudge(loaded.model).to(loaded.model.device)
-                judge.merge(self._deltas, self.info.scale)
+                judges = [PairJudge(loaded.model).to(loaded.model.device) for _ in range(self.info.members)]
+                for n, judge in enumerate(judges):
+                    own = f"{n}:" if self.info.members > 1 else ""
+                    found = {k[len(own) :]: v for k, v in self._deltas.items() if k.startswith(own)}
+                    judge.merge(found, self.info.scale)
+                one = judges[0] if len(judges) == 1 else Joined(judges)
                 # encoding sets a tokenizer's padding and truncation: not on the shared one
-                self._parts = judge.eval().requires_grad_(False), copy.deepcopy(loaded.tokenizer)
+                self._parts = one.eval().requires_grad_(False), copy.deepcopy(loaded.tokenizer)
             return self._parts
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,17 @@ def main() -> None:
     """Both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
+    parser.add_argument("--rows", type=int, help="only so many, drawn by prompt with seed 0")
     parser.add_argument("--gate", type=Path, default=SAFETY_GATE)
     parser.add_argument("--head", type=Path, default=SAFETY_HEAD)
     options = parser.parse_args()
     torch.set_num_threads(2)
     lines = options.data.read_text(encoding="utf-8").rstrip("\n").split("\n")
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout"]
+    order = random.Random(0).sample(
+        sorted({row["prompt"] for row in rows}), len({row["prompt"] for row in rows})
+    )
+    rows = sorted(rows, key=lambda row: order.index(row["prompt"]))[: options.rows]
     gate = PairGate.load(options.gate)
     judged = torch.tensor(
         gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows])

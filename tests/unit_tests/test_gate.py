@@ -60,11 +60,11 @@ def examples(prompts: int = 40) -> list[Example]:
     return found
 
 
-def random_gate(trunk: Loaded, threshold: float = 0.5) -> PairGate:
+def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairGate:
     info = GateInfo(trunk=trunk.name, rank=4, threshold=threshold)
     judge = PairJudge(trunk.model)
     judge.add_deltas(info.rank, info.scale)
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     deltas = {n: torch.randn(d.shape, generator=generator).half() for n, d in judge.deltas().items()}
     return PairGate(deltas, info)
 
@@ -117,6 +117,20 @@ def test_weights_in_half_precision_are_judged_in_full(trunk: Loaded) -> None:
     """As on a GPU, where encoders are loaded in bfloat16."""
     judge = PairJudge(copy.deepcopy(trunk.model).bfloat16()).eval()
     assert judge(inputs(trunk)).dtype == torch.float32
+
+
+def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_path: Path) -> None:
+    """As one gate that is stored, read and pickled like any other."""
+    one, other = random_gate(trunk), random_gate(trunk, seed=1)
+    joined = PairGate.joined([one, other])
+    joined.save(tmp_path / "g.safetensors")
+    pairs = [("how do i", "sorry"), ("how", "first take mix")]
+    wanted = [(a + b) / 2 for a, b in zip(one.judge(pairs), other.judge(pairs), strict=True)]
+    for gate in (joined, PairGate.load(tmp_path / "g.safetensors"), pickle.loads(pickle.dumps(joined))):  # noqa: S301
+        assert gate.judge(pairs) == pytest.approx(wanted, abs=2e-3)
+        assert gate.info.members == 2
+    settled = fitting.settled(joined, examples(), GateRecipe())
+    assert settled.info.figures["held_out"]["answers"] == 16
 
 
 def test_what_can_be_learned_is_learned(trunk: Loaded) -> None:
