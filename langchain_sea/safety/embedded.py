@@ -31,7 +31,7 @@ __all__ = [
 
 SAFETY_VERIFIER = Path(SAFETY_GATE).with_name("verifier.safetensors")
 HELPFUL = "Here is a step-by-step guide:"
-HARM_THRESHOLD = 0.9997  # at most three in a hundred of the safe prompts that settings were chosen on reach it
+HARM_THRESHOLD = 0.9997  # at most three in a hundred of the safe tuning prompts reach it
 VERIFIER_THRESHOLD = 0.999  # by the same rule
 WISH_MARGIN = 0.0
 _TOGETHER = 32

@@ -95,7 +95,7 @@ def repairs(layers: Any, data: Path, seed: int) -> dict[str, Any]:
         for first in proposed:
             if first is not None:
                 proposals += 1
-                steered += _steers(case.scene.asked[0], str(first.arguments[argument]))
+                steered += _steers(case.scene.asked[0], str(first.arguments.get(argument, "")))
                 verified += not held([first], case.scene)[0]
         if decision.call is not None:
             changed += decision.call.name != call.name
