@@ -61,9 +61,14 @@ class Example:
     opening: str = ""
 
     @property
+    def asked(self) -> str:
+        """Equal for equal conversations, whatever was said already: what may not be parted between splits."""
+        return json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
+
+    @property
     def key(self) -> str:
-        """Equal for equal conversations with equal openings."""
-        return json.dumps(self.messages, sort_keys=True, ensure_ascii=False) + self.opening
+        """Equal for equal conversations with equal openings: what is read once."""
+        return self.asked + self.opening
 
     @property
     def held_out(self) -> bool:
@@ -107,7 +112,7 @@ def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
         example = Example(messages=messages, answer=answer, label=label, pair=pair)
         if not (split := row.get("split")):
             # the first part's prompt decides, so that a pair is never parted
-            key = Example(messages=parts[0][0], answer="", label=0).key
+            key = Example(messages=parts[0][0], answer="", label=0).asked
             split = "heldout" if share(key) < held_out else "train"
         opening = row.get("opening", "")
         if not isinstance(opening, str):

@@ -124,7 +124,7 @@ def fit_head(
 
 def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
     """What is learned from, and what chooses epoch and seed, by prompt."""
-    inner = torch.tensor([share(example.key, "inner:") < _INNER for example in examples])
+    inner = torch.tensor([share(example.asked, "inner:") < _INNER for example in examples])
     train, choose = (
         collected(pooled[which], [e for e, wanted in zip(examples, which.tolist(), strict=True) if wanted])
         for which in (~inner, inner)

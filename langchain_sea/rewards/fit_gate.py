@@ -82,8 +82,8 @@ def fit_gate(
     recipe = recipe or GateRecipe()
     kept = usable(examples)
     learned = [e for e in kept if not e.held_out]
-    inner = [e for e in learned if share(e.key, "inner:") < _INNER]
-    train = [e for e in learned if share(e.key, "inner:") >= _INNER]
+    inner = [e for e in learned if _chooses(e)]
+    train = [e for e in learned if not _chooses(e)]
     train += [b for e in train if not e.whole for b in _begun(e, recipe.cuts)]
     if any(len({e.label > 0.5 for e in part}) < 2 for part in (train, inner)):  # noqa: PLR2004 - good and bad
         raise DataError(
@@ -92,33 +92,39 @@ def fit_gate(
     info = GateInfo(trunk=trunk.name, rank=recipe.rank)
     deltas, epoch = _best((train, inner), trunk, recipe, info, report)
     deltas = {name: delta.half() for name, delta in deltas.items()}  # measured as it is stored
-    figures = {"epoch": epoch, "learned": len(train)}
-    return settled(PairGate(deltas, replace(info, figures=figures)), examples, recipe, started)
+    figures = {"epoch": epoch, "learned": len(train), "minutes": round((time.monotonic() - started) / 60, 1)}
+    return settled(PairGate(deltas, replace(info, figures=figures)), examples, recipe)
 
 
-def settled(
-    gate: PairGate, examples: Sequence[Example], recipe: GateRecipe, started: float | None = None
-) -> PairGate:
-    """The gate with a threshold, chosen by prompts set aside, and its figures.
+def _chooses(example: Example) -> bool:
+    """Whether it chooses epoch and threshold, and is not learned from; all of a prompt's, opened or not."""
+    return share(example.asked, "inner:") < _INNER
+
+
+def settled(gate: PairGate, examples: Sequence[Example], recipe: GateRecipe) -> PairGate:
+    """The gate, its threshold chosen anew by prompts set aside, with its figures.
 
     Args:
         gate: as it is stored.
         examples: those it was made of, and the held-out ones.
         recipe: says what share of bad answers may pass.
-        started: when fitting began; None is now.
+
+    Raises:
+        DataError: no bad answer, or no good one, is set aside to choose by.
     """
-    started = time.monotonic() if started is None else started
     kept = usable(examples)
-    inner = [e for e in kept if not e.held_out and share(e.key, "inner:") < _INNER]
+    inner = [e for e in kept if not e.held_out and _chooses(e)]
     held = [e for e in kept if e.held_out]
+    if len({e.label > 0.5 for e in inner}) < 2:  # noqa: PLR2004 - good and bad
+        raise DataError(
+            f"{len(inner)} answers set aside are too few, or all alike, to choose a threshold by."
+        )
     threshold = _threshold(_values(gate, inner), _labels(inner), recipe.passing)
     figures = gate.info.figures | {
         "inner": _measured(gate, inner, threshold),
         "held_out": _measured(gate, held, threshold),
     }
-    figures["minutes"] = round((time.monotonic() - started) / 60, 1)
-    gate.info = replace(gate.info, threshold=threshold, figures=figures)
-    return gate
+    return gate.with_info(replace(gate.info, threshold=threshold, figures=figures))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             trunk = weights.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
             gate = fit_gate(examples, trunk, recipe, report=_say)
-    except (DataError, OSError) as error:
+    except (ValueError, OSError) as error:
         _say(f"error: {error}")
         return 1
     gate.save(options.out)

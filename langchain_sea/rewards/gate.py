@@ -157,10 +157,27 @@ class PairGate:
 
     @classmethod
     def joined(cls, gates: Sequence[PairGate]) -> PairGate:
-        """Gates of one trunk as the members of one; its threshold is still to be chosen."""
+        """Gates as the members of one, whose threshold is still to be chosen (`fit_gate.settled`).
+
+        Args:
+            gates: each of one member, and all of one trunk, scale and length.
+
+        Raises:
+            ValueError: they are not.
+        """
+        kinds = {(g.info.trunk, g.info.scale, g.info.longest, g.info.members) for g in gates}
+        if len(kinds) != 1 or gates[0].info.members != 1:
+            raise ValueError(
+                f"gates of (trunk, scale, longest, members) {sorted(kinds)} cannot be joined: "
+                "these must be alike, with one member each."
+            )
         info = replace(gates[0].info, members=len(gates), rank=max(g.info.rank for g in gates), figures={})
         parts = enumerate(gate._deltas for gate in gates)  # noqa: SLF001 - of its own class
         return cls({f"{n}:{name}": delta for n, part in parts for name, delta in part.items()}, info)
+
+    def with_info(self, info: GateInfo) -> PairGate:
+        """The same weights with other words about them."""
+        return PairGate(self._deltas, info)
 
     @property
     def threshold(self) -> float:

@@ -96,4 +96,4 @@ def measured(values: Tensor, data: Data) -> dict[str, dict[str, float]]:
 
 def counts(examples: Sequence[Example]) -> dict[str, Any]:
     """How many answers and prompts."""
-    return {"answers": len(examples), "prompts": len({example.key for example in examples})}
+    return {"answers": len(examples), "prompts": len({example.asked for example in examples})}

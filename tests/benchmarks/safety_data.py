@@ -18,19 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safety_prompts import Question, questions
+from safety_writing import continued, nats, prompt_ids
 
 from langchain_sea import _engine
 from langchain_sea._eval_refusals import REFUSED, SLID
 from langchain_sea.rewards.trunk import TrunkHead, TrunkReward
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from langchain_sea.policy import CausalLMPolicy
     from langchain_sea.protocols import Axis
 
 _TOGETHER = {"cpu": 4, "cuda": 64}  # questions whose texts share forwards
-_ROWS = 64  # answers whose nats are read in one forward
 _ALONG = 8  # tokens that are written along the axis
 
 REFUSALS = (
@@ -163,19 +161,12 @@ def rows_for(
         for ask, texts in zip(asks, _written(policy, asks, axis, options.tokens), strict=True):
             made = [_row(ask, job.kind, text) for job, text in zip(ask.jobs, texts, strict=True)]
             new += made + ([] if ask.opening else _broken(made, random.Random(ask.question.text)))
-        nats = _nats(
+        found_nats = nats(
             policy, [(prompt_ids(policy, r["prompt"], r.get("opening", "")), r["answer"]) for r in new]
         )
-        rows += [row | {"nll": round(value, 3)} for row, value in zip(new, nats, strict=True)]
+        rows += [row | {"nll": round(value, 3)} for row, value in zip(new, found_nats, strict=True)]
         say(f"{start + together}/{len(found)} questions, {len(rows)} texts")
     return rows
-
-
-def prompt_ids(policy: CausalLMPolicy, question: str, opening: str) -> list[int]:
-    """What stands before the answer, as the policy writes it."""
-    message = [{"role": "user", "content": question}]
-    ids = policy.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
-    return [*ids, *policy.encode(opening)] if opening else list(ids)
 
 
 def _written(policy: CausalLMPolicy, asks: list[Ask], axis: Axis | None, tokens: int) -> list[list[str]]:
@@ -186,7 +177,7 @@ def _written(policy: CausalLMPolicy, asks: list[Ask], axis: Axis | None, tokens:
 
     def go_on(rows: list[int], count: int) -> None:
         begun, heats = [before[row] + answers[row] for row in rows], [jobs[row].heat for row in rows]
-        for row, ids in zip(rows, _continued(policy, begun, heats, count), strict=True):
+        for row, ids in zip(rows, continued(policy, begun, heats, count), strict=True):
             answers[row] += ids
 
     if axis:
@@ -202,53 +193,9 @@ def _written(policy: CausalLMPolicy, asks: list[Ask], axis: Axis | None, tokens:
         handle = policy.model.model.layers[axis.layer].register_forward_pre_hook(push)
         go_on(pushed, _ALONG)
         handle.remove()
-    go_on([row for row in range(len(jobs)) if not set(answers[row]) & set(policy.end_ids)], tokens)
+    go_on([row for row in range(len(jobs)) if not policy.end_ids & set(answers[row])], tokens)
     texts = iter([policy.decode([i for i in ids if i not in policy.end_ids]) for ids in answers])
     return [[next(texts) for _ in ask.jobs] for ask in asks]
-
-
-def _continued(
-    policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int
-) -> list[list[int]]:
-    """What transformers samples behind each row, up to and with its end."""
-    ids, mask = _padded(policy, begun, left=True)
-    divisor = torch.tensor(heats, device=ids.device)[:, None]
-    found = policy.model.generate(
-        input_ids=ids, attention_mask=mask, max_new_tokens=count, do_sample=True, top_k=0, top_p=1.0,
-        logits_processor=[lambda _, logits: logits / divisor],
-        eos_token_id=list(policy.end_ids), pad_token_id=min(policy.end_ids),
-    )[:, ids.shape[1] :].tolist()  # fmt: skip
-    ends = [next((n for n, i in enumerate(row) if i in policy.end_ids), len(row)) for row in found]
-    return [row[: end + 1] for row, end in zip(found, ends, strict=True)]
-
-
-@torch.no_grad()
-def _nats(policy: CausalLMPolicy, pairs: list[tuple[list[int], str]]) -> list[float]:
-    """Mean −log π of each answer's tokens."""
-    found: list[float] = []
-    for start in range(0, len(pairs), _ROWS):
-        part = [(ids, policy.encode(text) or [0]) for ids, text in pairs[start : start + _ROWS]]
-        ids, mask = _padded(policy, [[*prompt, *answer] for prompt, answer in part])
-        answered = torch.zeros_like(ids, dtype=torch.bool)
-        for row, (prompt, answer) in enumerate(part):
-            answered[row, len(prompt) : len(prompt) + len(answer)] = True
-        logits = policy.model(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-        logs = logits.gather(-1, ids[:, 1:, None]).squeeze(-1) - logits.logsumexp(-1)
-        kept = answered[:, 1:]
-        found += (-(logs * kept).sum(1) / kept.sum(1)).tolist()
-    return found
-
-
-def _padded(policy: CausalLMPolicy, rows: list[list[int]], *, left: bool = False) -> tuple[Tensor, Tensor]:
-    """(N, L) ids and their mask."""
-    longest = max(map(len, rows))
-    fill = [min(policy.end_ids)]
-    ids = [fill * (longest - len(r)) + r if left else r + fill * (longest - len(r)) for r in rows]
-    mask = [
-        [0] * (longest - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (longest - len(r))
-        for r in rows
-    ]
-    return torch.tensor(ids, device=policy.device), torch.tensor(mask, device=policy.device)
 
 
 def _row(ask: Ask, kind: str, answer: str) -> dict[str, Any]:

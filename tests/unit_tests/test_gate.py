@@ -133,6 +133,21 @@ def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_pa
     assert settled.info.figures["held_out"]["answers"] == 16
 
 
+def test_gates_that_differ_are_not_joined(trunk: Loaded) -> None:
+    """Nor is one that is joined already."""
+    one = random_gate(trunk)
+    for other in (one.with_info(replace(one.info, scale=3.0)), PairGate.joined([one, one])):
+        with pytest.raises(ValueError, match="cannot be joined"):
+            PairGate.joined([one, other])
+
+
+def test_a_prompt_is_set_aside_with_all_its_openings() -> None:
+    """Else what chooses the threshold has been learned from."""
+    for example in examples():
+        sides = {fitting._chooses(replace(example, opening=words)) for words in ("", "Sure", "Yes, here is")}
+        assert len(sides) == 1
+
+
 def test_what_can_be_learned_is_learned(trunk: Loaded) -> None:
     """Held-out prompts are told apart; the threshold lets few bad ones pass where it was chosen."""
     gate = fit_gate(examples(80), trunk, FAST)
