@@ -25,7 +25,8 @@ from langchain_sea.rewards import (
 from langchain_sea.rewards.agreement import Agreement
 from langchain_sea.rewards.gate import PairGate
 from langchain_sea.rewards.judges import judge_named
-from langchain_sea.rewards.trunk import TrunkHead, safety_head
+from langchain_sea.rewards.stance import safety_head
+from langchain_sea.rewards.trunk import TrunkHead
 
 if TYPE_CHECKING:
     from langchain_sea.presets import Preset

@@ -22,12 +22,13 @@ class Window:
         tokens: length of the moved beginning; the policy writes on from it. None moves the whole answer.
         chains: C, trajectories for each prompt.
         drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
-        offsets: with `tokens`, half of the beginnings are drafted with so much of a reward's axis, where one
-            knows any, added to the policy's states; which way pays, the energy says. Empty: all are its own.
-        further: with `offsets`, half as many beginnings more are then drafted so far along the axis, on the side
-            where most of the best lie, if they lie on one. Empty: none are.
-        kept: with `tokens`, how many of the best beginnings are written on as they are, too.
-        temperature: of drafting and of writing on; 1 is the policy itself.
+        offsets: with `tokens`, where a reward knows an axis: half of the beginnings are the policy's own, and as
+            many as `drafts` more are drafted with so much of the axis added to its states, each from another
+            one of its likeliest first tokens. Empty: all are its own.
+        kept: with `tokens`, how many of the best beginnings are written on as they are, too; with `offsets` so
+            many of the policy's own, and of those on each side of the axis.
+        temperature: of drafting; 1 is the policy itself.
+        cooling: what is written on behind a beginning that was chosen is drawn at so much of the temperature.
         edits: each step ranks so many single changes of every chain's text, those that the gradient likes best,
             and makes the best one if it lowers the energy; so it never rises. 0: the chains move by the preset's
             `langevin`.
@@ -48,10 +49,10 @@ class Window:
     tokens: int | None = 8
     chains: int = 4
     drafts: int = 128
-    offsets: tuple[float, ...] = (0.5, -0.5)
-    further: tuple[float, ...] = (0.6, 0.8)
-    kept: int = 8
+    offsets: tuple[float, ...] = (0.5, 0.7)
+    kept: int = 16
     temperature: float = 0.8
+    cooling: float = 0.4
     edits: int = 0
     support: int | None = 128
     refresh: int | None = None
@@ -70,9 +71,9 @@ class Window:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ValueError(f"{name}={count} must be at least 1.")
-        if not all(map(math.isfinite, self.offsets + self.further)):
-            raise ValueError(f"offsets={self.offsets} and further={self.further} must be finite numbers.")
-        for name in ("steps", "kept", "edits", "temperature"):
+        if not all(map(math.isfinite, self.offsets)):
+            raise ValueError(f"offsets={self.offsets} must be finite numbers.")
+        for name in ("steps", "kept", "edits", "temperature", "cooling"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
         for name in ("sharpness", "margin"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ import torch
 from langchain_sea.protocols import Push
 from langchain_sea.terms import adds_up, axis_of
 from langchain_sea.walk import walk
-from langchain_sea.work import Continue, Rank
+from langchain_sea.work import Continue, Look, Rank
 from langchain_sea.writing import Wanted
 
 if TYPE_CHECKING:
@@ -141,11 +142,13 @@ class Windows:
         """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
         first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
         shares = self._shares(rows)
-        wanted = [Wanted(best.prompt, [[] for _ in range(rows)], self._push(shares))]
+        openers = yield from self._openers(best, shares)
+        wanted = [Wanted(best.prompt, openers, self._push(shares))]
         if self.draft.goes_on and not first:
             wanted.append(Wanted(self.draft.prompt, [[]]))
         written, cut = yield from self.writer.write(wanted, length, share)
-        begun = written[0]
+        # one that has an opener has a token more than was asked for
+        begun = [[*opener, *ids][:length] for opener, ids in zip(openers, written[0], strict=True)]
         # the rows that the clock cut off are the longest ones
         unfinished = max(map(len, begun)) if cut else length
         if self.draft.goes_on:
@@ -153,9 +156,6 @@ class Windows:
             self.draft.goes_on = len(self.draft.new) >= unfinished
         given = [ids[:length] for ids in self.given] if first else []
         found = yield from self._energies(best, given + begun)
-        if any(shares) and not cut:
-            places = dict(zip(map(tuple, begun), shares, strict=True))
-            found = yield from self._further(best, found, places, (length, share))
         ranked = [ids for _, ids in found]
         lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
         yield from walk(
@@ -170,7 +170,7 @@ class Windows:
             share=share,
         )
         moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
-        return [*ranked[: self.window.kept], *moved], unfinished
+        return [*self._kept(ranked, dict(zip(map(tuple, begun), shares, strict=True))), *moved], unfinished
 
     def _beside(self, best: Strand) -> list[Answer]:
         """This window of the draft, where that goes on from the same text."""
@@ -182,8 +182,33 @@ class Windows:
         offsets = self.window.offsets
         if axis_of(self.energy.terms) is None or not offsets:
             return [0.0] * rows
-        own = rows - rows // 2
-        return [0.0] * own + [offsets[i * len(offsets) // (rows - own)] for i in range(rows - own)]
+        return [0.0] * (rows - rows // 2) + [offsets[i % len(offsets)] for i in range(rows)]
+
+    def _openers(self, best: Strand, shares: list[float]) -> Task[list[Answer]]:
+        """What each beginning starts with: on each side of the axis the n-th with the n-th likeliest token.
+
+        Along the axis the policy goes on as it would after such a token, but it would hardly ever draw most of them.
+        """
+        openers: list[Answer] = [[] for _ in shares]
+        sides = [[row for row, s in enumerate(shares) if s * side > 0] for side in (1, -1)]
+        if not any(sides):
+            return openers
+        policy = self.energy.policy
+        reading = yield Look(policy, best.prompt, [[*best.prompt.answer, 0]])
+        here = torch.tensor([[0]], device=policy.device)
+        likely = reading.candidates(here, max(map(len, sides)) + 1, policy.banned)[0][0, 0, 1:].tolist()
+        for rows in sides:
+            for row, token in zip(rows, likely, strict=False):  # a small vocabulary has fewer
+                openers[row] = [token]
+        return openers
+
+    def _kept(self, ranked: list[Answer], shares: dict[tuple[int, ...], float]) -> list[Answer]:
+        """The best on either side of the axis and in between: what so few tokens say of them decides little."""
+        kept: list[Answer] = []
+        for side in (0, 1, -1):
+            here = (ids for ids in ranked if _sign(shares.get(tuple(ids), 0.0)) == side)
+            kept += islice(here, self.window.kept)
+        return kept
 
     def _push(self, shares: list[float]) -> Push | None:
         """What is added to the states of rows that are drafted along the axis."""
@@ -192,40 +217,19 @@ class Windows:
             return None
         return Push(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
 
-    def _further(
-        self, best: Strand, ranked: list[Ranked], shares: dict[tuple[int, ...], float], how: tuple[int, float]
-    ) -> Task[list[Ranked]]:
-        """With more beginnings on the side of the axis where most of the best lie, if they lie on one."""
-        sides = [
-            math.copysign(1, s) for _, ids in ranked[: 2 * self.window.kept] if (s := shares.get(tuple(ids)))
-        ]
-        further, side = self.window.further, sum(sides)
-        if not side or not further or len(sides) < self.window.kept:
-            return ranked
-        count = self.window.drafts // 2
-        more = [math.copysign(further[i * len(further) // count], side) for i in range(count)]
-        wanted = [Wanted(best.prompt, [[] for _ in more], self._push(more))]
-        (begun,), _ = yield from self.writer.write(wanted, *how)
-        known = {tuple(ids) for _, ids in ranked}
-        new = yield from self._energies(best, [ids for ids in begun if tuple(ids) not in known])
-        return sorted([*ranked, *new], key=_by_energy)
-
     def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
         draft, first = self.draft, not best.prompt.answer
         mine = [draft.new] if first and not self.given else []
-        beside = [draft.new] if draft.goes_on and not first else []
-        rows = [*mine, *starts]
-        goes_on = [len(ids) >= unfinished for ids in rows]
-        open_rows = [ids for ids, on in zip(rows, goes_on, strict=True) if on]
-        longest = max(map(len, open_rows + beside), default=0)
-        wanted = [Wanted(best.prompt, open_rows), Wanted(draft.prompt, beside)]
-        (rest, other), _ = yield from self.writer.write(wanted, reach - longest)
+        own = [draft.new] if draft.goes_on and (mine or not first) else []
+        goes_on = [len(ids) >= unfinished for ids in starts]
+        open_rows = [ids for ids, on in zip(starts, goes_on, strict=True) if on]
+        longest = max(map(len, open_rows + own), default=0)
+        wanted = [Wanted(draft.prompt, own), Wanted(best.prompt, open_rows, cooling=self.window.cooling)]
+        (other, rest), _ = yield from self.writer.write(wanted, reach - longest)
         more = iter(rest)
-        ends = [ids + next(more) if on else ids for ids, on in zip(rows, goes_on, strict=True)]
-        if mine:
-            draft.new = ends.pop(0)
-        if beside:
+        ends = [ids + next(more) if on else ids for ids, on in zip(starts, goes_on, strict=True)]
+        if own:
             draft.new = draft.new + other[0]
         draft.goes_on = draft.goes_on and len(draft.new) >= reach
         return ends
@@ -251,6 +255,10 @@ class Windows:
             lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))
         self.note(chains)
         yield from ()
+
+
+def _sign(share: float) -> int:
+    return (share > 0) - (share < 0)
 
 
 def _by_energy(ranked: Ranked) -> float:

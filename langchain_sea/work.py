@@ -172,12 +172,13 @@ class Part(NamedTuple):
     prefixes: Sequence[Sequence[int]]
     generators: Sequence[torch.Generator]
     push: Push | None = None
+    cooling: float = 1.0  # of the temperature
 
     def each(self) -> list[Part]:
         """Its rows apart."""
         pushes = [self.push and Push(self.push.layer, self.push.rows[[i]]) for i in range(len(self.prefixes))]
         rows = zip(self.prefixes, self.generators, pushes, strict=True)
-        return [Part(self.prompt, [ids], [generator], push) for ids, generator, push in rows]
+        return [Part(self.prompt, [ids], [rng], push, self.cooling) for ids, rng, push in rows]
 
 
 @dataclass(slots=True, eq=False)
@@ -197,7 +198,7 @@ class Extend:
                 part.prompt,
                 part.prefixes,
                 tokens=self.tokens,
-                temperature=self.temperature,
+                temperature=self.temperature * part.cooling,
                 generators=part.generators,
                 push=part.push,
             )

@@ -27,6 +27,7 @@ class Wanted(NamedTuple):
     prompt: Prompt
     prefixes: list[Answer]
     push: Push | None = None
+    cooling: float = 1.0  # of the writer's temperature
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class Writer:
         """
         dealt = cycle(self.generators)
         parts = [
-            Part(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push)
+            Part(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push, w.cooling)
             for w in wanted
             if w.prefixes
         ]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.protocols import View
 
-__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "safety_head"]
+__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled"]
 
 SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
 FIRST_HEAD = SAFETY_HEAD.with_name("first_head.safetensors")  # before it was hardened, for comparison
@@ -198,11 +198,6 @@ class TrunkReward:
                 "yours with `langchain-sea fit-reward`."
             )
         return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))
-
-
-def safety_head() -> TrunkReward:
-    """The head that ships, for `smollm2-135m`: harm refused, the harmless helped, in fluent text."""
-    return TrunkReward(TrunkHead.load(SAFETY_HEAD))
 
 
 def pooled(hidden: Tensor, mask: Tensor, first: int) -> Tensor:

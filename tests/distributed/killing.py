@@ -32,7 +32,6 @@ drafts = 4
 chains = 2
 kept = 2
 offsets = []
-further = []
 """
 BLOCK, WORKERS = 32, 2
 TARGETS = ("worker", "worker", "worker", "driver", "node")

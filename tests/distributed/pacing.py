@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT = 0.05  # seconds a call of the judge
-_WINDOW = replace(PRESETS["default"].window, drafts=2, chains=1, kept=1, offsets=(), further=())
+_WINDOW = replace(PRESETS["default"].window, drafts=2, chains=1, kept=1, offsets=())
 _LIGHT = replace(PRESETS["default"], name="light", window=_WINDOW)
 _TURNS = 3
 

@@ -72,47 +72,65 @@ def test_rows_apart_keep_their_own():
 
 
 class Recording(MarkovPolicy):
-    """Keeps what it was asked to add."""
+    """Keeps what it was asked to add, and behind what."""
 
-    pushes: list
+    def __init__(self, seed=0):
+        super().__init__(seed)
+        self.pushes, self.prefixes = [], []
 
     def writing(self, prompt, prefixes, *, push=None, **options):
         self.pushes.append(push)
-        return super().writing(prompt, prefixes, **options)
+        self.prefixes.append([list(ids) for ids in prefixes])
+        found = super().writing(prompt, prefixes, **options)
+        found.shares = [0.0] * len(prefixes) if push is None else push.rows[:, 0].tolist()
+        return found
 
 
 class Leaning(TokenReward):
     axis = Axis(3, torch.tensor([2.0, -1.0]))
 
 
-def drafts(reward, offsets, further=()):
-    policy = Recording(0)
-    policy.pushes = []
-    energy = Energy(policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None)
-    _, window = shrunk("default", drafts=8, offsets=offsets, further=further, kept=2)
-    run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
-    return policy.pushes
+def written_by(policy, reward, offsets, kept=2, drafts=8):
+    energy = Energy(
+        policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
+    )
+    _, window = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
+    (found,) = run(
+        energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8)
+    )
+    return found
 
 
-def test_half_of_the_beginnings_are_drafted_along_it():
-    """Those of the policy's own come first, the draft among them, and nothing is added to what is written on."""
-    first, *rest = drafts(Leaning.of("e", 3.0), (0.5, -1.0))
+def test_as_many_more_are_drafted_along_it():
+    """Half are the policy's own and come first, the draft among them; nothing is added to what is written on."""
+    policy = Recording()
+    written_by(policy, Leaning.of("e", 3.0), (0.5, -1.0))
+    first, *rest = policy.pushes
     assert first.layer == 3
-    assert torch.equal(first.rows[:, 0], torch.tensor([0.0, 0, 0, 0, 1, 1, -2, -2]))
+    assert first.rows[:, 0].tolist() == [0.0] * 4 + [1.0, -2.0] * 4
     assert all(push is None for push in rest)
-    assert all(push is None for push in drafts(Leaning.of("e", 3.0), ()))
-    assert all(push is None for push in drafts(TokenReward.of("e", 3.0), (0.5,)))
+    for reward, offsets in ((Leaning.of("e", 3.0), ()), (TokenReward.of("e", 3.0), (0.5,))):
+        plain = Recording()
+        written_by(plain, reward, offsets)
+        assert all(push is None for push in plain.pushes)
+        assert plain.prefixes[0] == [[]] * 8
+
+
+def test_on_each_side_every_beginning_has_another_of_the_likeliest_first_tokens():
+    policy = Recording()
+    written_by(policy, Leaning.of("e", 3.0), (0.5, 0.7, -1.0), drafts=9)
+    own, along = policy.prefixes[0][:5], policy.prefixes[0][5:]
+    assert own == [[]] * 5
+    logits = policy.first(DoublePrompt("question")).masked_fill(policy.banned, -torch.inf)
+    order = [[token] for token in logits.argsort(descending=True).tolist() if token != 0]
+    assert [along[i] for i in (0, 1, 3, 4, 6, 7)] == order[:6]
+    assert [along[i] for i in (2, 5, 8)] == order[:3]
 
 
 class Sided(Recording):
     """Writes what the reward likes wherever something is added on one side."""
 
     side = 1.0
-
-    def writing(self, prompt, prefixes, *, push=None, **options):
-        found = super().writing(prompt, prefixes, push=push, **options)
-        found.shares = [0.0] * len(prefixes) if push is None else push.rows[:, 0].tolist()
-        return found
 
     def _write(self, writing, row):
         before = len(writing.written[row])
@@ -122,15 +140,16 @@ class Sided(Recording):
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])
-def test_more_are_drafted_where_the_best_lie(side):
-    policy = Sided(0)
-    policy.pushes, policy.side = [], side
-    term = Term(reward=Leaning.of("e", 30.0), name="r")
-    energy = Energy(policy=policy, terms=(term,), max_nll_rise=None, policy_weight=0.0)
-    _, window = shrunk("default", drafts=8, offsets=(0.5, -0.5), further=(0.6, 0.8), kept=1)
-    run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
-    _, more = (push for push in policy.pushes if push is not None)
-    assert torch.allclose(more.rows[:, 0], side * torch.tensor([1.2, 1.2, 1.6, 1.6]))
+def test_the_best_of_each_side_are_written_on(side):
+    """However far one side's beginnings lie before the others': so few tokens tell little of the answer."""
+    policy = Sided()
+    policy.side = side
+    found = written_by(policy, Leaning.of("e", 30.0), (0.5, -0.5), kept=2)
+    starts = policy.prefixes[1][1:]  # after the draft
+    praised = [ids[1:] == [ALPHABET.index("e")] * (len(ids) - 1) for ids in starts]
+    assert praised.count(True) >= 2
+    assert praised.count(False) > 2  # of two other sides
+    assert found.text.count("e") >= 2
 
 
 def test_the_first_reward_that_counts_and_knows_one_has_it():
