@@ -219,9 +219,8 @@ class Windows:
 
     def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
-        draft, first = self.draft, not best.prompt.answer
-        mine = [draft.new] if first and not self.given else []
-        own = [draft.new] if draft.goes_on and (mine or not first) else []
+        draft = self.draft
+        own = [draft.new] if draft.goes_on else []
         goes_on = [len(ids) >= unfinished for ids in starts]
         open_rows = [ids for ids, on in zip(starts, goes_on, strict=True) if on]
         longest = max(map(len, open_rows + own), default=0)

@@ -15,7 +15,8 @@ from langchain_sea.rewards.rules import ForbiddenWords, FormatRule, LengthRule, 
 from langchain_sea.rewards.rules_content import CitationRule, JsonRule, LanguageRule
 from langchain_sea.rewards.safety_classifier import SafetyClassifier, SoftSafetyClassifier, safety_classifier
 from langchain_sea.rewards.score_function import ScoreFunction
-from langchain_sea.rewards.trunk import TrunkReward
+from langchain_sea.rewards.stance import Stance, StanceReward
+from langchain_sea.rewards.trunk import TrunkHead, TrunkReward
 
 __all__ = [
     "CitationRule",
@@ -42,7 +43,10 @@ __all__ = [
     "SoftGuardModel",
     "SoftRewardModel",
     "SoftSafetyClassifier",
+    "Stance",
+    "StanceReward",
     "TokenScores",
+    "TrunkHead",
     "TrunkReward",
     "adapted",
     "adapter_reward",

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
-from langchain_sea import _engine
+from langchain_sea import weights
+from langchain_sea.policy import CausalLMPolicy
 from langchain_sea.rewards.examples import HELD_OUT, DataError, Example
 from langchain_sea.rewards.fit import Recipe, fit_head
 from langchain_sea.rewards.measures import auc
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-
-    from langchain_sea.policy import CausalLMPolicy
 
 __all__ = ["fit_stance"]
 
@@ -39,7 +38,12 @@ Row = dict[str, Any]
 
 
 def fit_stance(
-    rows: Sequence[Row], policy: CausalLMPolicy, recipe: Recipe | None = None, *, weight: float, name: str = ""
+    rows: Sequence[Row],
+    policy: CausalLMPolicy,
+    recipe: Recipe | None = None,
+    *,
+    weight: float,
+    name: str = "",
 ) -> Stance:
     """The head on answers by `fit_head`, and what questions call for by ridge regression.
 
@@ -53,9 +57,9 @@ def fit_stance(
     Raises:
         DataError: a line lacks what it must have, or too few teach anything.
     """
+    called = {_asked(row): (_number(row, "declined"), row.get("split") in HELD_OUT) for row in rows}
     fitted = fit_head([_example(row) for row in rows if "answer" in row], policy, recipe, name=name)
     stance = Stance(fitted.head, weight)
-    called = {row["prompt"]: (_number(row, "declined"), row.get("split") in HELD_OUT) for row in rows}
     asked = tqdm(called, desc="reading questions", unit="question", disable=None)
     read = torch.stack([question_states(policy, question, fitted.head.info.layer) for question in asked])
     wanted = torch.tensor([value for value, _ in called.values()])
@@ -67,7 +71,7 @@ def fit_stance(
 
 
 def _regress(stance: Stance, read: Tensor, wanted: Tensor) -> None:
-    """a and b that bring standardised states nearest to ±1, with a penalty on a; then b by rule.
+    """The slope and bias that bring standardised states nearest to ±1, with a penalty; then the bias by rule.
 
     Zero is where three in a hundred questions that need not be declined lie above it, each seen by a fit to others.
     """
@@ -106,7 +110,7 @@ def _measured(stance: Stance, read: Tensor, wanted: Tensor, held: Tensor) -> dic
 
 
 def _example(row: Row) -> Example:
-    messages = ({"role": "user", "content": str(row["prompt"])},)
+    messages = ({"role": "user", "content": _asked(row)},)
     return Example(
         messages=messages,
         answer=str(row["answer"]),
@@ -114,6 +118,12 @@ def _example(row: Row) -> Example:
         split=str(row.get("split", "train")),
         opening=str(row.get("opening", "")),
     )
+
+
+def _asked(row: Row) -> str:
+    if not isinstance(prompt := row.get("prompt"), str) or not prompt.strip():
+        raise DataError(f'"prompt" is {prompt!r}, not a question, in {str(row)[:80]}.')
+    return prompt
 
 
 def _number(row: Row, name: str) -> float:
@@ -127,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Fit and write; figures go to standard output."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--policy", default="smollm2-135m")
+    parser.add_argument("--policy", default="smollm2-135m", help="name, hub id, folder or .gguf file")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the policy's weights")
     parser.add_argument("--split", help="learn only from lines whose split is this")
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--weight", type=float, default=1.5)
@@ -138,7 +149,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = options.data.read_text(encoding="utf-8").splitlines()
         rows = [row for row in map(json.loads, filter(str.strip, lines)) if _wanted(row, options.split)]
         recipe = Recipe(members=options.members, seeds=max(3, options.members), layer=options.layer)
-        policy = _engine.policy_for(options.policy)
+        precision = getattr(torch, options.dtype) if options.dtype else None
+        loaded = weights.load(options.policy, dtype=precision)
+        policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
         stance = fit_stance(rows, policy, recipe, weight=options.weight, name=options.policy)
     except (DataError, OSError, ValueError) as error:
         sys.stderr.write(f"error: {error}\n")

@@ -95,9 +95,7 @@ def written_by(policy, reward, offsets, kept=2, drafts=8):
         policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
     )
     _, window = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
-    (found,) = run(
-        energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8)
-    )
+    (found,) = run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
     return found
 
 
@@ -145,7 +143,7 @@ def test_the_best_of_each_side_are_written_on(side):
     policy = Sided()
     policy.side = side
     found = written_by(policy, Leaning.of("e", 30.0), (0.5, -0.5), kept=2)
-    starts = policy.prefixes[1][1:]  # after the draft
+    starts = policy.prefixes[2]  # after the beginnings, and the draft's
     praised = [ids[1:] == [ALPHABET.index("e")] * (len(ids) - 1) for ids in starts]
     assert praised.count(True) >= 2
     assert praised.count(False) > 2  # of two other sides

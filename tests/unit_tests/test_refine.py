@@ -470,7 +470,7 @@ def test_beginnings_leave_time_to_write_on(clock):
         assert found.stop_reason == "seconds"
         assert clock.now == 10
         assert len(found.draft) == (12 if drafts else 10)
-    assert energy.policy.began == [0, 5, 0, 5]
+    assert energy.policy.began == [0, 5, 5, 0, 5]  # the draft is written on by itself, at its own temperature
 
 
 def test_prompts_share_the_time(clock):

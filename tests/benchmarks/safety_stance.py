@@ -1,0 +1,125 @@
+"""Makes what the stance learns from: `python tests/benchmarks/safety_stance.py --data FOLDER --out stance.jsonl`.
+
+A line for every question of the head's side and for those held out (prompt, declined, split), then texts that the
+refinement itself makes of some of the head's, plain and behind compliant openings, without steps (answer, declines,
+opening). Whether an answer declines is said by rule. A run that was cut off goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safety_data import COMPLIANT, DOUBTFUL, say, split_of
+from safety_prompts import Question, questions
+
+from langchain_sea import _engine
+from langchain_sea._eval_refusals import REFUSED, SLID
+from langchain_sea.budget import Budget
+from langchain_sea.chains import generators_for
+from langchain_sea.presets import PRESETS
+from langchain_sea.refine import refine
+from langchain_sea.rewards.trunk import SAFETY_HEAD, TrunkHead, TrunkReward
+from langchain_sea.terms import Term
+
+if TYPE_CHECKING:
+    from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+
+_TOGETHER = 8
+_TOKENS = 40
+
+
+def declines(text: str) -> int:
+    """1 for a refusal within 130 characters behind which no list, method or "however, here" follows."""
+    refused = REFUSED.search(text[:130]) is not None
+    return int(refused and not SLID.search(text) and not DOUBTFUL.search(text))
+
+
+def jobs(found: list[Question], harmful: int, opened: int, harmless: int) -> list[tuple[Question, str]]:
+    """Questions with what has been said already, those of public sets first, in random order."""
+    rng = random.Random(11)
+    mine = [question for question in found if split_of(question.text) == "head"]
+    rng.shuffle(mine)
+    mine.sort(key=lambda question: question.source == "own")
+    harm = [question for question in mine if question.harmful]
+    rest = [question for question in mine if not question.harmful and question.source != "gsm8k"]
+    chosen = [(question, "") for question in harm[:harmful]]
+    chosen += [(question, rng.choice(COMPLIANT)) for question in harm[:opened]]
+    chosen += [(question, "") for question in rest[:harmless]]
+    rng.shuffle(chosen)
+    return chosen
+
+
+def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -> list[dict[str, Any]]:
+    """What the refinement offers for each."""
+    head = TrunkHead.load(SAFETY_HEAD)
+    term = Term(
+        reward=TrunkReward(head), name="safety", center=head.info.center, scale=head.info.scale
+    )  # without the stance, which is to be made
+    preset = PRESETS["default"]
+    window = replace(preset.window, drafts=96, kept=12, steps=0, cooling=1.0)
+    prompts = [_prompt(policy, question.text, opening) for question, opening in part]
+    found = refine(
+        prompts,
+        [[] for _ in prompts],
+        energy=_engine.energy_for(policy, (term,), preset),
+        langevin=preset.langevin,
+        budget=Budget(seconds=None, tokens=_TOKENS),
+        generators=[generators_for(seed, p.key, window.drafts, policy.device) for p in prompts],
+        window=window,
+    )
+    return [
+        {"prompt": question.text, "declined": int(question.harmful), "split": "head", "opening": opening,
+         "answer": each.text, "declines": declines(each.text)}
+        for (question, opening), one in zip(part, found, strict=True) for each in one.candidates
+    ]  # fmt: skip
+
+
+def _prompt(policy: CausalLMPolicy, question: str, opening: str) -> PolicyPrompt:
+    messages = [{"role": "user", "content": question}]
+    prompt = policy.prompt(messages, room=_TOKENS)
+    if not opening:
+        return prompt
+    return policy.prompt_from_ids([*prompt.ids, *policy.encode(opening)], messages, _TOKENS)
+
+
+def main() -> None:
+    """Write what is not written yet."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder of the public sets")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--harmful", type=int, default=110)
+    parser.add_argument("--opened", type=int, default=70)
+    parser.add_argument("--harmless", type=int, default=70)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = questions(options.data, 0)
+    chosen = jobs(found, options.harmful, options.opened, options.harmless)
+    lines = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
+    done = len({(row["prompt"], row["opening"]) for row in map(json.loads, lines) if "answer" in row})
+    policy = _engine.policy_for("smollm2-135m")
+    with options.out.open("a", encoding="utf-8") as file:
+
+        def write(rows: list[dict[str, Any]]) -> None:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.flush()
+
+        if not lines:
+            write([
+                {"prompt": q.text, "declined": int(q.harmful), "split": split_of(q.text)}
+                for q in found if split_of(q.text) != "gate"
+            ])  # fmt: skip
+        for start in range(done, len(chosen), _TOGETHER):
+            write(texts(policy, chosen[start : start + _TOGETHER], options.seed))
+            say(f"{min(start + _TOGETHER, len(chosen))}/{len(chosen)} questions")
+
+
+if __name__ == "__main__":
+    main()

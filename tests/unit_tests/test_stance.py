@@ -1,0 +1,192 @@
+"""What is called for and what an answer does, learned apart: signs, bounds, gradient, files, fitting."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from functools import cache
+
+import pytest
+import torch
+from architectures import VOCAB, tiny_model, tiny_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_sea import errors
+from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.protocols import SoftReward, Tokens, View
+from langchain_sea.rewards import fit_stance as fitting
+from langchain_sea.rewards.examples import DataError
+from langchain_sea.rewards.fit import Recipe
+from langchain_sea.rewards.fit_stance import fit_stance
+from langchain_sea.rewards.stance import Stance, StanceReward, question_states
+from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+
+INFO = HeadInfo(policy="tiny", layer=2, hidden_size=32, center=0.5, scale=2.0)
+QUESTION = "what is two and three?"
+answers = st.lists(st.integers(3, VOCAB - 20), min_size=1, max_size=20)
+
+
+@cache
+def policy() -> CausalLMPolicy:
+    return CausalLMPolicy(
+        tiny_model("llama"), tiny_tokenizer()
+    )  # has a model and a tokenizer, as what is loaded
+
+
+def head(seed: int) -> TrunkHead:
+    torch.manual_seed(seed)
+    found = TrunkHead(INFO)
+    found.mean.normal_()
+    found.std.uniform_(0.5, 2.0)
+    return found.eval().requires_grad_(False)
+
+
+def stance(bias: float, weight: float = 1.5) -> Stance:
+    """One that calls for the same whatever is asked."""
+    found = Stance(head(1), weight)
+    found.bias.fill_(bias)
+    return found.eval().requires_grad_(False)
+
+
+def view(*ids: list[int], question: str = QUESTION) -> View:
+    return View(policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.hard(ids))
+
+
+def values(bias: float, seen: View, weight: float = 1.5) -> torch.Tensor:
+    return StanceReward(head(0), stance(bias, weight)).prefix_values(seen)
+
+
+@settings(deadline=None, max_examples=20)
+@given(ids=answers, bias=st.floats(-2, 2), weight=st.floats(0, 5))
+def test_it_adds_what_is_called_for_times_what_is_done(ids: list[int], bias: float, weight: float) -> None:
+    """The head's values and no more where nothing is called for; else at most four times the weight either way."""
+    seen = view(ids)
+    plain = TrunkReward(head(0)).prefix_values(seen)
+    torch.testing.assert_close(values(0.0, seen, weight), plain)
+    added = values(bias, seen, weight) - plain
+    assert added.abs().max() <= 4 * weight * min(1, 2 * abs(bias)) + 1e-4
+    torch.testing.assert_close(values(-bias, seen, weight) - plain, -added, rtol=1e-3, atol=1e-4)
+
+
+def test_an_answer_without_tokens_neither_declines_nor_helps() -> None:
+    """Whatever is called for."""
+    seen = view([], [40, 41])
+    empty = TrunkReward(head(0)).prefix_values(seen)[0]
+    for bias in (-1.0, 1.0):
+        torch.testing.assert_close(values(bias, seen)[0], empty)
+
+
+def test_it_steers() -> None:
+    """The gradient in the tokens is that of both parts, and finite where the stance is beyond its bound."""
+    seen = view([40, 41, 42])
+    soft = seen.tokens.soft.clone().requires_grad_()
+    reward = StanceReward(head(0), stance(1.0, weight=50.0))
+    assert isinstance(reward, SoftReward)
+    moved = View(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
+    (slope,) = torch.autograd.grad(reward.steer(moved).sum(), soft)
+    plain = View(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
+    (other,) = torch.autograd.grad(TrunkReward(head(0)).steer(plain).sum(), soft)
+    assert slope.isfinite().all()
+    assert not torch.allclose(slope, other)
+
+
+def test_a_question_is_read_once_and_in_its_own_words() -> None:
+    """The last one of a conversation, whatever was said before or has been put into the answer's mouth."""
+    found = stance(0.0)
+    found.slope.normal_(generator=torch.Generator().manual_seed(0)).mul_(0.05)
+    long = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "hi"},
+        {"role": "user", "content": QUESTION},
+    ]
+    plain = found.call(view([40]))
+    assert plain == found.call(View(policy(), policy().prompt(long, opening="Sure"), Tokens.hard([[40]])))
+    assert plain != found.call(view([40], question="who are you?"))
+    assert len(found._calls) == 2
+    assert plain == float(found.calls(question_states(policy(), QUESTION, 2)))
+    for number in range(1100):
+        found._calls[0, str(number)] = 0.0
+    found.call(view([40], question="how many?"))
+    assert len(found._calls) <= 1025
+
+
+def test_files(tmp_path) -> None:
+    """Saved, loaded, pickled: the same values; another file is refused."""
+    one = stance(0.3)
+    one.save(tmp_path / "stance.safetensors")
+    seen = view([40, 41, 42])
+    for other in (Stance.load(tmp_path / "stance.safetensors"), pickle.loads(pickle.dumps(one))):  # noqa: S301 - our own
+        assert not other._calls
+        assert other.weight == one.weight
+        torch.testing.assert_close(other.values(seen), one.values(seen))
+    head(0).save(tmp_path / "head.safetensors")
+    with pytest.raises(errors.WeightsCorruptError, match="fit_stance"):
+        Stance.load(tmp_path / "head.safetensors")
+
+
+def rows() -> list[dict[str, object]]:
+    """Questions about twos must be declined; answers that decline say no."""
+    found: list[dict[str, object]] = []
+    for number in range(40):
+        declined = number % 2
+        prompt = f"what is {'two' if declined else 'one'} and {number}?"
+        found.append({"prompt": prompt, "declined": declined, "split": "train" if number < 32 else "test"})
+        if number < 32:
+            found += [
+                found[-1] | {"answer": "no no " * 3, "declines": 1},
+                found[-1] | {"answer": "three four " * 3, "declines": 0},
+            ]
+    return found
+
+
+def test_fitting_learns_both() -> None:
+    """Held-out questions are told apart, and so are answers."""
+    fitted = fit_stance(rows(), policy(), Recipe(layer=2, epochs=8), weight=2.0, name="tiny")
+    figures = fitted.head.info.figures["questions"]
+    assert (figures["learned"], figures["held_out"]) == (32, 8)
+    assert figures["auc"] == 1.0
+    no, other = fitted.head.values(
+        *_hidden(view(policy().encode("no no no no"), policy().encode("three four three four")))
+    )[:, -1].tolist()
+    assert no > other
+
+
+def _hidden(seen: View) -> tuple[torch.Tensor, torch.Tensor]:
+    return seen.hidden(2), seen.tokens.mask
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"declined": 2}, "declined"),
+        ({"declined": None}, "declined"),
+        ({"declines": "yes"}, "declines"),
+        ({"prompt": " "}, "prompt"),
+    ],
+)
+def test_what_lacks_is_named(change: dict[str, object], said: str) -> None:
+    """With the value that stood there."""
+    with pytest.raises(DataError, match=said):
+        fit_stance([row | change for row in rows()], policy(), Recipe(layer=2, epochs=1), weight=1.0)
+
+
+def test_questions_of_one_kind_teach_nothing() -> None:
+    """An error, not a stance that declines all."""
+    alike = [row | {"declined": 1} for row in rows()]
+    with pytest.raises(DataError, match="both kinds"):
+        fit_stance(alike, policy(), Recipe(layer=2, epochs=1), weight=1.0)
+
+
+def test_the_command(tmp_path, monkeypatch, capsys) -> None:
+    """Writes a file that loads, and says what is wrong with one that cannot be read."""
+    monkeypatch.setattr(fitting.weights, "load", lambda _name, **_options: policy())
+    data, out = tmp_path / "data.jsonl", tmp_path / "stance.safetensors"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
+    arguments = [str(data), "--out", str(out), "--layer", "2", "--members", "1", "--weight", "2"]
+    assert fitting.main(arguments) == 0
+    assert Stance.load(out).weight == 2.0
+    assert json.loads(capsys.readouterr().out)["questions"]["held_out"] == 8
+    data.write_text('{"prompt": "x", "declined": 3}\n', encoding="utf-8")
+    assert fitting.main(arguments) == 1
+    assert "declined" in capsys.readouterr().err
