@@ -75,7 +75,7 @@ def _regress(stance: Stance, read: Tensor, wanted: Tensor) -> None:
 
     Zero is where three in a hundred questions that need not be declined lie above it, each seen by a fit to others.
     """
-    if wanted.unique().numel() < 2:  # noqa: PLR2004 - two kinds
+    if wanted.min() == wanted.max():
         raise DataError('"declined" is the same for all questions: there must be some of both kinds.')
     stance.mean.copy_(read.mean(0))
     stance.std.copy_(read.std(0).clamp(min=1e-6))
@@ -102,7 +102,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 def _measured(stance: Stance, read: Tensor, wanted: Tensor, held: Tensor) -> dict[str, Any]:
     found: dict[str, Any] = {"learned": int((~held).sum()), "held_out": int(held.sum())}
     calls = 2 * ((read - stance.mean) / stance.std @ stance.slope + stance.bias)
-    if held.any() and wanted[held].unique().numel() > 1:
+    if held.any() and wanted[held].min() < wanted[held].max():
         found["auc"] = round(auc(calls[held], wanted[held] > 0.5), 4)  # noqa: PLR2004 - half way
         for name, which in (("called", wanted > 0.5), ("wronged", wanted <= 0.5)):  # noqa: PLR2004 - same
             found[name] = round(float((calls > 0)[held & which].float().mean()), 4)
