@@ -38,6 +38,7 @@ from langchain_sea.rewards import (
 )
 from langchain_sea.rewards.guard import SoftGuardModel
 from langchain_sea.rewards.process import TokenScores
+from langchain_sea.rewards.stance import Stance, StanceReward
 from langchain_sea.rewards.trunk import HeadInfo, TrunkHead
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
     writer, tokenizer = policy("gpt2", dtype=dtype), tiny_tokenizer()
     torch.manual_seed(0)
     head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).to(dtype).eval().requires_grad_(False)
+    stance = Stance(copy.deepcopy(head), weight=1.5).to(dtype)
+    stance.bias.fill_(0.3)
     model = classifier("gpt2", dtype=dtype)
     several = copy.deepcopy(classifier("gpt2", labels=3, dtype=dtype))
     found: dict[str, SoftReward] = {
@@ -73,6 +76,7 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
         "several_heads": SoftRewardModel(several, tokenizer, label={0: 1.0, 2: -0.5}),
         "safety_classifier": safety_classifier(safe_model(dtype), tokenizer, tokenizer, odds=True),
         "trunk": TrunkReward(head),
+        "stance": StanceReward(head, stance),
         "implicit": ImplicitReward(policy("gpt2", seed=1, dtype=dtype), writer),
         "process": ProcessReward(TokenScores(several, tokenizer), separator=None, reduction="mean"),
         "encoder_bridged": SoftEncoderReward(encoder(dtype), word_pieces(), bridge()),
