@@ -17,6 +17,7 @@ from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.energy import Term
 from langchain_sea.rewards import FunctionReward
+from langchain_sea.rewards.trunk import SAFETY_HEAD
 from langchain_sea.safety.embedded import HARM_THRESHOLD, harm
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def _model() -> SEAChatModel:
         weight=0.0,
         at_least=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
     )
-    return SEAChatModel(rewards=["safety", harmless], budget=Budget(tokens=48, seconds=8.0, steps=2))
+    # the head alone: what the request for a text calls for is no question of harm
+    return SEAChatModel(rewards=[str(SAFETY_HEAD), harmless], budget=Budget(tokens=48, seconds=8.0, steps=2))
 
 
 class _Harmless:
