@@ -23,6 +23,7 @@ from langchain_sea.refine import refine
 from langchain_sea.relaxation import top_support
 from langchain_sea.rewards.bridged import SoftEncoderReward
 from langchain_sea.rewards.gate import PairGate
+from langchain_sea.rewards.trunk import SAFETY_HEAD
 from langchain_sea.rewards.vocabulary import Bridge
 from langchain_sea.safety.embedded import SAFETY_VERIFIER
 
@@ -118,7 +119,7 @@ def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str
     policy = _engine.policy_for("smollm2-135m")
     reward = bridged(policy, twin or PairGate.load(SAFETY_VERIFIER))
     questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "bridge report", seed)
-    (trunk,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    (trunk,) = _engine.terms_for([SAFETY_HEAD], "smollm2-135m", policy)  # without the stance, which no encoder has
     through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)
     own = gain(policy, trunk, questions, seed)
     table = reward.bridge
