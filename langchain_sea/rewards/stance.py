@@ -35,7 +35,7 @@ SAFETY_STANCE = SAFETY_HEAD.with_name("stance.safetensors")
 _FORMAT = "langchain-sea stance 1"
 _BOUND = 4.0  # log-odds of declining beyond which nothing is gained
 _START = 4  # tokens of the template's beginning that are read as the prompt
-_LONGEST = 4000  # characters of a question; of longer ones the beginning is not read
+_LONGEST = 2000  # characters of a question; of longer ones the beginning is not read
 _KNOWN = 1024  # questions whose calls are kept
 
 
