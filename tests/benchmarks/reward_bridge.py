@@ -119,7 +119,9 @@ def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str
     policy = _engine.policy_for("smollm2-135m")
     reward = bridged(policy, twin or PairGate.load(SAFETY_VERIFIER))
     questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "bridge report", seed)
-    (trunk,) = _engine.terms_for([SAFETY_HEAD], "smollm2-135m", policy)  # without the stance, which no encoder has
+    (trunk,) = _engine.terms_for(
+        [SAFETY_HEAD], "smollm2-135m", policy
+    )  # without the stance, which no encoder has
     through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)
     own = gain(policy, trunk, questions, seed)
     table = reward.bridge
