@@ -178,7 +178,7 @@ class Windows:
         return [self.draft.new] if same and self.draft.new else []
 
     def _shares(self, rows: int) -> list[float]:
-        """How far along a reward's axis each beginning is drafted: the first half not at all."""
+        """How far along a reward's axis each beginning is drafted: the first, half of `drafts`, not at all."""
         offsets = self.window.offsets
         if axis_of(self.energy.terms) is None or not offsets:
             return [0.0] * rows

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HELD_OUT", "DataError", "Example", "limited", "read_examples", "share", "usable"]
+__all__ = ["HELD_OUT", "DataError", "Example", "json_object", "limited", "read_examples", "share", "usable"]
 
 HELD_OUT = frozenset({"heldout", "held-out", "held_out", "test", "validation"})
 _FORMS = (
@@ -105,7 +105,7 @@ def share(key: str, salt: str = "") -> float:
 
 
 def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
-    row = _object(line)
+    row = json_object(line)
     parts = _pair(row) if "chosen" in row or "rejected" in row else _scored(row)
     pair = number if len(parts) > 1 else None
     for messages, answer, label in parts:
@@ -123,7 +123,8 @@ def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
 Part = tuple[tuple[dict[str, Any], ...], str, float]
 
 
-def _object(line: str) -> dict[str, Any]:
+def json_object(line: str) -> dict[str, Any]:
+    """The object of one line; a `DataError` says what stands there in its place."""
     try:
         row = json.loads(line)
     except ValueError as error:

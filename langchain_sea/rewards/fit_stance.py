@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from langchain_sea import weights
 from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rewards.examples import HELD_OUT, DataError, Example
+from langchain_sea.rewards.examples import HELD_OUT, DataError, Example, json_object
 from langchain_sea.rewards.fit import Recipe, fit_head
 from langchain_sea.rewards.measures import auc
 from langchain_sea.rewards.stance import Stance, question_states
@@ -65,8 +65,7 @@ def fit_stance(
     wanted = torch.tensor([value for value, _ in called.values()])
     held = torch.tensor([held for _, held in called.values()])
     _regress(stance, read[~held], wanted[~held])
-    figures = fitted.figures | {"questions": _measured(stance, read, wanted, held)}
-    fitted.head.info.figures.update(figures)
+    fitted.head.info.figures["questions"] = _measured(stance, read, wanted, held)
     return stance.eval().requires_grad_(False)
 
 
@@ -141,13 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="of the policy's weights")
     parser.add_argument("--split", help="learn only from lines whose split is this")
     parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--weight", type=float, default=1.5)
+    parser.add_argument("--weight", type=float, default=1.5, help="in the log-odds of the head beside it")
     parser.add_argument("--layer", type=int)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
         lines = options.data.read_text(encoding="utf-8").splitlines()
-        rows = [row for row in map(json.loads, filter(str.strip, lines)) if _wanted(row, options.split)]
+        rows = [row for row in map(json_object, filter(str.strip, lines)) if _wanted(row, options.split)]
         recipe = Recipe(members=options.members, seeds=max(3, options.members), layer=options.layer)
         precision = getattr(torch, options.dtype) if options.dtype else None
         loaded = weights.load(options.policy, dtype=precision)

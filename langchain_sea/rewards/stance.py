@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from langchain_sea.errors import WeightsCorruptError
-from langchain_sea.protocols import Tokens, View
+from langchain_sea.protocols import Tokens, View, Wants
 from langchain_sea.rewards.features import states
 from langchain_sea.rewards.gate import last_question
-from langchain_sea.rewards.trunk import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.trunk import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward, stored
 
 if TYPE_CHECKING:
     import os
@@ -88,9 +87,7 @@ class Stance(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One safetensors file; what is known of the head as JSON in its metadata."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        info = json.dumps({"head": asdict(self.head.info), "weight": self.weight})
-        save_file(tensors, path, {"format": _FORMAT, "info": info})
+        stored(self, path, _FORMAT, {"head": asdict(self.head.info), "weight": self.weight})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Stance:
@@ -126,6 +123,15 @@ class StanceReward(TrunkReward):
 
     stance: Stance
 
+    def __post_init__(self) -> None:
+        widths = self.head.info.hidden_size, self.stance.head.info.hidden_size
+        if widths[0] != widths[1]:
+            raise ValueError(f"head and stance read states {widths} wide: fit both to one policy.")
+
+    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - the layers are the same for all
+        """The layers of both, so that one forward serves them."""
+        return Wants(frozenset({self.head.info.layer, self.stance.head.info.layer}), logits=False)
+
     def prefix_values(self, view: View) -> Tensor:
         """(C, T) the value of every beginning.
 
@@ -142,7 +148,11 @@ def safety_head() -> StanceReward:
 
 @torch.no_grad()
 def question_states(policy: CausalLMPolicy, question: str, layer: int) -> Tensor:
-    """(2D,) float32: the mean of the states of a question as a prompt of its own, and the last of them."""
+    """(2D,) float32: the mean of the states of a question as a prompt of its own, and the last of them.
+
+    Raises:
+        PromptTooLongError: its last 2,000 characters exceed the policy's context.
+    """
     messages = [{"role": "user", "content": question[-_LONGEST:]}]
     ids = policy.prompt(messages).ids
     start = min(_START, len(ids) - 1)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.protocols import View
 
-__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled"]
+__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "stored"]
 
 SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
 FIRST_HEAD = SAFETY_HEAD.with_name("first_head.safetensors")  # before it was hardened, for comparison
@@ -128,8 +128,7 @@ class TrunkHead(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One safetensors file, `info` as JSON in its metadata."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-        save_file(tensors, path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
+        stored(self, path, _FORMAT, asdict(self.info))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TrunkHead:
@@ -198,6 +197,12 @@ class TrunkReward:
                 "yours with `langchain-sea fit-reward`."
             )
         return self.head.to(states.device).values(states, view.tokens.mask.to(states.device))
+
+
+def stored(module: nn.Module, path: str | os.PathLike[str], kind: str, info: dict[str, Any]) -> None:
+    """A module's weights as one safetensors file, with its kind and what is known of it, as JSON, in the metadata."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    save_file(tensors, path, {"format": kind, "info": json.dumps(info)})
 
 
 def pooled(hidden: Tensor, mask: Tensor, first: int) -> Tensor:

@@ -28,7 +28,7 @@ from langchain_sea.rewards.trunk import SAFETY_HEAD, TrunkHead, TrunkReward
 from langchain_sea.terms import Term
 
 if TYPE_CHECKING:
-    from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
+    from langchain_sea.policy import CausalLMPolicy
 
 _TOGETHER = 8
 _TOKENS = 40
@@ -63,7 +63,10 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
     )  # without the stance, which is to be made
     preset = PRESETS["default"]
     window = replace(preset.window, drafts=96, kept=12, steps=0, cooling=1.0)
-    prompts = [_prompt(policy, question.text, opening) for question, opening in part]
+    prompts = [
+        policy.prompt([{"role": "user", "content": question.text}], room=_TOKENS, opening=opening)
+        for question, opening in part
+    ]
     found = refine(
         prompts,
         [[] for _ in prompts],
@@ -78,14 +81,6 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
          "answer": each.text, "declines": declines(each.text)}
         for (question, opening), one in zip(part, found, strict=True) for each in one.candidates
     ]  # fmt: skip
-
-
-def _prompt(policy: CausalLMPolicy, question: str, opening: str) -> PolicyPrompt:
-    messages = [{"role": "user", "content": question}]
-    prompt = policy.prompt(messages, room=_TOKENS)
-    if not opening:
-        return prompt
-    return policy.prompt_from_ids([*prompt.ids, *policy.encode(opening)], messages, _TOKENS)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -29,9 +30,8 @@ answers = st.lists(st.integers(3, VOCAB - 20), min_size=1, max_size=20)
 
 @cache
 def policy() -> CausalLMPolicy:
-    return CausalLMPolicy(
-        tiny_model("llama"), tiny_tokenizer()
-    )  # has a model and a tokenizer, as what is loaded
+    """With a model and a tokenizer, as what `weights.load` gives."""
+    return CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
 
 
 def head(seed: int) -> TrunkHead:
@@ -89,6 +89,16 @@ def test_it_steers() -> None:
     (other,) = torch.autograd.grad(TrunkReward(head(0)).steer(plain).sum(), soft)
     assert slope.isfinite().all()
     assert not torch.allclose(slope, other)
+
+
+def test_both_layers_come_of_one_forward() -> None:
+    """Those of head and stance, where they differ; states of other widths are of another policy."""
+    deeper = Stance(TrunkHead(replace(INFO, layer=1)), 1.0).eval()
+    seen = view([40])
+    assert StanceReward(head(0), deeper).foresee(seen).layers == {1, 2}
+    wide = Stance(TrunkHead(replace(INFO, hidden_size=64)), 1.0)
+    with pytest.raises(ValueError, match="64"):
+        StanceReward(head(0), wide)
 
 
 def test_a_question_is_read_once_and_in_its_own_words() -> None:
@@ -187,6 +197,9 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     assert fitting.main(arguments) == 0
     assert Stance.load(out).weight == 2.0
     assert json.loads(capsys.readouterr().out)["questions"]["held_out"] == 8
+    data.write_text("[1]\n", encoding="utf-8")
+    assert fitting.main(arguments) == 1
+    assert "not an object" in capsys.readouterr().err
     data.write_text('{"prompt": "x", "declined": 3}\n', encoding="utf-8")
     assert fitting.main(arguments) == 1
     assert "declined" in capsys.readouterr().err
