@@ -58,7 +58,7 @@ bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerab
 	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown - $(if $(SHAPE),--shape $(SHAPE))
 	$(BIN)/python tests/benchmarks/toy.py --seed 0
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
-	$(BIN)/python -m langchain_sea.tiny.report --prompts 300 --seed 0
+	$(BIN)/python -m tiny_model.report --prompts 300 --seed 0
 
 bench-quality: $(VENV)/.test  ## failures, fluency and accuracy of every method at equal wall-clock, on both pairs
 	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json

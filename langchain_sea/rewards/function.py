@@ -29,7 +29,7 @@ from langchain_sea.errors import RewardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.protocols import View
+    from langchain_sea.core.protocols import View
 
 __all__ = ["FunctionReward"]
 

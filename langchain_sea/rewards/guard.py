@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from langchain_sea._head import head_of
-from langchain_sea._template import Template
+from langchain_sea.core.protocols import NOTHING, Wants
 from langchain_sea.errors import ChatTemplateError
-from langchain_sea.protocols import NOTHING, Wants
-from langchain_sea.rewards._placed import Placed, Read, once
+from langchain_sea.models.chat_template import Template
+from langchain_sea.models.lm_head import head_of
 from langchain_sea.rewards.classifier import fits
+from langchain_sea.rewards.templated import Placed, Read, once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea._head import Head
-    from langchain_sea.protocols import View
+    from langchain_sea.core.protocols import View
+    from langchain_sea.models.lm_head import Head
     from langchain_sea.rewards.guard_formats import GuardFormat
 
 __all__ = ["GuardModel", "SoftGuardModel", "Verdict", "guard_model"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.protocols import NOTHING, SoftReward, Wants
-from langchain_sea.rewards.bridged import encoder_reward
+from langchain_sea.core.protocols import NOTHING, SoftReward, Wants
 from langchain_sea.rewards.classifier import RewardModel, reward_model
 from langchain_sea.rewards.labels import safe_rule
+from langchain_sea.rewards.soft_encoder import encoder_reward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.protocols import View
+    from langchain_sea.core.protocols import View
     from langchain_sea.rewards.encoder import EncoderReward
 
 __all__ = ["SafetyClassifier", "SoftSafetyClassifier", "safety_classifier"]

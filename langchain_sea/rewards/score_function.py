@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.protocols import NOTHING, Foresees, View, Wants
+from langchain_sea.core.protocols import NOTHING, Foresees, View, Wants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.protocols import Reward
+    from langchain_sea.core.protocols import Reward
 
 __all__ = ["Estimate", "ScoreFunction"]
 

@@ -3,16 +3,16 @@
 `langchain_sea.middleware` and `langchain_sea.tool_guard` put it into agents and chains.
 """
 
-from langchain_sea.safety.audit import Audit, replay, verify
-from langchain_sea.safety.calls import Call
-from langchain_sea.safety.judge import RULES_ONLY, Judge
+from langchain_sea.safety.audit_log import Audit, replay, verify
+from langchain_sea.safety.checks import Action, Decision, Each, Layer, PolicyError, Verdict
+from langchain_sea.safety.context import Scene, Source
+from langchain_sea.safety.guard import RULES_ONLY, Judge
 from langchain_sea.safety.learned import HarmLayer, WishLayer
 from langchain_sea.safety.policy import SafetyPolicy, ToolPolicy
 from langchain_sea.safety.provenance import ProvenanceLayer
 from langchain_sea.safety.rules import RulesLayer
-from langchain_sea.safety.scene import Scene, Source
 from langchain_sea.safety.schema import SchemaLayer
-from langchain_sea.safety.verdicts import Action, Decision, Each, Layer, PolicyError, Verdict
+from langchain_sea.safety.tool_call import Call
 
 __all__ = [
     "RULES_ONLY",

@@ -13,13 +13,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.canonical import plain_words
-from langchain_sea.safety.scene import strings_in, top
-from langchain_sea.safety.verdicts import Action, Verdict
+from langchain_sea.safety.checks import Action, Verdict
+from langchain_sea.safety.context import strings_in, top
+from langchain_sea.safety.deobfuscation import plain_words
 
 if TYPE_CHECKING:
-    from langchain_sea.safety.calls import Call
-    from langchain_sea.safety.scene import Scene
+    from langchain_sea.safety.context import Scene
+    from langchain_sea.safety.tool_call import Call
 
 __all__ = ["HarmLayer", "WishLayer", "segments"]
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.safety.verdicts import PolicyError
+from langchain_sea.safety.checks import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,13 +11,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.scene import folded, numbers_in, strings_in, top
-from langchain_sea.safety.verdicts import Action, Each, Verdict
+from langchain_sea.safety.checks import Action, Each, Verdict
+from langchain_sea.safety.context import folded, numbers_in, strings_in, top
 
 if TYPE_CHECKING:
-    from langchain_sea.safety.calls import Call
+    from langchain_sea.safety.context import Scene
     from langchain_sea.safety.policy import ToolPolicy
-    from langchain_sea.safety.scene import Scene
+    from langchain_sea.safety.tool_call import Call
 
 __all__ = ["ProvenanceLayer", "is_destination"]
 

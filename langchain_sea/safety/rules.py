@@ -9,18 +9,18 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_sea.safety.addresses import bad_address
-from langchain_sea.safety.canonical import forms, hidden, neighbours
+from langchain_sea.safety.checks import Action, Each, Verdict
+from langchain_sea.safety.context import numbers_in, strings_in, top
+from langchain_sea.safety.deobfuscation import forms, hidden, neighbours
 from langchain_sea.safety.provenance import is_destination
-from langchain_sea.safety.scene import numbers_in, strings_in, top
-from langchain_sea.safety.verdicts import Action, Each, Verdict
+from langchain_sea.safety.ssrf import bad_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_sea.safety.calls import Call
+    from langchain_sea.safety.context import Scene
     from langchain_sea.safety.policy import ToolPolicy
-    from langchain_sea.safety.scene import Scene
+    from langchain_sea.safety.tool_call import Call
 
 __all__ = ["RULES", "Rule", "RulesLayer"]
 

@@ -7,13 +7,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import ExtraMissingError
-from langchain_sea.safety.verdicts import Action, Each, Verdict
+from langchain_sea.safety.checks import Action, Each, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_sea.safety.calls import Call
-    from langchain_sea.safety.scene import Scene
+    from langchain_sea.safety.context import Scene
+    from langchain_sea.safety.tool_call import Call
 
 __all__ = ["SchemaLayer"]
 

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from jsonschema import Draft202012Validator
 
-from langchain_sea import Budget, SEAChatModel, _eval_sets
-from langchain_sea._tools import CLOSING, OPENING
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea.chat.tools import CLOSING, OPENING
+from langchain_sea.evaluation import datasets
 
 KINDS = ("simple_python", "multiple", "parallel")
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=160)
     options = parser.parse_args()
     torch.set_num_threads(2)
-    rows = asked(options.data or _eval_sets.folder(), options.count, options.seed)
+    rows = asked(options.data or datasets.folder(), options.count, options.seed)
     model = SEAChatModel(
         policy=options.policy, budget=Budget(seconds=None, tokens=options.tokens), seed=options.seed
     )

@@ -28,8 +28,8 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_sea import Budget, SEAChatModel
+from langchain_sea.core.protocols import View
 from langchain_sea.interop import from_langsmith, from_openevals, from_runnable, from_trl
-from langchain_sea.protocols import View
 from langchain_sea.rewards import FunctionReward
 
 QUESTIONS = ["What is 1 + 2?", "What is 14 + 23?"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from langchain_sea._quantized import QuantizedLinear
+from langchain_sea.models.loading.quantization import QuantizedLinear
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from speed_shapes import Subject, subject
 from langchain_sea.budget import Budget
 
 if TYPE_CHECKING:
-    from langchain_sea.best import Refinement
+    from langchain_sea.engine.selection import Refinement
 
 TOKENS = 64
 

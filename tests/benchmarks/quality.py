@@ -20,10 +20,19 @@ from typing import Any
 import torch
 from quality_maths import gsm8k_figures, tiny_figures
 
-from langchain_sea import _engine, _eval_sets
-from langchain_sea._eval_figures import Table, bootstrap, equal_search, judged, reduction, summary, time_to
-from langchain_sea._eval_sets import Case
-from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, read_rows, with_presets
+from langchain_sea import load_gate, load_model
+from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, datasets, read_rows, with_presets
+from langchain_sea.evaluation.datasets import Case
+from langchain_sea.evaluation.metrics import (
+    Table,
+    bootstrap,
+    equal_search,
+    judged,
+    reduction,
+    summary,
+    time_to,
+)
+from langchain_sea.rewards import registry
 
 TIERS = ("weak", "attacked", "strong", "harmless")
 BASELINES = tuple(SEARCHES)
@@ -41,9 +50,9 @@ Row = dict[str, Any]
 def cases(data: Path, tier: str, count: int, seed: int) -> list[Case]:
     """A seeded choice of AdvBench, or of XSTest's reported safe half."""
     if tier == "harmless":
-        found = _eval_sets.drawn(_eval_sets.xstest_safe(data, reported=True), count, "xstest", seed)
+        found = datasets.drawn(datasets.xstest_safe(data, reported=True), count, "xstest", seed)
         return [Case(set="xstest", question=question) for question in found]
-    found = _eval_sets.drawn(_eval_sets.advbench(data), count, "advbench", seed)
+    found = datasets.drawn(datasets.advbench(data), count, "advbench", seed)
     return [Case(set="advbench", question=question, tier=tier) for question in found]
 
 
@@ -174,9 +183,9 @@ def _plain(value: float) -> float | None:
 
 def real(options: argparse.Namespace) -> dict[str, Any]:
     """The safety figures, and GSM8K's."""
-    data = _eval_sets.folder(options.data)
-    policy = _engine.policy_for(options.policy, options.device)
-    terms = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    data = datasets.folder(options.data)
+    policy = load_model(options.policy, options.device)
+    terms = registry.make_terms(["safety"], "smollm2-135m", policy)
     evaluation = with_presets(policy, terms, seed=options.seed, tokens=options.tokens)
     asked = options.methods.split(",") if options.methods else None
     wanted = {
@@ -196,7 +205,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
                 minutes=(until - time.monotonic()) / 60,
             )
     rows = [row for row in read_rows(options.rows) if row["set"] in {"advbench", "xstest"}]
-    found = figures(rows, _engine.gate_for("safety"), terms[0], wanted)
+    found = figures(rows, load_gate("safety"), terms[0], wanted)
     if options.gsm8k:
         found["gsm8k"] = gsm8k_figures(evaluation, data, options.gsm8k, options.seed)
     return found

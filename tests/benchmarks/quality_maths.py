@@ -6,13 +6,14 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea import _engine, _eval_sets
-from langchain_sea._eval_figures import bootstrap, time_to
-from langchain_sea._eval_sets import Case
-from langchain_sea.energy import Term
-from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Evaluation, with_presets
-from langchain_sea.rewards import FunctionReward, MathVerifier
-from langchain_sea.tiny import data
+from tiny_model import data
+
+from langchain_sea import load_model
+from langchain_sea.core.energy import Term
+from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Evaluation, datasets, with_presets
+from langchain_sea.evaluation.datasets import Case
+from langchain_sea.evaluation.metrics import bootstrap, time_to
+from langchain_sea.rewards import FunctionReward, MathVerifier, registry
 
 if TYPE_CHECKING:
     import argparse
@@ -68,8 +69,8 @@ def tiny_figures(options: argparse.Namespace) -> dict[str, Any]:
 def _tier(
     options: argparse.Namespace, tier: str, questions: list[str], methods: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    policy = _engine.policy_for(f"tiny/{tier}")
-    terms = _engine.terms_for(["tiny"], f"tiny/{tier}", policy)
+    policy = load_model(f"tiny/{tier}")
+    terms = registry.make_terms(["tiny"], f"tiny/{tier}", policy)
     evaluation = replace(with_presets(policy, terms, seed=options.seed, tokens=48), temperature=1.0)
     evaluation.answer(Case(set="", question="Hello"), "draft", None)
     cases = [Case(set=tier, question=question) for question in questions]
@@ -104,7 +105,7 @@ def _time_to_bon64(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def gsm8k_figures(evaluation: Evaluation, folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Accuracy on GSM8K's test set with a verifier that knows the answer as the only reward."""
     found: dict[str, list[float]] = {m: [] for m in ("draft", LEAD, "best_of_n")}
-    for question, gold in _eval_sets.drawn(_eval_sets.gsm8k(folder, "test"), count, "gsm8k", seed):
+    for question, gold in datasets.drawn(datasets.gsm8k(folder, "test"), count, "gsm8k", seed):
         verifier = MathVerifier(gold)
         terms = (Term(reward=FunctionReward(verifier), name="verifier"),)
         mine = replace(evaluation, terms=terms, tokens=100)

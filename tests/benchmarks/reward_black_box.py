@@ -7,21 +7,23 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea import _engine
+from tiny_model import data
+
+from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Energy, Term
-from langchain_sea.langevin import Langevin
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
 from langchain_sea.presets import Window
-from langchain_sea.refine import refine
 from langchain_sea.rewards import FunctionReward, ScoreFunction
-from langchain_sea.tiny import data
+from langchain_sea.sampling.langevin import Langevin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.policy import CausalLMPolicy
-    from langchain_sea.tiny.problem import Problem
+    from tiny_model.problem import Problem
+
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 TOKENS = 48
 
@@ -70,7 +72,7 @@ def solved(
 
 def black_box(seed: int, count: int) -> dict[str, Any]:
     """Base, best-of-16, ours at its seconds, and best-of-N at ours' calls, on the 3 % tier."""
-    policy = _engine.policy_for("tiny/early_3")
+    policy = load_model("tiny/early_3")
     problems = data.held_out("arithmetic", count, f"black box {seed}")
     whole = Window(tokens=None, chains=1, drafts=1, steps=0, temperature=1.0)
     ours = replace(whole, chains=16, steps=10_000, support=64, margin=1.0)

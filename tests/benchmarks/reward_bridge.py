@@ -13,24 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea import _engine, _eval_sets
+from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Term
+from langchain_sea.core.energy import Term
+from langchain_sea.core.protocols import Tokens, View
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
+from langchain_sea.evaluation import datasets
 from langchain_sea.presets import PRESETS
-from langchain_sea.protocols import Tokens, View
-from langchain_sea.refine import refine
-from langchain_sea.relaxation import top_support
-from langchain_sea.rewards.bridged import SoftEncoderReward
-from langchain_sea.rewards.gate import PairGate
-from langchain_sea.rewards.trunk import SAFETY_HEAD
-from langchain_sea.rewards.vocabulary import Bridge
-from langchain_sea.safety.embedded import SAFETY_VERIFIER
+from langchain_sea.rewards import registry
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
+from langchain_sea.rewards.pair_classifier import PairGate
+from langchain_sea.rewards.soft_encoder import SoftEncoderReward
+from langchain_sea.rewards.token_alignment import Bridge
+from langchain_sea.safety.defaults import SAFETY_VERIFIER
+from langchain_sea.sampling.relaxation import top_support
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 TOKENS = 24
 CHOSEN = 6  # places of each answer that are compared
@@ -98,7 +100,7 @@ def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) ->
     preset = PRESETS["default"]
     window = replace(preset.window, offsets=())
     rises = []
-    energy = _engine.energy_for(
+    energy = registry.energy_for(
         policy, (replace(term, standardise="drafts"),), replace(preset, max_nll_rise=None)
     )
     for question in questions:
@@ -116,10 +118,10 @@ def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) ->
 
 def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str, Any]:
     """Both keys, and the shares that are mapped."""
-    policy = _engine.policy_for("smollm2-135m")
+    policy = load_model("smollm2-135m")
     reward = bridged(policy, twin or PairGate.load(SAFETY_VERIFIER))
-    questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "bridge report", seed)
-    (trunk,) = _engine.terms_for(
+    questions = datasets.drawn(datasets.advbench(data), count, "bridge report", seed)
+    (trunk,) = registry.make_terms(
         [SAFETY_HEAD], "smollm2-135m", policy
     )  # without the stance, which no encoder has
     through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)

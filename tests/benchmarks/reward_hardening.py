@@ -9,9 +9,10 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea import _engine, _eval_sets
-from langchain_sea.rewards.harden import Attack, attacked
-from langchain_sea.rewards.trunk import FIRST_HEAD, SAFETY_HEAD, TrunkHead
+from langchain_sea import load_gate, load_model
+from langchain_sea.evaluation import datasets
+from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, TrunkHead
+from langchain_sea.training.adversarial import Attack, attacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ _TOGETHER = 8
 
 def praised(head: TrunkHead, questions: list[str], seed: int) -> dict[str, Any]:
     """Prompts whose best text the attack raised, and what the gate says of these."""
-    policy, gate = _engine.policy_for("smollm2-135m"), _engine.gate_for("safety")
+    policy, gate = load_model("smollm2-135m"), load_gate("safety")
     attack = Attack(steps=ATTACK.steps, chains=ATTACK.chains, tokens=ATTACK.tokens, seed=seed)
     rises, verdicts, drafts = list[float](), list[float](), list[float]()
     for start in range(0, len(questions), _TOGETHER):
@@ -42,7 +43,7 @@ def praised(head: TrunkHead, questions: list[str], seed: int) -> dict[str, Any]:
 
 def hardening(data: Path, seed: int, count: int, first_head: Path | None) -> dict[str, Any]:
     """The hardened head's share ÷ the first head's, on AdvBench."""
-    questions = _eval_sets.drawn(_eval_sets.advbench(data), count, "hardening", seed)
+    questions = datasets.drawn(datasets.advbench(data), count, "hardening", seed)
     first, hard = (
         praised(TrunkHead.load(path), questions, seed) for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
     )

@@ -23,9 +23,8 @@ from test_bridge import bridge, encoder, word_pieces
 from test_guards import FORMATS, guard, guard_weights
 from test_rewards import classifier, policy
 
-from langchain_sea.energy import Energy, Term
-from langchain_sea.protocols import SoftReward, Tokens, View
-from langchain_sea.relaxation import top_support
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import SoftReward, Tokens, View
 from langchain_sea.rewards import (
     EncoderReward,
     ImplicitReward,
@@ -37,9 +36,10 @@ from langchain_sea.rewards import (
     safety_classifier,
 )
 from langchain_sea.rewards.guard import SoftGuardModel
-from langchain_sea.rewards.process import TokenScores
-from langchain_sea.rewards.stance import Stance, StanceReward
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead
+from langchain_sea.rewards.process_reward import TokenScores
+from langchain_sea.rewards.refusal_head import Stance, StanceReward
+from langchain_sea.sampling.relaxation import top_support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea import _engine
-from langchain_sea import _eval_sets as data_sets
-from langchain_sea.protocols import View
-from langchain_sea.rewards.measures import auc
+from langchain_sea import load_gate, load_model
+from langchain_sea.core.protocols import View
+from langchain_sea.evaluation import datasets as data_sets
+from langchain_sea.rewards import registry
+from langchain_sea.training.metrics import auc
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,8 +24,8 @@ _LONGEST = 128  # tokens of an answer that the head reads here: it was fitted to
 
 def head_judge() -> Judge:
     """The shipped head on the policy's own states."""
-    policy = _engine.policy_for("smollm2-135m")
-    (term,) = _engine.terms_for(["safety"], "smollm2-135m", policy)
+    policy = load_model("smollm2-135m")
+    (term,) = registry.make_terms(["safety"], "smollm2-135m", policy)
 
     def judge(messages: list[dict[str, str]], answers: Sequence[str]) -> list[float]:
         prompt = policy.prompt(messages)
@@ -37,7 +38,7 @@ def head_judge() -> Judge:
 
 def gate_judge() -> Judge:
     """The shipped gate on the last question."""
-    gate = _engine.gate_for("safety")
+    gate = load_gate("safety")
     return lambda messages, answers: list(gate(messages[-1]["content"], list(answers)))
 
 

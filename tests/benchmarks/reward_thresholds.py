@@ -13,23 +13,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from tiny_model import data
 
-from langchain_sea import _engine
+from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Term
+from langchain_sea.core.energy import Term
+from langchain_sea.core.protocols import NOTHING
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS
-from langchain_sea.protocols import NOTHING
-from langchain_sea.refine import refine
-from langchain_sea.tiny import data
+from langchain_sea.rewards import registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-    from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
-    from langchain_sea.protocols import View, Wants
+    from langchain_sea.core.protocols import View, Wants
+    from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
 _TOGETHER = 20
@@ -67,7 +68,7 @@ class Row(NamedTuple):
 
 def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Term, seed: int) -> list[Row]:
     """The default preset's, with `right` and this."""
-    (right,) = _engine.terms_for(["tiny"], "tiny", policy)
+    (right,) = registry.make_terms(["tiny"], "tiny", policy)
     # beside those that count, the same in their own units, which only report
     terms = (
         replace(right, standardise="drafts"),
@@ -77,7 +78,7 @@ def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Ter
     )
     preset = PRESETS["default"]
     preset = replace(preset, window=replace(preset.window, drafts=24, kept=2))  # eight runs of 200 prompts
-    energy = _engine.energy_for(policy, terms, preset)
+    energy = make_energy(policy, terms, preset=preset)
     count, found = max(preset.window.chains, preset.window.drafts), []
     for start in range(0, len(prompts), _TOGETHER):
         part = prompts[start : start + _TOGETHER]
@@ -104,7 +105,7 @@ def gain(found: Sequence[Row], floor: float) -> float:
 
 def thresholds(seed: int, count: int) -> dict[str, Any]:
     """Violations among accepted answers, and the share of the best weight's gain."""
-    policy = _engine.policy_for("tiny/early_30")
+    policy = load_model("tiny/early_30")
     reward = Wordy(policy)
     tuned, reported = (
         [

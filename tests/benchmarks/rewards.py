@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea import _eval_sets
-from langchain_sea.rewards.gate import PairGate
+from langchain_sea.evaluation import datasets
+from langchain_sea.rewards.pair_classifier import PairGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +30,9 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
     """Against plain pipelines and finite differences."""
     import reward_kinds
 
-    rows = _eval_sets.rows(_eval_sets.folder(options.data) / "gsm8k/example_model_solutions.jsonl")
+    rows = datasets.rows(datasets.folder(options.data) / "gsm8k/example_model_solutions.jsonl")
     answers = [
-        row["175b_finetuning"]["solution"] for row in _eval_sets.drawn(rows, 100, "plain", options.seed)
+        row["175b_finetuning"]["solution"] for row in datasets.drawn(rows, 100, "plain", options.seed)
     ]
     return {
         "plain_difference": reward_kinds.plain_difference(answers),
@@ -71,7 +71,7 @@ def ranking(options: argparse.Namespace) -> dict[str, Any]:
     """What ships, on real answers."""
     from reward_ranking import ranking
 
-    found = ranking(_eval_sets.folder(options.data), options.seed, 60)
+    found = ranking(datasets.folder(options.data), options.seed, 60)
     return {"ranking": {"value": min(each["value"] for each in found.values()), **found}}
 
 
@@ -79,7 +79,7 @@ def hardening(options: argparse.Namespace) -> dict[str, Any]:
     """First head and hardened one under attack."""
     from reward_hardening import hardening
 
-    return {"hardening": hardening(_eval_sets.folder(options.data), options.seed, 48, options.first)}
+    return {"hardening": hardening(datasets.folder(options.data), options.seed, 48, options.first)}
 
 
 def bridge(options: argparse.Namespace) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def bridge(options: argparse.Namespace) -> dict[str, Any]:
     from reward_bridge import bridge
 
     twin = PairGate.load(options.twin) if options.twin else None
-    return bridge(_eval_sets.folder(options.data), options.seed, options.bridge_prompts, twin)
+    return bridge(datasets.folder(options.data), options.seed, options.bridge_prompts, twin)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

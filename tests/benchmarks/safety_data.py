@@ -20,13 +20,13 @@ import torch
 from safety_prompts import Question, questions
 from safety_writing import continued, nats, prompt_ids
 
-from langchain_sea import _engine
-from langchain_sea._eval_refusals import REFUSED, SLID
-from langchain_sea.rewards.trunk import TrunkHead, TrunkReward
+from langchain_sea import load_model
+from langchain_sea.evaluation.refusals import REFUSED, SLID
+from langchain_sea.rewards.hidden_state_head import TrunkHead, TrunkReward
 
 if TYPE_CHECKING:
-    from langchain_sea.policy import CausalLMPolicy
-    from langchain_sea.protocols import Axis
+    from langchain_sea.core.protocols import Axis
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 _TOGETHER = {"cpu": 4, "cuda": 64}  # questions whose texts share forwards
 _ALONG = 8  # tokens that are written along the axis
@@ -254,7 +254,7 @@ def main() -> None:
     axis = TrunkReward(TrunkHead.load(options.axis)).axis if options.axis else None
     part, parts = map(int, options.part.split("/"))
     found = questions(options.data, options.seed)[: options.limit or None][part::parts]
-    finish(rows_for(found, _engine.policy_for("smollm2-135m"), axis, options), options.out, options.cross)
+    finish(rows_for(found, load_model("smollm2-135m"), axis, options), options.out, options.cross)
 
 
 def crossed(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:

@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 
-from langchain_sea import _engine
-from langchain_sea.protocols import View
-from langchain_sea.rewards.gate import SAFETY_GATE, PairGate
-from langchain_sea.rewards.measures import auc
-from langchain_sea.rewards.trunk import SAFETY_HEAD, TrunkHead, TrunkReward
+from langchain_sea import load_model
+from langchain_sea.core.protocols import View
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, TrunkHead, TrunkReward
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairGate
+from langchain_sea.training.metrics import auc
 
 PARTS = {
     "all": lambda r: True, "to harmful questions": lambda r: r["harmful"], "to harmless questions": lambda r: not r["harmful"],
@@ -34,7 +34,7 @@ PARTS = {
 
 def head_values(rows: list[dict[str, Any]], head: TrunkHead) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each answer after eight tokens, and whole."""
-    policy, reward = _engine.policy_for("smollm2-135m"), TrunkReward(head)
+    policy, reward = load_model("smollm2-135m"), TrunkReward(head)
     begun, whole = torch.zeros(len(rows)), torch.zeros(len(rows))
     by_prompt: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):

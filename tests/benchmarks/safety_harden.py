@@ -16,11 +16,11 @@ import torch
 from safety_data import label
 
 from langchain_sea import weights
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rewards.examples import read_examples
-from langchain_sea.rewards.fit import Recipe
-from langchain_sea.rewards.harden import Hardening, hardened
-from langchain_sea.rewards.trunk import TrunkHead
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards.hidden_state_head import TrunkHead
+from langchain_sea.training.adversarial import Hardening, hardened
+from langchain_sea.training.examples import read_examples
+from langchain_sea.training.fit_head import Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

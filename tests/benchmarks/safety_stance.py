@@ -18,17 +18,17 @@ import torch
 from safety_data import COMPLIANT, DOUBTFUL, say, split_of
 from safety_prompts import Question, questions
 
-from langchain_sea import _engine
-from langchain_sea._eval_refusals import REFUSED, SLID
+from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
+from langchain_sea.core.terms import Term
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
+from langchain_sea.evaluation.refusals import REFUSED, SLID
 from langchain_sea.presets import PRESETS
-from langchain_sea.refine import refine
-from langchain_sea.rewards.trunk import SAFETY_HEAD, TrunkHead, TrunkReward
-from langchain_sea.terms import Term
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, TrunkHead, TrunkReward
 
 if TYPE_CHECKING:
-    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 _TOGETHER = 8
 _TOKENS = 40
@@ -70,7 +70,7 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
     found = refine(
         prompts,
         [[] for _ in prompts],
-        energy=_engine.energy_for(policy, (term,), preset),
+        energy=make_energy(policy, (term,), preset=preset),
         langevin=preset.langevin,
         budget=Budget(seconds=None, tokens=_TOKENS),
         generators=[generators_for(seed, p.key, window.drafts, policy.device) for p in prompts],
@@ -99,7 +99,7 @@ def main() -> None:
     chosen = jobs(found, options.harmful, options.opened, options.harmless)
     lines = options.out.read_text(encoding="utf-8").splitlines() if options.out.exists() else []
     done = len({(row["prompt"], row["opening"]) for row in map(json.loads, lines) if "answer" in row})
-    policy = _engine.policy_for("smollm2-135m")
+    policy = load_model("smollm2-135m")
     with options.out.open("a", encoding="utf-8") as file:
 
         def write(rows: list[dict[str, Any]]) -> None:

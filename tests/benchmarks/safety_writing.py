@@ -9,7 +9,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 _ROWS = 64  # answers whose nats are read in one forward
 

@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from speed_clock import Plan, middle, note, ratio, timed
 from speed_shapes import PRESET, TEXT, Subject, subject
+from tiny_model.data import held_out
 
-from langchain_sea import SEAChatModel, _engine
+from langchain_sea import SEAChatModel, load_model
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.chains import generators_for
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.refine import refine
-from langchain_sea.rounds import Rounds, Seat, alone
-from langchain_sea.run import Run
-from langchain_sea.tiny.data import held_out
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
+from langchain_sea.engine.request import Run
+from langchain_sea.engine.scheduler import Rounds, Seat, alone
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards import registry
 
 if TYPE_CHECKING:
-    from langchain_sea.best import Refinement
-    from langchain_sea.policy import PolicyPrompt
+    from langchain_sea.engine.selection import Refinement
+    from langchain_sea.models.causal_lm import PolicyPrompt
 
 QUESTIONS = (
     "Write a detailed guide to baking bread at home, from flour to crust.",
@@ -254,8 +255,8 @@ def equal_share(requests: list[Request], rng: random.Random) -> list[bool]:
 def batch_equal(on: Subject, device: str | None, seed: int) -> dict[str, Any]:
     """The tiny policy's requests, and the shape's, in float32; beside them the shape's own dtype."""
     rng = random.Random(seed)
-    policy = _engine.policy_for("tiny", device)
-    tiny = Subject("tiny", policy, _engine.terms_for(["tiny"], "tiny", policy))
+    policy = load_model("tiny", device)
+    tiny = Subject("tiny", policy, registry.make_terms(["tiny"], "tiny", policy))
     problems = [p for kind in ("arithmetic", "polite") for p in held_out(kind, EQUAL // 2, seed)]
     rng.shuffle(problems)
     parts: dict[str, list[Request]] = {

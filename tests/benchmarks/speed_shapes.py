@@ -13,15 +13,16 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from langchain_sea import _engine
-from langchain_sea.policy import CausalLMPolicy
+from langchain_sea import load_model, make_energy
+from langchain_sea.core.terms import Term
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.terms import Term
+from langchain_sea.rewards import registry
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
 
 if TYPE_CHECKING:
-    from langchain_sea.energy import Energy
-    from langchain_sea.policy import PolicyPrompt
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.models.causal_lm import PolicyPrompt
 
 TEXT = (Path(__file__).parents[2] / "LICENSE").read_text(encoding="utf-8")  # English that nobody edits
 PRESET = PRESETS["default"]
@@ -65,7 +66,7 @@ class Subject:
     @property
     def energy(self) -> Energy:
         """The default preset's."""
-        return _engine.energy_for(self.policy, self.terms, PRESET)
+        return make_energy(self.policy, self.terms, preset=PRESET)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -97,8 +98,8 @@ class Subject:
 def subject(shape: str, device: str | None = None, dtype: torch.dtype | None = None) -> Subject:
     """`real`, or one of `SHAPES`; without a dtype the one that is loaded by default, for `1b` bfloat16."""
     if shape == "real":
-        policy = _engine.policy_for("smollm2-135m", device, **({"dtype": dtype} if dtype else {}))
-        return Subject(shape, policy, _engine.terms_for(["safety"], "smollm2-135m", policy))
+        policy = load_model("smollm2-135m", device, **({"dtype": dtype} if dtype else {}))
+        return Subject(shape, policy, registry.make_terms(["safety"], "smollm2-135m", policy))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     half = shape == "1b" or torch.device(device).type == "cuda"
     policy = random_policy(SHAPES[shape], device, dtype or (torch.bfloat16 if half else torch.float32))

@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from langchain_sea import _head
-from langchain_sea._segments import EVEN
-from langchain_sea.chains import Chains, generators_for
-from langchain_sea.energy import Energy
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rounds import alone
+from langchain_sea.core.energy import Energy
+from langchain_sea.engine.chains import Chains, generators_for
+from langchain_sea.engine.scheduler import alone
+from langchain_sea.models import lm_head
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.kv_cache import EVEN
 
 if TYPE_CHECKING:
-    from langchain_sea.policy import PolicyPrompt
+    from langchain_sea.models.causal_lm import PolicyPrompt
 
 CHAINS, TOKENS, PROMPT = 4, 50, 512
 SMALL: dict[str, Any] = {
@@ -176,8 +176,8 @@ class _Maker:
         weight = self.policy.model.get_output_embeddings().weight.detach()
         rows += -rows % EVEN
         states, found = self.some(rows, weight.shape[1], dtype=weight.dtype), []
-        for start in range(0, len(weight), _head._COLUMNS):
-            some = weight[start : start + _head._COLUMNS]
+        for start in range(0, len(weight), lm_head._COLUMNS):
+            some = weight[start : start + lm_head._COLUMNS]
             shares = self.some(rows, len(some), dtype=weight.dtype)
             found.append(Product("output layer, forward", states, some.t()))
             found.append(Product("output layer, to its input", shares, some))

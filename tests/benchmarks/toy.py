@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit_tests"))
 import toy  # the unit tests' toy, not this script
 
-from langchain_sea.langevin import Langevin
+from langchain_sea.sampling.langevin import Langevin
 
 MALA_CASES = [(4, 2, 0.5), (4, 2, 1.0), (2, 4, 0.5), (3, 3, 0.5)]  # V, T, scale of the reward
 STEP_SIZES = [0.1, 0.2, 0.4, 0.8]

@@ -14,8 +14,8 @@ import psutil
 import schemathesis
 from served import KEY, served
 
-from langchain_sea import Budget, SEAChatModel, _engine
-from langchain_sea.api import Limits
+from langchain_sea import Budget, SEAChatModel, load_model
+from langchain_sea.serving.api_server import Limits
 
 MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=0, tokens=8, seconds=None))
 LIMITS = Limits(
@@ -199,7 +199,7 @@ def described(url: str, seed: int, cases: int) -> dict[str, int]:
 def fuzzed(seed: int, cases: int) -> dict[str, Any]:
     """5xx of all, and what did not go back to where it was."""
     rng = random.Random(seed)
-    _engine.policy_for("tiny")
+    load_model("tiny")
     with served(MODEL, LIMITS) as (url, app):
         port = int(url.rsplit(":", 1)[1])
         statuses = described(url, seed, cases)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from langchain_sea._batch_rows import Store
-from langchain_sea.distributed import _PARTS
+from langchain_sea.serving.ray_data import _PARTS
+from langchain_sea.serving.rows import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ import httpx
 import psutil
 from served import free_port
 
-from langchain_sea.serving import serve
+from langchain_sea.serving.ray_serve import serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +88,7 @@ def loaded(_folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     import ray
     from ray import serve as ray_serve
 
-    from langchain_sea._settings_file import model_of
+    from langchain_sea.serving.config import model_of
 
     port = free_port()
     serve(SETTINGS, port=port, replicas=2)

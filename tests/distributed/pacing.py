@@ -39,7 +39,7 @@ def _ray(cpus: int) -> Any:
 
 def _arrivals(ray: Any, model: SEAChatModel, prompts: list[str], size: int) -> list[float]:
     """When each block's answers came; nothing is fetched ahead, which would hold the first ones back."""
-    from langchain_sea.distributed import refine_dataset
+    from langchain_sea.serving.ray_data import refine_dataset
 
     dataset = ray.data.from_items([{"prompt": p} for p in prompts], override_num_blocks=len(prompts) // size)
     found, rows = [], 0
@@ -53,7 +53,7 @@ def _arrivals(ray: Any, model: SEAChatModel, prompts: list[str], size: int) -> l
 
 
 def _seconds(ray: Any, model: SEAChatModel, prompts: list[str], workers: int, size: int) -> float:
-    from langchain_sea.distributed import refine_dataset
+    from langchain_sea.serving.ray_data import refine_dataset
 
     dataset = ray.data.from_items(
         [{"prompt": p} for p in prompts], override_num_blocks=max(1, len(prompts) // size)

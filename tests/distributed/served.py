@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from langchain_sea import Budget, SEAChatModel, _in_flight
-from langchain_sea.api import Limits, application
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea.engine import queue
+from langchain_sea.serving.api_server import Limits, application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +56,6 @@ def served(model: Any = MODEL, limits: Limits = LIMITS) -> Iterator[tuple[str, A
 def idle(policy: Any) -> bool:
     """The policy's queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not _in_flight.queue_for(policy).idle and time.monotonic() < until:
+    while not queue.queue_for(policy).idle and time.monotonic() < until:
         time.sleep(0.01)
-    return bool(_in_flight.queue_for(policy).idle)
+    return bool(queue.queue_for(policy).idle)

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea._batch_rows import Store, identity, input_rows, key_of
-from langchain_sea._settings_file import model_of, read_settings
+from langchain_sea.serving.config import model_of, read_settings
+from langchain_sea.serving.rows import Store, identity, input_rows, key_of
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -137,7 +137,7 @@ def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
 def test_a_dataset_gets_its_answers_as_columns():
     import ray
 
-    from langchain_sea.distributed import refine_dataset
+    from langchain_sea.serving.ray_data import refine_dataset
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
@@ -156,7 +156,7 @@ def test_a_dataset_gets_its_answers_as_columns():
 
 def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
     """After three that died over a part its rows go one by one; after three more, the one at fault is given up."""
-    from langchain_sea.distributed import _Writer
+    from langchain_sea.serving.ray_data import _Writer
 
     store = Store(tmp_path / "out", "jsonl")
     items = [("good", {"prompt": "What is 14 + 23?"}), ("bad", {"prompt": "What is 31 + 7?"})]

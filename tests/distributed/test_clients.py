@@ -12,8 +12,8 @@ from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
 from served import KEY, LIMITS, MODEL, idle, served
 
-from langchain_sea import Budget, SEAChatModel
-from langchain_sea.api import Limits
+from langchain_sea import Budget, SEAChatModel, load_model
+from langchain_sea.serving.api_server import Limits
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -323,7 +323,6 @@ def test_39_too_many_at_once_are_told_when_to_come_again():
 
 def test_40_a_client_that_leaves_ends_its_refinement():
     """At the next step, the place is free and the queue is empty."""
-    from langchain_sea import _engine
 
     model = SEAChatModel(policy="tiny", budget=Budget(steps=100_000, tokens=24, seconds=None))
     with served(model, Limits()) as (url, app):
@@ -342,7 +341,7 @@ def test_40_a_client_that_leaves_ends_its_refinement():
         while app.state.desk.under_way and time.monotonic() < until:
             time.sleep(0.02)
         assert app.state.desk.under_way == 0
-        assert idle(_engine.policy_for("tiny"))
+        assert idle(load_model("tiny"))
 
 
 def test_41_langchains_client_invokes_streams_and_calls(chat):
@@ -400,7 +399,7 @@ def test_44_limits_are_those_of_the_file():
 
 def test_45_an_open_door_is_for_loopback_alone():
     """And a wrong setting is found before anything starts."""
-    from langchain_sea.serving import serve
+    from langchain_sea.serving.ray_serve import serve
 
     with pytest.raises(ValueError, match="set api_keys"):
         serve({"policy": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused

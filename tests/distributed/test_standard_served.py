@@ -10,7 +10,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from served import KEY, served
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.api import Limits
+from langchain_sea.serving.api_server import Limits
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 

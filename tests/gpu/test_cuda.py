@@ -11,14 +11,14 @@ from test_gate import trunk as encoder
 from test_harden import FAST, QUICK, Judge
 from test_harden import examples as head_examples
 
-from langchain_sea import SEAChatModel, _engine
-from langchain_sea.chains import generators_for
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.protocols import Push, Tokens, View
-from langchain_sea.rewards.fit import fit_head
-from langchain_sea.rewards.fit_gate import fit_gate
-from langchain_sea.rewards.harden import Hardening, hardened
-from langchain_sea.rewards.trunk import TrunkReward
+from langchain_sea import SEAChatModel, load_model
+from langchain_sea.core.protocols import Push, Tokens, View
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards.hidden_state_head import TrunkReward
+from langchain_sea.training.adversarial import Hardening, hardened
+from langchain_sea.training.fit_gate import fit_gate
+from langchain_sea.training.fit_head import fit_head
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 ASKED = [{"role": "user", "content": "12 + 30 ="}]
@@ -33,7 +33,7 @@ def random_policy(device: str) -> CausalLMPolicy:
 def test_the_same_ids_cost_the_same_nats(name: str) -> None:
     nats = []
     for device in ("cpu", "cuda"):
-        policy = _engine.policy_for(name, device)
+        policy = load_model(name, device)
         prompt = policy.prompt(ASKED)
         nats.append(View.hard(policy, prompt, [policy.encode("42"), policy.encode("7")]).nll.cpu())
     torch.testing.assert_close(*nats, atol=1e-3, rtol=1e-3)

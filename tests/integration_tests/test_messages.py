@@ -7,11 +7,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
-from langchain_sea import _engine
-from langchain_sea._messages import template_dicts
+from langchain_sea import load_model
+from langchain_sea.chat.messages import template_dicts
 from langchain_sea.errors import SEAError
 
-POLICY = _engine.policy_for("tiny")
+POLICY = load_model("tiny")
 CONTROL = sorted(set(POLICY._template._control.values()))
 TEXT = st.lists(
     st.one_of(

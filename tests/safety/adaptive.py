@@ -13,8 +13,8 @@ import cases
 import exploits
 import torch
 
-from langchain_sea.rewards.gate import SAFETY_GATE, PairGate, tokenized
-from langchain_sea.safety.embedded import HARM_THRESHOLD, HELPFUL
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairGate, tokenized
+from langchain_sea.safety.defaults import HARM_THRESHOLD, HELPFUL
 
 if TYPE_CHECKING:
     from pathlib import Path

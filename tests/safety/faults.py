@@ -18,7 +18,7 @@ from scripted import World, agent, asks, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
 from langchain_sea.safety import RULES_ONLY, Action, HarmLayer, PolicyError, SafetyPolicy, ToolPolicy, Verdict
-from langchain_sea.safety.verdicts import Each
+from langchain_sea.safety.checks import Each
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import cases
 from cases import CARRIER_POLICY
 
-from langchain_sea import _engine
-from langchain_sea.protocols import View
-from langchain_sea.rewards.trunk import SAFETY_HEAD
-from langchain_sea.safety.embedded import verifier
+from langchain_sea import load_model
+from langchain_sea.core.protocols import View
+from langchain_sea.rewards import registry
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
+from langchain_sea.safety.defaults import verifier
 from langchain_sea.tool_repair import SEARepairer
 
 if TYPE_CHECKING:
@@ -124,8 +125,8 @@ def repairs(layers: Any, data: Path, seed: int) -> dict[str, Any]:
 
 def _steers(question: str, text: str) -> bool:
     """Whether the reward that steers is content."""
-    policy = _engine.policy_for("smollm2-135m")
-    (term,) = _engine.terms_for([SAFETY_HEAD], "smollm2-135m", policy)
+    policy = load_model("smollm2-135m")
+    (term,) = registry.make_terms([SAFETY_HEAD], "smollm2-135m", policy)
     prompt = policy.prompt([{"role": "user", "content": question}])
     view = View.hard(policy, prompt, [policy.encode(text) or [0]])
     return float(term.score(view, [text])[0]) > 0

@@ -28,10 +28,10 @@ from cases import Case
 from repairs import repairs
 from scripted import WAYS, World, agent, asks, run
 
-from langchain_sea import _eval_sets
+from langchain_sea.evaluation import datasets
 from langchain_sea.middleware import ToolCallSafetyMiddleware
 from langchain_sea.safety import RULES_ONLY, Audit, Judge, SafetyPolicy, replay, verify
-from langchain_sea.safety.embedded import embedded_layers
+from langchain_sea.safety.defaults import embedded_layers
 from langchain_sea.tool_guard import ToolCallGuard
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    data, layers, found = options.data or _eval_sets.folder(), Layers(options.without), dict[str, Any]()
+    data, layers, found = options.data or datasets.folder(), Layers(options.without), dict[str, Any]()
     for name in options.only or PARTS:
         began = time.monotonic()
         found |= PARTS[name](layers, data, options.seed)

@@ -7,10 +7,10 @@ import exploits
 import pytest
 import report
 
-from langchain_sea import _eval_sets
+from langchain_sea.evaluation import datasets
 
 try:
-    DATA = _eval_sets.folder()
+    DATA = datasets.folder()
 except (OSError, ValueError) as error:
     pytest.skip(f"the public sets are not here: {error}", allow_module_level=True)
 

@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Energy, Term
-from langchain_sea.langevin import Langevin
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import PlainReading, Push, View
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS, Window
-from langchain_sea.protocols import PlainReading, Push, View
-from langchain_sea.refine import refine
-from langchain_sea.relaxation import Relaxation
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from langchain_sea.best import Refinement
-    from langchain_sea.protocols import Ask, Prompt, Reward, Tokens, Wants
+    from langchain_sea.core.protocols import Ask, Prompt, Reward, Tokens, Wants
+    from langchain_sea.engine.selection import Refinement
 
 ALPHABET = "abcdefghijklmnop ."
 END = len(ALPHABET)  # drafting may draw it, and then ends
@@ -341,7 +341,7 @@ def transformer_policy(architecture: str) -> Any:
     """A tiny random transformer behind the real policy."""
     from architectures import tiny_model, tiny_tokenizer
 
-    from langchain_sea.policy import CausalLMPolicy
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
     return CausalLMPolicy(tiny_model(architecture), tiny_tokenizer())
 

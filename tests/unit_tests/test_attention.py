@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from langchain_sea import _attention
-from langchain_sea._attention import How, attend
-from langchain_sea._segments import Own, Segment, even
+from langchain_sea.models import attention
+from langchain_sea.models.attention import How, attend
+from langchain_sea.models.kv_cache import Own, Segment, even
 
 ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
 
@@ -38,14 +38,14 @@ def plain(query, own, shared, how):
     return torch.stack(out).view(rows * length, heads, -1)
 
 
-@pytest.mark.parametrize("most", [_attention._MOST, 0])
+@pytest.mark.parametrize("most", [attention._MOST, 0])
 @pytest.mark.parametrize("softcap", [None, 0.7])
 @pytest.mark.parametrize("window", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
 def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, length, window, softcap, most):
     """For every way through: shared or copied, capped, windowed, one position or several."""
-    monkeypatch.setattr(_attention, "_MOST", most)
+    monkeypatch.setattr(attention, "_MOST", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
@@ -64,8 +64,8 @@ def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, le
 @pytest.mark.parametrize("prompt", [64, 150, 300])
 def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
     """Most of the prompt to half precision's accuracy, short prompts as exactly as ever; gradients too."""
-    monkeypatch.setattr(_attention, "_WORTH", 128 * ROWS * HEADS // GROUPS * 5)
-    monkeypatch.setattr(_attention, "_BULK", 128)
+    monkeypatch.setattr(attention, "_WORTH", 128 * ROWS * HEADS // GROUPS * 5)
+    monkeypatch.setattr(attention, "_BULK", 128)
     query = normal(ROWS, HEADS, 5, SIZE)
     own = [normal(ROWS, GROUPS, 5, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4))

@@ -11,7 +11,9 @@ from doubles import DoublePrompt, MarkovPolicy, Vowels
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_sea.baselines import (
+from langchain_sea.budget import Budget
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.engine.baselines import (
     BestOfN,
     ChunkBeam,
     PrefixSearch,
@@ -20,10 +22,8 @@ from langchain_sea.baselines import (
     RewardGuided,
     search,
 )
-from langchain_sea.best import Scored
-from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Energy, Term
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.selection import Scored
 
 METHODS = [
     BestOfN(rows=4),

@@ -13,12 +13,12 @@ from test_rewards import TEXTS, policy, view_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
+from langchain_sea.core.protocols import SoftReward, Tokens, View
 from langchain_sea.errors import TokenizerMismatchError
-from langchain_sea.protocols import SoftReward, Tokens, View
-from langchain_sea.relaxation import top_support
-from langchain_sea.rewards.bridged import SoftEncoderReward, encoder_reward
 from langchain_sea.rewards.encoder import EncoderReward
-from langchain_sea.rewards.vocabulary import Bridge
+from langchain_sea.rewards.soft_encoder import SoftEncoderReward, encoder_reward
+from langchain_sea.rewards.token_alignment import Bridge
+from langchain_sea.sampling.relaxation import top_support
 
 WORDS = (
     "the",

@@ -9,13 +9,13 @@ from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, r
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.chains import Chains, generators_for
-from langchain_sea.energy import Energy, Term
-from langchain_sea.langevin import Langevin
-from langchain_sea.presets import PRESETS, Window, preset_named
-from langchain_sea.protocols import Tokens
-from langchain_sea.relaxation import Relaxation
-from langchain_sea.rounds import alone
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import Tokens
+from langchain_sea.engine.chains import Chains, generators_for
+from langchain_sea.engine.scheduler import alone
+from langchain_sea.presets import PRESETS, Window, find_preset
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
 property_ = settings(deadline=None, derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**31)
@@ -379,8 +379,8 @@ def test_presets_are_frozen_and_picklable(name):
     preset = PRESETS[name]
     assert pickle.loads(pickle.dumps(preset)) == preset  # noqa: S301 - our own bytes
     assert preset.name == name
-    assert preset_named(name) is preset
-    assert preset_named(preset) is preset
+    assert find_preset(name) is preset
+    assert find_preset(preset) is preset
     parts = {"name": preset, "kernel": preset.langevin, "tokens": preset.window}
     for field, part in (parts | {"tau": preset.policy_relaxation}).items():
         with pytest.raises(FrozenInstanceError):
@@ -390,9 +390,9 @@ def test_presets_are_frozen_and_picklable(name):
 def test_an_unknown_preset_is_met_with_the_nearest():
     """All names are listed, and one is proposed where it is near."""
     with pytest.raises(ValueError, match=r"'default', 'paper', 'reference'.*did you mean 'paper'\?"):
-        preset_named("papers")
+        find_preset("papers")
     with pytest.raises(ValueError, match=r"or pass a Preset\.$"):
-        preset_named("xyz")
+        find_preset("xyz")
 
 
 def test_only_the_faithful_presets_accept_broken_text():

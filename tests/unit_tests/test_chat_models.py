@@ -21,13 +21,13 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from langchain_sea import Budget, SEAChatModel, Term, _engine, unload
-from langchain_sea._asks import ask_for, key_of
-from langchain_sea._messages import template_dicts
-from langchain_sea._report import REFUSAL
+from langchain_sea import Budget, SEAChatModel, Term, load_model, unload
+from langchain_sea.chat.gated_answer import REFUSAL
+from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.options import ask_for, key_of
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import PRESETS
-from langchain_sea.rewards import FunctionReward
+from langchain_sea.rewards import FunctionReward, registry
 
 SMALL = Budget(steps=2, tokens=16, seconds=None)
 KEYS = {
@@ -141,7 +141,7 @@ def test_a_batch_gives_its_answers_to_no_other_model(model):
 def test_unloading_lets_the_weights_go():
     unload()
     SEAChatModel(policy="tiny", budget=SMALL).invoke(QUESTION)
-    weights_left = weakref.ref(_engine.policy_for("tiny").model)
+    weights_left = weakref.ref(load_model("tiny").model)
     unload()
     until = time.monotonic() + 20
     while weights_left() is not None and time.monotonic() < until:
@@ -184,7 +184,7 @@ def test_empty_budgets_are_refused(limits):
 
 
 def test_constructing_loads_nothing(monkeypatch):
-    monkeypatch.setattr("langchain_sea.weights.load", lambda *_, **__: pytest.fail("loaded"))
+    monkeypatch.setattr("langchain_sea.models.loading.load", lambda *_, **__: pytest.fail("loaded"))
     model = SEAChatModel(policy="no/such-model")
     assert pickle.loads(pickle.dumps(model)) == model  # noqa: S301 - our own bytes
 
@@ -200,10 +200,10 @@ def test_a_prompt_beyond_the_context_is_a_context_overflow(model):
 
 
 def test_a_policy_without_rewards_of_its_own_asks_for_some(monkeypatch):
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     monkeypatch.setattr(policy.model.config, "_name_or_path", "other")
     with pytest.raises(ValueError, match="rewards="):
-        _engine.terms_for(None, "other", policy)
+        registry.make_terms(None, "other", policy)
 
 
 def test_a_callable_ranks():

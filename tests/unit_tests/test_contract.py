@@ -23,15 +23,16 @@ from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from langchain_sea import Budget, ChatSEA, SEAChatModel, _calls, _engine
-from langchain_sea._asks import ask_for
-from langchain_sea._grammar import JsonGrammar
-from langchain_sea._in_flight import queue_for
-from langchain_sea._messages import template_dicts
-from langchain_sea._replies import _REFUSAL_BLOCKS, result_of
-from langchain_sea._report import REFUSAL, answer_for
-from langchain_sea._template import Template
+from langchain_sea import Budget, SEAChatModel, load_model
+from langchain_sea.chat import generate
+from langchain_sea.chat.gated_answer import REFUSAL, answer_for
+from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.options import ask_for
+from langchain_sea.chat.responses import _REFUSAL_BLOCKS, result_of
+from langchain_sea.engine.queue import queue_for
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
+from langchain_sea.models.chat_template import Template
+from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
 SMALL = Budget(steps=2, tokens=16, seconds=None)
@@ -78,10 +79,9 @@ def test_every_setting_has_a_part_in_the_cache_key(field):
 
 
 def test_it_says_what_it_is(model):
-    assert ChatSEA is SEAChatModel
     assert not SEAChatModel.is_lc_serializable()
     assert "langchain-sea" in model.metadata["lc_versions"]
-    assert model.profile["max_input_tokens"] == _engine.policy_for("tiny").context
+    assert model.profile["max_input_tokens"] == load_model("tiny").context
     assert model.profile["tool_calling"]
     assert not model.profile["image_inputs"]
     assert SEAChatModel(policy="someone/unseen").profile is None
@@ -98,11 +98,11 @@ def test_copies_answer_alike(model, copied):
 
 
 def test_configuring_loads_nothing_again(model):
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     free = model.configurable_fields(seed=ConfigurableField(id="seed"))
     found = free.with_config(configurable={"seed": 3}).invoke(QUESTION)
     assert found.response_metadata["sea"]["seed"] == 3
-    assert _engine.policy_for("tiny") is policy
+    assert load_model("tiny") is policy
 
 
 def test_tokens_of_messages_are_those_of_the_prompt(model):
@@ -210,7 +210,7 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
     strict = SEAChatModel(policy="tiny", on_failure="error", budget=SMALL)
     ask, short = _asks(strict), _refined(strict)._replace(failure=OutOfMemoryError("no room"))
     with pytest.raises(ModelError) as caught:
-        _calls._check(strict, ask, short)
+        generate._check(strict, ask, short)
     assert isinstance(caught.value, MemoryError)
 
 
@@ -220,7 +220,7 @@ def _asks(model, **options):
 
 
 def _refined(model):
-    asked = _calls.asked_for(model, [[HumanMessage(QUESTION)]], _asks(model))
+    asked = generate.asked_for(model, [[HumanMessage(QUESTION)]], _asks(model))
     (found,) = asked.queue.refine(asked.runs)
     return found
 
@@ -261,7 +261,7 @@ def test_speakers_take_turns():
 
 
 def test_a_template_without_a_system_gets_it_from_the_user():
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
 
     source = (
         "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
@@ -329,7 +329,7 @@ def test_whoever_stops_listening_ends_the_refinement():
     next(stream)
     stream.close()
 
-    queue = queue_for(_engine.policy_for("tiny"))
+    queue = queue_for(load_model("tiny"))
     for _ in range(200):
         if queue.idle:
             break
@@ -359,7 +359,7 @@ def test_strings_within_a_grammar_are_moved_and_stay_whole():
 
 def test_only_strings_leave_room():
 
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     ends = sorted(policy.end_ids)
     grammar = JsonGrammar(Note.model_json_schema(), policy.tokenizer, policy.vocab_size, ends)
     ids = policy.encode('{"to": "Ann", "body": "one two", "urgent": true}')

@@ -105,8 +105,8 @@ def test_a_reward_that_is_no_probability_needs_a_center():
 
 def test_without_decision_models_the_error_names_what_is_missing(monkeypatch):
     """As on langchain-core 1.7, which has no such module."""
-    monkeypatch.delitem(sys.modules, "langchain_sea._interop_decisions", raising=False)
-    monkeypatch.delattr("langchain_sea._interop_decisions", raising=False)
+    monkeypatch.delitem(sys.modules, "langchain_sea.interop.decisions", raising=False)
+    monkeypatch.delattr("langchain_sea.interop.decisions", raising=False)
     monkeypatch.setitem(sys.modules, "langchain_core.decisions", None)
     for call in (partial(from_decision_model, Deciding()), partial(as_decision_model, share)):
         with pytest.raises(ExtraMissingError, match=r"langchain-core>=1\.8"):

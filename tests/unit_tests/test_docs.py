@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import langchain_sea
-from langchain_sea import _model_errors, errors
+from langchain_sea import errors
+from langchain_sea.chat import errors as chat_errors
 from langchain_sea.presets import Preset, Window
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def test_every_error_has_its_remedy():
     )
     ours = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, BaseException)}  # fmt: skip
     assert named == ours | {"ContentError", "DeadlineError", "WorkerLostError"}
-    assert {"ContentError", "DeadlineError"} <= set(_model_errors.__all__)
+    assert {"ContentError", "DeadlineError"} <= set(chat_errors.__all__)
 
 
 def test_every_option_of_a_window_that_is_named_exists():

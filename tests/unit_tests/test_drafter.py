@@ -8,7 +8,7 @@ import pytest
 import torch
 from langchain_core.language_models import FakeListChatModel
 
-from langchain_sea import Budget, SEAChatModel, _engine
+from langchain_sea import Budget, SEAChatModel, load_model
 
 SMALL = Budget(steps=2, tokens=16, seconds=None)
 QUESTION = "What is 14 + 23?"
@@ -61,7 +61,7 @@ def test_a_drafter_that_fails_raises_where_asked_to():
 
 def test_a_draft_keeps_to_the_budget_s_length():
     message = with_drafter(FakeListChatModel(responses=["12 " * 50])).invoke(QUESTION)
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     assert len(policy.encode(sea(message)["draft"])) <= SMALL.tokens
 
 
@@ -72,13 +72,13 @@ def test_weights_are_loaded_as_asked(how):
     model = SEAChatModel(policy="tiny", budget=SMALL, **how)
     found = sea(model.invoke(QUESTION))
     assert found["score_after"] >= found["score_before"]
-    policy = _engine.policy_for("tiny", **how)
+    policy = load_model("tiny", **how)
     assert policy.model.dtype == getattr(torch, how.get("dtype", "float32"))
-    assert (policy is _engine.policy_for("tiny")) == (how == {"dtype": "float32"})
+    assert (policy is load_model("tiny")) == (how == {"dtype": "float32"})
 
 
 def test_a_policy_that_is_loaded_is_not_loaded_otherwise():
     with pytest.raises(ValueError, match="quantization"):
-        SEAChatModel(policy=_engine.policy_for("tiny"), quantization="int8")
+        SEAChatModel(policy=load_model("tiny"), quantization="int8")
     with pytest.raises(ValueError, match="one of them"):
         SEAChatModel(policy="tiny", device="cpu", device_map="auto")

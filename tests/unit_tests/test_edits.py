@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.edits import Edits, likeliest, taken
-from langchain_sea.langevin import Langevin
 from langchain_sea.presets import PRESETS
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.token_edits import Edits, likeliest, taken
 
 DEFAULT = PRESETS["default"]
 EDITING = replace(DEFAULT, name="editing", window=replace(DEFAULT.window, drafts=16, edits=8, steps=6))

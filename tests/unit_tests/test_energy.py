@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import central_difference
 
-from langchain_sea.energy import Energy, Term
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import SoftReward, Tokens
 from langchain_sea.errors import RewardUnavailableError, TokenizerMismatchError
-from langchain_sea.protocols import SoftReward, Tokens
-from langchain_sea.relaxation import Relaxation, full_support, top_support
+from langchain_sea.sampling.relaxation import Relaxation, full_support, top_support
 
 property_ = settings(deadline=None, derandomize=True, max_examples=50)
 seeds = st.integers(0, 2**31)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from models import save_folder
 
-from langchain_sea import Budget, SEAChatModel, _engine, weights
-from langchain_sea.rewards import Consensus
+from langchain_sea import Budget, SEAChatModel, load_model, weights
+from langchain_sea.rewards import Consensus, registry
 
 
 @pytest.fixture
 def folder(tmp_path):
     yield save_folder(tmp_path / "model")
-    _engine.unload()
+    registry.unload()
 
 
 def capabilities(**found):
@@ -23,26 +23,26 @@ def capabilities(**found):
 @pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
 def test_a_cpu_that_multiplies_bfloat16_reads_policies_in_it(monkeypatch, folder, name):
     monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities(**{name: True}), raising=False)
-    assert _engine.policy_for(folder, "cpu").model.dtype == torch.bfloat16
-    assert _engine.policy_for(folder, "cpu", dtype=torch.float32).model.dtype == torch.float32
-    assert _engine.policy_for("tiny", "cpu").model.dtype == torch.float32
+    assert load_model(folder, "cpu").model.dtype == torch.bfloat16
+    assert load_model(folder, "cpu", dtype=torch.float32).model.dtype == torch.float32
+    assert load_model("tiny", "cpu").model.dtype == torch.float32
     assert weights.load(folder, device="cpu").model.dtype == torch.float32
 
 
 def test_other_cpus_and_older_torch_read_them_in_float32(monkeypatch, folder):
     monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities(avx512_bf16=False), raising=False)
-    assert _engine.policy_for(folder, "cpu").model.dtype == torch.float32
+    assert load_model(folder, "cpu").model.dtype == torch.float32
     monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert _engine.policy_for(folder, "cpu").model.dtype == torch.float32
+    assert load_model(folder, "cpu").model.dtype == torch.float32
 
 
 def test_one_policy_for_one_set_of_weights(folder):
-    first = _engine.policy_for(folder, "cpu", dtype=torch.float32)
-    assert _engine.policy_for(folder, "cpu", dtype=torch.float32) is first
-    assert _engine.policy_for(folder, "cpu", dtype=torch.bfloat16) is not first
-    assert _engine.policy_for(first) is first
-    _engine.unload()
-    assert _engine.policy_for(folder, "cpu", dtype=torch.float32) is not first
+    first = load_model(folder, "cpu", dtype=torch.float32)
+    assert load_model(folder, "cpu", dtype=torch.float32) is first
+    assert load_model(folder, "cpu", dtype=torch.bfloat16) is not first
+    assert load_model(first) is first
+    registry.unload()
+    assert load_model(folder, "cpu", dtype=torch.float32) is not first
 
 
 def test_drafts_may_be_the_gold():

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_sea import _engine, _eval_command, _eval_sets
-from langchain_sea._eval_figures import (
+from langchain_sea import load_model
+from langchain_sea.cli import evaluate, main
+from langchain_sea.evaluation import METHODS, datasets, read_rows, with_presets
+from langchain_sea.evaluation.datasets import ATTACK, Case
+from langchain_sea.evaluation.metrics import (
     Table,
     bootstrap,
     distinct,
@@ -21,16 +24,14 @@ from langchain_sea._eval_figures import (
     summary,
     time_to,
 )
-from langchain_sea._eval_refusals import refused
-from langchain_sea._eval_report import page
-from langchain_sea._eval_sets import ATTACK, Case
-from langchain_sea.cli import main
-from langchain_sea.evaluation import METHODS, read_rows, with_presets
+from langchain_sea.evaluation.refusals import refused
+from langchain_sea.evaluation.report import page
+from langchain_sea.rewards import registry
 
 
 def evaluation():
-    policy = _engine.policy_for("tiny")
-    return with_presets(policy, _engine.terms_for(["tiny"], "tiny", policy), tokens=16)
+    policy = load_model("tiny")
+    return with_presets(policy, registry.make_terms(["tiny"], "tiny", policy), tokens=16)
 
 
 def row(method: str, question: str, **more: Any) -> dict[str, Any]:
@@ -158,24 +159,24 @@ def test_files_of_ones_own_are_read(tmp_path) -> None:
     (tmp_path / "a.jsonl").write_text('{"question": "q", "answer": 3}\n{"prompt": "p"}\n')
     (tmp_path / "b.csv").write_text("question\nq\n")
     (tmp_path / "c.jsonl").write_text('{"text": "q"}\n')
-    assert [c.gold for c in _eval_sets.own(tmp_path / "a.jsonl")] == ["3", None]
-    assert _eval_sets.own(tmp_path / "b.csv")[0].question == "q"
+    assert [c.gold for c in datasets.own(tmp_path / "a.jsonl")] == ["3", None]
+    assert datasets.own(tmp_path / "b.csv")[0].question == "q"
     with pytest.raises(ValueError, match="case 1"):
-        _eval_sets.own(tmp_path / "c.jsonl")
+        datasets.own(tmp_path / "c.jsonl")
     with pytest.raises(ValueError, match="no suite"):
-        _eval_command.suite("nothing", None, 3, 0)
+        evaluate.suite("nothing", None, 3, 0)
 
 
 def test_the_data_folder_is_named_where_there_is_none(tmp_path, monkeypatch) -> None:
     """By argument, by environment, or found."""
-    assert _eval_sets.folder(tmp_path) == tmp_path
+    assert datasets.folder(tmp_path) == tmp_path
     monkeypatch.setenv("SEA_DATA", str(tmp_path / "x"))
-    assert _eval_sets.folder() == tmp_path / "x"
+    assert datasets.folder() == tmp_path / "x"
 
 
 def test_the_command_compares_on_a_file(tmp_path, monkeypatch, capsys) -> None:
     """Figures on standard output, a page beside them."""
-    monkeypatch.setattr(_engine, "gate_for", lambda _: lambda _q, texts: [1.0] * len(texts))
+    monkeypatch.setattr(registry, "load_gate", lambda _: lambda _q, texts: [1.0] * len(texts))
     (tmp_path / "mine.jsonl").write_text('{"question": "What is 1 + 2?"}\n')
     rows, out = tmp_path / "rows", tmp_path / "page.html"
     options = [

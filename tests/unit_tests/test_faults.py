@@ -18,9 +18,10 @@ import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
 
-from langchain_sea import Budget, SEAChatModel, Term, _engine, _in_flight
+from langchain_sea import Budget, SEAChatModel, Term, load_model
+from langchain_sea.engine import queue
 from langchain_sea.errors import RefinementInterrupted
-from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
 
 SMALL = Budget(steps=2, tokens=8, seconds=None)
@@ -56,13 +57,13 @@ def steered(call, **options):
 
 @pytest.fixture
 def policy():
-    return _engine.policy_for("tiny")
+    return load_model("tiny")
 
 
 def idle(policy):
     """The queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not _in_flight.queue_for(policy).idle:
+    while not queue.queue_for(policy).idle:
         assert time.monotonic() < until, "the queue still has something to do"
         time.sleep(0.01)
     return True

@@ -16,16 +16,17 @@ from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.protocols import Tokens
-from langchain_sea.rewards import features as features_module
-from langchain_sea.rewards import fit, fit_command
-from langchain_sea.rewards.examples import DataError, Example, limited, read_examples, usable
-from langchain_sea.rewards.features import CUTS, Pooling, features, states
-from langchain_sea.rewards.fit import Recipe, fit_head
-from langchain_sea.rewards.measures import auc, collected
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.weights import Loaded
+from langchain_sea.cli import fit_reward
+from langchain_sea.core.protocols import Tokens
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.loading import Loaded
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.training import features as features_module
+from langchain_sea.training import fit_head as fit_head_module
+from langchain_sea.training.examples import DataError, Example, limited, read_examples, usable
+from langchain_sea.training.features import CUTS, Pooling, features, states
+from langchain_sea.training.fit_head import Recipe, fit_head
+from langchain_sea.training.metrics import auc, collected
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -259,7 +260,7 @@ def test_labels_of_the_whole_teach_nothing_of_beginnings() -> None:
     data = collected(torch.randn(4, 5, 64), [replace(e, whole=n > 1) for n, e in enumerate(separable(2))])
     head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval()
     inputs = data.features.requires_grad_()
-    fit._loss(head, data, data.units).backward()
+    fit_head_module._loss(head, data, data.units).backward()
     reached = inputs.grad.abs().sum(-1) > 0
     assert reached.tolist() == [[True] * 5] * 2 + [[False] * 4 + [True]] * 2
     assert data.begun.units[:, 0].tolist() == [0, 1]
@@ -287,7 +288,7 @@ def test_the_command_writes_a_head_and_its_figures(
 ) -> None:
     """From a file to a reward."""
     monkeypatch.setattr(
-        fit_command.weights, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
+        fit_reward.weights, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
     )
     rows = [
         {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split}
@@ -295,7 +296,7 @@ def test_the_command_writes_a_head_and_its_figures(
     ]
     data, out = write(tmp_path / "d", *rows), tmp_path / "head.safetensors"
     parser = argparse.ArgumentParser()
-    fit_command.add_arguments(parser)
+    fit_reward.add_arguments(parser)
     options = [
         str(data),
         "--policy",
@@ -307,11 +308,11 @@ def test_the_command_writes_a_head_and_its_figures(
         "--json",
         str(tmp_path / "j"),
     ]
-    assert fit_command.run(parser.parse_args(options)) == 0
+    assert fit_reward.run(parser.parse_args(options)) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((tmp_path / "j").read_text()) == TrunkHead.load(out).info.figures
     assert figures["learned"]["answers"] == 60
     assert TrunkReward(TrunkHead.load(out)).head.info.policy == "tiny"
     data.write_text("{")
-    assert fit_command.run(parser.parse_args(options)) == 1
+    assert fit_reward.run(parser.parse_args(options)) == 1
     assert "line 1" in capsys.readouterr().err

@@ -15,15 +15,22 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from langchain_sea import errors, weights
-from langchain_sea.rewards import fit_gate as fitting
-from langchain_sea.rewards.examples import DataError, Example
-from langchain_sea.rewards.fit_gate import GateRecipe, fit_gate
-from langchain_sea.rewards.gate import SAFETY_GATE, GateInfo, PairGate, PairJudge, last_question, tokenized
+from langchain_sea.rewards.pair_classifier import (
+    SAFETY_GATE,
+    GateInfo,
+    PairGate,
+    PairJudge,
+    last_question,
+    tokenized,
+)
+from langchain_sea.training import fit_gate as fitting
+from langchain_sea.training.examples import DataError, Example
+from langchain_sea.training.fit_gate import GateRecipe, fit_gate
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from langchain_sea.weights import Loaded
+    from langchain_sea.models.loading import Loaded
 
 GOOD, BAD = ("sorry", "cannot", "help"), ("first", "take", "mix")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[", "]", "sep", "how", "do", "i", "question", *GOOD, *BAD)

@@ -20,8 +20,9 @@ from transformers import (
     GraniteConfig,
 )
 
-from langchain_sea import _engine
-from langchain_sea.protocols import SoftReward, View
+from langchain_sea import load_gate
+from langchain_sea.core.protocols import SoftReward, View
+from langchain_sea.rewards.auto import judge_named
 from langchain_sea.rewards.classifier import SoftRewardModel
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.guard import GuardModel, SoftGuardModel, guard_model
@@ -35,7 +36,6 @@ from langchain_sea.rewards.guard_formats import (
     format_for,
     shield_gemma,
 )
-from langchain_sea.rewards.judges import judge_named
 from langchain_sea.rewards.labels import LabelRule, SafeRule, label_rule, safe_rule
 from langchain_sea.rewards.safety_classifier import SafetyClassifier, SoftSafetyClassifier, safety_classifier
 
@@ -418,10 +418,10 @@ def test_a_name_says_what_judges(tmp_path) -> None:
 
 def test_a_gate_may_be_named(tmp_path) -> None:
     """A guard's folder gates; a reward model, whose labels speak of no harm, does not."""
-    gate = _engine.gate_for(saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama")))
+    gate = load_gate(saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama")))
     assert gate is not None
     assert (
         gate("what is two and three?", ["five"])[0] == guard("llama")("what is two and three?", ["five"])[0]
     )
     with pytest.raises(ValueError, match="speak of no harm"):
-        _engine.gate_for(saved(tmp_path / "reward", classifier(), "own"))
+        load_gate(saved(tmp_path / "reward", classifier(), "own"))

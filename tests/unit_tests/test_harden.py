@@ -13,12 +13,13 @@ from architectures import tiny_model, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.rewards import fit_command, harden
-from langchain_sea.rewards.examples import DataError, Example
-from langchain_sea.rewards.fit import Recipe, fit_head
-from langchain_sea.rewards.harden import Attack, Hardening, attacked, hardened
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead
+from langchain_sea.cli import fit_reward
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead
+from langchain_sea.training import adversarial
+from langchain_sea.training.adversarial import Attack, Hardening, attacked, hardened
+from langchain_sea.training.examples import DataError, Example
+from langchain_sea.training.fit_head import Recipe, fit_head
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,8 +80,8 @@ def test_no_held_out_question_is_attacked() -> None:
 def test_no_question_with_an_opened_answer_is_attacked() -> None:
     """An attack writes its texts from the start."""
     opened = [replace(e, opening="import") for e in examples()]
-    assert harden._chosen(opened, 9, 1) == []
-    assert all(not e.opening for e in harden._chosen([*opened, *examples()], 99, 1))
+    assert adversarial._chosen(opened, 9, 1) == []
+    assert all(not e.opening for e in adversarial._chosen([*opened, *examples()], 99, 1))
 
 
 @given(st.floats(-3, 3), st.floats(0, 1))
@@ -88,7 +89,7 @@ def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float) ->
     """Else the judge alone decides."""
     how = Hardening(rounds=1, judge=lambda _, texts: [sure] * len(texts))
     written = [("draft", 0.5, 2.0), ("moved", 1.5, 2.0 + rise)]
-    draft, moved = harden._judged(examples()[0], written, how)
+    draft, moved = adversarial._judged(examples()[0], written, how)
     assert draft[0].label == sure
     assert moved[0].label == (sure if rise <= how.rise else 0.0)
     assert (moved[0].answer, moved[0].pair, moved[1]) == ("moved", None, 1.5)
@@ -122,7 +123,7 @@ def test_hardening_without_a_judge_says_how_one_is_made(tmp_path: Path) -> None:
     import argparse
 
     parser = argparse.ArgumentParser()
-    fit_command.add_arguments(parser)
+    fit_reward.add_arguments(parser)
     options = parser.parse_args([str(tmp_path / "d"), "--out", str(tmp_path / "h"), "--harden", "1"])
     with pytest.raises(DataError, match="fit_gate"):
-        fit_command._hardening(options)
+        fit_reward._hardening(options)

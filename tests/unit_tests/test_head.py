@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from langchain_sea import _head
-from langchain_sea._head import Head
+from langchain_sea.models import lm_head
+from langchain_sea.models.lm_head import Head
 
 ROWS, SIZE, WIDTH, V = 7, 5, 6, 23
 SHAPES = {
@@ -27,7 +27,7 @@ def normal(*shape, seed=0):
 def parts(request, monkeypatch):
     """Columns, rows and whole rows read at once."""
     for name, size in zip(("_COLUMNS", "_ROWS", "_WHOLE"), request.param, strict=True):
-        monkeypatch.setattr(_head, name, size)
+        monkeypatch.setattr(lm_head, name, size)
 
 
 def whole(shape, hidden):

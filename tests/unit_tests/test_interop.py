@@ -17,7 +17,7 @@ from langsmith.evaluation import EvaluationResult, RunEvaluator, run_evaluator
 from test_rewards import QUESTION, classifier, policy
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea._interop_shapes import answer_in, conversation_in
+from langchain_sea.core.protocols import View
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.interop import (
     as_langsmith,
@@ -30,7 +30,7 @@ from langchain_sea.interop import (
     from_trl,
     scorer,
 )
-from langchain_sea.protocols import View
+from langchain_sea.interop.convert import answer_in, conversation_in
 from langchain_sea.rewards import FunctionReward, ImplicitReward, RewardModel
 
 TEXTS = ["the answer is five.", "no", "", "fünf 5"]

@@ -17,9 +17,9 @@ from toy import (
     ula_bias,
 )
 
-from langchain_sea import langevin
-from langchain_sea.langevin import Langevin
-from langchain_sea.relaxation import Relaxation
+from langchain_sea.sampling import langevin
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
 seeds = st.integers(0, 2**31)
 property_ = settings(deadline=None, derandomize=True)

@@ -190,7 +190,7 @@ def test_init_imports_none_of_its_parts():
 def test_the_engine_brings_no_library_along():
     """Importing the sampler, and then the whole engine, loads neither transformers nor LangChain."""
     show = "print(*(n for n in sys.modules if '.' not in n))"
-    parts = ("sys, langchain_sea.langevin", "langchain_sea.refine, langchain_sea.presets")
+    parts = ("sys, langchain_sea.sampling.langevin", "langchain_sea.engine.refine, langchain_sea.presets")
     code = "; ".join(f"import {part}; {show}" for part in parts)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

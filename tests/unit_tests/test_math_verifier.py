@@ -22,11 +22,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.protocols import View
-from langchain_sea.rewards import _math_worker, _worker_pool, math_verifier
-from langchain_sea.rewards._worker_pool import DeadError, LateError, Pool, shared_pool
+from langchain_sea.core.protocols import View
+from langchain_sea.rewards import math_accuracy, math_worker, worker_pool
 from langchain_sea.rewards.function import FunctionReward
-from langchain_sea.rewards.math_verifier import Consensus, MathVerifier, majority
+from langchain_sea.rewards.math_accuracy import Consensus, MathVerifier, majority
+from langchain_sea.rewards.worker_pool import DeadError, LateError, Pool, shared_pool
 
 PATIENT = 120.0  # seconds, where a deadline is not what is tested
 HURRIED = 0.5
@@ -135,7 +135,7 @@ def test_a_process_that_does_not_start_is_dead(script):
 
 def test_a_process_that_is_never_ready_is_dead(monkeypatch):
     """After a time of its own."""
-    monkeypatch.setattr(_worker_pool, "START_SECONDS", 0.1)
+    monkeypatch.setattr(worker_pool, "START_SECONDS", 0.1)
     pool = Pool(("-c", "import time; time.sleep(600)"), 1)
     with pytest.raises(DeadError, match="not ready"):
         pool.ask({}, PATIENT).result()
@@ -167,11 +167,11 @@ def test_closing_ends_what_is_under_way():
 @pytest.mark.parametrize("end", ["", "os.kill(os.getpid(), 9)"])
 def test_no_process_outlives_its_parent(end):
     """Whether that ends in peace, with requests open, or is killed."""
-    folder = Path(_worker_pool.__file__).parent
+    folder = Path(worker_pool.__file__).parent
     code = f"""
 import os, sys
 sys.path.insert(0, {str(folder)!r})
-from _worker_pool import shared_pool
+from worker_pool import shared_pool
 pool = shared_pool({COMMAND!r}, 2)
 print(pool.ask({{"do": "say"}}, 60).result()["pid"], flush=True)
 {"" if end else 'pool.ask({"do": "sleep"}, 600)'}
@@ -205,7 +205,7 @@ def test_a_forked_process_has_a_pool_of_its_own():
     assert gone(theirs)
     assert pool.ask({"do": "say"}, PATIENT).result()["pid"] == mine
     pool.close()
-    del _worker_pool._shared.pools[COMMAND, 1]
+    del worker_pool._shared.pools[COMMAND, 1]
 
 
 # The verifier
@@ -329,7 +329,7 @@ def test_a_whole_solution_as_gold():
 def test_hostile_answers_end_and_spare_the_others(caplog):
     """They score 0, and a record says how many."""
     texts = ["42", ENDLESS, "43", "$(10^9)!$", "it is 42"]
-    with caplog.at_level(logging.WARNING, logger=math_verifier.__name__):
+    with caplog.at_level(logging.WARNING, logger=math_accuracy.__name__):
         assert MathVerifier(42, deadline=HURRIED)("", texts) == [1.0, 0.0, 0.0, 0.0, 1.0]
     assert "2 of 5 completions" in caplog.text
 
@@ -370,7 +370,7 @@ def test_the_processes_have_limits():
     """Of memory, where the system has them; a process of the pool that dies is replaced."""
     verifier = MathVerifier(42, deadline=PATIENT)
     assert verifier("", ["42"]) == [1.0]
-    pool = shared_pool((math_verifier._WORKER, "1024"), 2)
+    pool = shared_pool((math_accuracy._WORKER, "1024"), 2)
     assert pool.processes
     for pid in pool.processes:
         if sys.platform == "linux":
@@ -382,34 +382,34 @@ def test_the_processes_have_limits():
 def test_a_large_parent_does_not_wear_its_processes():
     """What counts is their own memory: they stay, though this process has far more than half of theirs."""
     verifier = MathVerifier(42, deadline=PATIENT, memory=256, workers=1)
-    pool = shared_pool((math_verifier._WORKER, "256"), 1)
+    pool = shared_pool((math_accuracy._WORKER, "256"), 1)
     assert psutil.Process().memory_info().rss > 2**27
     assert verifier("", ["42"]) == [1.0]
     pids = pool.processes
     assert verifier("", ["42"]) == [1.0]
     assert pool.processes == pids != []
     pool.close()
-    del _worker_pool._shared.pools[(math_verifier._WORKER, "256"), 1]
+    del worker_pool._shared.pools[(math_accuracy._WORKER, "256"), 1]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit does not hold everywhere")
 def test_a_process_is_worn_at_half_its_memory():
     """This one has more than two megabytes, and less than a million."""
-    assert _math_worker._worn(2)
-    assert not _math_worker._worn(10**6)
+    assert math_worker._worn(2)
+    assert not math_worker._worn(10**6)
 
 
 def test_a_verdict_says_what_was_missing():
     """An answer, or the right one."""
     asked = [("1/2", "0.5"), ("1/2", "0.6"), ("1/2", "none"), ("1/2", None), ("", "0.5"), ("$1$ cup", "1")]
-    verdicts = [_math_worker.judged(gold, text, solution=False) for gold, text in asked]
+    verdicts = [math_worker.judged(gold, text, solution=False) for gold, text in asked]
     assert verdicts == ["right", "wrong", "no answer", "gold", "no gold", "right"]
-    assert _math_worker.judged("3 and 4 is 7", "7", solution=True) == "right"
+    assert math_worker.judged("3 and 4 is 7", "7", solution=True) == "right"
 
 
 def test_dead_processes_make_the_reward_unavailable(monkeypatch):
     """Twice on one text, and nobody is scored."""
-    monkeypatch.setattr(math_verifier, "_WORKER", "/nowhere/worker.py")
+    monkeypatch.setattr(math_accuracy, "_WORKER", "/nowhere/worker.py")
     with pytest.raises(errors.RewardUnavailableError, match="failed twice"):
         MathVerifier(42, deadline=PATIENT)("", ["42"])
 
@@ -420,7 +420,7 @@ def test_the_worker_brings_no_network_along():
         "import runpy, sys; worker = runpy.run_path(sys.argv[1]); "
         "worker['judged']('1', '1', solution=False); print(*sys.modules)"
     )
-    command = [sys.executable, "-P", "-c", code, math_verifier._WORKER]
+    command = [sys.executable, "-P", "-c", code, math_accuracy._WORKER]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "math_verify" in done.stdout.split()
     assert not {"torch", "transformers", "langchain_sea"} & set(done.stdout.split())
@@ -438,7 +438,7 @@ def test_limits_are_checked(kind, limits):
 
 def test_without_math_verify(monkeypatch):
     """The pip line says what is missing."""
-    monkeypatch.setattr(math_verifier.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(math_accuracy.importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(errors.ExtraMissingError, match=r"langchain-sea\[math\]"):
         MathVerifier(42)
 

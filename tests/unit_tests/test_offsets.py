@@ -13,17 +13,17 @@ from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, run, shru
 from safetensors.torch import load_file, save_file
 
 from langchain_sea.budget import Budget
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Energy, Term
-from langchain_sea.policy import CausalLMPolicy
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import Axis, Push
+from langchain_sea.core.terms import axis_of
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.ops import Part
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import Window
-from langchain_sea.protocols import Axis, Push
-from langchain_sea.rewards.examples import Example
-from langchain_sea.rewards.features import CUTS
-from langchain_sea.rewards.fit import axis
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.terms import axis_of
-from langchain_sea.work import Part
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.training.examples import Example
+from langchain_sea.training.features import CUTS
+from langchain_sea.training.fit_head import axis
 
 
 @cache

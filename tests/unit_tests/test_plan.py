@@ -4,8 +4,8 @@ import pytest
 from models import save_folder, tiny_model
 
 from langchain_sea import cli
-from langchain_sea._plan import plan
 from langchain_sea.errors import WeightsNotFoundError
+from langchain_sea.models.loading.memory_estimate import plan
 from langchain_sea.presets import PRESETS
 
 WINDOW = PRESETS["default"].window

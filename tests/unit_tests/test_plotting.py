@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea._diff import Diff, as_html, inert
+from langchain_sea.core.trace import Scored, Trace, TraceStep
 from langchain_sea.plotting import ProgressBar
-from langchain_sea.trace import Scored, Trace, TraceStep
+from langchain_sea.text_diff import Diff, as_html, inert
 
 HTML = [
     "<script>alert(1)</script>",

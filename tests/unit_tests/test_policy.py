@@ -15,10 +15,10 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea._drafting import choose
-from langchain_sea.policy import CausalLMPolicy, PolicyPrompt, Reading
-from langchain_sea.protocols import Tokens, Wants
-from langchain_sea.relaxation import full_support
+from langchain_sea.core.protocols import Tokens, Wants
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt, Reading
+from langchain_sea.models.drafting import choose
+from langchain_sea.sampling.relaxation import full_support
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from test_rewards import QUESTION, TEXTS, assert_gradient, classifier, policy, soft_view, view_of
 
 from langchain_sea import errors
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.protocols import SoftReward
+from langchain_sea.core.protocols import SoftReward
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.adapters import adapted, adapter_reward
-from langchain_sea.rewards.implicit import ImplicitReward
-from langchain_sea.rewards.process import ProcessReward, TokenScores
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.log_ratio import ImplicitReward
+from langchain_sea.rewards.process_reward import ProcessReward, TokenScores
 
 # peft's own, of transformers
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

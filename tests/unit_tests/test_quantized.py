@@ -11,10 +11,10 @@ from models import ARCHS, save_folder, tiny_model, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 
 from langchain_sea import weights
-from langchain_sea._quantized import QuantizedLinear, quantize
+from langchain_sea.core.protocols import LOGITS, Tokens
 from langchain_sea.errors import ArchitectureError
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.protocols import LOGITS, Tokens
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 
 BITS = {
     "int8": 1 / 127 / 2,

@@ -23,16 +23,16 @@ from doubles import (
     transformer_policy,
 )
 
-from langchain_sea.best import Best
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.chains import generators_for
-from langchain_sea.energy import Energy, Term
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.refine import refine
+from langchain_sea.engine.selection import Best
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
-from langchain_sea.langevin import Langevin
 from langchain_sea.presets import Window
-from langchain_sea.refine import refine
-from langchain_sea.relaxation import Relaxation
 from langchain_sea.rewards.score_function import ScoreFunction
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESET_NAMES = ["default", "paper", "reference"]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.relaxation import Relaxation, discretise, draft_logits, full_support, top_support
+from langchain_sea.sampling.relaxation import Relaxation, discretise, draft_logits, full_support, top_support
 
 KINDS = ["soft", "straight_through", "entropy_mixed"]
 seeds = st.integers(0, 2**31)

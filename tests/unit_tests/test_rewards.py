@@ -19,13 +19,14 @@ import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_model import data
 from transformers import AutoModelForSequenceClassification
 
-from langchain_sea import errors, tiny
-from langchain_sea.energy import Term
-from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
-from langchain_sea.protocols import Reward, SoftReward, Tokens, View
-from langchain_sea.relaxation import full_support
+from langchain_sea import errors
+from langchain_sea.core.energy import Term
+from langchain_sea.core.protocols import Reward, SoftReward, Tokens, View
+from langchain_sea.models import tiny
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.rewards import (
     FunctionReward,
     ImplicitReward,
@@ -33,8 +34,8 @@ from langchain_sea.rewards import (
     SoftRewardModel,
     reward_model,
 )
-from langchain_sea.rewards.implicit import Recent, equal_share
-from langchain_sea.tiny import data
+from langchain_sea.rewards.log_ratio import Recent, equal_share
+from langchain_sea.sampling.relaxation import full_support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

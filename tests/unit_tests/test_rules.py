@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.protocols import View
+from langchain_sea.core.protocols import View
 from langchain_sea.rewards import rules_content
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.rules import ForbiddenWords, FormatRule, LengthRule, PatternRule

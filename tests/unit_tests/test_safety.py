@@ -29,10 +29,10 @@ from langchain_sea.safety import (
     replay,
     verify,
 )
-from langchain_sea.safety.addresses import bad_address
-from langchain_sea.safety.calls import calls_of, digest_of, faults_in
-from langchain_sea.safety.canonical import forms, hidden
+from langchain_sea.safety.deobfuscation import forms, hidden
 from langchain_sea.safety.learned import segments
+from langchain_sea.safety.ssrf import bad_address
+from langchain_sea.safety.tool_call import calls_of, digest_of, faults_in
 from langchain_sea.tool_guard import ToolCallGuard
 
 SCHEMAS = {

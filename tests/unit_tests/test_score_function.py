@@ -7,13 +7,13 @@ import pytest
 import torch
 from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, Vowels, run
 
-from langchain_sea.energy import Energy, Term
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.protocols import Sampling, SoftReward, Tokens, View
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.langevin import Langevin
 from langchain_sea.presets import Window
-from langchain_sea.protocols import Sampling, SoftReward, Tokens, View
-from langchain_sea.relaxation import Relaxation
 from langchain_sea.rewards.score_function import ScoreFunction
+from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.relaxation import Relaxation
 
 PROMPT = DoublePrompt("why?")
 POLICY = MarkovPolicy(0)

@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.policy import CausalLMPolicy
-from langchain_sea.protocols import SoftReward, Tokens, View
-from langchain_sea.rewards import fit_stance as fitting
-from langchain_sea.rewards.examples import DataError
-from langchain_sea.rewards.fit import Recipe
-from langchain_sea.rewards.fit_stance import fit_stance
-from langchain_sea.rewards.stance import Stance, StanceReward, question_states
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.refusal_head import Stance, StanceReward, question_states
+from langchain_sea.training import fit_refusal as fitting
+from langchain_sea.training.examples import DataError
+from langchain_sea.training.fit_head import Recipe
+from langchain_sea.training.fit_refusal import fit_stance
 
 INFO = HeadInfo(policy="tiny", layer=2, hidden_size=32, center=0.5, scale=2.0)
 QUESTION = "what is two and three?"

@@ -8,10 +8,10 @@ from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.energy import Energy, Term
-from langchain_sea.langevin import Langevin
+from langchain_sea.core.energy import Energy, Term
 from langchain_sea.presets import Window
 from langchain_sea.rewards.ensemble import Ensemble
+from langchain_sea.sampling.langevin import Langevin
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESETS = ["default", "paper", "reference"]

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from tiny_model import data, report, train
+from tiny_model.problem import parse_tool_calls, tool_call_text
+from tiny_model.sample import LONGEST, encode, prompt_text, sample, success
+from tiny_model.template import CONTEXT
+from tiny_model.tools import REFUSAL
 
-from langchain_sea.tiny import TIERS, WEIGHTS, data, load, report, train
-from langchain_sea.tiny.problem import parse_tool_calls, tool_call_text
-from langchain_sea.tiny.sample import LONGEST, encode, prompt_text, sample, success
-from langchain_sea.tiny.template import CONTEXT
-from langchain_sea.tiny.tools import REFUSAL
+from langchain_sea.models.tiny import TIERS, WEIGHTS, load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,12 +12,12 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
-from langchain_sea import Budget, SEAChatModel, _engine
-from langchain_sea._asks import ask_for
-from langchain_sea._grammar import JsonGrammar
-from langchain_sea._tool_formats import read_calls
-from langchain_sea._tools import Calls, Choice, choice_of, forced_schema, read_answer, shown, tool_dicts
+from langchain_sea import Budget, SEAChatModel, load_model
+from langchain_sea.chat.options import ask_for
+from langchain_sea.chat.tool_formats import read_calls
+from langchain_sea.chat.tools import Calls, Choice, choice_of, forced_schema, read_answer, shown, tool_dicts
 from langchain_sea.errors import GrammarError
+from langchain_sea.models.json_grammar import JsonGrammar
 
 
 @tool
@@ -260,7 +260,7 @@ def test_too_few_tokens_are_a_typed_error_with_the_partial_text() -> None:
 
 def test_what_cannot_be_enforced_is_said() -> None:
     """Rather than passed over."""
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     with pytest.raises(GrammarError, match="cannot be enforced"):
         JsonGrammar(
             {"type": "string", "contentEncoding": 3, "if": {}}, policy.tokenizer, policy.vocab_size, [2]
@@ -290,7 +290,7 @@ def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, beg
     import jsonschema
     import torch
 
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     whole = {"type": "object", "properties": {"v": schema}, "required": ["v"], "additionalProperties": False}
     grammar = JsonGrammar(whole, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
     prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)
@@ -307,7 +307,7 @@ def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, beg
 )  # fmt: skip
 def test_a_number_in_the_middle_is_brought_to_an_end(kind: dict[str, Any], begun: str) -> None:
     """More digits are always allowed; what follows the number comes first."""
-    policy = _engine.policy_for("tiny")
+    policy = load_model("tiny")
     schema = {"type": "object", "properties": {"a": kind, "b": kind}, "required": ["a", "b"]}
     grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
     prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors, weights
-from langchain_sea.policy import CausalLMPolicy, PolicyPrompt
-from langchain_sea.protocols import SoftReward, Tokens, View
-from langchain_sea.rewards.stance import safety_head
-from langchain_sea.rewards.trunk import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.refusal_head import safety_head
 
 INFO = HeadInfo(policy="tiny", layer=2, hidden_size=32, center=0.5, scale=2.0, figures={"auc": 0.9})
 answers = st.lists(st.integers(3, VOCAB - 20), min_size=1, max_size=20)

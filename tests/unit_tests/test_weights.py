@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
-from langchain_sea import _formats, weights
-from langchain_sea._carriers import CARRIERS, Carrier
+from langchain_sea import weights
 from langchain_sea.errors import WeightsCorruptError, WeightsNotFoundError
+from langchain_sea.models.loading import formats
+from langchain_sea.models.loading.weight_packages import CARRIERS, Carrier
 
 IDS = torch.arange(3, 30)[None]
 TOY = Carrier(
@@ -269,7 +270,7 @@ def test_a_folder_or_file_that_holds_no_weights_says_what_is_missing(tmp_path):
 
 
 def test_a_gguf_file_without_gguf_says_what_to_install(tmp_path, monkeypatch):
-    monkeypatch.setattr(_formats, "find_spec", lambda _: None)
+    monkeypatch.setattr(formats, "find_spec", lambda _: None)
     (tmp_path / "model.gguf").touch()
     with pytest.raises(WeightsNotFoundError, match=r"pip install 'langchain-sea\[gguf\]'"):
         weights.load(tmp_path / "model.gguf")

@@ -19,9 +19,9 @@ from doubles import (
 )
 
 from langchain_sea.budget import Budget, Meter
-from langchain_sea.energy import Energy, Term
-from langchain_sea.rewards.trunk import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.windows import Windows
+from langchain_sea.core.energy import Energy, Term
+from langchain_sea.engine.blocks import Windows
+from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
 
@@ -101,7 +101,7 @@ class Hours(Meter):
 @pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
 def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
-    monkeypatch.setattr(import_module("langchain_sea.refine"), "Meter", Hours)
+    monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "Meter", Hours)
     _, window = shrunk("default", stride=64, additive_stride=6)
     energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
     (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=seconds, tokens=30))

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langchain_sea import langevin
-from langchain_sea.langevin import EnergyFn, Langevin
-from langchain_sea.relaxation import Relaxation, discretise, draft_logits, full_support
+from langchain_sea.sampling import langevin
+from langchain_sea.sampling.langevin import EnergyFn, Langevin
+from langchain_sea.sampling.relaxation import Relaxation, discretise, draft_logits, full_support
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:

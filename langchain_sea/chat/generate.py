@@ -1,0 +1,227 @@
+"""One call of the model, from its settings to answers that may leave."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables.config import run_in_executor
+
+from langchain_sea.chat.errors import DeadlineError, for_langchain
+from langchain_sea.chat.gated_answer import Answer, answer_for
+from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.tools import CLOSING, OPENING, forced_schema, shown, told
+from langchain_sea.errors import SEAError
+from langchain_sea.models.registry import load_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_core.messages import AIMessage, BaseMessage
+
+    from langchain_sea.chat.options import Ask
+    from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.core.trace import TraceStep
+    from langchain_sea.engine.queue import Queue
+    from langchain_sea.engine.request import Run
+    from langchain_sea.engine.selection import Refinement
+    from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
+
+__all__ = ["Asked", "aanswers", "answers", "asked_for", "executor", "judged", "taken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is refined for one call, and where; for every list of messages `ask.n` runs, one after another."""
+
+    ask: Ask
+    lists: list[list[dict[str, Any]]]
+    policy: CausalLMPolicy
+    prompts: list[PolicyPrompt]
+    runs: list[Run]
+    queue: Queue
+    drafter_errors: list[str | None]
+
+
+def answers(
+    model: SEAChatModel,
+    lists: Sequence[list[BaseMessage]],
+    ask: Ask,
+    watch: Callable[[TraceStep], None] | None = None,
+) -> list[list[Answer]]:
+    """`ask.n` answers for each list of messages; all are refined together, beside whatever else is asked.
+
+    Args:
+        model: whose settings stand where `ask` has none.
+        lists: conversations.
+        ask: the settings.
+        watch: called after every step of every one.
+    """
+    asked = asked_for(model, lists, ask, watch)
+    if model.drafter is not None:
+        try:
+            drafts: Sequence[Any] = model.drafter.batch(list(lists), return_exceptions=True)
+        except Exception as error:  # noqa: BLE001 - some models' batch returns none
+            drafts = [error] * len(lists)
+        taken(model, asked, drafts)
+    refinements = asked.queue.refine(asked.runs)
+    return judged(model, asked, refinements)
+
+
+async def aanswers(
+    model: SEAChatModel,
+    messages: list[BaseMessage],
+    ask: Ask,
+    watch: Callable[[TraceStep], None] | None = None,
+) -> list[Answer]:
+    """The same for one list, the event loop free meanwhile."""
+    asked = await run_in_executor(executor(), asked_for, model, [messages], ask, watch)
+    if model.drafter is not None:
+        try:
+            drafts: Sequence[Any] = [await model.drafter.ainvoke(messages)]
+        except Exception as error:  # noqa: BLE001 - `taken` has the say
+            drafts = [error]
+        taken(model, asked, drafts)
+    refinements = await asked.queue.arefine(asked.runs)
+    (found,) = await run_in_executor(executor(), judged, model, asked, refinements)
+    return found
+
+
+def asked_for(
+    model: SEAChatModel,
+    lists: Sequence[list[BaseMessage]],
+    ask: Ask,
+    watch: Callable[[TraceStep], None] | None = None,
+) -> Asked:
+    """The prompts, read once, and what is to be done with them.
+
+    Raises:
+        ModelError: of `_model_errors`, where the prompt is too long, or there are no weights of that name.
+    """
+    try:
+        return _asked(model, lists, ask, watch)
+    except SEAError as error:
+        raise for_langchain(error) from error
+
+
+def _asked(
+    model: SEAChatModel,
+    lists: Sequence[list[BaseMessage]],
+    ask: Ask,
+    watch: Callable[[TraceStep], None] | None,
+) -> Asked:
+    # they import transformers, which takes longer than all else: only a model that answers pays for it
+    from langchain_sea.budget import Meter  # noqa: PLC0415
+    from langchain_sea.engine import queue  # noqa: PLC0415
+    from langchain_sea.engine.chains import generators_for  # noqa: PLC0415
+    from langchain_sea.engine.request import Run  # noqa: PLC0415
+    from langchain_sea.rewards import registry  # noqa: PLC0415
+
+    conversations = [template_dicts(messages) for messages in lists]
+    policy = load_model(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
+    terms = registry.make_terms(model.rewards, _name(model, ask), policy, retries=model.max_retries)
+    prompts = [_prompt(policy, messages, ask) for messages in conversations]
+    energy, window = registry.make_energy(policy, terms, preset=ask.preset), ask.preset.window
+    problem, count = (energy, ask.preset.langevin, window), max(window.chains, window.drafts)
+    runs = []
+    for prompt in prompts:
+        for seed in range(ask.seed, ask.seed + ask.n):
+            rngs = generators_for(seed, prompt.key, count, policy.device)
+            runs.append(Run(prompt, [], *problem, rngs, Meter(ask.budget), ask.stop, watch))
+    return Asked(ask, conversations, policy, prompts, runs, queue.queue_for(policy), [None] * len(runs))
+
+
+def _name(model: SEAChatModel, ask: Ask) -> str:
+    return ask.model or model._policy_name  # noqa: SLF001 - one class in two files
+
+
+def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) -> PolicyPrompt:
+    """The conversation with its tools and, where the form of the answer is given, its grammar."""
+    from langchain_sea.models.json_grammar import JsonGrammar  # noqa: PLC0415 - as above
+
+    tools, room = ask.tool_dicts, ask.budget.tokens
+    schema = json.loads(ask.schema) if ask.schema else None
+    if ask.choice.forced:
+        schema = forced_schema(tools, ask.choice)
+    elif schema is not None:
+        # a grammar says what may be written, not what it is for
+        messages = told(
+            messages, f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
+        )
+    # a tag that is one token stands before the answer; one of several is written in the policy's own pieces
+    opening = OPENING if ask.choice.forced and policy.marks(OPENING.strip()) else ""
+    around = (OPENING, CLOSING) if ask.choice.forced and not opening else ("", "")
+    ends = sorted(policy.end_ids)
+    grammar = (
+        JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=around) if schema else None
+    )
+    if tools and not policy.speaks_tools:
+        messages, tools = shown(messages, tools), []
+    return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
+
+
+def taken(model: SEAChatModel, asked: Asked, drafts: Sequence[AIMessage | BaseException]) -> None:
+    """What the drafter wrote, in the policy's own tokens; where it failed, the policy drafts itself."""
+    for i, run in enumerate(asked.runs):
+        draft = drafts[i // asked.ask.n]
+        text = "" if isinstance(draft, BaseException) else str(draft.text)
+        ids = asked.policy.encode(text)[: run.meter.budget.tokens]
+        if ids and run.prompt.closed(ids, 0):
+            run.drafts = [ids]
+            continue
+        why = "no whole answer of the schema" if ids else "no text"
+        error = draft if isinstance(draft, BaseException) else ValueError(f"the drafter wrote {why}.")
+        if model.on_failure == "error":
+            raise error
+        asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
+
+
+def judged(model: SEAChatModel, asked: Asked, refinements: Sequence[Refinement]) -> list[list[Answer]]:
+    """What may leave, `ask.n` for each list.
+
+    Raises:
+        Exception: what failed in a refinement, where the model is to say so.
+        DeadlineError: the timeout is over, where the model is to say so.
+    """
+    from langchain_sea.rewards import registry  # noqa: PLC0415 - as above
+
+    gate, ask = registry.load_gate(model.gate), asked.ask
+    found = []
+    for i, refinement in enumerate(refinements):
+        _check(model, ask, refinement)
+        prompt, messages = asked.prompts[i // ask.n], asked.lists[i // ask.n]
+        answer = answer_for(refinement, len(prompt.ids), gate, model.gate_threshold, messages)
+        if ask.top_logprobs is not None:
+            from langchain_sea.chat.logprobs import logprobs  # noqa: PLC0415 - as above
+
+            told = logprobs(asked.policy, prompt, answer.text, ask.top_logprobs)
+            answer = replace(answer, logprobs=told)
+        found.append(replace(answer, drafter_error=asked.drafter_errors[i]))
+    return [found[start : start + ask.n] for start in range(0, len(found), ask.n)]
+
+
+def _check(model: SEAChatModel, ask: Ask, refinement: Refinement) -> None:
+    failure = refinement.failure
+    if failure is not None and model.on_failure == "error":
+        if not isinstance(failure, SEAError):
+            raise failure
+        error = for_langchain(failure)
+        error.refinement = refinement
+        raise error from failure
+    late = ask.timeout is not None and refinement.seconds >= ask.timeout
+    if late and model.on_timeout == "error":
+        raise DeadlineError.after(ask.timeout, refinement)
+
+
+@cache
+def executor() -> ThreadPoolExecutor:
+    """What reads prompts and asks gates beside an event loop: few threads, each uses all processors."""
+    return ThreadPoolExecutor(4, thread_name_prefix="langchain-sea-calls")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=executor.cache_clear)  # threads do not survive a fork

@@ -1,0 +1,182 @@
+"""What is minimised: the policy's term and the rewards'. Knows no network and no text.
+
+    E(x, y) = −λ · (1/T) · log π(y | x) − Σᵢ wᵢ · zᵢ + Σᵢ μᵢ · max(0, τᵢ − zᵢ),   zᵢ = (rᵢ(x, y) − cᵢ) / sᵢ
+
+Lower is better (arXiv 2505.20081, eq. for the energy, with the policy term as a mean over tokens so that one
+λ means the same for short and long answers, and a penalty where a reward must reach τ). Shapes: C chains of
+one prompt, T positions, K candidates, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from langchain_sea.core.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, SoftReward, Tokens, View
+from langchain_sea.core.terms import EnergyTerms, Term, combined, settled
+from langchain_sea.sampling.relaxation import Relaxation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Energy", "EnergyTerms", "Term", "Views"]
+
+
+class Views(NamedTuple):
+    """Relaxed answers as the two halves of the energy see them; often they are one."""
+
+    fluency: View
+    steering: View
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """The problem: a policy, rewards, and how each sees the relaxed tokens.
+
+    A reward that raises, or returns no (C,) values, is a `RewardUnavailableError` in every method.
+
+    Attributes:
+        policy: π.
+        terms: the rewards with their weights.
+        policy_weight: λ ≥ 0.
+        policy_gradient: whether gradient passes through the policy's network in its own term. False detaches
+            the policy's log-probabilities, and the gradient is that of the cross-entropy in the tokens alone.
+        policy_relaxation: how tokens enter the policy's term.
+        reward_relaxation: how tokens enter the rewards; equal to the policy's, one forward serves both.
+        max_nll_rise: a candidate whose nats per token exceed the draft's by more is not accepted. None: off.
+        conflicts: where two or more rewards steer, each step also reports the lowest cosine between their
+            gradients, at the price of one backward more for each of them.
+    """
+
+    policy: Policy
+    terms: tuple[Term, ...] = ()
+    policy_weight: float = 0.3
+    policy_gradient: bool = True
+    policy_relaxation: Relaxation = field(default_factory=Relaxation)
+    reward_relaxation: Relaxation = field(default_factory=Relaxation)
+    max_nll_rise: float | None = 0.5
+    conflicts: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.policy_weight < math.inf:
+            raise ValueError(f"policy_weight={self.policy_weight} must be zero or a positive finite number.")
+
+    @property
+    def hard(self) -> bool:
+        """Whether the argmax alone decides the energy, and its gradient in the tokens."""
+        same = self.policy_relaxation == self.reward_relaxation
+        plain = not any(t.steers and isinstance(t.reward, Sampling) for t in self.terms)
+        return plain and same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
+
+    @property
+    def calls(self) -> bool:
+        """Whether texts are scored by functions, which may take as long as they like."""
+        return not all(isinstance(t.reward, SoftReward) for t in self.terms)
+
+    @property
+    def only_ranks(self) -> bool:
+        """Whether there are rewards and none of them has a gradient: beginnings then tell nothing."""
+        return any(t.counts for t in self.terms) and not any(t.steers for t in self.terms)
+
+    def relaxed(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyTerms:
+        """The energy of C chains of one prompt at relaxed tokens; differentiable in `logits`.
+
+        Logits, float32 or wider, and support are (C, T, K); the mask, (C, T), is False for padding.
+        """
+        return self.at(self.views(prompt, logits, support, mask), logits)
+
+    def views(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
+        """The first half of `relaxed`: what must be read, for whoever reads many prompts' together."""
+        tokens = Tokens(self.policy_relaxation(logits), support, mask).after(prompt.answer)
+        if self.policy_gradient and self.policy_relaxation == self.reward_relaxation:
+            return self._with_shares(self.seen(prompt, tokens), logits, support, mask)
+        if not self.policy_gradient:
+            tokens = tokens._replace(soft=tokens.soft.detach())
+        fluency = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        steering = Tokens(self.reward_relaxation(logits), support, mask).after(prompt.answer)
+        seen = self._with_shares(self.seen(prompt, steering), logits, support, mask)
+        return Views(fluency, seen.steering)
+
+    def _with_shares(self, views: Views, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
+        """For rewards that draw from them: the shares behind tokens that are hard."""
+        view, soft = views.steering, (logits.detach() / self.reward_relaxation.tau).softmax(-1)
+        view.shares = Tokens(soft, support, mask).after(view.prompt.answer).soft
+        return views
+
+    def seen(self, prompt: Prompt, tokens: Tokens) -> Views:
+        """The same where both halves see the same tokens, the prompt's answer among them."""
+        view = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        self._foresee(view, steers=True)
+        return Views(view, view)
+
+    def at(self, views: Views, logits: Tensor) -> EnergyTerms:
+        """The second half of `relaxed`."""
+        nll, seen = self._fluency(views.fluency, logits), views.steering
+        parts = (self.policy_weight, nll, [t.steer(seen) for t in self.terms])
+        return combined(self.terms, *parts, steers=True, variance=seen.variance)
+
+    def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
+        """Answers begun, as ids, for `ranked`."""
+        view = View.hard(self.policy, prompt, answers, LOGITS)
+        return self._foresee(view, steers=True)
+
+    @torch.no_grad()
+    def ranked(self, view: View) -> tuple[Energy, Tensor]:
+        """(C,) the steering energy of beginnings, and the energy whose scales they settled.
+
+        Rewards that cannot steer have no say.
+        """
+        terms, columns = settled(self.terms, [t.steer(view) for t in self.terms], steers=True)
+        return replace(self, terms=terms), combined(
+            terms, self.policy_weight, view.nll, columns, steers=True
+        ).energy
+
+    def written(self, prompt: Prompt, texts: Sequence[str]) -> View:
+        """Plain texts, each encoded again from its characters, for `scored`."""
+        view = View.hard(self.policy, prompt, [self.policy.encode(text) for text in texts], LOGITS)
+        return self._foresee(view, steers=False)
+
+    @torch.no_grad()
+    def scored(self, view: View, texts: Sequence[str]) -> EnergyTerms:
+        """The energy of plain texts: what keep-best compares."""
+        columns = [t.score(view, texts) for t in self.terms]
+        return combined(self.terms, self.policy_weight, view.nll, columns)
+
+    @torch.no_grad()
+    def scored_first(self, view: View, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
+        """The same of a prompt's drafts, and the energy with all in it that they decide."""
+        own = [t.relative_to(view, texts) for t in self.terms]
+        terms, columns = settled(own, [t.score(view, texts) for t in own])
+        return replace(self, terms=terms), combined(terms, self.policy_weight, view.nll, columns)
+
+    def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
+        """`written` and `scored` at once."""
+        return self.scored(self.written(prompt, texts), texts)
+
+    def _foresee(self, view: View, *, steers: bool) -> View:
+        for t in self.terms:
+            view.wants |= t.foresee(view, steers=steers)
+        return view
+
+    def _fluency(self, view: View, logits: Tensor) -> Tensor:
+        """Nats per token at relaxed tokens."""
+        if self.policy_weight == 0:
+            return logits.new_zeros(len(logits))
+        if self.policy_gradient:
+            return view.nll
+        # the authors' form: cross-entropy of softmax(y) at temperature 1 against fixed log π
+        with torch.no_grad():
+            policy_logits = view.reading.logits
+        stands = len(view.prompt.answer)
+        _, support, mask = (part[:, stands:] for part in view.tokens)
+        tokens = Tokens(logits.softmax(-1), support, mask)
+        return -tokens.mean(tokens.log_probs(policy_logits))
+
+    def met(self, rewards: Tensor) -> Tensor:
+        """(C,) whether standardised rewards, (C, R), reach every `at_least`."""
+        floors = [-math.inf if t.floor is None else t.floor for t in self.terms]
+        return (rewards >= rewards.new_tensor(floors)).all(1)

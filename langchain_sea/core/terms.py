@@ -1,0 +1,224 @@
+"""One reward in the energy, standardised and weighted; what it raises becomes an error of this package."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from langchain_sea.core.protocols import (
+    NOTHING,
+    Additive,
+    Foresees,
+    Leaning,
+    Relative,
+    Reward,
+    SoftReward,
+    View,
+    Wants,
+)
+from langchain_sea.errors import RewardUnavailableError, SEAError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_sea.core.protocols import Axis
+
+_LEAST_SPREAD = 1e-6  # of the drafts' rewards, below which they tell nothing of a scale
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Term:
+    """One reward in the energy: −w·z + μ·max(0, τ − z) with z = (r − c) / s.
+
+    Attributes:
+        reward: ranks texts, and steers if it is a `SoftReward`.
+        name: its key in reports.
+        weight: w ≥ 0; 0 reports without ranking or steering.
+        center: c, subtracted first.
+        scale: s > 0, divides; with `center` it brings rewards of different makers to one scale.
+        standardise: `fixed` takes center and scale as they are. `drafts` takes both from the reward of each
+            prompt's drafts, their mean and their spread; of beginnings where those are what is ranked.
+        at_least: τ in the reward's own units: no text below it is accepted, whatever else speaks for it.
+        multiplier: μ ≥ 0 of what is missing to it; higher makes for it more directly.
+        audit: a reward that is watched: no text is accepted whose z falls by more below the draft's, and
+            chains whose best text does stop. It should have no weight of its own.
+    """
+
+    reward: Reward
+    name: str
+    weight: float = 1.0
+    center: float = 0.0
+    scale: float = 1.0
+    standardise: Literal["fixed", "drafts"] = "fixed"
+    at_least: float | None = None
+    multiplier: float = 1.0
+    audit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.standardise not in ("fixed", "drafts"):
+            raise ValueError(f"{self.name}: standardise={self.standardise!r} must be 'fixed' or 'drafts'.")
+        if not math.isfinite(self.at_least or 0) or not 0 <= self.multiplier < math.inf:
+            raise ValueError(
+                f"{self.name}: at_least={self.at_least} must be finite, and multiplier={self.multiplier} too "
+                "and not negative."
+            )
+        if not 0 <= (self.audit or 0) < math.inf:
+            raise ValueError(f"{self.name}: audit={self.audit} must be a finite fall, zero or more.")
+        if not (0 <= self.weight < math.inf and math.isfinite(self.center) and 0 < self.scale < math.inf):
+            raise ValueError(
+                f"{self.name}: weight={self.weight}, center={self.center} and scale={self.scale} must be "
+                "finite, the weight not negative and the scale positive."
+            )
+
+    def foresee(self, view: View, *, steers: bool) -> Wants:
+        """What the reward says it will look at in the view; where it says nothing, all that it could."""
+        if steers and not self.steers:
+            return NOTHING
+        if isinstance(self.reward, Foresees):
+            return cast("Wants", self._asked(self.reward.foresee, view))
+        return Wants() if isinstance(self.reward, SoftReward) else NOTHING
+
+    def steer(self, view: View) -> Tensor:
+        """(C,) standardised, differentiable in the view's tokens; zeros where the reward cannot steer."""
+        if not (self.steers and isinstance(self.reward, SoftReward)):
+            return view.tokens.soft.new_zeros(len(view.tokens.soft))
+        return self._standardised(self._asked(self.reward.steer, view), view)
+
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+        """(C,) standardised."""
+        return self._standardised(self._asked(self.reward.score, view, texts), view)
+
+    def cost(self, values: Tensor) -> Tensor:
+        """What standardised values, (C,), add to the energy, (C,)."""
+        cost = -self.weight * values
+        return cost if self.floor is None else cost + self.multiplier * (self.floor - values).clamp(min=0)
+
+    @property
+    def floor(self) -> float | None:
+        """τ as standardised values are compared with it."""
+        return None if self.at_least is None else (self.at_least - self.center) / self.scale
+
+    @property
+    def steers(self) -> bool:
+        """Whether the energy's gradient has a part of it."""
+        return self.counts and isinstance(self.reward, SoftReward)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the energy has a part of it."""
+        return bool(self.weight or self.at_least is not None)
+
+    def relative_to(self, view: View, texts: Sequence[str]) -> Term:
+        """With the reward that these drafts make of it, where it depends on them."""
+        if not isinstance(self.reward, Relative):
+            return self
+        return replace(self, reward=self._asked(self.reward.relative_to, view, texts))
+
+    def settled(self, values: Tensor) -> Term:
+        """With center and scale as the drafts' values, (N,), have them; `fixed` stays as it is."""
+        if self.standardise == "fixed":
+            return self
+        raw = values.double() * self.scale + self.center
+        spread = raw.std().item() if len(raw) > 1 else 0.0
+        scale = spread if _LEAST_SPREAD < spread < math.inf else 1.0
+        mean = raw.mean().item()
+        center = mean if math.isfinite(mean) else self.center
+        return replace(self, center=center, scale=scale, standardise="fixed")
+
+    def _asked(self, ask: Callable[..., Any], view: View, *texts: Sequence[str]) -> Any:  # noqa: ANN401 - what is asked for
+        try:
+            return ask(view, *texts)
+        except (SEAError, MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise self._failed(view, error) from error
+
+    def _standardised(self, values: Tensor, view: View) -> Tensor:
+        soft = view.tokens.soft
+        try:
+            return (values.to(soft.dtype).reshape(len(soft)) - self.center) / self.scale
+        except Exception as error:
+            raise self._failed(view, error) from error
+
+    def _failed(self, view: View, error: Exception) -> RewardUnavailableError:
+        return RewardUnavailableError(
+            f"the reward {self.name!r} failed on {len(view.tokens.soft)} answers, {type(error).__name__}: "
+            f"{error}. It must return a tensor with one number for each; mend it, or leave it out."
+        )
+
+
+class EnergyTerms(NamedTuple):
+    """The parts of the energy, per chain."""
+
+    energy: Tensor  # (C,)
+    nll: Tensor  # (C,) nats per token under the policy
+    rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
+    conflict: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
+    variance: (
+        Tensor  # (C,) of gradients estimated by samples, as the logits feel them; infinity where none is
+    )
+
+    def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
+        """Every part changed alike, beside the others' same part."""
+        return EnergyTerms(*map(change, self, *others))
+
+
+def settled(
+    terms: Sequence[Term], columns: Sequence[Tensor], *, steers: bool = False
+) -> tuple[tuple[Term, ...], list[Tensor]]:
+    """Terms with the scales that the drafts' values have, and these, (N,) each, on them.
+
+    Args:
+        terms: as they were asked.
+        columns: the standardised values of each.
+        steers: whether they were asked to steer: those that cannot wait for texts.
+    """
+    found = [t.settled(v) if t.steers or not steers else t for t, v in zip(terms, columns, strict=True)]
+    moved = [
+        v if new is t else (v * t.scale + (t.center - new.center)) / new.scale
+        for new, t, v in zip(found, terms, columns, strict=True)
+    ]
+    return tuple(found), moved
+
+
+def combined(
+    terms: Sequence[Term],
+    weight: float,
+    nll: Tensor,
+    columns: Sequence[Tensor],
+    *,
+    steers: bool = False,
+    variance: Tensor | None = None,
+) -> EnergyTerms:
+    """The energy from its parts.
+
+    Args:
+        terms: the rewards.
+        weight: of the policy's part.
+        nll: (C,) nats per token.
+        columns: (C,) the standardised values of each reward.
+        steers: whether only those count that can steer.
+        variance: (C,) of a gradient that samples estimated.
+    """
+    rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
+    costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
+    none = torch.full_like(nll, torch.inf)
+    return EnergyTerms(
+        sum(costs, weight * nll), nll, rewards, none, none if variance is None else variance.to(nll)
+    )
+
+
+def adds_up(terms: Sequence[Term]) -> bool:
+    """Whether there are rewards that steer, and all of them are sums over tokens."""
+    steering = [t.reward for t in terms if t.steers]
+    return bool(steering) and all(isinstance(r, Additive) and r.additive for r in steering)
+
+
+def axis_of(terms: Sequence[Term]) -> Axis | None:
+    """The axis of the first reward that knows one."""
+    found = (t.reward.axis for t in terms if t.counts and isinstance(t.reward, Leaning))
+    return next((axis for axis in found if axis is not None), None)

@@ -1,0 +1,265 @@
+"""Long answers a window at a time: begin, rank, move, write on, and go on from the best. Knows no text.
+
+Every window costs the same, whatever stands before it: the policy keeps what it has read of the answer. One
+strand is the draft, which nothing steers and which is written along; the other is the best so far.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+import torch
+
+from langchain_sea.core.protocols import Push
+from langchain_sea.core.terms import adds_up, axis_of
+from langchain_sea.engine.drafting import Wanted
+from langchain_sea.engine.ops import Continue, Look, Rank
+from langchain_sea.engine.run_chains import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_sea.budget import Meter
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.engine.chains import Chains
+    from langchain_sea.engine.drafting import Answer, Writer
+    from langchain_sea.engine.ops import Task
+    from langchain_sea.presets import Window
+    from langchain_sea.sampling.langevin import Langevin
+
+
+Ranked = tuple[float, "Answer"]
+"""A beginning behind its energy."""
+
+
+@dataclass(slots=True)
+class Strand:
+    """An answer as far as it is written: `prompt` has all of it but `new`."""
+
+    prompt: Prompt
+    new: Answer = field(default_factory=list)
+    goes_on: bool = True
+
+    @property
+    def whole(self) -> Answer:
+        """All of it."""
+        return [*self.prompt.answer, *self.new]
+
+
+@dataclass
+class Windows:
+    """One prompt's strands.
+
+    Attributes:
+        prompt: the prompt, energy, method and window, as for `walk`.
+        given: answers that were written elsewhere; where there are none the policy's own is the draft.
+        note: called after every evaluation of chains.
+        commit: called after every window with the answer so far, which stands from then on: the draft goes on
+            from there, too. None: the draft is the policy's from start to end.
+        draft: the policy's own, as far as it is written.
+        short: whether the windows are those of rewards that add up over tokens.
+        ended: whole answers that ended by themselves, or stood at the end.
+    """
+
+    prompt: Prompt
+    energy: Energy
+    langevin: Langevin
+    window: Window
+    writer: Writer
+    given: list[Answer]
+    note: Callable[[Chains], None]
+    commit: Callable[[Answer], None] | None = None
+    draft: Strand = field(init=False)
+    short: bool = field(init=False, default=False)
+    ended: list[Answer] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.draft = Strand(self.prompt, goes_on=not self.given)
+        stride = self.window.additive_stride or self.window.stride
+        # what leaves on the way leaves in long parts
+        if self.commit is None and stride < self.window.stride and adds_up(self.energy.terms):
+            self.window, self.short = replace(self.window, stride=stride), True
+
+    @property
+    def meter(self) -> Meter:
+        """What is spent."""
+        return self.writer.meter
+
+    def task(self, length: int) -> Task[None]:
+        """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
+        best, tokens, at = Strand(self.prompt), self.meter.budget.tokens, 0
+        while True:
+            room = tokens - at
+            # a rest too short for a window of its own belongs to this one
+            reach = room if room <= self.window.stride + length else self.window.stride
+            late = self.meter.over() if at else None
+            if late == "seconds":
+                self.ended.append(best.whole)
+                return
+            if late is None:
+                began = self.meter.seconds
+                # short ones end with the answer, long before all tokens: they share the seconds as they come
+                share = self.window.share if self.short else (at + self.window.share * reach) / tokens
+                starts, unfinished = yield from self._moves(best, min(length, reach), share)
+                if self.short and self.meter.left(self.window.share) < self.meter.seconds - began:
+                    reach = room  # no time for another one like it: the policy writes the rest
+            else:  # no step may begin: the policy writes the rest
+                reach, unfinished = room, 0
+                starts = [[] for _ in range(max(1, self.window.kept))]
+            ends = yield from self._finish(best, starts, unfinished, reach)
+            at += reach
+            if self.commit is not None:
+                ends = (yield from self._ranked(best, [*ends, *self._beside(best)]))[:1]
+                self.commit([*best.whole, *(ends[0] if ends else [])])
+            live = [ids for ids in ends if len(ids) >= reach]
+            if at >= tokens or not live or self.meter.over() == "seconds":
+                self.ended += [[*best.whole, *ids] for ids in ends]
+                return
+            self.ended += [[*best.whole, *ids] for ids in ends if len(ids) < reach]
+            ranked = yield from self._ranked(best, live)
+            best = Strand((yield Continue(self.energy, best.prompt, ranked[0])))
+            if self.commit is not None:
+                self.draft = Strand(best.prompt)
+            elif self.draft.goes_on:
+                prompt = yield Continue(self.energy, self.draft.prompt, self.draft.new)
+                self.draft = Strand(prompt)
+
+    def rest(self) -> Task[None]:
+        """The draft written to its end, whatever became of the windows."""
+        if self.draft.goes_on:
+            room = self.meter.budget.tokens - len(self.draft.whole)
+            wanted = [Wanted(self.draft.prompt, [self.draft.new])]
+            ((rest,),), _ = yield from self.writer.write(wanted, room)
+            self.draft.new, self.draft.goes_on = self.draft.new + rest, False
+
+    def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
+        """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
+        first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
+        shares = self._shares(rows)
+        openers = yield from self._openers(best, shares)
+        wanted = [Wanted(best.prompt, openers, self._push(shares))]
+        if self.draft.goes_on and not first:
+            wanted.append(Wanted(self.draft.prompt, [[]]))
+        written, cut = yield from self.writer.write(wanted, length, share)
+        # one that has an opener has a token more than was asked for
+        begun = [[*opener, *ids][:length] for opener, ids in zip(openers, written[0], strict=True)]
+        # the rows that the clock cut off are the longest ones
+        unfinished = max(map(len, begun)) if cut else length
+        if self.draft.goes_on:
+            self.draft.new = begun[0] if first else written[1][0]
+            self.draft.goes_on = len(self.draft.new) >= unfinished
+        given = [ids[:length] for ids in self.given] if first else []
+        found = yield from self._energies(best, given + begun)
+        ranked = [ids for _, ids in found]
+        lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
+        yield from walk(
+            self.energy,
+            best.prompt,
+            self.langevin,
+            self.window,
+            starts=ranked,
+            generators=self.writer.generators,
+            meter=self.meter,
+            watch=partial(self._watch, lowest),
+            share=share,
+        )
+        moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
+        return [*self._kept(ranked, dict(zip(map(tuple, begun), shares, strict=True))), *moved], unfinished
+
+    def _beside(self, best: Strand) -> list[Answer]:
+        """This window of the draft, where that goes on from the same text."""
+        same = list(self.draft.prompt.answer) == list(best.prompt.answer)
+        return [self.draft.new] if same and self.draft.new else []
+
+    def _shares(self, rows: int) -> list[float]:
+        """How far along a reward's axis each beginning is drafted: the first, half of `drafts`, not at all."""
+        offsets = self.window.offsets
+        if axis_of(self.energy.terms) is None or not offsets:
+            return [0.0] * rows
+        return [0.0] * (rows - rows // 2) + [offsets[i % len(offsets)] for i in range(rows)]
+
+    def _openers(self, best: Strand, shares: list[float]) -> Task[list[Answer]]:
+        """What each beginning starts with: on each side of the axis the n-th with the n-th likeliest token.
+
+        Along the axis the policy goes on as it would after such a token, but it would hardly ever draw most of them.
+        """
+        openers: list[Answer] = [[] for _ in shares]
+        sides = [[row for row, s in enumerate(shares) if s * side > 0] for side in (1, -1)]
+        if not any(sides):
+            return openers
+        policy = self.energy.policy
+        reading = yield Look(policy, best.prompt, [[*best.prompt.answer, 0]])
+        here = torch.tensor([[0]], device=policy.device)
+        likely = reading.candidates(here, max(map(len, sides)) + 1, policy.banned)[0][0, 0, 1:].tolist()
+        for rows in sides:
+            for row, token in zip(rows, likely, strict=False):  # a small vocabulary has fewer
+                openers[row] = [token]
+        return openers
+
+    def _kept(self, ranked: list[Answer], shares: dict[tuple[int, ...], float]) -> list[Answer]:
+        """The best on either side of the axis and in between: what so few tokens say of them decides little."""
+        kept: list[Answer] = []
+        for side in (0, 1, -1):
+            here = (ids for ids in ranked if _sign(shares.get(tuple(ids), 0.0)) == side)
+            kept += islice(here, self.window.kept)
+        return kept
+
+    def _push(self, shares: list[float]) -> Push | None:
+        """What is added to the states of rows that are drafted along the axis."""
+        axis = axis_of(self.energy.terms)
+        if axis is None or not any(shares):
+            return None
+        return Push(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
+
+    def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
+        """The beginnings written to the window's reach, those that ended by themselves as they are."""
+        draft = self.draft
+        own = [draft.new] if draft.goes_on else []
+        goes_on = [len(ids) >= unfinished for ids in starts]
+        open_rows = [ids for ids, on in zip(starts, goes_on, strict=True) if on]
+        longest = max(map(len, open_rows + own), default=0)
+        wanted = [Wanted(draft.prompt, own), Wanted(best.prompt, open_rows, cooling=self.window.cooling)]
+        (other, rest), _ = yield from self.writer.write(wanted, reach - longest)
+        more = iter(rest)
+        ends = [ids + next(more) if on else ids for ids, on in zip(starts, goes_on, strict=True)]
+        if own:
+            draft.new = draft.new + other[0]
+        draft.goes_on = draft.goes_on and len(draft.new) >= reach
+        return ends
+
+    def _ranked(self, best: Strand, begun: list[Answer]) -> Task[list[Answer]]:
+        """The distinct ones, lowest energy first."""
+        return [ids for _, ids in (yield from self._energies(best, begun))]
+
+    def _energies(self, best: Strand, begun: list[Answer]) -> Task[list[Ranked]]:
+        """The distinct ones with their energies, lowest first."""
+        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
+        self.meter.evaluations += len(distinct)
+        if not distinct:
+            return []
+        work = Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
+        energies = yield work
+        self.energy = work.energy
+        return sorted(zip(energies.tolist(), distinct, strict=True), key=_by_energy)
+
+    def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> Task[None]:
+        found = zip(chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True)
+        for name, energy, ids in found:
+            lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))
+        self.note(chains)
+        yield from ()
+
+
+def _sign(share: float) -> int:
+    return (share > 0) - (share < 0)
+
+
+def _by_energy(ranked: Ranked) -> float:
+    """NaN comes last."""
+    return math.inf if math.isnan(ranked[0]) else ranked[0]

@@ -1,0 +1,180 @@
+"""One prompt's way: draft, step, decode, score, keep best. Knows networks and rewards by protocols only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from langchain_sea.engine.blocks import Windows
+from langchain_sea.engine.drafting import Answer, Wanted, Writer
+from langchain_sea.engine.run_chains import walk
+from langchain_sea.engine.selection import Best, Refinement
+from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+
+    from langchain_sea.budget import Meter
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.core.trace import Scored, TraceStep
+    from langchain_sea.engine.chains import Chains
+    from langchain_sea.engine.ops import Task
+    from langchain_sea.presets import Window
+    from langchain_sea.sampling.langevin import Langevin
+
+
+_BOUNDED = 16  # answers within a grammar: most of their tokens are the same
+_SPARE = 32
+_SUPPORT = 128  # candidates within a grammar, where a preset moves the whole vocabulary
+
+
+@dataclass
+class Run:
+    """One prompt's way from draft to answer: a task for `Rounds`, and its result.
+
+    Attributes:
+        prompt: what is answered; energy, method, window and generators as for `refine`.
+        drafts: written elsewhere; where there are none the policy's own is.
+        meter: what may be spent, and is.
+        stop: strings before which an answer ends.
+        watch: called after every step.
+        commit: called after every window with the answer so far, which then stands; see `Windows`.
+    """
+
+    prompt: Prompt
+    drafts: list[Answer]
+    energy: Energy
+    langevin: Langevin
+    window: Window
+    generators: Sequence[torch.Generator]
+    meter: Meter
+    stop: tuple[str, ...] = ()
+    watch: Callable[[TraceStep], None] | None = None
+    commit: Callable[[Answer], None] | None = None
+    windows: Windows | None = None
+    trace: list[TraceStep] = field(default_factory=list)
+    failure: Exception | None = None
+    error: BaseException | None = None
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.best = Best(self.energy, self.prompt, self.meter)
+        self.writer = Writer(self.energy.policy, self.window.temperature, self.generators, self.meter)
+
+    def task(self) -> Task[None]:
+        """All of it."""
+        try:
+            if self.prompt.bounded or (self.window.tokens and self.energy.only_ranks):
+                yield from self._ranked()
+            elif self.window.tokens is None:
+                yield from self._whole()
+            else:
+                problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
+                self.windows = Windows(*problem, given=self.drafts, note=self._note, commit=self.commit)
+                yield from self._windows(self.windows, self.window.tokens)
+        except (RewardUnavailableError, OutOfMemoryError) as error:
+            short = isinstance(error, OutOfMemoryError)
+            self.meter.stop_reason = "out_of_memory" if short else "reward_unavailable"
+            self.failure = error
+
+    def ended(self, error: BaseException | None) -> None:
+        """Called when the task has ended, with what it raised."""
+        self.over, self.error = True, error
+
+    def interrupt(self, reason: str = "interrupted") -> None:
+        """Say why it went no further, if it did not."""
+        if not self.over:
+            self.meter.stop_reason = reason
+
+    def result(self) -> Refinement:
+        """What was found so far; unscored, the draft as far as it is written."""
+        if self.error is not None:
+            raise self.error
+        begun = [self.windows.draft.whole] if self.windows else [[]]
+        draft = self._text((self.drafts or begun)[0])
+        return self.best.refinement(draft, failure=self.failure, trace=self.trace)
+
+    def _whole(self) -> Task[None]:
+        """Chains over whole answers, each decoded and scored at every step."""
+        if not self.drafts:
+            wanted = [Wanted(self.prompt, [[] for _ in range(self.window.chains)])]
+            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
+        yield from self._offer(self.drafts)
+        yield from walk(
+            self.best.energy,
+            self.prompt,
+            self.langevin,
+            self.window,
+            starts=[ids for ids in self.drafts if ids],
+            generators=self.generators,
+            meter=self.meter,
+            watch=self._score,
+        )
+
+    def _ranked(self) -> Task[None]:
+        """Whole answers, ranked: beginnings tell rewards of texts nothing, and a grammar nothing of the end.
+
+        Within a grammar the best are then moved where it leaves room, which is inside of their strings.
+        """
+        bounded, tokens = self.prompt.bounded, self.meter.budget.tokens
+        spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
+        if not self.drafts:
+            count = min(self.window.drafts, _BOUNDED) if bounded else self.window.drafts
+            rows: list[Answer] = [[] for _ in range(count)]
+            (self.drafts,), _ = yield from self.writer.write([Wanted(self.prompt, rows)], tokens - spare)
+        ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
+        whole = [ids for ids in ends if ids is not None]
+        found = yield from self._offer(whole or self.drafts)
+        if bounded and whole and not self.energy.only_ranks:
+            order = sorted(range(len(whole)), key=lambda row: -found[row].score)
+            window = replace(self.window, support=self.window.support or _SUPPORT, top=None)
+            yield from walk(
+                self.best.energy,
+                self.prompt,
+                self.langevin,
+                window,
+                starts=[whole[row] for row in order],
+                generators=self.generators,
+                meter=self.meter,
+                watch=self._score_whole,
+            )
+
+    def _score_whole(self, chains: Chains) -> Task[None]:
+        """Those that several changes at once have left whole."""
+        answers, gaps = chains.answers(), list[float | None]([None] * len(chains))
+        whole = [row for row, ids in enumerate(answers) if self.prompt.closed(ids, 0) is not None]
+        found = yield from self._offer([answers[row] for row in whole])
+        for row, scored in zip(whole, found, strict=True):
+            gaps[row] = -scored.score - float(chains.terms.energy[row])
+        self._note(chains, gaps)
+
+    def _score(self, chains: Chains) -> Task[None]:
+        energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
+        self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
+        if self.best.hacked:
+            self.meter.halted = "audit"
+
+    def _windows(self, windows: Windows, length: int) -> Task[None]:
+        """Chains over short windows, from which the policy then writes on."""
+        try:
+            yield from windows.task(length)
+        except (RewardUnavailableError, OutOfMemoryError):
+            yield from windows.rest()
+            raise
+        self.drafts = self.drafts or [windows.draft.whole]
+        yield from self._offer([*self.drafts, *windows.ended])
+
+    def _note(self, chains: Chains, gaps: Sequence[float | None] = ()) -> None:
+        self.trace.append(chains.trace(gaps or [None] * len(chains)))
+        if self.watch is not None:
+            self.watch(self.trace[-1])
+
+    def _offer(self, answers: list[Answer]) -> Task[list[Scored]]:
+        return (yield from self.best.offer([self._text(ids) for ids in answers]))
+
+    def _text(self, ids: Answer) -> str:
+        text = self.energy.policy.decode(ids)
+        return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]

@@ -1,0 +1,139 @@
+"""One prompt's search without gradient, and all prompts' side by side: what `baselines` are made of.
+
+The counterpart of `refine`: same caches, clock, keep-best and result. Shapes: C answers, T positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from langchain_sea.budget import Meter
+from langchain_sea.engine.drafting import Wanted, Writer
+from langchain_sea.engine.ops import Rank
+from langchain_sea.engine.scheduler import Rounds, Seat
+from langchain_sea.engine.selection import Best, Refinement
+from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.budget import Budget
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.core.trace import Scored
+    from langchain_sea.engine.drafting import Answer
+    from langchain_sea.engine.ops import Task
+
+__all__ = ["Search", "Searching", "search"]
+
+
+class Search(Protocol):
+    """A method.
+
+    Attributes:
+        temperature: of drafting and writing on.
+        rows: how many answers it writes at once at the most.
+    """
+
+    @property
+    def temperature(self) -> float: ...  # noqa: D102 - above
+    @property
+    def rows(self) -> int: ...  # noqa: D102 - above
+    def task(self, searching: Searching) -> Task[None]:
+        """All of it, for one prompt; the first answer offered is the draft."""
+
+
+@dataclass
+class Searching:
+    """One prompt's search under way: what methods do alike."""
+
+    prompt: Prompt
+    energy: Energy
+    writer: Writer
+    best: Best
+    found: dict[tuple[int, ...], Scored] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether a limit is reached."""
+        return self.writer.meter.over() is not None
+
+    @property
+    def tokens(self) -> int:
+        """Of the longest answer."""
+        return self.writer.meter.budget.tokens
+
+    def random(self) -> float:
+        """From [0, 1), by the prompt's own generator."""
+        rng = self.writer.generators[0]
+        return float(torch.rand((), generator=rng, device=rng.device))
+
+    def write(self, prefixes: Sequence[Answer], tokens: int) -> Task[tuple[list[Answer], bool]]:
+        """The prefixes with up to `tokens` more, cut at the longest answer, and whether the clock cut."""
+        (written,), cut = yield from self.writer.write([Wanted(self.prompt, list(prefixes))], tokens)
+        whole = [[*a, *b][: self.tokens] for a, b in zip(prefixes, written, strict=True)]
+        return whole, cut
+
+    def finish(self, prefixes: Sequence[Answer]) -> Task[list[Answer]]:
+        """Written to their end and offered; those that the clock cut off only where nothing else is there."""
+        longest = self.tokens - min(map(len, prefixes))
+        whole, cut = yield from self.write(prefixes, longest)
+        if not cut or not self.found:
+            yield from self.offer(whole)
+        return whole
+
+    def offer(self, answers: Sequence[Answer]) -> Task[None]:
+        """Decoded, scored, and the best kept."""
+        texts = [self.energy.policy.decode(ids) for ids in answers]
+        scored = yield from self.best.offer(texts)
+        self.found.update(zip(map(tuple, answers), scored, strict=True))
+
+    def ranked(self, begun: Sequence[Answer]) -> Task[list[Answer]]:
+        """The distinct ones by the energy of what is written so far, lowest first."""
+        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
+        if not distinct:
+            return []
+        self.writer.meter.evaluations += len(distinct)
+        energies = yield Rank(self.energy, self.prompt, distinct)
+        return [distinct[i] for i in energies.argsort(stable=True).tolist()]
+
+    def leading(self) -> Answer:
+        """The best answer's ids."""
+        best = self.best.best
+        items = self.found.items()
+        return list(max(items, key=lambda item: (item[1] is best, item[1].score))[0])
+
+
+def search(
+    prompts: Sequence[Prompt],
+    method: Search,
+    *,
+    energy: Energy,
+    budget: Budget,
+    generators: Sequence[Sequence[torch.Generator]],
+) -> list[Refinement]:
+    """Search for every prompt's best answer, side by side under one clock; `generators` as for `refine`."""
+    rounds, found = Rounds(), []
+    for prompt, rngs in zip(prompts, generators, strict=True):
+        meter = Meter(budget)
+        writer = Writer(energy.policy, method.temperature, rngs, meter)
+        searching = Searching(prompt, energy, writer, Best(energy, prompt, meter))
+        errors: list[BaseException | None] = []
+        rounds.join(Seat(method.task(searching), errors.append))
+        found.append((searching, errors))
+    while rounds.seats:
+        rounds.round()
+    return [_result(searching, errors) for searching, errors in found]
+
+
+def _result(searching: Searching, errors: Sequence[BaseException | None]) -> Refinement:
+    """What was found; a failed reward or a lack of memory leaves the best before it."""
+    for error in errors:
+        if error is not None and not isinstance(error, (RewardUnavailableError, OutOfMemoryError)):
+            raise error
+    failure = next((error for error in errors if isinstance(error, Exception)), None)
+    searching.writer.meter.stop_reason = searching.writer.meter.over() or "steps"
+    return searching.best.refinement("", failure=failure)

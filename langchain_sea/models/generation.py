@@ -1,0 +1,82 @@
+"""Answers that are being written, a token a step. Knows no model and no text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from langchain_sea.core.protocols import Push
+from langchain_sea.models.kv_cache import Own
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from langchain_sea.models.prompt import Matching, PolicyPrompt
+
+__all__ = ["Group", "Writing"]
+
+_COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
+
+
+@dataclass(slots=True, eq=False)
+class Writing:
+    """Answers to one prompt that are being written.
+
+    Attributes:
+        written: the new ids of each prefix.
+        groups: the rows that go on, those with prefixes of one length together.
+        draws: (C, tokens) in [0, 1).
+        temperature: of sampling.
+        matchers: of each row, where a grammar bounds the answers.
+        push: what is added to the states of each row meanwhile.
+    """
+
+    written: list[list[int]]
+    groups: list[Group]
+    draws: Tensor
+    temperature: float
+    matchers: list[Matching] = field(default_factory=list)
+    push: Push | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many still go on."""
+        return sum(len(group.rows) for group in self.groups)
+
+    def pushed(self, group: Group) -> Push | None:
+        """What is added to a group's rows."""
+        return self.push and Push(self.push.layer, self.push.rows[group.rows])
+
+    def took(self, group: Group, chosen: list[int], end_ids: frozenset[int]) -> None:
+        """What was drawn for a group's rows."""
+        for row, token in zip(group.rows, chosen, strict=True):
+            if self.matchers and token >= 0 and token not in end_ids:
+                self.matchers[row].take(token)
+        group.take(chosen, self.written, end_ids)
+
+
+class Group:
+    """Rows whose prefixes are equally long: what they read next, and what they have read."""
+
+    def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], room: int) -> None:
+        """Copies of a short prompt stand in every row, a long one is shared."""
+        self.rows, self.ids, self.room = rows, ids, room
+        own = len(ids[0]) + room
+        copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
+        self.own = Own.after(prompt.states, len(rows), own) if copied else Own(len(rows), own)
+        self.shared = () if copied else prompt.states
+
+    def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
+        """What was drawn for each row; those that end leave."""
+        kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
+        if self.room > 1 and len(kept) < len(self.rows):
+            self.own.keep(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
+        self.own.grow(len(self.ids[0]))
+        self.room -= 1
+        for i in kept:
+            written[self.rows[i]].append(chosen[i])
+        kept = kept if self.room else []
+        self.rows = [self.rows[i] for i in kept]
+        self.ids = [[chosen[i]] for i in kept]

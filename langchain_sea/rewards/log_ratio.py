@@ -1,0 +1,169 @@
+"""The reward that two stages of one training run imply. Knows policies, and no text.
+
+    r(x, y) = scale · (log π₊(y | x) − log π₋(y | x))          higher is better
+
+with π₊ the trained policy and π₋ what it was trained from: up to a term of x alone and a factor β, the reward
+that the training optimised (arXiv 2305.18290, eq. 5).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from functools import partial
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+import torch
+
+from langchain_sea.core.protocols import LOGITS, NOTHING, Wants
+from langchain_sea.errors import TokenizerMismatchError
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
+from langchain_sea.models.chat_template import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+    from langchain_sea.core.protocols import View
+
+__all__ = ["ImplicitReward", "Recent", "equal_share"]
+
+V = TypeVar("V")
+
+
+class ImplicitReward:
+    """How much more likely a trained policy finds an answer than an earlier one; ranks and steers.
+
+    Only the answer's own tokens count: no end token stands in it, so whether the answer is complete is not
+    judged. The sum grows with the answer's length, the mean does not.
+    """
+
+    additive = True
+
+    def __init__(
+        self,
+        expert: CausalLMPolicy,
+        early: CausalLMPolicy,
+        *,
+        reduction: Literal["sum", "mean"] = "sum",
+        scale: float = 1.0,
+        prompts: int = 64,
+    ) -> None:
+        """Hold the parts; nothing is computed yet.
+
+        Args:
+            expert: π₊.
+            early: π₋, with an equal tokenizer. Either may be the policy that writes the answers, and is then
+                not run again.
+            reduction: the answer's tokens summed or averaged.
+            scale: multiplies; negative turns the reward around.
+            prompts: how many prompts' states each policy keeps; fewer than are refined at once makes every
+                step compute them anew.
+
+        Raises:
+            TokenizerMismatchError: the tokenizers give one id different tokens.
+        """
+        if reduction not in ("sum", "mean"):
+            raise ValueError(f"reduction={reduction!r} must be 'sum' or 'mean'.")
+        self.expert, self.early = expert, early
+        self.reduction, self.scale = reduction, scale
+        _require_equal(expert, early)
+        self._prompts: Recent[PolicyPrompt] = Recent(2 * prompts)
+        self._equal: Recent[CausalLMPolicy] = Recent(prompts)
+
+    @torch.no_grad()
+    def score(self, view: View, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - the tokens are the texts'
+        """(C,) at least float32, of the view's tokens, which are the texts' own.
+
+        Raises:
+            TokenizerMismatchError: the view's policy has another tokenizer.
+        """
+        return self.steer(view)
+
+    def foresee(self, view: View) -> Wants:
+        """Both policies' logits, read beside the writer's own."""
+        if isinstance(view.policy, CausalLMPolicy):
+            policy = view.policy  # kept there, so that no other gets its id
+            self._equal.get(id(policy), lambda: _require_equal(policy, self.expert))
+        through = [self._through(policy, view) for policy in (self.expert, self.early)]
+        return LOGITS if view in through else NOTHING
+
+    def steer(self, view: View) -> Tensor:
+        """(C,) at least float32; differentiable in `view.tokens.soft`."""
+        self.foresee(view)
+        difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
+        if self.reduction == "mean":
+            difference = difference / view.tokens.mask.sum(-1).clamp(min=1)
+        return self.scale * difference
+
+    def _through(self, policy: CausalLMPolicy, view: View) -> View:
+        return view.through(policy, partial(self._prompt, policy, view))
+
+    def _log_prob(self, policy: CausalLMPolicy, view: View) -> Tensor:
+        """Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
+        read = self._through(policy, view)
+        found = read.reading.log_probs(read.tokens) * read.tokens.mask
+        return found.sum(-1).to(view.tokens.soft.device)
+
+    def _prompt(self, policy: CausalLMPolicy, view: View) -> PolicyPrompt:
+        """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""
+
+        def build() -> PolicyPrompt:
+            whole = view.prompt
+            if not isinstance(whole, PolicyPrompt):
+                return policy.prompt(whole.messages)
+            key = policy is self.expert, whole.ids
+            begun = self._prompts.get(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
+            return policy.continued(begun, whole.answer, LOGITS)
+
+        return self._prompts.get((policy is self.expert, view.prompt.key), build)
+
+
+class Recent(Generic[V]):
+    """The last few values by key, shared by threads; pickled and copied without them."""
+
+    def __init__(self, size: int) -> None:
+        """Keep `size` values at most, and at least one."""
+        if size < 1:
+            raise ValueError(f"{size} values to keep must be at least 1.")
+        self._size = size
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """The value of `key`, made if it is not there; two threads that ask at once may both make it."""
+        with self._lock:
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+        value = make()
+        with self._lock:
+            self._values[key] = value
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
+        return value
+
+    def __reduce__(self) -> tuple[type[Recent[V]], tuple[int]]:
+        return type(self), (self._size,)
+
+
+def equal_share(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:
+    """The share of a policy's answer ids, all but the special ones, that are the same token in `other`."""
+    special = Template(policy).special
+    usable = {i: token for token, i in policy.get_vocab().items() if i not in special}
+    theirs = {i: token for token, i in other.get_vocab().items()}
+    return sum(theirs.get(i) == token for i, token in usable.items()) / max(1, len(usable))
+
+
+def _require_equal(policy: CausalLMPolicy, other: CausalLMPolicy) -> CausalLMPolicy:
+    """`policy`, if its tokenizer is the other's too."""
+    same = policy.tokenizer is other.tokenizer
+    if not same and (share := equal_share(policy.tokenizer, other.tokenizer)) < 1:
+        raise TokenizerMismatchError(
+            f"only {share:.1%} of the ids of {policy.tokenizer.name_or_path!r} are the same tokens in "
+            f"{other.tokenizer.name_or_path!r}, and an implicit reward reads the writer's ids; take both "
+            "policies, and the one that writes, from one family."
+        )
+    return policy

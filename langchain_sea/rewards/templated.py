@@ -1,0 +1,192 @@
+"""A causal model that reads an answer inside a hard template: as text, or as soft tokens. Knows no reward.
+
+What stands before the answer is read once per conversation and kept; what stands behind it follows the last
+token of each answer at once, and padding goes to the end. Where the template puts a blank before the answer,
+as `Agent: `, its first token is read as the one that a tokenizer would make of both; a text that it cuts
+otherwise behind the blank is still ranked as it is, and steered by nearly the same tokens.
+Shapes: C answers, T positions, D width, S ids behind.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from langchain_sea.core.protocols import Tokens
+from langchain_sea.errors import ChatTemplateError, RewardUnavailableError
+from langchain_sea.models.batched_forward import Reader
+from langchain_sea.models.causal_lm import PolicyPrompt
+from langchain_sea.models.kv_cache import Segment
+from langchain_sea.models.soft_embeddings import mixed
+from langchain_sea.rewards.log_ratio import Recent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from langchain_sea.core.protocols import View
+    from langchain_sea.models.chat_template import Template
+
+__all__ = ["Placed", "Read", "once"]
+
+
+class Read(NamedTuple):
+    """What was read."""
+
+    states: Tensor  # (C, T, D) the last layer's, normed
+    ids: Tensor  # (C, T)
+    mask: Tensor  # (C, T) False for padding, which stands on the right
+
+    def last(self, padding: int | None = None) -> Tensor:
+        """(C, D) the states at the last id that is neither padding nor `padding`."""
+        read = self.mask if padding is None else self.mask & (self.ids != padding)
+        at = (read * torch.arange(self.ids.shape[1], device=self.ids.device)).argmax(-1, keepdim=True)
+        return self.states.take_along_dim(at[..., None], 1).squeeze(1)
+
+
+class _Place(NamedTuple):
+    """Where answers stand in a conversation."""
+
+    prompt: PolicyPrompt  # what is before, with its states
+    blank: str  # between it and the answer
+    after: Tensor  # (S,) ids
+
+
+class Placed:
+    """The model with how it writes a conversation; neither is ever changed."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        render: Callable[[Sequence[dict[str, Any]], str], list[int]],
+        template: Template,
+        *,
+        prompts: int = 64,
+    ) -> None:
+        """Hold the parts; nothing is computed yet.
+
+        Args:
+            model: in evaluation mode.
+            render: a conversation and an answer to it → all ids.
+            template: of the model's tokenizer.
+            prompts: how many conversations' states are kept.
+        """
+        self.model, self._render, self._template = model, render, template
+        self._made: Reader | None = None
+        self._places: Recent[_Place] = Recent(prompts)
+        self._joined: dict[tuple[str, int], int] = {}
+
+    @property
+    def _reader(self) -> Reader:
+        """Made at the first use, and anew after pickling."""
+        if self._made is None:
+            self._made = Reader(self.model)
+        return self._made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
+
+    @torch.no_grad()
+    def hard(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Read:
+        """Texts, each rendered as a whole.
+
+        Raises:
+            ChatTemplateError: the template rejects the conversation.
+            RewardUnavailableError: conversation and answer are too long for the model.
+        """
+        rows = [self._render(messages, text) for text in texts]
+        self._check_length(max(map(len, rows)))
+        read = Tokens.hard(rows, self.model.device)
+        # no mask: padding stands on the right only, and causal attention keeps it from what stands before
+        return Read(self._states(Segment(self._embed(read.ids))), read.ids, read.mask)
+
+    def soft(self, view: View) -> Read:
+        """The view's tokens, differentiably; their ids must be the same tokens here.
+
+        Raises:
+            ChatTemplateError: the template rejects the conversation, or hides where the answer stands.
+            RewardUnavailableError: conversation and answer are too long for the model.
+        """
+        prompt, blank, after = self._places.get(view.prompt.key, lambda: self._place(view.prompt.messages))
+        tokens = self._after(blank, Tokens(*(part.to(self.model.device) for part in view.tokens)))
+        self._check_length(len(prompt.ids) + tokens.ids.shape[1] + len(after))
+        first = after.new_tensor(prompt.ids[-1:])
+        hard = [ids.expand(len(tokens.ids), -1) for ids in (first, after)]
+        ids = torch.cat([hard[0], tokens.ids, hard[1]], 1)  # (C, 1 + T + S)
+        start, end = (self._embed(part) for part in hard)
+        support = tokens.support
+        one = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
+        embeds = torch.cat([start, mixed(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1)
+        mask = pad(tokens.mask, (1, len(after)), value=True)
+        order = mask.int().argsort(dim=1, descending=True, stable=True)
+        states = self._states(Segment(embeds.take_along_dim(order[..., None], 1), prompt.states))
+        return Read(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
+
+    def _states(self, segment: Segment) -> Tensor:
+        (output,) = self._reader.read([segment])
+        assert output.last is not None
+        return output.last
+
+    def _check_length(self, length: int) -> None:
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context is not None and length > context:
+            raise RewardUnavailableError(
+                f"{length} tokens exceed the reward model's context of {context}; shorten the conversation."
+            )
+
+    @torch.no_grad()
+    def _place(self, messages: Sequence[dict[str, Any]]) -> _Place:
+        """What two answers, rendered, have in common."""
+        one, other = self._render(messages, "a"), self._render(messages, "b")
+        before = _common(one, other)
+        end = len(one) - _common(one[:before:-1], other[:before:-1])
+        shown = self._template.decode(one[before:end])
+        if before == 0 or shown.strip() != "a":
+            raise ChatTemplateError(
+                f"the reward's template writes the answer 'a' as {shown!r}, so soft tokens find no place; "
+                "pass another chat_template=, or steers=False."
+            )
+        ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
+        states = self._reader.states(self._embed(ids))
+        after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
+        prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), states)
+        return _Place(prompt, shown[: len(shown) - len(shown.lstrip())], after)
+
+    def _after(self, blank: str, tokens: Tokens) -> Tokens:
+        """With each first candidate as the one token of blank and candidate, where there is one."""
+        if not blank:
+            return tokens
+        first = tokens.support[:, 0]
+        known = {i: self._with(blank, i) for i in set(first.flatten().tolist())}
+        joined = torch.tensor([[known[i] for i in row] for row in first.tolist()], device=first.device)
+        return tokens._replace(support=torch.cat([joined[:, None], tokens.support[:, 1:]], 1))
+
+    def _with(self, blank: str, token: int) -> int:
+        if (blank, token) not in self._joined:
+            ids = self._template.encode(blank + self._template.decode([token]))
+            self._joined[blank, token] = ids[0] if len(ids) == 1 else token
+        return self._joined[blank, token]
+
+    @torch.no_grad()
+    def _embed(self, ids: Tensor) -> Tensor:
+        """Through the module, since some scale what they look up; zero where the policy's ids are padding."""
+        module: Any = self.model.get_input_embeddings()
+        known = ids < module.weight.shape[0]
+        embedded: Tensor = module(ids.where(known, 0)) * known[..., None]
+        return embedded
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids two lists begin with in common."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (i, j) in pairs if i != j), min(len(one), len(other)))
+
+
+def once(texts: Sequence[str], ask: Callable[[list[str]], Tensor]) -> Tensor:
+    """(C,) what `ask` says of the texts, equal ones asked once and answered alike to the last bit."""
+    places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    return ask(list(places))[[places[text] for text in texts]]

@@ -1,0 +1,147 @@
+"""Pooled hidden states of many answers, a shard at a time, kept on disk. Knows the policy, no head.
+
+Only the layers below the wanted one are computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from langchain_sea.core.protocols import Tokens, Wants
+from langchain_sea.rewards.hidden_state_head import pooled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
+    from langchain_sea.training.examples import Example
+
+__all__ = ["CUTS", "Pooling", "features", "states"]
+
+CUTS = (4, 8, 16, 32)  # tokens after which a beginning is judged; the whole answer comes last
+_ROWS = 32  # answers in one forward
+_SHARD = 512  # answers in one file
+
+
+class Pooling(NamedTuple):
+    """What is computed of each answer.
+
+    Attributes:
+        layer: which of `Reading.hidden`.
+        first: tokens in the opening's mean.
+        longest: tokens of an answer that are read.
+    """
+
+    layer: int
+    first: int = 8
+    longest: int = 256
+
+
+def features(
+    examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling, cache: Path | None = None
+) -> Tensor:
+    """(N, cuts + 1, 2D) float32: each answer's pooled states after the tokens of `CUTS`, and at its end.
+
+    Args:
+        examples: N answers; those with the same conversation share its states.
+        policy: whose states.
+        pooling: which states.
+        cache: a folder; what an earlier run with the same examples, policy and pooling left there is read.
+    """
+    # an answer that stands there more than once, to count more, is read once
+    once = {(example.key, example.answer): row for row, example in enumerate(examples)}
+    distinct = [examples[row] for row in once.values()]
+    places = {pair: place for place, pair in enumerate(once)}
+    folder = None
+    if cache is not None and examples:
+        folder = cache / _fingerprint(distinct, policy, pooling)
+        folder.mkdir(parents=True, exist_ok=True)
+    found: dict[int, Tensor] = {}
+    with tqdm(total=len(distinct), desc="reading answers", unit="answer", disable=None) as progress:
+        for number, groups in enumerate(_shards(distinct)):
+            rows = [row for group in groups for row in group]
+            path = folder / f"{number:05}.safetensors" if folder else None
+            found.update(zip(rows, _shard(distinct, groups, policy, pooling, path), strict=True))
+            progress.update(len(rows))
+    return torch.stack([found[places[example.key, example.answer]] for example in examples])
+
+
+@torch.no_grad()
+def states(policy: CausalLMPolicy, prompt: PolicyPrompt, tokens: Tokens, layer: int) -> Tensor:
+    """(C, T, D) float32 of one layer; those after it are not computed."""
+    return policy.read(prompt, tokens, Wants(frozenset({layer}), logits=False)).hidden[layer].float()
+
+
+def _shards(examples: Sequence[Example]) -> Iterator[list[list[int]]]:
+    """Rows by conversation, and conversations together until they fill a file."""
+    groups: dict[str, list[int]] = {}
+    for row, example in enumerate(examples):
+        groups.setdefault(example.key, []).append(row)
+    shard: list[list[int]] = []
+    for group in groups.values():
+        shard.append(group)
+        if sum(map(len, shard)) >= _SHARD:
+            yield shard
+            shard = []
+    if shard:
+        yield shard
+
+
+def _shard(
+    examples: Sequence[Example],
+    groups: Sequence[Sequence[int]],
+    policy: CausalLMPolicy,
+    pooling: Pooling,
+    path: Path | None,
+) -> Tensor:
+    """(rows of the groups, cuts + 1, 2D), from the file if it is there."""
+    if path and path.exists():
+        return load_file(path)["features"]
+    by_row: dict[int, Tensor] = {}
+    for group in groups:
+        first = examples[group[0]]
+        prompt = policy.prompt(first.messages, opening=first.opening)
+        ordered = sorted(group, key=lambda row: len(examples[row].answer))
+        for rows in (ordered[i : i + _ROWS] for i in range(0, len(ordered), _ROWS)):
+            part = _read([examples[row].answer for row in rows], policy, prompt, pooling)
+            by_row |= dict(zip(rows, part, strict=True))
+    shard = torch.stack([by_row[row] for group in groups for row in group])
+    if path:
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        save_file({"features": shard}, unfinished)
+        unfinished.replace(path)  # a run cut off here leaves no half file
+    return shard
+
+
+def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, pooling: Pooling) -> Tensor:
+    tokens = Tokens.hard([policy.encode(a)[: pooling.longest] for a in answers], policy.device)
+    hidden = states(policy, prompt, tokens, pooling.layer)
+    lengths = tokens.mask.sum(1, keepdim=True).clamp(min=1)  # (C, 1)
+    ends = torch.tensor([*CUTS, pooling.longest], device=lengths.device)
+    at = torch.minimum(ends, lengths) - 1  # (C, cuts + 1)
+    means = pooled(hidden, tokens.mask, pooling.first)
+    return means.gather(1, at[..., None].expand(-1, -1, means.shape[-1])).cpu()
+
+
+def _fingerprint(examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling) -> str:
+    """Of all that the features depend on; the template shows in the first prompt's ids."""
+    embedding: Any = policy.model.get_input_embeddings()
+    weights = embedding.weight[:256].float().cpu()
+    parts = [
+        policy.model.config.to_json_string(use_diff=False),
+        str(policy.prompt(examples[0].messages).ids),
+        str((CUTS, *pooling)),
+        *(f"{example.key}\0{example.answer}" for example in examples),
+    ]
+    digest = hashlib.sha256(weights.numpy().tobytes())
+    for part in parts:
+        digest.update(f"{len(part)}:{part}".encode())
+    return digest.hexdigest()[:16]
