@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from langchain_sea.budget import Budget
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.core.energy import Energy
-    from langchain_sea.core.terms import Term
+    from langchain_sea.core.terms import RewardTerm
     from langchain_sea.engine.refine import refine
     from langchain_sea.models import loading as weights
     from langchain_sea.models.registry import load_model
-    from langchain_sea.presets import Preset, Window
+    from langchain_sea.presets import Preset, SearchConfig
     from langchain_sea.rewards.registry import load_gate, make_energy, unload
     from langchain_sea.sampling.langevin import Langevin
     from langchain_sea.sampling.relaxation import Relaxation
@@ -27,8 +27,8 @@ _HOMES = {
     "Preset": "presets",
     "Relaxation": "sampling.relaxation",
     "SEAChatModel": "chat_models",
-    "Term": "core.terms",
-    "Window": "presets",
+    "RewardTerm": "core.terms",
+    "SearchConfig": "presets",
     "load_gate": "rewards.registry",
     "load_model": "models.registry",
     "make_energy": "rewards.registry",
@@ -43,8 +43,8 @@ __all__ = [
     "Preset",
     "Relaxation",
     "SEAChatModel",
-    "Term",
-    "Window",
+    "RewardTerm",
+    "SearchConfig",
     "__version__",
     "load_gate",
     "load_model",

@@ -44,7 +44,7 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Meter:
+class BudgetTracker:
     """What one prompt has spent of a budget; the clock starts when the meter is made.
 
     Attributes:

@@ -6,15 +6,15 @@ import logging
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.events import Told, teller
-from langchain_sea.chat.generate import aanswers, answers
-from langchain_sea.chat.messages import template_dicts
-from langchain_sea.chat.options import Key, ask_for, key_of, one_of
+from langchain_sea.chat.events import AsyncStepEvents, step_events
+from langchain_sea.chat.generate import agenerate_answers, generate_answers
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.options import Key, make_call_options, key_of, require_one_answer
 from langchain_sea.chat.responses import chunks_of, result_of
 from langchain_sea.chat.settings import SEASettings
 from langchain_sea.chat.streaming import astream_windows, by_windows, stream_windows
-from langchain_sea.chat.structured_output import structured
-from langchain_sea.chat.tools import choice_of, shown, tool_dicts
+from langchain_sea.chat.structured_output import make_structured_output
+from langchain_sea.chat.tools import parse_tool_choice, render_tools_as_text, to_openai_tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
-    from langchain_sea.chat.gated_answer import Answer
+    from langchain_sea.chat.gated_answer import GatedAnswer
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = ["SEAChatModel"]
 
 _log = logging.getLogger(__name__)
-_ready: ContextVar[dict[Key, list[Answer]] | None] = ContextVar("_ready", default=None)
+_ready: ContextVar[dict[Key, list[GatedAnswer]] | None] = ContextVar("_ready", default=None)
 
 
 class SEAChatModel(SEASettings):
@@ -86,9 +86,9 @@ class SEAChatModel(SEASettings):
         **kwargs: Any,
     ) -> ChatResult:
         """Every step is told as a custom event, `sea_step`: its number, the best score, its seconds."""
-        ask = ask_for(self, stop, kwargs)
+        ask = make_call_options(self, stop, kwargs)
         found = (_ready.get() or {}).get(key_of(self, messages, ask))
-        return result_of(self, found or answers(self, [messages], ask, teller(run_manager))[0], ask)
+        return result_of(self, found or generate_answers(self, [messages], ask, step_events(run_manager))[0], ask)
 
     async def _agenerate(
         self,
@@ -98,8 +98,8 @@ class SEAChatModel(SEASettings):
         **kwargs: Any,
     ) -> ChatResult:
         """The event loop is never held, and a call that is cancelled leaves at its next step."""
-        ask, told = ask_for(self, stop, kwargs), Told(run_manager)
-        found = await aanswers(self, messages, ask, told)
+        ask, told = make_call_options(self, stop, kwargs), AsyncStepEvents(run_manager)
+        found = await agenerate_answers(self, messages, ask, told)
         await told.all()
         return result_of(self, found, ask)
 
@@ -115,11 +115,11 @@ class SEAChatModel(SEASettings):
         An answer of several windows (`Window.stride`) leaves window by window: what has left stands, so that
         the text may be another one than `invoke`'s, which compares whole answers.
         """
-        ask, tell = one_of(ask_for(self, stop, kwargs)), teller(run_manager)
+        ask, tell = require_one_answer(make_call_options(self, stop, kwargs)), step_events(run_manager)
         if by_windows(self, ask):
             yield from stream_windows(self, messages, ask, tell)
         else:
-            ((answer,),) = answers(self, [messages], ask, tell)
+            ((answer,),) = generate_answers(self, [messages], ask, tell)
             yield from chunks_of(self, answer, ask)
 
     async def _astream(
@@ -130,13 +130,13 @@ class SEAChatModel(SEASettings):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         """As `_stream`; cancelled as `_agenerate`."""
-        ask, told = one_of(ask_for(self, stop, kwargs)), Told(run_manager)
+        ask, told = require_one_answer(make_call_options(self, stop, kwargs)), AsyncStepEvents(run_manager)
         if by_windows(self, ask):
             async for chunk in astream_windows(self, messages, ask, told):
                 yield chunk
             await told.all()
             return
-        (answer,) = await aanswers(self, messages, ask, told)
+        (answer,) = await agenerate_answers(self, messages, ask, told)
         await told.all()
         for chunk in chunks_of(self, answer, ask):
             yield chunk
@@ -151,12 +151,12 @@ class SEAChatModel(SEASettings):
     ) -> list[AIMessage]:
         """Answer all inputs; their prompts are refined together, under one clock."""
         stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[Key, list[Answer]] = {}
+        ready: dict[Key, list[GatedAnswer]] = {}
         try:
             lists = [self._convert_input(value).to_messages() for value in inputs]
-            ask = ask_for(self, stop, options)
+            ask = make_call_options(self, stop, options)
             unique = {key_of(self, messages, ask): messages for messages in lists}
-            ready = dict(zip(unique, answers(self, list(unique.values()), ask), strict=True))
+            ready = dict(zip(unique, generate_answers(self, list(unique.values()), ask), strict=True))
         except Exception as error:  # noqa: BLE001 - it fails again below, alone, or is gone by then
             _log.warning("answering %d inputs together failed, each is asked alone: %r", len(inputs), error)
         token = _ready.set(ready)
@@ -185,8 +185,8 @@ class SEAChatModel(SEASettings):
         Raises:
             ValueError: `tool_choice` names none of them.
         """
-        found = tool_dicts(tools, strict=strict)
-        choice_of(tool_choice, found)
+        found = to_openai_tools(tools, strict=strict)
+        parse_tool_choice(tool_choice, found)
         return self.bind(tools=found, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
@@ -207,7 +207,7 @@ class SEAChatModel(SEASettings):
             strict: as OpenAI's; the schema is kept to either way.
             kwargs: options of every call.
         """
-        return structured(self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs)
+        return make_structured_output(self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs)
 
     def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as `invoke` calls it
         """The answer with all that led to it: every text scored and, in its `trace`, every step.
@@ -220,7 +220,7 @@ class SEAChatModel(SEASettings):
         """
         stop = kwargs.pop("stop", None)
         messages = self._convert_input(input).to_messages()
-        ((answer,),) = answers(self, [messages], one_of(ask_for(self, stop, kwargs)))
+        ((answer,),) = generate_answers(self, [messages], require_one_answer(make_call_options(self, stop, kwargs)))
         return answer.refinement
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -231,10 +231,10 @@ class SEAChatModel(SEASettings):
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
         """How many tokens of the policy's the prompt of these messages, with these tools, takes."""
-        policy, shown_tools = self._loaded(), tool_dicts(tools or [])
-        written = template_dicts(messages)
+        policy, shown_tools = self._loaded(), to_openai_tools(tools or [])
+        written = to_template_messages(messages)
         if shown_tools and not policy.speaks_tools:
-            written, shown_tools = shown(written, shown_tools), []
+            written, shown_tools = render_tools_as_text(written, shown_tools), []
         return policy.count(written, shown_tools or None)
 
     def _loaded(self) -> CausalLMPolicy:

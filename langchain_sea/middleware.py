@@ -26,8 +26,8 @@ from langchain_sea.safety.messages import (
     told,
     tool_schemas,
 )
-from langchain_sea.safety.tool_call import Call, calls_of
-from langchain_sea.tool_guard import judge_for
+from langchain_sea.safety.tool_call import ToolCall, calls_of
+from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from langgraph.types import Command
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.policy import SafetyPolicy
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["SafetyState", "ToolCallSafetyMiddleware"]
 
@@ -60,7 +60,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     state_schema = SafetyState
 
     def __init__(
-        self, policy: SafetyPolicy | None = None, *, agent_tools: Sequence[Any] | None = None, **options: Any
+        self, policy: GuardConfig | None = None, *, agent_tools: Sequence[Any] | None = None, **options: Any
     ) -> None:
         """Hold the layers.
 
@@ -71,7 +71,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             options: as for `langchain_sea.tool_guard.judge_for`.
         """
         super().__init__()
-        self.judge = judge_for(policy, **options)
+        self.judge = make_guard(policy, **options)
         self._schemas, self._descriptions = tool_schemas(agent_tools or [])
 
     @property
@@ -125,7 +125,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """Run exactly what has a verdict, and answer for the rest."""
         found = self._ruled(request)
-        return handler(_as_judged(request, found)) if isinstance(found, Call) else found
+        return handler(_as_judged(request, found)) if isinstance(found, ToolCall) else found
 
     async def awrap_tool_call(
         self,
@@ -134,13 +134,13 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     ) -> ToolMessage | Command[Any]:
         """The same."""
         found = await asyncio.to_thread(self._ruled, request)
-        return await handler(_as_judged(request, found)) if isinstance(found, Call) else found
+        return await handler(_as_judged(request, found)) if isinstance(found, ToolCall) else found
 
     def _learn(self, tools: Sequence[Any]) -> None:
         schemas, descriptions = tool_schemas([t for t in tools if not _provider_side(t)])
         self._schemas, self._descriptions = self._schemas | schemas, self._descriptions | descriptions
 
-    def _judged(self, state: Any) -> tuple[AIMessage, list[Decision], Scene] | None:  # noqa: ANN401 - any state
+    def _judged(self, state: Any) -> tuple[AIMessage, list[Decision], CallContext] | None:  # noqa: ANN401 - any state
         messages = _messages(state)
         message = messages[-1] if messages else None
         if not isinstance(message, AIMessage) or not (message.tool_calls or message.invalid_tool_calls):
@@ -149,7 +149,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         calls = [*asked_calls(message), *invalid_calls(message)]
         return message, self.judge(calls, scene)[: len(message.tool_calls)], scene
 
-    def _told(self, message: AIMessage, decisions: list[Decision], scene: Scene) -> dict[str, Any]:
+    def _told(self, message: AIMessage, decisions: list[Decision], scene: CallContext) -> dict[str, Any]:
         """What goes into the state, once humans have said what is theirs to say."""
         settled = [self._settled(d, scene) if d.outcome == "review" else d for d in decisions]
         table = [
@@ -162,7 +162,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             update["messages"] = [now]
         return update
 
-    def _settled(self, decision: Decision, scene: Scene) -> Decision:
+    def _settled(self, decision: Decision, scene: CallContext) -> Decision:
         """A human says yes, no, or what to call instead, which is judged like any other call."""
         call = decision.asked
         said = interrupt(
@@ -176,7 +176,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             decision, scene, approved=said == "approve", why=f"a human answered {said!r}"
         )
 
-    def _ruled(self, request: ToolCallRequest) -> Call | ToolMessage:
+    def _ruled(self, request: ToolCallRequest) -> ToolCall | ToolMessage:
         """The call that may run, or the answer in its place."""
         given, messages = request.tool_call, _messages(request.state)
         place = _place(messages, given)
@@ -188,15 +188,15 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return blocked(given, "blocked", fault or "")
         at, position = place
         (call,) = calls_of([given])
-        call = Call(position, call.id, call.name, call.text, call.faults)
+        call = ToolCall(position, call.id, call.name, call.text, call.faults)
         verdict = verdicts[position]
         if call.digest == verdict["digest"]:
             return call if verdict["runs"] else blocked(given, verdict["outcome"], verdict["reason"])
         return self._changed(request, call, messages[:at])
 
     def _changed(
-        self, request: ToolCallRequest, call: Call, before: Sequence[BaseMessage]
-    ) -> Call | ToolMessage:
+        self, request: ToolCallRequest, call: ToolCall, before: Sequence[BaseMessage]
+    ) -> ToolCall | ToolMessage:
         """Somebody changed the call since its verdict: it is judged like a new one, without repair or review."""
         if request.tool is not None:
             self._learn([request.tool])
@@ -206,11 +206,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         outcome = "blocked" if decision.outcome == "review" else decision.outcome
         return blocked(request.tool_call, outcome, decision.reason)
 
-    def _scene(self, messages: Sequence[BaseMessage]) -> Scene:
+    def _scene(self, messages: Sequence[BaseMessage]) -> CallContext:
         return scene_of(messages, self._schemas, self._descriptions, self.judge.policy)
 
 
-def _as_judged(request: ToolCallRequest, call: Call) -> ToolCallRequest:
+def _as_judged(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
     """The request with a copy of its own: who holds the old one can change nothing any more."""
     return request.override(tool_call={**request.tool_call, "args": call.arguments})
 

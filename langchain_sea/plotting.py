@@ -17,7 +17,7 @@ from langchain_sea.text_diff import Diff, as_html, inert
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from langchain_sea.core.trace import Scored, Trace, TraceStep
+    from langchain_sea.core.trace import ScoredText, Trace, TraceStep
 
 __all__ = ["Diff", "ProgressBar", "plot", "to_html"]
 
@@ -142,7 +142,7 @@ def _matplotlib() -> Any:  # noqa: ANN401 - the class Figure, without pyplot's g
 
 def _panels(
     trace: Trace,
-) -> list[tuple[str, Callable[[TraceStep], Sequence[float | None]], Callable[[Scored], float] | None]]:
+) -> list[tuple[str, Callable[[TraceStep], Sequence[float | None]], Callable[[ScoredText], float] | None]]:
     """Title, what a step gives of it for each chain, and the same of a text."""
     found: list[Any] = [
         ("energy", lambda step: step.energy, lambda scored: -scored.score),

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
-__all__ = ["PRESETS", "Preset", "Window", "find_preset"]
+__all__ = ["PRESETS", "Preset", "SearchConfig", "find_preset"]
 
 _HARD = Relaxation(kind="straight_through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class SearchConfig:
     """What the chains move, and where they start.
 
     Attributes:
@@ -102,7 +102,7 @@ class Preset:
 
     name: str
     langevin: Langevin
-    window: Window
+    window: SearchConfig
     policy_weight: float = 0.3
     policy_gradient: bool = True
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
@@ -115,13 +115,13 @@ PRESETS: dict[str, Preset] = {
     "default": Preset(
         name="default",
         langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
-        window=Window(),
+        window=SearchConfig(),
     ),
     # arXiv 2505.20081 as printed, σ = 1 our reading of the noise: whole answers, the whole vocabulary.
     "paper": Preset(
         name="paper",
         langevin=Langevin(kernel="ula", step_size=0.1, noise_scale=1.0),
-        window=Window(
+        window=SearchConfig(
             tokens=None, chains=4, support=None, temperature=1.0, sharpness=1.0, margin=1.0, steps=30
         ),
         policy_weight=1.0,
@@ -138,7 +138,7 @@ PRESETS: dict[str, Preset] = {
             noise="transient",
             schedule=((0, 0.1), (50, 0.05), (100, 0.01), (150, 0.001)),
         ),
-        window=Window(
+        window=SearchConfig(
             tokens=None, chains=4, support=None, top=10, sharpness=5.0, margin=1.0, steps=200, patience=100
         ),
         policy_weight=0.1,

@@ -9,17 +9,17 @@ from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_sea.safety.guard import RULES_ONLY, Judge
+from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
 from langchain_sea.safety.messages import asked_calls, invalid_calls, scene_of, told, tool_schemas
-from langchain_sea.safety.policy import SafetyPolicy
+from langchain_sea.safety.policy import GuardConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.checks import Decision, Layer
-    from langchain_sea.safety.guard import Repairer, Sink
+    from langchain_sea.safety.checks import Decision, Check
+    from langchain_sea.safety.guard import Repairer, AuditSink
 
-__all__ = ["ToolCallGuard", "judge_for"]
+__all__ = ["ToolCallGuard", "make_guard"]
 
 
 class ToolCallGuard(Runnable[Any, AIMessage]):
@@ -29,15 +29,15 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
         >>> chain = model.bind_tools(tools) | ToolCallGuard(tools)  # doctest: +SKIP
     """
 
-    def __init__(self, tools: Sequence[Any], policy: SafetyPolicy | None = None, **options: Any) -> None:
+    def __init__(self, tools: Sequence[Any], policy: GuardConfig | None = None, **options: Any) -> None:
         """Hold the layers.
 
         Args:
             tools: that may be called.
             policy: of the tools; None guards all as tools that write.
-            options: as for `judge_for`.
+            options: as for `make_guard`.
         """
-        self.judge = judge_for(policy, **options)
+        self.judge = make_guard(policy, **options)
         self.schemas, self.descriptions = tool_schemas(tools)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002, ANN401
@@ -66,14 +66,14 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
         return _judged(message, decisions)
 
 
-def judge_for(
-    policy: SafetyPolicy | None = None,
+def make_guard(
+    policy: GuardConfig | None = None,
     *,
-    layers: Sequence[Layer] | str = "embedded",
+    layers: Sequence[Check] | str = "embedded",
     repairer: Repairer | None = None,
-    verifier: Layer | str | None = "embedded",
-    audit: Sink | None = None,
-) -> Judge:
+    verifier: Check | str | None = "embedded",
+    audit: AuditSink | None = None,
+) -> GuardPipeline:
     """All that judges, put together.
 
     Args:
@@ -103,8 +103,8 @@ def judge_for(
         from langchain_sea.safety import defaults  # noqa: PLC0415 - as above
 
         verifier = defaults.verifier() if repairer is not None else None
-    return Judge(
-        policy=policy or SafetyPolicy(), layers=found, repairer=repairer, verifier=verifier, audit=audit
+    return GuardPipeline(
+        policy=policy or GuardConfig(), layers=found, repairer=repairer, verifier=verifier, audit=audit
     )
 
 

@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
-from langchain_sea.core.energy import Term
+from langchain_sea.core.energy import RewardTerm
 from langchain_sea.rewards import FunctionReward
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
 from langchain_sea.safety.defaults import HARM_THRESHOLD, harm
@@ -23,8 +23,8 @@ from langchain_sea.safety.defaults import HARM_THRESHOLD, harm
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = ["SEARepairer"]
 
@@ -39,7 +39,7 @@ _MARGIN = 1.0  # log-odds below what the layer lets pass: an optimised text need
 
 
 def _model() -> SEAChatModel:
-    harmless = Term(
+    harmless = RewardTerm(
         reward=FunctionReward(_Harmless()),
         name="harmless",
         weight=0.0,
@@ -94,8 +94,8 @@ class SEARepairer:
     ask: str = _ASK
 
     def __call__(
-        self, call: Call, arguments: Sequence[str], reason: str, scene: Scene, attempt: int
-    ) -> Call | None:
+        self, call: ToolCall, arguments: Sequence[str], reason: str, scene: CallContext, attempt: int
+    ) -> ToolCall | None:
         """The call with other texts for these arguments; None where the policy finds no whole ones.
 
         Args:

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.trace import TraceStep
 
-__all__ = ["EVENT", "Told", "teller"]
+__all__ = ["EVENT", "AsyncStepEvents", "step_events"]
 
 EVENT = "sea_step"
 Teller = Callable[["TraceStep"], None]
 
 
-def teller(run_manager: CallbackManagerForLLMRun | None) -> Teller:
+def step_events(run_manager: CallbackManagerForLLMRun | None) -> Teller:
     """What tells a run's handlers of each step; without a run, those of the chain around it, if there is one.
 
     Core's own `dispatch_custom_event` wants a parent, which a bare `invoke` has not.
@@ -39,7 +39,7 @@ def teller(run_manager: CallbackManagerForLLMRun | None) -> Teller:
     return tell
 
 
-class Told:
+class AsyncStepEvents:
     """The same beside an event loop: handlers are awaited there, in order."""
 
     def __init__(self, run_manager: AsyncCallbackManagerForLLMRun | None) -> None:

@@ -12,16 +12,16 @@ from langchain_sea.chat.messages import last_user_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.core.trace import Scored
+    from langchain_sea.core.trace import ScoredText
     from langchain_sea.engine.selection import Refinement
 
-__all__ = ["REFUSAL", "Answer", "answer_for", "gated"]
+__all__ = ["REFUSAL", "GatedAnswer", "answer_for", "gated"]
 
 REFUSAL = "I can't help with that."
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class GatedAnswer:
     """A refinement, the text that may leave, and what is known of it: verdicts, log-probabilities, faults."""
 
     refinement: Refinement
@@ -95,20 +95,20 @@ def answer_for(
     gate: Callable[..., Any] | None,
     threshold: float | None,
     messages: Sequence[dict[str, Any]],
-) -> Answer:
+) -> GatedAnswer:
     """The answer if the gate lets it leave, else the draft, else a refusal; a gate that fails blocks."""
     if gate is None:
-        return Answer(refinement, refinement.text, prompt_tokens, None)
+        return GatedAnswer(refinement, refinement.text, prompt_tokens, None)
     texts = list(dict.fromkeys([refinement.text, refinement.draft]))
     try:
         scores, threshold = gated(gate, threshold, messages, texts)
     except Exception as error:  # noqa: BLE001 - whatever failed is reported
         verdict: dict[str, Any] = {"passed": False, "scores": [], "error": repr(error)}
-        return Answer(refinement, REFUSAL, prompt_tokens, verdict)
+        return GatedAnswer(refinement, REFUSAL, prompt_tokens, verdict)
     passing = [text for text, score in zip(texts, scores, strict=False) if score >= threshold]
     verdict = {"passed": bool(passing), "scores": scores, "threshold": threshold}
-    return Answer(refinement, passing[0] if passing else REFUSAL, prompt_tokens, verdict)
+    return GatedAnswer(refinement, passing[0] if passing else REFUSAL, prompt_tokens, verdict)
 
 
-def _number(scored: Scored | None, name: str) -> float | None:
+def _number(scored: ScoredText | None, name: str) -> float | None:
     return None if scored is None else round(float(getattr(scored, name)), 6)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.chat.errors import DeadlineError, for_langchain
-from langchain_sea.chat.gated_answer import Answer, answer_for
-from langchain_sea.chat.messages import template_dicts
-from langchain_sea.chat.tools import CLOSING, OPENING, forced_schema, shown, told
+from langchain_sea.chat.gated_answer import GatedAnswer, answer_for
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.tools import CLOSING, OPENING, forced_schema, render_tools_as_text, append_system
 from langchain_sea.errors import SEAError
 from langchain_sea.models.registry import load_model
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, BaseMessage
 
-    from langchain_sea.chat.options import Ask
+    from langchain_sea.chat.options import CallOptions
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.core.trace import TraceStep
-    from langchain_sea.engine.queue import Queue
-    from langchain_sea.engine.request import Run
+    from langchain_sea.engine.queue import Engine
+    from langchain_sea.engine.request import Request
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = ["Asked", "aanswers", "answers", "asked_for", "executor", "judged", "taken"]
+__all__ = ["PreparedCall", "agenerate_answers", "generate_answers", "prepare_call", "executor", "apply_gate", "use_external_drafts"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreparedCall:
     """What is refined for one call, and where; for every list of messages `ask.n` runs, one after another."""
 
-    ask: Ask
+    ask: CallOptions
     lists: list[list[dict[str, Any]]]
     policy: CausalLMPolicy
     prompts: list[PolicyPrompt]
-    runs: list[Run]
-    queue: Queue
+    runs: list[Request]
+    queue: Engine
     drafter_errors: list[str | None]
 
 
-def answers(
+def generate_answers(
     model: SEAChatModel,
     lists: Sequence[list[BaseMessage]],
-    ask: Ask,
+    ask: CallOptions,
     watch: Callable[[TraceStep], None] | None = None,
-) -> list[list[Answer]]:
+) -> list[list[GatedAnswer]]:
     """`ask.n` answers for each list of messages; all are refined together, beside whatever else is asked.
 
     Args:
@@ -61,42 +61,42 @@ def answers(
         ask: the settings.
         watch: called after every step of every one.
     """
-    asked = asked_for(model, lists, ask, watch)
+    asked = prepare_call(model, lists, ask, watch)
     if model.drafter is not None:
         try:
             drafts: Sequence[Any] = model.drafter.batch(list(lists), return_exceptions=True)
         except Exception as error:  # noqa: BLE001 - some models' batch returns none
             drafts = [error] * len(lists)
-        taken(model, asked, drafts)
+        use_external_drafts(model, asked, drafts)
     refinements = asked.queue.refine(asked.runs)
-    return judged(model, asked, refinements)
+    return apply_gate(model, asked, refinements)
 
 
-async def aanswers(
+async def agenerate_answers(
     model: SEAChatModel,
     messages: list[BaseMessage],
-    ask: Ask,
+    ask: CallOptions,
     watch: Callable[[TraceStep], None] | None = None,
-) -> list[Answer]:
+) -> list[GatedAnswer]:
     """The same for one list, the event loop free meanwhile."""
-    asked = await run_in_executor(executor(), asked_for, model, [messages], ask, watch)
+    asked = await run_in_executor(executor(), prepare_call, model, [messages], ask, watch)
     if model.drafter is not None:
         try:
             drafts: Sequence[Any] = [await model.drafter.ainvoke(messages)]
-        except Exception as error:  # noqa: BLE001 - `taken` has the say
+        except Exception as error:  # noqa: BLE001 - `use_external_drafts` has the say
             drafts = [error]
-        taken(model, asked, drafts)
+        use_external_drafts(model, asked, drafts)
     refinements = await asked.queue.arefine(asked.runs)
-    (found,) = await run_in_executor(executor(), judged, model, asked, refinements)
+    (found,) = await run_in_executor(executor(), apply_gate, model, asked, refinements)
     return found
 
 
-def asked_for(
+def prepare_call(
     model: SEAChatModel,
     lists: Sequence[list[BaseMessage]],
-    ask: Ask,
+    ask: CallOptions,
     watch: Callable[[TraceStep], None] | None = None,
-) -> Asked:
+) -> PreparedCall:
     """The prompts, read once, and what is to be done with them.
 
     Raises:
@@ -111,17 +111,17 @@ def asked_for(
 def _asked(
     model: SEAChatModel,
     lists: Sequence[list[BaseMessage]],
-    ask: Ask,
+    ask: CallOptions,
     watch: Callable[[TraceStep], None] | None,
-) -> Asked:
+) -> PreparedCall:
     # they import transformers, which takes longer than all else: only a model that answers pays for it
-    from langchain_sea.budget import Meter  # noqa: PLC0415
+    from langchain_sea.budget import BudgetTracker  # noqa: PLC0415
     from langchain_sea.engine import queue  # noqa: PLC0415
     from langchain_sea.engine.chains import generators_for  # noqa: PLC0415
-    from langchain_sea.engine.request import Run  # noqa: PLC0415
+    from langchain_sea.engine.request import Request  # noqa: PLC0415
     from langchain_sea.rewards import registry  # noqa: PLC0415
 
-    conversations = [template_dicts(messages) for messages in lists]
+    conversations = [to_template_messages(messages) for messages in lists]
     policy = load_model(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
     terms = registry.make_terms(model.rewards, _name(model, ask), policy, retries=model.max_retries)
     prompts = [_prompt(policy, messages, ask) for messages in conversations]
@@ -131,15 +131,15 @@ def _asked(
     for prompt in prompts:
         for seed in range(ask.seed, ask.seed + ask.n):
             rngs = generators_for(seed, prompt.key, count, policy.device)
-            runs.append(Run(prompt, [], *problem, rngs, Meter(ask.budget), ask.stop, watch))
-    return Asked(ask, conversations, policy, prompts, runs, queue.queue_for(policy), [None] * len(runs))
+            runs.append(Request(prompt, [], *problem, rngs, BudgetTracker(ask.budget), ask.stop, watch))
+    return PreparedCall(ask, conversations, policy, prompts, runs, queue.get_engine(policy), [None] * len(runs))
 
 
-def _name(model: SEAChatModel, ask: Ask) -> str:
+def _name(model: SEAChatModel, ask: CallOptions) -> str:
     return ask.model or model._policy_name  # noqa: SLF001 - one class in two files
 
 
-def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) -> PolicyPrompt:
+def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: CallOptions) -> PolicyPrompt:
     """The conversation with its tools and, where the form of the answer is given, its grammar."""
     from langchain_sea.models.json_grammar import JsonGrammar  # noqa: PLC0415 - as above
 
@@ -149,7 +149,7 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) ->
         schema = forced_schema(tools, ask.choice)
     elif schema is not None:
         # a grammar says what may be written, not what it is for
-        messages = told(
+        messages = append_system(
             messages, f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
         )
     # a tag that is one token stands before the answer; one of several is written in the policy's own pieces
@@ -160,11 +160,11 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: Ask) ->
         JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=around) if schema else None
     )
     if tools and not policy.speaks_tools:
-        messages, tools = shown(messages, tools), []
+        messages, tools = render_tools_as_text(messages, tools), []
     return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
 
 
-def taken(model: SEAChatModel, asked: Asked, drafts: Sequence[AIMessage | BaseException]) -> None:
+def use_external_drafts(model: SEAChatModel, asked: PreparedCall, drafts: Sequence[AIMessage | BaseException]) -> None:
     """What the drafter wrote, in the policy's own tokens; where it failed, the policy drafts itself."""
     for i, run in enumerate(asked.runs):
         draft = drafts[i // asked.ask.n]
@@ -180,7 +180,7 @@ def taken(model: SEAChatModel, asked: Asked, drafts: Sequence[AIMessage | BaseEx
         asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
 
 
-def judged(model: SEAChatModel, asked: Asked, refinements: Sequence[Refinement]) -> list[list[Answer]]:
+def apply_gate(model: SEAChatModel, asked: PreparedCall, refinements: Sequence[Refinement]) -> list[list[GatedAnswer]]:
     """What may leave, `ask.n` for each list.
 
     Raises:
@@ -198,13 +198,13 @@ def judged(model: SEAChatModel, asked: Asked, refinements: Sequence[Refinement])
         if ask.top_logprobs is not None:
             from langchain_sea.chat.logprobs import logprobs  # noqa: PLC0415 - as above
 
-            told = logprobs(asked.policy, prompt, answer.text, ask.top_logprobs)
-            answer = replace(answer, logprobs=told)
+            append_system = logprobs(asked.policy, prompt, answer.text, ask.top_logprobs)
+            answer = replace(answer, logprobs=append_system)
         found.append(replace(answer, drafter_error=asked.drafter_errors[i]))
     return [found[start : start + ask.n] for start in range(0, len(found), ask.n)]
 
 
-def _check(model: SEAChatModel, ask: Ask, refinement: Refinement) -> None:
+def _check(model: SEAChatModel, ask: CallOptions, refinement: Refinement) -> None:
     failure = refinement.failure
     if failure is not None and model.on_failure == "error":
         if not isinstance(failure, SEAError):

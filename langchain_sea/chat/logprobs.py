@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea.core.protocols import LOGITS, View
+from langchain_sea.core.protocols import LOGITS, AnswerBatch
 
 if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
@@ -23,7 +23,7 @@ def logprobs(policy: CausalLMPolicy, prompt: PolicyPrompt, text: str, top: int) 
     ids = policy.encode(text)
     if not ids:
         return []
-    logits = View.hard(policy, prompt, [ids], LOGITS).reading.logits[0].log_softmax(-1)  # (T, V)
+    logits = AnswerBatch.hard(policy, prompt, [ids], LOGITS).reading.logits[0].log_softmax(-1)  # (T, V)
     likeliest = logits.topk(top, -1)
     found = []
     for place, token in enumerate(ids):

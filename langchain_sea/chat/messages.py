@@ -19,7 +19,7 @@ _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
 )
 
 
-def template_dicts(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
+def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
     """Each message as the dict that chat templates read.
 
     Raises:

@@ -7,8 +7,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.chat.messages import template_dicts
-from langchain_sea.chat.tools import AUTO, Choice, choice_of, tool_dicts
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.tools import AUTO, Choice, parse_tool_choice, to_openai_tools
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from langchain_sea.budget import Budget
     from langchain_sea.chat.settings import SEASettings
 
-__all__ = ["Ask", "Key", "ask_for", "key_of", "one_of", "require_known"]
+__all__ = ["CallOptions", "Key", "make_call_options", "key_of", "require_one_answer", "require_known"]
 
 _SEEDS = range(2**63)
 _OVER_FIELDS = (
@@ -28,7 +28,7 @@ _OF_CALLS = ("model", "tools", "tool_choice", "response_format", "strict", "ls_s
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CallOptions:
     """The settings of one call.
 
     Attributes:
@@ -59,13 +59,13 @@ class Ask:
         return not self.tool_dicts and self.schema is None
 
     @property
-    def tool_dicts(self) -> list[dict[str, Any]]:
+    def to_openai_tools(self) -> list[dict[str, Any]]:
         """The tools that are shown."""
         found: list[dict[str, Any]] = [] if self.choice.kind == "none" else json.loads(self.tools)
         return found
 
 
-Key = tuple[int, Ask, str]
+Key = tuple[int, CallOptions, str]
 
 
 def require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - any container of names
@@ -81,7 +81,7 @@ def require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - 
             raise ValueError(f"there is no option {name!r}; {hint}")
 
 
-def ask_for(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) -> Ask:
+def make_call_options(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) -> CallOptions:
     """The model's settings with those of the call over them.
 
     Raises:
@@ -99,8 +99,8 @@ def ask_for(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) 
         budget = replace(budget, tokens=given["max_tokens"])
     if given["timeout"] is not None:
         budget = replace(budget, seconds=min(given["timeout"], budget.seconds or given["timeout"]))
-    tools = tool_dicts(kwargs.get("tools") or [])
-    choice = choice_of(kwargs.get("tool_choice"), tools)
+    tools = to_openai_tools(kwargs.get("tools") or [])
+    choice = parse_tool_choice(kwargs.get("tool_choice"), tools)
     schema = _schema_of(kwargs.get("response_format"))
     stops = tuple(stop or model.stop or ())
     name = kwargs.get("model")
@@ -110,10 +110,10 @@ def ask_for(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) 
         raise ValueError(f"n={given['n']} answers: ask for at least one.")
     told = given["top_logprobs"] or 0 if given["logprobs"] or given["top_logprobs"] is not None else None
     shown = json.dumps(tools), choice, schema, name
-    return Ask(preset, budget, given["seed"], stops, *shown, given["n"], told, given["timeout"])
+    return CallOptions(preset, budget, given["seed"], stops, *shown, given["n"], told, given["timeout"])
 
 
-def one_of(ask: Ask) -> Ask:
+def require_one_answer(ask: CallOptions) -> CallOptions:
     """A call that is streamed, which is one answer.
 
     Raises:
@@ -136,6 +136,6 @@ def _schema_of(given: Any) -> str | None:  # noqa: ANN401 - OpenAI's dict, or a 
     return json.dumps(inner.get("schema", inner))
 
 
-def key_of(model: SEASettings, messages: list[BaseMessage], ask: Ask) -> Key:
+def key_of(model: SEASettings, messages: list[BaseMessage], ask: CallOptions) -> Key:
     """What a batch's answers are found by: another model or other settings never take them."""
-    return id(model), ask, json.dumps(template_dicts(messages), default=str)
+    return id(model), ask, json.dumps(to_template_messages(messages), default=str)

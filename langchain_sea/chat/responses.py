@@ -17,9 +17,9 @@ from langchain_sea.errors import GrammarError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from langchain_sea.chat.gated_answer import Answer
-    from langchain_sea.chat.options import Ask
-    from langchain_sea.chat.tools import Calls
+    from langchain_sea.chat.gated_answer import GatedAnswer
+    from langchain_sea.chat.options import CallOptions
+    from langchain_sea.chat.tools import ParsedToolCalls
     from langchain_sea.chat_models import SEAChatModel
 
 __all__ = ["chunks_of", "result_of", "words_of"]
@@ -29,7 +29,7 @@ _THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
 _REFUSAL_BLOCKS = hasattr(standard, "RefusalContentBlock")  # from langchain-core 1.8 on
 
 
-def result_of(model: SEAChatModel, answers: Sequence[Answer], ask: Ask) -> ChatResult:
+def result_of(model: SEAChatModel, answers: Sequence[GatedAnswer], ask: CallOptions) -> ChatResult:
     """The whole messages, and in `llm_output` the tokens of all."""
     found = []
     for answer in answers:
@@ -56,7 +56,7 @@ def words_of(text: str) -> Iterator[ChatGenerationChunk]:
 
 
 def chunks_of(
-    model: SEAChatModel, answer: Answer, ask: Ask, *, sent: str = ""
+    model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, *, sent: str = ""
 ) -> Iterator[ChatGenerationChunk]:
     """A word a chunk, then the calls, then the numbers, which stand on the last one alone.
 
@@ -88,20 +88,20 @@ def chunks_of(
     yield ChatGenerationChunk(message=last)
 
 
-def _content(answer: Answer, said: Calls) -> str | list[Any]:
+def _content(answer: GatedAnswer, said: ParsedToolCalls) -> str | list[Any]:
     """Words; a refusal's, for whoever reads text, and the standard block, for whoever looks for one."""
     block = _refusal(answer, said)
     return said.content if block is None else [{"type": "text", "text": said.content}, block]
 
 
-def _refusal(answer: Answer, said: Calls) -> dict[str, Any] | None:
+def _refusal(answer: GatedAnswer, said: ParsedToolCalls) -> dict[str, Any] | None:
     """The standard block where the gate let nothing pass, and core knows one."""
     if not _REFUSAL_BLOCKS or answer.passed:
         return None
     return {"type": "refusal", "refusal": said.content, "extras": {"category": "gate"}}
 
 
-def _said(answer: Answer, ask: Ask) -> tuple[Calls, dict[str, Any]]:
+def _said(answer: GatedAnswer, ask: CallOptions) -> tuple[ParsedToolCalls, dict[str, Any]]:
     """Words and calls of what leaves, and what the policy thought before; a refusal of the gate is words.
 
     Raises:
@@ -129,7 +129,7 @@ def _whole(text: str) -> bool:
     return True
 
 
-def _metadata(model: SEAChatModel, answer: Answer, ask: Ask, said: Calls) -> dict[str, Any]:
+def _metadata(model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, said: ParsedToolCalls) -> dict[str, Any]:
     reason = answer.finish_reason(ask.budget.tokens)
     told = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
     return told | {

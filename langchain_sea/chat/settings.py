@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
-from langchain_sea.chat.options import ask_for, require_known
+from langchain_sea.chat.options import make_call_options, require_known
 from langchain_sea.chat.profile import profile_of
 from langchain_sea.presets import Preset, find_preset
 
@@ -59,7 +59,7 @@ class SEASettings(BaseChatModel):
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
-        ask_for(self, None, {})
+        make_call_options(self, None, {})
         how = {name: value for name, value in self._placement.items() if value is not None}
         if how and not isinstance(self.policy, (str, os.PathLike)):
             raise ValueError(f"{', '.join(how)}: this is for a policy to load, and the one given is loaded.")

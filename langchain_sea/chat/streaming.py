@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.chat.gated_answer import gated
-from langchain_sea.chat.generate import asked_for, executor, judged
+from langchain_sea.chat.generate import prepare_call, executor, apply_gate
 from langchain_sea.chat.responses import chunks_of, words_of
 
 if TYPE_CHECKING:
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk
 
-    from langchain_sea.chat.generate import Asked
-    from langchain_sea.chat.options import Ask
+    from langchain_sea.chat.generate import PreparedCall
+    from langchain_sea.chat.options import CallOptions
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.core.trace import TraceStep
 
 __all__ = ["astream_windows", "by_windows", "stream_windows"]
 
 
-def by_windows(model: SEAChatModel, ask: Ask) -> bool:
+def by_windows(model: SEAChatModel, ask: CallOptions) -> bool:
     """Whether the answer is words, of more than one window."""
     window = ask.preset.window
     several = window.tokens is not None and ask.budget.tokens > window.stride + window.tokens
     return several and ask.free and model.drafter is None
 
 
-class _Leaving:
+class StreamState:
     """What of one answer has left."""
 
-    def __init__(self, model: SEAChatModel, asked: Asked) -> None:
+    def __init__(self, model: SEAChatModel, asked: PreparedCall) -> None:
         """Nothing yet."""
         from langchain_sea.rewards import registry  # noqa: PLC0415 - as in `_calls`
 
@@ -72,11 +72,11 @@ class _Leaving:
 
 
 def stream_windows(
-    model: SEAChatModel, messages: list[BaseMessage], ask: Ask, watch: Callable[[TraceStep], None]
+    model: SEAChatModel, messages: list[BaseMessage], ask: CallOptions, watch: Callable[[TraceStep], None]
 ) -> Iterator[ChatGenerationChunk]:
     """The chunks of one answer; whoever stops listening ends its refinement."""
-    asked = asked_for(model, [messages], ask, watch)
-    leaving, news = _Leaving(model, asked), SimpleQueue[list[int] | None]()
+    asked = prepare_call(model, [messages], ask, watch)
+    leaving, news = StreamState(model, asked), SimpleQueue[list[int] | None]()
     (run,) = asked.runs
     run.commit = news.put
     leave = asked.queue.begin(asked.runs, lambda: news.put(None))
@@ -85,17 +85,17 @@ def stream_windows(
             yield from words_of(leaving.more(ids))
     finally:
         leave("closed")
-    ((answer,),) = judged(model, asked, [run.result()])
+    ((answer,),) = apply_gate(model, asked, [run.result()])
     yield from chunks_of(model, answer, ask, sent=leaving.sent)
 
 
 async def astream_windows(
-    model: SEAChatModel, messages: list[BaseMessage], ask: Ask, watch: Callable[[TraceStep], None]
+    model: SEAChatModel, messages: list[BaseMessage], ask: CallOptions, watch: Callable[[TraceStep], None]
 ) -> AsyncIterator[ChatGenerationChunk]:
     """The same, the event loop free meanwhile."""
     loop, news = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
-    asked = await run_in_executor(executor(), asked_for, model, [messages], ask, watch)
-    leaving = _Leaving(model, asked)
+    asked = await run_in_executor(executor(), prepare_call, model, [messages], ask, watch)
+    leaving = StreamState(model, asked)
     (run,) = asked.runs
 
     def tell(ids: list[int] | None) -> None:
@@ -109,6 +109,6 @@ async def astream_windows(
                 yield chunk
     finally:
         leave("cancelled")
-    ((answer,),) = await run_in_executor(executor(), judged, model, asked, [run.result()])
+    ((answer,),) = await run_in_executor(executor(), apply_gate, model, asked, [run.result()])
     for chunk in chunks_of(model, answer, ask, sent=leaving.sent):
         yield chunk

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["structured"]
+__all__ = ["make_structured_output"]
 
 
-def structured(
+def make_structured_output(
     model: SEAChatModel,
     schema: dict[str, Any] | type,
     *,

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AUTO",
     "OPENING",
-    "Calls",
+    "ParsedToolCalls",
     "Choice",
-    "choice_of",
+    "parse_tool_choice",
     "forced_schema",
     "read_answer",
-    "shown",
-    "told",
-    "tool_dicts",
+    "render_tools_as_text",
+    "append_system",
+    "to_openai_tools",
 ]
 
 OPENING, CLOSING = "<tool_call>\n", "\n</tool_call>"
@@ -64,7 +64,7 @@ AUTO = Choice()
 
 
 @dataclass(frozen=True, slots=True)
-class Calls:
+class ParsedToolCalls:
     """What a text says: words, calls, and calls that cannot be read."""
 
     content: str
@@ -72,7 +72,7 @@ class Calls:
     invalid: tuple[InvalidToolCall, ...] = ()
 
 
-def tool_dicts(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
+def to_openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
     """Tools of any form as OpenAI's dicts; of several with one name the first."""
     found: dict[str, dict[str, Any]] = {}
     for given in tools:
@@ -81,7 +81,7 @@ def tool_dicts(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict
     return list(found.values())
 
 
-def choice_of(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  # noqa: ANN401 - as callers write it
+def parse_tool_choice(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  # noqa: ANN401 - as callers write it
     """`tool_choice` in any of its forms.
 
     Raises:
@@ -105,15 +105,15 @@ def choice_of(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  # noqa: A
     return Choice("any", str(given))
 
 
-def shown(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def render_tools_as_text(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The conversation with the tools, calls and results in words, for a template that knows none."""
     listed = _SHOWN.format(
         tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     )
-    return told([_in_words(message) for message in messages], listed)
+    return append_system([_in_words(message) for message in messages], listed)
 
 
-def told(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+def append_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """With more in the system message, or one where there is none."""
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
@@ -149,7 +149,7 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> Calls:
+def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> ParsedToolCalls:
     """Words and calls of an answer.
 
     Args:
@@ -157,7 +157,7 @@ def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> Calls:
         tools: that were shown; a call of another is not one.
     """
     if not tools:
-        return Calls(text)
+        return ParsedToolCalls(text)
     content, found = read_calls(text)
     names = {tool["function"]["name"] for tool in tools}
     calls, invalid = [], []
@@ -173,7 +173,7 @@ def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> Calls:
                 else "no such tool"
             )
             invalid.append(invalid_tool_call(name=name, args=raw, id=_id(), error=f"{why}: {raw[:200]}"))
-    return Calls(content, tuple(calls), tuple(invalid))
+    return ParsedToolCalls(content, tuple(calls), tuple(invalid))
 
 
 def _id() -> str:

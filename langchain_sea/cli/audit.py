@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety import SafetyPolicy, replay, verify
+from langchain_sea.safety import GuardConfig, replay, verify
 
 if TYPE_CHECKING:
     import argparse
@@ -30,10 +30,10 @@ def run(options: argparse.Namespace) -> int:
     if faults or options.what == "verify":
         sys.stdout.write(f"{options.file}: {'broken' if faults else 'whole'}\n")
         return int(bool(faults))
-    from langchain_sea.tool_guard import judge_for  # noqa: PLC0415 - only where calls are judged
+    from langchain_sea.tool_guard import make_guard  # noqa: PLC0415 - only where calls are judged
 
-    policy = SafetyPolicy.read(options.policy) if options.policy else None
-    rows = replay(options.file, judge_for(policy, layers=options.layers))
+    policy = GuardConfig.read(options.policy) if options.policy else None
+    rows = replay(options.file, make_guard(policy, layers=options.layers))
     for row in rows:
         if not row.equal:
             sys.stdout.write(f"row {row.row}: was {row.outcome}, now {row.again}\n")

@@ -11,8 +11,8 @@ import torch
 
 from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.hidden_state_head import TrunkHead
-from langchain_sea.rewards.pair_classifier import PairGate
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead
+from langchain_sea.rewards.pair_classifier import PairClassifierGate
 from langchain_sea.training.adversarial import Hardening, hardened
 from langchain_sea.training.examples import DataError, limited, read_examples
 from langchain_sea.training.fit_head import Recipe, fit_head
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             seeds=max(3, options.members),
             members=options.members,
-            start=TrunkHead.load(options.start) if options.start else None,
+            start=HiddenStateHead.load(options.start) if options.start else None,
             learning_rate=options.learning_rate,
             weight_decay=options.weight_decay,
         )
@@ -96,4 +96,4 @@ def _hardening(options: argparse.Namespace) -> Hardening | None:
             f"--harden {options.harden} needs --judge: a gate's file, made from the same examples by "
             "`python -m langchain_sea.training.fit_gate`, that says which refined texts are good."
         )
-    return Hardening(rounds=options.harden, judge=PairGate.load(options.judge), prompts=options.attacked)
+    return Hardening(rounds=options.harden, judge=PairClassifierGate.load(options.judge), prompts=options.attacked)

@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, SoftReward, Tokens, View
-from langchain_sea.core.terms import EnergyTerms, Term, combined, settled
+from langchain_sea.core.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.terms import EnergyTerms, RewardTerm, combine_energy, fit_scales
 from langchain_sea.sampling.relaxation import Relaxation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Energy", "EnergyTerms", "Term", "Views"]
+__all__ = ["Energy", "EnergyTerms", "RewardTerm", "EnergyInputs"]
 
 
-class Views(NamedTuple):
+class EnergyInputs(NamedTuple):
     """Relaxed answers as the two halves of the energy see them; often they are one."""
 
-    fluency: View
-    steering: View
+    fluency: AnswerBatch
+    steering: AnswerBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +53,7 @@ class Energy:
     """
 
     policy: Policy
-    terms: tuple[Term, ...] = ()
+    terms: tuple[RewardTerm, ...] = ()
     policy_weight: float = 0.3
     policy_gradient: bool = True
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
@@ -75,7 +75,7 @@ class Energy:
     @property
     def calls(self) -> bool:
         """Whether texts are scored by functions, which may take as long as they like."""
-        return not all(isinstance(t.reward, SoftReward) for t in self.terms)
+        return not all(isinstance(t.reward, DifferentiableReward) for t in self.terms)
 
     @property
     def only_ranks(self) -> bool:
@@ -89,80 +89,80 @@ class Energy:
         """
         return self.at(self.views(prompt, logits, support, mask), logits)
 
-    def views(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
+    def views(self, prompt: Prompt, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyInputs:
         """The first half of `relaxed`: what must be read, for whoever reads many prompts' together."""
         tokens = Tokens(self.policy_relaxation(logits), support, mask).after(prompt.answer)
         if self.policy_gradient and self.policy_relaxation == self.reward_relaxation:
             return self._with_shares(self.seen(prompt, tokens), logits, support, mask)
         if not self.policy_gradient:
             tokens = tokens._replace(soft=tokens.soft.detach())
-        fluency = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        fluency = AnswerBatch(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
         steering = Tokens(self.reward_relaxation(logits), support, mask).after(prompt.answer)
         seen = self._with_shares(self.seen(prompt, steering), logits, support, mask)
-        return Views(fluency, seen.steering)
+        return EnergyInputs(fluency, seen.steering)
 
-    def _with_shares(self, views: Views, logits: Tensor, support: Tensor, mask: Tensor) -> Views:
+    def _with_shares(self, views: EnergyInputs, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyInputs:
         """For rewards that draw from them: the shares behind tokens that are hard."""
         view, soft = views.steering, (logits.detach() / self.reward_relaxation.tau).softmax(-1)
         view.shares = Tokens(soft, support, mask).after(view.prompt.answer).soft
         return views
 
-    def seen(self, prompt: Prompt, tokens: Tokens) -> Views:
+    def seen(self, prompt: Prompt, tokens: Tokens) -> EnergyInputs:
         """The same where both halves see the same tokens, the prompt's answer among them."""
-        view = View(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
+        view = AnswerBatch(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
         self._foresee(view, steers=True)
-        return Views(view, view)
+        return EnergyInputs(view, view)
 
-    def at(self, views: Views, logits: Tensor) -> EnergyTerms:
+    def at(self, views: EnergyInputs, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
         nll, seen = self._fluency(views.fluency, logits), views.steering
         parts = (self.policy_weight, nll, [t.steer(seen) for t in self.terms])
-        return combined(self.terms, *parts, steers=True, variance=seen.variance)
+        return combine_energy(self.terms, *parts, steers=True, variance=seen.variance)
 
-    def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> View:
+    def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> AnswerBatch:
         """Answers begun, as ids, for `ranked`."""
-        view = View.hard(self.policy, prompt, answers, LOGITS)
+        view = AnswerBatch.hard(self.policy, prompt, answers, LOGITS)
         return self._foresee(view, steers=True)
 
     @torch.no_grad()
-    def ranked(self, view: View) -> tuple[Energy, Tensor]:
+    def ranked(self, view: AnswerBatch) -> tuple[Energy, Tensor]:
         """(C,) the steering energy of beginnings, and the energy whose scales they settled.
 
         Rewards that cannot steer have no say.
         """
-        terms, columns = settled(self.terms, [t.steer(view) for t in self.terms], steers=True)
-        return replace(self, terms=terms), combined(
+        terms, columns = fit_scales(self.terms, [t.steer(view) for t in self.terms], steers=True)
+        return replace(self, terms=terms), combine_energy(
             terms, self.policy_weight, view.nll, columns, steers=True
         ).energy
 
-    def written(self, prompt: Prompt, texts: Sequence[str]) -> View:
+    def written(self, prompt: Prompt, texts: Sequence[str]) -> AnswerBatch:
         """Plain texts, each encoded again from its characters, for `scored`."""
-        view = View.hard(self.policy, prompt, [self.policy.encode(text) for text in texts], LOGITS)
+        view = AnswerBatch.hard(self.policy, prompt, [self.policy.encode(text) for text in texts], LOGITS)
         return self._foresee(view, steers=False)
 
     @torch.no_grad()
-    def scored(self, view: View, texts: Sequence[str]) -> EnergyTerms:
+    def scored(self, view: AnswerBatch, texts: Sequence[str]) -> EnergyTerms:
         """The energy of plain texts: what keep-best compares."""
         columns = [t.score(view, texts) for t in self.terms]
-        return combined(self.terms, self.policy_weight, view.nll, columns)
+        return combine_energy(self.terms, self.policy_weight, view.nll, columns)
 
     @torch.no_grad()
-    def scored_first(self, view: View, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
+    def scored_first(self, view: AnswerBatch, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
         """The same of a prompt's drafts, and the energy with all in it that they decide."""
         own = [t.relative_to(view, texts) for t in self.terms]
-        terms, columns = settled(own, [t.score(view, texts) for t in own])
-        return replace(self, terms=terms), combined(terms, self.policy_weight, view.nll, columns)
+        terms, columns = fit_scales(own, [t.score(view, texts) for t in own])
+        return replace(self, terms=terms), combine_energy(terms, self.policy_weight, view.nll, columns)
 
     def texts(self, prompt: Prompt, texts: Sequence[str]) -> EnergyTerms:
         """`written` and `scored` at once."""
         return self.scored(self.written(prompt, texts), texts)
 
-    def _foresee(self, view: View, *, steers: bool) -> View:
+    def _foresee(self, view: AnswerBatch, *, steers: bool) -> AnswerBatch:
         for t in self.terms:
             view.wants |= t.foresee(view, steers=steers)
         return view
 
-    def _fluency(self, view: View, logits: Tensor) -> Tensor:
+    def _fluency(self, view: AnswerBatch, logits: Tensor) -> Tensor:
         """Nats per token at relaxed tokens."""
         if self.policy_weight == 0:
             return logits.new_zeros(len(logits))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from langchain_sea.core.tokens import ALL, LOGITS, NOTHING, Tokens, Wants
+from langchain_sea.core.tokens import ALL, LOGITS, NOTHING, Tokens, OutputSpec
 from langchain_sea.sampling.relaxation import top_support
 
 if TYPE_CHECKING:
@@ -21,24 +21,24 @@ __all__ = [
     "ALL",
     "LOGITS",
     "NOTHING",
-    "Ask",
-    "Foresees",
-    "PlainReading",
+    "ForwardRequest",
+    "DeclaresOutputs",
+    "DenseModelOutput",
     "Policy",
     "Prompt",
-    "Reading",
-    "Relative",
+    "ModelOutput",
+    "DraftDependent",
     "Reward",
     "Sampling",
-    "SoftReward",
+    "DifferentiableReward",
     "Tokens",
-    "View",
-    "Wants",
-    "Writing",
+    "AnswerBatch",
+    "OutputSpec",
+    "GenerationState",
 ]
 
 
-class Reading(Protocol):
+class ModelOutput(Protocol):
     """What the policy computed of `Tokens` after a prompt: row t of the logits predicts the token at t.
 
     Logits and candidates are those of the tokens after the prompt's own `answer`, all else is of all tokens.
@@ -59,7 +59,7 @@ class Reading(Protocol):
         """The likeliest ids a position and their log π, (C, T, K): `ids`, (C, T), first, banned last."""
 
 
-class PlainReading(NamedTuple):
+class DenseModelOutput(NamedTuple):
     """A reading that holds all its logits."""
 
     whole: Tensor  # (C, T, V) of all tokens
@@ -108,29 +108,29 @@ class Prompt(Protocol):
         """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
 
 
-class Ask(NamedTuple):
+class ForwardRequest(NamedTuple):
     """A reading that is wanted."""
 
     prompt: Any  # the policy's own Prompt type
     tokens: Tokens
-    wants: Wants = ALL
+    wants: OutputSpec = ALL
 
 
-class Axis(NamedTuple):
+class SteeringVector(NamedTuple):
     """Along what a policy's states differ between good answers and bad ones; which end is good depends."""
 
-    layer: int  # as in `Reading.hidden`
+    layer: int  # as in `ModelOutput.hidden`
     direction: Tensor  # (D,), about as long as the states there
 
 
-class Push(NamedTuple):
+class Steering(NamedTuple):
     """What is added to the states of answers while they are written."""
 
     layer: int
     rows: Tensor  # (C, D)
 
 
-class Writing(Protocol):
+class GenerationState(Protocol):
     """Answers to one prompt that are being written."""
 
     written: list[list[int]]
@@ -149,7 +149,7 @@ class Policy(Protocol):
     banned: Tensor  # (V,) bool: ids that never stand inside an answer
     device: torch.device
 
-    def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
+    def read_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
         """One forward of all answers, each after its prompt's states; differentiable in `tokens.soft`."""
 
     def writing(
@@ -160,14 +160,14 @@ class Policy(Protocol):
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Push | None = None,
-    ) -> Writing:
+        push: Steering | None = None,
+    ) -> GenerationState:
         """Answers begun with these prefixes, to be written until they end or have `tokens` new ids."""
 
     def write_all(self, writings: Sequence[Any]) -> None:
         """One token more in every row of each."""
 
-    def continued(self, prompt: Any, ids: Sequence[int], wants: Wants) -> Any:  # noqa: ANN401 - as above
+    def continued(self, prompt: Any, ids: Sequence[int], wants: OutputSpec) -> Any:  # noqa: ANN401 - as above
         """The prompt with more of the answer behind it, read once; `wants` is what will be looked at."""
 
     def encode(self, text: str) -> list[int]:
@@ -177,21 +177,21 @@ class Policy(Protocol):
         """The text of an answer's ids."""
 
 
-class View:
+class AnswerBatch:
     """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
 
-    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: Wants = ALL) -> None:
+    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: OutputSpec = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
         self.shares: Tensor = tokens.soft  # (C, T, K) where these are hard, the shares behind them
         self.variance: Tensor | None = None  # (C,) of a gradient that was estimated by samples
-        self._reading: Reading | None = None
-        self._through: dict[int, View] = {}
+        self._reading: ModelOutput | None = None
+        self._through: dict[int, AnswerBatch] = {}
 
     @classmethod
     def hard(
-        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: Wants = ALL
-    ) -> View:
+        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: OutputSpec = ALL
+    ) -> AnswerBatch:
         """Answers as plain ids."""
         return cls(policy, prompt, Tokens.hard(answers, policy.device), wants)
 
@@ -206,37 +206,37 @@ class View:
         return self._reading is not None
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> ModelOutput:
         """What the policy computed: what was foreseen in `wants`, else all of it."""
         if self._reading is None:
             self._reading = self._read(ALL)
         return self._reading
 
     @reading.setter
-    def reading(self, reading: Reading) -> None:
+    def reading(self, reading: ModelOutput) -> None:
         self._reading = reading
 
     def hidden(self, layer: int) -> Tensor:
         """(C, T, D) the policy's states of a layer, read anew if nobody foresaw that it is wanted."""
         found = self.reading.hidden
         if layer not in (found if isinstance(found, dict) else range(len(found))):
-            found = self._read(Wants(frozenset({layer}), logits=False)).hidden
+            found = self._read(OutputSpec(frozenset({layer}), logits=False)).hidden
         return found[layer]
 
-    def _read(self, wants: Wants) -> Reading:
-        return self.policy.read_all([Ask(self.prompt, self.tokens, wants)])[0]
+    def _read(self, wants: OutputSpec) -> ModelOutput:
+        return self.policy.read_all([ForwardRequest(self.prompt, self.tokens, wants)])[0]
 
-    def through(self, policy: Policy, prompt: Callable[[], Prompt], wants: Wants = LOGITS) -> View:
+    def through(self, policy: Policy, prompt: Callable[[], Prompt], wants: OutputSpec = LOGITS) -> AnswerBatch:
         """The same tokens as another policy reads them, after the prompt that is made at the first asking."""
         if policy is self.policy:
             return self
         key = id(policy)
         if key not in self._through:
             tokens = Tokens(*(part.to(policy.device) for part in self.tokens))
-            self._through[key] = View(policy, prompt(), tokens, wants)
+            self._through[key] = AnswerBatch(policy, prompt(), tokens, wants)
         return self._through[key]
 
-    def all(self) -> list[View]:
+    def all(self) -> list[AnswerBatch]:
         """Itself and all through which its tokens are read."""
         return [self, *self._through.values()]
 
@@ -244,50 +244,50 @@ class View:
 class Reward(Protocol):
     """Ranks and gates texts; higher is better."""
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) float32. `view` holds the texts' own ids after decoding and encoding again."""
 
 
 @runtime_checkable
-class SoftReward(Reward, Protocol):
+class DifferentiableReward(Reward, Protocol):
     """A reward that also steers: differentiable in `view.tokens.soft`."""
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) float32."""
 
 
 @runtime_checkable
-class Sampling(SoftReward, Protocol):
+class Sampling(DifferentiableReward, Protocol):
     """A reward that draws texts from `view.shares`: it is asked anew whenever these change."""
 
     samples: int
 
 
 @runtime_checkable
-class Leaning(Protocol):
+class HasSteeringVector(Protocol):
     """A reward that knows along what the policy's states differ between good answers and bad ones."""
 
-    axis: Axis | None
+    axis: SteeringVector | None
 
 
 @runtime_checkable
-class Additive(Protocol):
+class TokenAdditive(Protocol):
     """A reward that is a sum, or a mean, of what each token brings given those before it."""
 
     additive: bool
 
 
 @runtime_checkable
-class Relative(Protocol):
+class DraftDependent(Protocol):
     """A reward that depends on the drafts of the prompt, as what most of them agree on does."""
 
-    def relative_to(self, view: View, texts: Sequence[str]) -> Reward:
+    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> Reward:
         """The reward for this prompt: `texts` are its drafts, the view holds their ids."""
 
 
 @runtime_checkable
-class Foresees(Protocol):
+class DeclaresOutputs(Protocol):
     """A reward that says beforehand what it will look at, so that one forward serves all who look."""
 
-    def foresee(self, view: View) -> Wants:
+    def foresee(self, view: AnswerBatch) -> OutputSpec:
         """What of the view's own reading it wants; other policies it asks through `view.through` here."""

@@ -11,31 +11,31 @@ from torch import Tensor
 
 from langchain_sea.core.protocols import (
     NOTHING,
-    Additive,
-    Foresees,
-    Leaning,
-    Relative,
+    TokenAdditive,
+    DeclaresOutputs,
+    HasSteeringVector,
+    DraftDependent,
     Reward,
-    SoftReward,
-    View,
-    Wants,
+    DifferentiableReward,
+    AnswerBatch,
+    OutputSpec,
 )
 from langchain_sea.errors import RewardUnavailableError, SEAError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.core.protocols import Axis
+    from langchain_sea.core.protocols import SteeringVector
 
 _LEAST_SPREAD = 1e-6  # of the drafts' rewards, below which they tell nothing of a scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Term:
+class RewardTerm:
     """One reward in the energy: −w·z + μ·max(0, τ − z) with z = (r − c) / s.
 
     Attributes:
-        reward: ranks texts, and steers if it is a `SoftReward`.
+        reward: ranks texts, and steers if it is a `DifferentiableReward`.
         name: its key in reports.
         weight: w ≥ 0; 0 reports without ranking or steering.
         center: c, subtracted first.
@@ -74,21 +74,21 @@ class Term:
                 "finite, the weight not negative and the scale positive."
             )
 
-    def foresee(self, view: View, *, steers: bool) -> Wants:
+    def foresee(self, view: AnswerBatch, *, steers: bool) -> OutputSpec:
         """What the reward says it will look at in the view; where it says nothing, all that it could."""
         if steers and not self.steers:
             return NOTHING
-        if isinstance(self.reward, Foresees):
-            return cast("Wants", self._asked(self.reward.foresee, view))
-        return Wants() if isinstance(self.reward, SoftReward) else NOTHING
+        if isinstance(self.reward, DeclaresOutputs):
+            return cast("OutputSpec", self._asked(self.reward.foresee, view))
+        return OutputSpec() if isinstance(self.reward, DifferentiableReward) else NOTHING
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) standardised, differentiable in the view's tokens; zeros where the reward cannot steer."""
-        if not (self.steers and isinstance(self.reward, SoftReward)):
+        if not (self.steers and isinstance(self.reward, DifferentiableReward)):
             return view.tokens.soft.new_zeros(len(view.tokens.soft))
         return self._standardised(self._asked(self.reward.steer, view), view)
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) standardised."""
         return self._standardised(self._asked(self.reward.score, view, texts), view)
 
@@ -105,20 +105,20 @@ class Term:
     @property
     def steers(self) -> bool:
         """Whether the energy's gradient has a part of it."""
-        return self.counts and isinstance(self.reward, SoftReward)
+        return self.counts and isinstance(self.reward, DifferentiableReward)
 
     @property
     def counts(self) -> bool:
         """Whether the energy has a part of it."""
         return bool(self.weight or self.at_least is not None)
 
-    def relative_to(self, view: View, texts: Sequence[str]) -> Term:
+    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> RewardTerm:
         """With the reward that these drafts make of it, where it depends on them."""
-        if not isinstance(self.reward, Relative):
+        if not isinstance(self.reward, DraftDependent):
             return self
         return replace(self, reward=self._asked(self.reward.relative_to, view, texts))
 
-    def settled(self, values: Tensor) -> Term:
+    def fit_scales(self, values: Tensor) -> RewardTerm:
         """With center and scale as the drafts' values, (N,), have them; `fixed` stays as it is."""
         if self.standardise == "fixed":
             return self
@@ -129,7 +129,7 @@ class Term:
         center = mean if math.isfinite(mean) else self.center
         return replace(self, center=center, scale=scale, standardise="fixed")
 
-    def _asked(self, ask: Callable[..., Any], view: View, *texts: Sequence[str]) -> Any:  # noqa: ANN401 - what is asked for
+    def _asked(self, ask: Callable[..., Any], view: AnswerBatch, *texts: Sequence[str]) -> Any:  # noqa: ANN401 - what is asked for
         try:
             return ask(view, *texts)
         except (SEAError, MemoryError, torch.OutOfMemoryError):
@@ -137,14 +137,14 @@ class Term:
         except Exception as error:
             raise self._failed(view, error) from error
 
-    def _standardised(self, values: Tensor, view: View) -> Tensor:
+    def _standardised(self, values: Tensor, view: AnswerBatch) -> Tensor:
         soft = view.tokens.soft
         try:
             return (values.to(soft.dtype).reshape(len(soft)) - self.center) / self.scale
         except Exception as error:
             raise self._failed(view, error) from error
 
-    def _failed(self, view: View, error: Exception) -> RewardUnavailableError:
+    def _failed(self, view: AnswerBatch, error: Exception) -> RewardUnavailableError:
         return RewardUnavailableError(
             f"the reward {self.name!r} failed on {len(view.tokens.soft)} answers, {type(error).__name__}: "
             f"{error}. It must return a tensor with one number for each; mend it, or leave it out."
@@ -167,9 +167,9 @@ class EnergyTerms(NamedTuple):
         return EnergyTerms(*map(change, self, *others))
 
 
-def settled(
-    terms: Sequence[Term], columns: Sequence[Tensor], *, steers: bool = False
-) -> tuple[tuple[Term, ...], list[Tensor]]:
+def fit_scales(
+    terms: Sequence[RewardTerm], columns: Sequence[Tensor], *, steers: bool = False
+) -> tuple[tuple[RewardTerm, ...], list[Tensor]]:
     """Terms with the scales that the drafts' values have, and these, (N,) each, on them.
 
     Args:
@@ -185,8 +185,8 @@ def settled(
     return tuple(found), moved
 
 
-def combined(
-    terms: Sequence[Term],
+def combine_energy(
+    terms: Sequence[RewardTerm],
     weight: float,
     nll: Tensor,
     columns: Sequence[Tensor],
@@ -212,13 +212,13 @@ def combined(
     )
 
 
-def adds_up(terms: Sequence[Term]) -> bool:
+def is_token_additive(terms: Sequence[RewardTerm]) -> bool:
     """Whether there are rewards that steer, and all of them are sums over tokens."""
     steering = [t.reward for t in terms if t.steers]
-    return bool(steering) and all(isinstance(r, Additive) and r.additive for r in steering)
+    return bool(steering) and all(isinstance(r, TokenAdditive) and r.additive for r in steering)
 
 
-def axis_of(terms: Sequence[Term]) -> Axis | None:
+def find_steering_vector(terms: Sequence[RewardTerm]) -> SteeringVector | None:
     """The axis of the first reward that knows one."""
-    found = (t.reward.axis for t in terms if t.counts and isinstance(t.reward, Leaning))
+    found = (t.reward.axis for t in terms if t.counts and isinstance(t.reward, HasSteeringVector))
     return next((axis for axis in found if axis is not None), None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LateError", "within"]
+__all__ = ["LateError", "run_with_timeout"]
 
 T = TypeVar("T")
 
@@ -18,7 +18,7 @@ class LateError(TimeoutError):
     """The deadline is over; whatever comes later is thrown away."""
 
 
-def within(seconds: float, work: Callable[[], T]) -> T:
+def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
     """What `work` returns or raises, if it does so in time.
 
     It runs in a daemon thread of its own: a thread that hangs cannot be ended, and must hold neither its caller

@@ -13,7 +13,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ALL", "LOGITS", "NOTHING", "Tokens", "Wants"]
+__all__ = ["ALL", "LOGITS", "NOTHING", "Tokens", "OutputSpec"]
 
 
 class Tokens(NamedTuple):
@@ -59,22 +59,22 @@ class Tokens(NamedTuple):
         return values.masked_fill(~self.mask, 0).sum(-1) / self.mask.sum(-1).clamp(min=1)
 
 
-class Wants(NamedTuple):
+class OutputSpec(NamedTuple):
     """What of a reading will be looked at: what nobody wants is not computed."""
 
     layers: frozenset[int] | None = None  # of the hidden states; None: any
     logits: bool = True  # or anything that is made of them
 
-    def __or__(self, other: Wants) -> Wants:  # union, as of sets
+    def __or__(self, other: OutputSpec) -> OutputSpec:  # union, as of sets
         """Both."""
         both = None if None in (self.layers, other.layers) else self.layers | other.layers  # type: ignore[operator]
-        return Wants(both, self.logits or other.logits)
+        return OutputSpec(both, self.logits or other.logits)
 
     def __bool__(self) -> bool:
         """Whether anything is wanted at all."""
         return self.logits or self.layers is None or bool(self.layers)
 
 
-ALL = Wants()
-NOTHING = Wants(frozenset(), logits=False)
-LOGITS = Wants(frozenset())
+ALL = OutputSpec()
+NOTHING = OutputSpec(frozenset(), logits=False)
+LOGITS = OutputSpec(frozenset())

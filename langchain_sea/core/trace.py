@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Scored", "Trace", "TraceStep"]
+__all__ = ["ScoredText", "Trace", "TraceStep"]
 
 
 class TraceStep(NamedTuple):
@@ -26,7 +26,7 @@ class TraceStep(NamedTuple):
     variance: tuple[float | None, ...] = ()  # of gradients estimated by samples
 
 
-class Scored(NamedTuple):
+class ScoredText(NamedTuple):
     """A text with its parts."""
 
     text: str
@@ -45,17 +45,17 @@ class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are beside the 
         candidates: all texts that were scored, the draft first.
     """
 
-    before: Scored | None
-    after: Scored | None
-    candidates: tuple[Scored, ...]
+    before: ScoredText | None
+    after: ScoredText | None
+    candidates: tuple[ScoredText, ...]
 
     def __new__(
         cls,
         steps: Iterable[TraceStep] = (),
         *,
-        before: Scored | None = None,
-        after: Scored | None = None,
-        candidates: Iterable[Scored] = (),
+        before: ScoredText | None = None,
+        after: ScoredText | None = None,
+        candidates: Iterable[ScoredText] = (),
     ) -> Self:
         """Hold the steps and the texts."""
         trace = super().__new__(cls, steps)

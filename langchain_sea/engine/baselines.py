@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.engine.ops import Look
+from langchain_sea.engine.ops import ForwardOp
 from langchain_sea.engine.search import Search, search
 
 if TYPE_CHECKING:
     from langchain_sea.engine.drafting import Answer
-    from langchain_sea.engine.ops import Task
-    from langchain_sea.engine.search import Searching
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.search import SearchRun
 
 __all__ = [
     "BestOfN",
@@ -39,7 +39,7 @@ class BestOfN:
     rows: int = 16
     temperature: float = 0.8
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """Batch after batch."""
         left = math.inf if self.count is None else self.count
         while left > 0 and not searching.over:
@@ -65,7 +65,7 @@ class PrefixSearch:
     continuations: int = 2
     temperature: float = 0.8
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """Begin, rank, write on; the draft is the first beginning, written on as it is."""
         while not searching.over:
             begun, _ = yield from searching.write([[] for _ in range(self.rows)], self.tokens)
@@ -95,12 +95,12 @@ class ChunkBeam:
         """All continuations."""
         return self.beams * self.width
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """Beam after beam; what ends first is the draft."""
         while not searching.over:
             yield from self._beam(searching)
 
-    def _beam(self, searching: Searching) -> Task[None]:
+    def _beam(self, searching: SearchRun) -> RequestSteps[None]:
         beams: list[Answer] = [[] for _ in range(self.beams)]
         ended: list[Answer] = []
         at = 0
@@ -128,11 +128,11 @@ class RewardGuided:
     rows: int = 1
     temperature: float = 0.8
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """One answer; no end token is among the candidates."""
         energy, ids = searching.energy, list[int]()
         while len(ids) < searching.tokens and not searching.over:
-            reading = yield Look(energy.policy, searching.prompt, [[*ids, 0]])
+            reading = yield ForwardOp(energy.policy, searching.prompt, [[*ids, 0]])
             here = torch.tensor([[*ids, 0]], device=energy.policy.device)
             likely = reading.candidates(here, self.top + 1, energy.policy.banned)[0][0, -1, 1:].tolist()
             ids = (yield from searching.ranked([[*ids, token] for token in likely]))[0]
@@ -153,7 +153,7 @@ class QAlign:
     heat: float = 0.3
     temperature: float = 0.8
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """As many chains as `rows`."""
         states = yield from searching.finish([[] for _ in range(self.rows)])
         while not searching.over:
@@ -162,7 +162,7 @@ class QAlign:
             proposed = yield from searching.finish(begun)
             states = [self._next(searching, a, b) for a, b in zip(states, proposed, strict=True)]
 
-    def _next(self, searching: Searching, old: Answer, new: Answer) -> Answer:
+    def _next(self, searching: SearchRun, old: Answer, new: Answer) -> Answer:
         before, after = (searching.found.get(tuple(ids)) for ids in (old, new))
         if before is None or after is None:
             return old
@@ -185,14 +185,14 @@ class RandomEdits:
     top: int = 256
     temperature: float = 0.8
 
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """Round after round."""
         yield from searching.finish([[] for _ in range(self.rows)])
         while not searching.over:
             ids, energy = searching.leading(), searching.energy
             if not ids:
                 return
-            reading = yield Look(energy.policy, searching.prompt, [ids])
+            reading = yield ForwardOp(energy.policy, searching.prompt, [ids])
             here = torch.tensor([ids], device=energy.policy.device)
             support, log_pi = reading.candidates(here, self.top, energy.policy.banned)
             shares = (log_pi[0, :, 1:] / self.temperature).softmax(-1).cumsum(-1)  # all but what stands there

@@ -15,22 +15,22 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.core.protocols import Push
-from langchain_sea.core.terms import adds_up, axis_of
-from langchain_sea.engine.drafting import Wanted
-from langchain_sea.engine.ops import Continue, Look, Rank
-from langchain_sea.engine.run_chains import walk
+from langchain_sea.core.protocols import Steering
+from langchain_sea.core.terms import is_token_additive, find_steering_vector
+from langchain_sea.engine.drafting import GenerationInput
+from langchain_sea.engine.ops import PrefillOp, ForwardOp, ScorePrefixesOp
+from langchain_sea.engine.run_chains import run_chains
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from langchain_sea.budget import Meter
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.engine.chains import Chains
-    from langchain_sea.engine.drafting import Answer, Writer
-    from langchain_sea.engine.ops import Task
-    from langchain_sea.presets import Window
+    from langchain_sea.engine.drafting import Answer, Drafter
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
 
@@ -39,7 +39,7 @@ Ranked = tuple[float, "Answer"]
 
 
 @dataclass(slots=True)
-class Strand:
+class PartialAnswer:
     """An answer as far as it is written: `prompt` has all of it but `new`."""
 
     prompt: Prompt
@@ -53,11 +53,11 @@ class Strand:
 
 
 @dataclass
-class Windows:
+class BlockwiseRefiner:
     """One prompt's strands.
 
     Attributes:
-        prompt: the prompt, energy, method and window, as for `walk`.
+        prompt: the prompt, energy, method and window, as for `run_chains`.
         given: answers that were written elsewhere; where there are none the policy's own is the draft.
         note: called after every evaluation of chains.
         commit: called after every window with the answer so far, which stands from then on: the draft goes on
@@ -70,30 +70,30 @@ class Windows:
     prompt: Prompt
     energy: Energy
     langevin: Langevin
-    window: Window
-    writer: Writer
+    window: SearchConfig
+    writer: Drafter
     given: list[Answer]
     note: Callable[[Chains], None]
     commit: Callable[[Answer], None] | None = None
-    draft: Strand = field(init=False)
+    draft: PartialAnswer = field(init=False)
     short: bool = field(init=False, default=False)
     ended: list[Answer] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.draft = Strand(self.prompt, goes_on=not self.given)
+        self.draft = PartialAnswer(self.prompt, goes_on=not self.given)
         stride = self.window.additive_stride or self.window.stride
         # what leaves on the way leaves in long parts
-        if self.commit is None and stride < self.window.stride and adds_up(self.energy.terms):
+        if self.commit is None and stride < self.window.stride and is_token_additive(self.energy.terms):
             self.window, self.short = replace(self.window, stride=stride), True
 
     @property
-    def meter(self) -> Meter:
+    def meter(self) -> BudgetTracker:
         """What is spent."""
         return self.writer.meter
 
-    def task(self, length: int) -> Task[None]:
+    def task(self, length: int) -> RequestSteps[None]:
         """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
-        best, tokens, at = Strand(self.prompt), self.meter.budget.tokens, 0
+        best, tokens, at = PartialAnswer(self.prompt), self.meter.budget.tokens, 0
         while True:
             room = tokens - at
             # a rest too short for a window of its own belongs to this one
@@ -123,29 +123,29 @@ class Windows:
                 return
             self.ended += [[*best.whole, *ids] for ids in ends if len(ids) < reach]
             ranked = yield from self._ranked(best, live)
-            best = Strand((yield Continue(self.energy, best.prompt, ranked[0])))
+            best = PartialAnswer((yield PrefillOp(self.energy, best.prompt, ranked[0])))
             if self.commit is not None:
-                self.draft = Strand(best.prompt)
+                self.draft = PartialAnswer(best.prompt)
             elif self.draft.goes_on:
-                prompt = yield Continue(self.energy, self.draft.prompt, self.draft.new)
-                self.draft = Strand(prompt)
+                prompt = yield PrefillOp(self.energy, self.draft.prompt, self.draft.new)
+                self.draft = PartialAnswer(prompt)
 
-    def rest(self) -> Task[None]:
+    def rest(self) -> RequestSteps[None]:
         """The draft written to its end, whatever became of the windows."""
         if self.draft.goes_on:
             room = self.meter.budget.tokens - len(self.draft.whole)
-            wanted = [Wanted(self.draft.prompt, [self.draft.new])]
+            wanted = [GenerationInput(self.draft.prompt, [self.draft.new])]
             ((rest,),), _ = yield from self.writer.write(wanted, room)
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False
 
-    def _moves(self, best: Strand, length: int, share: float) -> Task[tuple[list[Answer], int]]:
+    def _moves(self, best: PartialAnswer, length: int, share: float) -> RequestSteps[tuple[list[Answer], int]]:
         """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
         first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
         shares = self._shares(rows)
         openers = yield from self._openers(best, shares)
-        wanted = [Wanted(best.prompt, openers, self._push(shares))]
+        wanted = [GenerationInput(best.prompt, openers, self._push(shares))]
         if self.draft.goes_on and not first:
-            wanted.append(Wanted(self.draft.prompt, [[]]))
+            wanted.append(GenerationInput(self.draft.prompt, [[]]))
         written, cut = yield from self.writer.write(wanted, length, share)
         # one that has an opener has a token more than was asked for
         begun = [[*opener, *ids][:length] for opener, ids in zip(openers, written[0], strict=True)]
@@ -158,7 +158,7 @@ class Windows:
         found = yield from self._energies(best, given + begun)
         ranked = [ids for _, ids in found]
         lowest: dict[int, tuple[float, Answer]] = {}  # chain → its lowest energy and the tokens there
-        yield from walk(
+        yield from run_chains(
             self.energy,
             best.prompt,
             self.langevin,
@@ -172,7 +172,7 @@ class Windows:
         moved = [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
         return [*self._kept(ranked, dict(zip(map(tuple, begun), shares, strict=True))), *moved], unfinished
 
-    def _beside(self, best: Strand) -> list[Answer]:
+    def _beside(self, best: PartialAnswer) -> list[Answer]:
         """This window of the draft, where that goes on from the same text."""
         same = list(self.draft.prompt.answer) == list(best.prompt.answer)
         return [self.draft.new] if same and self.draft.new else []
@@ -180,11 +180,11 @@ class Windows:
     def _shares(self, rows: int) -> list[float]:
         """How far along a reward's axis each beginning is drafted: the first, half of `drafts`, not at all."""
         offsets = self.window.offsets
-        if axis_of(self.energy.terms) is None or not offsets:
+        if find_steering_vector(self.energy.terms) is None or not offsets:
             return [0.0] * rows
         return [0.0] * (rows - rows // 2) + [offsets[i % len(offsets)] for i in range(rows)]
 
-    def _openers(self, best: Strand, shares: list[float]) -> Task[list[Answer]]:
+    def _openers(self, best: PartialAnswer, shares: list[float]) -> RequestSteps[list[Answer]]:
         """What each beginning starts with: on each side of the axis the n-th with the n-th likeliest token.
 
         Along the axis the policy goes on as it would after such a token, but it would hardly ever draw most of them.
@@ -194,7 +194,7 @@ class Windows:
         if not any(sides):
             return openers
         policy = self.energy.policy
-        reading = yield Look(policy, best.prompt, [[*best.prompt.answer, 0]])
+        reading = yield ForwardOp(policy, best.prompt, [[*best.prompt.answer, 0]])
         here = torch.tensor([[0]], device=policy.device)
         likely = reading.candidates(here, max(map(len, sides)) + 1, policy.banned)[0][0, 0, 1:].tolist()
         for rows in sides:
@@ -210,21 +210,21 @@ class Windows:
             kept += islice(here, self.window.kept)
         return kept
 
-    def _push(self, shares: list[float]) -> Push | None:
+    def _push(self, shares: list[float]) -> Steering | None:
         """What is added to the states of rows that are drafted along the axis."""
-        axis = axis_of(self.energy.terms)
+        axis = find_steering_vector(self.energy.terms)
         if axis is None or not any(shares):
             return None
-        return Push(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
+        return Steering(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
 
-    def _finish(self, best: Strand, starts: list[Answer], unfinished: int, reach: int) -> Task[list[Answer]]:
+    def _finish(self, best: PartialAnswer, starts: list[Answer], unfinished: int, reach: int) -> RequestSteps[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
         draft = self.draft
         own = [draft.new] if draft.goes_on else []
         goes_on = [len(ids) >= unfinished for ids in starts]
         open_rows = [ids for ids, on in zip(starts, goes_on, strict=True) if on]
         longest = max(map(len, open_rows + own), default=0)
-        wanted = [Wanted(draft.prompt, own), Wanted(best.prompt, open_rows, cooling=self.window.cooling)]
+        wanted = [GenerationInput(draft.prompt, own), GenerationInput(best.prompt, open_rows, cooling=self.window.cooling)]
         (other, rest), _ = yield from self.writer.write(wanted, reach - longest)
         more = iter(rest)
         ends = [ids + next(more) if on else ids for ids, on in zip(starts, goes_on, strict=True)]
@@ -233,22 +233,22 @@ class Windows:
         draft.goes_on = draft.goes_on and len(draft.new) >= reach
         return ends
 
-    def _ranked(self, best: Strand, begun: list[Answer]) -> Task[list[Answer]]:
+    def _ranked(self, best: PartialAnswer, begun: list[Answer]) -> RequestSteps[list[Answer]]:
         """The distinct ones, lowest energy first."""
         return [ids for _, ids in (yield from self._energies(best, begun))]
 
-    def _energies(self, best: Strand, begun: list[Answer]) -> Task[list[Ranked]]:
+    def _energies(self, best: PartialAnswer, begun: list[Answer]) -> RequestSteps[list[Ranked]]:
         """The distinct ones with their energies, lowest first."""
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
         self.meter.evaluations += len(distinct)
         if not distinct:
             return []
-        work = Rank(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
+        work = ScorePrefixesOp(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])
         energies = yield work
         self.energy = work.energy
         return sorted(zip(energies.tolist(), distinct, strict=True), key=_by_energy)
 
-    def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> Task[None]:
+    def _watch(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> RequestSteps[None]:
         found = zip(chains.names, chains.terms.energy.tolist(), chains.answers(), strict=True)
         for name, energy, ids in found:
             lowest[name] = min(lowest.get(name, (energy, ids)), (energy, ids), key=itemgetter(0))

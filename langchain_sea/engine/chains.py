@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.trace import TraceStep
-from langchain_sea.engine.ops import Climb, Look, Rank
+from langchain_sea.engine.ops import GradientOp, ForwardOp, ScorePrefixesOp
 from langchain_sea.sampling import langevin as kernels
 from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, places, pulled
 from langchain_sea.sampling.token_edits import likeliest, still, taken
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.core.terms import EnergyTerms
-    from langchain_sea.engine.ops import Slope, Task, Work
-    from langchain_sea.presets import Window
+    from langchain_sea.engine.ops import ValueAndGrad, RequestSteps, Op
+    from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin, LangevinState, Proposal
 
 _FLOOR = -1e4  # log π of what must not be said, at the start: last of all, and still finite
@@ -48,7 +48,7 @@ class _Held(NamedTuple):
     terms: EnergyTerms
     gradient: Tensor  # (C, T, K) in the tokens
 
-    def replaced(self, rows: Tensor, text: Tensor, slope: Slope) -> _Held:
+    def replaced(self, rows: Tensor, text: Tensor, slope: ValueAndGrad) -> _Held:
         """With other texts in some rows."""
 
         def put(old: Tensor, new: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Chains:
         energy: Energy,
         prompt: Prompt,
         langevin: Langevin,
-        window: Window,
+        window: SearchConfig,
         *,
         starts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
@@ -103,7 +103,7 @@ class Chains:
         """How many still run."""
         return len(self.names)
 
-    def begin(self) -> Task[None]:
+    def begin(self) -> RequestSteps[None]:
         """Read the starts once, then evaluate the energy at them."""
         began, policy, window = time.monotonic(), self.energy.policy, self.window
         reading = yield self._look(self.start)
@@ -124,7 +124,7 @@ class Chains:
         self._end(finite, finite)
         self.seconds = time.monotonic() - began
 
-    def step(self) -> Task[None]:
+    def step(self) -> RequestSteps[None]:
         """Move every chain once, then end those that are not finite or have stood still for long."""
         began, before, terms = time.monotonic(), self.ids, self.terms
         if self.window.refresh is not None and self.state.step and self.state.step % self.window.refresh == 0:
@@ -170,9 +170,9 @@ class Chains:
             variance=_finite(self.terms.variance),
         )
 
-    def _look(self, ids: Tensor) -> Look:
+    def _look(self, ids: Tensor) -> ForwardOp:
         answers = [row[mask].tolist() for row, mask in zip(ids, self.mask, strict=True)]
-        return Look(self.energy.policy, self.prompt, [[*self.prompt.answer, *row] for row in answers])
+        return ForwardOp(self.energy.policy, self.prompt, [[*self.prompt.answer, *row] for row in answers])
 
     def _bars(self, ids: Tensor) -> Tensor:
         """(C, T, K) what must not be said: banned ids, and what a grammar has no place for."""
@@ -189,7 +189,7 @@ class Chains:
         window = self.window
         return draft_logits(likely, ids, support, sharpness=window.sharpness, margin=window.margin)
 
-    def _refresh(self) -> Generator[Work, Any, None]:
+    def _refresh(self) -> Generator[Op, Any, None]:
         """The policy's likeliest tokens after the text as it is now; those that stay keep where they were.
 
         New ones enter behind the token that stands there, as far as at a start: the text stays as it is.
@@ -213,7 +213,7 @@ class Chains:
         self._seen = torch.zeros(support.shape, dtype=torch.bool, device=support.device)
         self.barred = self._bars(self.ids)
 
-    def _edit(self) -> Generator[Work, Any, None]:
+    def _edit(self) -> Generator[Op, Any, None]:
         """The best of the changes that the gradient likes; what was tried at a text is not tried there again."""
         assert self._held is not None
         closed = self.barred | ~self.mask[..., None] | self._seen
@@ -224,17 +224,17 @@ class Chains:
         self._seen[edits.chain, edits.at, edits.which] = True
         rows = zip(edits.texts(self.ids, self.support), self.mask[edits.chain], strict=True)
         answers = [[*self.prompt.answer, *ids[mask].tolist()] for ids, mask in rows]
-        energies = yield Rank(self.energy, self.prompt, answers)
+        energies = yield ScorePrefixesOp(self.energy, self.prompt, answers)
         now, position = self.state.energy, self.state.position
         position, changed = taken(edits, energies, now, position, self.window.margin)
         self._seen[changed] = False
         self.state = self.state._replace(position=position)
 
-    def _climb(self, proposal: Proposal) -> Generator[Work, Any, tuple[EnergyTerms, Tensor]]:
+    def _climb(self, proposal: Proposal) -> Generator[Op, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""
         point = proposal.point.masked_fill(self.barred, -torch.inf)
         if not self.energy.hard or self.window.top is not None:
-            slope: Slope = yield self._asked(point, slice(None))
+            slope: ValueAndGrad = yield self._asked(point, slice(None))
             self._policy_logits = slope.logits
             return slope.terms, self._felt(point, slope.gradient)
         text = discretise(point, self.support)
@@ -247,9 +247,9 @@ class Chains:
             self._held = self._held.replaced(rows, text[rows], slope)
         return self._held.terms, self._felt(point, self._held.gradient)
 
-    def _asked(self, point: Tensor, rows: Tensor | slice) -> Climb:
+    def _asked(self, point: Tensor, rows: Tensor | slice) -> GradientOp:
         where = (point[rows], self.support[rows], self.mask[rows])
-        return Climb(self.energy, self.prompt, *where, logits=self.window.top is not None)
+        return GradientOp(self.energy, self.prompt, *where, logits=self.window.top is not None)
 
     def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
         return pulled(point, gradient, self.energy.policy_relaxation.tau) if self.energy.hard else gradient

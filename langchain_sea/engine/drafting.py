@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_sea.engine.ops import Extend, Part
+from langchain_sea.engine.ops import GenerateOp, GenerationRows
 from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -14,24 +14,24 @@ if TYPE_CHECKING:
 
     import torch
 
-    from langchain_sea.budget import Meter
-    from langchain_sea.core.protocols import Policy, Prompt, Push
-    from langchain_sea.engine.ops import Task
+    from langchain_sea.budget import BudgetTracker
+    from langchain_sea.core.protocols import Policy, Prompt, Steering
+    from langchain_sea.engine.ops import RequestSteps
 
 Answer = list[int]
 
 
-class Wanted(NamedTuple):
+class GenerationInput(NamedTuple):
     """What is to be written behind each prefix."""
 
     prompt: Prompt
     prefixes: list[Answer]
-    push: Push | None = None
+    push: Steering | None = None
     cooling: float = 1.0  # of the writer's temperature
 
 
 @dataclass(slots=True)
-class Writer:
+class Drafter:
     """Drafts, beginnings, and what follows them.
 
     Attributes:
@@ -44,11 +44,11 @@ class Writer:
     policy: Policy
     temperature: float
     generators: Sequence[torch.Generator]
-    meter: Meter
+    meter: BudgetTracker
 
     def write(
-        self, wanted: Sequence[Wanted], tokens: int, share: float = 1.0
-    ) -> Task[tuple[list[list[Answer]], bool]]:
+        self, wanted: Sequence[GenerationInput], tokens: int, share: float = 1.0
+    ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
         """What follows each prefix, and whether the clock cut it off.
 
         Args:
@@ -58,7 +58,7 @@ class Writer:
         """
         dealt = cycle(self.generators)
         parts = [
-            Part(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push, w.cooling)
+            GenerationRows(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push, w.cooling)
             for w in wanted
             if w.prefixes
         ]
@@ -66,7 +66,7 @@ class Writer:
         found = iter(written)
         return [next(found) if w.prefixes else [] for w in wanted], cut
 
-    def _write(self, parts: list[Part], tokens: int, share: float) -> Task[tuple[list[list[Answer]], bool]]:
+    def _write(self, parts: list[GenerationRows], tokens: int, share: float) -> RequestSteps[tuple[list[list[Answer]], bool]]:
         if tokens <= 0 or not parts:
             return [[[] for _ in part.prefixes] for part in parts], False
         end, cut = self.meter.seconds + self.meter.left(share), False
@@ -77,7 +77,7 @@ class Writer:
             return not cut
 
         try:
-            written = yield Extend(self.policy, parts, tokens, self.temperature, go_on)
+            written = yield GenerateOp(self.policy, parts, tokens, self.temperature, go_on)
         except OutOfMemoryError:
             if sum(len(part.prefixes) for part in parts) == 1:
                 raise

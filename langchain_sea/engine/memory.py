@@ -12,10 +12,10 @@ from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["out_of_memory", "tried", "typed"]
+__all__ = ["is_out_of_memory", "capture_error", "to_package_error"]
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, on whichever device."""
     words = str(error).lower()
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
@@ -23,11 +23,11 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-def typed(error: BaseException) -> Exception:
+def to_package_error(error: BaseException) -> Exception:
     """As an exception of this package where it was memory, or would end more than one refinement."""
     if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
         raise error
-    if out_of_memory(error):
+    if is_out_of_memory(error):
         # without its frames, which hold what filled the memory while it is tried again with less
         bare = error.with_traceback(None)
         if isinstance(bare, OutOfMemoryError):
@@ -42,10 +42,10 @@ def typed(error: BaseException) -> Exception:
     return left
 
 
-def tried(call: Callable[[], object]) -> Exception | None:
+def capture_error(call: Callable[[], object]) -> Exception | None:
     """What `call` raised."""
     try:
         call()
     except BaseException as error:  # noqa: BLE001 - it is raised again where it belongs
-        return typed(error)
+        return to_package_error(error)
     return None

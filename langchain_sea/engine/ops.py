@@ -13,56 +13,56 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import LOGITS, Policy, Prompt, Push, Reading, Tokens, View, Writing
+from langchain_sea.core.protocols import LOGITS, Policy, Prompt, Steering, ModelOutput, Tokens, AnswerBatch, GenerationState
 
 if TYPE_CHECKING:
-    from langchain_sea.core.energy import Energy, Views
+    from langchain_sea.core.energy import Energy, EnergyInputs
     from langchain_sea.core.terms import EnergyTerms
 
 R = TypeVar("R")
 
 
 @dataclass(slots=True, eq=False)
-class Look:
-    """The policy's reading of answers, as ids; the result is a `Reading`."""
+class ForwardOp:
+    """The policy's reading of answers, as ids; the result is a `ModelOutput`."""
 
     policy: Policy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
-    view: View = field(init=False)
+    view: AnswerBatch = field(init=False)
 
-    def views(self) -> list[View]:
+    def views(self) -> list[AnswerBatch]:
         """What must be read first."""
-        self.view = View.hard(self.policy, self.prompt, self.answers, LOGITS)
+        self.view = AnswerBatch.hard(self.policy, self.prompt, self.answers, LOGITS)
         return [self.view]
 
-    def finish(self) -> Reading:
+    def finish(self) -> ModelOutput:
         """The result, once all is read."""
         return self.view.reading
 
 
 @dataclass(slots=True, eq=False)
-class Rank:
+class ScorePrefixesOp:
     """The steering energy of beginnings, as ids; the result is (C,)."""
 
     energy: Energy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
-    view: View = field(init=False)
+    view: AnswerBatch = field(init=False)
 
-    def views(self) -> list[View]:
-        """As in `Look`."""
+    def views(self) -> list[AnswerBatch]:
+        """As in `ForwardOp`."""
         self.view = self.energy.beginnings(self.prompt, self.answers)
         return self.view.all()
 
     def finish(self) -> Tensor:
-        """As in `Look`; `energy` is then the one whose scales they settled."""
+        """As in `ForwardOp`; `energy` is then the one whose scales they settled."""
         self.energy, energies = self.energy.ranked(self.view)
         return energies
 
 
 @dataclass(slots=True, eq=False)
-class Score:
+class ScoreTextsOp:
     """The energy of texts; the result is `EnergyTerms`.
 
     Attributes:
@@ -75,23 +75,23 @@ class Score:
     texts: Sequence[str]
     seconds: float
     first: bool = False
-    view: View = field(init=False)
+    view: AnswerBatch = field(init=False)
 
-    def views(self) -> list[View]:
-        """As in `Look`."""
+    def views(self) -> list[AnswerBatch]:
+        """As in `ForwardOp`."""
         self.view = self.energy.written(self.prompt, self.texts)
         return self.view.all()
 
     def finish(self) -> EnergyTerms:
-        """As in `Look`; after the first texts `energy` is the one that they settled."""
+        """As in `ForwardOp`; after the first texts `energy` is the one that they settled."""
         if not self.first:
             return self.energy.scored(self.view, self.texts)
         self.energy, terms = self.energy.scored_first(self.view, self.texts)
         return terms
 
 
-class Slope(NamedTuple):
-    """What came of `Climb`."""
+class ValueAndGrad(NamedTuple):
+    """What came of `GradientOp`."""
 
     terms: EnergyTerms  # detached
     gradient: Tensor  # (C, T, K) in the tokens if the energy is `hard`, else in the logits
@@ -99,8 +99,8 @@ class Slope(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Climb:
-    """The energy at relaxed tokens with its gradient; the result is a `Slope`.
+class GradientOp:
+    """The energy at relaxed tokens with its gradient; the result is a `ValueAndGrad`.
 
     Attributes:
         point: (C, T, K) logits, −∞ for what must not be said.
@@ -117,10 +117,10 @@ class Climb:
     mask: Tensor
     logits: bool = False
     leaf: Tensor = field(init=False)
-    _views: Views = field(init=False)
+    _views: EnergyInputs = field(init=False)
 
-    def views(self) -> list[View]:
-        """As in `Look`; with a graph back to `leaf`."""
+    def views(self) -> list[AnswerBatch]:
+        """As in `ForwardOp`; with a graph back to `leaf`."""
         energy, point = self.energy, self.point.detach()
         with torch.enable_grad():
             if energy.hard:
@@ -140,58 +140,58 @@ class Climb:
         with torch.enable_grad():
             return self.energy.at(self._views, self.leaf)
 
-    def finish(self, terms: EnergyTerms, gradient: Tensor) -> Slope:
+    def finish(self, terms: EnergyTerms, gradient: Tensor) -> ValueAndGrad:
         """The result, from both halves."""
         logits = self._views.fluency.reading.logits.detach() if self.logits else None
-        return Slope(terms.map(Tensor.detach), gradient, logits)
+        return ValueAndGrad(terms.map(Tensor.detach), gradient, logits)
 
 
 @dataclass(slots=True, eq=False)
-class Continue:
+class PrefillOp:
     """The prompt with more of the answer behind it; the result is a `Prompt`."""
 
     energy: Energy
     prompt: Prompt
     ids: Sequence[int]
 
-    def views(self) -> list[View]:
+    def views(self) -> list[AnswerBatch]:
         """None: the policy reads what it keeps."""
         return []
 
     def finish(self) -> Prompt:
-        """As in `Look`."""
+        """As in `ForwardOp`."""
         wants = self.energy.beginnings(self.prompt, [[*self.prompt.answer, *self.ids]]).wants
         found: Prompt = self.energy.policy.continued(self.prompt, self.ids, wants)
         return found
 
 
-class Part(NamedTuple):
+class GenerationRows(NamedTuple):
     """Rows that go on after the same prompt."""
 
     prompt: Prompt
     prefixes: Sequence[Sequence[int]]
     generators: Sequence[torch.Generator]
-    push: Push | None = None
+    push: Steering | None = None
     cooling: float = 1.0  # of the temperature
 
-    def each(self) -> list[Part]:
+    def each(self) -> list[GenerationRows]:
         """Its rows apart."""
-        pushes = [self.push and Push(self.push.layer, self.push.rows[[i]]) for i in range(len(self.prefixes))]
+        pushes = [self.push and Steering(self.push.layer, self.push.rows[[i]]) for i in range(len(self.prefixes))]
         rows = zip(self.prefixes, self.generators, pushes, strict=True)
-        return [Part(self.prompt, [ids], [rng], push, self.cooling) for ids, rng, push in rows]
+        return [GenerationRows(self.prompt, [ids], [rng], push, self.cooling) for ids, rng, push in rows]
 
 
 @dataclass(slots=True, eq=False)
-class Extend:
+class GenerateOp:
     """What the policy writes after prefixes; the result is the new ids of each, a list for every part."""
 
     policy: Policy
-    parts: Sequence[Part]
+    parts: Sequence[GenerationRows]
     tokens: int
     temperature: float
     go_on: Callable[[int], bool]
 
-    def writings(self) -> list[Writing]:
+    def writings(self) -> list[GenerationState]:
         """What is to be written, as the policy begins it."""
         return [
             self.policy.writing(
@@ -206,6 +206,6 @@ class Extend:
         ]
 
 
-Work = Look | Rank | Score | Climb | Continue | Extend
-Task = Generator[Work, Any, R]
+Op = ForwardOp | ScorePrefixesOp | ScoreTextsOp | GradientOp | PrefillOp | GenerateOp
+RequestSteps = Generator[Op, Any, R]
 """A refinement, or a part of one, that ends with an R."""

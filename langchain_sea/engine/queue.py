@@ -18,17 +18,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from langchain_sea.engine.scheduler import Rounds, Seat
+from langchain_sea.engine.scheduler import Scheduler, Seat
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_sea.engine.request import Run
+    from langchain_sea.engine.request import Request
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
-__all__ = ["Queue", "queue_for"]
+__all__ = ["Engine", "get_engine"]
 
 _NOBODY = -1  # has taken over yet
 _LOOK = 0.05  # seconds after which the main thread looks whether Ctrl-C was pressed
@@ -38,7 +38,7 @@ _LOOK = 0.05  # seconds after which the main thread looks whether Ctrl-C was pre
 class _Ticket:
     """One refinement's place, and what to do when it is over."""
 
-    run: Run
+    run: Request
     over: Callable[[], None]
     seat: Seat = field(init=False)
 
@@ -55,7 +55,7 @@ class _Ticket:
             self.over()
 
 
-class Queue:
+class Engine:
     """The refinements of one policy."""
 
     def __init__(self) -> None:
@@ -64,9 +64,9 @@ class Queue:
         self._joining: list[_Ticket] = []
         self._leaving: list[tuple[_Ticket, str]] = []
         self._driver: int | None = None  # the thread that drives; None: nobody does
-        self._rounds = Rounds()
+        self._rounds = Scheduler()
 
-    def refine(self, runs: Sequence[Run]) -> list[Refinement]:
+    def refine(self, runs: Sequence[Request]) -> list[Refinement]:
         """Wait until all are refined.
 
         Raises:
@@ -93,7 +93,7 @@ class Queue:
                 raise RefinementInterrupted([run.result() for run in runs]) from None
         return [run.result() for run in runs]
 
-    def begin(self, runs: Sequence[Run], over: Callable[[], object]) -> Callable[[str], object]:
+    def begin(self, runs: Sequence[Request], over: Callable[[], object]) -> Callable[[str], object]:
         """Let them be refined by the queue's own thread.
 
         Args:
@@ -116,7 +116,7 @@ class Queue:
             self._submit(tickets, drive=False)
         return partial(self._withdraw, tickets)
 
-    async def arefine(self, runs: Sequence[Run]) -> list[Refinement]:
+    async def arefine(self, runs: Sequence[Request]) -> list[Refinement]:
         """The same without holding the event loop; whoever is cancelled leaves at the next step."""
         loop, done = asyncio.get_running_loop(), asyncio.Event()
 
@@ -143,7 +143,7 @@ class Queue:
         """Refine here what cannot wait: nothing at all, or what a reward asks for while all wait for it."""
         if tickets and self._driver != threading.get_ident():
             return False
-        rounds = Rounds()
+        rounds = Scheduler()
         for ticket in tickets:
             rounds.join(ticket.seat)
         while rounds.seats:
@@ -276,14 +276,14 @@ def _interrupts() -> Iterator[list[bool] | None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_queues: WeakKeyDictionary[CausalLMPolicy, Queue] = WeakKeyDictionary()
+_queues: WeakKeyDictionary[CausalLMPolicy, Engine] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def queue_for(policy: CausalLMPolicy) -> Queue:
+def get_engine(policy: CausalLMPolicy) -> Engine:
     """The policy's queue, one for all who use it."""
     with _lock:
-        return _queues.setdefault(policy, Queue())
+        return _queues.setdefault(policy, Engine())
 
 
 def _forget() -> None:

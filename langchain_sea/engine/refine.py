@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from langchain_sea.budget import Budget, Meter
-from langchain_sea.engine.request import Run
-from langchain_sea.engine.scheduler import Rounds, Seat
+from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.engine.request import Request
+from langchain_sea.engine.scheduler import Scheduler, Seat
 from langchain_sea.errors import RefinementInterrupted
-from langchain_sea.presets import Window
+from langchain_sea.presets import SearchConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def refine(
     langevin: Langevin,
     budget: Budget,
     generators: Sequence[Sequence[torch.Generator]],
-    window: Window | None = None,
+    window: SearchConfig | None = None,
     stop: Sequence[str] = (),
 ) -> list[Refinement]:
     """Refine every prompt's draft, side by side under one clock.
@@ -43,12 +43,12 @@ def refine(
     Raises:
         RefinementInterrupted: at Ctrl-C, with the best answers so far.
     """
-    problem = (energy, langevin, window or Window())
+    problem = (energy, langevin, window or SearchConfig())
     runs = [
-        Run(prompt, list(given), *problem, rngs, Meter(budget), tuple(stop))
+        Request(prompt, list(given), *problem, rngs, BudgetTracker(budget), tuple(stop))
         for prompt, given, rngs in zip(prompts, drafts, generators, strict=True)
     ]
-    rounds = Rounds()
+    rounds = Scheduler()
     try:
         for run in runs:
             rounds.join(Seat(run.task(), run.ended))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from langchain_sea.engine.blocks import Windows
-from langchain_sea.engine.drafting import Answer, Wanted, Writer
-from langchain_sea.engine.run_chains import walk
-from langchain_sea.engine.selection import Best, Refinement
+from langchain_sea.engine.blocks import BlockwiseRefiner
+from langchain_sea.engine.drafting import Answer, GenerationInput, Drafter
+from langchain_sea.engine.run_chains import run_chains
+from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     import torch
 
-    from langchain_sea.budget import Meter
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.core.trace import Scored, TraceStep
+    from langchain_sea.core.trace import ScoredText, TraceStep
     from langchain_sea.engine.chains import Chains
-    from langchain_sea.engine.ops import Task
-    from langchain_sea.presets import Window
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
 
@@ -32,7 +32,7 @@ _SUPPORT = 128  # candidates within a grammar, where a preset moves the whole vo
 
 
 @dataclass
-class Run:
+class Request:
     """One prompt's way from draft to answer: a task for `Rounds`, and its result.
 
     Attributes:
@@ -41,30 +41,30 @@ class Run:
         meter: what may be spent, and is.
         stop: strings before which an answer ends.
         watch: called after every step.
-        commit: called after every window with the answer so far, which then stands; see `Windows`.
+        commit: called after every window with the answer so far, which then stands; see `BlockwiseRefiner`.
     """
 
     prompt: Prompt
     drafts: list[Answer]
     energy: Energy
     langevin: Langevin
-    window: Window
+    window: SearchConfig
     generators: Sequence[torch.Generator]
-    meter: Meter
+    meter: BudgetTracker
     stop: tuple[str, ...] = ()
     watch: Callable[[TraceStep], None] | None = None
     commit: Callable[[Answer], None] | None = None
-    windows: Windows | None = None
+    windows: BlockwiseRefiner | None = None
     trace: list[TraceStep] = field(default_factory=list)
     failure: Exception | None = None
     error: BaseException | None = None
     over: bool = False
 
     def __post_init__(self) -> None:
-        self.best = Best(self.energy, self.prompt, self.meter)
-        self.writer = Writer(self.energy.policy, self.window.temperature, self.generators, self.meter)
+        self.best = BestSoFar(self.energy, self.prompt, self.meter)
+        self.writer = Drafter(self.energy.policy, self.window.temperature, self.generators, self.meter)
 
-    def task(self) -> Task[None]:
+    def task(self) -> RequestSteps[None]:
         """All of it."""
         try:
             if self.prompt.bounded or (self.window.tokens and self.energy.only_ranks):
@@ -73,7 +73,7 @@ class Run:
                 yield from self._whole()
             else:
                 problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
-                self.windows = Windows(*problem, given=self.drafts, note=self._note, commit=self.commit)
+                self.windows = BlockwiseRefiner(*problem, given=self.drafts, note=self._note, commit=self.commit)
                 yield from self._windows(self.windows, self.window.tokens)
         except (RewardUnavailableError, OutOfMemoryError) as error:
             short = isinstance(error, OutOfMemoryError)
@@ -97,13 +97,13 @@ class Run:
         draft = self._text((self.drafts or begun)[0])
         return self.best.refinement(draft, failure=self.failure, trace=self.trace)
 
-    def _whole(self) -> Task[None]:
+    def _whole(self) -> RequestSteps[None]:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
-            wanted = [Wanted(self.prompt, [[] for _ in range(self.window.chains)])]
+            wanted = [GenerationInput(self.prompt, [[] for _ in range(self.window.chains)])]
             (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
         yield from self._offer(self.drafts)
-        yield from walk(
+        yield from run_chains(
             self.best.energy,
             self.prompt,
             self.langevin,
@@ -114,7 +114,7 @@ class Run:
             watch=self._score,
         )
 
-    def _ranked(self) -> Task[None]:
+    def _ranked(self) -> RequestSteps[None]:
         """Whole answers, ranked: beginnings tell rewards of texts nothing, and a grammar nothing of the end.
 
         Within a grammar the best are then moved where it leaves room, which is inside of their strings.
@@ -124,14 +124,14 @@ class Run:
         if not self.drafts:
             count = min(self.window.drafts, _BOUNDED) if bounded else self.window.drafts
             rows: list[Answer] = [[] for _ in range(count)]
-            (self.drafts,), _ = yield from self.writer.write([Wanted(self.prompt, rows)], tokens - spare)
+            (self.drafts,), _ = yield from self.writer.write([GenerationInput(self.prompt, rows)], tokens - spare)
         ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
         whole = [ids for ids in ends if ids is not None]
         found = yield from self._offer(whole or self.drafts)
         if bounded and whole and not self.energy.only_ranks:
             order = sorted(range(len(whole)), key=lambda row: -found[row].score)
             window = replace(self.window, support=self.window.support or _SUPPORT, top=None)
-            yield from walk(
+            yield from run_chains(
                 self.best.energy,
                 self.prompt,
                 self.langevin,
@@ -142,7 +142,7 @@ class Run:
                 watch=self._score_whole,
             )
 
-    def _score_whole(self, chains: Chains) -> Task[None]:
+    def _score_whole(self, chains: Chains) -> RequestSteps[None]:
         """Those that several changes at once have left whole."""
         answers, gaps = chains.answers(), list[float | None]([None] * len(chains))
         whole = [row for row, ids in enumerate(answers) if self.prompt.closed(ids, 0) is not None]
@@ -151,13 +151,13 @@ class Run:
             gaps[row] = -scored.score - float(chains.terms.energy[row])
         self._note(chains, gaps)
 
-    def _score(self, chains: Chains) -> Task[None]:
+    def _score(self, chains: Chains) -> RequestSteps[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
         self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
         if self.best.hacked:
             self.meter.halted = "audit"
 
-    def _windows(self, windows: Windows, length: int) -> Task[None]:
+    def _windows(self, windows: BlockwiseRefiner, length: int) -> RequestSteps[None]:
         """Chains over short windows, from which the policy then writes on."""
         try:
             yield from windows.task(length)
@@ -172,7 +172,7 @@ class Run:
         if self.watch is not None:
             self.watch(self.trace[-1])
 
-    def _offer(self, answers: list[Answer]) -> Task[list[Scored]]:
+    def _offer(self, answers: list[Answer]) -> RequestSteps[list[ScoredText]]:
         return (yield from self.best.offer([self._text(ids) for ids in answers]))
 
     def _text(self, ids: Answer) -> str:

@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
     import torch
 
-    from langchain_sea.budget import Meter
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.engine.ops import Task
-    from langchain_sea.presets import Window
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
-__all__ = ["walk"]
+__all__ = ["run_chains"]
 
 
-def walk(
+def run_chains(
     energy: Energy,
     prompt: Prompt,
     langevin: Langevin,
-    window: Window,
+    window: SearchConfig,
     *,
     starts: Sequence[Sequence[int]],
     generators: Sequence[torch.Generator],
-    meter: Meter,
-    watch: Callable[[Chains], Task[None]],
+    meter: BudgetTracker,
+    watch: Callable[[Chains], RequestSteps[None]],
     share: float = 1.0,
-) -> Task[None]:
+) -> RequestSteps[None]:
     """Step chains from the first of the starts until a limit, `watch` after every evaluation.
 
     The meter counts, and says in the end what the limit was; `share` is the part of its seconds that may be
@@ -70,7 +70,7 @@ def walk(
         meter.short = True
 
 
-def _begun(make: Callable[..., Chains], starts: Sequence[Sequence[int]], meter: Meter) -> Task[Chains]:
+def _begun(make: Callable[..., Chains], starts: Sequence[Sequence[int]], meter: BudgetTracker) -> RequestSteps[Chains]:
     """Chains from as many of the starts, the first ones, as memory holds."""
     while True:
         chains = make(starts=starts)

@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea.core.protocols import Ask, View, Writing
-from langchain_sea.engine.gradients import conflicts, slopes
-from langchain_sea.engine.memory import tried, typed
-from langchain_sea.engine.ops import Climb, Continue, Extend, Look, R, Rank, Score, Task, Work
+from langchain_sea.core.protocols import ForwardRequest, AnswerBatch, GenerationState
+from langchain_sea.engine.gradients import min_gradient_cosine, gradients
+from langchain_sea.engine.memory import capture_error, to_package_error
+from langchain_sea.engine.ops import GradientOp, PrefillOp, GenerateOp, ForwardOp, R, ScorePrefixesOp, ScoreTextsOp, RequestSteps, Op
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Rounds", "Seat", "alone"]
+__all__ = ["Scheduler", "Seat", "run_to_completion"]
 
 _GROWTH = 64  # successes after which a group may be twice as large again
 
@@ -44,15 +44,15 @@ class Seat:
         waits: where `work` is a function's to answer, its answer to come, and until when.
     """
 
-    task: Task[Any]
+    task: RequestSteps[Any]
     ended: Callable[[BaseException | None], None] = lambda _error: None
-    work: Work | None = None
-    writings: list[Writing] | None = None
+    work: Op | None = None
+    writings: list[GenerationState] | None = None
     waits: tuple[Future[Any], float] | None = None
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
 
-class Rounds:
+class Scheduler:
     """All refinements that are under way."""
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class Rounds:
     def leave(self, seat: Seat) -> None:
         """Let one stop where it is."""
         if seat in self.seats:
-            self.end(seat, tried(seat.task.close))
+            self.end(seat, capture_error(seat.task.close))
 
     def round(self, *, most: float = math.inf) -> None:
         """Answer each once; where all wait for functions, wait too, for `most` seconds."""
@@ -78,7 +78,7 @@ class Rounds:
             if seat.waits is None:
                 by_kind[type(seat.work)].append(seat)
         for kind, seats in by_kind.items():
-            serve = {Climb: self._climb, Extend: self._extend}.get(kind, self._read)
+            serve = {GradientOp: self._climb, GenerateOp: self._extend}.get(kind, self._read)
             self._in_groups(kind, seats, serve)
         self._collect(0.0 if by_kind else most)
 
@@ -88,7 +88,7 @@ class Rounds:
         while seats:
             group, seats = seats[: limit[0]], seats[limit[0] :]
             asked = [seat.work for seat in group]
-            error = tried(partial(serve, group))
+            error = capture_error(partial(serve, group))
             if error is None:
                 limit[1] += 1
                 if limit[1] >= _GROWTH:
@@ -110,11 +110,11 @@ class Rounds:
                     self._in_groups(kind, [seat], serve)
 
     def _read(self, seats: list[Seat]) -> None:
-        """`Look`, `Rank`, `Score` and `Continue`: one forward a policy."""
-        works: list[Look | Rank | Score | Continue] = [seat.work for seat in seats]  # type: ignore[misc]
+        """`ForwardOp`, `ScorePrefixesOp`, `ScoreTextsOp` and `PrefillOp`: one forward a policy."""
+        works: list[ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp] = [seat.work for seat in seats]  # type: ignore[misc]
         _read_views([view for work in works for view in work.views()])
         for seat, work in zip(seats, works, strict=True):
-            if isinstance(work, Score) and work.energy.calls:
+            if isinstance(work, ScoreTextsOp) and work.energy.calls:
                 seat.waits = _aside(seat, work, self.wake), time.monotonic() + work.seconds
             else:
                 found = _caught(seat, work.finish)
@@ -123,7 +123,7 @@ class Rounds:
 
     def _climb(self, seats: list[Seat]) -> None:
         """One forward and one backward for all; a reward that fails fails its own refinement alone."""
-        works: list[Climb] = [seat.work for seat in seats]  # type: ignore[misc]
+        works: list[GradientOp] = [seat.work for seat in seats]  # type: ignore[misc]
         _read_views([view for work in works for view in work.views()])
         found: list[Any] = [_caught(seat, work.terms) for seat, work in zip(seats, works, strict=True)]
         _raise_if_short(found, seats)
@@ -133,8 +133,8 @@ class Rounds:
             if not isinstance(terms, Exception)
         ]
         # a backward for each reward first, since the last one frees the graph
-        found_conflicts = iter(conflicts(good))
-        gradients = iter(slopes([(work.leaf, terms.energy) for work, terms in good]))
+        found_conflicts = iter(min_gradient_cosine(good))
+        gradients = iter(gradients([(work.leaf, terms.energy) for work, terms in good]))
         for seat, work, terms in zip(seats, works, found, strict=True):
             if not isinstance(terms, Exception):
                 whole = terms._replace(conflict=next(found_conflicts))
@@ -146,7 +146,7 @@ class Rounds:
         batches: dict[int, list[Seat]] = defaultdict(list)
         for seat in seats:
             work = seat.work
-            assert isinstance(work, Extend)
+            assert isinstance(work, GenerateOp)
             if seat.writings is None:
                 seat.writings = work.writings()
             rows = sum(writing.rows for writing in seat.writings)
@@ -156,7 +156,7 @@ class Rounds:
                 self._written(seat)
         for batch in batches.values():
             work = batch[0].work
-            assert isinstance(work, Extend)
+            assert isinstance(work, GenerateOp)
             work.policy.write_all([writing for seat in batch for writing in seat.writings or ()])
             for seat in batch:
                 if not any(writing.rows for writing in seat.writings or ()):
@@ -191,7 +191,7 @@ class Rounds:
         """Send it, or raise it in the refinement if it is an error."""
         self._go_on(seat, seat.task.throw if isinstance(found, Exception) else seat.task.send, found)
 
-    def _go_on(self, seat: Seat, resume: Callable[[Any], Work], value: Any) -> None:  # noqa: ANN401 - as generators take
+    def _go_on(self, seat: Seat, resume: Callable[[Any], Op], value: Any) -> None:  # noqa: ANN401 - as generators take
         """To the next piece of work, or to the end."""
         seat.work, seat.writings, seat.waits = None, None, None
         try:
@@ -199,7 +199,7 @@ class Rounds:
         except StopIteration:
             self.end(seat, None)
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-            self.end(seat, typed(error))
+            self.end(seat, to_package_error(error))
 
     def end(self, seat: Seat, error: BaseException | None) -> None:
         """Take one out, and tell it why if something was wrong."""
@@ -208,11 +208,11 @@ class Rounds:
             seat.ended(error)
 
 
-def alone(task: Task[R]) -> R:
+def run_to_completion(task: RequestSteps[R]) -> R:
     """One task by itself, here and now."""
-    rounds, found, errors = Rounds(), list[R](), list[BaseException | None]()
+    rounds, found, errors = Scheduler(), list[R](), list[BaseException | None]()
 
-    def watched() -> Task[None]:
+    def watched() -> RequestSteps[None]:
         found.append((yield from task))
 
     rounds.join(Seat(watched(), errors.append))
@@ -231,15 +231,15 @@ def _raise_if_short(found: Sequence[Any], seats: Sequence[Seat]) -> None:
             raise error
 
 
-def _read_views(views: Sequence[View]) -> None:
+def _read_views(views: Sequence[AnswerBatch]) -> None:
     """Fill in what the views want: one forward for each policy, and one for what needs no gradient."""
-    groups: dict[tuple[int, bool], list[View]] = defaultdict(list)
+    groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
     for view in views:
         if view.wants and not view.read:
             groups[id(view.policy), view.tokens.soft.requires_grad].append(view)
     for (_, climbs), group in groups.items():
         with torch.set_grad_enabled(climbs):
-            readings = group[0].policy.read_all([Ask(view.prompt, view.tokens, view.wants) for view in group])
+            readings = group[0].policy.read_all([ForwardRequest(view.prompt, view.tokens, view.wants) for view in group])
         for view, reading in zip(group, readings, strict=True):
             view.reading = reading
 
@@ -249,10 +249,10 @@ def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whate
     try:
         return seat.context.run(call)
     except BaseException as error:  # noqa: BLE001 - it is raised again in the refinement
-        return typed(error)
+        return to_package_error(error)
 
 
-def _aside(seat: Seat, work: Score, wake: threading.Event) -> Future[Any]:
+def _aside(seat: Seat, work: ScoreTextsOp, wake: threading.Event) -> Future[Any]:
     """The work's end in a thread of its own, so that whoever is slow is waited for by nobody else."""
     future: Future[Any] = Future()
 
@@ -260,7 +260,7 @@ def _aside(seat: Seat, work: Score, wake: threading.Event) -> Future[Any]:
         try:
             future.set_result(work.finish())
         except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-            future.set_exception(typed(error))
+            future.set_exception(to_package_error(error))
         wake.set()
 
     threading.Thread(target=seat.context.copy().run, args=(call,), daemon=True).start()

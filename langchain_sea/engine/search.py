@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from langchain_sea.budget import Meter
-from langchain_sea.engine.drafting import Wanted, Writer
-from langchain_sea.engine.ops import Rank
-from langchain_sea.engine.scheduler import Rounds, Seat
-from langchain_sea.engine.selection import Best, Refinement
+from langchain_sea.budget import BudgetTracker
+from langchain_sea.engine.drafting import GenerationInput, Drafter
+from langchain_sea.engine.ops import ScorePrefixesOp
+from langchain_sea.engine.scheduler import Scheduler, Seat
+from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from langchain_sea.budget import Budget
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.core.trace import Scored
+    from langchain_sea.core.trace import ScoredText
     from langchain_sea.engine.drafting import Answer
-    from langchain_sea.engine.ops import Task
+    from langchain_sea.engine.ops import RequestSteps
 
-__all__ = ["Search", "Searching", "search"]
+__all__ = ["Search", "SearchRun", "search"]
 
 
 class Search(Protocol):
@@ -42,19 +42,19 @@ class Search(Protocol):
     def temperature(self) -> float: ...  # noqa: D102 - above
     @property
     def rows(self) -> int: ...  # noqa: D102 - above
-    def task(self, searching: Searching) -> Task[None]:
+    def task(self, searching: SearchRun) -> RequestSteps[None]:
         """All of it, for one prompt; the first answer offered is the draft."""
 
 
 @dataclass
-class Searching:
+class SearchRun:
     """One prompt's search under way: what methods do alike."""
 
     prompt: Prompt
     energy: Energy
-    writer: Writer
-    best: Best
-    found: dict[tuple[int, ...], Scored] = field(default_factory=dict)
+    writer: Drafter
+    best: BestSoFar
+    found: dict[tuple[int, ...], ScoredText] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -71,13 +71,13 @@ class Searching:
         rng = self.writer.generators[0]
         return float(torch.rand((), generator=rng, device=rng.device))
 
-    def write(self, prefixes: Sequence[Answer], tokens: int) -> Task[tuple[list[Answer], bool]]:
+    def write(self, prefixes: Sequence[Answer], tokens: int) -> RequestSteps[tuple[list[Answer], bool]]:
         """The prefixes with up to `tokens` more, cut at the longest answer, and whether the clock cut."""
-        (written,), cut = yield from self.writer.write([Wanted(self.prompt, list(prefixes))], tokens)
+        (written,), cut = yield from self.writer.write([GenerationInput(self.prompt, list(prefixes))], tokens)
         whole = [[*a, *b][: self.tokens] for a, b in zip(prefixes, written, strict=True)]
         return whole, cut
 
-    def finish(self, prefixes: Sequence[Answer]) -> Task[list[Answer]]:
+    def finish(self, prefixes: Sequence[Answer]) -> RequestSteps[list[Answer]]:
         """Written to their end and offered; those that the clock cut off only where nothing else is there."""
         longest = self.tokens - min(map(len, prefixes))
         whole, cut = yield from self.write(prefixes, longest)
@@ -85,19 +85,19 @@ class Searching:
             yield from self.offer(whole)
         return whole
 
-    def offer(self, answers: Sequence[Answer]) -> Task[None]:
+    def offer(self, answers: Sequence[Answer]) -> RequestSteps[None]:
         """Decoded, scored, and the best kept."""
         texts = [self.energy.policy.decode(ids) for ids in answers]
         scored = yield from self.best.offer(texts)
         self.found.update(zip(map(tuple, answers), scored, strict=True))
 
-    def ranked(self, begun: Sequence[Answer]) -> Task[list[Answer]]:
+    def ranked(self, begun: Sequence[Answer]) -> RequestSteps[list[Answer]]:
         """The distinct ones by the energy of what is written so far, lowest first."""
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
         if not distinct:
             return []
         self.writer.meter.evaluations += len(distinct)
-        energies = yield Rank(self.energy, self.prompt, distinct)
+        energies = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
         return [distinct[i] for i in energies.argsort(stable=True).tolist()]
 
     def leading(self) -> Answer:
@@ -116,11 +116,11 @@ def search(
     generators: Sequence[Sequence[torch.Generator]],
 ) -> list[Refinement]:
     """Search for every prompt's best answer, side by side under one clock; `generators` as for `refine`."""
-    rounds, found = Rounds(), []
+    rounds, found = Scheduler(), []
     for prompt, rngs in zip(prompts, generators, strict=True):
-        meter = Meter(budget)
-        writer = Writer(energy.policy, method.temperature, rngs, meter)
-        searching = Searching(prompt, energy, writer, Best(energy, prompt, meter))
+        meter = BudgetTracker(budget)
+        writer = Drafter(energy.policy, method.temperature, rngs, meter)
+        searching = SearchRun(prompt, energy, writer, BestSoFar(energy, prompt, meter))
         errors: list[BaseException | None] = []
         rounds.join(Seat(method.task(searching), errors.append))
         found.append((searching, errors))
@@ -129,7 +129,7 @@ def search(
     return [_result(searching, errors) for searching, errors in found]
 
 
-def _result(searching: Searching, errors: Sequence[BaseException | None]) -> Refinement:
+def _result(searching: SearchRun, errors: Sequence[BaseException | None]) -> Refinement:
     """What was found; a failed reward or a lack of memory leaves the best before it."""
     for error in errors:
         if error is not None and not isinstance(error, (RewardUnavailableError, OutOfMemoryError)):

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from langchain_sea.core.trace import Scored, Trace
-from langchain_sea.engine.ops import Score
+from langchain_sea.core.trace import ScoredText, Trace
+from langchain_sea.engine.ops import ScoreTextsOp
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.budget import Meter
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.core.terms import EnergyTerms
     from langchain_sea.core.trace import TraceStep
-    from langchain_sea.engine.ops import Task
+    from langchain_sea.engine.ops import RequestSteps
 
 _POSITIONS = 4096  # texts' tokens scored in one forward: bounds its states
 _GRACE = 2.0  # seconds that rewards called as functions may take when the budget's are over
@@ -38,8 +38,8 @@ class Refinement(NamedTuple):
     text: str
     ids: tuple[int, ...]
     draft: str
-    before: Scored | None
-    after: Scored | None
+    before: ScoredText | None
+    after: ScoredText | None
     accepted: bool
     steps: int
     seconds: float
@@ -50,7 +50,7 @@ class Refinement(NamedTuple):
     rejected: int = 0
     failure: Exception | None = None
     trace: Trace = Trace()
-    candidates: tuple[Scored, ...] = ()
+    candidates: tuple[ScoredText, ...] = ()
 
     @property
     def conflict(self) -> float | None:
@@ -58,19 +58,19 @@ class Refinement(NamedTuple):
         return min((c for step in self.trace for c in step.conflict if c is not None), default=None)
 
 
-class Best:
+class BestSoFar:
     """The best text so far of one prompt. The first text offered is the draft; it wins ties."""
 
-    def __init__(self, energy: Energy, prompt: Prompt, meter: Meter) -> None:
+    def __init__(self, energy: Energy, prompt: Prompt, meter: BudgetTracker) -> None:
         """Start with nothing."""
         self.energy, self.prompt, self.meter = energy, prompt, meter
-        self.draft: Scored | None = None
-        self.best: Scored | None = None
+        self.draft: ScoredText | None = None
+        self.best: ScoredText | None = None
         self.rejected = 0
         self.hacked = False  # whether a text had the best score and an audited reward fell for it
-        self._seen: dict[str, Scored] = {}
+        self._seen: dict[str, ScoredText] = {}
 
-    def offer(self, texts: Sequence[str]) -> Task[list[Scored]]:
+    def offer(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
         """Score texts not yet seen, and keep the best.
 
         Raises:
@@ -108,7 +108,7 @@ class Best:
             candidates=candidates,
         )
 
-    def _keep(self, scored: Scored) -> None:
+    def _keep(self, scored: ScoredText) -> None:
         if self.draft is None or self.best is None:
             self.draft = self.best = scored
         elif math.isfinite(scored.score) and scored.score > self.best.score and scored.text.strip():
@@ -117,7 +117,7 @@ class Best:
             else:
                 self.rejected += 1
 
-    def _allowed(self, scored: Scored, draft: Scored) -> bool:
+    def _allowed(self, scored: ScoredText, draft: ScoredText) -> bool:
         """Whether a text of a better score is fluent, sure of what it must be, and fools no audit."""
         rise, terms = self.energy.max_nll_rise, self.energy.terms
         fluent = rise is None or scored.nll <= draft.nll + rise
@@ -131,10 +131,10 @@ class Best:
         size = max(1, _POSITIONS // max(1, longest))
         return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
 
-    def _score(self, texts: list[str]) -> Task[None]:
+    def _score(self, texts: list[str]) -> RequestSteps[None]:
         """Score new texts; where memory holds them only apart, apart."""
         seconds = max(_GRACE, self.meter.left(1.0))
-        work = Score(self.energy, self.prompt, texts, seconds, first=self.draft is None)
+        work = ScoreTextsOp(self.energy, self.prompt, texts, seconds, first=self.draft is None)
         try:
             terms: EnergyTerms = yield work
         except OutOfMemoryError:
@@ -150,7 +150,7 @@ class Best:
             self._seen[scored.text] = scored
             self._keep(scored)
 
-    def _scored(self, texts: list[str], terms: EnergyTerms) -> list[Scored]:
+    def _scored(self, texts: list[str], terms: EnergyTerms) -> list[ScoredText]:
         names = [term.name for term in self.energy.terms]
         finite = terms.rewards.isfinite()
         if not bool(finite.all()):
@@ -161,6 +161,6 @@ class Best:
             )
         numbers = (terms.energy, terms.nll, terms.rewards, self.energy.met(terms.rewards))
         return [
-            Scored(text, -energy, nll, dict(zip(names, rewards, strict=True)), met)
+            ScoredText(text, -energy, nll, dict(zip(names, rewards, strict=True)), met)
             for text, energy, nll, rewards, met in zip(texts, *(n.tolist() for n in numbers), strict=True)
         ]

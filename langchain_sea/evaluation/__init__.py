@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from langchain_sea.core.energy import Term
+    from langchain_sea.core.energy import RewardTerm
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.evaluation.datasets import Case
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
@@ -70,7 +70,7 @@ class Evaluation:
     """
 
     policy: CausalLMPolicy
-    terms: tuple[Term, ...]
+    terms: tuple[RewardTerm, ...]
     presets: Mapping[str, Preset]
     temperature: float = 0.8
     tokens: int = 40
@@ -167,7 +167,7 @@ class Evaluation:
 
 
 def with_presets(
-    policy: CausalLMPolicy, terms: tuple[Term, ...], *, seed: int = 0, tokens: int = 40
+    policy: CausalLMPolicy, terms: tuple[RewardTerm, ...], *, seed: int = 0, tokens: int = 40
 ) -> Evaluation:
     """An evaluation of the shipped presets."""
     return Evaluation(policy=policy, terms=terms, presets=PRESETS, seed=seed, tokens=tokens)

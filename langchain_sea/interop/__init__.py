@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.energy import Term
-from langchain_sea.core.protocols import Ask, View
+from langchain_sea.core.energy import RewardTerm
+from langchain_sea.core.protocols import ForwardRequest, AnswerBatch
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.interop.convert import Imported, label_of
 from langchain_sea.interop.evaluators import as_langsmith, as_openevals, from_langsmith, from_openevals
@@ -127,12 +127,12 @@ class Scorer:
         Raises:
             RewardUnavailableError: the reward failed.
         """
-        texts, term = list(completions), Term(reward=self.reward, name=self.__name__)
+        texts, term = list(completions), RewardTerm(reward=self.reward, name=self.__name__)
         prompt = self.policy.prompt([dict(message) for message in messages])
-        view = View.hard(self.policy, prompt, [self.policy.encode(text) for text in texts])
+        view = AnswerBatch.hard(self.policy, prompt, [self.policy.encode(text) for text in texts])
         wants = term.foresee(view, steers=False)
         if wants:  # and not all that a view would compute when nobody says what is wanted
-            (view.reading,) = self.policy.read_all([Ask(prompt, view.tokens, wants)])
+            (view.reading,) = self.policy.read_all([ForwardRequest(prompt, view.tokens, wants)])
         found: list[float] = term.score(view, texts).tolist()
         return found
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel
 
-from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.rewards.function import _numbers, _wants_messages, last_user_text
 
@@ -173,13 +173,13 @@ def conversation_in(given: object) -> list[dict[str, Any]]:
     if isinstance(given, str):
         return [{"role": "user", "content": given}]
     if isinstance(given, BaseMessage):
-        return template_dicts([given])
+        return to_template_messages([given])
     if isinstance(given, Mapping):
         return [dict(given)] if "role" in given else conversation_in(_part(given, "messages", "prompt"))
     if isinstance(given, Sequence) and all(isinstance(m, Mapping) and "role" in m for m in given):
         return [dict(message) for message in given]
     if isinstance(given, Sequence):
-        return template_dicts(convert_to_messages(given))
+        return to_template_messages(convert_to_messages(given))
     raise _unreadable(given, "conversation")
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-__all__ = ["How", "attend"]
+__all__ = ["AttentionSpec", "attend"]
 
 _MOST = 2**22  # attention weights of one segment held at once; beyond, a kernel that holds none
 _WORTH = 2**18  # scores over a prompt from which products in half precision are faster, casts included
@@ -22,7 +22,7 @@ _BULK = 256  # positions in multiples of which they are taken, and
 _ROWS = 64  # rows: each new shape costs a processor a kernel of its own, built and kept
 
 
-class How(NamedTuple):
+class AttentionSpec(NamedTuple):
     """What a layer's configuration says of its attention."""
 
     scale: float
@@ -36,7 +36,7 @@ def attend(
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
-    how: How,
+    how: AttentionSpec,
 ) -> Tensor:
     """Queries (C, H, T, d) over a prompt's keys and their own, (C, Hₖ, S, d) → (C × T, H, d)."""
     rows, heads, length, _ = query.shape
@@ -61,7 +61,7 @@ def _attend_both(
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
-    how: How,
+    how: AttentionSpec,
 ) -> Tensor:
     """The equation above, in the open: scaled (C, H, T, d) → (C, Hₖ, G·T, d)."""
     rows, groups = own[0].shape[:2]

@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from langchain_sea.errors import ArchitectureError
-from langchain_sea.models.attention import How, attend
-from langchain_sea.models.kv_cache import Segment, States, even
+from langchain_sea.models.attention import AttentionSpec, attend
+from langchain_sea.models.kv_cache import PackedSequence, States, even
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
-__all__ = ["Output", "Reader"]
+__all__ = ["Output", "ModelRunner"]
 
 _NAME = "langchain_sea"
 _KINDS = {"full_attention", "sliding_attention"}
@@ -47,7 +47,7 @@ class Output(NamedTuple):
 class _Forward:
     """The forward that is under way."""
 
-    segments: Sequence[Segment]
+    segments: Sequence[PackedSequence]
     layers: frozenset[int]
     stop: int | None
     keep: bool
@@ -57,11 +57,11 @@ class _Forward:
 _forward: ContextVar[_Forward] = ContextVar("_forward")
 
 
-class _EnoughError(Exception):
+class StopForward(Exception):
     """All that was asked for is there."""
 
 
-class Reader:
+class ModelRunner:
     """A transformer of `transformers` that reads segments; the model itself stays as it was.
 
     Attributes:
@@ -108,7 +108,7 @@ class Reader:
 
     def read(
         self,
-        segments: Sequence[Segment],
+        segments: Sequence[PackedSequence],
         *,
         layers: Iterable[int] = (),
         last: bool = True,
@@ -140,7 +140,7 @@ class Reader:
                 position_ids=even(torch.cat(places))[None],
                 use_cache=False,
             ).last_hidden_state
-        except _EnoughError:
+        except StopForward:
             final = None
         finally:
             _forward.reset(token)
@@ -153,7 +153,7 @@ class Reader:
         """The keys and values of a prompt, embedded, (1, P, D)."""
         if not embeds.shape[1]:
             return ()
-        segment = Segment(embeds)
+        segment = PackedSequence(embeds)
         self.read([segment], last=False, keep=True)
         return tuple((keys[0], values[0]) for keys, values in segment.states)
 
@@ -179,7 +179,7 @@ def _before(
     if number in forward.layers:
         forward.hidden[number] = states
     if number == forward.stop:
-        raise _EnoughError
+        raise StopForward
     if not any(s.push and s.push.layer == number for s in forward.segments):
         return None
     states = states + even(torch.cat([s.pushed(number) for s in forward.segments]))[None]
@@ -211,7 +211,7 @@ def _attention(
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
     narrow = query.dtype if wide != query.dtype else None
-    how = How(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow)
+    how = AttentionSpec(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow)
     sizes = [segment.rows for segment in forward.segments]
     rest = query.shape[2] - sum(sizes)
     # split: slices would each cost a tensor of zeros on the way back

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import ALL, NOTHING, Ask, Push, Reading, Tokens, Wants
+from langchain_sea.core.protocols import ALL, NOTHING, ForwardRequest, Steering, ModelOutput, Tokens, OutputSpec
 from langchain_sea.errors import PromptTooLongError
-from langchain_sea.models.batched_forward import Reader
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.batched_forward import ModelRunner
+from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.drafting import by_length, choose, end_ids, uniforms
-from langchain_sea.models.generation import Group, Writing
-from langchain_sea.models.kv_cache import Segment
-from langchain_sea.models.lm_head import Head, head_of
+from langchain_sea.models.generation import LengthGroup, GenerationState
+from langchain_sea.models.kv_cache import PackedSequence
+from langchain_sea.models.lm_head import LMHead, head_of
 from langchain_sea.models.prompt import Grammar, Matching, PolicyPrompt, PolicyReading
-from langchain_sea.models.soft_embeddings import mixed
+from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class CausalLMPolicy:
                 "the model is in training mode, where dropout changes what it says; call eval()."
             )
         self.model, self.tokenizer = model, tokenizer
-        self._template = Template(tokenizer, chat_template)
+        self._template = ChatTemplate(tokenizer, chat_template)
         config = model.config.get_text_config()
         self.vocab_size: int = config.vocab_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
@@ -65,20 +65,20 @@ class CausalLMPolicy:
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
         self._never = self.banned.clone()  # what drafting never draws: an end id it may
         self._never[[i for i in self.end_ids if i < self.vocab_size]] = False
-        self._made: tuple[Reader, Head] | None = None
+        self._made: tuple[ModelRunner, LMHead] | None = None
 
     @property
-    def _reader(self) -> Reader:
+    def _reader(self) -> ModelRunner:
         return self._parts()[0]
 
     @property
-    def _head(self) -> Head:
+    def _head(self) -> LMHead:
         return self._parts()[1]
 
-    def _parts(self) -> tuple[Reader, Head]:
+    def _parts(self) -> tuple[ModelRunner, LMHead]:
         """Made at the first use, and anew after pickling."""
         if self._made is None:
-            self._made = Reader(self.model), head_of(self.model)
+            self._made = ModelRunner(self.model), head_of(self.model)
         return self._made
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class CausalLMPolicy:
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return PolicyPrompt(tuple(messages), tuple(ids), self._reader.states(self._embed(rows)))
 
-    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: Wants = ALL) -> Reading:
+    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: OutputSpec = ALL) -> ModelOutput:
         """One forward of the answers after the prompt's states; differentiable in `tokens.soft`.
 
         Args:
@@ -152,9 +152,9 @@ class CausalLMPolicy:
             tokens: C answers of T positions on K candidates; K = V stands for all ids in order.
             wants: what of the reading will be looked at.
         """
-        return self.read_all([Ask(prompt, tokens, wants)])[0]
+        return self.read_all([ForwardRequest(prompt, tokens, wants)])[0]
 
-    def read_all(self, asks: Sequence[Ask]) -> list[Reading]:
+    def read_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
         """The same for several prompts, in one forward; each is read as it is alone."""
         readings = [PolicyReading(self._head, ask.prompt) for ask in asks]
         segments = [self._segment(ask.prompt, ask.tokens) for ask in asks]
@@ -167,12 +167,12 @@ class CausalLMPolicy:
             reading.output = output
         return list(readings)
 
-    def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> Segment:
+    def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> PackedSequence:
         last = self._embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
         soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
-        embeds = mixed(self._embed, soft, support, one=soft.shape[-1] == self.vocab_size).to(last.dtype)
+        embeds = embed_soft_tokens(self._embed, soft, support, one=soft.shape[-1] == self.vocab_size).to(last.dtype)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
-        return Segment(
+        return PackedSequence(
             torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
         )  # (C, 1 + T, D)
 
@@ -185,7 +185,7 @@ class CausalLMPolicy:
         temperature: float,
         generators: Sequence[torch.Generator],
         go_on: Callable[[int], bool] = lambda _rows: True,
-        push: Push | None = None,
+        push: Steering | None = None,
     ) -> list[list[int]]:
         """Write on from each prefix, until an end id, `tokens` new tokens, or the end of the context.
 
@@ -216,8 +216,8 @@ class CausalLMPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Push | None = None,
-    ) -> Writing:
+        push: Steering | None = None,
+    ) -> GenerationState:
         """Answers begun, for `write_all`: what `extend` begins with."""
         draws = uniforms(generators if temperature > 0 else [], len(prefixes), tokens)
         written: list[list[int]] = [[] for _ in prefixes]
@@ -227,18 +227,18 @@ class CausalLMPolicy:
             room = tokens if self.context is None else min(tokens, self.context - read)
             if room > 0:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
-                groups.append(Group(prompt, rows, ids, room))
+                groups.append(LengthGroup(prompt, rows, ids, room))
         matchers = [prompt.grammar.begin(prefix) for prefix in prefixes] if prompt.grammar else []
-        return Writing(written, groups, draws, temperature, matchers, push)
+        return GenerationState(written, groups, draws, temperature, matchers, push)
 
     @torch.no_grad()
-    def write_all(self, writings: Sequence[Writing]) -> None:
+    def write_all(self, writings: Sequence[GenerationState]) -> None:
         """One token more in every row of each, in one forward."""
         groups = [(writing, group) for writing in writings for group in writing.groups if group.rows]
         if not groups:
             return
         segments = [
-            Segment(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own, w.pushed(g))
+            PackedSequence(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own, w.pushed(g))
             for w, g in groups
         ]
         lasts = [output.last[:, -1] for output in self._reader.read(segments) if output.last is not None]
@@ -256,7 +256,7 @@ class CausalLMPolicy:
             writing.groups = [group for group in writing.groups if group.rows]
 
     @torch.no_grad()
-    def continued(self, prompt: PolicyPrompt, ids: Sequence[int], wants: Wants) -> PolicyPrompt:
+    def continued(self, prompt: PolicyPrompt, ids: Sequence[int], wants: OutputSpec) -> PolicyPrompt:
         """The prompt with more of the answer behind it, read once.
 
         Args:
@@ -267,7 +267,7 @@ class CausalLMPolicy:
         if not ids:
             return prompt
         rows = torch.tensor([[prompt.last, *ids]], device=self.device)
-        segment = Segment(self._embed(rows), prompt.states)
+        segment = PackedSequence(self._embed(rows), prompt.states)
         layers = range(self._reader.layers + 1) if wants.layers is None else wants.layers
         (output,) = self._reader.read([segment], layers=layers, keep=True)
         older = prompt.states or tuple((k[0, :, :0], v[0, :, :0]) for k, v in segment.states)

@@ -21,7 +21,7 @@ _PRIVATE_USE = range(0xE000, 0xF900)
 _BLANKS = " \t\r\n\u2581"
 
 
-class Template:
+class ChatTemplate:
     """A tokenizer and its chat template, both left as they are.
 
     Attributes:

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.core.protocols import Push
-from langchain_sea.models.kv_cache import Own
+from langchain_sea.core.protocols import Steering
+from langchain_sea.models.kv_cache import GrowingKVCache
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from langchain_sea.models.prompt import Matching, PolicyPrompt
 
-__all__ = ["Group", "Writing"]
+__all__ = ["LengthGroup", "GenerationState"]
 
 _COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
 
 
 @dataclass(slots=True, eq=False)
-class Writing:
+class GenerationState:
     """Answers to one prompt that are being written.
 
     Attributes:
@@ -34,22 +34,22 @@ class Writing:
     """
 
     written: list[list[int]]
-    groups: list[Group]
+    groups: list[LengthGroup]
     draws: Tensor
     temperature: float
     matchers: list[Matching] = field(default_factory=list)
-    push: Push | None = None
+    push: Steering | None = None
 
     @property
     def rows(self) -> int:
         """How many still go on."""
         return sum(len(group.rows) for group in self.groups)
 
-    def pushed(self, group: Group) -> Push | None:
+    def pushed(self, group: LengthGroup) -> Steering | None:
         """What is added to a group's rows."""
-        return self.push and Push(self.push.layer, self.push.rows[group.rows])
+        return self.push and Steering(self.push.layer, self.push.rows[group.rows])
 
-    def took(self, group: Group, chosen: list[int], end_ids: frozenset[int]) -> None:
+    def took(self, group: LengthGroup, chosen: list[int], end_ids: frozenset[int]) -> None:
         """What was drawn for a group's rows."""
         for row, token in zip(group.rows, chosen, strict=True):
             if self.matchers and token >= 0 and token not in end_ids:
@@ -57,7 +57,7 @@ class Writing:
         group.take(chosen, self.written, end_ids)
 
 
-class Group:
+class LengthGroup:
     """Rows whose prefixes are equally long: what they read next, and what they have read."""
 
     def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], room: int) -> None:
@@ -65,7 +65,7 @@ class Group:
         self.rows, self.ids, self.room = rows, ids, room
         own = len(ids[0]) + room
         copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
-        self.own = Own.after(prompt.states, len(rows), own) if copied else Own(len(rows), own)
+        self.own = GrowingKVCache.after(prompt.states, len(rows), own) if copied else GrowingKVCache(len(rows), own)
         self.shared = () if copied else prompt.states
 
     def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from langchain_sea.core.protocols import Push
+    from langchain_sea.core.protocols import Steering
 
-__all__ = ["EVEN", "Own", "Segment", "States", "even"]
+__all__ = ["EVEN", "GrowingKVCache", "PackedSequence", "States", "even"]
 
 EVEN = 4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
 
@@ -22,7 +22,7 @@ States = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values of a prompt, (H, P, d) each; empty for a prompt of no tokens."""
 
 
-class Own:
+class GrowingKVCache:
     """Keys and values of C answers as they grow, in room that is taken once: `write` puts in place.
 
     What was written counts from `grow` on: a reading that failed halfway is read again as if it had not been.
@@ -52,7 +52,7 @@ class Own:
         self.length += count
 
     @classmethod
-    def after(cls, prompt: States, rows: int, room: int) -> Own:
+    def after(cls, prompt: States, rows: int, room: int) -> GrowingKVCache:
         """With a copy of the prompt before each answer: for few rows one kernel then sees all there is."""
         own = cls(rows, (prompt[0][0].shape[1] if prompt else 0) + room)
         for layer, states in enumerate(prompt):
@@ -68,7 +68,7 @@ class Own:
 
 
 @dataclass(slots=True, eq=False)
-class Segment:
+class PackedSequence:
     """C answers to one prompt that read T positions more.
 
     Attributes:
@@ -82,8 +82,8 @@ class Segment:
 
     embeds: Tensor
     shared: States = ()
-    own: Own | None = None
-    push: Push | None = None
+    own: GrowingKVCache | None = None
+    push: Steering | None = None
     states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 

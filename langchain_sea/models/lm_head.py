@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-__all__ = ["Head", "head_of"]
+__all__ = ["LMHead", "head_of"]
 
 _COLUMNS = 4096
 _ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
@@ -31,7 +31,7 @@ _WHOLE = 128  # rows of all columns at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Head:
+class LMHead:
     """The output layer.
 
     Attributes:
@@ -51,7 +51,7 @@ class Head:
         found = _wide(self._product(hidden.reshape(-1, hidden.shape[-1])))
         return found.view(*hidden.shape[:-1], -1)
 
-    def only(self, ids: Sequence[int]) -> Head:
+    def only(self, ids: Sequence[int]) -> LMHead:
         """The same for these ids alone: (…, D) → (…, len(ids)) logits."""
         rows = list(ids)
         return replace(self, weight=self.weight[rows], bias=None if self.bias is None else self.bias[rows])
@@ -158,7 +158,7 @@ class _LogProbs(torch.autograd.Function):
     """Σₖ softₖ · z_k − log Σ_v exp z_v, with both slopes taken on the way forward."""
 
     @staticmethod
-    def forward(ctx: Any, head: Head, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
+    def forward(ctx: Any, head: LMHead, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
         slope = ctx.needs_input_grad[1]
         chosen, total, slopes = head._swept(hidden, support, slope=slope)  # noqa: SLF001 - this is its derivative
         if slope:
@@ -185,7 +185,7 @@ class _Known(NamedTuple):
     cap: float | None
 
 
-def head_of(model: PreTrainedModel) -> Head:
+def head_of(model: PreTrainedModel) -> LMHead:
     """The model's output layer.
 
     Raises:
@@ -201,7 +201,7 @@ def head_of(model: PreTrainedModel) -> Head:
     )
     bias = getattr(layer, "bias", None)
     weight = layer.weight.detach()
-    return Head(weight, None if bias is None else bias.detach(), *known)
+    return LMHead(weight, None if bias is None else bias.detach(), *known)
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.models.batched_forward import Output
     from langchain_sea.models.kv_cache import States
-    from langchain_sea.models.lm_head import Head
+    from langchain_sea.models.lm_head import LMHead
 
 __all__ = ["Grammar", "Matching", "PolicyPrompt", "PolicyReading"]
 
@@ -103,7 +103,7 @@ class PolicyReading:
 
     output: Output
 
-    def __init__(self, head: Head, prompt: PolicyPrompt) -> None:
+    def __init__(self, head: LMHead, prompt: PolicyPrompt) -> None:
         """Hold the output layer, and what the prompt knows; `output` follows."""
         self._head, self._prompt = head, prompt
 

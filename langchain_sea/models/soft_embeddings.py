@@ -11,10 +11,10 @@ from torch.nn.functional import embedding_bag
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["mixed", "widened"]
+__all__ = ["embed_soft_tokens", "widened"]
 
 
-def mixed(embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, one: bool) -> Tensor:
+def embed_soft_tokens(embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, one: bool) -> Tensor:
     """Σₖ softₖ · embedding(k), (C, T, K) twice → (C, T, D), mixed in float32 or wider.
 
     Args:

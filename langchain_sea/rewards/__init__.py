@@ -7,11 +7,11 @@ from langchain_sea.rewards.ensemble import Ensemble
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.guard import GuardModel, SoftGuardModel, guard_model
 from langchain_sea.rewards.guard_formats import GuardFormat
-from langchain_sea.rewards.hidden_state_head import TrunkHead, TrunkReward
-from langchain_sea.rewards.log_ratio import ImplicitReward
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.log_ratio import LogRatioReward
 from langchain_sea.rewards.math_accuracy import Consensus, MathVerifier
 from langchain_sea.rewards.process_reward import ProcessReward, TokenScores
-from langchain_sea.rewards.refusal_head import Stance, StanceReward
+from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward
 from langchain_sea.rewards.rules import ForbiddenWords, FormatRule, LengthRule, PatternRule, Rule
 from langchain_sea.rewards.rules_content import CitationRule, JsonRule, LanguageRule
 from langchain_sea.rewards.safety_classifier import SafetyClassifier, SoftSafetyClassifier, safety_classifier
@@ -28,7 +28,7 @@ __all__ = [
     "FunctionReward",
     "GuardFormat",
     "GuardModel",
-    "ImplicitReward",
+    "LogRatioReward",
     "JsonRule",
     "LanguageRule",
     "LengthRule",
@@ -43,11 +43,11 @@ __all__ = [
     "SoftGuardModel",
     "SoftRewardModel",
     "SoftSafetyClassifier",
-    "Stance",
-    "StanceReward",
+    "RefusalHead",
+    "RefusalReward",
     "TokenScores",
-    "TrunkHead",
-    "TrunkReward",
+    "HiddenStateHead",
+    "HiddenStateReward",
     "adapted",
     "adapter_reward",
     "encoder_reward",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.errors import ExtraMissingError, WeightsNotFoundError
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.log_ratio import ImplicitReward
+from langchain_sea.rewards.log_ratio import LogRatioReward
 
 if TYPE_CHECKING:
     import os
@@ -49,9 +49,9 @@ def adapter_reward(
     *,
     reduction: Literal["sum", "mean"] = "sum",
     scale: float = 1.0,
-) -> ImplicitReward:
+) -> LogRatioReward:
     """How much likelier the adapter makes an answer: log π₊ − log π₋ with one set of weights in memory.
 
-    Arguments and errors are those of `adapted` and `ImplicitReward`.
+    Arguments and errors are those of `adapted` and `LogRatioReward`.
     """
-    return ImplicitReward(adapted(policy, adapter), policy, reduction=reduction, scale=scale)
+    return LogRatioReward(adapted(policy, adapter), policy, reduction=reduction, scale=scale)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
     from langchain_sea.rewards.math_accuracy import Consensus
 
 __all__ = ["Agreement"]
@@ -29,12 +29,12 @@ class Agreement:
 
     consensus: Consensus
 
-    def relative_to(self, view: View, texts: Sequence[str]) -> FunctionReward:
+    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> FunctionReward:
         """The verifier whose gold is these drafts' majority; it keeps its own deadlines."""
         verifier = self.consensus.relative_to(last_user_text(view.prompt.messages), texts)
         return FunctionReward(verifier, name="consensus", timeout=None)
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """Never: there is nothing to agree with before there are drafts."""
         raise RewardUnavailableError(
             f"{len(texts)} texts of {view.prompt.key!r} cannot be compared with a majority that does not "

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import NOTHING, Wants
+from langchain_sea.core.protocols import NOTHING, OutputSpec
 from langchain_sea.errors import ChatTemplateError, TokenizerMismatchError
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.labels import Labels, Output, label_rule
 from langchain_sea.rewards.log_ratio import equal_share
-from langchain_sea.rewards.templated import Placed, Read, once
+from langchain_sea.rewards.templated import TemplatedModel, LastHidden, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
 __all__ = ["RewardModel", "SoftRewardModel", "fits", "reward_model"]
 
@@ -130,15 +130,15 @@ class RewardModel:
                 "chat_template= with the Jinja source its model was trained on."
             ) from error
         self.model, self.tokenizer, self.answer_only = model, tokenizer, answer_only
-        self._template = Template(tokenizer, _NO_ANSWER_BEGINS + source)
-        self._placed = Placed(model, self._render, self._template, prompts=prompts)
+        self._template = ChatTemplate(tokenizer, _NO_ANSWER_BEGINS + source)
+        self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
     @torch.no_grad()
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) at least float32; equal texts are read once.
 
         Raises:
@@ -156,7 +156,7 @@ class RewardModel:
         before = [] if self.answer_only else messages
         return self._template.chat([*before, {"role": "assistant", "content": answer}], None)
 
-    def _pool(self, read: Read) -> Tensor:
+    def _pool(self, read: LastHidden) -> Tensor:
         """(C, L) the logits where the model pools."""
         head: Any = self.model.score
         return widened(head(read.last(self.model.config.get_text_config().pad_token_id)))
@@ -165,7 +165,7 @@ class RewardModel:
 class SoftRewardModel(RewardModel):
     """Steers as well: the policy's soft tokens are mixed from the reward model's own embeddings."""
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`.
 
         Raises:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea.core.protocols import NOTHING, Wants
+from langchain_sea.core.protocols import NOTHING, OutputSpec
 from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.labels import LabelRule, Labels, Output, label_rule
-from langchain_sea.rewards.pair_classifier import PairJudge, last_question
+from langchain_sea.rewards.pair_classifier import PairClassifier, last_question
 from langchain_sea.rewards.templated import once
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
 __all__ = ["EncoderReward"]
 
@@ -30,12 +30,12 @@ READ = ("input_ids", "token_type_ids", "attention_mask")
 class EncoderReward:
     """Ranks texts by a sequence classifier of any architecture, read as `transformers` pipelines read it.
 
-    A `PairJudge`, as `fit_gate` makes, is one of a single label; it must be another than what gates.
+    A `PairClassifier`, as `fit_gate` makes, is one of a single label; it must be another than what gates.
     """
 
     def __init__(
         self,
-        model: PreTrainedModel | PairJudge,
+        model: PreTrainedModel | PairClassifier,
         tokenizer: PreTrainedTokenizerBase,
         *,
         label: Labels | None = None,
@@ -58,10 +58,10 @@ class EncoderReward:
         if model.training:
             raise ValueError("the classifier is in training mode, where dropout acts; call eval().")
         self.model = model
-        encoder: Any = model.encoder if isinstance(model, PairJudge) else model
+        encoder: Any = model.encoder if isinstance(model, PairClassifier) else model
         self.rule = rule or (
             LabelRule(((0, 1.0),), output or "logit", rivals=False)
-            if isinstance(model, PairJudge)
+            if isinstance(model, PairClassifier)
             else label_rule(model.config, label, output)
         )
         self.answer_only = answer_only
@@ -69,11 +69,11 @@ class EncoderReward:
         self._embedding: Any = encoder.get_input_embeddings()
         self._tokenizer = copy.deepcopy(tokenizer)  # encoding sets its padding and truncation
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) at least float32."""
         return self.judge(view.prompt.messages, texts).to(view.tokens.soft.device)
 
@@ -99,7 +99,7 @@ class EncoderReward:
 
     def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
         """(C, L)."""
-        if isinstance(self.model, PairJudge):
+        if isinstance(self.model, PairClassifier):
             found: Tensor = self.model(inputs)[:, None]
             return found
         logits: Tensor = self.model(**inputs).logits

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.core.protocols import SoftReward, View, Wants
+from langchain_sea.core.protocols import DifferentiableReward, AnswerBatch, OutputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from langchain_sea.core.terms import Term
+    from langchain_sea.core.terms import RewardTerm
 
 __all__ = ["Ensemble"]
 
@@ -34,11 +34,11 @@ class Ensemble:
         penalty: κ ≥ 0 of their standard deviation; higher trusts only what all praise.
     """
 
-    terms: tuple[Term, ...]
+    terms: tuple[RewardTerm, ...]
     penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        lame = [term.name for term in self.terms if not isinstance(term.reward, SoftReward)]
+        lame = [term.name for term in self.terms if not isinstance(term.reward, DifferentiableReward)]
         if len(self.terms) < 2 or lame:  # noqa: PLR2004 - one has no spread
             raise ValueError(
                 f"an ensemble needs two or more rewards that steer: there are {len(self.terms)}, and "
@@ -47,22 +47,22 @@ class Ensemble:
         if not self.penalty >= 0:
             raise ValueError(f"penalty={self.penalty} must not be negative.")
 
-    def foresee(self, view: View) -> Wants:
+    def foresee(self, view: AnswerBatch) -> OutputSpec:
         """All that any of them looks at."""
         wants = self.terms[0].foresee(view, steers=False)
         for term in self.terms[1:]:
             wants |= term.foresee(view, steers=False)
         return wants
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,), differentiable in `view.tokens.soft`."""
         return self._joined(lambda term: term.steer(view))
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,)."""
         return self._joined(lambda term: term.score(view, texts))
 
-    def _joined(self, ask: Callable[[Term], Tensor]) -> Tensor:
+    def _joined(self, ask: Callable[[RewardTerm], Tensor]) -> Tensor:
         found = torch.stack([ask(term) for term in self.terms])  # (R, C)
         # the floor: the gradient of a standard deviation of zero is not finite
         spread = (found.var(0, correction=0) + torch.finfo(found.dtype).eps).sqrt()

@@ -29,7 +29,7 @@ from langchain_sea.errors import RewardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
 __all__ = ["FunctionReward"]
 
@@ -72,7 +72,7 @@ class FunctionReward:
                     f"completions=… and need nothing else: {error}."
                 ) from error
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) float32; equal texts are asked once.
 
         Raises:
@@ -88,7 +88,7 @@ class FunctionReward:
     def _label(self) -> str:
         return self.name or str(getattr(self.function, "__name__", type(self.function).__name__))
 
-    def _ask(self, view: View, completions: list[str]) -> object:
+    def _ask(self, view: AnswerBatch, completions: list[str]) -> object:
         """What the function returned, whatever it is."""
         messages = [dict(message) for message in view.prompt.messages]
 

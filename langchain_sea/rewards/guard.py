@@ -14,27 +14,27 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import NOTHING, Wants
+from langchain_sea.core.protocols import NOTHING, OutputSpec
 from langchain_sea.errors import ChatTemplateError
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.lm_head import head_of
 from langchain_sea.rewards.classifier import fits
-from langchain_sea.rewards.templated import Placed, Read, once
+from langchain_sea.rewards.templated import TemplatedModel, LastHidden, once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
-    from langchain_sea.models.lm_head import Head
+    from langchain_sea.core.protocols import AnswerBatch
+    from langchain_sea.models.lm_head import LMHead
     from langchain_sea.rewards.guard_formats import GuardFormat
 
-__all__ = ["GuardModel", "SoftGuardModel", "Verdict", "guard_model"]
+__all__ = ["GuardModel", "SoftGuardModel", "GuardVerdict", "guard_model"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class GuardVerdict:
     """What a guard wrote.
 
     Attributes:
@@ -87,13 +87,13 @@ class GuardModel:
             raise ChatTemplateError(f"neither the tokenizer nor the format {guard.name} has a chat template.")
         self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold
         self.between = between
-        self._template = Template(tokenizer, source)
-        self._placed = Placed(model, self._render, self._template, prompts=prompts)
+        self._template = ChatTemplate(tokenizer, source)
+        self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
-        self._made: Head | None = None
+        self._made: LMHead | None = None
 
     @property
-    def _head(self) -> Head:
+    def _head(self) -> LMHead:
         if self._made is None:
             self._made = head_of(self.model)
         return self._made
@@ -101,11 +101,11 @@ class GuardModel:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": None}
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) at least float32, log-odds of safe; equal texts are read once.
 
         Raises:
@@ -127,7 +127,7 @@ class GuardModel:
     @torch.no_grad()
     def verdicts(
         self, messages: Sequence[dict[str, Any]], texts: Sequence[str], *, tokens: int = 32
-    ) -> list[Verdict]:
+    ) -> list[GuardVerdict]:
         """What the guard writes about each answer, greedily."""
         found = []
         for text in texts:
@@ -139,7 +139,7 @@ class GuardModel:
             reply = self._template.decode(written[0, ids.shape[1] :].tolist())
             tier, categories = self.guard.read(reply)
             known = None if tier is None else (self.between if tier == "between" else tier) == "safe"
-            found.append(Verdict(known, categories, reply))
+            found.append(GuardVerdict(known, categories, reply))
         return found
 
     def _ids(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
@@ -149,7 +149,7 @@ class GuardModel:
         """Up to where the verdict's first token stands."""
         return [*self._ids(messages, answer), *self._before]
 
-    def _odds(self, read: Read) -> Tensor:
+    def _odds(self, read: LastHidden) -> Tensor:
         """(C,) from the states at the last token."""
         states = read.last()  # (C, D)
         logits = self._head.only(self._words).logits(states)  # (C, W)
@@ -181,7 +181,7 @@ class GuardModel:
 class SoftGuardModel(GuardModel):
     """Steers as well: the answer's soft tokens stand inside the hard template."""
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
         return self._odds(self._placed.soft(view)).to(view.tokens.soft.device)
 

@@ -18,16 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from langchain_sea.core.protocols import Axis, Wants
+from langchain_sea.core.protocols import SteeringVector, OutputSpec
 from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "TrunkHead", "TrunkReward", "pooled", "stored"]
+__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "HiddenStateHead", "HiddenStateReward", "pooled", "stored"]
 
 SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
 FIRST_HEAD = SAFETY_HEAD.with_name("first_head.safetensors")  # before it was hardened, for comparison
@@ -64,7 +64,7 @@ class HeadInfo:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-class TrunkHead(nn.Module):
+class HiddenStateHead(nn.Module):
     """The MLPs with the standardisation of their inputs.
 
     Attributes:
@@ -101,7 +101,7 @@ class TrunkHead(nn.Module):
         return torch.stack([mlp(inputs).squeeze(-1) for mlp in self.mlps])
 
     @classmethod
-    def joined(cls, heads: Sequence[TrunkHead], penalty: float = 1.0) -> TrunkHead:
+    def joined(cls, heads: Sequence[HiddenStateHead], penalty: float = 1.0) -> HiddenStateHead:
         """Heads on the same inputs as the members of one, frozen; center and scale are still to be set."""
         head = cls(replace(heads[0].info, members=sum(h.info.members for h in heads), penalty=penalty))
         head.mean, head.std, head.axis = heads[0].mean, heads[0].std, heads[0].axis
@@ -131,7 +131,7 @@ class TrunkHead(nn.Module):
         stored(self, path, _FORMAT, asdict(self.info))
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> TrunkHead:
+    def load(cls, path: str | os.PathLike[str]) -> HiddenStateHead:
         """Frozen, in evaluation mode.
 
         Raises:
@@ -151,34 +151,34 @@ class TrunkHead(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TrunkReward:
+class HiddenStateReward:
     """A head as a reward that steers, ranks, and judges beginnings.
 
     Attributes:
         head: in evaluation mode; it moves to the device of the states that it reads.
     """
 
-    head: TrunkHead
+    head: HiddenStateHead
 
     @property
-    def axis(self) -> Axis | None:
+    def axis(self) -> SteeringVector | None:
         """The head's, where it has one."""
-        return Axis(self.head.info.layer, self.head.axis) if self.head.axis.any() else None
+        return SteeringVector(self.head.info.layer, self.head.axis) if self.head.axis.any() else None
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - the layer is the same for all
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layer is the same for all
         """One layer's states."""
-        return Wants(frozenset({self.head.info.layer}), logits=False)
+        return OutputSpec(frozenset({self.head.info.layer}), logits=False)
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) the value of each answer, differentiable in `view.tokens.soft`."""
         return self.prefix_values(view)[:, -1]
 
     @torch.no_grad()
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
         """(C,) the value of each text."""
         return self.steer(view)
 
-    def prefix_values(self, view: View) -> Tensor:
+    def prefix_values(self, view: AnswerBatch) -> Tensor:
         """(C, T) the value of every beginning.
 
         Raises:

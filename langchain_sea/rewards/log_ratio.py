@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 import torch
 
-from langchain_sea.core.protocols import LOGITS, NOTHING, Wants
+from langchain_sea.core.protocols import LOGITS, NOTHING, OutputSpec
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["ImplicitReward", "Recent", "equal_share"]
+__all__ = ["LogRatioReward", "Recent", "equal_share"]
 
 V = TypeVar("V")
 
 
-class ImplicitReward:
+class LogRatioReward:
     """How much more likely a trained policy finds an answer than an earlier one; ranks and steers.
 
     Only the answer's own tokens count: no end token stands in it, so whether the answer is complete is not
@@ -74,7 +74,7 @@ class ImplicitReward:
         self._equal: Recent[CausalLMPolicy] = Recent(prompts)
 
     @torch.no_grad()
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - the tokens are the texts'
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - the tokens are the texts'
         """(C,) at least float32, of the view's tokens, which are the texts' own.
 
         Raises:
@@ -82,7 +82,7 @@ class ImplicitReward:
         """
         return self.steer(view)
 
-    def foresee(self, view: View) -> Wants:
+    def foresee(self, view: AnswerBatch) -> OutputSpec:
         """Both policies' logits, read beside the writer's own."""
         if isinstance(view.policy, CausalLMPolicy):
             policy = view.policy  # kept there, so that no other gets its id
@@ -90,7 +90,7 @@ class ImplicitReward:
         through = [self._through(policy, view) for policy in (self.expert, self.early)]
         return LOGITS if view in through else NOTHING
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
         self.foresee(view)
         difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
@@ -98,16 +98,16 @@ class ImplicitReward:
             difference = difference / view.tokens.mask.sum(-1).clamp(min=1)
         return self.scale * difference
 
-    def _through(self, policy: CausalLMPolicy, view: View) -> View:
+    def _through(self, policy: CausalLMPolicy, view: AnswerBatch) -> AnswerBatch:
         return view.through(policy, partial(self._prompt, policy, view))
 
-    def _log_prob(self, policy: CausalLMPolicy, view: View) -> Tensor:
+    def _log_prob(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
         """Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
         read = self._through(policy, view)
         found = read.reading.log_probs(read.tokens) * read.tokens.mask
         return found.sum(-1).to(view.tokens.soft.device)
 
-    def _prompt(self, policy: CausalLMPolicy, view: View) -> PolicyPrompt:
+    def _prompt(self, policy: CausalLMPolicy, view: AnswerBatch) -> PolicyPrompt:
         """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""
 
         def build() -> PolicyPrompt:
@@ -151,7 +151,7 @@ class Recent(Generic[V]):
 
 def equal_share(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:
     """The share of a policy's answer ids, all but the special ones, that are the same token in `other`."""
-    special = Template(policy).special
+    special = ChatTemplate(policy).special
     usable = {i: token for token, i in policy.get_vocab().items() if i not in special}
     theirs = {i: token for token, i in other.get_vocab().items()}
     return sum(theirs.get(i) == token for i, token in usable.items()) / max(1, len(usable))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["SAFETY_GATE", "GateInfo", "LowRank", "PairGate", "PairJudge", "last_question"]
+__all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifierGate", "PairClassifier", "last_question"]
 
 SAFETY_GATE = Path(__file__).parent / "safety" / "gate.safetensors"
 _FORMAT = "langchain-sea pair gate 1"
@@ -58,7 +58,7 @@ class GateInfo:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-class LowRank(nn.Module):
+class LoraLinear(nn.Module):
     """A frozen linear layer with a trainable delta of low rank: y = Wx + b + s · B(Ax) (arXiv 2106.09685)."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
@@ -76,7 +76,7 @@ class LowRank(nn.Module):
         return found
 
 
-class PairJudge(nn.Module):
+class PairClassifier(nn.Module):
     """A copy of an encoder, its states' mean over the pair, and one linear output."""
 
     def __init__(self, encoder: PreTrainedModel) -> None:
@@ -103,7 +103,7 @@ class PairJudge(nn.Module):
         self.encoder.requires_grad_(False)
         for name, linear in self.linears().items():
             parent, _, child = name.rpartition(".")
-            setattr(self._stack().get_submodule(parent), child, LowRank(linear, rank, scale))
+            setattr(self._stack().get_submodule(parent), child, LoraLinear(linear, rank, scale))
 
     def _stack(self) -> nn.Module:
         return self.encoder.get_submodule("encoder")
@@ -122,26 +122,26 @@ class PairJudge(nn.Module):
         self.output.bias.copy_(deltas["output.bias"])
 
 
-class Joined(nn.Module):
+class EnsembleClassifier(nn.Module):
     """Judges of one trunk as one: the log-odds of their mean probability.
 
     log Σ_m σ(z_m) − log Σ_m σ(−z_m), with all the digits that a threshold near 0 or 1 needs.
     """
 
-    def __init__(self, judges: Sequence[PairJudge]) -> None:
+    def __init__(self, judges: Sequence[PairClassifier]) -> None:
         """Hold them; what they share of the encoder is the first one's."""
         super().__init__()
         self.judges = nn.ModuleList(judges)
         self.encoder, self.output = judges[0].encoder, judges[0].output
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """As `PairJudge`."""
+        """As `PairClassifier`."""
         odds = torch.stack([judge(inputs) for judge in self.judges])  # (M, N)
         good, bad = (logsigmoid(sign * odds).logsumexp(0) for sign in (1, -1))
         return good - bad
 
 
-class PairGate:
+class PairClassifierGate:
     """Probabilities that answers are good: harm refused, the harmless helped, in fluent text.
 
     Attributes:
@@ -153,10 +153,10 @@ class PairGate:
         self.info = info
         self._deltas = dict(deltas)
         self._lock = threading.Lock()
-        self._parts: tuple[PairJudge | Joined, PreTrainedTokenizerBase] | None = None
+        self._parts: tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase] | None = None
 
     @classmethod
-    def joined(cls, gates: Sequence[PairGate]) -> PairGate:
+    def joined(cls, gates: Sequence[PairClassifierGate]) -> PairClassifierGate:
         """Gates as the members of one, whose threshold is still to be chosen (`fit_gate.settled`).
 
         Args:
@@ -175,9 +175,9 @@ class PairGate:
         parts = enumerate(gate._deltas for gate in gates)  # noqa: SLF001 - of its own class
         return cls({f"{n}:{name}": delta for n, part in parts for name, delta in part.items()}, info)
 
-    def with_info(self, info: GateInfo) -> PairGate:
+    def with_info(self, info: GateInfo) -> PairClassifierGate:
         """The same weights with other words about them."""
-        return PairGate(self._deltas, info)
+        return PairClassifierGate(self._deltas, info)
 
     @property
     def threshold(self) -> float:
@@ -214,7 +214,7 @@ class PairGate:
         save_file(tensors, path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None) -> PairGate:
+    def load(cls, path: str | os.PathLike[str] | None = None) -> PairClassifierGate:
         """From a file that `save` wrote; None is the gate that ships.
 
         Raises:
@@ -238,16 +238,16 @@ class PairGate:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["deltas"], state["info"])  # type: ignore[misc]
 
-    def _ready(self) -> tuple[PairJudge | Joined, PreTrainedTokenizerBase]:
+    def _ready(self) -> tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase]:
         with self._lock:
             if self._parts is None:
                 loaded = loading.load(self.info.trunk, kind="encoder", dtype=torch.float32)
-                judges = [PairJudge(loaded.model).to(loaded.model.device) for _ in range(self.info.members)]
+                judges = [PairClassifier(loaded.model).to(loaded.model.device) for _ in range(self.info.members)]
                 for n, judge in enumerate(judges):
                     own = f"{n}:" if self.info.members > 1 else ""
                     found = {k[len(own) :]: v for k, v in self._deltas.items() if k.startswith(own)}
                     judge.merge(found, self.info.scale)
-                one = judges[0] if len(judges) == 1 else Joined(judges)
+                one = judges[0] if len(judges) == 1 else EnsembleClassifier(judges)
                 # encoding sets a tokenizer's padding and truncation: not on the shared one
                 self._parts = one.eval().requires_grad_(False), copy.deepcopy(loaded.tokenizer)
             return self._parts

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
-from langchain_sea.core.protocols import Foresees, Wants
-from langchain_sea.models.chat_template import Template
+from langchain_sea.core.protocols import DeclaresOutputs, OutputSpec
+from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.soft_embeddings import widened
-from langchain_sea.rewards.templated import Placed
+from langchain_sea.rewards.templated import TemplatedModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
 
 __all__ = ["ProcessReward", "TokenScores", "Values"]
 
@@ -31,7 +31,7 @@ __all__ = ["ProcessReward", "TokenScores", "Values"]
 class Values(Protocol):
     """What values every beginning of an answer: a `TrunkReward` does, and `TokenScores`."""
 
-    def prefix_values(self, view: View) -> Tensor:
+    def prefix_values(self, view: AnswerBatch) -> Tensor:
         """(C, T), differentiable in `view.tokens.soft`."""
 
 
@@ -55,16 +55,16 @@ class ProcessReward:
         if self.separator == "":
             raise ValueError("separator='' ends no step; None takes every token as a step.")
 
-    def foresee(self, view: View) -> Wants:
+    def foresee(self, view: AnswerBatch) -> OutputSpec:
         """What the values look at."""
-        return self.values.foresee(view) if isinstance(self.values, Foresees) else Wants()
+        return self.values.foresee(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()
 
     @torch.no_grad()
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
         """(C,)."""
         return self.steer(view)
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,), differentiable in `view.tokens.soft`; where steps end is read off the likeliest tokens."""
         found = self.values.prefix_values(view)  # (C, T)
         ends = self._ends(view).to(found.device)
@@ -75,7 +75,7 @@ class ProcessReward:
         total = found.masked_fill(~ends, 0).sum(-1)
         return total if self.reduction == "sum" else total / ends.sum(-1)
 
-    def _ends(self, view: View) -> Tensor:
+    def _ends(self, view: AnswerBatch) -> Tensor:
         """(C, T) where steps end; the last token is always one, and an empty answer's first position."""
         mask = view.tokens.mask
         last = torch.zeros_like(mask)
@@ -125,14 +125,14 @@ class TokenScores:
         if model.training or getattr(model, "score", None) is None:
             raise ValueError(f"{type(model).__name__} must be in evaluation mode and have a `score` head.")
         self.model, self.label = model, label
-        self._template = Template(tokenizer, chat_template)
-        self._placed = Placed(model, self._render, self._template)
+        self._template = ChatTemplate(tokenizer, chat_template)
+        self._placed = TemplatedModel(model, self._render, self._template)
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
-        return Wants(frozenset(), logits=False)
+        return OutputSpec(frozenset(), logits=False)
 
-    def prefix_values(self, view: View) -> Tensor:
+    def prefix_values(self, view: AnswerBatch) -> Tensor:
         """(C, T) the score at every token of the answer, at padding that of its last."""
         read, width = self._placed.soft(view), view.tokens.ids.shape[1]
         head: Any = self.model.score

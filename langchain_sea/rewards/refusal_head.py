@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from langchain_sea.core.protocols import Tokens, View, Wants
+from langchain_sea.core.protocols import Tokens, AnswerBatch, OutputSpec
 from langchain_sea.errors import WeightsCorruptError
-from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward, stored
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, HiddenStateHead, HiddenStateReward, stored
 from langchain_sea.rewards.pair_classifier import last_question
 from langchain_sea.training.features import states
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
-__all__ = ["SAFETY_STANCE", "Stance", "StanceReward", "question_states", "safety_head"]
+__all__ = ["SAFETY_STANCE", "RefusalHead", "RefusalReward", "question_states", "safety_head"]
 
 SAFETY_STANCE = SAFETY_HEAD.with_name("stance.safetensors")
 _FORMAT = "langchain-sea stance 1"
@@ -38,7 +38,7 @@ _LONGEST = 2000  # characters of a question; of longer ones the beginning is not
 _KNOWN = 1024  # questions whose calls are kept
 
 
-class Stance(nn.Module):
+class RefusalHead(nn.Module):
     """What questions call for, and how far answers decline.
 
     Attributes:
@@ -51,7 +51,7 @@ class Stance(nn.Module):
     slope: Tensor
     bias: Tensor  # ()
 
-    def __init__(self, head: TrunkHead, weight: float) -> None:
+    def __init__(self, head: HiddenStateHead, weight: float) -> None:
         """Nothing is called for yet."""
         super().__init__()
         self.head, self.weight = head, weight
@@ -66,7 +66,7 @@ class Stance(nn.Module):
         found: Tensor = 2 * ((questions - self.mean) / self.std @ self.slope + self.bias)
         return found.clamp(-1, 1)
 
-    def call(self, view: View) -> float:
+    def call(self, view: AnswerBatch) -> float:
         """The same for a view's last question, read once."""
         question = last_question(view.prompt.messages)
         key = (id(view.policy), question)
@@ -78,7 +78,7 @@ class Stance(nn.Module):
             self._calls[key] = float(self.calls(read.to(self.slope.device)))
         return self._calls[key]
 
-    def values(self, view: View) -> Tensor:
+    def values(self, view: AnswerBatch) -> Tensor:
         """(C, T) w · c(x) · s(y) of every beginning; zero where there is no token."""
         hidden = view.hidden(self.head.info.layer)
         mask = view.tokens.mask.to(hidden.device)
@@ -90,7 +90,7 @@ class Stance(nn.Module):
         stored(self, path, _FORMAT, {"head": asdict(self.head.info), "weight": self.weight})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Stance:
+    def load(cls, path: str | os.PathLike[str]) -> RefusalHead:
         """Frozen, in evaluation mode.
 
         Raises:
@@ -100,7 +100,7 @@ class Stance(nn.Module):
             with safe_open(path, framework="pt") as file:
                 info: dict[str, Any] = json.loads((file.metadata() or {})["info"])
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-            found = cls(TrunkHead(HeadInfo(**info["head"])), float(info["weight"]))
+            found = cls(HiddenStateHead(HeadInfo(**info["head"])), float(info["weight"]))
             found.load_state_dict(state)
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsCorruptError(
@@ -114,36 +114,36 @@ class Stance(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StanceReward(TrunkReward):
+class RefusalReward(HiddenStateReward):
     """A head that judges answers, and beside it whether they do what is called for.
 
     Attributes:
         stance: fitted to the same policy.
     """
 
-    stance: Stance
+    stance: RefusalHead
 
     def __post_init__(self) -> None:
         widths = self.head.info.hidden_size, self.stance.head.info.hidden_size
         if widths[0] != widths[1]:
             raise ValueError(f"head and stance read states {widths} wide: fit both to one policy.")
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - the layers are the same for all
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layers are the same for all
         """The layers of both, so that one forward serves them."""
-        return Wants(frozenset({self.head.info.layer, self.stance.head.info.layer}), logits=False)
+        return OutputSpec(frozenset({self.head.info.layer, self.stance.head.info.layer}), logits=False)
 
-    def prefix_values(self, view: View) -> Tensor:
+    def prefix_values(self, view: AnswerBatch) -> Tensor:
         """(C, T) the value of every beginning.
 
         Raises:
             TokenizerMismatchError: the head was fitted to another policy.
         """
-        return TrunkReward.prefix_values(self, view) + self.stance.values(view)
+        return HiddenStateReward.prefix_values(self, view) + self.stance.values(view)
 
 
-def safety_head() -> StanceReward:
+def safety_head() -> RefusalReward:
     """The reward that ships, for `smollm2-135m`: harm refused, the harmless helped, in fluent text."""
-    return StanceReward(TrunkHead.load(SAFETY_HEAD), Stance.load(SAFETY_STANCE))
+    return RefusalReward(HiddenStateHead.load(SAFETY_HEAD), RefusalHead.load(SAFETY_STANCE))
 
 
 @torch.no_grad()

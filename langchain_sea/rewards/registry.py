@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.core.protocols import Reward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
@@ -18,18 +18,18 @@ from langchain_sea.presets import Preset, find_preset
 from langchain_sea.rewards import (
     Consensus,
     FunctionReward,
-    ImplicitReward,
-    TrunkReward,
+    LogRatioReward,
+    HiddenStateReward,
 )
 from langchain_sea.rewards.agreement import Agreement
 from langchain_sea.rewards.auto import judge_named
-from langchain_sea.rewards.hidden_state_head import TrunkHead
-from langchain_sea.rewards.pair_classifier import PairGate
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead
+from langchain_sea.rewards.pair_classifier import PairClassifierGate
 from langchain_sea.rewards.refusal_head import safety_head
 
 __all__ = ["describe_reward", "load_gate", "make_energy", "make_terms", "unload"]
 
-RewardLike = str | os.PathLike[str] | Term | Reward | Consensus | Callable[..., Any]
+RewardLike = str | os.PathLike[str] | RewardTerm | Reward | Consensus | Callable[..., Any]
 _DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(TINY_NAMES, ("tiny",))}
 _rewards: dict[tuple[str, int], Reward] = {}
 _lock = threading.RLock()
@@ -37,7 +37,7 @@ _lock = threading.RLock()
 
 def make_terms(
     rewards: Sequence[RewardLike] | None, policy_name: str, policy: CausalLMPolicy, *, retries: int = 0
-) -> tuple[Term, ...]:
+) -> tuple[RewardTerm, ...]:
     """Rewards as terms of the energy, each name once.
 
     Args:
@@ -57,7 +57,7 @@ def make_terms(
                 "callable (prompt, completions) -> scores, or a head made by `langchain-sea fit-reward`."
             )
         rewards = _DEFAULTS[policy_name]
-    found: list[Term] = []
+    found: list[RewardTerm] = []
     for reward in rewards:
         term = _term(reward, policy, retries)
         taken = sum(other.name.split("#")[0] == term.name for other in found)
@@ -65,11 +65,11 @@ def make_terms(
     return tuple(found)
 
 
-def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Term:
-    if isinstance(reward, Term):
+def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> RewardTerm:
+    if isinstance(reward, RewardTerm):
         return reward
     if isinstance(reward, Consensus):
-        return Term(reward=Agreement(reward), name="consensus")
+        return RewardTerm(reward=Agreement(reward), name="consensus")
     if isinstance(reward, (str, os.PathLike)):
         name = os.fspath(reward)
         return _named(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))
@@ -77,15 +77,15 @@ def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Term:
         return _named(type(reward).__name__, reward)  # type: ignore[arg-type]
     if callable(reward):
         name = getattr(reward, "__name__", type(reward).__name__)
-        return Term(reward=FunctionReward(reward, retries=retries), name=name)
+        return RewardTerm(reward=FunctionReward(reward, retries=retries), name=name)
     raise TypeError(f"{reward!r} is no reward: pass a name, a callable, a Term, or one with `score`.")
 
 
-def _named(name: str, reward: Reward) -> Term:
-    if isinstance(reward, TrunkReward):
+def _named(name: str, reward: Reward) -> RewardTerm:
+    if isinstance(reward, HiddenStateReward):
         info = reward.head.info
-        return Term(reward=reward, name=name, center=info.center, scale=info.scale)
-    return Term(reward=reward, name=name)
+        return RewardTerm(reward=reward, name=name, center=info.center, scale=info.scale)
+    return RewardTerm(reward=reward, name=name)
 
 
 def _load(name: str, policy: CausalLMPolicy) -> Reward:
@@ -100,9 +100,9 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
     if name == "safety":
         return safety_head()
     if name == "tiny":
-        return ImplicitReward(load_model("tiny/expert"), load_model("tiny/early_03"))
+        return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"))
     if name.endswith(".safetensors"):
-        return TrunkReward(TrunkHead.load(name))
+        return HiddenStateReward(HiddenStateHead.load(name))
     return judge_named(name, policy.tokenizer, str(policy.device))
 
 
@@ -134,9 +134,9 @@ def _gate(name: str) -> object:
 
 
 @cache
-def _safety_gate() -> PairGate:
+def _safety_gate() -> PairClassifierGate:
     """Made once: its first call copies an encoder and merges the deltas into it."""
-    return PairGate.load()
+    return PairClassifierGate.load()
 
 
 def unload(name: str | os.PathLike[str] | None = None) -> None:
@@ -188,7 +188,7 @@ def describe_reward(reward: object) -> str:
     """A reward or gate in words that differ where it differs: for cache keys and reports."""
     if isinstance(reward, (str, os.PathLike)):
         return os.fspath(reward)
-    if isinstance(reward, Term):
+    if isinstance(reward, RewardTerm):
         parts = ", ".join(f"{each.name}={getattr(reward, each.name)!r}" for each in fields(reward)[1:])
         return f"Term({parts}, {describe_reward(reward.reward)})"
     function = getattr(reward, "function", reward)

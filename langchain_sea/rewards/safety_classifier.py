@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.protocols import NOTHING, SoftReward, Wants
+from langchain_sea.core.protocols import NOTHING, DifferentiableReward, OutputSpec
 from langchain_sea.rewards.classifier import RewardModel, reward_model
 from langchain_sea.rewards.labels import safe_rule
 from langchain_sea.rewards.soft_encoder import encoder_reward
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
+    from langchain_sea.core.protocols import AnswerBatch
     from langchain_sea.rewards.encoder import EncoderReward
 
 __all__ = ["SafetyClassifier", "SoftSafetyClassifier", "safety_classifier"]
@@ -38,11 +38,11 @@ class SafetyClassifier:
     reads: RewardModel | EncoderReward
     threshold: float = 0.5
 
-    def foresee(self, view: View) -> Wants:  # noqa: ARG002 - nothing of any
+    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) as `RewardModel.score`."""
         return self.reads.score(view, texts)
 
@@ -56,9 +56,9 @@ class SafetyClassifier:
 class SoftSafetyClassifier(SafetyClassifier):
     """Steers as well."""
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) differentiable in `view.tokens.soft`."""
-        assert isinstance(self.reads, SoftReward)
+        assert isinstance(self.reads, DifferentiableReward)
         return self.reads.steer(view)
 
 
@@ -94,6 +94,6 @@ def safety_classifier(
     at = (0.0 if odds else 0.5) if threshold is None else threshold
     if getattr(model, "score", None) is None:
         encoder = encoder_reward(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
-        return (SoftSafetyClassifier if isinstance(encoder, SoftReward) else SafetyClassifier)(encoder, at)
+        return (SoftSafetyClassifier if isinstance(encoder, DifferentiableReward) else SafetyClassifier)(encoder, at)
     reads = reward_model(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
-    return (SoftSafetyClassifier if isinstance(reads, SoftReward) else SafetyClassifier)(reads, at)
+    return (SoftSafetyClassifier if isinstance(reads, DifferentiableReward) else SafetyClassifier)(reads, at)

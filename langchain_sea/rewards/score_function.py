@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import NOTHING, Foresees, View, Wants
+from langchain_sea.core.protocols import NOTHING, DeclaresOutputs, AnswerBatch, OutputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,22 +56,22 @@ class ScoreFunction:
         if self.samples < 2:  # noqa: PLR2004 - the others are the baseline
             raise ValueError(f"samples={self.samples} must be at least 2: each is compared with the others.")
 
-    def foresee(self, view: View) -> Wants:
+    def foresee(self, view: AnswerBatch) -> OutputSpec:
         """For ranking what the reward looks at; drawn texts it reads by itself."""
-        return self.reward.foresee(view) if isinstance(self.reward, Foresees) else NOTHING
+        return self.reward.foresee(view) if isinstance(self.reward, DeclaresOutputs) else NOTHING
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) the reward's own."""
         return self.reward.score(view, texts)
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) the mean reward of the drawn texts, whose gradient in `view.tokens.soft` is the estimate."""
         found, soft = self.estimate(view), view.tokens.soft
         view.variance = found.variance if view.variance is None else view.variance + found.variance
         return found.value + (found.gradient * (soft - soft.detach())).sum((1, 2))
 
     @torch.no_grad()
-    def estimate(self, view: View) -> Estimate:
+    def estimate(self, view: AnswerBatch) -> Estimate:
         """The samples drawn, scored and compared.
 
         Raises:
@@ -93,7 +93,7 @@ class ScoreFunction:
         variance = (gains.squeeze(-1).square() * norms).mean(0) / self.samples
         return Estimate(rewards.mean(0), gradient, variance)
 
-    def _drawn(self, view: View, shares: Tensor) -> Tensor:
+    def _drawn(self, view: AnswerBatch, shares: Tensor) -> Tensor:
         """(n, C, T) by the inverse of the distribution function at the prompt's own numbers."""
         digest = hashlib.sha256(f"{self.seed}\0{view.prompt.key!r}".encode()).digest()
         rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -103,14 +103,14 @@ class ScoreFunction:
         found = torch.searchsorted(ends.expand(self.samples, *ends.shape).contiguous(), at, right=True)
         return found.clamp(max=shares.shape[-1] - 1).squeeze(-1)
 
-    def _scored(self, view: View, drawn: Tensor) -> Tensor:
+    def _scored(self, view: AnswerBatch, drawn: Tensor) -> Tensor:
         """(n, C) the reward of each drawn text; equal texts are scored once."""
         support = view.tokens.support
         ids = support.expand(self.samples, *support.shape).gather(-1, drawn[..., None]).squeeze(-1)
         rows = zip(ids.flatten(0, 1), view.tokens.mask.repeat(self.samples, 1), strict=True)
         texts = [view.policy.decode(row[mask].tolist()) for row, mask in rows]
         distinct = list(dict.fromkeys(texts))
-        own = View.hard(view.policy, view.prompt, [view.policy.encode(text) for text in distinct])
+        own = AnswerBatch.hard(view.policy, view.prompt, [view.policy.encode(text) for text in distinct])
         values = self.reward.score(own, distinct).to(view.shares)
         places = {text: i for i, text in enumerate(distinct)}
         return values[[places[text] for text in texts]].view(drawn.shape[:2])

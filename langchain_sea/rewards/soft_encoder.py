@@ -20,15 +20,15 @@ from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.encoder import READ, EncoderReward
 from langchain_sea.rewards.pair_classifier import last_question
-from langchain_sea.rewards.token_alignment import FLOOR, Bridge, spans
+from langchain_sea.rewards.token_alignment import FLOOR, TokenAlignment, spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.core.protocols import View
-    from langchain_sea.rewards.pair_classifier import PairJudge
+    from langchain_sea.core.protocols import AnswerBatch
+    from langchain_sea.rewards.pair_classifier import PairClassifier
 
 __all__ = ["SoftEncoderReward", "encoder_reward"]
 
@@ -42,16 +42,16 @@ class SoftEncoderReward(EncoderReward):
 
     def __init__(
         self,
-        model: PreTrainedModel | PairJudge,
+        model: PreTrainedModel | PairClassifier,
         tokenizer: PreTrainedTokenizerBase,
-        bridge: Bridge,
+        bridge: TokenAlignment,
         **options: Any,
     ) -> None:
         """Hold the parts; arguments as for `EncoderReward`, and the bridge from the policy's tokenizer."""
         super().__init__(model, tokenizer, **options)
         self.bridge = bridge
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
         tokens = view.tokens
         rows = [ids[kept].tolist() for ids, kept in zip(tokens.ids, tokens.mask, strict=True)]
@@ -78,7 +78,7 @@ class SoftEncoderReward(EncoderReward):
             [p for p, start, end in offsets if start < stop and begin < end] for begin, stop in spans(pieces)
         ]
 
-    def _moved(self, view: View, places: Sequence[Sequence[Sequence[int]]], own: Tensor) -> Tensor:
+    def _moved(self, view: AnswerBatch, places: Sequence[Sequence[Sequence[int]]], own: Tensor) -> Tensor:
         """(C, S, D) what the soft tokens add to the reward's own encoding: nothing where they are hard."""
         device = own.device
         soft, support = (part.to(device) for part in view.tokens[:2])
@@ -115,7 +115,7 @@ class SoftEncoderReward(EncoderReward):
 
 
 def encoder_reward(
-    model: PreTrainedModel | PairJudge,
+    model: PreTrainedModel | PairClassifier,
     tokenizer: PreTrainedTokenizerBase,
     policy_tokenizer: PreTrainedTokenizerBase | None = None,
     *,
@@ -139,7 +139,7 @@ def encoder_reward(
     if policy_tokenizer is None or steers is False:
         return EncoderReward(model, tokenizer, **options)
     try:
-        bridge = Bridge.between(policy_tokenizer, tokenizer, floor=floor)
+        bridge = TokenAlignment.between(policy_tokenizer, tokenizer, floor=floor)
     except TokenizerMismatchError as error:
         if steers:
             raise

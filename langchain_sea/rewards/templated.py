@@ -17,10 +17,10 @@ from torch.nn.functional import pad
 
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError
-from langchain_sea.models.batched_forward import Reader
+from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import PolicyPrompt
-from langchain_sea.models.kv_cache import Segment
-from langchain_sea.models.soft_embeddings import mixed
+from langchain_sea.models.kv_cache import PackedSequence
+from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.rewards.log_ratio import Recent
 
 if TYPE_CHECKING:
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from langchain_sea.core.protocols import View
-    from langchain_sea.models.chat_template import Template
+    from langchain_sea.core.protocols import AnswerBatch
+    from langchain_sea.models.chat_template import ChatTemplate
 
-__all__ = ["Placed", "Read", "once"]
+__all__ = ["TemplatedModel", "LastHidden", "once"]
 
 
-class Read(NamedTuple):
+class LastHidden(NamedTuple):
     """What was read."""
 
     states: Tensor  # (C, T, D) the last layer's, normed
@@ -56,14 +56,14 @@ class _Place(NamedTuple):
     after: Tensor  # (S,) ids
 
 
-class Placed:
+class TemplatedModel:
     """The model with how it writes a conversation; neither is ever changed."""
 
     def __init__(
         self,
         model: PreTrainedModel,
         render: Callable[[Sequence[dict[str, Any]], str], list[int]],
-        template: Template,
+        template: ChatTemplate,
         *,
         prompts: int = 64,
     ) -> None:
@@ -76,22 +76,22 @@ class Placed:
             prompts: how many conversations' states are kept.
         """
         self.model, self._render, self._template = model, render, template
-        self._made: Reader | None = None
+        self._made: ModelRunner | None = None
         self._places: Recent[_Place] = Recent(prompts)
         self._joined: dict[tuple[str, int], int] = {}
 
     @property
-    def _reader(self) -> Reader:
+    def _reader(self) -> ModelRunner:
         """Made at the first use, and anew after pickling."""
         if self._made is None:
-            self._made = Reader(self.model)
+            self._made = ModelRunner(self.model)
         return self._made
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": None}
 
     @torch.no_grad()
-    def hard(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Read:
+    def hard(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> LastHidden:
         """Texts, each rendered as a whole.
 
         Raises:
@@ -102,9 +102,9 @@ class Placed:
         self._check_length(max(map(len, rows)))
         read = Tokens.hard(rows, self.model.device)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
-        return Read(self._states(Segment(self._embed(read.ids))), read.ids, read.mask)
+        return LastHidden(self._states(PackedSequence(self._embed(read.ids))), read.ids, read.mask)
 
-    def soft(self, view: View) -> Read:
+    def soft(self, view: AnswerBatch) -> LastHidden:
         """The view's tokens, differentiably; their ids must be the same tokens here.
 
         Raises:
@@ -120,13 +120,13 @@ class Placed:
         start, end = (self._embed(part) for part in hard)
         support = tokens.support
         one = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
-        embeds = torch.cat([start, mixed(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1)
+        embeds = torch.cat([start, embed_soft_tokens(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1)
         mask = pad(tokens.mask, (1, len(after)), value=True)
         order = mask.int().argsort(dim=1, descending=True, stable=True)
-        states = self._states(Segment(embeds.take_along_dim(order[..., None], 1), prompt.states))
-        return Read(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
+        states = self._states(PackedSequence(embeds.take_along_dim(order[..., None], 1), prompt.states))
+        return LastHidden(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
 
-    def _states(self, segment: Segment) -> Tensor:
+    def _states(self, segment: PackedSequence) -> Tensor:
         (output,) = self._reader.read([segment])
         assert output.last is not None
         return output.last

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from langchain_sea.errors import TokenizerMismatchError
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["FLOOR", "Bridge", "spans"]
+__all__ = ["FLOOR", "TokenAlignment", "spans"]
 
 FLOOR = 0.9
 _WIDTH = 4  # pieces of one token that are looked at
@@ -31,7 +31,7 @@ _NONE = -1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bridge:
+class TokenAlignment:
     """The table.
 
     Attributes:
@@ -49,7 +49,7 @@ class Bridge:
     @classmethod
     def between(
         cls, policy: PreTrainedTokenizerBase, reward: PreTrainedTokenizerBase, *, floor: float = FLOOR
-    ) -> Bridge:
+    ) -> TokenAlignment:
         """The table from one tokenizer to another.
 
         Args:
@@ -60,7 +60,7 @@ class Bridge:
         Raises:
             TokenizerMismatchError: fewer are mapped; the message says how many, and which are not.
         """
-        special = Template(policy).special
+        special = ChatTemplate(policy).special
         usable = [i for i in sorted(policy.get_vocab().values()) if i not in special]
         texts = [str(policy.decode([i], clean_up_tokenization_spaces=False)) for i in usable]
         rows = _Encoder(reward).pieces(texts)
@@ -78,7 +78,7 @@ class Bridge:
                 f"fewer than the floor of {floor:.0%}: not {', '.join(lost)} and others."
             )
         exact = sum(row is not None and len(row) == 1 for row in rows) / max(1, len(usable))
-        theirs = set(reward.get_vocab().values()) - Template(reward).special
+        theirs = set(reward.get_vocab().values()) - ChatTemplate(reward).special
         reached = len({i for row in rows for i in row or ()} & theirs) / max(1, len(theirs))
         return cls(pieces, share, exact, reached)
 
@@ -99,7 +99,7 @@ class _Encoder:
         backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         model = getattr(backend, "model", None)
         self._continuing: str | None = getattr(model, "continuing_subword_prefix", None) or None
-        self._inside = Template(tokenizer)._encode_inside  # noqa: SLF001 - the same way as an answer's pieces
+        self._inside = ChatTemplate(tokenizer)._encode_inside  # noqa: SLF001 - the same way as an answer's pieces
 
     def pieces(self, texts: Sequence[str]) -> list[list[int] | None]:
         """The ids of each, none for blanks that the tokenizer leaves out, None where it cannot write it."""

@@ -3,37 +3,37 @@
 `langchain_sea.middleware` and `langchain_sea.tool_guard` put it into agents and chains.
 """
 
-from langchain_sea.safety.audit_log import Audit, replay, verify
-from langchain_sea.safety.checks import Action, Decision, Each, Layer, PolicyError, Verdict
-from langchain_sea.safety.context import Scene, Source
-from langchain_sea.safety.guard import RULES_ONLY, Judge
-from langchain_sea.safety.learned import HarmLayer, WishLayer
-from langchain_sea.safety.policy import SafetyPolicy, ToolPolicy
-from langchain_sea.safety.provenance import ProvenanceLayer
-from langchain_sea.safety.rules import RulesLayer
-from langchain_sea.safety.schema import SchemaLayer
-from langchain_sea.safety.tool_call import Call
+from langchain_sea.safety.audit_log import AuditLog, replay, verify
+from langchain_sea.safety.checks import Action, Decision, PerCallCheck, Check, PolicyError, Finding
+from langchain_sea.safety.context import CallContext, ContextMessage
+from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
+from langchain_sea.safety.learned import HarmCheck, IntentCheck
+from langchain_sea.safety.policy import GuardConfig, ToolRules
+from langchain_sea.safety.provenance import ProvenanceCheck
+from langchain_sea.safety.rules import RulesCheck
+from langchain_sea.safety.schema import SchemaCheck
+from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = [
     "RULES_ONLY",
     "Action",
-    "Audit",
-    "Call",
+    "AuditLog",
+    "ToolCall",
     "Decision",
-    "Each",
-    "HarmLayer",
-    "Judge",
-    "Layer",
+    "PerCallCheck",
+    "HarmCheck",
+    "GuardPipeline",
+    "Check",
     "PolicyError",
-    "ProvenanceLayer",
-    "RulesLayer",
-    "SafetyPolicy",
-    "Scene",
-    "SchemaLayer",
-    "Source",
-    "ToolPolicy",
-    "Verdict",
-    "WishLayer",
+    "ProvenanceCheck",
+    "RulesCheck",
+    "GuardConfig",
+    "CallContext",
+    "SchemaCheck",
+    "ContextMessage",
+    "ToolRules",
+    "Finding",
+    "IntentCheck",
     "replay",
     "verify",
 ]

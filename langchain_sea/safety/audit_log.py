@@ -2,7 +2,7 @@
 
 Each row holds the hash of the one before it, and its own over all of its content, so that no row can be changed,
 taken out or put in without breaking the chain behind it. Whoever can rewrite the file can rewrite all of it: keep
-the newest hash (`Audit.head`) elsewhere to notice that.
+the newest hash (`AuditLog.head`) elsewhere to notice that.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.checks import PolicyError
-from langchain_sea.safety.context import Scene, Source
-from langchain_sea.safety.tool_call import Call
+from langchain_sea.safety.context import CallContext, ContextMessage
+from langchain_sea.safety.tool_call import ToolCall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.guard import Judge
+    from langchain_sea.safety.guard import GuardPipeline
 
-__all__ = ["Audit", "Replayed", "replay", "rows_of", "verify"]
+__all__ = ["AuditLog", "Replayed", "replay", "rows_of", "verify"]
 
 _FIRST = "0" * 64
 
 
-class Audit:
+class AuditLog:
     """An audit file; any number of threads may write to one.
 
     Attributes:
@@ -61,7 +61,7 @@ class Audit:
         """The newest row's hash."""
         return self._last
 
-    def write(self, decision: Decision, scene: Scene) -> None:
+    def write(self, decision: Decision, scene: CallContext) -> None:
         """One row, on the disk when this returns."""
         row: dict[str, Any] = {
             "time": round(time.time(), 3),
@@ -90,7 +90,7 @@ class Audit:
                 os.fsync(file.fileno())
             self._last, self._count = row["hash"], self._count + 1
 
-    def _call(self, call: Call) -> dict[str, Any]:
+    def _call(self, call: ToolCall) -> dict[str, Any]:
         found: dict[str, Any] = {
             "position": call.position,
             "id": call.id,
@@ -149,7 +149,7 @@ class Replayed:
         return self.outcome == self.again
 
 
-def replay(path: str | os.PathLike[str], judge: Judge) -> list[Replayed]:
+def replay(path: str | os.PathLike[str], judge: GuardPipeline) -> list[Replayed]:
     """Every call of a full audit, judged again under the same policy.
 
     A repaired call counts as equal where it was open to repair again: a repair need not find the same words, so what
@@ -171,7 +171,7 @@ def replay(path: str | os.PathLike[str], judge: Judge) -> list[Replayed]:
         scene = _scene(row["scene"], judge)
         said, outcome = row["executes"] if row["outcome"] == "repaired" else row["call"], row["outcome"]
         (again,) = plain(
-            [Call(said["position"], said["id"], said["name"], said["text"], tuple(said["faults"]))], scene
+            [ToolCall(said["position"], said["id"], said["name"], said["text"], tuple(said["faults"]))], scene
         )
         expected = {"repaired": "allowed", "approved": "review", "rejected": "review"}.get(outcome, outcome)
         same = again.outcome == expected or outcome == "unavailable"
@@ -179,9 +179,9 @@ def replay(path: str | os.PathLike[str], judge: Judge) -> list[Replayed]:
     return found
 
 
-def _scene(kept: dict[str, Any], judge: Judge) -> Scene:
-    sources = tuple(Source(*source) for source in kept["sources"])
-    return Scene(sources, kept["tools"], judge.policy, kept["descriptions"])
+def _scene(kept: dict[str, Any], judge: GuardPipeline) -> CallContext:
+    sources = tuple(ContextMessage(*source) for source in kept["sources"])
+    return CallContext(sources, kept["tools"], judge.policy, kept["descriptions"])
 
 
 def _hash(row: dict[str, Any]) -> str:

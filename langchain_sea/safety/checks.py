@@ -12,10 +12,10 @@ from langchain_sea.errors import SEAError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Action", "Decision", "Each", "Layer", "PolicyError", "Verdict"]
+__all__ = ["Action", "Decision", "PerCallCheck", "Check", "PolicyError", "Finding"]
 
 
 class Action(StrEnum):
@@ -28,7 +28,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Finding:
     """One layer's objection to a call.
 
     Attributes:
@@ -67,10 +67,10 @@ class Decision:
         rounds: of repair.
     """
 
-    asked: Call
-    call: Call | None
+    asked: ToolCall
+    call: ToolCall | None
     outcome: str
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[Finding, ...] = ()
     rounds: int = 0
 
     @property
@@ -84,7 +84,7 @@ class Decision:
         return "; ".join(f"{v.layer}: {v.reason}" for v in self.verdicts) or "nothing was found against it"
 
 
-class Layer(Protocol):
+class Check(Protocol):
     """Judges calls in their scene.
 
     Attributes:
@@ -95,21 +95,21 @@ class Layer(Protocol):
     name: str
     learned: bool
 
-    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[list[Verdict]]:
+    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
         """The objections to each; none lets a call pass."""
 
 
-class Each(ABC):
+class PerCallCheck(ABC):
     """A layer that looks at each call by itself."""
 
     learned = False
 
-    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[list[Verdict]]:
-        """As `Layer`."""
+    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
+        """As `Check`."""
         return [self.one(call, scene) for call in calls]
 
     @abstractmethod
-    def one(self, call: Call, scene: Scene) -> list[Verdict]:
+    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
         """The objections to one call."""
 
 

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from langchain_sea.safety.policy import SafetyPolicy
+    from langchain_sea.safety.policy import GuardConfig
 
-__all__ = ["Scene", "Source"]
+__all__ = ["CallContext", "ContextMessage"]
 
 _FIELD = 120  # characters: longer values are running text
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ContextMessage:
     """One message, as far as it tells where values come from.
 
     Attributes:
@@ -41,7 +41,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Scene:
+class CallContext:
     """A conversation up to the calls, with the tools that there are.
 
     Attributes:
@@ -51,9 +51,9 @@ class Scene:
         policy: of the tools.
     """
 
-    sources: tuple[Source, ...]
+    sources: tuple[ContextMessage, ...]
     tools: Mapping[str, Mapping[str, Any]]
-    policy: SafetyPolicy
+    policy: GuardConfig
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
@@ -104,7 +104,7 @@ class Scene:
         return list(dict.fromkeys(part for part in found if len(part.split()) > 2))  # noqa: PLR2004 - a sentence
 
     @cached_property
-    def _results(self) -> list[Source]:
+    def _results(self) -> list[ContextMessage]:
         return [source for source in self.sources if source.role == "tool"]
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from langchain_sea.models import loading
-from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairGate
-from langchain_sea.safety.learned import HarmLayer, WishLayer
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairClassifierGate
+from langchain_sea.safety.learned import HarmCheck, IntentCheck
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from langchain_sea.safety.checks import Layer
+    from langchain_sea.safety.checks import Check
 
 __all__ = [
     "HARM_THRESHOLD",
@@ -43,13 +43,13 @@ class _Harm:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
-        self._gate: PairGate | None = None
+        self._gate: PairClassifierGate | None = None
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
         """A value from 0 to 1 for each."""
         with _lock:
             if self._gate is None:
-                self._gate = PairGate.load(self._path)
+                self._gate = PairClassifierGate.load(self._path)
             return [1.0 - value for value in self._gate.judge([(text, HELPFUL) for text in texts])]
 
 
@@ -77,16 +77,16 @@ class _Wishes:
             return found
 
 
-def harm(threshold: float = HARM_THRESHOLD) -> HarmLayer:
+def harm(threshold: float = HARM_THRESHOLD) -> HarmCheck:
     """The gate that ships."""
-    return HarmLayer(_Harm(SAFETY_GATE), threshold)
+    return HarmCheck(_Harm(SAFETY_GATE), threshold)
 
 
-def verifier(threshold: float = VERIFIER_THRESHOLD) -> HarmLayer:
+def verifier(threshold: float = VERIFIER_THRESHOLD) -> HarmCheck:
     """The held-out judge of repairs: another one, which learned from the other half of the questions."""
-    return HarmLayer(_Harm(SAFETY_VERIFIER), threshold, name="verifier")
+    return HarmCheck(_Harm(SAFETY_VERIFIER), threshold, name="verifier")
 
 
-def embedded_layers() -> tuple[Layer, ...]:
+def embedded_layers() -> tuple[Check, ...]:
     """Both learned layers, whose weights are read at the first call."""
-    return harm(), WishLayer(_Wishes(), WISH_MARGIN)
+    return harm(), IntentCheck(_Wishes(), WISH_MARGIN)

@@ -12,23 +12,23 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from langchain_sea.core.timeouts import within
-from langchain_sea.safety.checks import Action, Decision, Layer, Verdict
-from langchain_sea.safety.policy import SafetyPolicy
-from langchain_sea.safety.provenance import ProvenanceLayer
-from langchain_sea.safety.rules import RulesLayer
-from langchain_sea.safety.schema import SchemaLayer
+from langchain_sea.core.timeouts import run_with_timeout
+from langchain_sea.safety.checks import Action, Decision, Check, Finding
+from langchain_sea.safety.policy import GuardConfig
+from langchain_sea.safety.provenance import ProvenanceCheck
+from langchain_sea.safety.rules import RulesCheck
+from langchain_sea.safety.schema import SchemaCheck
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["RULES_ONLY", "Judge", "Repairer", "Sink"]
+__all__ = ["RULES_ONLY", "GuardPipeline", "Repairer", "AuditSink"]
 
 _log = logging.getLogger(__name__)
-RULES_ONLY: tuple[Layer, ...] = (SchemaLayer(), RulesLayer(), ProvenanceLayer())
+RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck())
 """The layers that need no model."""
 
 
@@ -36,20 +36,20 @@ class Repairer(Protocol):
     """Writes other values for some of a call's arguments."""
 
     def __call__(
-        self, call: Call, arguments: Sequence[str], reason: str, scene: Scene, attempt: int
-    ) -> Call | None:
+        self, call: ToolCall, arguments: Sequence[str], reason: str, scene: CallContext, attempt: int
+    ) -> ToolCall | None:
         """The call with other values for these arguments alone; None where it finds none."""
 
 
-class Sink(Protocol):
+class AuditSink(Protocol):
     """Keeps what was decided."""
 
-    def write(self, decision: Decision, scene: Scene) -> None:
+    def write(self, decision: Decision, scene: CallContext) -> None:
         """Before anything is executed; an error blocks the call."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judge:
+class GuardPipeline:
     """The layers in their order, and what else has a say.
 
     Attributes:
@@ -61,13 +61,13 @@ class Judge:
         audit: None keeps no record.
     """
 
-    policy: SafetyPolicy = field(default_factory=SafetyPolicy)
-    layers: Sequence[Layer] = RULES_ONLY
+    policy: GuardConfig = field(default_factory=GuardConfig)
+    layers: Sequence[Check] = RULES_ONLY
     repairer: Repairer | None = None
-    verifier: Layer | None = None
-    audit: Sink | None = None
+    verifier: Check | None = None
+    audit: AuditSink | None = None
 
-    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[Decision]:
+    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[Decision]:
         """One decision for each, written to the audit; those that a human must settle are not written yet."""
         end = time.monotonic() + self.policy.budget
         try:
@@ -79,15 +79,15 @@ class Judge:
             found = [Decision(asked=c, call=None, outcome="unavailable", verdicts=failed) for c in calls]
         return [self.written(decision, scene) for decision in found]
 
-    def settled(self, decision: Decision, scene: Scene, *, approved: bool, why: str = "") -> Decision:
+    def settled(self, decision: Decision, scene: CallContext, *, approved: bool, why: str = "") -> Decision:
         """What a human said of a call under review, written."""
         outcome = "approved" if approved else "rejected"
-        verdict = Verdict(action=Action.NOTE, layer="human", reason=why or outcome)
+        verdict = Finding(action=Action.NOTE, layer="human", reason=why or outcome)
         call = decision.asked if approved else None
         found = replace(decision, call=call, outcome=outcome, verdicts=(*decision.verdicts, verdict))
         return self.written(found, scene)
 
-    def written(self, decision: Decision, scene: Scene) -> Decision:
+    def written(self, decision: Decision, scene: CallContext) -> Decision:
         """The decision once it stands in the audit; what cannot be written does not run."""
         if self.audit is None or decision.outcome == "review":
             return decision
@@ -100,12 +100,12 @@ class Judge:
         return decision
 
     def _objections(
-        self, calls: Sequence[Call], scene: Scene, layers: Sequence[Layer], end: float
-    ) -> list[list[Verdict]]:
+        self, calls: Sequence[ToolCall], scene: CallContext, layers: Sequence[Check], end: float
+    ) -> list[list[Finding]]:
         """All layers' to each call; a call that is blocked already is not shown to a model."""
-        found: list[list[Verdict]] = [[] for _ in calls]
+        found: list[list[Finding]] = [[] for _ in calls]
         for layer in layers:
-            first = layer.name == SchemaLayer.name
+            first = layer.name == SchemaCheck.name
             rows = [i for i, verdicts in enumerate(found) if not _ends(verdicts, learned=layer.learned)]
             if not rows:
                 break
@@ -116,28 +116,28 @@ class Judge:
                 break
         return found
 
-    def _asked(self, layer: Layer, calls: Sequence[Call], scene: Scene, end: float) -> list[list[Verdict]]:
+    def _asked(self, layer: Check, calls: Sequence[ToolCall], scene: CallContext, end: float) -> list[list[Finding]]:
         """One layer's objections; its failure as one."""
         try:
             if layer.learned:
                 seconds = min(self.policy.deadline, end - time.monotonic())
-                found = within(seconds, lambda: layer(calls, scene))
+                found = run_with_timeout(seconds, lambda: layer(calls, scene))
             else:
                 found = layer(calls, scene)
-            if len(found) != len(calls) or not all(isinstance(v, Verdict) for row in found for v in row):
+            if len(found) != len(calls) or not all(isinstance(v, Finding) for row in found for v in row):
                 raise ValueError(f"it gave {str(found)[:80]} for {len(calls)} calls")  # noqa: TRY301 - one way out
         except Exception as error:  # noqa: BLE001 - whatever a layer raises
             return [[self._failure(layer, error, call)] for call in calls]
         return [list(row) for row in found]
 
-    def _failure(self, layer: Layer, error: Exception, call: Call) -> Verdict:
+    def _failure(self, layer: Check, error: Exception, call: ToolCall) -> Finding:
         failed = _failed(layer.name, error)
         if layer.name in self.policy.of(call.name).fail_open:
             _log.warning("%s passes although the layer %s failed: %r", call.name, layer.name, error)
             return replace(failed, action=Action.NOTE)
         return failed
 
-    def _decided(self, call: Call, verdicts: Sequence[Verdict], scene: Scene, end: float) -> Decision:
+    def _decided(self, call: ToolCall, verdicts: Sequence[Finding], scene: CallContext, end: float) -> Decision:
         decision = Decision(asked=call, call=call, outcome="allowed", verdicts=tuple(verdicts))
         kinds = {v.action for v in verdicts if not v.failed}
         if any(v.failed and v.action is Action.BLOCK for v in verdicts):
@@ -150,7 +150,7 @@ class Judge:
             return replace(decision, asked=decision.call or call, call=None, outcome="review")
         return decision
 
-    def _repaired(self, decision: Decision, scene: Scene, end: float) -> Decision:
+    def _repaired(self, decision: Decision, scene: CallContext, end: float) -> Decision:
         """Other values until all layers and the verifier have nothing against them, or the budget is over."""
         asked, verdicts = decision.asked, list(decision.verdicts)
         named = sorted({a for v in verdicts if v.action is Action.REPAIR for a in v.arguments})
@@ -158,7 +158,7 @@ class Judge:
         for attempt in range(attempts):
             reason = "; ".join(v.reason for v in verdicts)
             try:
-                new = within(
+                new = run_with_timeout(
                     end - time.monotonic(),
                     partial(repairer, asked, named, reason, scene, attempt) if repairer else lambda: None,
                 )
@@ -168,7 +168,7 @@ class Judge:
             if new is None:
                 continue
             if fault := _changed(asked, new, named):
-                verdicts.append(Verdict(action=Action.NOTE, layer="repair", reason=fault))
+                verdicts.append(Finding(action=Action.NOTE, layer="repair", reason=fault))
                 continue
             (again,) = self._objections([new], scene, self.layers, end)
             if _clean(again) and self.verifier is not None:  # it sees nothing that the others would stop
@@ -181,18 +181,18 @@ class Judge:
         return replace(decision, call=None, outcome="blocked", verdicts=tuple(verdicts), rounds=attempts)
 
 
-def _ends(verdicts: Sequence[Verdict], *, learned: bool) -> bool:
+def _ends(verdicts: Sequence[Finding], *, learned: bool) -> bool:
     """Whether a call needs no further layer: its form is wrong, or a model's opinion would change nothing."""
     blocked = [v for v in verdicts if v.action is Action.BLOCK]
-    return bool(blocked) and (learned or any(v.layer == SchemaLayer.name for v in blocked))
+    return bool(blocked) and (learned or any(v.layer == SchemaCheck.name for v in blocked))
 
 
-def _clean(verdicts: Sequence[Verdict]) -> bool:
+def _clean(verdicts: Sequence[Finding]) -> bool:
     """Whether nobody objects."""
     return all(v.action is Action.NOTE for v in verdicts)
 
 
-def _changed(asked: Call, new: Call, named: Sequence[str]) -> str | None:
+def _changed(asked: ToolCall, new: ToolCall, named: Sequence[str]) -> str | None:
     """What a repair changed that it may not."""
     if (new.name, new.position, new.id) != (asked.name, asked.position, asked.id):
         return f"a repair made {new.name!r} of {asked.name!r}, and was thrown away"
@@ -206,7 +206,7 @@ def _changed(asked: Call, new: Call, named: Sequence[str]) -> str | None:
 _MISSING = object()
 
 
-def _failed(layer: str, error: Exception) -> Verdict:
+def _failed(layer: str, error: Exception) -> Finding:
     said = f"{type(error).__name__}: {error}"[:200]
     reason = f"it could not judge ({said}), so the call does not run"
-    return Verdict(action=Action.BLOCK, layer=layer, reason=reason, failed=True)
+    return Finding(action=Action.BLOCK, layer=layer, reason=reason, failed=True)

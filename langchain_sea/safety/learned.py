@@ -13,15 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.checks import Action, Verdict
+from langchain_sea.safety.checks import Action, Finding
 from langchain_sea.safety.context import strings_in, top
 from langchain_sea.safety.deobfuscation import plain_words
 
 if TYPE_CHECKING:
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["HarmLayer", "WishLayer", "segments"]
+__all__ = ["HarmCheck", "IntentCheck", "segments"]
 
 Scorer = Callable[[Sequence[str]], Sequence[float]]
 """Texts → values, one each, higher where they do harm, from 0 to 1."""
@@ -34,7 +34,7 @@ _SEGMENT, _OVERLAP = 360, 90  # characters: what the embedded gate reads at once
 _TOLD = 200
 
 
-class HarmLayer:
+class HarmCheck:
     """The worst segment of every running text, in every form that it can be decoded to.
 
     Attributes:
@@ -48,7 +48,7 @@ class HarmLayer:
         """Hold the scorer."""
         self.scorer, self.threshold, self.name = scorer, threshold, name
 
-    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[list[Verdict]]:
+    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
         """One objection for every argument; all texts of a batch are read together."""
         parts = [_parts_of(call) for call in calls]
         texts = list(dict.fromkeys(text for found in parts for _, text in found))
@@ -57,13 +57,13 @@ class HarmLayer:
         return [self._objections(call, found, worth, scene) for call, found in zip(calls, parts, strict=True)]
 
     def _objections(
-        self, call: Call, parts: Sequence[tuple[str, str]], worth: dict[str, float], scene: Scene
-    ) -> list[Verdict]:
+        self, call: ToolCall, parts: Sequence[tuple[str, str]], worth: dict[str, float], scene: CallContext
+    ) -> list[Finding]:
         policy, worst = scene.policy.of(call.name), dict[str, float]()
         for argument, text in parts:
             worst[argument] = max(worst.get(argument, 0.0), worth[text])
         return [
-            Verdict(
+            Finding(
                 action=Action.REPAIR if argument in policy.repairable else Action.BLOCK,
                 layer=self.name,
                 reason=f"{argument}: its text would do harm ({value:.2f}, {self.threshold:.2f} is allowed)",
@@ -75,7 +75,7 @@ class HarmLayer:
         ]
 
 
-class WishLayer:
+class IntentCheck:
     """Whether a call that writes is explained by the user, or by text that anybody may have written.
 
     Attributes:
@@ -93,10 +93,10 @@ class WishLayer:
         """Hold the encoder."""
         self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
 
-    def __call__(self, calls: Sequence[Call], scene: Scene) -> list[list[Verdict]]:
+    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
         """One objection to each, or none; all sentences of a batch are read together."""
         writes = [i for i, call in enumerate(calls) if scene.policy.of(call.name).effect == "write"]
-        found: list[list[Verdict]] = [[] for _ in calls]
+        found: list[list[Finding]] = [[] for _ in calls]
         if not writes or not scene.sentences or not scene.asked:
             return found
         said = [part for text in scene.asked for part in _parts(text)] or list(scene.asked)
@@ -107,17 +107,17 @@ class WishLayer:
             found[i] = self._objections(near[: len(said)], near[len(said) :], scene)
         return found
 
-    def _objections(self, users: Sequence[float], others: Sequence[float], scene: Scene) -> list[Verdict]:
+    def _objections(self, users: Sequence[float], others: Sequence[float], scene: CallContext) -> list[Finding]:
         """From how near the call is to each sentence of the user's, and to each of the others."""
         user, other = max(users), max(others)
         if other < self.least or user >= self.enough or other <= user + self.margin:
             return []
         culprit = scene.sentences[others.index(other)]
         reason = f"it fulfils what a tool's result asks for, not what the user did: {culprit[:100]!r}"
-        return [Verdict(action=Action.BLOCK, layer=self.name, reason=reason, score=other - user)]
+        return [Finding(action=Action.BLOCK, layer=self.name, reason=reason, score=other - user)]
 
 
-def _parts_of(call: Call) -> list[tuple[str, str]]:
+def _parts_of(call: ToolCall) -> list[tuple[str, str]]:
     """The running texts of its arguments in all their forms, in parts."""
     found = []
     for path, text in strings_in(call.arguments):
@@ -158,7 +158,7 @@ def _parts(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if len(part.split()) > 2]  # noqa: PLR2004
 
 
-def _told(call: Call, scene: Scene) -> str:
+def _told(call: ToolCall, scene: CallContext) -> str:
     """The call as a sentence."""
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", call.name).lower()
     values = ", ".join(f"{key}: {value}" for key, value in call.arguments.items())

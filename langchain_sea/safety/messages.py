@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_sea.safety.context import Scene, Source
-from langchain_sea.safety.tool_call import Call, calls_of
+from langchain_sea.safety.context import CallContext, ContextMessage
+from langchain_sea.safety.tool_call import ToolCall, calls_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.policy import SafetyPolicy
+    from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["answered", "asked_calls", "blocked", "invalid_calls", "scene_of", "told", "tool_schemas"]
 
@@ -35,8 +35,8 @@ def scene_of(
     messages: Sequence[BaseMessage],
     schemas: Mapping[str, Mapping[str, Any]],
     descriptions: Mapping[str, str],
-    policy: SafetyPolicy,
-) -> Scene:
+    policy: GuardConfig,
+) -> CallContext:
     """What calls are judged in: all that was said before them."""
     names = {
         call["id"]: call["name"]
@@ -49,11 +49,11 @@ def scene_of(
     for message in messages:
         role = next((role for kind, role in _ROLES if isinstance(message, kind)), "tool")
         tool = names.get(getattr(message, "tool_call_id", ""), message.name or "") if role == "tool" else ""
-        sources.append(Source(role, _text(message), tool))
-    return Scene(tuple(sources), schemas, policy, descriptions)
+        sources.append(ContextMessage(role, _text(message), tool))
+    return CallContext(tuple(sources), schemas, policy, descriptions)
 
 
-def asked_calls(message: AIMessage) -> list[Call]:
+def asked_calls(message: AIMessage) -> list[ToolCall]:
     """A message's calls, frozen; where the provider's own text of the arguments is there, that is read, too."""
     raw: list[str | None] = []
     for given in message.additional_kwargs.get("tool_calls") or []:
@@ -62,12 +62,12 @@ def asked_calls(message: AIMessage) -> list[Call]:
     return calls_of(message.tool_calls, raw if len(raw) == len(message.tool_calls) else ())
 
 
-def invalid_calls(message: AIMessage) -> list[Call]:
+def invalid_calls(message: AIMessage) -> list[ToolCall]:
     """What was meant as a call and cannot be read: never executed, and written down."""
     first, found = len(message.tool_calls), []
     for position, given in enumerate(message.invalid_tool_calls, first):
         fault = str(given.get("error") or "it cannot be read")
-        found.append(Call(position, str(given.get("id") or ""), str(given.get("name") or ""), "{}", (fault,)))
+        found.append(ToolCall(position, str(given.get("id") or ""), str(given.get("name") or ""), "{}", (fault,)))
     return found
 
 

@@ -15,11 +15,11 @@ from langchain_sea.safety.checks import PolicyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["SafetyPolicy", "ToolPolicy"]
+__all__ = ["GuardConfig", "ToolRules"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolPolicy:
+class ToolRules:
     """One tool.
 
     Attributes:
@@ -63,7 +63,7 @@ class ToolPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SafetyPolicy:
+class GuardConfig:
     """All tools.
 
     Attributes:
@@ -77,8 +77,8 @@ class SafetyPolicy:
         rounds: of repair.
     """
 
-    tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
-    default: ToolPolicy = field(default_factory=ToolPolicy)
+    tools: Mapping[str, ToolRules] = field(default_factory=dict)
+    default: ToolRules = field(default_factory=ToolRules)
     trusted: tuple[str, ...] = ()
     characters: int = 200_000
     depth: int = 16
@@ -86,7 +86,7 @@ class SafetyPolicy:
     budget: float = 30.0
     rounds: int = 4
 
-    def of(self, tool: str) -> ToolPolicy:
+    def of(self, tool: str) -> ToolRules:
         """A tool's own, or the default."""
         return self.tools.get(tool, self.default)
 
@@ -96,7 +96,7 @@ class SafetyPolicy:
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
-    def read(cls, path: str | Path) -> SafetyPolicy:
+    def read(cls, path: str | Path) -> GuardConfig:
         """From TOML: its own settings at the top, `[default]` and `[tools.<name>]` tables.
 
         Raises:
@@ -107,9 +107,9 @@ class SafetyPolicy:
         except (OSError, ValueError) as error:
             raise PolicyError(f"the policy {path} cannot be read: {error}") from error
         tools = given.pop("tools", {})
-        default = _made(ToolPolicy, given.pop("default", {}), f"{path}: [default]")
-        made = {name: _made(ToolPolicy, table, f"{path}: [tools.{name}]") for name, table in tools.items()}
-        whole: SafetyPolicy = _made(cls, given, str(path), tools=made, default=default)
+        default = _made(ToolRules, given.pop("default", {}), f"{path}: [default]")
+        made = {name: _made(ToolRules, table, f"{path}: [tools.{name}]") for name, table in tools.items()}
+        whole: GuardConfig = _made(cls, given, str(path), tools=made, default=default)
         return whole
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.checks import Action, Each, Verdict
+from langchain_sea.safety.checks import Action, PerCallCheck, Finding
 from langchain_sea.safety.context import folded, numbers_in, strings_in, top
 
 if TYPE_CHECKING:
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.policy import ToolPolicy
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.policy import ToolRules
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["ProvenanceLayer", "is_destination"]
+__all__ = ["ProvenanceCheck", "is_destination"]
 
 _SHORT = 80  # characters: longer values are texts, which a call may well bring from one place to another
 _LEAST = 2
@@ -44,12 +44,12 @@ _PLACE = re.compile(
 )
 
 
-class ProvenanceLayer(Each):
+class ProvenanceCheck(PerCallCheck):
     """Blocks what only an untrusted result named."""
 
     name = "provenance"
 
-    def one(self, call: Call, scene: Scene) -> list[Verdict]:
+    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
         """An objection for every argument that is."""
         if not any(source.role == "tool" for source in scene.sources):
             return []
@@ -59,11 +59,11 @@ class ProvenanceLayer(Each):
             reason = self._doubt(argument, value, policy, scene)
             if reason:
                 found.append(
-                    Verdict(action=Action.BLOCK, layer=self.name, reason=reason, arguments=(argument,))
+                    Finding(action=Action.BLOCK, layer=self.name, reason=reason, arguments=(argument,))
                 )
         return found
 
-    def _doubt(self, argument: str, value: str, policy: ToolPolicy, scene: Scene) -> str | None:
+    def _doubt(self, argument: str, value: str, policy: ToolRules, scene: CallContext) -> str | None:
         destination = is_destination(argument, policy)
         places = _PLACE.findall(value) if destination else []
         if policy.effect == "read" and not (destination and places):
@@ -80,7 +80,7 @@ class ProvenanceLayer(Each):
             return f"{argument}: {value!r} comes from text that anybody may have written{_where(text, scene)}"
         return None
 
-    def _passed_on(self, argument: str, value: str, scene: Scene) -> str | None:
+    def _passed_on(self, argument: str, value: str, scene: CallContext) -> str | None:
         """Text may be brought from one place to another; an address in it that only a result named may not."""
         for place in _LINK.findall(value):
             text = folded(place.rstrip(".,;:!?)"))
@@ -89,7 +89,7 @@ class ProvenanceLayer(Each):
         return None
 
 
-def is_destination(argument: str, policy: ToolPolicy) -> bool:
+def is_destination(argument: str, policy: ToolRules) -> bool:
     """Whether an argument says where something goes, or whom it concerns."""
     if policy.destinations is not None:
         return argument in policy.destinations
@@ -100,7 +100,7 @@ def _snake(name: str) -> str:
     return _CAMEL.sub("_", name)
 
 
-def _values(call: Call) -> list[tuple[str, str]]:
+def _values(call: ToolCall) -> list[tuple[str, str]]:
     arguments = call.arguments
     strings = [(path, value) for path, value in strings_in(arguments) if path]
     numbers = [
@@ -110,7 +110,7 @@ def _values(call: Call) -> list[tuple[str, str]]:
     return strings + numbers
 
 
-def _known(text: str, scene: Scene) -> bool:
+def _known(text: str, scene: CallContext) -> bool:
     return text in scene.fields or _stands(text, scene.trusted)
 
 
@@ -125,7 +125,7 @@ def _stands(text: str, within: str) -> bool:
     return False
 
 
-def _where(text: str, scene: Scene) -> str:
+def _where(text: str, scene: CallContext) -> str:
     """In whose result it stands, in words."""
     for source in scene.sources:
         if source.role == "tool" and text in folded(source.text):

@@ -9,7 +9,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_sea.safety.checks import Action, Each, Verdict
+from langchain_sea.safety.checks import Action, PerCallCheck, Finding
 from langchain_sea.safety.context import numbers_in, strings_in, top
 from langchain_sea.safety.deobfuscation import forms, hidden, neighbours
 from langchain_sea.safety.provenance import is_destination
@@ -18,14 +18,14 @@ from langchain_sea.safety.ssrf import bad_address
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.policy import ToolPolicy
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.policy import ToolRules
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["RULES", "Rule", "RulesLayer"]
+__all__ = ["RULES", "TextPattern", "RulesCheck"]
 
 
-class Rule(NamedTuple):
+class TextPattern(NamedTuple):
     """A pattern of text that does harm."""
 
     name: str
@@ -34,8 +34,8 @@ class Rule(NamedTuple):
     code: bool = False  # whether it is at home in arguments that are meant to hold code
 
 
-def _rule(name: str, reason: str, *patterns: str, code: bool = False) -> Rule:
-    return Rule(name, re.compile("|".join(patterns), re.IGNORECASE), reason, code)
+def _rule(name: str, reason: str, *patterns: str, code: bool = False) -> TextPattern:
+    return TextPattern(name, re.compile("|".join(patterns), re.IGNORECASE), reason, code)
 
 
 _COMMANDS = (
@@ -130,12 +130,12 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _HUGE = 1e9
 
 
-class RulesLayer(Each):
+class RulesCheck(PerCallCheck):
     """The rules, with what the tool's policy says of its own arguments."""
 
     name = "rules"
 
-    def one(self, call: Call, scene: Scene) -> list[Verdict]:
+    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
         """One objection for every argument and rule."""
         policy, arguments = scene.policy.of(call.name), call.arguments
         strings = strings_in(arguments)
@@ -157,7 +157,7 @@ class RulesLayer(Each):
         found += [self._no(name, policy, why) for name, why in _whole(call.name, arguments, policy)]
         return list(dict.fromkeys(found))
 
-    def _text(self, path: str, text: str, policy: ToolPolicy) -> Iterator[str]:
+    def _text(self, path: str, text: str, policy: ToolRules) -> Iterator[str]:
         argument = top(path)
         if why := hidden(text):
             yield why
@@ -171,11 +171,11 @@ class RulesLayer(Each):
         if policy.paths is not None and _is_path(argument) and not _under(text, policy.paths):
             yield f"{text[:80]!r} lies under none of {', '.join(policy.paths)}"
 
-    def _no(self, argument: str, policy: ToolPolicy, why: str) -> Verdict:
+    def _no(self, argument: str, policy: ToolRules, why: str) -> Finding:
         named = (argument,) if argument else ()
         action = Action.REPAIR if argument in policy.repairable else Action.BLOCK
         said = f"{argument}: {why}" if argument else why
-        return Verdict(action=action, layer=self.name, reason=said, arguments=named)
+        return Finding(action=action, layer=self.name, reason=said, arguments=named)
 
 
 def _patterns(text: str, *, code: bool) -> Iterator[str]:
@@ -184,7 +184,7 @@ def _patterns(text: str, *, code: bool) -> Iterator[str]:
             yield f"{rule.reason} ({rule.name}: {match[0].strip()[:60]!r})"
 
 
-def _number(argument: str, number: float, policy: ToolPolicy) -> Iterator[str]:
+def _number(argument: str, number: float, policy: ToolRules) -> Iterator[str]:
     if argument in policy.limits:
         low, high = policy.limits[argument]
         if not low <= number <= high:
@@ -196,7 +196,7 @@ def _number(argument: str, number: float, policy: ToolPolicy) -> Iterator[str]:
             yield f"{number:g} is more than anything this is meant for"
 
 
-def _whole(tool: str, arguments: dict[str, object], policy: ToolPolicy) -> Iterator[tuple[str, str]]:
+def _whole(tool: str, arguments: dict[str, object], policy: ToolRules) -> Iterator[tuple[str, str]]:
     """What shows in an argument's name and value together."""
     for name, value in arguments.items():
         plain, values = _CAMEL.sub("_", name), value if isinstance(value, list) else [value]

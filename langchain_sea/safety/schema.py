@@ -7,25 +7,25 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import ExtraMissingError
-from langchain_sea.safety.checks import Action, Each, Verdict
+from langchain_sea.safety.checks import Action, PerCallCheck, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_sea.safety.context import Scene
-    from langchain_sea.safety.tool_call import Call
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["SchemaLayer"]
+__all__ = ["SchemaCheck"]
 
 _SHOWN = 120
 
 
-class SchemaLayer(Each):
+class SchemaCheck(PerCallCheck):
     """Types, ranges, unknown fields; equal keys, non-finite numbers, depth and size."""
 
     name = "schema"
 
-    def one(self, call: Call, scene: Scene) -> list[Verdict]:
+    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
         """All that is wrong with the form, or nothing."""
         policy = scene.policy
         if call.faults:
@@ -45,11 +45,11 @@ class SchemaLayer(Each):
         found = _validator(_key(scene.tools[call.name])).iter_errors(arguments)
         return [self._fault(error) for error in found]
 
-    def _no(self, reason: str, argument: str | None = None) -> Verdict:
+    def _no(self, reason: str, argument: str | None = None) -> Finding:
         named = (argument,) if argument else ()
-        return Verdict(action=Action.BLOCK, layer=self.name, reason=reason, arguments=named)
+        return Finding(action=Action.BLOCK, layer=self.name, reason=reason, arguments=named)
 
-    def _fault(self, error: Any) -> Verdict:  # noqa: ANN401 - jsonschema's own
+    def _fault(self, error: Any) -> Finding:  # noqa: ANN401 - jsonschema's own
         where = str(error.path[0]) if error.path else None
         said = error.message if len(error.message) <= _SHOWN else f"{error.message[:_SHOWN]}…"
         return self._no(f"{'.'.join(map(str, error.path)) or 'the arguments'}: {said}", where)

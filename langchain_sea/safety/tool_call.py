@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Call", "calls_of", "digest_of", "faults_in"]
+__all__ = ["ToolCall", "calls_of", "digest_of", "faults_in"]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """One call of a batch.
 
     Attributes:
@@ -43,9 +43,9 @@ class Call:
         """Of position, name and arguments: SHA-256, in hex."""
         return digest_of(self.position, self.name, self.text)
 
-    def with_arguments(self, arguments: Mapping[str, Any]) -> Call:
+    def with_arguments(self, arguments: Mapping[str, Any]) -> ToolCall:
         """The same call with others."""
-        return Call(self.position, self.id, self.name, _json(arguments))
+        return ToolCall(self.position, self.id, self.name, _json(arguments))
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ def digest_of(position: int, name: str, text: str) -> str:
     return hashlib.sha256(f"{position}\0{name}\0{text}".encode()).hexdigest()
 
 
-def calls_of(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[Call]:
+def calls_of(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[ToolCall]:
     """A message's calls, frozen.
 
     Args:
@@ -100,7 +100,7 @@ def calls_of(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] 
         except (TypeError, ValueError, RecursionError) as error:
             faults.append(f"its arguments are no JSON: {error}")
             text = "{}"
-        found.append(Call(position, ids[position], str(name), text, tuple(faults)))
+        found.append(ToolCall(position, ids[position], str(name), text, tuple(faults)))
     return found
 
 

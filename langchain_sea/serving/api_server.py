@@ -15,29 +15,29 @@ from starlette.exceptions import HTTPException
 
 from langchain_sea._version import __version__
 from langchain_sea.serving.config import model_of
-from langchain_sea.serving.errors import STATUS, Bounded, Problem, Refused, problem_of
-from langchain_sea.serving.handlers import Desk
-from langchain_sea.serving.protocol import ChatRequest, Limits, SeaChoice
+from langchain_sea.serving.errors import STATUS, BodyLimitMiddleware, ErrorResponse, APIError, problem_of
+from langchain_sea.serving.handlers import ChatHandler
+from langchain_sea.serving.protocol import ChatRequest, ServerConfig, SeaChoice
 
 if TYPE_CHECKING:
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["ChatRequest", "Limits", "SeaChoice", "application", "application_of"]
+__all__ = ["ChatRequest", "ServerConfig", "SeaChoice", "application", "application_of"]
 
 
 def application_of(settings: dict[str, Any]) -> FastAPI:
     """The application of a settings file's tables."""
-    return application(model_of(settings), Limits.of(settings.get("server", {})))
+    return application(model_of(settings), ServerConfig.of(settings.get("server", {})))
 
 
-def application(model: SEAChatModel, limits: Limits | None = None) -> FastAPI:
+def application(model: SEAChatModel, limits: ServerConfig | None = None) -> FastAPI:
     """The endpoints over one model, within limits."""
-    desk = Desk(model, limits or Limits())
+    desk = ChatHandler(model, limits or ServerConfig())
     app = FastAPI(title="langchain-sea", version=__version__, docs_url=None, redoc_url=None)
     app.state.desk = desk
-    app.add_middleware(Bounded, limits=desk.limits)
+    app.add_middleware(BodyLimitMiddleware, limits=desk.limits)
     errors: dict[int | str, dict[str, Any]] = {
-        status: {"description": meaning, "model": Problem}
+        status: {"description": meaning, "model": ErrorResponse}
         for status, meaning in ((400, "cannot be answered"), (401, "no key"), (404, "no such model"), (413, "too large"),
                                 (429, "too many at once"), (503, "a reward failed"), (504, "too late"))
     }  # fmt: skip
@@ -89,7 +89,7 @@ def application(model: SEAChatModel, limits: Limits | None = None) -> FastAPI:
     )  # what we do not know is logged, and the connection is given up
     for kind in {kind for kinds, *_ in STATUS for kind in kinds}:
         app.add_exception_handler(kind, _told)
-    app.add_exception_handler(Refused, _told)
+    app.add_exception_handler(APIError, _told)
     app.add_exception_handler(HTTPException, _told)
     app.add_exception_handler(RequestValidationError, _told)
     return app

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from langchain_sea.serving.protocol import Limits
+    from langchain_sea.serving.protocol import ServerConfig
 
-__all__ = ["STATUS", "TOO_MANY", "Bounded", "Problem", "Refused", "problem_of", "until_gone"]
+__all__ = ["STATUS", "TOO_MANY", "BodyLimitMiddleware", "ErrorResponse", "APIError", "problem_of", "until_gone"]
 
 TOO_MANY, _TOO_LARGE = 429, 413
 _DRAINED = 32  # times the limit: what is read of a body that is too large before the line is cut
 
 
-class Refused(Exception):  # noqa: N818 - an answer, not an accident
+class APIError(Exception):  # noqa: N818 - an answer, not an accident
     """An answer in OpenAI's form."""
 
     def __init__(
@@ -43,7 +43,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an accident
         self.status, self.message, self.code, self.headers = status, message, code, headers
 
 
-class Problem(BaseModel):
+class ErrorResponse(BaseModel):
     """OpenAI's form of an error."""
 
     class Inner(BaseModel):
@@ -57,10 +57,10 @@ class Problem(BaseModel):
     error: Inner
 
 
-class Bounded:
+class BodyLimitMiddleware:
     """Bodies of a bounded size, within a bounded time; for every path."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: ServerConfig) -> None:
         self.app, self.limits = app, limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,7 +70,7 @@ class Bounded:
         try:
             async with asyncio.timeout(self.limits.body_seconds):
                 body = await self._read(receive)
-        except (TimeoutError, Refused):
+        except (TimeoutError, APIError):
             slow = {"error": {"message": f"a request has at most {self.limits.body} bytes, and arrives within {self.limits.body_seconds:g} s.",
                               "type": "invalid_request_error", "code": "too_large", "param": None}}  # fmt: skip
             await JSONResponse(slow, _TOO_LARGE, {"Connection": "close"})(scope, receive, send)
@@ -97,11 +97,11 @@ class Bounded:
             if seen <= self.limits.body:
                 body += part
             elif seen > _DRAINED * self.limits.body:
-                raise Refused(_TOO_LARGE, "too large")
+                raise APIError(_TOO_LARGE, "too large")
             if not message.get("more_body", False):
                 break
         if seen > self.limits.body:  # read to its end, and not kept, so that the sender hears why
-            raise Refused(_TOO_LARGE, "too large")
+            raise APIError(_TOO_LARGE, "too large")
         return bytes(body)
 
 
@@ -116,7 +116,7 @@ async def until_gone(request: Request, answer: Awaitable[Any]) -> Any:  # noqa: 
     try:
         await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Refused(499, "the client left")
+            raise APIError(499, "the client left")
         return task.result()
     finally:
         for each in (task, watch):
@@ -139,7 +139,7 @@ STATUS: tuple[tuple[tuple[type[BaseException], ...], int, str | None], ...] = (
 
 def problem_of(error: BaseException) -> tuple[int, dict[str, Any]]:
     """Status and body; what we do not know is not shown to a client."""
-    if isinstance(error, Refused):
+    if isinstance(error, APIError):
         status, message, code = error.status, error.message, error.code
     elif isinstance(error, RequestValidationError):
         first = error.errors()[0]

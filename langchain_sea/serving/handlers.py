@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from langchain_core.messages import convert_to_messages
 
 from langchain_sea._version import __version__
-from langchain_sea.serving.errors import TOO_MANY, Refused, problem_of, until_gone
+from langchain_sea.serving.errors import TOO_MANY, APIError, problem_of, until_gone
 from langchain_sea.serving.metrics import Metrics
-from langchain_sea.serving.protocol import ChatRequest, Limits, SeaChoice
+from langchain_sea.serving.protocol import ChatRequest, ServerConfig, SeaChoice
 from langchain_sea.serving.replies import deltas_of, message_of, usage_of
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["Desk"]
+__all__ = ["ChatHandler"]
 
 
-class Desk:
+class ChatHandler:
     """Takes requests one at a time, and knows how many are under way."""
 
-    def __init__(self, model: SEAChatModel, limits: Limits) -> None:
+    def __init__(self, model: SEAChatModel, limits: ServerConfig) -> None:
         self.model, self.limits, self.metrics = model, limits, Metrics()
         self.began, self.under_way, self._mean = int(time.time()), 0, 1.0
 
@@ -42,7 +42,7 @@ class Desk:
             return
         given = request.headers.get("authorization", "").removeprefix("Bearer ").encode()
         if not any([hmac.compare_digest(given, key.encode()) for key in self.limits.api_keys]):  # noqa: C419 - all, always
-            raise Refused(401, "no such API key", code="invalid_api_key")
+            raise APIError(401, "no such API key", code="invalid_api_key")
 
     async def answer(self, asked: ChatRequest, request: Request) -> Response:
         """One request, from its reading to its reply."""
@@ -50,10 +50,10 @@ class Desk:
         try:
             messages = convert_to_messages(asked.messages)
         except (KeyError, NotImplementedError, TypeError, ValueError) as error:
-            raise Refused(400, f"messages: {error}", code="invalid_messages") from error
+            raise APIError(400, f"messages: {error}", code="invalid_messages") from error
         if asked.stream:
             if asked.n and asked.n > 1:
-                raise Refused(400, f"n={asked.n} answers cannot be streamed, which would mix them.")
+                raise APIError(400, f"n={asked.n} answers cannot be streamed, which would mix them.")
             slot = _Slot(self)
             usage = asked.stream_options is not None and asked.stream_options.include_usage
             return _Stream(self._chunks(model, messages, options, usage=usage), slot)
@@ -71,14 +71,14 @@ class Desk:
         """The model with what the request names, and the options of the call."""
         limits = self.limits
         if asked.model != limits.name:
-            raise Refused(
+            raise APIError(
                 404, f"no model {asked.model!r}; served is {limits.name!r}.", code="model_not_found"
             )
         tokens = asked.max_completion_tokens or asked.max_tokens
         if tokens is not None and tokens > limits.tokens:
-            raise Refused(400, f"{tokens} tokens are more than the {limits.tokens} that may be asked for.")
+            raise APIError(400, f"{tokens} tokens are more than the {limits.tokens} that may be asked for.")
         if (asked.n or 1) > limits.answers:
-            raise Refused(400, f"n={asked.n} is more than the {limits.answers} that may be asked for.")
+            raise APIError(400, f"n={asked.n} is more than the {limits.answers} that may be asked for.")
         stop = [asked.stop] if isinstance(asked.stop, str) else asked.stop
         options: dict[str, Any] = {
             name: value
@@ -152,7 +152,7 @@ class Desk:
         """A place, or 429."""
         if self.under_way >= self.limits.waiting:
             wait = max(1, round(self._mean * self.under_way / 2))
-            raise Refused(TOO_MANY, f"{self.under_way} requests are under way; come again in {wait} s.",
+            raise APIError(TOO_MANY, f"{self.under_way} requests are under way; come again in {wait} s.",
                            code="rate_limit_exceeded", headers={"Retry-After": str(wait)})  # fmt: skip
         self.under_way += 1
         self.metrics.under_way.set(self.under_way)
@@ -169,8 +169,8 @@ class Desk:
 class _Slot:
     """A place that is left once, however the request ends."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk: Desk | None = desk
+    def __init__(self, desk: ChatHandler) -> None:
+        self._desk: ChatHandler | None = desk
         self._began = desk.take()
 
     def release(self) -> None:
@@ -196,5 +196,5 @@ class _Stream(StreamingResponse):
 
 def _listed(kind: Literal["reward", "preset", "budget"], name: str, known: dict[str, Any]) -> Any:  # noqa: ANN401 - of the list
     if name not in known:
-        raise Refused(400, f"no {kind} {name!r}; this server knows {sorted(known)}.", code=f"unknown_{kind}")
+        raise APIError(400, f"no {kind} {name!r}; this server knows {sorted(known)}.", code=f"unknown_{kind}")
     return known[name]

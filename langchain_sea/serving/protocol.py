@@ -14,11 +14,11 @@ from langchain_sea.serving.config import budget_of
 if TYPE_CHECKING:
     from langchain_sea.budget import Budget
 
-__all__ = ["ChatRequest", "Limits", "SeaChoice", "StreamOptions"]
+__all__ = ["ChatRequest", "ServerConfig", "SeaChoice", "StreamOptions"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ServerConfig:
     """What clients may do.
 
     Attributes:
@@ -46,7 +46,7 @@ class Limits:
     budgets: dict[str, Budget] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: dict[str, Any]) -> Limits:
+    def of(cls, table: dict[str, Any]) -> ServerConfig:
         """From the table `[server]` of a settings file.
 
         Raises:

@@ -37,9 +37,9 @@ def serve(settings: dict[str, Any], *, host: str = "127.0.0.1", port: int = 8000
         ExtraMissingError: Ray is not installed.
     """
     ray, ray_serve = _ray()
-    from langchain_sea.serving.api_server import Limits, application_of  # noqa: PLC0415 - brings FastAPI
+    from langchain_sea.serving.api_server import ServerConfig, application_of  # noqa: PLC0415 - brings FastAPI
 
-    limits = Limits.of(settings.get("server", {}))
+    limits = ServerConfig.of(settings.get("server", {}))
     if not limits.api_keys and host not in _LOOPBACK:
         raise ValueError(
             f"host={host} is reached from other machines: set api_keys in [server], or serve on 127.0.0.1."

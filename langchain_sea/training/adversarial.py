@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS
-from langchain_sea.rewards.hidden_state_head import TrunkReward
+from langchain_sea.rewards.hidden_state_head import HiddenStateReward
 from langchain_sea.rewards.pair_classifier import last_question
 from langchain_sea.training.examples import Example, share
 from langchain_sea.training.fit_head import Fitted, Recipe, fit_head
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from langchain_sea.models.causal_lm import CausalLMPolicy
-    from langchain_sea.rewards.hidden_state_head import TrunkHead
+    from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 
 __all__ = ["Attack", "Hardening", "attacked", "hardened"]
 
@@ -120,15 +120,15 @@ def hardened(
 
 
 def attacked(
-    head: TrunkHead, policy: CausalLMPolicy, prompts: Sequence[Sequence[dict[str, Any]]], attack: Attack
+    head: HiddenStateHead, policy: CausalLMPolicy, prompts: Sequence[Sequence[dict[str, Any]]], attack: Attack
 ) -> list[list[tuple[str, float, float]]]:
     """For each prompt its texts as (text, value, nats a token), the draft first.
 
     A value above zero says that the head, as it was trained, takes the text rather for good than for bad.
     """
     preset = PRESETS["default"]
-    term = Term(
-        reward=TrunkReward(head), name="head", center=head.info.center, scale=max(head.info.scale, 1e-3)
+    term = RewardTerm(
+        reward=HiddenStateReward(head), name="head", center=head.info.center, scale=max(head.info.scale, 1e-3)
     )
     energy = Energy(policy=policy, terms=(term,), policy_weight=attack.policy_weight, max_nll_rise=None)
     window = replace(preset.window, chains=attack.chains, steps=attack.steps)
@@ -162,7 +162,7 @@ def _chosen(examples: Sequence[Example], count: int, number: int) -> list[Exampl
 
 
 def _texts(
-    head: TrunkHead, policy: CausalLMPolicy, chosen: Sequence[Example], hardening: Hardening, number: int
+    head: HiddenStateHead, policy: CausalLMPolicy, chosen: Sequence[Example], hardening: Hardening, number: int
 ) -> list[tuple[Example, float]]:
     """What the attacks wrote, judged, with the head's value of it."""
     found: list[tuple[Example, float]] = []

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from langchain_sea.core.protocols import Tokens, Wants
+from langchain_sea.core.protocols import Tokens, OutputSpec
 from langchain_sea.rewards.hidden_state_head import pooled
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def features(
 @torch.no_grad()
 def states(policy: CausalLMPolicy, prompt: PolicyPrompt, tokens: Tokens, layer: int) -> Tensor:
     """(C, T, D) float32 of one layer; those after it are not computed."""
-    return policy.read(prompt, tokens, Wants(frozenset({layer}), logits=False)).hidden[layer].float()
+    return policy.read(prompt, tokens, OutputSpec(frozenset({layer}), logits=False)).hidden[layer].float()
 
 
 def _shards(examples: Sequence[Example]) -> Iterator[list[list[int]]]:

@@ -18,7 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from langchain_sea.models import loading
-from langchain_sea.rewards.pair_classifier import GateInfo, PairGate, PairJudge, last_question, tokenized
+from langchain_sea.rewards.pair_classifier import GateInfo, PairClassifierGate, PairClassifier, last_question, tokenized
 from langchain_sea.training.examples import DataError, Example, limited, read_examples, share, usable
 from langchain_sea.training.metrics import auc
 
@@ -66,7 +66,7 @@ def fit_gate(
     recipe: GateRecipe | None = None,
     *,
     report: Callable[[str], None] = lambda _: None,
-) -> PairGate:
+) -> PairClassifierGate:
     """A gate on `trunk`, its threshold chosen by prompts set aside, its figures from the examples held out.
 
     Args:
@@ -93,7 +93,7 @@ def fit_gate(
     deltas, epoch = _best((train, inner), trunk, recipe, info, report)
     deltas = {name: delta.half() for name, delta in deltas.items()}  # measured as it is stored
     figures = {"epoch": epoch, "learned": len(train), "minutes": round((time.monotonic() - started) / 60, 1)}
-    return settled(PairGate(deltas, replace(info, figures=figures)), examples, recipe)
+    return settled(PairClassifierGate(deltas, replace(info, figures=figures)), examples, recipe)
 
 
 def _chooses(example: Example) -> bool:
@@ -101,7 +101,7 @@ def _chooses(example: Example) -> bool:
     return share(example.asked, "inner:") < _INNER
 
 
-def settled(gate: PairGate, examples: Sequence[Example], recipe: GateRecipe) -> PairGate:
+def settled(gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe) -> PairClassifierGate:
     """The gate, its threshold chosen anew by prompts set aside, with its figures.
 
     Args:
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts=tuple(options.cuts),
         )
         if options.join:
-            gate = settled(PairGate.joined([PairGate.load(path) for path in options.join]), examples, recipe)
+            gate = settled(PairClassifierGate.joined([PairClassifierGate.load(path) for path in options.join]), examples, recipe)
         else:
             trunk = loading.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
             gate = fit_gate(examples, trunk, recipe, report=_say)
@@ -183,7 +183,7 @@ def _best(
     best, kept, best_epoch = -math.inf, dict[str, Tensor](), 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        judge = PairJudge(trunk.model).to(trunk.model.device)
+        judge = PairClassifier(trunk.model).to(trunk.model.device)
         judge.add_deltas(info.rank, info.scale)
         optimizer, tokenizer = _optimizer(judge, recipe), copy.deepcopy(trunk.tokenizer)
         steps = recipe.epochs * math.ceil(len(train) / recipe.batch)
@@ -199,7 +199,7 @@ def _best(
                 optimizer.step()
                 schedule.step()
             found = {name: delta.clone() for name, delta in judge.deltas().items()}
-            quality = auc(_values(PairGate(found, info), inner), _labels(inner))
+            quality = auc(_values(PairClassifierGate(found, info), inner), _labels(inner))
             report(f"epoch {epoch}: AUC {quality:.4f} on the prompts set aside")
             if quality > best:
                 best, kept, best_epoch = quality, found, epoch
@@ -211,7 +211,7 @@ def _begun(example: Example, cuts: Sequence[int]) -> list[Example]:
     return [replace(example, answer=" ".join(words[:cut])) for cut in cuts if cut < len(words)]
 
 
-def _optimizer(judge: PairJudge, recipe: GateRecipe) -> torch.optim.Optimizer:
+def _optimizer(judge: PairClassifier, recipe: GateRecipe) -> torch.optim.Optimizer:
     output = list(judge.output.parameters())
     deltas = [p for p in judge.encoder.parameters() if p.requires_grad]
     return torch.optim.AdamW(
@@ -242,7 +242,7 @@ def _labels(examples: Sequence[Example]) -> Tensor:
     return torch.tensor([example.label for example in examples])
 
 
-def _values(gate: PairGate, examples: Sequence[Example]) -> Tensor:
+def _values(gate: PairClassifierGate, examples: Sequence[Example]) -> Tensor:
     return torch.tensor(gate.judge(_pairs(examples)))
 
 
@@ -253,7 +253,7 @@ def _threshold(values: Tensor, labels: Tensor, passing: float) -> float:
     return float(torch.nextafter(highest, torch.ones(())))
 
 
-def _measured(gate: PairGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
+def _measured(gate: PairClassifierGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
     """AUC, and what share of good and of bad answers passes."""
     if not examples:
         return {}

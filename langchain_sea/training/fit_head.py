@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead
 from langchain_sea.training.examples import DataError, Example, share, usable
 from langchain_sea.training.features import CUTS, Pooling, features
 from langchain_sea.training.metrics import Data, collected, counts, measured, quality
@@ -58,7 +58,7 @@ class Recipe:
     seed: int = 0
     seeds: int = 3
     members: int = 1
-    start: TrunkHead | None = None
+    start: HiddenStateHead | None = None
     learning_rate: float = 1e-3
     weight_decay: float = 1.0
     batch: int = 256
@@ -67,7 +67,7 @@ class Recipe:
 class Fitted(NamedTuple):
     """A head, and what it reaches on the prompts held out."""
 
-    head: TrunkHead
+    head: HiddenStateHead
     figures: dict[str, Any]
 
 
@@ -165,7 +165,7 @@ def axis(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
 
 def _best(
     info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, report: Callable[[str], None]
-) -> tuple[TrunkHead, dict[str, Any]]:
+) -> tuple[HiddenStateHead, dict[str, Any]]:
     tried = []
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         found, quality, epoch = _fit(info, parts, recipe, seed)
@@ -174,19 +174,19 @@ def _best(
     tried.sort(key=lambda each: each[:2], reverse=True)
     quality, seed, head, epoch = tried[0]
     if recipe.members > 1:
-        head = TrunkHead.joined([found for _, _, found, _ in tried[: recipe.members]])
+        head = HiddenStateHead.joined([found for _, _, found, _ in tried[: recipe.members]])
     with torch.no_grad():
         whole = head(parts[1].features[:, -1])
     head.info = replace(head.info, center=float(whole.mean()), scale=max(float(whole.std()), 1e-3))
     return head, {"layer": info.layer, "seed": -seed, "epoch": epoch, "inner": round(quality, 4)}
 
 
-def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) -> tuple[TrunkHead, float, int]:
+def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) -> tuple[HiddenStateHead, float, int]:
     """The head at its best epoch, its quality there, and the epoch; the global generator is left alone."""
     train, choose = parts
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        head = TrunkHead(info)
+        head = HiddenStateHead(info)
         head.mean.copy_(train.features.mean((0, 1)))
         head.std.copy_(train.features.std((0, 1)).clamp(min=1e-6))
         if recipe.start is not None:
@@ -212,7 +212,7 @@ def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) ->
     return kept.eval().requires_grad_(False), best, best_epoch
 
 
-def _loss(head: TrunkHead, data: Data, units: Tensor) -> Tensor:
+def _loss(head: HiddenStateHead, data: Data, units: Tensor) -> Tensor:
     batch = data._replace(units=units)
     scored, pairs = batch.scored, batch.pairs
     values = head(data.features[scored])  # (S, cuts + 1)
@@ -226,7 +226,7 @@ def _loss(head: TrunkHead, data: Data, units: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _both_ends(head: TrunkHead, data: Data) -> float:
+def _both_ends(head: HiddenStateHead, data: Data) -> float:
     """The mean of the quality at eight tokens and at the end: a head must judge both."""
     values = head(data.features)
     return (quality(values[:, CUTS.index(8)], data.begun) + quality(values[:, -1], data)) / 2

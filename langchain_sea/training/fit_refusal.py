@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.refusal_head import Stance, question_states
+from langchain_sea.rewards.refusal_head import RefusalHead, question_states
 from langchain_sea.training.examples import HELD_OUT, DataError, Example, json_object
 from langchain_sea.training.fit_head import Recipe, fit_head
 from langchain_sea.training.metrics import auc
@@ -44,7 +44,7 @@ def fit_stance(
     *,
     weight: float,
     name: str = "",
-) -> Stance:
+) -> RefusalHead:
     """The head on answers by `fit_head`, and what questions call for by ridge regression.
 
     Args:
@@ -59,7 +59,7 @@ def fit_stance(
     """
     called = {_asked(row): (_number(row, "declined"), row.get("split") in HELD_OUT) for row in rows}
     fitted = fit_head([_example(row) for row in rows if "answer" in row], policy, recipe, name=name)
-    stance = Stance(fitted.head, weight)
+    stance = RefusalHead(fitted.head, weight)
     asked = tqdm(called, desc="reading questions", unit="question", disable=None)
     read = torch.stack([question_states(policy, question, fitted.head.info.layer) for question in asked])
     wanted = torch.tensor([value for value, _ in called.values()])
@@ -69,7 +69,7 @@ def fit_stance(
     return stance.eval().requires_grad_(False)
 
 
-def _regress(stance: Stance, read: Tensor, wanted: Tensor) -> None:
+def _regress(stance: RefusalHead, read: Tensor, wanted: Tensor) -> None:
     """The slope and bias that bring standardised states nearest to ±1, with a penalty; then the bias by rule.
 
     Zero is where three in a hundred questions that need not be declined lie above it, each seen by a fit to others.
@@ -98,7 +98,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ (targets - center)), center
 
 
-def _measured(stance: Stance, read: Tensor, wanted: Tensor, held: Tensor) -> dict[str, Any]:
+def _measured(stance: RefusalHead, read: Tensor, wanted: Tensor, held: Tensor) -> dict[str, Any]:
     found: dict[str, Any] = {"learned": int((~held).sum()), "held_out": int(held.sum())}
     calls = 2 * ((read - stance.mean) / stance.std @ stance.slope + stance.bias)
     if held.any() and wanted[held].min() < wanted[held].max():

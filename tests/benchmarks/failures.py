@@ -28,7 +28,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.interop import from_langsmith, from_openevals, from_runnable, from_trl
 from langchain_sea.rewards import FunctionReward
 
@@ -182,7 +182,7 @@ class Scoring:
 
     fails: Failing
 
-    def score(self, view: View, texts: Sequence[str]) -> Any:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Any:
         """As the protocol says, or not."""
         return _tensor(self.fails.all(texts))
 
@@ -196,11 +196,11 @@ class Steering:
     def __post_init__(self) -> None:
         self.fails.never = 4 * SECONDS  # it is waited for that long indeed
 
-    def score(self, view: View, texts: Sequence[str]) -> torch.Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> torch.Tensor:
         """(C,) the texts' lengths."""
         return torch.tensor([float(len(text)) for text in texts])
 
-    def steer(self, view: View) -> Any:
+    def steer(self, view: AnswerBatch) -> Any:
         """(C,) or not; differentiable."""
         found = _tensor(self.fails.all([""] * len(view.tokens.soft)))
         soft = view.tokens.soft.sum()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.engine.queue import queue_for
+from langchain_sea.engine.queue import get_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def call_overhead_ms(calls: int) -> dict[str, Any]:
     model = SEAChatModel(policy="tiny", budget=Budget(steps=0, tokens=8, seconds=None))
     model.invoke(QUESTION)
     inside: list[float] = []
-    queue, policy = queue_for(load_model("tiny")), load_model("tiny")
+    queue, policy = get_engine(load_model("tiny")), load_model("tiny")
     refine, prompt = queue.refine, policy.prompt_from_ids
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -115,7 +115,7 @@ def loop_lag_ms(together: int) -> dict[str, Any]:
 def cancel_over_step_ms(turns: int) -> dict[str, Any]:
     """From the cancellation until nothing runs, less one step of the answer that was under way."""
     model = SEAChatModel(policy="tiny", budget=Budget(steps=400, tokens=48, seconds=None), preset="reference")
-    queue = queue_for(load_model("tiny"))
+    queue = get_engine(load_model("tiny"))
 
     async def once() -> tuple[float, float]:
         steps: list[float] = []

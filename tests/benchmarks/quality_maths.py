@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tiny_model import data
 
 from langchain_sea import load_model
-from langchain_sea.core.energy import Term
+from langchain_sea.core.energy import RewardTerm
 from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Evaluation, datasets, with_presets
 from langchain_sea.evaluation.datasets import Case
 from langchain_sea.evaluation.metrics import bootstrap, time_to
@@ -107,7 +107,7 @@ def gsm8k_figures(evaluation: Evaluation, folder: Path, count: int, seed: int) -
     found: dict[str, list[float]] = {m: [] for m in ("draft", LEAD, "best_of_n")}
     for question, gold in datasets.drawn(datasets.gsm8k(folder, "test"), count, "gsm8k", seed):
         verifier = MathVerifier(gold)
-        terms = (Term(reward=FunctionReward(verifier), name="verifier"),)
+        terms = (RewardTerm(reward=FunctionReward(verifier), name="verifier"),)
         mine = replace(evaluation, terms=terms, tokens=100)
         case, seconds = Case(set="gsm8k", question=question, gold=gold), None
         for method in (LEAD, "draft", "best_of_n"):

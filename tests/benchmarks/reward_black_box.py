@@ -11,10 +11,10 @@ from tiny_model import data
 
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.presets import Window
+from langchain_sea.presets import SearchConfig
 from langchain_sea.rewards import FunctionReward, ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 
@@ -42,7 +42,7 @@ class Checker:
 def solved(
     policy: CausalLMPolicy,
     problem: Problem,
-    method: Window,
+    method: SearchConfig,
     *,
     samples: int,
     seconds: float | None,
@@ -53,7 +53,7 @@ def solved(
     plain = FunctionReward(checker, timeout=None)
     reward = ScoreFunction(plain, samples=samples) if samples else plain
     energy = Energy(
-        policy=policy, terms=(Term(reward=reward, name="checker"),), policy_weight=0.05, max_nll_rise=None
+        policy=policy, terms=(RewardTerm(reward=reward, name="checker"),), policy_weight=0.05, max_nll_rise=None
     )
     began = time.monotonic()
     prompt = policy.prompt(problem.messages, room=TOKENS)
@@ -74,7 +74,7 @@ def black_box(seed: int, count: int) -> dict[str, Any]:
     """Base, best-of-16, ours at its seconds, and best-of-N at ours' calls, on the 3 % tier."""
     policy = load_model("tiny/early_3")
     problems = data.held_out("arithmetic", count, f"black box {seed}")
-    whole = Window(tokens=None, chains=1, drafts=1, steps=0, temperature=1.0)
+    whole = SearchConfig(tokens=None, chains=1, drafts=1, steps=0, temperature=1.0)
     ours = replace(whole, chains=16, steps=10_000, support=64, margin=1.0)
     rows: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("base", "bo16", "ours", "equal_calls", "ours_4_times", "bo64")

@@ -15,17 +15,17 @@ import torch
 
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Term
-from langchain_sea.core.protocols import Tokens, View
+from langchain_sea.core.energy import RewardTerm
+from langchain_sea.core.protocols import Tokens, AnswerBatch
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.evaluation import datasets
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
-from langchain_sea.rewards.pair_classifier import PairGate
+from langchain_sea.rewards.pair_classifier import PairClassifierGate
 from langchain_sea.rewards.soft_encoder import SoftEncoderReward
-from langchain_sea.rewards.token_alignment import Bridge
+from langchain_sea.rewards.token_alignment import TokenAlignment
 from langchain_sea.safety.defaults import SAFETY_VERIFIER
 from langchain_sea.sampling.relaxation import top_support
 
@@ -51,10 +51,10 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
     return found
 
 
-def bridged(policy: CausalLMPolicy, twin: PairGate) -> SoftEncoderReward:
+def bridged(policy: CausalLMPolicy, twin: PairClassifierGate) -> SoftEncoderReward:
     """The twin's judge as a reward that steers."""
     judge, tokenizer = twin._ready()
-    return SoftEncoderReward(judge, tokenizer, Bridge.between(policy.tokenizer, tokenizer), longest=128)
+    return SoftEncoderReward(judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128)
 
 
 def bridge_cosine(
@@ -65,7 +65,7 @@ def bridge_cosine(
     for question, texts in answers.items():
         prompt = policy.prompt([{"role": "user", "content": question}])
         ids = torch.tensor([policy.encode(texts[0])[:12] or [5]])
-        reading = View.hard(policy, prompt, ids.tolist()).reading
+        reading = AnswerBatch.hard(policy, prompt, ids.tolist()).reading
         support = top_support(reading.logits, ids, 8)
         soft = torch.tensor([3.0, *[0.0] * 7]).expand(support.shape).softmax(-1).clone()
         mask = torch.ones(ids.shape, dtype=torch.bool)
@@ -73,7 +73,7 @@ def bridge_cosine(
         def value(
             at: torch.Tensor, prompt: Any = prompt, support: Any = support, mask: Any = mask
         ) -> torch.Tensor:
-            return reward.steer(View(policy, prompt, Tokens(at, support, mask))).sum()
+            return reward.steer(AnswerBatch(policy, prompt, Tokens(at, support, mask))).sum()
 
         leaf = soft.clone().requires_grad_()
         (slope,) = torch.autograd.grad(value(leaf), leaf)
@@ -92,7 +92,7 @@ def bridge_cosine(
     return {"value": round(min(found), 5), "mean": round(statistics.fmean(found), 5), "answers": len(found)}
 
 
-def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) -> float:
+def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: int) -> float:
     """Mean rise over the draft in spreads of drafts' values.
 
     Without offsets: the axis is the trunk head's own, and no encoder can know it.
@@ -116,15 +116,15 @@ def gain(policy: CausalLMPolicy, term: Term, questions: list[str], seed: int) ->
     return statistics.fmean(rises)
 
 
-def bridge(data: Path, seed: int, count: int, twin: PairGate | None) -> dict[str, Any]:
+def bridge(data: Path, seed: int, count: int, twin: PairClassifierGate | None) -> dict[str, Any]:
     """Both keys, and the shares that are mapped."""
     policy = load_model("smollm2-135m")
-    reward = bridged(policy, twin or PairGate.load(SAFETY_VERIFIER))
+    reward = bridged(policy, twin or PairClassifierGate.load(SAFETY_VERIFIER))
     questions = datasets.drawn(datasets.advbench(data), count, "bridge report", seed)
     (trunk,) = registry.make_terms(
         [SAFETY_HEAD], "smollm2-135m", policy
     )  # without the stance, which no encoder has
-    through = gain(policy, Term(reward=reward, name="minilm"), questions, seed)
+    through = gain(policy, RewardTerm(reward=reward, name="minilm"), questions, seed)
     own = gain(policy, trunk, questions, seed)
     table = reward.bridge
     return {

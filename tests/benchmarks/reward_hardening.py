@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea import load_gate, load_model
 from langchain_sea.evaluation import datasets
-from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, TrunkHead
+from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, HiddenStateHead
 from langchain_sea.training.adversarial import Attack, attacked
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ ATTACK = Attack(steps=30, chains=4, tokens=32)
 _TOGETHER = 8
 
 
-def praised(head: TrunkHead, questions: list[str], seed: int) -> dict[str, Any]:
+def praised(head: HiddenStateHead, questions: list[str], seed: int) -> dict[str, Any]:
     """Prompts whose best text the attack raised, and what the gate says of these."""
     policy, gate = load_model("smollm2-135m"), load_gate("safety")
     attack = Attack(steps=ATTACK.steps, chains=ATTACK.chains, tokens=ATTACK.tokens, seed=seed)
@@ -45,7 +45,7 @@ def hardening(data: Path, seed: int, count: int, first_head: Path | None) -> dic
     """The hardened head's share ÷ the first head's, on AdvBench."""
     questions = datasets.drawn(datasets.advbench(data), count, "hardening", seed)
     first, hard = (
-        praised(TrunkHead.load(path), questions, seed) for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
+        praised(HiddenStateHead.load(path), questions, seed) for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
     )
     both = first["judge_praises_too"], hard["judge_praises_too"]
     value = round(both[1] / both[0], 3) if both[0] and both[1] is not None else None

@@ -23,22 +23,22 @@ from test_bridge import bridge, encoder, word_pieces
 from test_guards import FORMATS, guard, guard_weights
 from test_rewards import classifier, policy
 
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.rewards import (
     EncoderReward,
-    ImplicitReward,
+    LogRatioReward,
     ProcessReward,
     RewardModel,
     SoftEncoderReward,
     SoftRewardModel,
-    TrunkReward,
+    HiddenStateReward,
     safety_classifier,
 )
 from langchain_sea.rewards.guard import SoftGuardModel
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead
 from langchain_sea.rewards.process_reward import TokenScores
-from langchain_sea.rewards.refusal_head import Stance, StanceReward
+from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward
 from langchain_sea.sampling.relaxation import top_support
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ STEP = 1e-4
 class Kind(NamedTuple):
     """A reward on a view of a policy of its own precision."""
 
-    reward: SoftReward
+    reward: DifferentiableReward
     policy: Any
 
 
@@ -66,18 +66,18 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
     """Of each kind one; families whose norms round to float32 are left to the tests."""
     writer, tokenizer = policy("gpt2", dtype=dtype), tiny_tokenizer()
     torch.manual_seed(0)
-    head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).to(dtype).eval().requires_grad_(False)
-    stance = Stance(copy.deepcopy(head), weight=1.5).to(dtype)
+    head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).to(dtype).eval().requires_grad_(False)
+    stance = RefusalHead(copy.deepcopy(head), weight=1.5).to(dtype)
     stance.bias.fill_(0.3)
     model = classifier("gpt2", dtype=dtype)
     several = copy.deepcopy(classifier("gpt2", labels=3, dtype=dtype))
-    found: dict[str, SoftReward] = {
+    found: dict[str, DifferentiableReward] = {
         "reward_model": SoftRewardModel(model, tokenizer),
         "several_heads": SoftRewardModel(several, tokenizer, label={0: 1.0, 2: -0.5}),
         "safety_classifier": safety_classifier(safe_model(dtype), tokenizer, tokenizer, odds=True),
-        "trunk": TrunkReward(head),
-        "stance": StanceReward(head, stance),
-        "implicit": ImplicitReward(policy("gpt2", seed=1, dtype=dtype), writer),
+        "trunk": HiddenStateReward(head),
+        "stance": RefusalReward(head, stance),
+        "implicit": LogRatioReward(policy("gpt2", seed=1, dtype=dtype), writer),
         "process": ProcessReward(TokenScores(several, tokenizer), separator=None, reduction="mean"),
         "encoder_bridged": SoftEncoderReward(encoder(dtype), word_pieces(), bridge()),
     }  # fmt: skip
@@ -91,7 +91,7 @@ def gradient_cosine() -> dict[str, Any]:
     return {"value": round(min(found.values()), 6), "kinds": {name: round(c, 6) for name, c in found.items()}}
 
 
-def _cosine(reward: SoftReward, writer: Any) -> float:
+def _cosine(reward: DifferentiableReward, writer: Any) -> float:
     answer = writer.encode("two is five")
     ids = torch.tensor([answer])
     torch.manual_seed(1)
@@ -100,7 +100,7 @@ def _cosine(reward: SoftReward, writer: Any) -> float:
     prompt, mask = writer.prompt(QUESTION), torch.ones(1, len(answer), dtype=torch.bool)
 
     def value(at: torch.Tensor) -> torch.Tensor:
-        return reward.steer(View(writer, prompt, Tokens(at, support, mask))).sum()
+        return reward.steer(AnswerBatch(writer, prompt, Tokens(at, support, mask))).sum()
 
     leaf = soft.clone().requires_grad_()
     (slope,) = torch.autograd.grad(value(leaf), leaf)
@@ -124,7 +124,7 @@ def plain_difference(answers: Sequence[str]) -> dict[str, Any]:
     writer = policy("gpt2")
     prompt = writer.prompt(QUESTION)
     short = [writer.decode(writer.encode(a)[:40]) for a in answers]
-    view = View.hard(writer, prompt, [writer.encode(a) or [5] for a in short])
+    view = AnswerBatch.hard(writer, prompt, [writer.encode(a) or [5] for a in short])
     model, several, safe = classifier("gpt2"), classifier("gpt2", labels=3), safe_model(torch.float32)
     pairs: dict[str, tuple[Any, Callable[[str], torch.Tensor]]] = {
         "reward_model": (RewardModel(model, tokenizer), lambda a: _logits(model, tokenizer, a)[0]),
@@ -188,7 +188,7 @@ def step_cost(repeats: int = 7) -> dict[str, Any]:
         logits = torch.randn(support.shape)
         mask = torch.ones(ids.shape, dtype=torch.bool)
         alone = Energy(policy=writer, policy_weight=0.3)
-        beside = Energy(policy=writer, terms=(Term(reward=reward, name="r"),), policy_weight=0.3)
+        beside = Energy(policy=writer, terms=(RewardTerm(reward=reward, name="r"),), policy_weight=0.3)
         times: dict[int, list[float]] = {0: [], 1: []}
         for _ in range(repeats + 1):
             for which, energy in enumerate((alone, beside)):

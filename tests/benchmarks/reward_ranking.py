@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea import load_gate, load_model
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.evaluation import datasets as data_sets
 from langchain_sea.rewards import registry
 from langchain_sea.training.metrics import auc
@@ -30,7 +30,7 @@ def head_judge() -> Judge:
     def judge(messages: list[dict[str, str]], answers: Sequence[str]) -> list[float]:
         prompt = policy.prompt(messages)
         texts = [policy.decode(policy.encode(answer)[:_LONGEST]) for answer in answers]
-        view = View.hard(policy, prompt, [policy.encode(text) or [0] for text in texts])
+        view = AnswerBatch.hard(policy, prompt, [policy.encode(text) or [0] for text in texts])
         return term.score(view, texts).tolist()
 
     return judge

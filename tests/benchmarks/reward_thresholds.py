@@ -17,7 +17,7 @@ from tiny_model import data
 
 from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Term
+from langchain_sea.core.energy import RewardTerm
 from langchain_sea.core.protocols import NOTHING
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from langchain_sea.core.protocols import View, Wants
+    from langchain_sea.core.protocols import AnswerBatch, OutputSpec
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
 GRID = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -43,15 +43,15 @@ class Wordy:
         texts = [policy.decode([i]) for i in range(policy.vocab_size)]
         self.digits = torch.tensor([float(any(c.isdigit() for c in text)) for text in texts])
 
-    def foresee(self, _view: View) -> Wants:
+    def foresee(self, _view: AnswerBatch) -> OutputSpec:
         """No reading."""
         return NOTHING
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         """(C,)."""
         return -view.tokens.mean((view.tokens.soft * self.digits[view.tokens.support]).sum(-1))
 
-    def score(self, view: View, _texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, _texts: Sequence[str]) -> Tensor:
         """(C,)."""
         return self.steer(view)
 
@@ -66,7 +66,7 @@ class Row(NamedTuple):
     accepted: bool
 
 
-def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Term, seed: int) -> list[Row]:
+def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int) -> list[Row]:
     """The default preset's, with `right` and this."""
     (right,) = registry.make_terms(["tiny"], "tiny", policy)
     # beside those that count, the same in their own units, which only report
@@ -74,7 +74,7 @@ def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Ter
         replace(right, standardise="drafts"),
         second,
         replace(right, name="right", weight=0.0),
-        Term(reward=second.reward, name="wordy", weight=0.0),
+        RewardTerm(reward=second.reward, name="wordy", weight=0.0),
     )
     preset = PRESETS["default"]
     preset = replace(preset, window=replace(preset.window, drafts=24, kept=2))  # eight runs of 200 prompts
@@ -115,19 +115,19 @@ def thresholds(seed: int, count: int) -> dict[str, Any]:
         for part in ("grid", "report")
     )
     searched = {
-        w: answers(policy, tuned, Term(reward=reward, name="asked", weight=w, standardise="drafts"), seed)
+        w: answers(policy, tuned, RewardTerm(reward=reward, name="asked", weight=w, standardise="drafts"), seed)
         for w in GRID
     }
     floor = statistics.median(row.wordy_before for row in searched[0.0])
     weights = {w: gain(found, floor) for w, found in searched.items()}
     best = max(weights, key=lambda w: weights[w])
     weighed = answers(
-        policy, reported, Term(reward=reward, name="asked", weight=best, standardise="drafts"), seed
+        policy, reported, RewardTerm(reward=reward, name="asked", weight=best, standardise="drafts"), seed
     )
     mine = answers(
         policy,
         reported,
-        Term(reward=reward, name="asked", weight=0.0, at_least=floor, standardise="drafts"),
+        RewardTerm(reward=reward, name="asked", weight=0.0, at_least=floor, standardise="drafts"),
         seed,
     )
     broken = [row for row in mine if row.accepted and row.wordy < floor]

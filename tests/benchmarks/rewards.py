@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea.evaluation import datasets
-from langchain_sea.rewards.pair_classifier import PairGate
+from langchain_sea.rewards.pair_classifier import PairClassifierGate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,7 +86,7 @@ def bridge(options: argparse.Namespace) -> dict[str, Any]:
     """Another tokenizer."""
     from reward_bridge import bridge
 
-    twin = PairGate.load(options.twin) if options.twin else None
+    twin = PairClassifierGate.load(options.twin) if options.twin else None
     return bridge(datasets.folder(options.data), options.seed, options.bridge_prompts, twin)
 
 

@@ -22,10 +22,10 @@ from safety_writing import continued, nats, prompt_ids
 
 from langchain_sea import load_model
 from langchain_sea.evaluation.refusals import REFUSED, SLID
-from langchain_sea.rewards.hidden_state_head import TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead, HiddenStateReward
 
 if TYPE_CHECKING:
-    from langchain_sea.core.protocols import Axis
+    from langchain_sea.core.protocols import SteeringVector
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
 _TOGETHER = {"cpu": 4, "cuda": 64}  # questions whose texts share forwards
@@ -145,7 +145,7 @@ def asks_for(question: Question, seed: int, *, along: bool) -> list[Ask]:
 
 
 def rows_for(
-    found: list[Question], policy: CausalLMPolicy, axis: Axis | None, options: Any
+    found: list[Question], policy: CausalLMPolicy, axis: SteeringVector | None, options: Any
 ) -> list[dict[str, Any]]:
     """All texts of every question, with their nats a token, and broken ones made of them."""
     rows: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ def rows_for(
     return rows
 
 
-def _written(policy: CausalLMPolicy, asks: list[Ask], axis: Axis | None, tokens: int) -> list[list[str]]:
+def _written(policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | None, tokens: int) -> list[list[str]]:
     """Texts of each ask's jobs, all in the same forwards; those along the axis leave it after a while."""
     jobs = [job for ask in asks for job in ask.jobs]
     before = [prompt_ids(policy, ask.question.text, ask.opening) for ask in asks for _ in ask.jobs]
@@ -251,7 +251,7 @@ def main() -> None:
         finish(list(once.values()), options.out, options.cross)
         return
     torch.set_num_threads(options.threads)
-    axis = TrunkReward(TrunkHead.load(options.axis)).axis if options.axis else None
+    axis = HiddenStateReward(HiddenStateHead.load(options.axis)).axis if options.axis else None
     part, parts = map(int, options.part.split("/"))
     found = questions(options.data, options.seed)[: options.limit or None][part::parts]
     finish(rows_for(found, load_model("smollm2-135m"), axis, options), options.out, options.cross)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from langchain_sea import load_model
-from langchain_sea.core.protocols import View
-from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, TrunkHead, TrunkReward
-from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairGate
+from langchain_sea.core.protocols import AnswerBatch
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairClassifierGate
 from langchain_sea.training.metrics import auc
 
 PARTS = {
@@ -32,9 +32,9 @@ PARTS = {
 }  # fmt: skip
 
 
-def head_values(rows: list[dict[str, Any]], head: TrunkHead) -> tuple[torch.Tensor, torch.Tensor]:
+def head_values(rows: list[dict[str, Any]], head: HiddenStateHead) -> tuple[torch.Tensor, torch.Tensor]:
     """Of each answer after eight tokens, and whole."""
-    policy, reward = load_model("smollm2-135m"), TrunkReward(head)
+    policy, reward = load_model("smollm2-135m"), HiddenStateReward(head)
     begun, whole = torch.zeros(len(rows)), torch.zeros(len(rows))
     by_prompt: dict[tuple[str, str], list[int]] = {}
     for i, row in enumerate(rows):
@@ -43,7 +43,7 @@ def head_values(rows: list[dict[str, Any]], head: TrunkHead) -> tuple[torch.Tens
         prompt = policy.prompt([{"role": "user", "content": question}], opening=opening)
         ids = [policy.encode(rows[i]["answer"])[:128] or [0] for i in places]
         with torch.no_grad():
-            values = reward.prefix_values(View.hard(policy, prompt, ids))
+            values = reward.prefix_values(AnswerBatch.hard(policy, prompt, ids))
         for row, (i, answer) in enumerate(zip(places, ids, strict=True)):
             begun[i], whole[i] = values[row, min(8, len(answer)) - 1], values[row, len(answer) - 1]
     return begun, whole
@@ -64,11 +64,11 @@ def main() -> None:
         sorted({row["prompt"] for row in rows}), len({row["prompt"] for row in rows})
     )
     rows = sorted(rows, key=lambda row: order.index(row["prompt"]))[: options.rows]
-    gate = PairGate.load(options.gate)
+    gate = PairClassifierGate.load(options.gate)
     judged = torch.tensor(
         gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows])
     )
-    begun, whole = head_values(rows, TrunkHead.load(options.head))
+    begun, whole = head_values(rows, HiddenStateHead.load(options.head))
     good, late = (
         torch.tensor([bool(row["label"]) for row in rows]),
         torch.tensor([bool(row["whole"]) for row in rows]),

@@ -17,7 +17,7 @@ from safety_data import label
 
 from langchain_sea import weights
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.hidden_state_head import TrunkHead
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 from langchain_sea.training.adversarial import Hardening, hardened
 from langchain_sea.training.examples import read_examples
 from langchain_sea.training.fit_head import Recipe
@@ -54,7 +54,7 @@ def main() -> None:
     loaded = weights.load("smollm2-135m", dtype=torch.bfloat16)
     policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
     examples = [e for e in read_examples(options.data) if e.held_out or e.split == "head"]
-    start = TrunkHead.load(options.start) if options.start else None
+    start = HiddenStateHead.load(options.start) if options.start else None
     recipe = Recipe(members=options.members, seeds=2 * options.members, start=start)
     hardening = Hardening(rounds=options.rounds, judge=Rules(options.data), prompts=options.prompts)
     fitted = hardened(

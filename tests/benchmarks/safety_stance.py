@@ -20,12 +20,12 @@ from safety_prompts import Question, questions
 
 from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
-from langchain_sea.core.terms import Term
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.evaluation.refusals import REFUSED, SLID
 from langchain_sea.presets import PRESETS
-from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HiddenStateHead, HiddenStateReward
 
 if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy
@@ -57,9 +57,9 @@ def jobs(found: list[Question], harmful: int, opened: int, harmless: int) -> lis
 
 def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -> list[dict[str, Any]]:
     """What the refinement offers for each."""
-    head = TrunkHead.load(SAFETY_HEAD)
-    term = Term(
-        reward=TrunkReward(head), name="safety", center=head.info.center, scale=head.info.scale
+    head = HiddenStateHead.load(SAFETY_HEAD)
+    term = RewardTerm(
+        reward=HiddenStateReward(head), name="safety", center=head.info.center, scale=head.info.scale
     )  # without the stance, which is to be made
     preset = PRESETS["default"]
     window = replace(preset.window, drafts=96, kept=12, steps=0, cooling=1.0)

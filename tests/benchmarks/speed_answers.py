@@ -14,11 +14,11 @@ from speed_shapes import PRESET, TEXT, Subject, subject
 from tiny_model.data import held_out
 
 from langchain_sea import SEAChatModel, load_model
-from langchain_sea.budget import Budget, Meter
+from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.engine.request import Run
-from langchain_sea.engine.scheduler import Rounds, Seat, alone
+from langchain_sea.engine.request import Request
+from langchain_sea.engine.scheduler import Scheduler, Seat, run_to_completion
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import registry
 
@@ -60,10 +60,10 @@ KINDS = ("Prompt", "Extend", "Look", "Rank", "Climb", "Score")
 def kinds(on: Subject) -> Any:
     """Seconds of each kind of work while the block runs."""
     places: dict[str, tuple[Any, str]] = {"Prompt": (CausalLMPolicy, "prompt_from_ids")}
-    return timed(places | {"Work": (Rounds, "_in_groups")}, on.policy.device, {"Work": _kind})
+    return timed(places | {"Work": (Scheduler, "_in_groups")}, on.policy.device, {"Work": _kind})
 
 
-def _kind(_rounds: Rounds, kind: type, *_rest: Any) -> str:
+def _kind(_rounds: Scheduler, kind: type, *_rest: Any) -> str:
     return kind.__name__
 
 
@@ -206,18 +206,18 @@ class Request:
     tokens: int
     seed: int
 
-    def run(self) -> Run:
+    def run(self) -> Request:
         """Anew, with everything that it has alone."""
         policy, budget = self.on.policy, Budget(seconds=None, tokens=self.tokens)
         prompt = policy.prompt(self.messages, room=self.tokens)
         window = PRESET.window
         rngs = generators_for(self.seed, prompt.key, max(window.chains, window.drafts), policy.device)
-        return Run(prompt, [], self.on.energy, PRESET.langevin, window, rngs, Meter(budget))
+        return Request(prompt, [], self.on.energy, PRESET.langevin, window, rngs, BudgetTracker(budget))
 
-    def alone(self) -> Any:
+    def run_to_completion(self) -> Any:
         """What it gives by itself."""
         run = self.run()
-        alone(run.task())
+        run_to_completion(run.task())
         return kept(run.result())
 
 
@@ -229,7 +229,7 @@ def kept(found: Refinement) -> Any:
 
 def in_company(requests: list[Request], rng: random.Random) -> list[Any]:
     """What each gives while others join at random rounds; those of different policies share the rounds too."""
-    runs, waiting, rounds = [request.run() for request in requests], [], Rounds()
+    runs, waiting, rounds = [request.run() for request in requests], [], Scheduler()
     waiting = list(runs)
     while waiting or rounds.seats:
         if waiting and (not rounds.seats or rng.random() < 0.3):

@@ -14,11 +14,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from langchain_sea import load_model, make_energy
-from langchain_sea.core.terms import Term
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
 if TYPE_CHECKING:
     from langchain_sea.core.energy import Energy
@@ -61,7 +61,7 @@ class Subject:
 
     shape: str
     policy: CausalLMPolicy
-    terms: tuple[Term, ...]
+    terms: tuple[RewardTerm, ...]
 
     @property
     def energy(self) -> Energy:
@@ -117,14 +117,14 @@ def random_policy(sizes: dict[str, Any], device: str, dtype: torch.dtype) -> Cau
     return CausalLMPolicy(model.to(device).eval().requires_grad_(False), letters(sizes["vocab_size"]))
 
 
-def random_term(name: str, policy: CausalLMPolicy) -> Term:
+def random_term(name: str, policy: CausalLMPolicy) -> RewardTerm:
     """A head with random weights on the middle layer, the width and depth of the one that ships."""
     config = policy.model.config
     info = HeadInfo(policy=name, layer=config.num_hidden_layers // 2, hidden_size=config.hidden_size)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        head = TrunkHead(info)
-    return Term(reward=TrunkReward(head.eval().requires_grad_(False)), name="random")
+        head = HiddenStateHead(info)
+    return RewardTerm(reward=HiddenStateReward(head.eval().requires_grad_(False)), name="random")
 
 
 def letters(size: int) -> PreTrainedTokenizerFast:

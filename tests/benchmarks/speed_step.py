@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.engine.chains import Chains, generators_for
-from langchain_sea.engine.scheduler import alone
+from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.models import lm_head
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.kv_cache import EVEN
@@ -48,12 +48,12 @@ class Step:
             starts=subject.starts(CHAINS, TOKENS),
             generators=generators,
         )
-        alone(self.chains.begin())
+        run_to_completion(self.chains.begin())
 
     def __call__(self) -> None:
         """One step, of all chains; none is spared because its text still stands."""
         self.chains._held = None
-        alone(self.chains.step())
+        run_to_completion(self.chains.step())
         assert len(self.chains) == CHAINS
 
 

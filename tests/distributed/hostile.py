@@ -15,10 +15,10 @@ import schemathesis
 from served import KEY, served
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.serving.api_server import Limits
+from langchain_sea.serving.api_server import ServerConfig
 
 MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=0, tokens=8, seconds=None))
-LIMITS = Limits(
+LIMITS = ServerConfig(
     api_keys=(KEY,), tokens=16, answers=2, body_seconds=1.0, rewards={"arithmetic": ["tiny"]}, waiting=16
 )
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</s>", "[INST]", "<|eot_id|>")

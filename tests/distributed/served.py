@@ -12,14 +12,14 @@ import uvicorn
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.engine import queue
-from langchain_sea.serving.api_server import Limits, application
+from langchain_sea.serving.api_server import ServerConfig, application
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "test-key"
 MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=1, tokens=24, seconds=None))
-LIMITS = Limits(
+LIMITS = ServerConfig(
     api_keys=(KEY, "another"),
     tokens=200,
     waiting=8,
@@ -37,7 +37,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(model: Any = MODEL, limits: Limits = LIMITS) -> Iterator[tuple[str, Any]]:
+def served(model: Any = MODEL, limits: ServerConfig = LIMITS) -> Iterator[tuple[str, Any]]:
     """Its base URL, and the application."""
     app, port = application(model, limits), free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none"))
@@ -56,6 +56,6 @@ def served(model: Any = MODEL, limits: Limits = LIMITS) -> Iterator[tuple[str, A
 def idle(policy: Any) -> bool:
     """The policy's queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not queue.queue_for(policy).idle and time.monotonic() < until:
+    while not queue.get_engine(policy).idle and time.monotonic() < until:
         time.sleep(0.01)
-    return bool(queue.queue_for(policy).idle)
+    return bool(queue.get_engine(policy).idle)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from served import KEY, LIMITS, MODEL, idle, served
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.serving.api_server import Limits
+from langchain_sea.serving.api_server import ServerConfig
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -293,7 +293,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
     model = SEAChatModel(
         policy="tiny", rewards=[broken], on_failure="error", max_retries=0, budget=Budget(steps=1, tokens=8)
     )
-    with served(model, Limits()) as (url, _):
+    with served(model, ServerConfig()) as (url, _):
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
         assert refused(client, 503).code == "reward_unavailable"
         with pytest.raises(openai.APIError, match="reward"):  # in a stream it is the last event
@@ -302,7 +302,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
 
 def test_39_too_many_at_once_are_told_when_to_come_again():
     model = SEAChatModel(policy="tiny", budget=Budget(steps=60, tokens=24, seconds=None))
-    with served(model, Limits(waiting=2)) as (url, app):
+    with served(model, ServerConfig(waiting=2)) as (url, app):
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
         async def one():
@@ -325,7 +325,7 @@ def test_40_a_client_that_leaves_ends_its_refinement():
     """At the next step, the place is free and the queue is empty."""
 
     model = SEAChatModel(policy="tiny", budget=Budget(steps=100_000, tokens=24, seconds=None))
-    with served(model, Limits()) as (url, app):
+    with served(model, ServerConfig()) as (url, app):
         body = json.dumps({"model": "sea", "messages": QUESTION}).encode()
         host, port = url.removeprefix("http://").split(":")
         raw = socket.create_connection((host, int(port)))
@@ -381,7 +381,7 @@ def test_43_the_metrics_count_what_left(client, server):
 
 
 def test_44_limits_are_those_of_the_file():
-    found = Limits.of(
+    found = ServerConfig.of(
         {"api_keys": ["k"], "tokens": 5, "presets": ["paper"], "budgets": {"quick": {"steps": 1}}}
     )
     assert (found.api_keys, found.tokens, found.presets, found.budgets["quick"].steps) == (
@@ -391,9 +391,9 @@ def test_44_limits_are_those_of_the_file():
         1,
     )
     with pytest.raises(ValueError, match="did you mean 'tokens'"):
-        Limits.of({"token": 5})
+        ServerConfig.of({"token": 5})
     with pytest.raises(ValueError, match="no \\['papr'\\]"):
-        Limits.of({"presets": ["papr"]})
+        ServerConfig.of({"presets": ["papr"]})
     assert LIMITS.waiting == 8
 
 

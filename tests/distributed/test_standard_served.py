@@ -10,7 +10,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from served import KEY, served
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.serving.api_server import Limits
+from langchain_sea.serving.api_server import ServerConfig
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.f
 @pytest.fixture(scope="module", autouse=True)
 def url() -> Any:
     model = SEAChatModel(policy="tiny", budget=Budget(seconds=None, tokens=64), temperature=0)
-    with served(model, Limits(api_keys=(KEY,))) as (found, _):
+    with served(model, ServerConfig(api_keys=(KEY,))) as (found, _):
         TestServed.url = found
         yield found
 

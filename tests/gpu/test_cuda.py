@@ -12,10 +12,10 @@ from test_harden import FAST, QUICK, Judge
 from test_harden import examples as head_examples
 
 from langchain_sea import SEAChatModel, load_model
-from langchain_sea.core.protocols import Push, Tokens, View
+from langchain_sea.core.protocols import Steering, Tokens, AnswerBatch
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.hidden_state_head import TrunkReward
+from langchain_sea.rewards.hidden_state_head import HiddenStateReward
 from langchain_sea.training.adversarial import Hardening, hardened
 from langchain_sea.training.fit_gate import fit_gate
 from langchain_sea.training.fit_head import fit_head
@@ -35,20 +35,20 @@ def test_the_same_ids_cost_the_same_nats(name: str) -> None:
     for device in ("cpu", "cuda"):
         policy = load_model(name, device)
         prompt = policy.prompt(ASKED)
-        nats.append(View.hard(policy, prompt, [policy.encode("42"), policy.encode("7")]).nll.cpu())
+        nats.append(AnswerBatch.hard(policy, prompt, [policy.encode("42"), policy.encode("7")]).nll.cpu())
     torch.testing.assert_close(*nats, atol=1e-3, rtol=1e-3)
 
 
 def test_the_slope_is_the_same() -> None:
     """Of a head's value and the policy's nats, through relaxed tokens."""
-    head, slopes = TrunkReward(fit_head(head_examples(), random_policy("cpu"), FAST).head), []
+    head, slopes = HiddenStateReward(fit_head(head_examples(), random_policy("cpu"), FAST).head), []
     soft = torch.randn(3, 6, random_policy("cpu").vocab_size, generator=torch.Generator().manual_seed(0))
     for device in ("cpu", "cuda"):
         policy = random_policy(device)
         at = soft.to(device, copy=True).requires_grad_()
         ids = torch.arange(at.shape[-1], device=device).expand(at.shape)
         tokens = Tokens(at.softmax(-1), ids, torch.ones(at.shape[:2], dtype=torch.bool, device=device))
-        view = View(policy, policy.prompt(ASKED), tokens)
+        view = AnswerBatch(policy, policy.prompt(ASKED), tokens)
         (head.steer(view) - view.nll).sum().backward()  # type: ignore[no-untyped-call]
         assert at.grad is not None
         slopes.append(at.grad.flatten().cpu())
@@ -74,7 +74,7 @@ def test_what_is_written_along_an_axis_differs() -> None:
     policy = random_policy("cuda")
     prompt = policy.prompt(ASKED)
     rngs = generators_for(0, prompt.key, 2, policy.device)
-    push = Push(1, torch.randn(2, 32) * 5)
+    push = Steering(1, torch.randn(2, 32) * 5)
     found = [
         policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, push=p)
         for p in (None, push)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea import load_model
-from langchain_sea.chat.messages import template_dicts
+from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.errors import SEAError
 
 POLICY = load_model("tiny")
@@ -74,7 +74,7 @@ def plain(dicts):
 @given(MESSAGES)
 def test_every_conversation_becomes_a_prompt_or_a_typed_error(messages):
     try:
-        dicts = template_dicts(messages)
+        dicts = to_template_messages(messages)
         ids = POLICY._template.chat(dicts, None)
     except (SEAError, ValueError) as error:
         assert str(error)  # noqa: PT017 - either is an answer

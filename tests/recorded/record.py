@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea import Budget, Langevin, Preset, SEAChatModel, Window
+from langchain_sea import Budget, Langevin, Preset, SEAChatModel, SearchConfig
 from langchain_sea.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def preset_blocks() -> Preset:
     return Preset(
         name="blocks",
         langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
-        window=Window(tokens=4, chains=2, drafts=8, kept=2, stride=8, additive_stride=4, refresh=2, support=32),
+        window=SearchConfig(tokens=4, chains=2, drafts=8, kept=2, stride=8, additive_stride=4, refresh=2, support=32),
     )
 
 
@@ -158,7 +158,7 @@ def of_safety(data: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     sys.path.insert(0, str(HERE.parent / "safety"))
     import cases  # noqa: PLC0415 - reads data that need not be there
 
-    from langchain_sea.tool_guard import judge_for  # noqa: PLC0415
+    from langchain_sea.tool_guard import make_guard  # noqa: PLC0415
 
     picked = [*cases.dojo_pairs(data, 0)[:: 6], *cases.injec_cases(data)[:: 12], *cases.injec_benign(data)[:: 4]]
     calls = picked[:: max(1, len(picked) // 240)][:240]
@@ -167,7 +167,7 @@ def of_safety(data: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
         for number, case in enumerate(some):
 
             def decide(case: Any = case, layers: str = layers) -> Any:
-                judge = judge_for(replace(case.scene.policy, deadline=600.0, budget=600.0), layers=layers)
+                judge = make_guard(replace(case.scene.policy, deadline=600.0, budget=600.0), layers=layers)
                 return [verdict(d) for d in judge(case.calls, case.scene)]
 
             yield f"{layers} {number}: {case.source}", decide

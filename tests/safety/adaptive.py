@@ -13,7 +13,7 @@ import cases
 import exploits
 import torch
 
-from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairGate, tokenized
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairClassifierGate, tokenized
 from langchain_sea.safety.defaults import HARM_THRESHOLD, HELPFUL
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Attack:
     """Suffixes under which the gate takes a helpful answer to a harmful text for a good one."""
 
     def __init__(self) -> None:
-        gate = PairGate.load(SAFETY_GATE)
+        gate = PairClassifierGate.load(SAFETY_GATE)
         self.judge, self.tokenizer = gate._ready()
         self.longest = gate.info.longest
         vocabulary = self.tokenizer.get_vocab()

@@ -17,8 +17,8 @@ from langchain_core.messages import AIMessage
 from scripted import World, agent, asks, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import RULES_ONLY, Action, HarmLayer, PolicyError, SafetyPolicy, ToolPolicy, Verdict
-from langchain_sea.safety.checks import Each
+from langchain_sea.safety import RULES_ONLY, Action, HarmCheck, PolicyError, GuardConfig, ToolRules, Finding
+from langchain_sea.safety.checks import PerCallCheck
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ class Fault:
 
 
 def _scorer(function: Callable[[Any], Any]) -> Callable[[Path], dict[str, Any]]:
-    return lambda path: {"layers": [*RULES_ONLY, HarmLayer(function, 0.9)]}
+    return lambda path: {"layers": [*RULES_ONLY, HarmCheck(function, 0.9)]}
 
 
 def _raises(error: BaseException) -> Callable[[Any], Any]:
@@ -52,17 +52,17 @@ def _hangs(texts: Any) -> Any:
     return [0.0] * len(texts)
 
 
-class _Wants(Each):
+class _Wants(PerCallCheck):
     """Asks for the repair of every note that does not say `fine`."""
 
     name = "wants"
 
-    def one(self, call: Any, scene: Any) -> list[Verdict]:
+    def one(self, call: Any, scene: Any) -> list[Finding]:
         fine = call.arguments.get("text") == "fine"
         return (
             []
             if fine
-            else [Verdict(action=Action.REPAIR, layer="wants", reason="text: not fine", arguments=("text",))]
+            else [Finding(action=Action.REPAIR, layer="wants", reason="text: not fine", arguments=("text",))]
         )
 
 
@@ -78,7 +78,7 @@ class _Says:
 
 def _repairer(function: Callable[..., Any], verifier: Any = None) -> Callable[[Path], dict[str, Any]]:
     def options(path: Path) -> dict[str, Any]:
-        policy = SafetyPolicy(tools={"note": ToolPolicy(repairable=("text",))}, budget=0.5, rounds=2)
+        policy = GuardConfig(tools={"note": ToolRules(repairable=("text",))}, budget=0.5, rounds=2)
         return {
             "policy": policy,
             "layers": [*RULES_ONLY, _Wants()],
@@ -110,7 +110,7 @@ def _recursion(texts: Any) -> Any:
     return _recursion(texts)
 
 
-SHORT = SafetyPolicy(deadline=0.05, budget=0.2)
+SHORT = GuardConfig(deadline=0.05, budget=0.2)
 FAULTS = (
     Fault("scorer raises", _scorer(_raises(RuntimeError("no")))),
     Fault("scorer gives None", _scorer(lambda texts: None)),
@@ -119,14 +119,14 @@ FAULTS = (
     Fault("scorer gives a string", _scorer(lambda texts: ["safe"] * len(texts))),
     Fault("scorer gives one for many", _scorer(lambda texts: [0.0] * (len(texts) + 1))),
     Fault("scorer out of range", _scorer(lambda texts: [-3.0] * len(texts))),
-    Fault("scorer hangs", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(_hangs, 0.9)]}),
-    Fault("scorer answers late", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(lambda t: (time.sleep(0.15), [0.0] * len(t))[1], 0.9)]}),
-    Fault("one of three scorers is down", lambda path: {"layers": [*RULES_ONLY, HarmLayer(lambda t: [0.0] * len(t), 0.9), HarmLayer(_raises(ConnectionError("down")), 0.9, "second"), HarmLayer(lambda t: [0.0] * len(t), 0.9, "third")]}),
+    Fault("scorer hangs", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}),
+    Fault("scorer answers late", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(lambda t: (time.sleep(0.15), [0.0] * len(t))[1], 0.9)]}),
+    Fault("one of three scorers is down", lambda path: {"layers": [*RULES_ONLY, HarmCheck(lambda t: [0.0] * len(t), 0.9), HarmCheck(_raises(ConnectionError("down")), 0.9, "second"), HarmCheck(lambda t: [0.0] * len(t), 0.9, "third")]}),
     Fault("scorer is out of memory", _scorer(_raises(MemoryError("CUDA out of memory")))),
     Fault("tokenizer fails", _scorer(_raises(UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates")))),
     Fault("scorer recurses", _scorer(_recursion)),
     Fault("layer gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
-    Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmLayer(_hangs, 0.9)]}, jumps=True),
+    Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}, jumps=True),
     Fault("repair diverges", _repairer(_nan)),
     Fault("repair raises", _repairer(lambda *a: 1 / 0)),
     Fault("repair names another tool", _repairer(_renamed)),
@@ -134,7 +134,7 @@ FAULTS = (
     Fault("repair breaks the schema", _repairer(_changes(text=3))),
     Fault("repair takes too long", _repairer(lambda *a: time.sleep(1.0))),
     Fault("verifier is missing", lambda path: {**_repairer(_changes(text="fine"))(path), "verifier": None}),
-    Fault("verifier fails", _repairer(_changes(text="fine"), HarmLayer(_raises(RuntimeError("no")), 0.9, "verifier"))),
+    Fault("verifier fails", _repairer(_changes(text="fine"), HarmCheck(_raises(RuntimeError("no")), 0.9, "verifier"))),
     Fault("audit is full", lambda path: {"layers": "rules", "audit": _Full()}),
 )  # fmt: skip
 """24. A policy that cannot be read, and state without messages, are errors before anything runs: see `refused`."""
@@ -151,12 +151,12 @@ def refused(path: Path) -> bool:
     ):
         bad.write_text(text, encoding="utf-8")
         try:
-            SafetyPolicy.read(bad)
+            GuardConfig.read(bad)
         except PolicyError:
             continue
         return False
     try:
-        SafetyPolicy.read(path / "missing.toml")
+        GuardConfig.read(path / "missing.toml")
     except PolicyError:
         return True
     return False

@@ -10,7 +10,7 @@ import cases
 from cases import CARRIER_POLICY
 
 from langchain_sea import load_model
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.rewards import registry
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
 from langchain_sea.safety.defaults import verifier
@@ -128,5 +128,5 @@ def _steers(question: str, text: str) -> bool:
     policy = load_model("smollm2-135m")
     (term,) = registry.make_terms([SAFETY_HEAD], "smollm2-135m", policy)
     prompt = policy.prompt([{"role": "user", "content": question}])
-    view = View.hard(policy, prompt, [policy.encode(text) or [0]])
+    view = AnswerBatch.hard(policy, prompt, [policy.encode(text) or [0]])
     return float(term.score(view, [text])[0]) > 0

@@ -30,7 +30,7 @@ from scripted import WAYS, World, agent, asks, run
 
 from langchain_sea.evaluation import datasets
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import RULES_ONLY, Audit, Judge, SafetyPolicy, replay, verify
+from langchain_sea.safety import RULES_ONLY, AuditLog, GuardPipeline, GuardConfig, replay, verify
 from langchain_sea.safety.defaults import embedded_layers
 from langchain_sea.tool_guard import ToolCallGuard
 
@@ -48,8 +48,8 @@ class Layers:
         self.learned = tuple(layer for layer in embedded_layers() if layer.name != without)
         self.all = (*self.rules, *self.learned)
 
-    def judge(self, policy: SafetyPolicy, *, rules_only: bool = False, **options: Any) -> Judge:
-        return Judge(policy=policy, layers=self.rules if rules_only else self.all, **options)
+    def judge(self, policy: GuardConfig, *, rules_only: bool = False, **options: Any) -> GuardPipeline:
+        return GuardPipeline(policy=policy, layers=self.rules if rules_only else self.all, **options)
 
 
 def share(hits: int, of: int) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def added(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _timed(judge: Judge, case: Case) -> float:
+def _timed(judge: GuardPipeline, case: Case) -> float:
     began = time.perf_counter()
     judge(case.calls, case.scene)
     return (time.perf_counter() - began) * 1000
@@ -272,7 +272,7 @@ def audited(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
         rows = wrong = equal = replays = 0
         for policy in {case.scene.policy.digest: case.scene.policy for case in found}.values():
             path = Path(folder) / f"{policy.digest}.jsonl"
-            judge = layers.judge(policy, rules_only=True, audit=Audit(path, keep="full"))
+            judge = layers.judge(policy, rules_only=True, audit=AuditLog(path, keep="full"))
             mine = [case for case in found if case.scene.policy.digest == policy.digest]
             calls = sum(len(judge(case.calls, case.scene)) for case in mine)
             again = replay(path, layers.judge(policy, rules_only=True))

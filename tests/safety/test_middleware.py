@@ -20,7 +20,7 @@ from langgraph.types import Command
 from scripted import BAD, GOOD, WAYS, Scripted, World, agent, asks, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import Audit, PolicyError, SafetyPolicy, ToolPolicy, verify
+from langchain_sea.safety import AuditLog, PolicyError, GuardConfig, ToolRules, verify
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -183,14 +183,14 @@ class _Silent(ToolCallSafetyMiddleware):
 
 
 def test_a_review_waits_for_a_human(tmp_path):
-    policy = SafetyPolicy(tools={"note": ToolPolicy(review=True)})
+    policy = GuardConfig(tools={"note": ToolRules(review=True)})
     for answer, done in (
         ("approve", 1),
         ("reject", 0),
         ({"edit": {"text": "b"}}, 1),
         ({"edit": {"text": "../x/y"}}, 0),
     ):
-        world, audit = World(), Audit(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl")
+        world, audit = World(), AuditLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl")
         guard = ToolCallSafetyMiddleware(policy, layers="rules", audit=audit)
         built = agent(world, [asks(call("note", text="a"))], safety=guard, checkpointer=InMemorySaver())
         config = {"configurable": {"thread_id": "1"}}
@@ -205,7 +205,7 @@ def test_a_review_waits_for_a_human(tmp_path):
 
 
 def test_calls_that_cannot_be_read_are_written_down(tmp_path):
-    audit = Audit(tmp_path / "audit.jsonl")
+    audit = AuditLog(tmp_path / "audit.jsonl")
     guard = ToolCallSafetyMiddleware(layers="rules", audit=audit)
     broken = {"name": "note", "args": '{"text": ', "id": "1", "error": "no JSON", "type": "invalid_tool_call"}
     run(agent(World(), [AIMessage("", invalid_tool_calls=[broken])], safety=guard))

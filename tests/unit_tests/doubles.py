@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.core.protocols import PlainReading, Push, View
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.protocols import DenseModelOutput, Steering, AnswerBatch
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.presets import PRESETS, Window
+from langchain_sea.presets import PRESETS, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from langchain_sea.core.protocols import Ask, Prompt, Reward, Tokens, Wants
+    from langchain_sea.core.protocols import ForwardRequest, Prompt, Reward, Tokens, OutputSpec
     from langchain_sea.engine.selection import Refinement
 
 ALPHABET = "abcdefghijklmnop ."
@@ -87,18 +87,18 @@ class MarkovPolicy:
         """(V,) logits."""
         return self.transition[zlib.crc32(prompt.text.encode()) % V]
 
-    def read(self, prompt: DoublePrompt, tokens: Tokens) -> PlainReading:
+    def read(self, prompt: DoublePrompt, tokens: Tokens) -> DenseModelOutput:
         self.reads += 1
         soft = tokens.soft.to(self.transition.dtype)
         dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
         first = self.first(prompt).expand(len(soft), 1, V)
         logits = torch.cat([first, dense[:, :-1] @ self.transition], 1)
-        return PlainReading(logits, (dense,), len(prompt.answer))
+        return DenseModelOutput(logits, (dense,), len(prompt.answer))
 
-    def continued(self, prompt: DoublePrompt, ids: Sequence[int], wants: Wants) -> DoublePrompt:
+    def continued(self, prompt: DoublePrompt, ids: Sequence[int], wants: OutputSpec) -> DoublePrompt:
         return prompt._replace(answer=(*prompt.answer, *ids))
 
-    def read_all(self, asks: Sequence[Ask]) -> list[PlainReading]:
+    def read_all(self, asks: Sequence[ForwardRequest]) -> list[DenseModelOutput]:
         return [self.read(ask.prompt, ask.tokens) for ask in asks]
 
     def writing(
@@ -109,7 +109,7 @@ class MarkovPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Push | None = None,
+        push: Steering | None = None,
     ) -> DoubleWriting:
         assert len(generators) == len(prefixes)
         assert all(i < END for prefix in prefixes for i in prefix)
@@ -166,12 +166,12 @@ class TokenReward:
         """`value` for each occurrence of a character."""
         return cls(torch.zeros(V).index_fill(0, torch.tensor([ALPHABET.index(character)]), value))
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         tokens = view.tokens
         values = self.values.to(tokens.soft.dtype)[tokens.support]
         return ((tokens.soft * values).sum(-1) * tokens.mask).sum(-1)
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         rows = zip(view.tokens.ids, view.tokens.mask, strict=True)
         assert [view.policy.decode(ids[mask].tolist()) for ids, mask in rows] == list(texts)
         return self.steer(view)
@@ -191,13 +191,13 @@ class Troubled:
     only: str | None = None
     calls: int = 0
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         return self._troubled("score", view, self.reward.score(view, texts))
 
-    def steer(self, view: View) -> Tensor:
+    def steer(self, view: AnswerBatch) -> Tensor:
         return self._troubled("steer", view, self.reward.steer(view))
 
-    def _troubled(self, where: str, view: View, values: Tensor) -> Tensor:
+    def _troubled(self, where: str, view: AnswerBatch, values: Tensor) -> Tensor:
         if where != self.where or self.only not in (None, view.prompt.key):
             return values
         self.calls += 1
@@ -219,12 +219,12 @@ class Vowels:
 
     sign: float = 1.0
 
-    def score(self, view: View, texts: Sequence[str]) -> Tensor:
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         shares = [sum(c in "aeiou" for c in text) / max(1, len(text)) for text in texts]
         return self.sign * torch.tensor(shares, device=view.tokens.soft.device)
 
 
-def shrunk(name: str, **window: Any) -> tuple[Langevin, Window]:
+def shrunk(name: str, **window: Any) -> tuple[Langevin, SearchConfig]:
     """A preset's method and window, small enough for hundreds of runs."""
     preset = PRESETS[name]
     sizes = {"chains": 2, "steps": 3, "drafts": 4, "kept": 2}
@@ -240,7 +240,7 @@ def run(
     drafts: Sequence[Sequence[list[int]]] | None = None,
     preset: str = "default",
     langevin: Langevin | None = None,
-    window: Window | None = None,
+    window: SearchConfig | None = None,
     budget: Budget | None = None,
     seed: int = 0,
 ) -> list[Refinement]:
@@ -264,7 +264,7 @@ class Case(NamedTuple):
 
     energy: Energy
     langevin: Langevin
-    window: Window
+    window: SearchConfig
     budget: Budget
     prompt: Prompt
     drafts: list[list[int]]
@@ -346,7 +346,7 @@ def transformer_policy(architecture: str) -> Any:
     return CausalLMPolicy(tiny_model(architecture), tiny_tokenizer())
 
 
-def _random_terms(rng: random.Random) -> tuple[Term, ...]:
+def _random_terms(rng: random.Random) -> tuple[RewardTerm, ...]:
     size = 320  # wide enough for every double
     rewards: list[tuple[str, Reward]] = [
         ("soft", TokenReward.random(rng.randrange(50), size)),
@@ -357,7 +357,7 @@ def _random_terms(rng: random.Random) -> tuple[Term, ...]:
         ("against", Vowels(-1.0)),
     ]
     return tuple(
-        Term(
+        RewardTerm(
             reward=reward,
             name=name,
             weight=rng.choice([0.0, 0.5, 1.0]),

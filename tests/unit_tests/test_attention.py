@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from langchain_sea.models import attention
-from langchain_sea.models.attention import How, attend
-from langchain_sea.models.kv_cache import Own, Segment, even
+from langchain_sea.models.attention import AttentionSpec, attend
+from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence, even
 
 ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
 
@@ -49,8 +49,8 @@ def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, le
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
-    how = How(0.5, softcap, window)
-    segment = Segment(query[:, 0, :, :], (shared,) if shared else (), Own(ROWS, before + length))
+    how = AttentionSpec(0.5, softcap, window)
+    segment = PackedSequence(query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length))
     segment.own.grow(before)
     found = attend(query, own, shared, segment.mask(window), how)
     expected = plain(query, own, shared, how)
@@ -69,9 +69,9 @@ def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
     query = normal(ROWS, HEADS, 5, SIZE)
     own = [normal(ROWS, GROUPS, 5, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4))
-    mask = Segment(query[:, 0, :, :], (shared,)).mask(None)
+    mask = PackedSequence(query[:, 0, :, :], (shared,)).mask(None)
     exact, narrow = (
-        attend(query, own, shared, mask, How(0.5, None, None, n)) for n in (None, torch.bfloat16)
+        attend(query, own, shared, mask, AttentionSpec(0.5, None, None, n)) for n in (None, torch.bfloat16)
     )
     weights = normal(*exact.shape, seed=5).detach()
     slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (exact, narrow)]

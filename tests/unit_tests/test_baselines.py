@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.engine.baselines import (
     BestOfN,
     ChunkBeam,
@@ -23,7 +23,7 @@ from langchain_sea.engine.baselines import (
     search,
 )
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.selection import Scored
+from langchain_sea.engine.selection import ScoredText
 
 METHODS = [
     BestOfN(rows=4),
@@ -38,7 +38,7 @@ FEW = Budget(seconds=None, tokens=8, evaluations=40)
 
 
 def energy(reward=None, **options) -> Energy:
-    term = Term(reward=reward or Vowels(), name="r")
+    term = RewardTerm(reward=reward or Vowels(), name="r")
     return Energy(policy=MarkovPolicy(0), terms=(term,), **({"max_nll_rise": None} | options))
 
 
@@ -121,7 +121,7 @@ def test_metropolis_hastings_accepts_by_its_ratio(
 ) -> None:
     """Scores over the heat, times the ratio of the lengths."""
     old, new = [1, 2, 3], [1, 2]
-    known = {tuple(ids): Scored("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}
+    known = {tuple(ids): ScoredText("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}
     searching = SimpleNamespace(found=known, random=lambda: drawn)
     ratio = math.exp(min(0.0, (after - before) / heat + math.log(3 / 2)))
     assert QAlign(heat=heat)._next(searching, old, new) == (new if drawn < ratio else old)

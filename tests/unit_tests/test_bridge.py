@@ -13,11 +13,11 @@ from test_rewards import TEXTS, policy, view_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
-from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.soft_encoder import SoftEncoderReward, encoder_reward
-from langchain_sea.rewards.token_alignment import Bridge
+from langchain_sea.rewards.token_alignment import TokenAlignment
 from langchain_sea.sampling.relaxation import top_support
 
 WORDS = (
@@ -71,8 +71,8 @@ def encoder(dtype: torch.dtype = torch.float32):
 
 
 @cache
-def bridge() -> Bridge:
-    return Bridge.between(tiny_tokenizer(), word_pieces(), floor=0.4)
+def bridge() -> TokenAlignment:
+    return TokenAlignment.between(tiny_tokenizer(), word_pieces(), floor=0.4)
 
 
 def reward(dtype: torch.dtype = torch.float32) -> SoftEncoderReward:
@@ -100,13 +100,13 @@ def test_the_shares_are_stated_and_a_floor_refuses() -> None:
     assert 0 < found.exact <= found.share < 1
     assert 0 < found.reached <= 1
     with pytest.raises(TokenizerMismatchError, match="floor of 90%"):
-        Bridge.between(tiny_tokenizer(), word_pieces())
+        TokenAlignment.between(tiny_tokenizer(), word_pieces())
     with pytest.warns(UserWarning, match="only ranks"):
         ranks = encoder_reward(encoder(), word_pieces(), tiny_tokenizer())
     assert type(ranks) is EncoderReward
     with pytest.raises(TokenizerMismatchError):
         encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), steers=True)
-    assert isinstance(encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), SoftReward)
+    assert isinstance(encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward)
 
 
 @settings(deadline=None, max_examples=25)
@@ -118,7 +118,7 @@ def test_on_hard_tokens_it_steers_as_it_ranks(found: list[str]) -> None:
         torch.testing.assert_close(reward().steer(view), reward().score(view, found), atol=1e-5, rtol=1e-4)
 
 
-def relaxed(dtype: torch.dtype, spread: float = 0.2) -> View:
+def relaxed(dtype: torch.dtype, spread: float = 0.2) -> AnswerBatch:
     """The texts on four candidates each, the likeliest the text's own."""
     writer = policy("gpt2", dtype=dtype)
     view = view_of(TEXTS[:3], name="gpt2", dtype=dtype)
@@ -128,7 +128,7 @@ def relaxed(dtype: torch.dtype, spread: float = 0.2) -> View:
     soft = (
         torch.rand(*support.shape, dtype=dtype) * spread + torch.tensor([3.0, 0, 0, 0], dtype=dtype)
     ).softmax(-1)
-    return View(writer, view.prompt, Tokens(soft.requires_grad_(), support, view.tokens.mask))
+    return AnswerBatch(writer, view.prompt, Tokens(soft.requires_grad_(), support, view.tokens.mask))
 
 
 def test_its_gradient_is_that_of_the_relaxed_input() -> None:
@@ -146,7 +146,7 @@ def test_its_gradient_is_that_of_the_relaxed_input() -> None:
                 moved = soft.detach().clone()
                 moved[c, t, k] += step
                 ends.append(
-                    found.steer(View(view.policy, view.prompt, view.tokens._replace(soft=moved))).sum()
+                    found.steer(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))).sum()
                 )
             differences[c, t, k] = (ends[0] - ends[1]) / 2e-5
     chosen = torch.tensor(places)
@@ -170,7 +170,7 @@ def test_all_of_another_word_is_that_word() -> None:
     inputs = found._inputs("q", ["what is"])
     places = [found._places(inputs, 0, [view.policy.decode([i]) for i in ids[0].tolist()])]
     own = found._embedding(inputs["input_ids"])
-    moved = found._moved(View(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)), places, own)
+    moved = found._moved(AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)), places, own)
     table, pieces = found._embedding.weight, word_pieces().get_vocab()
     expected = 0.499 * (table[pieces["and"]] - table[pieces["is"]])
     (position,) = places[0][at]

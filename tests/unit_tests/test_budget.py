@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from langchain_sea.budget import Budget, Meter
+from langchain_sea.budget import Budget, BudgetTracker
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def test_a_budget_refuses(options, match):
 def at(now, **limits):
     """A meter that began so many seconds ago, for the test's purposes exactly."""
 
-    class At(Meter):
+    class At(BudgetTracker):
         seconds = property(lambda _self: now)
 
     return At(Budget(**limits))
@@ -54,6 +54,6 @@ def test_the_first_limit_reached_is_named():
 
 def test_the_clock_starts_with_the_meter():
     """And runs."""
-    meter = Meter(Budget())
+    meter = BudgetTracker(Budget())
     assert 0 <= meter.seconds < 5
     assert meter.seconds <= meter.seconds

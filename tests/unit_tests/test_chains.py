@@ -9,11 +9,11 @@ from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, r
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.engine.chains import Chains, generators_for
-from langchain_sea.engine.scheduler import alone
-from langchain_sea.presets import PRESETS, Window, find_preset
+from langchain_sea.engine.scheduler import run_to_completion
+from langchain_sea.presets import PRESETS, SearchConfig, find_preset
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -34,16 +34,16 @@ def chains_of(
     starts=STARTS, *, seed=0, reward=None, langevin=ULA, window=None, count=None, policy=None, **options
 ):
     reward = reward or TokenReward.random(seed)
-    energy = Energy(policy=policy or MarkovPolicy(seed), terms=(Term(reward=reward, name="r"),), **options)
+    energy = Energy(policy=policy or MarkovPolicy(seed), terms=(RewardTerm(reward=reward, name="r"),), **options)
     chains = Chains(
         energy,
         PROMPT,
         langevin,
-        window or Window(tokens=None, chains=len(starts), support=None),
+        window or SearchConfig(tokens=None, chains=len(starts), support=None),
         starts=starts,
         generators=generators_for(seed, PROMPT.key, count or len(starts), CPU),
     )
-    alone(chains.begin())
+    run_to_completion(chains.begin())
     return chains
 
 
@@ -73,7 +73,7 @@ def test_a_generator_is_decided_by_seed_key_and_chain(seed, key, count, more):
 )
 def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel):
     """The argmax at step 0 is the draft, for every relaxation, support and kernel without noise there."""
-    window = Window(tokens=None, chains=len(starts), support=support)
+    window = SearchConfig(tokens=None, chains=len(starts), support=support)
     chains = chains_of(
         starts,
         seed=seed,
@@ -90,14 +90,14 @@ def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel)
 @given(seeds, st.sampled_from([None, 5, V]), st.sampled_from([None, 3, V + 9]))
 def test_banned_ids_are_never_said(seed, support, top):
     """Not for any noise, nor where a reward loves them; the energy does not see them either."""
-    window = Window(
+    window = SearchConfig(
         tokens=None, support=None if top else support, top=top, sharpness=1e4, margin=0.01, temperature=0.0
     )
     reward = TokenReward(100.0 * (torch.arange(V) >= END))
     method = Langevin(kernel="ula", step_size=300.0)
     chains = chains_of(seed=seed, reward=reward, window=window, langevin=method)
     for _ in range(5):
-        alone(chains.step())
+        run_to_completion(chains.step())
         assert all(i < END for ids in chains.answers() for i in ids)
         assert chains.terms.rewards.abs().max() < 1e-3
 
@@ -111,7 +111,7 @@ def test_a_given_token_may_stand_though_it_is_banned():
 @pytest.mark.parametrize("top", [1, 3])
 def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     """Every token is among the policy's `top` at the tokens so far, whether or not it has weight."""
-    window = Window(tokens=None, support=None, top=top, margin=1.0)
+    window = SearchConfig(tokens=None, support=None, top=top, margin=1.0)
     policy = MarkovPolicy(2)
     chains = chains_of(
         policy=policy,
@@ -129,7 +129,7 @@ def test_only_the_likeliest_tokens_are_said(policy_weight, top):
         rank = (logits > logits.gather(-1, chains.ids[..., None])).sum(-1)
         assert rank[chains.mask].max() < top
         said.update(map(tuple, chains.answers()))
-        alone(chains.step())
+        run_to_completion(chains.step())
     assert top == 1 or len(said) > 1
 
 
@@ -137,8 +137,8 @@ def test_chains_keep_to_their_generators():
     """A chain's path is its own: the same alone, beside others, and after another has ended."""
     together, single = chains_of(), chains_of([STARTS[0]], count=1)
     for _ in range(4):
-        alone(together.step())
-        alone(single.step())
+        run_to_completion(together.step())
+        run_to_completion(single.step())
         torch.testing.assert_close(together.state.position[:1], single.state.position)
 
 
@@ -167,8 +167,8 @@ def test_a_chain_that_is_not_finite_ends_alone(kernel):
     for n in range(4):
         object.__setattr__(poisoned, "armed", n == 1)
         chains._held = None  # read again, though the text may stand
-        alone(chains.step())
-        alone(healthy.step())
+        run_to_completion(chains.step())
+        run_to_completion(healthy.step())
         assert chains.names == ([0, 1, 2] if n == 0 else [0, 2])
         torch.testing.assert_close(chains.state.position, healthy.state.position[chains.names])
         assert chains.answers() == [healthy.answers()[name] for name in chains.names]
@@ -200,14 +200,14 @@ class Counted(MarkovPolicy):
 def test_a_text_that_stands_is_read_once(seed, kernel, support):
     """With straight-through tokens the walk is that of reading every chain at every step."""
     method = Langevin(kernel=kernel, step_size=0.3)
-    window, walks, reads = Window(tokens=None, chains=3, support=support), [], []
+    window, walks, reads = SearchConfig(tokens=None, chains=3, support=support), [], []
     for keeps in (True, False):
         policy = Counted(seed)
         chains = chains_of(seed=seed, policy=policy, langevin=method, window=window)
         for _ in range(6):
             if not keeps:
                 chains._held = None
-            alone(chains.step())
+            run_to_completion(chains.step())
         walks.append((chains.state.position, chains.state.energy, chains.ids))
         reads.append(sum(policy.rows))
     for kept, read in zip(*walks, strict=True):
@@ -220,7 +220,7 @@ def test_a_walk_that_stays_costs_nothing():
     policy = Counted(0)
     chains = chains_of(policy=policy, langevin=Langevin(kernel="adam", step_size=1e-4, noise_scale=0.0))
     for _ in range(5):
-        alone(chains.step())
+        run_to_completion(chains.step())
     assert policy.rows == [3, 3]
 
 
@@ -228,16 +228,16 @@ def test_a_walk_that_stays_costs_nothing():
 @given(seeds, st.sampled_from(["ula", "adam"]), st.integers(1, 3), st.sampled_from([2, 4, 7]))
 def test_candidates_follow_the_text(seed, kernel, refresh, support):
     """Right of a changed token they are those of a fresh reading; text stays, and so do those that stay."""
-    window = Window(tokens=None, chains=3, support=support, refresh=refresh, margin=0.1)
+    window = SearchConfig(tokens=None, chains=3, support=support, refresh=refresh, margin=0.1)
     langevin = Langevin(kernel=kernel, step_size=2.0)
     chains = chains_of(
         seed=seed, reward=TokenReward.random(seed, scale=20.0), window=window, langevin=langevin
     )
     policy = chains.energy.policy
     for _ in range(4):
-        alone(chains.step())
+        run_to_completion(chains.step())
         ids, old, state, read = chains.ids, chains.support, chains.state, chains.read
-        alone(chains._refresh())
+        run_to_completion(chains._refresh())
         assert torch.equal(chains._decode(), ids)
         stale = torch.zeros_like(chains.mask)
         for row, changed in enumerate(((ids != read) & chains.mask).int().tolist()):
@@ -258,15 +258,15 @@ def test_candidates_that_need_no_reading_are_not_read():
     """Nothing changed, or nothing stands right of what did."""
     policy = Counted(0)
     still = Langevin(kernel="adam", step_size=1e-4, noise_scale=0.0)
-    chains = chains_of(policy=policy, window=Window(tokens=None, support=3, refresh=1), langevin=still)
+    chains = chains_of(policy=policy, window=SearchConfig(tokens=None, support=3, refresh=1), langevin=still)
     for _ in range(5):
-        alone(chains.step())
+        run_to_completion(chains.step())
     assert policy.rows == [3, 3]
 
 
 def test_mala_keeps_its_space():
     with pytest.raises(ValueError, match="refresh=2"):
-        chains_of(window=Window(tokens=None, refresh=2), langevin=Langevin(kernel="mala"))
+        chains_of(window=SearchConfig(tokens=None, refresh=2), langevin=Langevin(kernel="mala"))
 
 
 class Cliff(TokenReward):
@@ -290,7 +290,7 @@ def test_a_rejected_proposal_ends_no_chain():
         reward_relaxation=soft,
     )
     before = chains.trace([None] * 3)
-    alone(chains.step())
+    run_to_completion(chains.step())
     after = chains.trace([None] * 3)
     assert chains.answers() == STARTS
     assert (after.chains, after.energy, after.nll) == (before.chains, before.energy, before.nll)
@@ -303,7 +303,7 @@ def test_malas_record_is_of_the_state():
     accepted = 0
     for _ in range(20):
         before = chains.state.position
-        alone(chains.step())
+        run_to_completion(chains.step())
         accepted += int((chains.state.position != before).any((1, 2)).sum())
         torch.testing.assert_close(chains.terms.energy, chains.state.energy)
     assert 0 < accepted < 60
@@ -312,11 +312,11 @@ def test_malas_record_is_of_the_state():
 def test_patience_ends_a_chain_that_stands_still():
     """After so many steps without a changed token; None never does."""
     still = Langevin(kernel="ula", step_size=1e-6, noise_scale=0.0)
-    window = Window(tokens=None, support=None, patience=2)
+    window = SearchConfig(tokens=None, support=None, patience=2)
     patient, endless = chains_of(langevin=still, window=window), chains_of(langevin=still)
     for left in (3, 0):
-        alone(patient.step())
-        alone(endless.step())
+        run_to_completion(patient.step())
+        run_to_completion(endless.step())
         assert len(patient) == left
     assert patient.answers() == []
     assert len(endless) == 3
@@ -324,10 +324,10 @@ def test_patience_ends_a_chain_that_stands_still():
 
 def test_a_changed_token_restores_patience():
     """Only steps without any change count."""
-    window = Window(tokens=None, support=None, patience=1, margin=0.1)
+    window = SearchConfig(tokens=None, support=None, patience=1, margin=0.1)
     chains = chains_of(window=window, langevin=Langevin(kernel="ula", step_size=50.0))
     for _ in range(3):
-        alone(chains.step())
+        run_to_completion(chains.step())
     assert chains.still == [0] * len(chains)
     assert len(chains) > 0
 
@@ -336,7 +336,7 @@ def test_an_energy_that_is_constant_moves_by_noise_alone():
     """No weight on the policy and nothing that steers: the gradient is zero, and no error."""
     reward = Troubled(raises(AssertionError("asked")), where="steer")
     chains = chains_of(reward=Ranking(reward), policy_weight=0.0)
-    alone(chains.step())
+    run_to_completion(chains.step())
     assert chains.state.gradient.abs().sum() == 0
     assert chains.state.position.isfinite().all()
 
@@ -370,7 +370,7 @@ class Ranking:
 def test_a_window_refuses(options, match):
     """By the field's name and the offending value."""
     with pytest.raises(ValueError, match=match):
-        Window(**options)
+        SearchConfig(**options)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

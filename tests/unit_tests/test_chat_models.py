@@ -21,10 +21,10 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from langchain_sea import Budget, SEAChatModel, Term, load_model, unload
+from langchain_sea import Budget, SEAChatModel, RewardTerm, load_model, unload
 from langchain_sea.chat.gated_answer import REFUSAL
-from langchain_sea.chat.messages import template_dicts
-from langchain_sea.chat.options import ask_for, key_of
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.options import make_call_options, key_of
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
@@ -134,7 +134,7 @@ def test_a_batch_gives_its_answers_to_no_other_model(model):
     callback = RunnableLambda(lambda message: seen.append(other.invoke(QUESTION)) or message)
     (model | callback).batch([QUESTION])
     assert sea(seen[0])["seed"] == 5
-    ask = ask_for(model, None, {})
+    ask = make_call_options(model, None, {})
     assert key_of(model, [HumanMessage(QUESTION)], ask) != key_of(other, [HumanMessage(QUESTION)], ask)
 
 
@@ -246,7 +246,7 @@ def test_a_reward_that_lost_its_connection_is_asked_again():
 
 def test_a_reward_that_never_returns_is_given_up():
     never = FunctionReward(lambda p, c: threading.Event().wait(), timeout=0.2, name="never")
-    message = SEAChatModel(policy="tiny", rewards=[Term(reward=never, name="never")], budget=SMALL).invoke(
+    message = SEAChatModel(policy="tiny", rewards=[RewardTerm(reward=never, name="never")], budget=SMALL).invoke(
         QUESTION
     )
     assert sea(message)["stop_reason"] == "reward_unavailable"
@@ -265,7 +265,7 @@ def test_an_interrupt_carries_what_was_found():
         asked.wait(30)
         os.kill(os.getpid(), signal.SIGINT)
 
-    reward = Term(reward=FunctionReward(slow, timeout=None), name="slow")
+    reward = RewardTerm(reward=FunctionReward(slow, timeout=None), name="slow")
     model = SEAChatModel(policy="tiny", rewards=[reward], budget=SMALL)
     threading.Thread(target=interrupt).start()
     with pytest.raises(RefinementInterrupted) as caught:
@@ -317,7 +317,7 @@ def test_tracing_names_provider_and_model(model):
 
 def test_messages_become_template_dicts():
     call = {"name": "add", "args": {"a": 1}, "id": "1", "type": "tool_call"}
-    found = template_dicts(
+    found = to_template_messages(
         [
             SystemMessage("s"),
             HumanMessage(["a", {"type": "text", "text": "b"}]),

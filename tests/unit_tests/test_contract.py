@@ -26,12 +26,12 @@ from pydantic import BaseModel, Field
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import generate
 from langchain_sea.chat.gated_answer import REFUSAL, answer_for
-from langchain_sea.chat.messages import template_dicts
-from langchain_sea.chat.options import ask_for
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.options import make_call_options
 from langchain_sea.chat.responses import _REFUSAL_BLOCKS, result_of
-from langchain_sea.engine.queue import queue_for
+from langchain_sea.engine.queue import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
-from langchain_sea.models.chat_template import Template
+from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
@@ -216,11 +216,11 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
 
 def _asks(model, **options):
 
-    return ask_for(model, None, options)
+    return make_call_options(model, None, options)
 
 
 def _refined(model):
-    asked = generate.asked_for(model, [[HumanMessage(QUESTION)]], _asks(model))
+    asked = generate.prepare_call(model, [[HumanMessage(QUESTION)]], _asks(model))
     (found,) = asked.queue.refine(asked.runs)
     return found
 
@@ -244,7 +244,7 @@ def test_what_was_thought_is_told_apart(model):
 
 def test_speakers_take_turns():
     call = {"name": "add", "args": {}, "id": "1"}
-    found = template_dicts(
+    found = to_template_messages(
         [
             SystemMessage("a"),
             SystemMessage("b"),
@@ -267,7 +267,7 @@ def test_a_template_without_a_system_gets_it_from_the_user():
         "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
         "<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
     )
-    template = Template(policy.tokenizer, source)
+    template = ChatTemplate(policy.tokenizer, source)
     turns = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
     system = {"role": "system", "content": "s"}
     merged = [{"role": "user", "content": "s\n\nu"}, turns[1]]
@@ -329,7 +329,7 @@ def test_whoever_stops_listening_ends_the_refinement():
     next(stream)
     stream.close()
 
-    queue = queue_for(load_model("tiny"))
+    queue = get_engine(load_model("tiny"))
     for _ in range(200):
         if queue.idle:
             break

@@ -11,7 +11,7 @@ import pytest
 import langchain_sea
 from langchain_sea import errors
 from langchain_sea.chat import errors as chat_errors
-from langchain_sea.presets import Preset, Window
+from langchain_sea.presets import Preset, SearchConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -75,8 +75,8 @@ def test_every_error_has_its_remedy():
 
 
 def test_every_option_of_a_window_that_is_named_exists():
-    """As `Window.drafts`, `Preset.max_nll_rise`, in any page."""
-    kinds = {"Window": Window, "Preset": Preset, "Budget": langchain_sea.Budget, "Term": langchain_sea.Term}
+    """As `SearchConfig.drafts`, `Preset.max_nll_rise`, in any page."""
+    kinds = {"SearchConfig": SearchConfig, "Preset": Preset, "Budget": langchain_sea.Budget, "Term": langchain_sea.Term}
     kinds |= {"Langevin": langchain_sea.Langevin, "Energy": langchain_sea.Energy}
     for page in PAGES:
         for kind, name in re.findall(r"`(\w+)\.(\w+)`", page.read_text(encoding="utf-8")):

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import central_difference
 
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.core.protocols import SoftReward, Tokens
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.protocols import DifferentiableReward, Tokens
 from langchain_sea.errors import RewardUnavailableError, TokenizerMismatchError
 from langchain_sea.sampling.relaxation import Relaxation, full_support, top_support
 
@@ -43,7 +43,7 @@ def draw(seed, *shape):
 
 
 def terms(*rewards, **options):
-    return tuple(Term(reward=reward, name=f"r{i}", **options) for i, reward in enumerate(rewards))
+    return tuple(RewardTerm(reward=reward, name=f"r{i}", **options) for i, reward in enumerate(rewards))
 
 
 def log_prob(policy, text):
@@ -69,7 +69,7 @@ def test_texts_follow_the_formula(seed, answers, weight):
         policy=policy,
         policy_weight=weight,
         terms=tuple(
-            Term(reward=r, name=str(w), weight=w, center=0.25, scale=3.0)
+            RewardTerm(reward=r, name=str(w), weight=w, center=0.25, scale=3.0)
             for r, w in zip(rewards, (0.5, 2.0), strict=True)
         ),
     )
@@ -280,8 +280,8 @@ def test_one_number_for_each_answer(mishap):
 
 def test_who_steers():
     """A soft reward does, a callable does not."""
-    assert isinstance(TokenReward.random(0), SoftReward)
-    assert not isinstance(Vowels(), SoftReward)
+    assert isinstance(TokenReward.random(0), DifferentiableReward)
+    assert not isinstance(Vowels(), DifferentiableReward)
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_who_steers():
 def test_terms_refuse(options):
     """What is no weight, center or scale, by the term's name."""
     with pytest.raises(ValueError, match="mine: "):
-        Term(reward=TokenReward.random(0), name="mine", **options)
+        RewardTerm(reward=TokenReward.random(0), name="mine", **options)
 
 
 @pytest.mark.parametrize("weight", [-0.1, math.nan, math.inf])

@@ -18,7 +18,7 @@ import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
 
-from langchain_sea import Budget, SEAChatModel, Term, load_model
+from langchain_sea import Budget, SEAChatModel, RewardTerm, load_model
 from langchain_sea.engine import queue
 from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
@@ -51,7 +51,7 @@ def kept(message):
 
 def steered(call, **options):
     """A model whose answers a function ranks."""
-    reward = Term(reward=FunctionReward(call, timeout=None), name="slow")
+    reward = RewardTerm(reward=FunctionReward(call, timeout=None), name="slow")
     return SEAChatModel(policy="tiny", rewards=[reward], **{"budget": SMALL} | options)
 
 
@@ -63,7 +63,7 @@ def policy():
 def idle(policy):
     """The queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not queue.queue_for(policy).idle:
+    while not queue.get_engine(policy).idle:
         assert time.monotonic() < until, "the queue still has something to do"
         time.sleep(0.01)
     return True

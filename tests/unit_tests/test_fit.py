@@ -20,7 +20,7 @@ from langchain_sea.cli import fit_reward
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading import Loaded
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.training import features as features_module
 from langchain_sea.training import fit_head as fit_head_module
 from langchain_sea.training.examples import DataError, Example, limited, read_examples, usable
@@ -258,7 +258,7 @@ def test_what_can_be_learned_is_learned(paired: bool, figure: str) -> None:  # n
 def test_labels_of_the_whole_teach_nothing_of_beginnings() -> None:
     """Where only ends are labelled, what stands before the end has no gradient; each answer counts alike."""
     data = collected(torch.randn(4, 5, 64), [replace(e, whole=n > 1) for n, e in enumerate(separable(2))])
-    head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval()
+    head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval()
     inputs = data.features.requires_grad_()
     fit_head_module._loss(head, data, data.units).backward()
     reached = inputs.grad.abs().sum(-1) > 0
@@ -310,9 +310,9 @@ def test_the_command_writes_a_head_and_its_figures(
     ]
     assert fit_reward.run(parser.parse_args(options)) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert figures == json.loads((tmp_path / "j").read_text()) == TrunkHead.load(out).info.figures
+    assert figures == json.loads((tmp_path / "j").read_text()) == HiddenStateHead.load(out).info.figures
     assert figures["learned"]["answers"] == 60
-    assert TrunkReward(TrunkHead.load(out)).head.info.policy == "tiny"
+    assert HiddenStateReward(HiddenStateHead.load(out)).head.info.policy == "tiny"
     data.write_text("{")
     assert fit_reward.run(parser.parse_args(options)) == 1
     assert "line 1" in capsys.readouterr().err

@@ -18,8 +18,8 @@ from langchain_sea import errors, weights
 from langchain_sea.rewards.pair_classifier import (
     SAFETY_GATE,
     GateInfo,
-    PairGate,
-    PairJudge,
+    PairClassifierGate,
+    PairClassifier,
     last_question,
     tokenized,
 )
@@ -67,13 +67,13 @@ def examples(prompts: int = 40) -> list[Example]:
     return found
 
 
-def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairGate:
+def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairClassifierGate:
     info = GateInfo(trunk=trunk.name, rank=4, threshold=threshold)
-    judge = PairJudge(trunk.model)
+    judge = PairClassifier(trunk.model)
     judge.add_deltas(info.rank, info.scale)
     generator = torch.Generator().manual_seed(seed)
     deltas = {n: torch.randn(d.shape, generator=generator).half() for n, d in judge.deltas().items()}
-    return PairGate(deltas, info)
+    return PairClassifierGate(deltas, info)
 
 
 def inputs(trunk: Loaded) -> dict[str, torch.Tensor]:
@@ -82,7 +82,7 @@ def inputs(trunk: Loaded) -> dict[str, torch.Tensor]:
 
 def test_a_delta_of_zero_changes_nothing(trunk: Loaded) -> None:
     """As deltas begin, the encoder says what it said."""
-    judge = PairJudge(trunk.model).eval()
+    judge = PairClassifier(trunk.model).eval()
     before = judge(inputs(trunk))
     judge.add_deltas(4, 2.0)
     assert torch.equal(judge(inputs(trunk)), before)
@@ -90,12 +90,12 @@ def test_a_delta_of_zero_changes_nothing(trunk: Loaded) -> None:
 
 def test_merged_deltas_are_the_trained_ones(trunk: Loaded) -> None:
     """W + s·BA in the weights does what B(Ax) beside them did, in every linear layer."""
-    judge = PairJudge(trunk.model).eval()
+    judge = PairClassifier(trunk.model).eval()
     judge.add_deltas(4, 2.0)
     with torch.no_grad():
         for delta in judge.deltas().values():
             delta.normal_(std=0.1)
-    merged = PairJudge(trunk.model).eval()
+    merged = PairClassifier(trunk.model).eval()
     merged.merge(judge.deltas(), 2.0)
     assert len(judge.deltas()) == 2 * 6 * 2 + 2
     torch.testing.assert_close(merged(inputs(trunk)), judge(inputs(trunk)), rtol=1e-4, atol=1e-4)
@@ -122,18 +122,18 @@ def test_what_was_said_already_stands_before_the_answer() -> None:
 
 def test_weights_in_half_precision_are_judged_in_full(trunk: Loaded) -> None:
     """As on a GPU, where encoders are loaded in bfloat16."""
-    judge = PairJudge(copy.deepcopy(trunk.model).bfloat16()).eval()
+    judge = PairClassifier(copy.deepcopy(trunk.model).bfloat16()).eval()
     assert judge(inputs(trunk)).dtype == torch.float32
 
 
 def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_path: Path) -> None:
     """As one gate that is stored, read and pickled like any other."""
     one, other = random_gate(trunk), random_gate(trunk, seed=1)
-    joined = PairGate.joined([one, other])
+    joined = PairClassifierGate.joined([one, other])
     joined.save(tmp_path / "g.safetensors")
     pairs = [("how do i", "sorry"), ("how", "first take mix")]
     wanted = [(a + b) / 2 for a, b in zip(one.judge(pairs), other.judge(pairs), strict=True)]
-    for gate in (joined, PairGate.load(tmp_path / "g.safetensors"), pickle.loads(pickle.dumps(joined))):  # noqa: S301
+    for gate in (joined, PairClassifierGate.load(tmp_path / "g.safetensors"), pickle.loads(pickle.dumps(joined))):  # noqa: S301
         assert gate.judge(pairs) == pytest.approx(wanted, abs=2e-3)
         assert gate.info.members == 2
     settled = fitting.settled(joined, examples(), GateRecipe())
@@ -143,9 +143,9 @@ def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_pa
 def test_gates_that_differ_are_not_joined(trunk: Loaded) -> None:
     """Nor is one that is joined already."""
     one = random_gate(trunk)
-    for other in (one.with_info(replace(one.info, scale=3.0)), PairGate.joined([one, one])):
+    for other in (one.with_info(replace(one.info, scale=3.0)), PairClassifierGate.joined([one, one])):
         with pytest.raises(ValueError, match="cannot be joined"):
-            PairGate.joined([one, other])
+            PairClassifierGate.joined([one, other])
 
 
 def test_a_prompt_is_set_aside_with_all_its_openings() -> None:
@@ -171,7 +171,7 @@ def test_saved_loaded_and_pickled_it_is_the_same(trunk: Loaded, tmp_path: Path) 
     gate = random_gate(trunk, threshold=0.7)
     expected = gate("how do i", ["sorry", "first take"])
     gate.save(tmp_path / "gate")
-    loaded = PairGate.load(tmp_path / "gate")
+    loaded = PairClassifierGate.load(tmp_path / "gate")
     pickled = pickle.loads(pickle.dumps(gate))  # noqa: S301 - our own bytes
     for again in (loaded, pickled):
         assert again._parts is None
@@ -224,7 +224,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
     """The message holds the path and what to do."""
     (tmp_path / "gate.safetensors").write_bytes(content)
     with pytest.raises(errors.WeightsCorruptError, match=r"gate\.safetensors.*fit_gate"):
-        PairGate.load(tmp_path / "gate.safetensors")
+        PairClassifierGate.load(tmp_path / "gate.safetensors")
 
 
 def test_too_little_data_is_refused(trunk: Loaded) -> None:
@@ -245,7 +245,7 @@ def test_the_command_writes_a_gate_and_its_figures(
     data.write_text("\n".join(map(json.dumps, rows)))
     options = [str(data), "--out", str(out), "--trunk", trunk.name, "--epochs", "1", "--limit", "50"]
     assert fitting.main(options) == 0
-    gate = PairGate.load(out)
+    gate = PairClassifierGate.load(out)
     assert json.loads(capsys.readouterr().out) == {"threshold": gate.threshold, **gate.info.figures}
     assert gate.info.figures["learned"] + gate.info.figures["inner"]["answers"] == 50
     data.write_text("{")
@@ -256,7 +256,7 @@ def test_the_command_writes_a_gate_and_its_figures(
 def test_the_shipped_gate_is_small_and_says_what_it_is() -> None:
     """Its file loads without the trunk."""
     assert SAFETY_GATE.stat().st_size <= 4 * 2**20
-    gate = PairGate.load()
+    gate = PairClassifierGate.load()
     assert gate.info.trunk == "minilm"
     assert 0 < gate.threshold < 1
     assert gate.info.figures["held_out"]["auc"] >= 0.95
@@ -295,5 +295,5 @@ def test_the_shipped_gate_is_small_and_says_what_it_is() -> None:
 )
 def test_the_shipped_gate_tells_good_from_bad(question: str, good: str, bad: str) -> None:
     """Refused harm above compliance, help above refusal, words above noise."""
-    better, worse = PairGate.load()(question, [good, bad])
+    better, worse = PairClassifierGate.load()(question, [good, bad])
     assert better > worse

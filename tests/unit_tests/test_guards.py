@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from langchain_sea import load_gate
-from langchain_sea.core.protocols import SoftReward, View
+from langchain_sea.core.protocols import DifferentiableReward, AnswerBatch
 from langchain_sea.rewards.auto import judge_named
 from langchain_sea.rewards.classifier import SoftRewardModel
 from langchain_sea.rewards.encoder import EncoderReward
@@ -132,7 +132,7 @@ def test_steering_on_hard_tokens_is_the_guards_score(family: str) -> None:
 def test_a_guards_gradient_is_right(family: str) -> None:
     """Through the soft answer, against finite differences in float64."""
     found = guard(family, SoftGuardModel, torch.float64)
-    assert isinstance(found, SoftReward)
+    assert isinstance(found, DifferentiableReward)
     view = soft_view(policy("gpt2", dtype=torch.float64))
     soft = view.tokens.soft
     (gradient,) = torch.autograd.grad(found.steer(view).sum(), soft)
@@ -144,7 +144,7 @@ def test_a_guards_gradient_is_right(family: str) -> None:
         moved[0][tuple(index)] += 1e-2
         moved[1][tuple(index)] -= 1e-2
         ends = [
-            found.steer(View(view.policy, view.prompt, view.tokens._replace(soft=m))).sum() for m in moved
+            found.steer(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=m))).sum() for m in moved
         ]
         ours.append(gradient[tuple(index)])
         theirs.append((ends[0] - ends[1]).detach() / 2e-2)
@@ -252,10 +252,10 @@ def test_a_guard_of_another_tokenizer_only_ranks() -> None:
     """And says so once."""
     tokenizer = tiny_tokenizer(chat_template=None)
     model = guard_weights("llama")
-    assert isinstance(guard_model(model, tokenizer, LLAMA_GUARD, tiny_tokenizer()), SoftReward)
+    assert isinstance(guard_model(model, tokenizer, LLAMA_GUARD, tiny_tokenizer()), DifferentiableReward)
     with pytest.warns(UserWarning, match="only ranks"):
         found = guard_model(model, tokenizer, LLAMA_GUARD)
-    assert not isinstance(found, SoftReward)
+    assert not isinstance(found, DifferentiableReward)
 
 
 def test_guards_survive_pickling() -> None:
@@ -384,7 +384,7 @@ def test_an_encoder_ranks_as_it_would_each_alone(alone: bool) -> None:  # noqa: 
         pair = (text,) if alone else (QUESTION[-1]["content"], text)
         inputs = tokenizer(*pair, return_tensors="pt", split_special_tokens=True)
         torch.testing.assert_close(score, encoder()(**inputs).logits.softmax(-1)[0, 1], atol=1e-5, rtol=0)
-    assert not isinstance(found, SoftReward)
+    assert not isinstance(found, DifferentiableReward)
 
 
 def test_a_long_answer_is_cut_to_what_the_encoder_reads() -> None:

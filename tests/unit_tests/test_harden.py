@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from langchain_sea.cli import fit_reward
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead
 from langchain_sea.training import adversarial
 from langchain_sea.training.adversarial import Attack, Hardening, attacked, hardened
 from langchain_sea.training.examples import DataError, Example
@@ -108,14 +108,14 @@ def test_joined_members_are_their_mean_less_their_spread() -> None:
     """And one alone is itself."""
     torch.manual_seed(0)
     info = HeadInfo(policy="tiny", layer=2, hidden_size=8)
-    heads = [TrunkHead(info).eval() for _ in range(3)]
+    heads = [HiddenStateHead(info).eval() for _ in range(3)]
     features = torch.randn(5, 4, 16)
     values = torch.stack([head(features) for head in heads])
-    joined = TrunkHead.joined(heads, penalty=0.7)
+    joined = HiddenStateHead.joined(heads, penalty=0.7)
     torch.testing.assert_close(
         joined(features), values.mean(0) - 0.7 * values.std(0, correction=0), atol=1e-3, rtol=1e-3
     )
-    torch.testing.assert_close(TrunkHead.joined(heads[:1])(features), values[0])
+    torch.testing.assert_close(HiddenStateHead.joined(heads[:1])(features), values[0])
 
 
 def test_hardening_without_a_judge_says_how_one_is_made(tmp_path: Path) -> None:

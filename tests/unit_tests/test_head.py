@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from langchain_sea.models import lm_head
-from langchain_sea.models.lm_head import Head
+from langchain_sea.models.lm_head import LMHead
 
 ROWS, SIZE, WIDTH, V = 7, 5, 6, 23
 SHAPES = {
@@ -35,7 +35,7 @@ def whole(shape, hidden):
     weight, how = normal(V, WIDTH, seed=1), SHAPES[shape]
     z = hidden @ weight.T + how.get("bias", 0)
     z = how.get("scale", 1.0) * z
-    return Head(weight, **how), z if "cap" not in how else how["cap"] * (z / how["cap"]).tanh()
+    return LMHead(weight, **how), z if "cap" not in how else how["cap"] * (z / how["cap"]).tanh()
 
 
 @pytest.mark.usefixtures("parts")
@@ -88,7 +88,7 @@ def test_a_peak_far_above_all_else_stays_finite():
     """Parts whose shares vanish beside another's leave no trace, and no NaN."""
     weight = torch.zeros(V, 1, dtype=torch.float64)
     weight[3], weight[20] = 5e4, -5e4
-    head, hidden = Head(weight), torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
+    head, hidden = LMHead(weight), torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
     support = torch.tensor([[3, 20]])
     found = head.log_probs(hidden, torch.tensor([[1.0, 0.0]], dtype=torch.float64), support)
     assert found.item() == 0

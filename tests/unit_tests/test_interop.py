@@ -17,7 +17,7 @@ from langsmith.evaluation import EvaluationResult, RunEvaluator, run_evaluator
 from test_rewards import QUESTION, classifier, policy
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.interop import (
     as_langsmith,
@@ -31,7 +31,7 @@ from langchain_sea.interop import (
     scorer,
 )
 from langchain_sea.interop.convert import answer_in, conversation_in
-from langchain_sea.rewards import FunctionReward, ImplicitReward, RewardModel
+from langchain_sea.rewards import FunctionReward, LogRatioReward, RewardModel
 
 TEXTS = ["the answer is five.", "no", "", "fünf 5"]
 LAST = "what is two and three?"
@@ -70,7 +70,7 @@ def with_messages(messages, completion):
 def scores(reward, texts=TEXTS, messages=QUESTION):
     """As the engine asks a function."""
     writer = policy()
-    view = View.hard(writer, writer.prompt(messages), [[5]] * len(texts))
+    view = AnswerBatch.hard(writer, writer.prompt(messages), [[5]] * len(texts))
     return FunctionReward(reward).score(view, texts).tolist()
 
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_called_is_no_reward(export):
 
 REWARDS = {
     "classifier": lambda: RewardModel(classifier(), policy().tokenizer),
-    "implicit": lambda: ImplicitReward(policy(), policy("llama", seed=1)),
+    "implicit": lambda: LogRatioReward(policy(), policy("llama", seed=1)),
     "function": lambda: FunctionReward(share, timeout=None),
 }
 
@@ -132,7 +132,7 @@ REWARDS = {
 @pytest.mark.parametrize("name", REWARDS)
 def test_any_reward_becomes_a_function_with_its_scores(name):
     reward, writer = REWARDS[name](), policy()
-    view = View.hard(writer, writer.prompt(QUESTION), [writer.encode(text) for text in TEXTS])
+    view = AnswerBatch.hard(writer, writer.prompt(QUESTION), [writer.encode(text) for text in TEXTS])
     expected = reward.score(view, TEXTS).tolist()
     plain = scorer(reward, writer)
     assert plain(messages=QUESTION, completions=TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -149,7 +149,7 @@ def test_a_scorer_asks_the_policy_for_no_more_than_the_reward_reads():
         **{name: getattr(writer, name) for name in ("prompt", "encode", "device")},
         read_all=lambda asks: (asked.extend(ask.wants for ask in asks), writer.read_all(asks))[1],
     )
-    scorer(ImplicitReward(writer, policy("llama", seed=1)), spy)(QUESTION, TEXTS)
+    scorer(LogRatioReward(writer, policy("llama", seed=1)), spy)(QUESTION, TEXTS)
     scorer(FunctionReward(share), spy)(QUESTION, TEXTS)
     assert asked == []  # neither reads the given policy itself
 
@@ -265,7 +265,7 @@ ASYNC = {
 def test_async_judges_end_whether_a_loop_runs_or_not(name, timeout):
     """With one in the caller's thread, and without; in a thread of the reward's own, and without."""
     writer = policy()
-    view = View.hard(writer, writer.prompt(QUESTION), [[5]] * len(TEXTS))
+    view = AnswerBatch.hard(writer, writer.prompt(QUESTION), [[5]] * len(TEXTS))
     reward = FunctionReward(ASYNC[name], timeout=timeout)
     expected = [len(LAST) + len(text) for text in TEXTS]
 

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.rewards import math_accuracy, math_worker, worker_pool
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.math_accuracy import Consensus, MathVerifier, majority
@@ -447,7 +447,7 @@ def test_as_a_reward():
     """`FunctionReward` asks it as any function."""
     writer = MarkovPolicy(0)
     texts = ["42", "41"]
-    view = View.hard(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
+    view = AnswerBatch.hard(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
     reward = FunctionReward(MathVerifier(42, deadline=PATIENT), timeout=None)
     assert reward.score(view, texts).tolist() == [1.0, 0.0]
 

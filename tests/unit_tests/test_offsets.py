@@ -13,14 +13,14 @@ from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, run, shru
 from safetensors.torch import load_file, save_file
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.core.protocols import Axis, Push
-from langchain_sea.core.terms import axis_of
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.protocols import SteeringVector, Steering
+from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.ops import Part
+from langchain_sea.engine.ops import GenerationRows
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.presets import Window
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.presets import SearchConfig
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.training.examples import Example
 from langchain_sea.training.features import CUTS
 from langchain_sea.training.fit_head import axis
@@ -46,7 +46,7 @@ def written(push, rows, tokens=6, name="llama"):
 
 def pushed(shares, layer=1):
     direction = torch.linspace(-3, 3, policy().model.config.hidden_size)
-    return lambda rows: Push(layer, torch.tensor([shares[r] for r in rows])[:, None] * direction)
+    return lambda rows: Steering(layer, torch.tensor([shares[r] for r in rows])[:, None] * direction)
 
 
 @pytest.mark.parametrize("name", [a for a in ARCHITECTURES if a in ("llama", "gpt2", "gemma2", "qwen3")])
@@ -64,11 +64,11 @@ def test_each_row_has_its_own(name):
 
 def test_rows_apart_keep_their_own():
     """As where memory holds only some of them."""
-    push = Push(2, torch.arange(6.0).view(3, 2))
-    parts = Part(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], push).each()
+    push = Steering(2, torch.arange(6.0).view(3, 2))
+    parts = GenerationRows(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], push).each()
     assert [part.prefixes for part in parts] == [[[1]], [[2]], [[3]]]
     assert torch.equal(torch.cat([part.push.rows for part in parts]), push.rows)
-    assert all(part.push is None for part in Part(None, [[1]], [torch.Generator()]).each())
+    assert all(part.push is None for part in GenerationRows(None, [[1]], [torch.Generator()]).each())
 
 
 class Recording(MarkovPolicy):
@@ -87,12 +87,12 @@ class Recording(MarkovPolicy):
 
 
 class Leaning(TokenReward):
-    axis = Axis(3, torch.tensor([2.0, -1.0]))
+    axis = SteeringVector(3, torch.tensor([2.0, -1.0]))
 
 
 def written_by(policy, reward, offsets, kept=2, drafts=8):
     energy = Energy(
-        policy=policy, terms=(Term(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
+        policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
     )
     _, window = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
     (found,) = run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
@@ -152,8 +152,8 @@ def test_the_best_of_each_side_are_written_on(side):
 
 def test_the_first_reward_that_counts_and_knows_one_has_it():
     plain, leaning = TokenReward.of("e", 3.0), Leaning.of("e", 3.0)
-    assert axis_of([Term(reward=plain, name="a"), Term(reward=leaning, name="b")]) is Leaning.axis
-    assert axis_of([Term(reward=leaning, name="b", weight=0.0)]) is None
+    assert find_steering_vector([RewardTerm(reward=plain, name="a"), RewardTerm(reward=leaning, name="b")]) is Leaning.axis
+    assert find_steering_vector([RewardTerm(reward=leaning, name="b", weight=0.0)]) is None
 
 
 def test_the_axis_is_blind_to_which_end_is_good():
@@ -178,18 +178,18 @@ def test_the_axis_is_blind_to_which_end_is_good():
 
 
 def test_a_head_keeps_its_axis_and_an_older_file_has_none(tmp_path):
-    head = TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=8))
-    assert TrunkReward(head).axis is None
+    head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=8))
+    assert HiddenStateReward(head).axis is None
     head.axis = torch.arange(8.0)
     head.save(tmp_path / "head.safetensors")
-    kept = TrunkReward(TrunkHead.load(tmp_path / "head.safetensors")).axis
+    kept = HiddenStateReward(HiddenStateHead.load(tmp_path / "head.safetensors")).axis
     assert kept.layer == 2
     assert torch.equal(kept.direction, head.axis)
     state = {k: v for k, v in load_file(tmp_path / "head.safetensors").items() if k != "axis"}
     save_file(state, tmp_path / "old.safetensors", {"info": json.dumps(asdict(head.info))})
-    assert TrunkReward(TrunkHead.load(tmp_path / "old.safetensors")).axis is None
+    assert HiddenStateReward(HiddenStateHead.load(tmp_path / "old.safetensors")).axis is None
 
 
 def test_offsets_are_finite():
     with pytest.raises(ValueError, match="offsets"):
-        Window(offsets=(float("nan"),))
+        SearchConfig(offsets=(float("nan"),))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.core.trace import Scored, Trace, TraceStep
+from langchain_sea.core.trace import ScoredText, Trace, TraceStep
 from langchain_sea.plotting import ProgressBar
 from langchain_sea.text_diff import Diff, as_html, inert
 
@@ -99,7 +99,7 @@ def trace_of(draft, answer, name="length"):
         TraceStep(at, (0, 1), (1.0 - at, 2.0), (2.0, 2.5), ((0.1 + at,), (0.2,)), (None, 0.5), (at, 0), 0.1)
         for at in range(2)
     ]
-    before, after = Scored(draft, -1.0, 2.0, {name: 0.1}), Scored(answer, 0.0, 1.5, {name: 1.1})
+    before, after = ScoredText(draft, -1.0, 2.0, {name: 0.1}), ScoredText(answer, 0.0, 1.5, {name: 1.1})
     return Trace(steps, before=before, after=after, candidates=[before, after])
 
 

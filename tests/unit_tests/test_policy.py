@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import Tokens, Wants
-from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt, Reading
+from langchain_sea.core.protocols import Tokens, OutputSpec
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt, ModelOutput
 from langchain_sea.models.drafting import choose
 from langchain_sea.sampling.relaxation import full_support
 
@@ -116,7 +116,7 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     """After a prompt with some of the answer behind it: the same values, gradients and next tokens."""
     subject = policy(name)
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(4)
-    stands, wants = ANSWERS[0][:7], Wants(frozenset({0, 2, 3}))
+    stands, wants = ANSWERS[0][:7], OutputSpec(frozenset({0, 2, 3}))
     behind = subject.continued(subject.continued(prompt, stands[:3], wants), stands[3:], wants)
     assert behind.answer == tuple(stands)
     whole = tokens.after(stands)
@@ -148,7 +148,7 @@ def functional(logits: Tensor, hidden: Sequence[Tensor]) -> Tensor:
     return (logits * weights).sum() + hidden[1].sum() + hidden[-1].square().sum()
 
 
-def both(reading: Reading) -> Tensor:
+def both(reading: ModelOutput) -> Tensor:
     """The same of a reading."""
     return functional(reading.logits, [reading.hidden[layer] for layer in sorted(reading.hidden)])
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from test_rewards import QUESTION, TEXTS, assert_gradient, classifier, policy, soft_view, view_of
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import SoftReward
+from langchain_sea.core.protocols import DifferentiableReward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.adapters import adapted, adapter_reward
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.rewards.log_ratio import ImplicitReward
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.log_ratio import LogRatioReward
 from langchain_sea.rewards.process_reward import ProcessReward, TokenScores
 
 # peft's own, of transformers
@@ -26,10 +26,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 
 @cache
-def trunk() -> TrunkReward:
+def trunk() -> HiddenStateReward:
     torch.manual_seed(0)
-    return TrunkReward(
-        TrunkHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval().requires_grad_(False)
+    return HiddenStateReward(
+        HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval().requires_grad_(False)
     )
 
 
@@ -75,7 +75,7 @@ def test_it_steers_and_its_gradient_is_right() -> None:
     """Through a per-token head of another model in its own template, in float64."""
     model = copy.deepcopy(classifier("gpt2", labels=2, dtype=torch.float64))
     reward = ProcessReward(TokenScores(model, tiny_tokenizer()), separator=None, reduction="mean")
-    assert isinstance(reward, SoftReward)
+    assert isinstance(reward, DifferentiableReward)
     assert_gradient(reward, soft_view(policy("gpt2", dtype=torch.float64)))
 
 
@@ -120,7 +120,7 @@ def test_base_and_adapter_are_as_two_models(adapter) -> None:
     from peft import PeftModel
 
     whole = PeftModel.from_pretrained(copy.deepcopy(tiny_model("llama")), adapter).merge_and_unload().eval()
-    apart = ImplicitReward(CausalLMPolicy(whole, tiny_tokenizer()), policy())
+    apart = LogRatioReward(CausalLMPolicy(whole, tiny_tokenizer()), policy())
     view = view_of(TEXTS)
     expected = apart.score(view, TEXTS)
     assert expected.abs().max() > 0.1

@@ -23,13 +23,13 @@ from doubles import (
     transformer_policy,
 )
 
-from langchain_sea.budget import Budget, Meter
-from langchain_sea.core.energy import Energy, Term
+from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.engine.selection import Best
+from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
-from langchain_sea.presets import Window
+from langchain_sea.presets import SearchConfig
 from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
@@ -42,7 +42,7 @@ TEXT = "abca"
 
 
 def energy_of(*rewards, policy=None, **options):
-    terms = tuple(Term(reward=reward, name=f"r{i}") for i, reward in enumerate(rewards))
+    terms = tuple(RewardTerm(reward=reward, name=f"r{i}") for i, reward in enumerate(rewards))
     return Energy(policy=policy or MarkovPolicy(0), terms=terms, **options)
 
 
@@ -52,7 +52,7 @@ def ids(text):
 
 def whole(**options):
     """A window that moves the whole answer."""
-    return Window(**{"tokens": None, "chains": 2, "support": None, "steps": 3} | options)
+    return SearchConfig(**{"tokens": None, "chains": 2, "support": None, "steps": 3} | options)
 
 
 def kept(found):
@@ -85,7 +85,7 @@ def test_the_check_would_notice(monkeypatch):
         self.draft = self.draft or scored
         self.best = scored
 
-    monkeypatch.setattr(Best, "_keep", keep_last)
+    monkeypatch.setattr(BestSoFar, "_keep", keep_last)
     cases = [random_case(number) for number in range(10_000, 10_100)]
     assert sum(bool(broken_promises(case, refined(case))) for case in cases) > 10
 
@@ -188,16 +188,16 @@ def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
 def test_more_rows_than_generators_differ():
     """Rows beyond the generators share them, and still write each its own continuation."""
     policy = MarkovPolicy(1)
-    window = Window(tokens=1, chains=1, drafts=1, kept=1, temperature=1.5, steps=0)
+    window = SearchConfig(tokens=1, chains=1, drafts=1, kept=1, temperature=1.5, steps=0)
     given = [[[0, 1], [2, 3], [4, 5]]]
-    texts, offer = [], Best.offer
+    texts, offer = [], BestSoFar.offer
 
     def watched(self, offered):
         texts.extend(offered)
         return offer(self, offered)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Best, "offer", watched)
+        patch.setattr(BestSoFar, "offer", watched)
         budget = replace(FREE, tokens=30)
         wide = replace(window, kept=4, drafts=4)
         refine(
@@ -407,8 +407,8 @@ def test_beginnings_that_are_not_finite_rank_last():
                 starts.append(view.tokens.ids[:, 0].tolist())
             return super().steer(view)
 
-    run(energy_of(Watching.random(0)), PROMPTS, window=Window(tokens=2, chains=2, drafts=32, steps=0))
-    run(energy_of(Watching.random(0)), PROMPTS, window=Window(tokens=2, chains=2, drafts=32, steps=1))
+    run(energy_of(Watching.random(0)), PROMPTS, window=SearchConfig(tokens=2, chains=2, drafts=32, steps=0))
+    run(energy_of(Watching.random(0)), PROMPTS, window=SearchConfig(tokens=2, chains=2, drafts=32, steps=1))
     assert starts
     assert all(i % 2 for i in starts[0])
 
@@ -422,7 +422,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(Meter, "seconds", property(lambda _meter: clock.now))
+    monkeypatch.setattr(BudgetTracker, "seconds", property(lambda _meter: clock.now))
     return clock
 
 
@@ -460,7 +460,7 @@ def test_seconds_hold_while_drafting(clock, preset):
 def test_beginnings_leave_time_to_write_on(clock):
     """Drafting beginnings stops at the window's share of the time; what was cut off is then written on."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    window = Window(tokens=8, chains=2, drafts=3, kept=2, share=0.5)
+    window = SearchConfig(tokens=8, chains=2, drafts=3, kept=2, share=0.5)
     given = [ids("abcdefghijkl")]
     for drafts in ([], given):
         clock.now = 0.0
@@ -502,7 +502,7 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
 @pytest.mark.parametrize("options", [{"kept": 1, "steps": 0}, {"kept": 0, "steps": 20}])
 def test_the_best_beginnings_are_written_on(options):
     """Those of the lowest energy, kept as drafted or moved: where an `e` was drawn, one that begins so."""
-    window = Window(tokens=1, chains=1, drafts=64, temperature=2.0, **options)
+    window = SearchConfig(tokens=1, chains=1, drafts=64, temperature=2.0, **options)
     energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
     energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))
     found = run(energy, PROMPTS, window=window, langevin=Langevin(step_size=0.5, noise_scale=10.0))
@@ -511,7 +511,7 @@ def test_the_best_beginnings_are_written_on(options):
 
 def test_a_score_that_overflows_never_wins():
     """A weight that lifts a finite reward to infinity says nothing about the text."""
-    term = Term(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
+    term = RewardTerm(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
     energy = replace(energy_of(max_nll_rise=None), terms=(term,))
     (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], window=whole(steps=0))
     assert not found.accepted
@@ -634,7 +634,7 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
             seen.extend(texts)
             return torch.tensor([float(text.count("a")) for text in texts])
 
-    window = Window(tokens=2, drafts=12, chains=2)
+    window = SearchConfig(tokens=2, drafts=12, chains=2)
     rngs = [generators_for(0, prompt.key, 12, torch.device("cpu"))]
     found = refine(
         [prompt],

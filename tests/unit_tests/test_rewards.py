@@ -23,13 +23,13 @@ from tiny_model import data
 from transformers import AutoModelForSequenceClassification
 
 from langchain_sea import errors
-from langchain_sea.core.energy import Term
-from langchain_sea.core.protocols import Reward, SoftReward, Tokens, View
+from langchain_sea.core.energy import RewardTerm
+from langchain_sea.core.protocols import Reward, DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.models import tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.rewards import (
     FunctionReward,
-    ImplicitReward,
+    LogRatioReward,
     RewardModel,
     SoftRewardModel,
     reward_model,
@@ -78,12 +78,12 @@ def classifier(
     return model.to(dtype).eval().requires_grad_(False)
 
 
-def view_of(texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any) -> View:
+def view_of(texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any) -> AnswerBatch:
     writer = policy(**options)
-    return View(writer, writer.prompt(messages), Tokens.hard([writer.encode(text) for text in texts]))
+    return AnswerBatch(writer, writer.prompt(messages), Tokens.hard([writer.encode(text) for text in texts]))
 
 
-def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int = 0) -> View:
+def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int = 0) -> AnswerBatch:
     """Two chains of three random soft tokens in float64, on a few candidates each or on all ids."""
     generator = torch.Generator().manual_seed(seed)
     size = candidates or writer.vocab_size
@@ -92,11 +92,11 @@ def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int =
     if candidates:
         support = torch.rand(2, 3, VOCAB - 30, generator=generator).topk(candidates).indices + 10
     mask = torch.tensor([[True, True, True], [True, True, False]])
-    return View(writer, writer.prompt(QUESTION), Tokens(soft.requires_grad_(), support, mask))
+    return AnswerBatch(writer, writer.prompt(QUESTION), Tokens(soft.requires_grad_(), support, mask))
 
 
 def assert_gradient(
-    reward: SoftReward, view: View, exact: Callable[[View], Tensor] | None = None, *, rtol: float = 1e-5
+    reward: DifferentiableReward, view: AnswerBatch, exact: Callable[[AnswerBatch], Tensor] | None = None, *, rtol: float = 1e-5
 ) -> None:
     """The derivative in some entries agrees with central differences of `exact`; it is zero at padding."""
     soft = view.tokens.soft
@@ -107,7 +107,7 @@ def assert_gradient(
         for step in (1e-5, -1e-5):
             moved = soft.detach().clone()
             moved[index] += step
-            moved_view = View(view.policy, view.prompt, view.tokens._replace(soft=moved))
+            moved_view = AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))
             ends.append((exact or reward.steer)(moved_view).sum())
         difference = (ends[0] - ends[1]) / 2e-5
         assert difference.abs() > 1e-6
@@ -163,7 +163,7 @@ def test_a_function_gets_the_last_user_message() -> None:
     parts = [{"type": "text", "text": "a "}, {"type": "image"}, {"type": "text", "text": "b"}]
     for content in (QUESTION, [{"role": "user", "content": parts}], [{"role": "system", "content": "x"}]):
         prompt = PolicyPrompt(tuple(content), (1,), ())
-        FunctionReward(function).score(View(writer, prompt, tokens), ["no"])
+        FunctionReward(function).score(AnswerBatch(writer, prompt, tokens), ["no"])
     assert seen == ["what is two and three?", "a b", ""]
 
 
@@ -285,8 +285,8 @@ def test_a_function_reward_is_plain() -> None:
     again = pickle.loads(pickle.dumps(FunctionReward(lengths, name="length", timeout=3.0)))  # noqa: S301
     assert again == FunctionReward(lengths, name="length", timeout=3.0)
     reward: Reward = again
-    assert not isinstance(reward, SoftReward)
-    assert Term(reward=reward, name="length").reward is reward
+    assert not isinstance(reward, DifferentiableReward)
+    assert RewardTerm(reward=reward, name="length").reward is reward
     assert ask(lambda _, texts: [float(torch.is_grad_enabled())] * len(texts)) == [0.0] * len(TEXTS)
 
 
@@ -343,7 +343,7 @@ def test_steering_on_hard_tokens_is_the_score(name: str, padding: int | None) ->
         Tokens(one_hot, wide, tokens.mask),
         Tokens(everything, full_support(tokens.ids, VOCAB), tokens.mask),
     ):
-        steered = reward.steer(View(view.policy, view.prompt, variant))
+        steered = reward.steer(AnswerBatch(view.policy, view.prompt, variant))
         torch.testing.assert_close(steered, scores, atol=1e-4, rtol=0)
 
 
@@ -398,7 +398,7 @@ def test_chains_do_not_see_each_other() -> None:
     for row in range(2):
         alone = Tokens(*(part[row : row + 1, : 3 - row] for part in view.tokens))
         torch.testing.assert_close(
-            reward.steer(View(view.policy, view.prompt, alone)), together[row : row + 1]
+            reward.steer(AnswerBatch(view.policy, view.prompt, alone)), together[row : row + 1]
         )
 
 
@@ -462,10 +462,10 @@ def test_what_cannot_be_a_reward_model_is_refused() -> None:
 def test_too_long_a_conversation_is_unavailable() -> None:
     """Scoring and steering say so, with the numbers."""
     reward = SoftRewardModel(classifier(), tiny_tokenizer())
-    view = View(
+    view = AnswerBatch(
         policy(), PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), ()), Tokens.hard([[40]])
     )
-    short = View(policy(), policy().prompt(QUESTION), Tokens.hard([[40] * 250]))
+    short = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.hard([[40] * 250]))
     for act in (lambda: reward.score(view, ["no"]), lambda: reward.steer(short)):
         with pytest.raises(errors.RewardUnavailableError, match="context of 256"):
             act()
@@ -475,12 +475,12 @@ def test_the_factory_decides_by_the_tokenizers() -> None:
     """Equal ids steer; others rank with a warning, and refuse where steering was asked for."""
     same, other = tiny_tokenizer(), tiny_tokenizer(extra=["extra words"])
     other.name_or_path = "other/reward"
-    assert isinstance(reward_model(classifier(), same, tiny_tokenizer()), SoftReward)
+    assert isinstance(reward_model(classifier(), same, tiny_tokenizer()), DifferentiableReward)
     assert isinstance(reward_model(classifier(), same, tiny_tokenizer(), steers=True), SoftRewardModel)
     ranks = reward_model(classifier(), same, tiny_tokenizer(), steers=False)
     assert type(ranks) is RewardModel
-    assert not isinstance(ranks, SoftReward)
-    assert isinstance(reward_model(classifier(), other, same), SoftReward)  # the reward may know more
+    assert not isinstance(ranks, DifferentiableReward)
+    assert isinstance(reward_model(classifier(), other, same), DifferentiableReward)  # the reward may know more
     swapped = tiny.load("expert")[1]
     with pytest.warns(UserWarning, match=r"only ranks: \d+\.\d% of the policy's ids .*'other/reward'"):
         assert type(reward_model(classifier(), other, swapped)) is RewardModel
@@ -514,7 +514,7 @@ def test_a_padded_vocabulary_adds_nothing() -> None:
     for extra in (torch.tensor([315]), torch.arange(310, 320)):
         support = torch.cat([ids[..., None], extra.expand(*ids.shape, -1)], -1)
         soft = torch.cat([torch.ones(*ids.shape, 1), torch.full((*ids.shape, len(extra)), 0.1)], -1)
-        steered = reward.steer(View(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)))
+        steered = reward.steer(AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)))
         torch.testing.assert_close(steered, reward.steer(view))
 
 
@@ -566,17 +566,17 @@ def total(writer: CausalLMPolicy, prompt: PolicyPrompt, ids: Sequence[int]) -> T
 def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
     """Of two log-probabilities by plain forwards, whoever wrote the text; steering on hard tokens agrees."""
     expert, early, third = policy(seed=1), policy("gpt2", seed=2), policy(seed=3)
-    reward = ImplicitReward(expert, early, reduction=reduction, scale=-0.5)
+    reward = LogRatioReward(expert, early, reduction=reduction, scale=-0.5)
     for writer in (expert, early, third):
         answers = [writer.encode(text) for text in TEXTS]
-        view = View(writer, writer.prompt(QUESTION), Tokens.hard(answers))
+        view = AnswerBatch(writer, writer.prompt(QUESTION), Tokens.hard(answers))
         sums = [total(expert, view.prompt, ids) - total(early, view.prompt, ids) for ids in answers]
         expected = -0.5 * torch.stack(sums)
         if reduction == "mean":
             expected = expected / torch.tensor([len(ids) for ids in answers])
         torch.testing.assert_close(reward.score(view, TEXTS), expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(reward.steer(view), reward.score(view, TEXTS))
-    empty = View(third, third.prompt(QUESTION), Tokens.hard([[]]))
+    empty = AnswerBatch(third, third.prompt(QUESTION), Tokens.hard([[]]))
     assert reward.score(empty, [""]).tolist() == [0.0]
 
 
@@ -585,9 +585,9 @@ def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
 def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) -> None:
     """Against finite differences of the formula in float64, also where the expert itself writes."""
     expert, early = (policy("gpt2", seed=seed, dtype=torch.float64) for seed in (1, 2))
-    reward = ImplicitReward(expert, early, reduction=reduction)
+    reward = LogRatioReward(expert, early, reduction=reduction)
 
-    def exact(view: View) -> Tensor:
+    def exact(view: AnswerBatch) -> Tensor:
         soft, support, mask = view.tokens
         logits = [side.read(side.prompt(QUESTION), view.tokens).logits for side in (expert, early)]
         sides = [(soft * found.gather(-1, support)).sum(-1) - found.logsumexp(-1) for found in logits]
@@ -616,10 +616,10 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
                 return _kept(*given)
 
             monkeypatch.setattr(owner, method, counted)
-    reward = ImplicitReward(expert, early)
+    reward = LogRatioReward(expert, early)
     prompt = policy().prompt(QUESTION)
     for _ in range(3):
-        view = View(expert, prompt, Tokens.hard([[40, 50]]))
+        view = AnswerBatch(expert, prompt, Tokens.hard([[40, 50]]))
         assert view.reading is not None
         reward.score(view, ["x"])
     assert calls == ["expert.read_all", "early.prompt_from_ids", "early.read_all"] + 2 * [
@@ -633,9 +633,9 @@ def test_the_writers_tools_are_read_too() -> None:
     expert, early = policy(seed=1), policy(seed=2)
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
     prompt = policy().prompt(QUESTION, tools=tools)
-    view = View(policy(), prompt, Tokens.hard([[40, 50]]))
+    view = AnswerBatch(policy(), prompt, Tokens.hard([[40, 50]]))
     difference = total(expert, prompt, [40, 50]) - total(early, prompt, [40, 50])
-    score = ImplicitReward(expert, early).score(view, ["x"])
+    score = LogRatioReward(expert, early).score(view, ["x"])
     torch.testing.assert_close(score[0], difference, atol=1e-4, rtol=1e-4)
 
 
@@ -650,9 +650,9 @@ class Plain:
 def test_a_foreign_prompt_is_written_again() -> None:
     """From its messages, in each policy's own template, whatever kind of policy it is from."""
     expert, early = policy(seed=1), policy(seed=2)
-    reward = ImplicitReward(expert, early)
-    view = View(policy(), policy().prompt(QUESTION), Tokens.hard([[40, 50]]))
-    plain = View(object(), Plain(), view.tokens)  # type: ignore[arg-type]
+    reward = LogRatioReward(expert, early)
+    view = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.hard([[40, 50]]))
+    plain = AnswerBatch(object(), Plain(), view.tokens)  # type: ignore[arg-type]
     torch.testing.assert_close(reward.score(plain, ["x"]), reward.score(view, ["x"]))
 
 
@@ -660,21 +660,21 @@ def test_other_tokenizers_are_refused() -> None:
     """Between the two, and between them and the writer, with the share in the error."""
     foreign = CausalLMPolicy(*tiny.load("early_3"))
     with pytest.raises(errors.TokenizerMismatchError, match=r"only \d+\.\d% of the ids"):
-        ImplicitReward(policy(), foreign)
-    reward = ImplicitReward(policy(seed=1), policy(seed=2))
-    view = View(foreign, foreign.prompt(QUESTION), Tokens.hard([[40]]))
+        LogRatioReward(policy(), foreign)
+    reward = LogRatioReward(policy(seed=1), policy(seed=2))
+    view = AnswerBatch(foreign, foreign.prompt(QUESTION), Tokens.hard([[40]]))
     for act in (reward.steer, lambda view: reward.score(view, ["x"])):
         with pytest.raises(errors.TokenizerMismatchError, match="from one family"):
             act(view)
     with pytest.raises(ValueError, match="reduction="):
-        ImplicitReward(policy(seed=1), policy(seed=2), reduction="max")  # type: ignore[arg-type]
+        LogRatioReward(policy(seed=1), policy(seed=2), reduction="max")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> None:
     """The reward between two checkpoints prefers a right answer to one with a wrong result."""
     expert, early = (CausalLMPolicy(*tiny.load(tier)) for tier in ("expert", "early_3"))
-    reward = ImplicitReward(expert, early, reduction=reduction)
+    reward = LogRatioReward(expert, early, reduction=reduction)
     rng = random.Random(0)  # noqa: S311 - not for secrets
     problems = data.held_out("arithmetic", 40, "implicit")
     right = 0
@@ -683,7 +683,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
         wrong = problem.value + rng.choice([-3, -2, -1, 1, 2, 3])
         head, _, _ = problem.answer.rpartition(" ")
         texts = [f"{head} {problem.value}.", f"{head} {wrong}."]
-        view = View(
+        view = AnswerBatch(
             early, early.prompt(problem.messages), Tokens.hard([early.encode(text) for text in texts])
         )
         good, bad = reward.score(view, texts).tolist()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import View
+from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.rewards import rules_content
 from langchain_sea.rewards.function import FunctionReward
 from langchain_sea.rewards.rules import ForbiddenWords, FormatRule, LengthRule, PatternRule
@@ -95,7 +95,7 @@ def test_as_a_reward():
     """`FunctionReward` asks them as any function."""
     writer = MarkovPolicy(0)
     texts = ["one two", "one"]
-    view = View.hard(writer, DoublePrompt("say"), [writer.encode(text) for text in texts])
+    view = AnswerBatch.hard(writer, DoublePrompt("say"), [writer.encode(text) for text in texts])
     assert FunctionReward(LengthRule(2)).score(view, texts).tolist() == [1.0, 0.0]
 
 

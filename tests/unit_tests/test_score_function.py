@@ -7,10 +7,10 @@ import pytest
 import torch
 from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, Vowels, run
 
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.core.protocols import Sampling, SoftReward, Tokens, View
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.protocols import Sampling, DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.presets import Window
+from langchain_sea.presets import SearchConfig
 from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
@@ -25,7 +25,7 @@ def view_of(logits):
     support = IDS.expand(logits.shape)
     mask = torch.ones(logits.shape[:2], dtype=torch.bool)
     soft = Relaxation(kind="straight_through")(logits)
-    view = View(POLICY, PROMPT, Tokens(soft, support, mask))
+    view = AnswerBatch(POLICY, PROMPT, Tokens(soft, support, mask))
     view.shares = logits.detach().softmax(-1)
     return view
 
@@ -102,13 +102,13 @@ def test_chains_climb_a_text_reward(relaxation):
     """What only ranks moves no chain; drawn from, it raises the vowels of most prompts' chains."""
     prompts = [DoublePrompt(f"question {i}") for i in range(6)]
     shape = Relaxation(kind=relaxation)
-    window = Window(tokens=None, chains=2, support=None, steps=25, margin=0.5)
+    window = SearchConfig(tokens=None, chains=2, support=None, steps=25, margin=0.5)
     method = Langevin(kernel="adam", step_size=0.3, noise_scale=0.0)
 
     def gains(reward):
         energy = Energy(
             policy=POLICY,
-            terms=(Term(reward=reward, name="r", weight=5.0),),
+            terms=(RewardTerm(reward=reward, name="r", weight=5.0),),
             policy_weight=0.0,
             policy_relaxation=shape,
             reward_relaxation=shape,
@@ -123,7 +123,7 @@ def test_chains_climb_a_text_reward(relaxation):
 
 def test_it_is_what_the_protocols_ask():
     reward = pickle.loads(pickle.dumps(ScoreFunction(Vowels())))  # noqa: S301 - made here
-    assert isinstance(reward, SoftReward)
+    assert isinstance(reward, DifferentiableReward)
     assert isinstance(reward, Sampling)
     assert not isinstance(TokenReward.random(0), Sampling)
     with pytest.raises(ValueError, match="samples=1"):
@@ -135,7 +135,7 @@ def test_a_failure_is_the_rewards_own():
         def score(self, view, texts):
             raise RewardUnavailableError("gone")
 
-    energy = Energy(policy=POLICY, terms=(Term(reward=ScoreFunction(Gone()), name="r"),))
+    energy = Energy(policy=POLICY, terms=(RewardTerm(reward=ScoreFunction(Gone()), name="r"),))
     (found,) = run(energy, [PROMPT], preset="paper", drafts=[[[1, 2]]])
     assert found.stop_reason == "reward_unavailable"
     assert not found.accepted

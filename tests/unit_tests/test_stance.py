@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
-from langchain_sea.rewards.refusal_head import Stance, StanceReward, question_states
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward, question_states
 from langchain_sea.training import fit_refusal as fitting
 from langchain_sea.training.examples import DataError
 from langchain_sea.training.fit_head import Recipe
@@ -34,27 +34,27 @@ def policy() -> CausalLMPolicy:
     return CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
 
 
-def head(seed: int) -> TrunkHead:
+def head(seed: int) -> HiddenStateHead:
     torch.manual_seed(seed)
-    found = TrunkHead(INFO)
+    found = HiddenStateHead(INFO)
     found.mean.normal_()
     found.std.uniform_(0.5, 2.0)
     return found.eval().requires_grad_(False)
 
 
-def stance(bias: float, weight: float = 1.5) -> Stance:
+def stance(bias: float, weight: float = 1.5) -> RefusalHead:
     """One that calls for the same whatever is asked."""
-    found = Stance(head(1), weight)
+    found = RefusalHead(head(1), weight)
     found.bias.fill_(bias)
     return found.eval().requires_grad_(False)
 
 
-def view(*ids: list[int], question: str = QUESTION) -> View:
-    return View(policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.hard(ids))
+def view(*ids: list[int], question: str = QUESTION) -> AnswerBatch:
+    return AnswerBatch(policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.hard(ids))
 
 
-def values(bias: float, seen: View, weight: float = 1.5) -> torch.Tensor:
-    return StanceReward(head(0), stance(bias, weight)).prefix_values(seen)
+def values(bias: float, seen: AnswerBatch, weight: float = 1.5) -> torch.Tensor:
+    return RefusalReward(head(0), stance(bias, weight)).prefix_values(seen)
 
 
 @settings(deadline=None, max_examples=20)
@@ -62,7 +62,7 @@ def values(bias: float, seen: View, weight: float = 1.5) -> torch.Tensor:
 def test_it_adds_what_is_called_for_times_what_is_done(ids: list[int], bias: float, weight: float) -> None:
     """The head's values and no more where nothing is called for; else at most four times the weight either way."""
     seen = view(ids)
-    plain = TrunkReward(head(0)).prefix_values(seen)
+    plain = HiddenStateReward(head(0)).prefix_values(seen)
     torch.testing.assert_close(values(0.0, seen, weight), plain)
     added = values(bias, seen, weight) - plain
     assert added.abs().max() <= 4 * weight * min(1, 2 * abs(bias)) + 1e-4
@@ -72,7 +72,7 @@ def test_it_adds_what_is_called_for_times_what_is_done(ids: list[int], bias: flo
 def test_an_answer_without_tokens_neither_declines_nor_helps() -> None:
     """Whatever is called for."""
     seen = view([], [40, 41])
-    empty = TrunkReward(head(0)).prefix_values(seen)[0]
+    empty = HiddenStateReward(head(0)).prefix_values(seen)[0]
     for bias in (-1.0, 1.0):
         torch.testing.assert_close(values(bias, seen)[0], empty)
 
@@ -81,24 +81,24 @@ def test_it_steers() -> None:
     """The gradient in the tokens is that of both parts, and finite where the stance is beyond its bound."""
     seen = view([40, 41, 42])
     soft = seen.tokens.soft.clone().requires_grad_()
-    reward = StanceReward(head(0), stance(1.0, weight=50.0))
-    assert isinstance(reward, SoftReward)
-    moved = View(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
+    reward = RefusalReward(head(0), stance(1.0, weight=50.0))
+    assert isinstance(reward, DifferentiableReward)
+    moved = AnswerBatch(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
     (slope,) = torch.autograd.grad(reward.steer(moved).sum(), soft)
-    plain = View(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
-    (other,) = torch.autograd.grad(TrunkReward(head(0)).steer(plain).sum(), soft)
+    plain = AnswerBatch(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
+    (other,) = torch.autograd.grad(HiddenStateReward(head(0)).steer(plain).sum(), soft)
     assert slope.isfinite().all()
     assert not torch.allclose(slope, other)
 
 
 def test_both_layers_come_of_one_forward() -> None:
     """Those of head and stance, where they differ; states of other widths are of another policy."""
-    deeper = Stance(TrunkHead(replace(INFO, layer=1)), 1.0).eval()
+    deeper = RefusalHead(HiddenStateHead(replace(INFO, layer=1)), 1.0).eval()
     seen = view([40])
-    assert StanceReward(head(0), deeper).foresee(seen).layers == {1, 2}
-    wide = Stance(TrunkHead(replace(INFO, hidden_size=64)), 1.0)
+    assert RefusalReward(head(0), deeper).foresee(seen).layers == {1, 2}
+    wide = RefusalHead(HiddenStateHead(replace(INFO, hidden_size=64)), 1.0)
     with pytest.raises(ValueError, match="64"):
-        StanceReward(head(0), wide)
+        RefusalReward(head(0), wide)
 
 
 def test_a_question_is_read_once_and_in_its_own_words() -> None:
@@ -111,7 +111,7 @@ def test_a_question_is_read_once_and_in_its_own_words() -> None:
         {"role": "user", "content": QUESTION},
     ]
     plain = found.call(view([40]))
-    assert plain == found.call(View(policy(), policy().prompt(long, opening="Sure"), Tokens.hard([[40]])))
+    assert plain == found.call(AnswerBatch(policy(), policy().prompt(long, opening="Sure"), Tokens.hard([[40]])))
     assert plain != found.call(view([40], question="who are you?"))
     assert len(found._calls) == 2
     assert plain == float(found.calls(question_states(policy(), QUESTION, 2)))
@@ -126,13 +126,13 @@ def test_files(tmp_path) -> None:
     one = stance(0.3)
     one.save(tmp_path / "stance.safetensors")
     seen = view([40, 41, 42])
-    for other in (Stance.load(tmp_path / "stance.safetensors"), pickle.loads(pickle.dumps(one))):  # noqa: S301 - our own
+    for other in (RefusalHead.load(tmp_path / "stance.safetensors"), pickle.loads(pickle.dumps(one))):  # noqa: S301 - our own
         assert not other._calls
         assert other.weight == one.weight
         torch.testing.assert_close(other.values(seen), one.values(seen))
     head(0).save(tmp_path / "head.safetensors")
     with pytest.raises(errors.WeightsCorruptError, match="fit_stance"):
-        Stance.load(tmp_path / "head.safetensors")
+        RefusalHead.load(tmp_path / "head.safetensors")
 
 
 def rows() -> list[dict[str, object]]:
@@ -162,7 +162,7 @@ def test_fitting_learns_both() -> None:
     assert no > other
 
 
-def _hidden(seen: View) -> tuple[torch.Tensor, torch.Tensor]:
+def _hidden(seen: AnswerBatch) -> tuple[torch.Tensor, torch.Tensor]:
     return seen.hidden(2), seen.tokens.mask
 
 
@@ -195,7 +195,7 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     data.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
     arguments = [str(data), "--out", str(out), "--layer", "2", "--members", "1", "--weight", "2"]
     assert fitting.main(arguments) == 0
-    assert Stance.load(out).weight == 2.0
+    assert RefusalHead.load(out).weight == 2.0
     assert json.loads(capsys.readouterr().out)["questions"]["held_out"] == 8
     data.write_text("[1]\n", encoding="utf-8")
     assert fitting.main(arguments) == 1

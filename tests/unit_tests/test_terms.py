@@ -8,14 +8,14 @@ from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.presets import Window
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.presets import SearchConfig
 from langchain_sea.rewards.ensemble import Ensemble
 from langchain_sea.sampling.langevin import Langevin
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESETS = ["default", "paper", "reference"]
-WHOLE = Window(tokens=None, chains=3, support=None, steps=4)
+WHOLE = SearchConfig(tokens=None, chains=3, support=None, steps=4)
 
 
 def energy_of(*terms, seed=0, **options):
@@ -23,7 +23,7 @@ def energy_of(*terms, seed=0, **options):
 
 
 def term(reward, name="r", **options):
-    return Term(reward=reward, name=name, **options)
+    return RewardTerm(reward=reward, name=name, **options)
 
 
 # Thresholds

@@ -13,9 +13,9 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.chat.options import ask_for
+from langchain_sea.chat.options import make_call_options
 from langchain_sea.chat.tool_formats import read_calls
-from langchain_sea.chat.tools import Calls, Choice, choice_of, forced_schema, read_answer, shown, tool_dicts
+from langchain_sea.chat.tools import ParsedToolCalls, Choice, parse_tool_choice, forced_schema, read_answer, render_tools_as_text, to_openai_tools
 from langchain_sea.errors import GrammarError
 from langchain_sea.models.json_grammar import JsonGrammar
 
@@ -32,7 +32,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
     return input + 2
 
 
-TOOLS = tool_dicts([get_weather, magic_function])
+TOOLS = to_openai_tools([get_weather, magic_function])
 FREE = Budget(seconds=None, tokens=64)
 
 
@@ -102,7 +102,7 @@ def test_what_cannot_be_read_is_an_invalid_call(text: str) -> None:
 @pytest.mark.parametrize("text", ["It is sunny.", '{"city": "Paris"}', "[1, 2]", "{broken", "a <b> c", ""])
 def test_other_text_is_text(text: str) -> None:
     """Whatever it looks like."""
-    assert read_answer(text, TOOLS) == Calls(text)
+    assert read_answer(text, TOOLS) == ParsedToolCalls(text)
 
 
 @given(st.text(max_size=80))
@@ -134,14 +134,14 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 )
 def test_every_form_of_tool_choice(given_: Any, expected: Choice) -> None:
     """LangChain's, OpenAI's and Anthropic's."""
-    assert choice_of(given_, TOOLS) == expected
+    assert parse_tool_choice(given_, TOOLS) == expected
 
 
 def test_a_choice_of_nothing_is_refused_where_tools_are_bound() -> None:
     """With the names that there are."""
     with pytest.raises(ValueError, match="names no tool; there are 'get_weather'"):
         model().bind_tools([get_weather], tool_choice="launch")
-    assert len(tool_dicts([get_weather, get_weather])) == 1
+    assert len(to_openai_tools([get_weather, get_weather])) == 1
 
 
 def test_templates_without_tools_get_them_in_words() -> None:
@@ -152,7 +152,7 @@ def test_templates_without_tools_get_them_in_words() -> None:
         {"role": "assistant", "content": "", "tool_calls": [{"function": CALL, "id": "1"}]},
         {"role": "tool", "content": "sunny", "tool_call_id": "1"},
     ]
-    found = shown(messages, TOOLS)
+    found = render_tools_as_text(messages, TOOLS)
     assert [m["role"] for m in found] == ["system", "user", "assistant", "user"]
     assert found[0]["content"].startswith("Be brief.")
     assert "get_weather" in found[0]["content"]
@@ -328,7 +328,7 @@ def test_a_call_of_any_tool_may_be_forced() -> None:
 def test_options_of_calls_are_known() -> None:
     """And a misspelt one is not."""
     with pytest.raises(ValueError, match="did you mean 'tool_choice'"):
-        ask_for(model(), None, {"tool_choise": "any"})
+        make_call_options(model(), None, {"tool_choise": "any"})
 
 
 def test_numbers_that_cannot_be_enforced_exactly_are_refused() -> None:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors, weights
-from langchain_sea.core.protocols import SoftReward, Tokens, View
+from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
-from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.rewards.refusal_head import safety_head
 
 INFO = HeadInfo(policy="tiny", layer=2, hidden_size=32, center=0.5, scale=2.0, figures={"auc": 0.9})
@@ -32,21 +32,21 @@ def prompt() -> PolicyPrompt:
 
 
 @cache
-def reward() -> TrunkReward:
+def reward() -> HiddenStateReward:
     torch.manual_seed(0)
-    head = TrunkHead(INFO)
+    head = HiddenStateHead(INFO)
     head.mean.normal_()
     head.std.uniform_(0.5, 2.0)
-    return TrunkReward(head.eval().requires_grad_(False))
+    return HiddenStateReward(head.eval().requires_grad_(False))
 
 
-def view(*ids: list[int]) -> View:
-    return View(policy(), prompt(), Tokens.hard(ids))
+def view(*ids: list[int]) -> AnswerBatch:
+    return AnswerBatch(policy(), prompt(), Tokens.hard(ids))
 
 
 def test_is_a_soft_reward() -> None:
     """It steers and ranks."""
-    assert isinstance(reward(), SoftReward)
+    assert isinstance(reward(), DifferentiableReward)
 
 
 @settings(deadline=None, max_examples=20)
@@ -95,7 +95,7 @@ def test_gradient_reaches_the_soft_tokens() -> None:
     soft = torch.randn(3, 5, VOCAB).softmax(-1).requires_grad_()
     support = torch.arange(VOCAB).expand(3, 5, VOCAB)
     tokens = Tokens(soft, support, mask)
-    reward().steer(View(policy(), prompt(), tokens)).sum().backward()
+    reward().steer(AnswerBatch(policy(), prompt(), tokens)).sum().backward()
     assert soft.grad is not None
     assert soft.grad.isfinite().all()
     assert ((soft.grad.abs().sum(-1) > 0) == mask).all()
@@ -116,17 +116,17 @@ def test_texts_score_as_their_tokens_do_and_without_gradient() -> None:
 def test_another_policys_head_is_refused(info: HeadInfo) -> None:
     """By width or by depth, and the message says what to do."""
     with pytest.raises(errors.TokenizerMismatchError, match="fit-reward"):
-        TrunkReward(TrunkHead(info).eval()).steer(view([40]))
+        HiddenStateReward(HiddenStateHead(info).eval()).steer(view([40]))
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path) -> None:
     """Weights, information and values; frozen."""
     reward().head.save(tmp_path / "head.safetensors")
-    head = TrunkHead.load(tmp_path / "head.safetensors")
+    head = HiddenStateHead.load(tmp_path / "head.safetensors")
     assert head.info == INFO
     assert not head.training
     assert not any(p.requires_grad for p in head.parameters())
-    assert torch.equal(TrunkReward(head).steer(view([40, 50])), reward().steer(view([40, 50])))
+    assert torch.equal(HiddenStateReward(head).steer(view([40, 50])), reward().steer(view([40, 50])))
 
 
 def test_it_survives_pickling() -> None:
@@ -140,17 +140,17 @@ def test_a_damaged_file_is_named(tmp_path, content: bytes) -> None:
     """The message holds the path and what to do."""
     (tmp_path / "head.safetensors").write_bytes(content)
     with pytest.raises(errors.WeightsCorruptError, match=r"head\.safetensors.*fit-reward"):
-        TrunkHead.load(tmp_path / "head.safetensors")
+        HiddenStateHead.load(tmp_path / "head.safetensors")
 
 
 def test_a_file_of_other_tensors_is_refused(tmp_path) -> None:
     """Right metadata, wrong shapes."""
     reward().head.save(tmp_path / "a")
-    wide = TrunkHead(HeadInfo(policy="p", layer=1, hidden_size=8))
+    wide = HiddenStateHead(HeadInfo(policy="p", layer=1, hidden_size=8))
     wide.info = INFO
     wide.save(tmp_path / "b")
     with pytest.raises(errors.WeightsCorruptError, match="size mismatch"):
-        TrunkHead.load(tmp_path / "b")
+        HiddenStateHead.load(tmp_path / "b")
 
 
 def test_the_shipped_head_is_small_and_says_what_it_is() -> None:
@@ -197,6 +197,6 @@ def test_the_shipped_head_tells_good_from_bad(question: str, good: str, bad: str
     loaded = weights.load("smollm2-135m")
     real = CausalLMPolicy(loaded.model, loaded.tokenizer)
     tokens = Tokens.hard([real.encode(good), real.encode(bad)])
-    seen = View(real, real.prompt([{"role": "user", "content": question}]), tokens)
+    seen = AnswerBatch(real, real.prompt([{"role": "user", "content": question}]), tokens)
     better, worse = safety_head().score(seen, [good, bad]).tolist()
     assert better > worse

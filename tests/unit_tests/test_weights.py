@@ -20,10 +20,10 @@ from transformers.utils import logging
 from langchain_sea import weights
 from langchain_sea.errors import WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models.loading import formats
-from langchain_sea.models.loading.weight_packages import CARRIERS, Carrier
+from langchain_sea.models.loading.weight_packages import CARRIERS, WeightPackage
 
 IDS = torch.arange(3, 30)[None]
-TOY = Carrier(
+TOY = WeightPackage(
     name="toy",
     package="toy-weights",
     version="1.0",

@@ -18,10 +18,10 @@ from doubles import (
     transformer_policy,
 )
 
-from langchain_sea.budget import Budget, Meter
-from langchain_sea.core.energy import Energy, Term
-from langchain_sea.engine.blocks import Windows
-from langchain_sea.rewards.hidden_state_head import HeadInfo, TrunkHead, TrunkReward
+from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.engine.blocks import BlockwiseRefiner
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
 
@@ -46,7 +46,7 @@ class Endless(MarkovPolicy):
 def long(policy, tokens, *, stride=6, **options):
     """Refinements of long answers with short windows."""
     energy = Energy(
-        policy=policy, terms=(Term(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
+        policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
     )
     _, window = shrunk("default", stride=stride)
     return run(energy, PROMPTS[:2], window=window, budget=Budget(seconds=None, tokens=tokens), **options)
@@ -80,7 +80,7 @@ class Sum(TokenReward):
 )  # fmt: skip
 def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, walks):
     """There a beginning is worth the same whatever follows, so that the next one may begin behind it."""
-    terms = tuple(Term(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
+    terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
     _, window = shrunk("default", stride=64, additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
     (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=None, tokens=30))
@@ -90,7 +90,7 @@ def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, wa
 
 
 @dataclass(slots=True, kw_only=True)
-class Hours(Meter):
+class Hours(BudgetTracker):
     """A second passes with every evaluation."""
 
     @property
@@ -101,9 +101,9 @@ class Hours(Meter):
 @pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
 def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
-    monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "Meter", Hours)
+    monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
     _, window = shrunk("default", stride=64, additive_stride=6)
-    energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
+    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
     (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=seconds, tokens=30))
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.ids) == 30
@@ -119,7 +119,7 @@ def test_never_worse_with_short_windows():
         )
         energy = replace(
             case.energy,
-            terms=(Term(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
+            terms=(RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
         )
         case = case._replace(energy=energy, window=window, budget=replace(case.budget, tokens=9))
         if faults := broken_promises(case, refined(case)):
@@ -129,7 +129,7 @@ def test_never_worse_with_short_windows():
 
 def test_what_leaves_on_the_way_leaves_in_long_parts():
     """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
-    energy = Energy(policy=Endless(), terms=(Term(reward=Sum.of("e", 3.0), name="e"),))
+    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
     method, window = shrunk("default", stride=12, additive_stride=4)
     parts = {
         "prompt": PROMPTS[0],
@@ -139,7 +139,7 @@ def test_what_leaves_on_the_way_leaves_in_long_parts():
         "writer": None,
         "given": [],
     }
-    strides = [Windows(**parts, note=print, commit=commit).window.stride for commit in (None, print)]
+    strides = [BlockwiseRefiner(**parts, note=print, commit=commit).window.stride for commit in (None, print)]
     assert strides == [4, 12]
 
 
@@ -184,8 +184,8 @@ def test_a_long_answer_is_the_same_in_a_batch(architecture):
     policy = transformer_policy(architecture)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        head = TrunkHead(HeadInfo(policy="any", layer=2, hidden_size=32)).eval().requires_grad_(False)
-    terms = (Term(reward=TrunkReward(head), name="head", scale=0.1),)
+        head = HiddenStateHead(HeadInfo(policy="any", layer=2, hidden_size=32)).eval().requires_grad_(False)
+    terms = (RewardTerm(reward=HiddenStateReward(head), name="head", scale=0.1),)
     energy = Energy(policy=policy, terms=terms, max_nll_rise=None)
     prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
     _, window = shrunk("default", stride=5)

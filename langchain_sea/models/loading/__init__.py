@@ -23,7 +23,7 @@ from langchain_sea.models import tiny
 from langchain_sea.models.loading.formats import (
     ACCELERATE_ADVICE,
     GGUF_ADVICE,
-    Ask,
+    LoadOptions,
     Kind,
     Parts,
     from_hub,
@@ -32,14 +32,14 @@ from langchain_sea.models.loading.formats import (
     rebuilt,
 )
 from langchain_sea.models.loading.quantization import Bits, quantize
-from langchain_sea.models.loading.weight_packages import CARRIERS, Carrier, alone, cache_folder, keep
+from langchain_sea.models.loading.weight_packages import CARRIERS, WeightPackage, alone, cache_folder, keep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Found", "Kind", "Loaded", "cache_folder", "default_device", "load", "unload", "where"]
+__all__ = ["WeightsLocation", "Kind", "Loaded", "cache_folder", "default_device", "load", "unload", "where"]
 
 Source = Literal["cache", "carrier package", "folder", "gguf file", "tiny", "hub cache", "missing"]
 
@@ -57,7 +57,7 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WeightsLocation:
     """Where `load` would read a name from, and what to do about it."""
 
     source: Source
@@ -110,7 +110,7 @@ def load(
     device = device or default_device()
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
     trust = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    ask = Ask(kind=kind, dtype=dtype, device_map=device_map, report=report or (lambda _: None), **trust)
+    ask = LoadOptions(kind=kind, dtype=dtype, device_map=device_map, report=report or (lambda _: None), **trust)
     place = device if device_map is None else repr(device_map)
     key = (_resolved(name), kind, place, dtype, quantization)
     if loaded := _loaded.get(key):
@@ -152,21 +152,21 @@ def unload(name: str | os.PathLike[str] | None = None) -> None:
                 del _loaded[key]
 
 
-def where(name: str | os.PathLike[str]) -> Found:
+def where(name: str | os.PathLike[str]) -> WeightsLocation:
     """Where `load` would find `name` now; loads nothing and asks no network."""
     resolved = _resolved(name)
     path = Path(resolved)
     if resolved in _TINY:
-        return Found("tiny", tiny.WEIGHTS, "")
+        return WeightsLocation("tiny", tiny.WEIGHTS, "")
     if carrier := CARRIERS.get(resolved):
         return _where_carrier(carrier)
     if path.is_dir():
-        return Found("folder", path, "")
+        return WeightsLocation("folder", path, "")
     if path.is_file() and path.suffix == ".gguf":
-        return Found("gguf file", path, _gguf_advice())
+        return WeightsLocation("gguf file", path, _gguf_advice())
     if _is_path(name):
-        return Found("missing", None, f"ls {path.parent}")
-    return _where_hub(resolved) or Found("missing", None, f"hf download {resolved}")
+        return WeightsLocation("missing", None, f"ls {path.parent}")
+    return _where_hub(resolved) or WeightsLocation("missing", None, f"hf download {resolved}")
 
 
 def _align(model: PreTrainedModel) -> None:
@@ -176,20 +176,20 @@ def _align(model: PreTrainedModel) -> None:
             tensor.data = tensor.data.clone()
 
 
-def _where_carrier(carrier: Carrier) -> Found:
+def _where_carrier(carrier: WeightPackage) -> WeightsLocation:
     if carrier.cached.is_dir():
-        return Found("cache", carrier.cached, "")
+        return WeightsLocation("cache", carrier.cached, "")
     if path := carrier.find():
-        return Found("carrier package", path, _gguf_advice() if path.is_file() else "")
-    return _where_hub(carrier.hub_id) or Found("missing", None, carrier.advice)
+        return WeightsLocation("carrier package", path, _gguf_advice() if path.is_file() else "")
+    return _where_hub(carrier.hub_id) or WeightsLocation("missing", None, carrier.advice)
 
 
-def _where_hub(hub_id: str) -> Found | None:
+def _where_hub(hub_id: str) -> WeightsLocation | None:
     try:
         config = cached_file(hub_id, "config.json", local_files_only=True)
     except (OSError, ValueError):
         return None
-    return Found("hub cache", Path(config).parent, "") if config else None
+    return WeightsLocation("hub cache", Path(config).parent, "") if config else None
 
 
 def _gguf_advice() -> str:
@@ -209,7 +209,7 @@ def _resolved(name: str | os.PathLike[str]) -> str:
     return str(Path(name).expanduser().resolve()) if _is_path(name) else os.fspath(name)
 
 
-def _read(resolved: str, ask: Ask) -> Parts:
+def _read(resolved: str, ask: LoadOptions) -> Parts:
     path = Path(resolved)
     if resolved in _TINY:
         model, tokenizer = tiny.load(_TINY[resolved])
@@ -226,7 +226,7 @@ def _read(resolved: str, ask: Ask) -> Parts:
     return from_hub(resolved, ask, hints=[*hints, f"names that need no hub: {', '.join(known)}"])
 
 
-def _from_carrier(carrier: Carrier, ask: Ask) -> Parts:
+def _from_carrier(carrier: WeightPackage, ask: LoadOptions) -> Parts:
     """The cache, else the carrier package, which then fills the cache, else the hub."""
     if ask.kind not in {carrier.kind, "encoder"}:
         raise WeightsCorruptError(
@@ -243,13 +243,13 @@ def _from_carrier(carrier: Carrier, ask: Ask) -> Parts:
             return cached
         shutil.rmtree(carrier.cached, ignore_errors=True)
         ask.report(f"reading {carrier.name} (first time: {carrier.first_load})")
-        model, tokenizer = from_path(path, Ask(kind=carrier.kind, dtype=torch.float32))
+        model, tokenizer = from_path(path, LoadOptions(kind=carrier.kind, dtype=torch.float32))
         model.bfloat16()
         kept = keep(carrier.cached, partial(_save, model, tokenizer))
     return (_from_cache(carrier, ask) if kept else None) or (rebuilt(model, ask), tokenizer)
 
 
-def _from_cache(carrier: Carrier, ask: Ask) -> Parts | None:
+def _from_cache(carrier: WeightPackage, ask: LoadOptions) -> Parts | None:
     if not carrier.cached.is_dir():
         return None
     try:

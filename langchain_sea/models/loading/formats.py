@@ -46,7 +46,7 @@ _AUTO: dict[Kind, Any] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class LoadOptions:
     """What a caller of `load` asks for."""
 
     kind: Kind
@@ -57,7 +57,7 @@ class Ask:
     report: Callable[[str], None] = lambda _: None
 
 
-def from_path(path: Path, ask: Ask) -> Parts:
+def from_path(path: Path, ask: LoadOptions) -> Parts:
     """The weights in a folder or a `.gguf` file."""
     if path.suffix == ".gguf" and not find_spec("gguf"):
         raise WeightsNotFoundError(f"{path} is a GGUF file, and reading one needs gguf: {GGUF_ADVICE}")
@@ -75,7 +75,7 @@ def from_path(path: Path, ask: Ask) -> Parts:
         return _from_gguf(path, ask) if path.is_file() else _from_pretrained(str(path), ask)
 
 
-def _check_folder(folder: Path, ask: Ask) -> None:
+def _check_folder(folder: Path, ask: LoadOptions) -> None:
     if not (folder / "config.json").is_file():
         raise WeightsNotFoundError(
             f"{folder} has no config.json: it is not a folder that `save_pretrained` wrote"
@@ -92,7 +92,7 @@ def _check_folder(folder: Path, ask: Ask) -> None:
         raise WeightsNotFoundError(f"{folder} has a config.json and no *.safetensors beside it")
 
 
-def _from_adapter(folder: Path, ask: Ask) -> Parts:
+def _from_adapter(folder: Path, ask: LoadOptions) -> Parts:
     """An adapter merged into the base that its configuration names."""
     if not find_spec("peft"):
         raise WeightsNotFoundError(f"{folder} is an adapter, and reading one needs peft: {PEFT_ADVICE}")
@@ -114,7 +114,7 @@ def _from_adapter(folder: Path, ask: Ask) -> Parts:
     return merged, tokenizer
 
 
-def _from_pretrained(source: str, ask: Ask, brought: tuple[str, ...] = ()) -> Parts:
+def _from_pretrained(source: str, ask: LoadOptions, brought: tuple[str, ...] = ()) -> Parts:
     model, info = _AUTO[ask.kind].from_pretrained(
         source,
         dtype=ask.dtype,
@@ -129,7 +129,7 @@ def _from_pretrained(source: str, ask: Ask, brought: tuple[str, ...] = ()) -> Pa
     return model, AutoTokenizer.from_pretrained(source, trust_remote_code=ask.trust_remote_code)
 
 
-def _from_gguf(path: Path, ask: Ask) -> Parts:
+def _from_gguf(path: Path, ask: LoadOptions) -> Parts:
     """De-quantises a GGUF file.
 
     `from_pretrained(gguf_file=)` would do, but it asks for accelerate and leaves a model marked as quantised,
@@ -154,7 +154,7 @@ def _from_gguf(path: Path, ask: Ask) -> Parts:
 
 
 def _assembled(
-    config: PreTrainedConfig, tensors: dict[str, torch.Tensor], ask: Ask, source: str
+    config: PreTrainedConfig, tensors: dict[str, torch.Tensor], ask: LoadOptions, source: str
 ) -> PreTrainedModel:
     """A model of the kind asked for around tensors in memory; buffers keep the precision they need."""
     with torch.device("meta"):
@@ -173,7 +173,7 @@ def _assembled(
     return model
 
 
-def rebuilt(model: PreTrainedModel, ask: Ask) -> PreTrainedModel:
+def rebuilt(model: PreTrainedModel, ask: LoadOptions) -> PreTrainedModel:
     """The same weights in the kind and precision asked for."""
     other = _assembled(model.config, model.state_dict(), ask, str(model.config.name_or_path))
     if model.can_generate() and other.can_generate():
@@ -181,7 +181,7 @@ def rebuilt(model: PreTrainedModel, ask: Ask) -> PreTrainedModel:
     return other
 
 
-def _complete(info: dict[str, Any], ask: Ask, source: str) -> None:
+def _complete(info: dict[str, Any], ask: LoadOptions, source: str) -> None:
     """Refuses a model that transformers has filled up with random weights."""
     bad = {str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]}
     if ask.kind == "encoder":
@@ -193,7 +193,7 @@ def _complete(info: dict[str, Any], ask: Ask, source: str) -> None:
         )
 
 
-def from_hub(hub_id: str, ask: Ask, *, hints: Sequence[str] = ()) -> Parts:
+def from_hub(hub_id: str, ask: LoadOptions, *, hints: Sequence[str] = ()) -> Parts:
     """The weights under an id on the hub, or in the hub's own cache."""
     try:
         if not _HUB_ID.fullmatch(hub_id):

@@ -12,16 +12,16 @@ from langchain_sea.errors import WeightsNotFoundError
 from langchain_sea.models import loading
 
 if TYPE_CHECKING:
-    from langchain_sea.presets import Window
+    from langchain_sea.presets import SearchConfig
 
-__all__ = ["Part", "plan"]
+__all__ = ["MemoryPart", "plan"]
 
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KEPT = 18  # widths of hidden states a layer that a backward keeps: norms, projections, attention's and MLP's products
 _GRADED = 4  # copies of (chains, window, vocabulary) in float32: logits, log π, their gradient, soft tokens
 
 
-class Part(NamedTuple):
+class MemoryPart(NamedTuple):
     """One part of the memory."""
 
     name: str
@@ -32,13 +32,13 @@ class Part(NamedTuple):
 def plan(
     policy: str,
     rewards: list[str],
-    window: Window,
+    window: SearchConfig,
     *,
     tokens: int = 64,
     prompt_tokens: int = 256,
     requests: int = 1,
     dtype: str = "bfloat16",
-) -> list[Part]:
+) -> list[MemoryPart]:
     """The parts, largest things that are there at the same time; activations are estimated from above.
 
     Args:
@@ -62,42 +62,42 @@ def plan(
     rows = max(window.drafts, window.chains)
     vocabulary = config.vocab_size if window.support is None else min(window.support, config.vocab_size)
     found = [
-        Part(f"policy {policy}", _parameters(config, AutoModelForCausalLM) * width, "parameters × bytes"),
+        MemoryPart(f"policy {policy}", _parameters(config, AutoModelForCausalLM) * width, "parameters × bytes"),
         *(
-            Part(
+            MemoryPart(
                 f"reward {name}",
                 _parameters(_config(name), AutoModelForSequenceClassification) * width,
                 "parameters × bytes",
             )
             for name in rewards
         ),
-        Part(
+        MemoryPart(
             "prompts' states",
             requests * prompt_tokens * state,
             f"{requests} requests × {prompt_tokens} tokens × 2 × {layers} layers × {heads} heads × {size} × {width} bytes",
         ),
-        Part(
+        MemoryPart(
             "drafts' states",
             requests * rows * moved * state,
             f"{requests} × {rows} rows × {moved} tokens × the same",
         ),
-        Part(
+        MemoryPart(
             "drafts' logits",
             requests * rows * config.vocab_size * 4,
             f"{requests} × {rows} rows × {config.vocab_size} × 4 bytes",
         ),
-        Part(
+        MemoryPart(
             "a step: activations",
             requests * window.chains * moved * layers * _KEPT * hidden * width,
             f"{requests} × {window.chains} chains × {moved} tokens × {layers} layers × {_KEPT} × {hidden} × {width} bytes",
         ),
-        Part(
+        MemoryPart(
             "a step: logits and their gradient",
             requests * window.chains * moved * (config.vocab_size * 4 + _GRADED * vocabulary * 4),
             f"{requests} × {window.chains} × {moved} × ({config.vocab_size} + {_GRADED} × {vocabulary}) × 4 bytes",
         ),
     ]
-    return [*found, Part("together", sum(part.size for part in found), "sum")]
+    return [*found, MemoryPart("together", sum(part.size for part in found), "sum")]
 
 
 def _config(name: str) -> Any:  # noqa: ANN401 - transformers' configurations share no type

