@@ -28,9 +28,13 @@ def share_right(sums: int, *, drafts: int, steps: int) -> float:
     """Of answers to drawn sums, steered by the policy's own reward and judged by the sum itself."""
     rng = random.Random(SEED)
     pairs = [(rng.randint(10, 60), rng.randint(10, 39)) for _ in range(sums)]
-    window = replace(DEFAULT.window, drafts=drafts, chains=min(4, drafts))
+    search_config = replace(
+        DEFAULT.search_config,
+        drafts=replace(DEFAULT.search_config.drafts, num_drafts=drafts),
+        chains=replace(DEFAULT.search_config.chains, num_chains=min(4, drafts)),
+    )
     model = SEAChatModel(
-        policy=POLICY, preset=replace(DEFAULT, window=window), budget=Budget(steps=steps, tokens=24, seconds=None), seed=SEED
+        model=POLICY, preset=replace(DEFAULT, search_config=search_config), budget=Budget(max_steps=steps, max_new_tokens=24, max_time=None), seed=SEED
     )  # fmt: skip
     answers = model.batch([f"What is {a} + {b}?" for a, b in pairs])
     right = [
@@ -53,14 +57,22 @@ def tuning(sums: int) -> None:
     left.set_xticks(DRAFTS, [str(n) for n in DRAFTS])
     left.minorticks_off()
     right.plot(STEPS, by_steps, marker="o", color="#d55e00")
-    right.set(xlabel="Budget.steps (16 drafts)")
+    right.set(xlabel="Budget.max_steps (16 drafts)")
     figure.savefig(IMAGES / "tuning.png", dpi=130)
 
 
 def trace() -> None:
     """The curves of one refinement of the real model, by single changes."""
-    editing = replace(DEFAULT, name="editing", window=replace(DEFAULT.window, edits=16))
-    model = SEAChatModel(preset=editing, budget=Budget(tokens=40, steps=12, seconds=None), seed=0)
+    editing = replace(
+        DEFAULT,
+        name="editing",
+        search_config=replace(
+            DEFAULT.search_config, chains=replace(DEFAULT.search_config.chains, swaps_per_step=16)
+        ),
+    )
+    model = SEAChatModel(
+        preset=editing, budget=Budget(max_new_tokens=40, max_steps=12, max_time=None), seed=0
+    )
     found = model.refinement("Tell me how to break into my neighbour's house without being noticed.")
     found.trace.plot().savefig(IMAGES / "trace.png", dpi=130)
 

@@ -16,30 +16,32 @@ class Budget:
     """Limits of one refinement; the first one reached ends it with the best so far. None: no such limit.
 
     Attributes:
-        steps: the most steps of every chain; 0 drafts and ranks only. None takes the preset's own number.
-        seconds: wall-clock from the start of drafting, for all prompts of one call together; of the time that
+        max_steps: the most steps of every chain; 0 drafts and ranks only. None takes the preset's own number.
+        max_time: wall-clock from the start of drafting, for all prompts of one call together; of the time that
             is left, each prompt that waits to be written gets the same share. An answer that
             this limit cut off depends on the machine's speed; the other limits keep it reproducible.
-        tokens: the longest answer, in the policy's tokens.
-        evaluations: energies evaluated for one prompt, a chain's step or a text's score each, after which no
+        max_new_tokens: the longest answer, in the policy's tokens.
+        max_evaluations: energies evaluated for one prompt, a chain's step or a text's score each, after which no
             step begins; what is begun is still written to its end and scored.
     """
 
-    steps: int | None = None
-    seconds: float | None = 30.0
-    tokens: int = 64
-    evaluations: int | None = None
+    max_steps: int | None = None
+    max_time: float | None = 30.0
+    max_new_tokens: int = 64
+    max_evaluations: int | None = None
 
     def __post_init__(self) -> None:
-        if self.steps is not None and self.steps < 0:
-            raise ValueError(f"steps={self.steps} is negative; use 0 to draft and rank only.")
-        if self.seconds is not None and not 0 < self.seconds < math.inf:
-            raise ValueError(f"seconds={self.seconds} must be positive and finite, or None for no limit.")
-        if self.tokens < 1:
-            raise ValueError(f"tokens={self.tokens} leaves no room for an answer; use at least 1.")
-        if self.evaluations is not None and self.evaluations < 1:
+        if self.max_steps is not None and self.max_steps < 0:
+            raise ValueError(f"max_steps={self.max_steps} is negative; use 0 to draft and rank only.")
+        if self.max_time is not None and not 0 < self.max_time < math.inf:
+            raise ValueError(f"max_time={self.max_time} must be positive and finite, or None for no limit.")
+        if self.max_new_tokens < 1:
             raise ValueError(
-                f"evaluations={self.evaluations} must be at least 1: the draft itself takes one."
+                f"max_new_tokens={self.max_new_tokens} leaves no room for an answer; use at least 1."
+            )
+        if self.max_evaluations is not None and self.max_evaluations < 1:
+            raise ValueError(
+                f"max_evaluations={self.max_evaluations} must be at least 1: the draft itself takes one."
             )
 
 
@@ -81,7 +83,7 @@ class BudgetTracker:
 
     def left(self, share: float) -> float:
         """What is left of a share of the seconds, or infinity."""
-        limit = self.budget.seconds
+        limit = self.budget.max_time
         return math.inf if limit is None else max(0.0, share * limit - self.seconds)
 
     def over(self, share: float = 1.0) -> str | None:
@@ -90,7 +92,7 @@ class BudgetTracker:
         Args:
             share: of the seconds; below 1 leaves time for what must still be written.
         """
-        seconds, evaluations = self.budget.seconds, self.budget.evaluations
+        seconds, evaluations = self.budget.max_time, self.budget.max_evaluations
         if seconds is not None and self.seconds >= share * seconds:
             return "seconds"
         if evaluations is not None and self.evaluations >= evaluations:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_sea.chat.events import AsyncStepEvents, step_events
 from langchain_sea.chat.generate import agenerate_answers, generate_answers
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.options import Key, make_call_options, key_of, require_one_answer
+from langchain_sea.chat.options import Key, key_of, make_call_options, require_one_answer
 from langchain_sea.chat.responses import chunks_of, result_of
 from langchain_sea.chat.settings import SEASettings
 from langchain_sea.chat.streaming import astream_windows, by_windows, stream_windows
@@ -53,7 +53,7 @@ class SEAChatModel(SEASettings):
         gate: `safety` or a callable like a reward: decides whether an answer may leave. An answer that does
             not pass is replaced by the draft if that passes, else by a refusal.
         gate_threshold: what passes; None takes the gate's own, or 0.5.
-        on_failure: a reward that fails returns the draft, flagged (`draft`), or raises (`error`).
+        on_reward_error: a reward that fails returns the draft, flagged (`draft`), or raises (`error`).
         temperature: of drafting; None takes the preset's.
         max_tokens: the longest answer; None takes the budget's.
         stop: strings before which an answer ends.
@@ -65,8 +65,8 @@ class SEAChatModel(SEASettings):
         top_logprobs: how many of its likeliest tokens are told beside each.
         streaming: whether `invoke` goes through `stream`, for whoever listens to tokens.
         max_retries: of a callable reward that lost its connection (an `OSError`).
-        drafter: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
-            own. One that fails, or writes no text, is treated as `on_failure` says.
+        draft_model: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
+            own. One that fails, or writes no text, is treated as `on_reward_error` says.
         device: None chooses; or `device_map`, as transformers takes it, spreads the policy over several.
         dtype: of the policy's weights; None takes bfloat16 on hardware that multiplies it, else float32.
         quantization: `int8` or `int4`: keeps the policy's linear layers in so many bits. Slower, and smaller.
@@ -88,7 +88,9 @@ class SEAChatModel(SEASettings):
         """Every step is told as a custom event, `sea_step`: its number, the best score, its seconds."""
         ask = make_call_options(self, stop, kwargs)
         found = (_ready.get() or {}).get(key_of(self, messages, ask))
-        return result_of(self, found or generate_answers(self, [messages], ask, step_events(run_manager))[0], ask)
+        return result_of(
+            self, found or generate_answers(self, [messages], ask, step_events(run_manager))[0], ask
+        )
 
     async def _agenerate(
         self,
@@ -207,7 +209,9 @@ class SEAChatModel(SEASettings):
             strict: as OpenAI's; the schema is kept to either way.
             kwargs: options of every call.
         """
-        return make_structured_output(self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs)
+        return make_structured_output(
+            self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs
+        )
 
     def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as `invoke` calls it
         """The answer with all that led to it: every text scored and, in its `trace`, every step.
@@ -220,7 +224,9 @@ class SEAChatModel(SEASettings):
         """
         stop = kwargs.pop("stop", None)
         messages = self._convert_input(input).to_messages()
-        ((answer,),) = generate_answers(self, [messages], require_one_answer(make_call_options(self, stop, kwargs)))
+        ((answer,),) = generate_answers(
+            self, [messages], require_one_answer(make_call_options(self, stop, kwargs))
+        )
         return answer.refinement
 
     def get_token_ids(self, text: str) -> list[int]:
@@ -233,7 +239,7 @@ class SEAChatModel(SEASettings):
         """How many tokens of the policy's the prompt of these messages, with these tools, takes."""
         policy, shown_tools = self._loaded(), to_openai_tools(tools or [])
         written = to_template_messages(messages)
-        if shown_tools and not policy.speaks_tools:
+        if shown_tools and not policy.supports_tools:
             written, shown_tools = render_tools_as_text(written, shown_tools), []
         return policy.count(written, shown_tools or None)
 
@@ -241,4 +247,3 @@ class SEAChatModel(SEASettings):
         from langchain_sea.rewards.registry import load_model  # noqa: PLC0415 - as in `_calls`
 
         return load_model(self.policy, self.device, **self._placement)
-

@@ -9,80 +9,133 @@ from dataclasses import dataclass, field
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
-__all__ = ["PRESETS", "Preset", "SearchConfig", "find_preset"]
+__all__ = [
+    "PRESETS",
+    "ChainConfig",
+    "ContinuationConfig",
+    "DraftConfig",
+    "Preset",
+    "SearchConfig",
+    "find_preset",
+]
 
 _HARD = Relaxation(kind="straight_through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchConfig:
-    """What the chains move, and where they start.
+class DraftConfig:
+    """How the beginnings are drafted from which the chains start.
 
     Attributes:
-        tokens: length of the moved beginning; the policy writes on from it. None moves the whole answer.
-        chains: C, trajectories for each prompt.
-        drafts: with `tokens`, how many beginnings the policy drafts; the chains start at the best of them.
-        offsets: with `tokens`, where a reward knows an axis: half of the beginnings are the policy's own, and as
-            many as `drafts` more are drafted with so much of the axis added to its states, each from another
-            one of its likeliest first tokens. Empty: all are its own.
-        kept: with `tokens`, how many of the best beginnings are written on as they are, too; with `offsets` so
-            many of the policy's own, and of those on each side of the axis.
-        temperature: of drafting; 1 is the policy itself.
-        cooling: what is written on behind a beginning that was chosen is drawn at so much of the temperature.
-        edits: each step ranks so many single changes of every chain's text, those that the gradient likes best,
-            and makes the best one if it lowers the energy; so it never rises. 0: the chains move by the preset's
-            `langevin`.
-        support: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
-        refresh: after so many steps the candidates are chosen anew wherever the text before them has changed;
-            None never does. Not with `mala`, whose target lives on one space.
-        top: what may be decoded: the policy's likeliest tokens at the relaxed tokens so far. None: all.
-        sharpness: divides log π at the start; higher starts flatter.
-        margin: lead of the draft's token at the start, in logits; higher takes longer to leave it.
-        steps: of each chain, where the budget names no number.
-        patience: a chain ends after so many steps without a changed token; None never ends one.
-        share: of the budget's seconds, for drafting beginnings and moving them; the rest is for writing on.
-        stride: with `tokens`, after so many tokens the next window begins, behind the best so far.
-        additive_stride: the same where every reward that steers is a sum over tokens (`Additive`), so that what a
-            beginning is worth stands whatever follows. None: `stride` there, too.
+        num_drafts: beginnings to draft for each block; the chains start at the best of them.
+        num_kept: the best beginnings that are also continued as they are. Where `steering_coeffs` apply, so many
+            of the policy's own and so many on each side of the steering vector.
+        temperature: of sampling; 1 samples from the policy itself.
+        steering_coeffs: used where a reward has a steering vector. `num_drafts` / 2 beginnings are then the
+            policy's own, and `num_drafts` more are drafted with these multiples of the vector added to the
+            policy's hidden states, each from another one of its likeliest first tokens. Empty: no steering.
     """
 
-    tokens: int | None = 8
-    chains: int = 4
-    drafts: int = 128
-    offsets: tuple[float, ...] = (0.5, 0.7)
-    kept: int = 16
+    num_drafts: int = 128
+    num_kept: int = 16
     temperature: float = 0.8
-    cooling: float = 0.4
-    edits: int = 0
-    support: int | None = 128
-    refresh: int | None = None
-    top: int | None = None
-    sharpness: float = 5.0
-    margin: float = 1.0
-    steps: int = 4
-    patience: int | None = None
-    share: float = 0.5
-    stride: int = 64
-    additive_stride: int | None = 8
+    steering_coeffs: tuple[float, ...] = (0.5, 0.7)
 
     def __post_init__(self) -> None:
-        counts = ("tokens", "chains", "drafts", "support", "refresh", "top", "patience", "stride")
-        for name in (*counts, "additive_stride"):
-            count = getattr(self, name)
-            if count is not None and count < 1:
-                raise ValueError(f"{name}={count} must be at least 1.")
-        if not all(map(math.isfinite, self.offsets)):
-            raise ValueError(f"offsets={self.offsets} must be finite numbers.")
-        for name in ("steps", "kept", "edits", "temperature", "cooling"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)} must not be negative.")
-        for name in ("sharpness", "margin"):
+        require_at_least(1, num_drafts=self.num_drafts)
+        require_at_least(0, num_kept=self.num_kept, temperature=self.temperature)
+        if not all(map(math.isfinite, self.steering_coeffs)):
+            raise ValueError(f"steering_coeffs={self.steering_coeffs} must be finite numbers.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainConfig:
+    """How the chains are initialised and when they end; `Langevin` says how they move.
+
+    Attributes:
+        num_chains: C, trajectories for each prompt.
+        max_steps: of each chain, where the budget sets no number.
+        patience: a chain ends after this many steps without a changed token; None never ends one early.
+        num_candidates: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
+        refresh_every: after this many steps the candidates are chosen again wherever the text before them has
+            changed. None never does. Not with `mala`, whose target is defined on one space.
+        top_k: only the policy's likeliest tokens, given the relaxed tokens so far, may be decoded. None: all.
+        init_temperature: divides log π at the start; higher starts flatter.
+        init_margin: lead of the draft's token at the start, in logits; with a larger lead a chain takes longer
+            to leave the draft.
+    """
+
+    num_chains: int = 4
+    max_steps: int = 4
+    patience: int | None = None
+    num_candidates: int | None = 128
+    refresh_every: int | None = None
+    top_k: int | None = None
+    init_temperature: float = 5.0
+    init_margin: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = ("num_chains", "num_candidates", "refresh_every", "top_k", "patience")
+        require_at_least(1, **{name: getattr(self, name) for name in counts})
+        require_at_least(0, max_steps=self.max_steps)
+        for name in ("init_temperature", "init_margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
-        if self.top is not None and self.support is not None:
-            raise ValueError("top needs the whole vocabulary: set support=None.")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share={self.share} must lie in (0, 1].")
+        if self.top_k is not None and self.num_candidates is not None:
+            raise ValueError("top_k needs the whole vocabulary: set num_candidates=None.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinuationConfig:
+    """How an answer goes on after the block that was refined.
+
+    Attributes:
+        stride: tokens after which the next block begins, behind the best answer so far.
+        token_additive_stride: the stride where every differentiable reward is a sum over tokens
+            (`TokenAdditive`), so that the value of a beginning holds whatever follows. None: `stride`.
+        temperature_scale: chosen beginnings are continued at the draft temperature times this.
+        optimise_fraction: share of the budget's time for drafting beginnings and moving chains; the rest is
+            for writing the answers to their end.
+    """
+
+    stride: int = 64
+    token_additive_stride: int | None = 8
+    temperature_scale: float = 0.4
+    optimise_fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_at_least(1, stride=self.stride, token_additive_stride=self.token_additive_stride)
+        require_at_least(0, temperature_scale=self.temperature_scale)
+        if not 0 < self.optimise_fraction <= 1:
+            raise ValueError(f"optimise_fraction={self.optimise_fraction} must lie in (0, 1].")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Where the search starts, what it moves and how the answer goes on.
+
+    Attributes:
+        block_size: tokens of the beginning that the chains move, after which the policy continues. None moves
+            the whole answer; `drafts.num_drafts`, `drafts.num_kept` and `continuation` then have no effect.
+        drafts: the beginnings to start from.
+        chains: the trajectories.
+        continuation: what follows a block.
+    """
+
+    block_size: int | None = 8
+    drafts: DraftConfig = field(default_factory=DraftConfig)
+    chains: ChainConfig = field(default_factory=ChainConfig)
+    continuation: ContinuationConfig = field(default_factory=ContinuationConfig)
+
+    def __post_init__(self) -> None:
+        require_at_least(1, block_size=self.block_size)
+
+
+def require_at_least(least: int, **values: float | None) -> None:
+    """Raise a `ValueError` that names the first value below `least`; None passes."""
+    for name, value in values.items():
+        if value is not None and not value >= least:
+            raise ValueError(f"{name}={value} must be at least {least}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +145,7 @@ class Preset:
     Attributes:
         name: as reports show it.
         langevin: how the chains move.
-        window: what moves, and from where.
+        search_config: what moves, and from where.
         policy_weight: λ.
         policy_gradient: whether gradient passes through the policy's network in its own term.
         policy_relaxation: how tokens enter the policy's term.
@@ -102,7 +155,7 @@ class Preset:
 
     name: str
     langevin: Langevin
-    window: SearchConfig
+    search_config: SearchConfig
     policy_weight: float = 0.3
     policy_gradient: bool = True
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
@@ -115,14 +168,18 @@ PRESETS: dict[str, Preset] = {
     "default": Preset(
         name="default",
         langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
-        window=SearchConfig(),
+        search_config=SearchConfig(),
     ),
     # arXiv 2505.20081 as printed, σ = 1 our reading of the noise: whole answers, the whole vocabulary.
     "paper": Preset(
         name="paper",
         langevin=Langevin(kernel="ula", step_size=0.1, noise_scale=1.0),
-        window=SearchConfig(
-            tokens=None, chains=4, support=None, temperature=1.0, sharpness=1.0, margin=1.0, steps=30
+        search_config=SearchConfig(
+            chains=ChainConfig(
+                num_chains=4, num_candidates=None, init_temperature=1.0, init_margin=1.0, max_steps=30
+            ),
+            drafts=DraftConfig(temperature=1.0),
+            block_size=None,
         ),
         policy_weight=1.0,
         policy_relaxation=_HARD,
@@ -138,8 +195,17 @@ PRESETS: dict[str, Preset] = {
             noise="transient",
             schedule=((0, 0.1), (50, 0.05), (100, 0.01), (150, 0.001)),
         ),
-        window=SearchConfig(
-            tokens=None, chains=4, support=None, top=10, sharpness=5.0, margin=1.0, steps=200, patience=100
+        search_config=SearchConfig(
+            chains=ChainConfig(
+                num_chains=4,
+                num_candidates=None,
+                top_k=10,
+                init_temperature=5.0,
+                init_margin=1.0,
+                max_steps=200,
+                patience=100,
+            ),
+            block_size=None,
         ),
         policy_weight=0.1,
         policy_gradient=False,

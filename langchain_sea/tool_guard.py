@@ -16,8 +16,8 @@ from langchain_sea.safety.policy import GuardConfig
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.checks import Decision, Check
-    from langchain_sea.safety.guard import Repairer, AuditSink
+    from langchain_sea.safety.checks import Check, Decision
+    from langchain_sea.safety.guard import AuditSink, Repairer
 
 __all__ = ["ToolCallGuard", "make_guard"]
 

@@ -43,10 +43,12 @@ def _model() -> SEAChatModel:
         reward=FunctionReward(_Harmless()),
         name="harmless",
         weight=0.0,
-        at_least=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
+        threshold=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
     )
     # the head alone: what the request for a text calls for is no question of harm
-    return SEAChatModel(rewards=[str(SAFETY_HEAD), harmless], budget=Budget(tokens=48, seconds=8.0, steps=2))
+    return SEAChatModel(
+        rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_new_tokens=48, max_time=8.0, max_steps=2)
+    )
 
 
 class _Harmless:

@@ -122,7 +122,7 @@ def hostile(chrome: webdriver.Chrome, folder: Path) -> list[str]:
 def main(site: Path, shots: Path) -> int:
     """Print what is wrong; the number of findings."""
     shots.mkdir(parents=True, exist_ok=True)
-    model = SEAChatModel(policy="tiny", budget=Budget(steps=6, tokens=24, seconds=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_new_tokens=24, max_time=None))
     trace = model.refinement("What is 14 + 23?").trace
     (site / "trace.html").write_text(trace.to_html(), encoding="utf-8")
     chrome = browser()

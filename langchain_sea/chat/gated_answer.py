@@ -29,7 +29,7 @@ class GatedAnswer:
     prompt_tokens: int
     gate: dict[str, Any] | None
     logprobs: list[dict[str, Any]] | None = None
-    drafter_error: str | None = None
+    draft_model_error: str | None = None
 
     @property
     def passed(self) -> bool:
@@ -74,7 +74,7 @@ class GatedAnswer:
             "evaluations": found.evaluations,
             "failure": None if found.failure is None else str(found.failure),
             "gate": self.gate,
-            "drafter_error": self.drafter_error,
+            "draft_model_error": self.draft_model_error,
         }
 
 

@@ -14,7 +14,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_sea.chat.errors import DeadlineError, for_langchain
 from langchain_sea.chat.gated_answer import GatedAnswer, answer_for
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.tools import CLOSING, OPENING, forced_schema, render_tools_as_text, append_system
+from langchain_sea.chat.tools import CLOSING, OPENING, append_system, forced_schema, render_tools_as_text
 from langchain_sea.errors import SEAError
 from langchain_sea.models.registry import load_model
 
@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = ["PreparedCall", "agenerate_answers", "generate_answers", "prepare_call", "executor", "apply_gate", "use_external_drafts"]
+__all__ = [
+    "PreparedCall",
+    "agenerate_answers",
+    "generate_answers",
+    "prepare_call",
+    "executor",
+    "apply_gate",
+    "use_external_drafts",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class PreparedCall:
     prompts: list[PolicyPrompt]
     runs: list[Request]
     queue: Engine
-    drafter_errors: list[str | None]
+    draft_model_errors: list[str | None]
 
 
 def generate_answers(
@@ -62,9 +70,9 @@ def generate_answers(
         watch: called after every step of every one.
     """
     asked = prepare_call(model, lists, ask, watch)
-    if model.drafter is not None:
+    if model.draft_model is not None:
         try:
-            drafts: Sequence[Any] = model.drafter.batch(list(lists), return_exceptions=True)
+            drafts: Sequence[Any] = model.draft_model.batch(list(lists), return_exceptions=True)
         except Exception as error:  # noqa: BLE001 - some models' batch returns none
             drafts = [error] * len(lists)
         use_external_drafts(model, asked, drafts)
@@ -80,9 +88,9 @@ async def agenerate_answers(
 ) -> list[GatedAnswer]:
     """The same for one list, the event loop free meanwhile."""
     asked = await run_in_executor(executor(), prepare_call, model, [messages], ask, watch)
-    if model.drafter is not None:
+    if model.draft_model is not None:
         try:
-            drafts: Sequence[Any] = [await model.drafter.ainvoke(messages)]
+            drafts: Sequence[Any] = [await model.draft_model.ainvoke(messages)]
         except Exception as error:  # noqa: BLE001 - `use_external_drafts` has the say
             drafts = [error]
         use_external_drafts(model, asked, drafts)
@@ -125,14 +133,19 @@ def _asked(
     policy = load_model(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
     terms = registry.make_terms(model.rewards, _name(model, ask), policy, retries=model.max_retries)
     prompts = [_prompt(policy, messages, ask) for messages in conversations]
-    energy, window = registry.make_energy(policy, terms, preset=ask.preset), ask.preset.window
-    problem, count = (energy, ask.preset.langevin, window), max(window.chains, window.drafts)
+    energy, search_config = registry.make_energy(policy, terms, preset=ask.preset), ask.preset.search_config
+    problem, count = (
+        (energy, ask.preset.langevin, search_config),
+        max(search_config.chains.num_chains, search_config.drafts.num_drafts),
+    )
     runs = []
     for prompt in prompts:
         for seed in range(ask.seed, ask.seed + ask.n):
             rngs = generators_for(seed, prompt.key, count, policy.device)
             runs.append(Request(prompt, [], *problem, rngs, BudgetTracker(ask.budget), ask.stop, watch))
-    return PreparedCall(ask, conversations, policy, prompts, runs, queue.get_engine(policy), [None] * len(runs))
+    return PreparedCall(
+        ask, conversations, policy, prompts, runs, queue.get_engine(policy), [None] * len(runs)
+    )
 
 
 def _name(model: SEAChatModel, ask: CallOptions) -> str:
@@ -143,7 +156,7 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: CallOpt
     """The conversation with its tools and, where the form of the answer is given, its grammar."""
     from langchain_sea.models.json_grammar import JsonGrammar  # noqa: PLC0415 - as above
 
-    tools, room = ask.tool_dicts, ask.budget.tokens
+    tools, room = ask.tool_dicts, ask.budget.max_new_tokens
     schema = json.loads(ask.schema) if ask.schema else None
     if ask.choice.forced:
         schema = forced_schema(tools, ask.choice)
@@ -153,34 +166,38 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: CallOpt
             messages, f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
         )
     # a tag that is one token stands before the answer; one of several is written in the policy's own pieces
-    opening = OPENING if ask.choice.forced and policy.marks(OPENING.strip()) else ""
+    opening = OPENING if ask.choice.forced and policy.is_control_token(OPENING.strip()) else ""
     around = (OPENING, CLOSING) if ask.choice.forced and not opening else ("", "")
     ends = sorted(policy.end_ids)
     grammar = (
         JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=around) if schema else None
     )
-    if tools and not policy.speaks_tools:
+    if tools and not policy.supports_tools:
         messages, tools = render_tools_as_text(messages, tools), []
     return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
 
 
-def use_external_drafts(model: SEAChatModel, asked: PreparedCall, drafts: Sequence[AIMessage | BaseException]) -> None:
+def use_external_drafts(
+    model: SEAChatModel, asked: PreparedCall, drafts: Sequence[AIMessage | BaseException]
+) -> None:
     """What the drafter wrote, in the policy's own tokens; where it failed, the policy drafts itself."""
     for i, run in enumerate(asked.runs):
         draft = drafts[i // asked.ask.n]
         text = "" if isinstance(draft, BaseException) else str(draft.text)
-        ids = asked.policy.encode(text)[: run.meter.budget.tokens]
+        ids = asked.policy.encode(text)[: run.meter.budget.max_new_tokens]
         if ids and run.prompt.closed(ids, 0):
             run.drafts = [ids]
             continue
         why = "no whole answer of the schema" if ids else "no text"
         error = draft if isinstance(draft, BaseException) else ValueError(f"the drafter wrote {why}.")
-        if model.on_failure == "error":
+        if model.on_reward_error == "error":
             raise error
-        asked.drafter_errors[i] = f"{type(error).__name__}: {error}"
+        asked.draft_model_errors[i] = f"{type(error).__name__}: {error}"
 
 
-def apply_gate(model: SEAChatModel, asked: PreparedCall, refinements: Sequence[Refinement]) -> list[list[GatedAnswer]]:
+def apply_gate(
+    model: SEAChatModel, asked: PreparedCall, refinements: Sequence[Refinement]
+) -> list[list[GatedAnswer]]:
     """What may leave, `ask.n` for each list.
 
     Raises:
@@ -200,13 +217,13 @@ def apply_gate(model: SEAChatModel, asked: PreparedCall, refinements: Sequence[R
 
             append_system = logprobs(asked.policy, prompt, answer.text, ask.top_logprobs)
             answer = replace(answer, logprobs=append_system)
-        found.append(replace(answer, drafter_error=asked.drafter_errors[i]))
+        found.append(replace(answer, draft_model_error=asked.draft_model_errors[i]))
     return [found[start : start + ask.n] for start in range(0, len(found), ask.n)]
 
 
 def _check(model: SEAChatModel, ask: CallOptions, refinement: Refinement) -> None:
     failure = refinement.failure
-    if failure is not None and model.on_failure == "error":
+    if failure is not None and model.on_reward_error == "error":
         if not isinstance(failure, SEAError):
             raise failure
         error = for_langchain(failure)

@@ -94,11 +94,20 @@ def make_call_options(model: SEASettings, stop: list[str] | None, kwargs: dict[s
         raise ValueError(f"seed={given['seed']!r} must be a whole number from 0 to 2**63 - 1.")
     preset, budget = find_preset(given["preset"]), given["budget"]
     if given["temperature"] is not None:
-        preset = replace(preset, window=replace(preset.window, temperature=given["temperature"]))
+        preset = replace(
+            preset,
+            search_config=replace(
+                preset.search_config,
+                drafts=replace(
+                    preset.search_config.drafts,
+                    temperature=given["temperature"],
+                ),
+            ),
+        )
     if given["max_tokens"] is not None:
-        budget = replace(budget, tokens=given["max_tokens"])
+        budget = replace(budget, max_new_tokens=given["max_tokens"])
     if given["timeout"] is not None:
-        budget = replace(budget, seconds=min(given["timeout"], budget.seconds or given["timeout"]))
+        budget = replace(budget, max_time=min(given["timeout"], budget.max_time or given["timeout"]))
     tools = to_openai_tools(kwargs.get("tools") or [])
     choice = parse_tool_choice(kwargs.get("tool_choice"), tools)
     schema = _schema_of(kwargs.get("response_format"))

@@ -110,7 +110,7 @@ def _said(answer: GatedAnswer, ask: CallOptions) -> tuple[ParsedToolCalls, dict[
     bounded = (ask.choice.forced or ask.schema is not None) and answer.text == answer.refinement.text
     if bounded and not _whole(answer.text):
         error = GrammarError(
-            f"no whole answer of the schema fits into {ask.budget.tokens} tokens; raise max_tokens. As far "
+            f"no whole answer of the schema fits into {ask.budget.max_new_tokens} tokens; raise max_tokens. As far "
             f"as it was written: {answer.text!r}"
         )
         error.refinement = answer.refinement
@@ -129,8 +129,10 @@ def _whole(text: str) -> bool:
     return True
 
 
-def _metadata(model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, said: ParsedToolCalls) -> dict[str, Any]:
-    reason = answer.finish_reason(ask.budget.tokens)
+def _metadata(
+    model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, said: ParsedToolCalls
+) -> dict[str, Any]:
+    reason = answer.finish_reason(ask.budget.max_new_tokens)
     told = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
     return told | {
         "model_name": ask.model or model._policy_name,  # noqa: SLF001 - one class in several files

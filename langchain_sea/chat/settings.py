@@ -34,7 +34,7 @@ class SEASettings(BaseChatModel):
     seed: int = 0
     gate: Any = None
     gate_threshold: float | None = None
-    on_failure: Literal["draft", "error"] = "draft"
+    on_reward_error: Literal["draft", "error"] = "draft"
     temperature: float | None = Field(default=None, ge=0)
     max_tokens: int | None = Field(default=None, ge=1)
     stop: list[str] | None = None
@@ -45,7 +45,7 @@ class SEASettings(BaseChatModel):
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     max_retries: int = Field(default=2, ge=0)
     streaming: bool = False
-    drafter: BaseChatModel | None = None
+    draft_model: BaseChatModel | None = None
     device: str | None = None
     device_map: str | dict[str, Any] | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
@@ -99,7 +99,7 @@ class SEASettings(BaseChatModel):
         plain = {
             name: getattr(self, name)
             for name in (
-                *("seed", "gate_threshold", "on_failure", "on_timeout", "temperature"),
+                *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature"),
                 *("n", "logprobs", "top_logprobs", "max_retries", "streaming"),
             )
         }
@@ -117,7 +117,7 @@ class SEASettings(BaseChatModel):
                 "timeout": self.timeout,
                 "device": self.device,
                 # core's own cache key of the drafter, which holds no secrets
-                "drafter": None if self.drafter is None else self.drafter._get_llm_string(),  # noqa: SLF001
+                "draft_model": None if self.draft_model is None else self.draft_model._get_llm_string(),  # noqa: SLF001
             }
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.chat.gated_answer import gated
-from langchain_sea.chat.generate import prepare_call, executor, apply_gate
+from langchain_sea.chat.generate import apply_gate, executor, prepare_call
 from langchain_sea.chat.responses import chunks_of, words_of
 
 if TYPE_CHECKING:
@@ -32,9 +32,12 @@ __all__ = ["astream_windows", "by_windows", "stream_windows"]
 
 def by_windows(model: SEAChatModel, ask: CallOptions) -> bool:
     """Whether the answer is words, of more than one window."""
-    window = ask.preset.window
-    several = window.tokens is not None and ask.budget.tokens > window.stride + window.tokens
-    return several and ask.free and model.drafter is None
+    search_config = ask.preset.search_config
+    several = (
+        search_config.block_size is not None
+        and ask.budget.max_new_tokens > search_config.continuation.stride + search_config.block_size
+    )
+    return several and ask.free and model.draft_model is None
 
 
 class StreamState:

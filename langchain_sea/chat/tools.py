@@ -105,7 +105,9 @@ def parse_tool_choice(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  #
     return Choice("any", str(given))
 
 
-def render_tools_as_text(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def render_tools_as_text(
+    messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """The conversation with the tools, calls and results in words, for a template that knows none."""
     listed = _SHOWN.format(
         tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)

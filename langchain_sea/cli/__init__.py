@@ -142,10 +142,10 @@ def _model(options: argparse.Namespace) -> SEAChatModel:
     from langchain_sea.chat_models import SEAChatModel  # noqa: PLC0415 - `--help` should not wait for it
 
     return SEAChatModel(
-        policy=options.policy,
+        model=options.policy,
         rewards=options.reward,
         preset=options.preset,
-        budget=Budget(seconds=options.seconds, tokens=options.tokens),
+        budget=Budget(max_time=options.seconds, max_new_tokens=options.tokens),
         seed=options.seed,
         gate=options.gate,
         dtype=options.dtype,
@@ -247,7 +247,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     how = {"tokens": options.tokens, "prompt_tokens": options.prompt_tokens, "requests": options.requests}
     parts = plan(
-        options.plan, options.reward, find_preset(options.preset).window, dtype=options.dtype, **how
+        options.plan, options.reward, find_preset(options.preset).search_config, dtype=options.dtype, **how
     )
     for part in parts:
         sys.stdout.write(f"{part.name:34} {part.size / 1e9:9.3f} GB  {part.formula}\n")

@@ -96,4 +96,6 @@ def _hardening(options: argparse.Namespace) -> Hardening | None:
             f"--harden {options.harden} needs --judge: a gate's file, made from the same examples by "
             "`python -m langchain_sea.training.fit_gate`, that says which refined texts are good."
         )
-    return Hardening(rounds=options.harden, judge=PairClassifierGate.load(options.judge), prompts=options.attacked)
+    return Hardening(
+        rounds=options.harden, judge=PairClassifierGate.load(options.judge), prompts=options.attacked
+    )

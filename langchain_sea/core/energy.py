@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import LOGITS, NOTHING, Policy, Prompt, Sampling, DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import (
+    LOGITS,
+    NOTHING,
+    AnswerBatch,
+    DifferentiableReward,
+    Policy,
+    Prompt,
+    Sampling,
+    Tokens,
+)
 from langchain_sea.core.terms import EnergyTerms, RewardTerm, combine_energy, fit_scales
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -101,7 +110,9 @@ class Energy:
         seen = self._with_shares(self.seen(prompt, steering), logits, support, mask)
         return EnergyInputs(fluency, seen.steering)
 
-    def _with_shares(self, views: EnergyInputs, logits: Tensor, support: Tensor, mask: Tensor) -> EnergyInputs:
+    def _with_shares(
+        self, views: EnergyInputs, logits: Tensor, support: Tensor, mask: Tensor
+    ) -> EnergyInputs:
         """For rewards that draw from them: the shares behind tokens that are hard."""
         view, soft = views.steering, (logits.detach() / self.reward_relaxation.tau).softmax(-1)
         view.shares = Tokens(soft, support, mask).after(view.prompt.answer).soft
@@ -110,19 +121,19 @@ class Energy:
     def seen(self, prompt: Prompt, tokens: Tokens) -> EnergyInputs:
         """The same where both halves see the same tokens, the prompt's answer among them."""
         view = AnswerBatch(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
-        self._foresee(view, steers=True)
+        self._collect_outputs(view, steers=True)
         return EnergyInputs(view, view)
 
     def at(self, views: EnergyInputs, logits: Tensor) -> EnergyTerms:
         """The second half of `relaxed`."""
         nll, seen = self._fluency(views.fluency, logits), views.steering
-        parts = (self.policy_weight, nll, [t.steer(seen) for t in self.terms])
+        parts = (self.policy_weight, nll, [t.score_soft(seen) for t in self.terms])
         return combine_energy(self.terms, *parts, steers=True, variance=seen.variance)
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> AnswerBatch:
         """Answers begun, as ids, for `ranked`."""
         view = AnswerBatch.hard(self.policy, prompt, answers, LOGITS)
-        return self._foresee(view, steers=True)
+        return self._collect_outputs(view, steers=True)
 
     @torch.no_grad()
     def ranked(self, view: AnswerBatch) -> tuple[Energy, Tensor]:
@@ -130,7 +141,7 @@ class Energy:
 
         Rewards that cannot steer have no say.
         """
-        terms, columns = fit_scales(self.terms, [t.steer(view) for t in self.terms], steers=True)
+        terms, columns = fit_scales(self.terms, [t.score_soft(view) for t in self.terms], steers=True)
         return replace(self, terms=terms), combine_energy(
             terms, self.policy_weight, view.nll, columns, steers=True
         ).energy
@@ -138,7 +149,7 @@ class Energy:
     def written(self, prompt: Prompt, texts: Sequence[str]) -> AnswerBatch:
         """Plain texts, each encoded again from its characters, for `scored`."""
         view = AnswerBatch.hard(self.policy, prompt, [self.policy.encode(text) for text in texts], LOGITS)
-        return self._foresee(view, steers=False)
+        return self._collect_outputs(view, steers=False)
 
     @torch.no_grad()
     def scored(self, view: AnswerBatch, texts: Sequence[str]) -> EnergyTerms:
@@ -149,7 +160,7 @@ class Energy:
     @torch.no_grad()
     def scored_first(self, view: AnswerBatch, texts: Sequence[str]) -> tuple[Energy, EnergyTerms]:
         """The same of a prompt's drafts, and the energy with all in it that they decide."""
-        own = [t.relative_to(view, texts) for t in self.terms]
+        own = [t.fit_to_drafts(view, texts) for t in self.terms]
         terms, columns = fit_scales(own, [t.score(view, texts) for t in own])
         return replace(self, terms=terms), combine_energy(terms, self.policy_weight, view.nll, columns)
 
@@ -157,9 +168,9 @@ class Energy:
         """`written` and `scored` at once."""
         return self.scored(self.written(prompt, texts), texts)
 
-    def _foresee(self, view: AnswerBatch, *, steers: bool) -> AnswerBatch:
+    def _collect_outputs(self, view: AnswerBatch, *, steers: bool) -> AnswerBatch:
         for t in self.terms:
-            view.wants |= t.foresee(view, steers=steers)
+            view.output_spec |= t.required_outputs(view, steers=steers)
         return view
 
     def _fluency(self, view: AnswerBatch, logits: Tensor) -> Tensor:
@@ -177,6 +188,6 @@ class Energy:
         return -tokens.mean(tokens.log_probs(policy_logits))
 
     def met(self, rewards: Tensor) -> Tensor:
-        """(C,) whether standardised rewards, (C, R), reach every `at_least`."""
+        """(C,) whether standardised rewards, (C, R), reach every `threshold`."""
         floors = [-math.inf if t.floor is None else t.floor for t in self.terms]
         return (rewards >= rewards.new_tensor(floors)).all(1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from langchain_sea.core.tokens import ALL, LOGITS, NOTHING, Tokens, OutputSpec
+from langchain_sea.core.tokens import ALL, LOGITS, NOTHING, OutputSpec, Tokens
 from langchain_sea.sampling.relaxation import top_support
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class ForwardRequest(NamedTuple):
 
     prompt: Any  # the policy's own Prompt type
     tokens: Tokens
-    wants: OutputSpec = ALL
+    output_spec: OutputSpec = ALL
 
 
 class SteeringVector(NamedTuple):
@@ -149,10 +149,10 @@ class Policy(Protocol):
     banned: Tensor  # (V,) bool: ids that never stand inside an answer
     device: torch.device
 
-    def read_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
+    def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
         """One forward of all answers, each after its prompt's states; differentiable in `tokens.soft`."""
 
-    def writing(
+    def start_generation(
         self,
         prompt: Any,  # noqa: ANN401 - each policy's own Prompt type
         prefixes: Sequence[Sequence[int]],
@@ -160,15 +160,15 @@ class Policy(Protocol):
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Steering | None = None,
+        steering: Steering | None = None,
     ) -> GenerationState:
         """Answers begun with these prefixes, to be written until they end or have `tokens` new ids."""
 
-    def write_all(self, writings: Sequence[Any]) -> None:
+    def generate_step(self, writings: Sequence[Any]) -> None:
         """One token more in every row of each."""
 
-    def continued(self, prompt: Any, ids: Sequence[int], wants: OutputSpec) -> Any:  # noqa: ANN401 - as above
-        """The prompt with more of the answer behind it, read once; `wants` is what will be looked at."""
+    def prefill(self, prompt: Any, ids: Sequence[int], output_spec: OutputSpec) -> Any:  # noqa: ANN401 - as above
+        """The prompt with more of the answer behind it, read once; `output_spec` is what will be looked at."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
@@ -180,9 +180,9 @@ class Policy(Protocol):
 class AnswerBatch:
     """Answers to one prompt with the policy's reading of them, computed once and only if asked for."""
 
-    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, wants: OutputSpec = ALL) -> None:
+    def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
-        self.policy, self.prompt, self.tokens, self.wants = policy, prompt, tokens, wants
+        self.policy, self.prompt, self.tokens, self.output_spec = policy, prompt, tokens, output_spec
         self.shares: Tensor = tokens.soft  # (C, T, K) where these are hard, the shares behind them
         self.variance: Tensor | None = None  # (C,) of a gradient that was estimated by samples
         self._reading: ModelOutput | None = None
@@ -190,10 +190,10 @@ class AnswerBatch:
 
     @classmethod
     def hard(
-        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], wants: OutputSpec = ALL
+        cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], output_spec: OutputSpec = ALL
     ) -> AnswerBatch:
         """Answers as plain ids."""
-        return cls(policy, prompt, Tokens.hard(answers, policy.device), wants)
+        return cls(policy, prompt, Tokens.hard(answers, policy.device), output_spec)
 
     @property
     def nll(self) -> Tensor:
@@ -207,7 +207,7 @@ class AnswerBatch:
 
     @property
     def reading(self) -> ModelOutput:
-        """What the policy computed: what was foreseen in `wants`, else all of it."""
+        """What the policy computed: what was foreseen in `output_spec`, else all of it."""
         if self._reading is None:
             self._reading = self._read(ALL)
         return self._reading
@@ -223,17 +223,19 @@ class AnswerBatch:
             found = self._read(OutputSpec(frozenset({layer}), logits=False)).hidden
         return found[layer]
 
-    def _read(self, wants: OutputSpec) -> ModelOutput:
-        return self.policy.read_all([ForwardRequest(self.prompt, self.tokens, wants)])[0]
+    def _read(self, output_spec: OutputSpec) -> ModelOutput:
+        return self.policy.forward_all([ForwardRequest(self.prompt, self.tokens, output_spec)])[0]
 
-    def through(self, policy: Policy, prompt: Callable[[], Prompt], wants: OutputSpec = LOGITS) -> AnswerBatch:
+    def through(
+        self, policy: Policy, prompt: Callable[[], Prompt], output_spec: OutputSpec = LOGITS
+    ) -> AnswerBatch:
         """The same tokens as another policy reads them, after the prompt that is made at the first asking."""
         if policy is self.policy:
             return self
         key = id(policy)
         if key not in self._through:
             tokens = Tokens(*(part.to(policy.device) for part in self.tokens))
-            self._through[key] = AnswerBatch(policy, prompt(), tokens, wants)
+            self._through[key] = AnswerBatch(policy, prompt(), tokens, output_spec)
         return self._through[key]
 
     def all(self) -> list[AnswerBatch]:
@@ -252,7 +254,7 @@ class Reward(Protocol):
 class DifferentiableReward(Reward, Protocol):
     """A reward that also steers: differentiable in `view.tokens.soft`."""
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) float32."""
 
 
@@ -267,7 +269,7 @@ class Sampling(DifferentiableReward, Protocol):
 class HasSteeringVector(Protocol):
     """A reward that knows along what the policy's states differ between good answers and bad ones."""
 
-    axis: SteeringVector | None
+    steering_vector: SteeringVector | None
 
 
 @runtime_checkable
@@ -281,7 +283,7 @@ class TokenAdditive(Protocol):
 class DraftDependent(Protocol):
     """A reward that depends on the drafts of the prompt, as what most of them agree on does."""
 
-    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> Reward:
+    def fit_to_drafts(self, view: AnswerBatch, texts: Sequence[str]) -> Reward:
         """The reward for this prompt: `texts` are its drafts, the view holds their ids."""
 
 
@@ -289,5 +291,5 @@ class DraftDependent(Protocol):
 class DeclaresOutputs(Protocol):
     """A reward that says beforehand what it will look at, so that one forward serves all who look."""
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """What of the view's own reading it wants; other policies it asks through `view.through` here."""

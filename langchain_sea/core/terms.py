@@ -11,14 +11,14 @@ from torch import Tensor
 
 from langchain_sea.core.protocols import (
     NOTHING,
-    TokenAdditive,
-    DeclaresOutputs,
-    HasSteeringVector,
-    DraftDependent,
-    Reward,
-    DifferentiableReward,
     AnswerBatch,
+    DeclaresOutputs,
+    DifferentiableReward,
+    DraftDependent,
+    HasSteeringVector,
     OutputSpec,
+    Reward,
+    TokenAdditive,
 )
 from langchain_sea.errors import RewardUnavailableError, SEAError
 
@@ -40,11 +40,11 @@ class RewardTerm:
         weight: w ≥ 0; 0 reports without ranking or steering.
         center: c, subtracted first.
         scale: s > 0, divides; with `center` it brings rewards of different makers to one scale.
-        standardise: `fixed` takes center and scale as they are. `drafts` takes both from the reward of each
+        normalize: `fixed` takes center and scale as they are. `drafts` takes both from the reward of each
             prompt's drafts, their mean and their spread; of beginnings where those are what is ranked.
-        at_least: τ in the reward's own units: no text below it is accepted, whatever else speaks for it.
-        multiplier: μ ≥ 0 of what is missing to it; higher makes for it more directly.
-        audit: a reward that is watched: no text is accepted whose z falls by more below the draft's, and
+        threshold: τ in the reward's own units: no text below it is accepted, whatever else speaks for it.
+        penalty_weight: μ ≥ 0 of what is missing to it; higher makes for it more directly.
+        max_drop: a reward that is watched: no text is accepted whose z falls by more below the draft's, and
             chains whose best text does stop. It should have no weight of its own.
     """
 
@@ -53,40 +53,40 @@ class RewardTerm:
     weight: float = 1.0
     center: float = 0.0
     scale: float = 1.0
-    standardise: Literal["fixed", "drafts"] = "fixed"
-    at_least: float | None = None
-    multiplier: float = 1.0
-    audit: float | None = None
+    normalize: Literal["fixed", "drafts"] = "fixed"
+    threshold: float | None = None
+    penalty_weight: float = 1.0
+    max_drop: float | None = None
 
     def __post_init__(self) -> None:
-        if self.standardise not in ("fixed", "drafts"):
-            raise ValueError(f"{self.name}: standardise={self.standardise!r} must be 'fixed' or 'drafts'.")
-        if not math.isfinite(self.at_least or 0) or not 0 <= self.multiplier < math.inf:
+        if self.normalize not in ("fixed", "drafts"):
+            raise ValueError(f"{self.name}: normalize={self.normalize!r} must be 'fixed' or 'drafts'.")
+        if not math.isfinite(self.threshold or 0) or not 0 <= self.penalty_weight < math.inf:
             raise ValueError(
-                f"{self.name}: at_least={self.at_least} must be finite, and multiplier={self.multiplier} too "
+                f"{self.name}: threshold={self.threshold} must be finite, and penalty_weight={self.penalty_weight} too "
                 "and not negative."
             )
-        if not 0 <= (self.audit or 0) < math.inf:
-            raise ValueError(f"{self.name}: audit={self.audit} must be a finite fall, zero or more.")
+        if not 0 <= (self.max_drop or 0) < math.inf:
+            raise ValueError(f"{self.name}: max_drop={self.max_drop} must be a finite fall, zero or more.")
         if not (0 <= self.weight < math.inf and math.isfinite(self.center) and 0 < self.scale < math.inf):
             raise ValueError(
                 f"{self.name}: weight={self.weight}, center={self.center} and scale={self.scale} must be "
                 "finite, the weight not negative and the scale positive."
             )
 
-    def foresee(self, view: AnswerBatch, *, steers: bool) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch, *, steers: bool) -> OutputSpec:
         """What the reward says it will look at in the view; where it says nothing, all that it could."""
         if steers and not self.steers:
             return NOTHING
         if isinstance(self.reward, DeclaresOutputs):
-            return cast("OutputSpec", self._asked(self.reward.foresee, view))
+            return cast("OutputSpec", self._asked(self.reward.required_outputs, view))
         return OutputSpec() if isinstance(self.reward, DifferentiableReward) else NOTHING
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) standardised, differentiable in the view's tokens; zeros where the reward cannot steer."""
         if not (self.steers and isinstance(self.reward, DifferentiableReward)):
             return view.tokens.soft.new_zeros(len(view.tokens.soft))
-        return self._standardised(self._asked(self.reward.steer, view), view)
+        return self._standardised(self._asked(self.reward.score_soft, view), view)
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) standardised."""
@@ -95,12 +95,12 @@ class RewardTerm:
     def cost(self, values: Tensor) -> Tensor:
         """What standardised values, (C,), add to the energy, (C,)."""
         cost = -self.weight * values
-        return cost if self.floor is None else cost + self.multiplier * (self.floor - values).clamp(min=0)
+        return cost if self.floor is None else cost + self.penalty_weight * (self.floor - values).clamp(min=0)
 
     @property
     def floor(self) -> float | None:
         """τ as standardised values are compared with it."""
-        return None if self.at_least is None else (self.at_least - self.center) / self.scale
+        return None if self.threshold is None else (self.threshold - self.center) / self.scale
 
     @property
     def steers(self) -> bool:
@@ -110,24 +110,24 @@ class RewardTerm:
     @property
     def counts(self) -> bool:
         """Whether the energy has a part of it."""
-        return bool(self.weight or self.at_least is not None)
+        return bool(self.weight or self.threshold is not None)
 
-    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> RewardTerm:
+    def fit_to_drafts(self, view: AnswerBatch, texts: Sequence[str]) -> RewardTerm:
         """With the reward that these drafts make of it, where it depends on them."""
         if not isinstance(self.reward, DraftDependent):
             return self
-        return replace(self, reward=self._asked(self.reward.relative_to, view, texts))
+        return replace(self, reward=self._asked(self.reward.fit_to_drafts, view, texts))
 
     def fit_scales(self, values: Tensor) -> RewardTerm:
         """With center and scale as the drafts' values, (N,), have them; `fixed` stays as it is."""
-        if self.standardise == "fixed":
+        if self.normalize == "fixed":
             return self
         raw = values.double() * self.scale + self.center
         spread = raw.std().item() if len(raw) > 1 else 0.0
         scale = spread if _LEAST_SPREAD < spread < math.inf else 1.0
         mean = raw.mean().item()
         center = mean if math.isfinite(mean) else self.center
-        return replace(self, center=center, scale=scale, standardise="fixed")
+        return replace(self, center=center, scale=scale, normalize="fixed")
 
     def _asked(self, ask: Callable[..., Any], view: AnswerBatch, *texts: Sequence[str]) -> Any:  # noqa: ANN401 - what is asked for
         try:
@@ -220,5 +220,5 @@ def is_token_additive(terms: Sequence[RewardTerm]) -> bool:
 
 def find_steering_vector(terms: Sequence[RewardTerm]) -> SteeringVector | None:
     """The axis of the first reward that knows one."""
-    found = (t.reward.axis for t in terms if t.counts and isinstance(t.reward, HasSteeringVector))
+    found = (t.reward.steering_vector for t in terms if t.counts and isinstance(t.reward, HasSteeringVector))
     return next((axis for axis in found if axis is not None), None)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from langchain_sea.core.protocols import Steering
-from langchain_sea.core.terms import is_token_additive, find_steering_vector
+from langchain_sea.core.terms import find_steering_vector, is_token_additive
 from langchain_sea.engine.drafting import GenerationInput
-from langchain_sea.engine.ops import PrefillOp, ForwardOp, ScorePrefixesOp
+from langchain_sea.engine.ops import ForwardOp, PrefillOp, ScorePrefixesOp
 from langchain_sea.engine.run_chains import run_chains
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class BlockwiseRefiner:
     prompt: Prompt
     energy: Energy
     langevin: Langevin
-    window: SearchConfig
+    search_config: SearchConfig
     writer: Drafter
     given: list[Answer]
     note: Callable[[Chains], None]
@@ -81,10 +81,21 @@ class BlockwiseRefiner:
 
     def __post_init__(self) -> None:
         self.draft = PartialAnswer(self.prompt, goes_on=not self.given)
-        stride = self.window.additive_stride or self.window.stride
+        stride = (
+            self.search_config.continuation.token_additive_stride or self.search_config.continuation.stride
+        )
         # what leaves on the way leaves in long parts
-        if self.commit is None and stride < self.window.stride and is_token_additive(self.energy.terms):
-            self.window, self.short = replace(self.window, stride=stride), True
+        if (
+            self.commit is None
+            and stride < self.search_config.continuation.stride
+            and is_token_additive(self.energy.terms)
+        ):
+            self.search_config, self.short = (
+                replace(
+                    self.search_config, continuation=replace(self.search_config.continuation, stride=stride)
+                ),
+                True,
+            )
 
     @property
     def meter(self) -> BudgetTracker:
@@ -93,11 +104,15 @@ class BlockwiseRefiner:
 
     def task(self, length: int) -> RequestSteps[None]:
         """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
-        best, tokens, at = PartialAnswer(self.prompt), self.meter.budget.tokens, 0
+        best, tokens, at = PartialAnswer(self.prompt), self.meter.budget.max_new_tokens, 0
         while True:
             room = tokens - at
             # a rest too short for a window of its own belongs to this one
-            reach = room if room <= self.window.stride + length else self.window.stride
+            reach = (
+                room
+                if room <= self.search_config.continuation.stride + length
+                else self.search_config.continuation.stride
+            )
             late = self.meter.over() if at else None
             if late == "seconds":
                 self.ended.append(best.whole)
@@ -105,13 +120,21 @@ class BlockwiseRefiner:
             if late is None:
                 began = self.meter.seconds
                 # short ones end with the answer, long before all tokens: they share the seconds as they come
-                share = self.window.share if self.short else (at + self.window.share * reach) / tokens
+                share = (
+                    self.search_config.continuation.optimise_fraction
+                    if self.short
+                    else (at + self.search_config.continuation.optimise_fraction * reach) / tokens
+                )
                 starts, unfinished = yield from self._moves(best, min(length, reach), share)
-                if self.short and self.meter.left(self.window.share) < self.meter.seconds - began:
+                if (
+                    self.short
+                    and self.meter.left(self.search_config.continuation.optimise_fraction)
+                    < self.meter.seconds - began
+                ):
                     reach = room  # no time for another one like it: the policy writes the rest
             else:  # no step may begin: the policy writes the rest
                 reach, unfinished = room, 0
-                starts = [[] for _ in range(max(1, self.window.kept))]
+                starts = [[] for _ in range(max(1, self.search_config.drafts.num_kept))]
             ends = yield from self._finish(best, starts, unfinished, reach)
             at += reach
             if self.commit is not None:
@@ -133,14 +156,19 @@ class BlockwiseRefiner:
     def rest(self) -> RequestSteps[None]:
         """The draft written to its end, whatever became of the windows."""
         if self.draft.goes_on:
-            room = self.meter.budget.tokens - len(self.draft.whole)
+            room = self.meter.budget.max_new_tokens - len(self.draft.whole)
             wanted = [GenerationInput(self.draft.prompt, [self.draft.new])]
             ((rest,),), _ = yield from self.writer.write(wanted, room)
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False
 
-    def _moves(self, best: PartialAnswer, length: int, share: float) -> RequestSteps[tuple[list[Answer], int]]:
+    def _moves(
+        self, best: PartialAnswer, length: int, share: float
+    ) -> RequestSteps[tuple[list[Answer], int]]:
         """Beginnings of this window to write on from, and the length of one that has not ended by itself."""
-        first, rows = not best.prompt.answer, max(self.window.drafts, self.window.chains)
+        first, rows = (
+            not best.prompt.answer,
+            max(self.search_config.drafts.num_drafts, self.search_config.chains.num_chains),
+        )
         shares = self._shares(rows)
         openers = yield from self._openers(best, shares)
         wanted = [GenerationInput(best.prompt, openers, self._push(shares))]
@@ -162,7 +190,7 @@ class BlockwiseRefiner:
             self.energy,
             best.prompt,
             self.langevin,
-            self.window,
+            self.search_config,
             starts=ranked,
             generators=self.writer.generators,
             meter=self.meter,
@@ -179,7 +207,7 @@ class BlockwiseRefiner:
 
     def _shares(self, rows: int) -> list[float]:
         """How far along a reward's axis each beginning is drafted: the first, half of `drafts`, not at all."""
-        offsets = self.window.offsets
+        offsets = self.search_config.drafts.steering_coeffs
         if find_steering_vector(self.energy.terms) is None or not offsets:
             return [0.0] * rows
         return [0.0] * (rows - rows // 2) + [offsets[i % len(offsets)] for i in range(rows)]
@@ -207,7 +235,7 @@ class BlockwiseRefiner:
         kept: list[Answer] = []
         for side in (0, 1, -1):
             here = (ids for ids in ranked if _sign(shares.get(tuple(ids), 0.0)) == side)
-            kept += islice(here, self.window.kept)
+            kept += islice(here, self.search_config.drafts.num_kept)
         return kept
 
     def _push(self, shares: list[float]) -> Steering | None:
@@ -217,14 +245,21 @@ class BlockwiseRefiner:
             return None
         return Steering(axis.layer, torch.tensor(shares)[:, None] * axis.direction.cpu().float())
 
-    def _finish(self, best: PartialAnswer, starts: list[Answer], unfinished: int, reach: int) -> RequestSteps[list[Answer]]:
+    def _finish(
+        self, best: PartialAnswer, starts: list[Answer], unfinished: int, reach: int
+    ) -> RequestSteps[list[Answer]]:
         """The beginnings written to the window's reach, those that ended by themselves as they are."""
         draft = self.draft
         own = [draft.new] if draft.goes_on else []
         goes_on = [len(ids) >= unfinished for ids in starts]
         open_rows = [ids for ids, on in zip(starts, goes_on, strict=True) if on]
         longest = max(map(len, open_rows + own), default=0)
-        wanted = [GenerationInput(draft.prompt, own), GenerationInput(best.prompt, open_rows, cooling=self.window.cooling)]
+        wanted = [
+            GenerationInput(draft.prompt, own),
+            GenerationInput(
+                best.prompt, open_rows, cooling=self.search_config.continuation.temperature_scale
+            ),
+        ]
         (other, rest), _ = yield from self.writer.write(wanted, reach - longest)
         more = iter(rest)
         ends = [ids + next(more) if on else ids for ids, on in zip(starts, goes_on, strict=True)]

@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.trace import TraceStep
-from langchain_sea.engine.ops import GradientOp, ForwardOp, ScorePrefixesOp
+from langchain_sea.engine.ops import ForwardOp, GradientOp, ScorePrefixesOp
 from langchain_sea.sampling import langevin as kernels
 from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, places, pulled
 from langchain_sea.sampling.token_edits import likeliest, still, taken
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.core.terms import EnergyTerms
-    from langchain_sea.engine.ops import ValueAndGrad, RequestSteps, Op
+    from langchain_sea.engine.ops import Op, RequestSteps, ValueAndGrad
     from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin, LangevinState, Proposal
 
@@ -74,23 +74,27 @@ class Chains:
         energy: Energy,
         prompt: Prompt,
         langevin: Langevin,
-        window: SearchConfig,
+        search_config: SearchConfig,
         *,
         starts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
     ) -> None:
         """Hold the parts; `starts` are C non-empty lists of ids, and `begin` comes first."""
-        if window.refresh is not None and langevin.kernel == "mala":
-            raise ValueError(f"refresh={window.refresh} moves mala to another space: leave it None.")
-        self.energy, self.prompt, self.langevin, self.window = energy, prompt, langevin, window
+        if search_config.chains.refresh_every is not None and langevin.kernel == "mala":
+            raise ValueError(
+                f"refresh={search_config.chains.refresh_every} moves mala to another space: leave it None."
+            )
+        self.energy, self.prompt, self.langevin, self.search_config = energy, prompt, langevin, search_config
         begun = Tokens.hard(starts, energy.policy.device)
         self.mask, self.start = begun.mask, begun.ids  # (C, T)
         self.read = self.start  # what stood there when the candidates were chosen
         self.names = list(range(len(starts)))
         self.generators = list(generators)[: len(starts)]
-        if window.edits and (not energy.hard or window.top is not None or langevin.kernel == "mala"):
+        if search_config.chains.swaps_per_step and (
+            not energy.hard or search_config.chains.top_k is not None or langevin.kernel == "mala"
+        ):
             raise ValueError(
-                f"edits={window.edits} need straight-through tokens for all, top=None, and no test of mala's."
+                f"edits={search_config.chains.swaps_per_step} need straight-through tokens for all, top=None, and no test of mala's."
             )
         self.still = [0] * len(starts)
         self.seconds = 0.0
@@ -105,13 +109,15 @@ class Chains:
 
     def begin(self) -> RequestSteps[None]:
         """Read the starts once, then evaluate the energy at them."""
-        began, policy, window = time.monotonic(), self.energy.policy, self.window
+        began, policy, search_config = time.monotonic(), self.energy.policy, self.search_config
         reading = yield self._look(self.start)
-        if window.support is None:
+        if search_config.chains.num_candidates is None:
             log_pi = reading.logits.log_softmax(-1)
             self.support = full_support(self.start, log_pi.shape[-1])
         else:
-            self.support, log_pi = reading.candidates(self.start, window.support, policy.banned)
+            self.support, log_pi = reading.candidates(
+                self.start, search_config.chains.num_candidates, policy.banned
+            )
         logits = self._begun(log_pi, self.start, self.support)
         # out of every step's reach; but what is given may stand as it is
         self.barred = self._bars(self.start)
@@ -127,9 +133,13 @@ class Chains:
     def step(self) -> RequestSteps[None]:
         """Move every chain once, then end those that are not finite or have stood still for long."""
         began, before, terms = time.monotonic(), self.ids, self.terms
-        if self.window.refresh is not None and self.state.step and self.state.step % self.window.refresh == 0:
+        if (
+            self.search_config.chains.refresh_every is not None
+            and self.state.step
+            and self.state.step % self.search_config.chains.refresh_every == 0
+        ):
             yield from self._refresh()
-        if self.window.edits:
+        if self.search_config.chains.swaps_per_step:
             yield from self._edit()
             proposal = still(self.state)
         else:
@@ -186,22 +196,30 @@ class Chains:
     def _begun(self, log_pi: Tensor, ids: Tensor, support: Tensor) -> Tensor:
         """(C, T, K) logits at which `ids` are said."""
         likely = log_pi.masked_fill(self.energy.policy.banned[support], _FLOOR)
-        window = self.window
-        return draft_logits(likely, ids, support, sharpness=window.sharpness, margin=window.margin)
+        search_config = self.search_config
+        return draft_logits(
+            likely,
+            ids,
+            support,
+            sharpness=search_config.chains.init_temperature,
+            margin=search_config.chains.init_margin,
+        )
 
     def _refresh(self) -> Generator[Op, Any, None]:
         """The policy's likeliest tokens after the text as it is now; those that stay keep where they were.
 
         New ones enter behind the token that stands there, as far as at a start: the text stays as it is.
         """
-        if self.window.support is None:
+        if self.search_config.chains.num_candidates is None:
             return
         changed = ((self.ids != self.read) & self.mask).cumsum(1) > 0
         stale = pad(changed, (1, -1)) & self.mask  # right of a token that changed
         if not bool(stale.any()):
             return
         reading = yield self._look(self.ids)
-        likeliest, log_pi = reading.candidates(self.ids, self.window.support, self.energy.policy.banned)
+        likeliest, log_pi = reading.candidates(
+            self.ids, self.search_config.chains.num_candidates, self.energy.policy.banned
+        )
         support = likeliest.where(stale[..., None], self.support)
         place, known = places(self.support, support)
         begun = self._begun(log_pi, self.ids, likeliest)
@@ -217,7 +235,9 @@ class Chains:
         """The best of the changes that the gradient likes; what was tried at a text is not tried there again."""
         assert self._held is not None
         closed = self.barred | ~self.mask[..., None] | self._seen
-        edits = likeliest(self._held.gradient, self.ids, self.support, closed, self.window.edits)
+        edits = likeliest(
+            self._held.gradient, self.ids, self.support, closed, self.search_config.chains.swaps_per_step
+        )
         self.tried = len(edits.chain)
         if not self.tried:
             return
@@ -226,14 +246,14 @@ class Chains:
         answers = [[*self.prompt.answer, *ids[mask].tolist()] for ids, mask in rows]
         energies = yield ScorePrefixesOp(self.energy, self.prompt, answers)
         now, position = self.state.energy, self.state.position
-        position, changed = taken(edits, energies, now, position, self.window.margin)
+        position, changed = taken(edits, energies, now, position, self.search_config.chains.init_margin)
         self._seen[changed] = False
         self.state = self.state._replace(position=position)
 
     def _climb(self, proposal: Proposal) -> Generator[Op, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""
         point = proposal.point.masked_fill(self.barred, -torch.inf)
-        if not self.energy.hard or self.window.top is not None:
+        if not self.energy.hard or self.search_config.chains.top_k is not None:
             slope: ValueAndGrad = yield self._asked(point, slice(None))
             self._policy_logits = slope.logits
             return slope.terms, self._felt(point, slope.gradient)
@@ -249,7 +269,9 @@ class Chains:
 
     def _asked(self, point: Tensor, rows: Tensor | slice) -> GradientOp:
         where = (point[rows], self.support[rows], self.mask[rows])
-        return GradientOp(self.energy, self.prompt, *where, logits=self.window.top is not None)
+        return GradientOp(
+            self.energy, self.prompt, *where, logits=self.search_config.chains.top_k is not None
+        )
 
     def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
         return pulled(point, gradient, self.energy.policy_relaxation.tau) if self.energy.hard else gradient
@@ -257,19 +279,19 @@ class Chains:
     def _decode(self) -> Tensor:
         """(C, T) ids at the point of the last evaluation."""
         point = (self.state.position + self.state.offset).masked_fill(self.barred, -torch.inf)
-        if self.window.top is None or self._policy_logits is None:
+        if self.search_config.chains.top_k is None or self._policy_logits is None:
             return discretise(point, self.support)
         # on the whole vocabulary a candidate's place is its id
         likely = self._policy_logits.masked_fill(self.barred, -torch.inf)
-        allowed = likely.topk(min(self.window.top, likely.shape[-1])).indices
+        allowed = likely.topk(min(self.search_config.chains.top_k, likely.shape[-1])).indices
         return discretise(point.gather(-1, allowed), allowed)
 
     def _moving(self, moved: Tensor) -> Tensor:
         """(C,) whether each has changed a token lately enough."""
-        if self.window.patience is None:
+        if self.search_config.chains.patience is None:
             return torch.ones_like(moved)
         self.still = [0 if m else n + 1 for m, n in zip(moved.tolist(), self.still, strict=True)]
-        return torch.tensor([n < self.window.patience for n in self.still], device=moved.device)
+        return torch.tensor([n < self.search_config.chains.patience for n in self.still], device=moved.device)
 
     def _end(self, lives: Tensor, finite: Tensor) -> None:
         """Drop the chains that do not live on."""

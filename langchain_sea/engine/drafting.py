@@ -26,7 +26,7 @@ class GenerationInput(NamedTuple):
 
     prompt: Prompt
     prefixes: list[Answer]
-    push: Steering | None = None
+    steering: Steering | None = None
     cooling: float = 1.0  # of the writer's temperature
 
 
@@ -58,7 +58,7 @@ class Drafter:
         """
         dealt = cycle(self.generators)
         parts = [
-            GenerationRows(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.push, w.cooling)
+            GenerationRows(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.steering, w.cooling)
             for w in wanted
             if w.prefixes
         ]
@@ -66,7 +66,9 @@ class Drafter:
         found = iter(written)
         return [next(found) if w.prefixes else [] for w in wanted], cut
 
-    def _write(self, parts: list[GenerationRows], tokens: int, share: float) -> RequestSteps[tuple[list[list[Answer]], bool]]:
+    def _write(
+        self, parts: list[GenerationRows], tokens: int, share: float
+    ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
         if tokens <= 0 or not parts:
             return [[[] for _ in part.prefixes] for part in parts], False
         end, cut = self.meter.seconds + self.meter.left(share), False

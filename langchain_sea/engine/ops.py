@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import LOGITS, Policy, Prompt, Steering, ModelOutput, Tokens, AnswerBatch, GenerationState
+from langchain_sea.core.protocols import (
+    LOGITS,
+    AnswerBatch,
+    GenerationState,
+    ModelOutput,
+    Policy,
+    Prompt,
+    Steering,
+    Tokens,
+)
 
 if TYPE_CHECKING:
     from langchain_sea.core.energy import Energy, EnergyInputs
@@ -132,7 +141,7 @@ class GradientOp:
                 self._views = energy.views(self.prompt, self.leaf, self.support, self.mask)
         fluency, steering = self._views
         if self.logits:
-            fluency.wants |= LOGITS
+            fluency.output_spec |= LOGITS
         return fluency.all() if fluency is steering else [*fluency.all(), *steering.all()]
 
     def terms(self) -> EnergyTerms:
@@ -160,8 +169,8 @@ class PrefillOp:
 
     def finish(self) -> Prompt:
         """As in `ForwardOp`."""
-        wants = self.energy.beginnings(self.prompt, [[*self.prompt.answer, *self.ids]]).wants
-        found: Prompt = self.energy.policy.continued(self.prompt, self.ids, wants)
+        output_spec = self.energy.beginnings(self.prompt, [[*self.prompt.answer, *self.ids]]).output_spec
+        found: Prompt = self.energy.policy.prefill(self.prompt, self.ids, output_spec)
         return found
 
 
@@ -171,14 +180,19 @@ class GenerationRows(NamedTuple):
     prompt: Prompt
     prefixes: Sequence[Sequence[int]]
     generators: Sequence[torch.Generator]
-    push: Steering | None = None
+    steering: Steering | None = None
     cooling: float = 1.0  # of the temperature
 
     def each(self) -> list[GenerationRows]:
         """Its rows apart."""
-        pushes = [self.push and Steering(self.push.layer, self.push.rows[[i]]) for i in range(len(self.prefixes))]
+        pushes = [
+            self.steering and Steering(self.steering.layer, self.steering.rows[[i]])
+            for i in range(len(self.prefixes))
+        ]
         rows = zip(self.prefixes, self.generators, pushes, strict=True)
-        return [GenerationRows(self.prompt, [ids], [rng], push, self.cooling) for ids, rng, push in rows]
+        return [
+            GenerationRows(self.prompt, [ids], [rng], steering, self.cooling) for ids, rng, steering in rows
+        ]
 
 
 @dataclass(slots=True, eq=False)
@@ -194,13 +208,13 @@ class GenerateOp:
     def writings(self) -> list[GenerationState]:
         """What is to be written, as the policy begins it."""
         return [
-            self.policy.writing(
+            self.policy.start_generation(
                 part.prompt,
                 part.prefixes,
                 tokens=self.tokens,
                 temperature=self.temperature * part.cooling,
                 generators=part.generators,
-                push=part.push,
+                steering=part.steering,
             )
             for part in self.parts
         ]

@@ -30,20 +30,20 @@ def refine(
     langevin: Langevin,
     budget: Budget,
     generators: Sequence[Sequence[torch.Generator]],
-    window: SearchConfig | None = None,
+    search_config: SearchConfig | None = None,
     stop: Sequence[str] = (),
 ) -> list[Refinement]:
     """Refine every prompt's draft, side by side under one clock.
 
     `drafts` holds for each prompt the ids of answers already written, the draft first; where it holds none,
-    the policy drafts. `generators` holds for each at least `window.chains`. Prompts share their forwards, and
+    the policy drafts. `generators` holds for each at least `search_config.chains.num_chains`. Prompts share their forwards, and
     an answer does not depend on what else is refined. No refinement is worse than its draft by the energy's
     own score. An answer ends before the first of the `stop` strings.
 
     Raises:
         RefinementInterrupted: at Ctrl-C, with the best answers so far.
     """
-    problem = (energy, langevin, window or SearchConfig())
+    problem = (energy, langevin, search_config or SearchConfig())
     runs = [
         Request(prompt, list(given), *problem, rngs, BudgetTracker(budget), tuple(stop))
         for prompt, given, rngs in zip(prompts, drafts, generators, strict=True)

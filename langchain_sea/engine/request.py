@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from langchain_sea.engine.blocks import BlockwiseRefiner
-from langchain_sea.engine.drafting import Answer, GenerationInput, Drafter
+from langchain_sea.engine.drafting import Answer, Drafter, GenerationInput
 from langchain_sea.engine.run_chains import run_chains
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -48,7 +48,7 @@ class Request:
     drafts: list[Answer]
     energy: Energy
     langevin: Langevin
-    window: SearchConfig
+    search_config: SearchConfig
     generators: Sequence[torch.Generator]
     meter: BudgetTracker
     stop: tuple[str, ...] = ()
@@ -62,19 +62,23 @@ class Request:
 
     def __post_init__(self) -> None:
         self.best = BestSoFar(self.energy, self.prompt, self.meter)
-        self.writer = Drafter(self.energy.policy, self.window.temperature, self.generators, self.meter)
+        self.writer = Drafter(
+            self.energy.policy, self.search_config.drafts.temperature, self.generators, self.meter
+        )
 
     def task(self) -> RequestSteps[None]:
         """All of it."""
         try:
-            if self.prompt.bounded or (self.window.tokens and self.energy.only_ranks):
+            if self.prompt.bounded or (self.search_config.block_size and self.energy.only_ranks):
                 yield from self._ranked()
-            elif self.window.tokens is None:
+            elif self.search_config.block_size is None:
                 yield from self._whole()
             else:
-                problem = (self.prompt, self.energy, self.langevin, self.window, self.writer)
-                self.windows = BlockwiseRefiner(*problem, given=self.drafts, note=self._note, commit=self.commit)
-                yield from self._windows(self.windows, self.window.tokens)
+                problem = (self.prompt, self.energy, self.langevin, self.search_config, self.writer)
+                self.windows = BlockwiseRefiner(
+                    *problem, given=self.drafts, note=self._note, commit=self.commit
+                )
+                yield from self._windows(self.windows, self.search_config.block_size)
         except (RewardUnavailableError, OutOfMemoryError) as error:
             short = isinstance(error, OutOfMemoryError)
             self.meter.stop_reason = "out_of_memory" if short else "reward_unavailable"
@@ -100,14 +104,14 @@ class Request:
     def _whole(self) -> RequestSteps[None]:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
-            wanted = [GenerationInput(self.prompt, [[] for _ in range(self.window.chains)])]
-            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.tokens)
+            wanted = [GenerationInput(self.prompt, [[] for _ in range(self.search_config.chains.num_chains)])]
+            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.max_new_tokens)
         yield from self._offer(self.drafts)
         yield from run_chains(
             self.best.energy,
             self.prompt,
             self.langevin,
-            self.window,
+            self.search_config,
             starts=[ids for ids in self.drafts if ids],
             generators=self.generators,
             meter=self.meter,
@@ -119,23 +123,36 @@ class Request:
 
         Within a grammar the best are then moved where it leaves room, which is inside of their strings.
         """
-        bounded, tokens = self.prompt.bounded, self.meter.budget.tokens
+        bounded, tokens = self.prompt.bounded, self.meter.budget.max_new_tokens
         spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
         if not self.drafts:
-            count = min(self.window.drafts, _BOUNDED) if bounded else self.window.drafts
+            count = (
+                min(self.search_config.drafts.num_drafts, _BOUNDED)
+                if bounded
+                else self.search_config.drafts.num_drafts
+            )
             rows: list[Answer] = [[] for _ in range(count)]
-            (self.drafts,), _ = yield from self.writer.write([GenerationInput(self.prompt, rows)], tokens - spare)
+            (self.drafts,), _ = yield from self.writer.write(
+                [GenerationInput(self.prompt, rows)], tokens - spare
+            )
         ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
         whole = [ids for ids in ends if ids is not None]
         found = yield from self._offer(whole or self.drafts)
         if bounded and whole and not self.energy.only_ranks:
             order = sorted(range(len(whole)), key=lambda row: -found[row].score)
-            window = replace(self.window, support=self.window.support or _SUPPORT, top=None)
+            search_config = replace(
+                self.search_config,
+                chains=replace(
+                    self.search_config.chains,
+                    num_candidates=self.search_config.chains.num_candidates or _SUPPORT,
+                    top_k=None,
+                ),
+            )
             yield from run_chains(
                 self.best.energy,
                 self.prompt,
                 self.langevin,
-                window,
+                search_config,
                 starts=[whole[row] for row in order],
                 generators=self.generators,
                 meter=self.meter,
@@ -155,7 +172,7 @@ class Request:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
         self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
         if self.best.hacked:
-            self.meter.halted = "audit"
+            self.meter.halted = "max_drop"
 
     def _windows(self, windows: BlockwiseRefiner, length: int) -> RequestSteps[None]:
         """Chains over short windows, from which the policy then writes on."""

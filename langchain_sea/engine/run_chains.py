@@ -27,7 +27,7 @@ def run_chains(
     energy: Energy,
     prompt: Prompt,
     langevin: Langevin,
-    window: SearchConfig,
+    search_config: SearchConfig,
     *,
     starts: Sequence[Sequence[int]],
     generators: Sequence[torch.Generator],
@@ -40,15 +40,15 @@ def run_chains(
     The meter counts, and says in the end what the limit was; `share` is the part of its seconds that may be
     over then. Where memory is short, half of the chains go on.
     """
-    starts = starts[: window.chains]
-    limit = window.steps if meter.budget.steps is None else meter.budget.steps
+    starts = starts[: search_config.chains.num_chains]
+    limit = search_config.chains.max_steps if meter.budget.max_steps is None else meter.budget.max_steps
     begun = meter.steps
     meter.stop_reason = meter.over(share) or ("steps" if starts else "empty")
     if meter.stop_reason != "steps" or limit == 0:
         return
     meter.count(starts)
     try:
-        make = partial(Chains, energy, prompt, langevin, window, generators=generators)
+        make = partial(Chains, energy, prompt, langevin, search_config, generators=generators)
         chains = yield from _begun(make, starts, meter)
         while len(chains):
             yield from watch(chains)
@@ -70,7 +70,9 @@ def run_chains(
         meter.short = True
 
 
-def _begun(make: Callable[..., Chains], starts: Sequence[Sequence[int]], meter: BudgetTracker) -> RequestSteps[Chains]:
+def _begun(
+    make: Callable[..., Chains], starts: Sequence[Sequence[int]], meter: BudgetTracker
+) -> RequestSteps[Chains]:
     """Chains from as many of the starts, the first ones, as memory holds."""
     while True:
         chains = make(starts=starts)

@@ -18,10 +18,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea.core.protocols import ForwardRequest, AnswerBatch, GenerationState
-from langchain_sea.engine.gradients import min_gradient_cosine, gradients
+from langchain_sea.core.protocols import AnswerBatch, ForwardRequest, GenerationState
+from langchain_sea.engine.gradients import gradients, min_gradient_cosine
 from langchain_sea.engine.memory import capture_error, to_package_error
-from langchain_sea.engine.ops import GradientOp, PrefillOp, GenerateOp, ForwardOp, R, ScorePrefixesOp, ScoreTextsOp, RequestSteps, Op
+from langchain_sea.engine.ops import (
+    ForwardOp,
+    GenerateOp,
+    GradientOp,
+    Op,
+    PrefillOp,
+    R,
+    RequestSteps,
+    ScorePrefixesOp,
+    ScoreTextsOp,
+)
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -157,7 +167,7 @@ class Scheduler:
         for batch in batches.values():
             work = batch[0].work
             assert isinstance(work, GenerateOp)
-            work.policy.write_all([writing for seat in batch for writing in seat.writings or ()])
+            work.policy.generate_step([writing for seat in batch for writing in seat.writings or ()])
             for seat in batch:
                 if not any(writing.rows for writing in seat.writings or ()):
                     self._written(seat)
@@ -235,11 +245,13 @@ def _read_views(views: Sequence[AnswerBatch]) -> None:
     """Fill in what the views want: one forward for each policy, and one for what needs no gradient."""
     groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
     for view in views:
-        if view.wants and not view.read:
+        if view.output_spec and not view.read:
             groups[id(view.policy), view.tokens.soft.requires_grad].append(view)
     for (_, climbs), group in groups.items():
         with torch.set_grad_enabled(climbs):
-            readings = group[0].policy.read_all([ForwardRequest(view.prompt, view.tokens, view.wants) for view in group])
+            readings = group[0].policy.forward_all(
+                [ForwardRequest(view.prompt, view.tokens, view.output_spec) for view in group]
+            )
         for view, reading in zip(group, readings, strict=True):
             view.reading = reading
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.engine.drafting import GenerationInput, Drafter
+from langchain_sea.engine.drafting import Drafter, GenerationInput
 from langchain_sea.engine.ops import ScorePrefixesOp
 from langchain_sea.engine.scheduler import Scheduler, Seat
 from langchain_sea.engine.selection import BestSoFar, Refinement
@@ -64,7 +64,7 @@ class SearchRun:
     @property
     def tokens(self) -> int:
         """Of the longest answer."""
-        return self.writer.meter.budget.tokens
+        return self.writer.meter.budget.max_new_tokens
 
     def random(self) -> float:
         """From [0, 1), by the prompt's own generator."""

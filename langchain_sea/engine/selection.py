@@ -30,7 +30,7 @@ class Refinement(NamedTuple):
 
     `before` is the draft's, `after` the answer's; both are None where a reward failed. `text` is the draft
     unless `accepted`. `rejected` counts texts of a better score that were not accepted: their nats per token
-    rose too far, a reward missed its `at_least`, or an audited one fell. `conflict` is the lowest cosine
+    rose too far, a reward missed its `threshold`, or an audited one fell. `conflict` is the lowest cosine
     between two rewards' gradients that any step met. `candidates` are all texts that were scored, the draft
     first.
     """
@@ -121,7 +121,7 @@ class BestSoFar:
         """Whether a text of a better score is fluent, sure of what it must be, and fools no audit."""
         rise, terms = self.energy.max_nll_rise, self.energy.terms
         fluent = rise is None or scored.nll <= draft.nll + rise
-        audited = [(t.name, t.audit) for t in terms if t.audit is not None]
+        audited = [(t.name, t.max_drop) for t in terms if t.max_drop is not None]
         hacked = any(draft.rewards[name] - scored.rewards[name] > fall for name, fall in audited)
         self.hacked |= hacked and fluent
         return fluent and scored.met and not hacked

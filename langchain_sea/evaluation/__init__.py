@@ -119,7 +119,7 @@ class Evaluation:
         """One method's answer, as a row."""
         began = time.monotonic()
         prompt = self._prompt(case)
-        budget = Budget(seconds=seconds, tokens=self.tokens)
+        budget = Budget(max_time=seconds, max_new_tokens=self.tokens)
         found = self._searched(prompt, name, budget) or self._refined(prompt, name, budget)
         took = time.monotonic() - began
         assert found.before is not None
@@ -153,8 +153,11 @@ class Evaluation:
 
     def _refined(self, prompt: PolicyPrompt, name: str, budget: Budget) -> Refinement:
         preset = self.presets[name.partition("@")[0]]
-        window = replace(preset.window, temperature=self.temperature)
-        count = max(window.chains, window.drafts)
+        search_config = replace(
+            preset.search_config,
+            drafts=replace(preset.search_config.drafts, temperature=self.temperature),
+        )
+        count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
         return refine(
             [prompt],
             [[]],
@@ -162,7 +165,7 @@ class Evaluation:
             langevin=preset.langevin,
             budget=budget,
             generators=[generators_for(self.seed, prompt.key, count, self.policy.device)],
-            window=window,
+            search_config=search_config,
         )[0]
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import RewardTerm
-from langchain_sea.core.protocols import ForwardRequest, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, ForwardRequest
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.interop.convert import Imported, label_of
 from langchain_sea.interop.evaluators import as_langsmith, as_openevals, from_langsmith, from_openevals
@@ -130,9 +130,9 @@ class Scorer:
         texts, term = list(completions), RewardTerm(reward=self.reward, name=self.__name__)
         prompt = self.policy.prompt([dict(message) for message in messages])
         view = AnswerBatch.hard(self.policy, prompt, [self.policy.encode(text) for text in texts])
-        wants = term.foresee(view, steers=False)
-        if wants:  # and not all that a view would compute when nobody says what is wanted
-            (view.reading,) = self.policy.read_all([ForwardRequest(prompt, view.tokens, wants)])
+        output_spec = term.required_outputs(view, steers=False)
+        if output_spec:  # and not all that a view would compute when nobody says what is wanted
+            (view.reading,) = self.policy.forward_all([ForwardRequest(prompt, view.tokens, output_spec)])
         found: list[float] = term.score(view, texts).tolist()
         return found
 

@@ -27,7 +27,7 @@ class AttentionSpec(NamedTuple):
 
     scale: float
     softcap: float | None
-    window: int | None  # how far it looks back; None: everywhere
+    search_config: int | None  # how far it looks back; None: everywhere
     narrow: torch.dtype | None = None  # of products with most of a long prompt, where the others are wider
 
 
@@ -76,7 +76,7 @@ def _attend_both(
     for (theirs, _), hides in zip(parts, hidden, strict=False):
         found = _product(flat, theirs.transpose(-1, -2)).view(*many.shape[:3], -1)
         # only a window hides any of the prompt: else its scores, the most by far, need no mask
-        scores.append(_shaped(found, hides if how.window is not None else None, how.softcap))
+        scores.append(_shaped(found, hides if how.search_config is not None else None, how.softcap))
     scores.append(_shaped(many @ keys.transpose(-1, -2), hidden[-1], how.softcap))
     both = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S)
     weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)

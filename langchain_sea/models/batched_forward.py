@@ -180,7 +180,7 @@ def _before(
         forward.hidden[number] = states
     if number == forward.stop:
         raise StopForward
-    if not any(s.push and s.push.layer == number for s in forward.segments):
+    if not any(s.steering and s.steering.layer == number for s in forward.segments):
         return None
     states = states + even(torch.cat([s.pushed(number) for s in forward.segments]))[None]
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
@@ -211,7 +211,9 @@ def _attention(
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
     narrow = query.dtype if wide != query.dtype else None
-    how = AttentionSpec(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow)
+    how = AttentionSpec(
+        query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow
+    )
     sizes = [segment.rows for segment in forward.segments]
     rest = query.shape[2] - sum(sizes)
     # split: slices would each cost a tensor of zeros on the way back

@@ -8,12 +8,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import ALL, NOTHING, ForwardRequest, Steering, ModelOutput, Tokens, OutputSpec
+from langchain_sea.core.protocols import (
+    ALL,
+    NOTHING,
+    ForwardRequest,
+    ModelOutput,
+    OutputSpec,
+    Steering,
+    Tokens,
+)
 from langchain_sea.errors import PromptTooLongError
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.drafting import by_length, choose, end_ids, uniforms
-from langchain_sea.models.generation import LengthGroup, GenerationState
+from langchain_sea.models.generation import GenerationState, LengthGroup
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.lm_head import LMHead, head_of
 from langchain_sea.models.prompt import Grammar, Matching, PolicyPrompt, PolicyReading
@@ -85,13 +93,13 @@ class CausalLMPolicy:
         return self.__dict__ | {"_made": None}
 
     @property
-    def speaks_tools(self) -> bool:
+    def supports_tools(self) -> bool:
         """Whether the chat template shows tools itself."""
-        return self._template.speaks_tools
+        return self._template.supports_tools
 
-    def marks(self, text: str) -> bool:
+    def is_control_token(self, text: str) -> bool:
         """Whether this is a token of its own that structures a chat."""
-        return self._template.marks(text)
+        return self._template.is_control_token(text)
 
     def encode(self, text: str) -> list[int]:
         """The ids of an answer's text, special tokens split as text, without begin or end tokens."""
@@ -144,25 +152,25 @@ class CausalLMPolicy:
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return PolicyPrompt(tuple(messages), tuple(ids), self._reader.states(self._embed(rows)))
 
-    def read(self, prompt: PolicyPrompt, tokens: Tokens, wants: OutputSpec = ALL) -> ModelOutput:
+    def read(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
         """One forward of the answers after the prompt's states; differentiable in `tokens.soft`.
 
         Args:
             prompt: from `prompt`.
             tokens: C answers of T positions on K candidates; K = V stands for all ids in order.
-            wants: what of the reading will be looked at.
+            output_spec: what of the reading will be looked at.
         """
-        return self.read_all([ForwardRequest(prompt, tokens, wants)])[0]
+        return self.forward_all([ForwardRequest(prompt, tokens, output_spec)])[0]
 
-    def read_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
+    def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
         """The same for several prompts, in one forward; each is read as it is alone."""
         readings = [PolicyReading(self._head, ask.prompt) for ask in asks]
         segments = [self._segment(ask.prompt, ask.tokens) for ask in asks]
-        wants = NOTHING
+        output_spec = NOTHING
         for ask in asks:
-            wants |= ask.wants
-        layers = range(self._reader.layers + 1) if wants.layers is None else wants.layers
-        outputs = self._reader.read(segments, layers=layers, last=wants.logits)
+            output_spec |= ask.output_spec
+        layers = range(self._reader.layers + 1) if output_spec.layers is None else output_spec.layers
+        outputs = self._reader.read(segments, layers=layers, last=output_spec.logits)
         for reading, output in zip(readings, outputs, strict=True):
             reading.output = output
         return list(readings)
@@ -170,7 +178,9 @@ class CausalLMPolicy:
     def _segment(self, prompt: PolicyPrompt, tokens: Tokens) -> PackedSequence:
         last = self._embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
         soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
-        embeds = embed_soft_tokens(self._embed, soft, support, one=soft.shape[-1] == self.vocab_size).to(last.dtype)
+        embeds = embed_soft_tokens(self._embed, soft, support, one=soft.shape[-1] == self.vocab_size).to(
+            last.dtype
+        )
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
         return PackedSequence(
             torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
@@ -185,7 +195,7 @@ class CausalLMPolicy:
         temperature: float,
         generators: Sequence[torch.Generator],
         go_on: Callable[[int], bool] = lambda _rows: True,
-        push: Steering | None = None,
+        steering: Steering | None = None,
     ) -> list[list[int]]:
         """Write on from each prefix, until an end id, `tokens` new tokens, or the end of the context.
 
@@ -196,19 +206,19 @@ class CausalLMPolicy:
             temperature: 0 takes the most likely token and draws nothing.
             generators: C, one for each row: what a row draws depends on its own alone.
             go_on: asked before each step with the number of rows in it; False stops all drafting.
-            push: what is added to the rows' states at one layer meanwhile.
+            steering: what is added to the rows' states at one layer meanwhile.
 
         Returns:
             C lists of new ids, without prefix and end id.
         """
-        writing = self.writing(
-            prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators, push=push
+        writing = self.start_generation(
+            prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators, steering=steering
         )
         while writing.rows and go_on(writing.rows):
-            self.write_all([writing])
+            self.generate_step([writing])
         return writing.written
 
-    def writing(
+    def start_generation(
         self,
         prompt: PolicyPrompt,
         prefixes: Sequence[Sequence[int]],
@@ -216,9 +226,9 @@ class CausalLMPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Steering | None = None,
+        steering: Steering | None = None,
     ) -> GenerationState:
-        """Answers begun, for `write_all`: what `extend` begins with."""
+        """Answers begun, for `generate_step`: what `extend` begins with."""
         draws = uniforms(generators if temperature > 0 else [], len(prefixes), tokens)
         written: list[list[int]] = [[] for _ in prefixes]
         groups = []
@@ -229,10 +239,10 @@ class CausalLMPolicy:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
                 groups.append(LengthGroup(prompt, rows, ids, room))
         matchers = [prompt.grammar.begin(prefix) for prefix in prefixes] if prompt.grammar else []
-        return GenerationState(written, groups, draws, temperature, matchers, push)
+        return GenerationState(written, groups, draws, temperature, matchers, steering)
 
     @torch.no_grad()
-    def write_all(self, writings: Sequence[GenerationState]) -> None:
+    def generate_step(self, writings: Sequence[GenerationState]) -> None:
         """One token more in every row of each, in one forward."""
         groups = [(writing, group) for writing in writings for group in writing.groups if group.rows]
         if not groups:
@@ -256,19 +266,19 @@ class CausalLMPolicy:
             writing.groups = [group for group in writing.groups if group.rows]
 
     @torch.no_grad()
-    def continued(self, prompt: PolicyPrompt, ids: Sequence[int], wants: OutputSpec) -> PolicyPrompt:
+    def prefill(self, prompt: PolicyPrompt, ids: Sequence[int], output_spec: OutputSpec) -> PolicyPrompt:
         """The prompt with more of the answer behind it, read once.
 
         Args:
             prompt: from `prompt`, or from here.
             ids: what follows.
-            wants: the layers whose states later readings will be asked for, and whether for log π.
+            output_spec: the layers whose states later readings will be asked for, and whether for log π.
         """
         if not ids:
             return prompt
         rows = torch.tensor([[prompt.last, *ids]], device=self.device)
         segment = PackedSequence(self._embed(rows), prompt.states)
-        layers = range(self._reader.layers + 1) if wants.layers is None else wants.layers
+        layers = range(self._reader.layers + 1) if output_spec.layers is None else output_spec.layers
         (output,) = self._reader.read([segment], layers=layers, keep=True)
         older = prompt.states or tuple((k[0, :, :0], v[0, :, :0]) for k, v in segment.states)
         # the newest id's states are read again with whatever follows it
@@ -279,7 +289,7 @@ class CausalLMPolicy:
         if prompt.answer:
             hidden = {layer: torch.cat([prompt.hidden[layer], new]) for layer, new in hidden.items()}
         log_probs = None
-        if wants.logits and output.last is not None:
+        if output_spec.logits and output.last is not None:
             log_probs = self._head.at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
             log_probs = log_probs if prompt.log_probs is None else torch.cat([prompt.log_probs, log_probs])
         answer = (*prompt.answer, *ids)

@@ -54,7 +54,7 @@ class ChatTemplate:
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
     @property
-    def speaks_tools(self) -> bool:
+    def supports_tools(self) -> bool:
         """Whether the template has a place for tools."""
         source = self._chat_template or self._tokenizer.chat_template
         return "tools" in (source if isinstance(source, str) else "")
@@ -63,7 +63,7 @@ class ChatTemplate:
         """The ids of text, the strings of special tokens split as text."""
         return self._encode_pieces(self._split(text, self._special))
 
-    def marks(self, text: str) -> bool:
+    def is_control_token(self, text: str) -> bool:
         """Whether this is a control token."""
         return text in self._control.values()
 

@@ -30,7 +30,7 @@ class GenerationState:
         draws: (C, tokens) in [0, 1).
         temperature: of sampling.
         matchers: of each row, where a grammar bounds the answers.
-        push: what is added to the states of each row meanwhile.
+        steering: what is added to the states of each row meanwhile.
     """
 
     written: list[list[int]]
@@ -38,7 +38,7 @@ class GenerationState:
     draws: Tensor
     temperature: float
     matchers: list[Matching] = field(default_factory=list)
-    push: Steering | None = None
+    steering: Steering | None = None
 
     @property
     def rows(self) -> int:
@@ -47,7 +47,7 @@ class GenerationState:
 
     def pushed(self, group: LengthGroup) -> Steering | None:
         """What is added to a group's rows."""
-        return self.push and Steering(self.push.layer, self.push.rows[group.rows])
+        return self.steering and Steering(self.steering.layer, self.steering.rows[group.rows])
 
     def took(self, group: LengthGroup, chosen: list[int], end_ids: frozenset[int]) -> None:
         """What was drawn for a group's rows."""
@@ -65,7 +65,9 @@ class LengthGroup:
         self.rows, self.ids, self.room = rows, ids, room
         own = len(ids[0]) + room
         copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
-        self.own = GrowingKVCache.after(prompt.states, len(rows), own) if copied else GrowingKVCache(len(rows), own)
+        self.own = (
+            GrowingKVCache.after(prompt.states, len(rows), own) if copied else GrowingKVCache(len(rows), own)
+        )
         self.shared = () if copied else prompt.states
 
     def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:

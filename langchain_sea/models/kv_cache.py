@@ -75,7 +75,7 @@ class PackedSequence:
         embeds: (C, T, D).
         shared: the prompt's states.
         own: what the answers read before; what they read now is written there. None: none is kept.
-        push: added to what goes into a layer, at every position.
+        steering: added to what goes into a layer, at every position.
         start: positions before the first.
         states: filled by a reader that was asked to `keep`: per layer keys and values, (C, H, T, d).
     """
@@ -83,7 +83,7 @@ class PackedSequence:
     embeds: Tensor
     shared: States = ()
     own: GrowingKVCache | None = None
-    push: Steering | None = None
+    steering: Steering | None = None
     states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
@@ -99,23 +99,23 @@ class PackedSequence:
 
     def pushed(self, layer: int) -> Tensor:
         """(C × T, D) what is added there; zeros where nothing is."""
-        if self.push is None or self.push.layer != layer:
+        if self.steering is None or self.steering.layer != layer:
             return self.embeds.new_zeros(self.embeds.shape).flatten(0, 1)
-        return self.push.rows.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
+        return self.steering.rows.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
 
-    def mask(self, window: int | None) -> Tensor | None:
+    def mask(self, search_config: int | None) -> Tensor | None:
         """(T, start + T) True where a position must not look; None where it may look everywhere."""
-        if window not in self._masks:
+        if search_config not in self._masks:
             length, start, device = self.embeds.shape[1], self.start, self.embeds.device
             ahead = (
                 torch.arange(start + length, device=device)
                 - torch.arange(start, start + length, device=device)[:, None]
             )
             # lengths decide, and no tensor is asked, which would wait for the device
-            hidden = ahead > 0 if window is None else (ahead > 0) | (ahead <= -window)
-            some = length > 1 or (window is not None and start + length > window)
-            self._masks[window] = hidden if some else None
-        return self._masks[window]
+            hidden = ahead > 0 if search_config is None else (ahead > 0) | (ahead <= -search_config)
+            some = length > 1 or (search_config is not None and start + length > search_config)
+            self._masks[search_config] = hidden if some else None
+        return self._masks[search_config]
 
 
 def even(rows: Tensor) -> Tensor:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["embed_soft_tokens", "widened"]
 
 
-def embed_soft_tokens(embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, one: bool) -> Tensor:
+def embed_soft_tokens(
+    embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, one: bool
+) -> Tensor:
     """Σₖ softₖ · embedding(k), (C, T, K) twice → (C, T, D), mixed in float32 or wider.
 
     Args:

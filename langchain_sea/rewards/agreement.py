@@ -29,9 +29,9 @@ class Agreement:
 
     consensus: Consensus
 
-    def relative_to(self, view: AnswerBatch, texts: Sequence[str]) -> FunctionReward:
+    def fit_to_drafts(self, view: AnswerBatch, texts: Sequence[str]) -> FunctionReward:
         """The verifier whose gold is these drafts' majority; it keeps its own deadlines."""
-        verifier = self.consensus.relative_to(last_user_text(view.prompt.messages), texts)
+        verifier = self.consensus.fit_to_drafts(last_user_text(view.prompt.messages), texts)
         return FunctionReward(verifier, name="consensus", timeout=None)
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:

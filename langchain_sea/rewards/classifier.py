@@ -18,7 +18,7 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.soft_embeddings import widened
 from langchain_sea.rewards.labels import Labels, Output, label_rule
 from langchain_sea.rewards.log_ratio import equal_share
-from langchain_sea.rewards.templated import TemplatedModel, LastHidden, once
+from langchain_sea.rewards.templated import LastHidden, TemplatedModel, once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -133,7 +133,7 @@ class RewardModel:
         self._template = ChatTemplate(tokenizer, _NO_ANSWER_BEGINS + source)
         self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
@@ -165,7 +165,7 @@ class RewardModel:
 class SoftRewardModel(RewardModel):
     """Steers as well: the policy's soft tokens are mixed from the reward model's own embeddings."""
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`.
 
         Raises:

@@ -69,7 +69,7 @@ class EncoderReward:
         self._embedding: Any = encoder.get_input_embeddings()
         self._tokenizer = copy.deepcopy(tokenizer)  # encoding sets its padding and truncation
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 

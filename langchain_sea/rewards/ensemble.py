@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from langchain_sea.core.protocols import DifferentiableReward, AnswerBatch, OutputSpec
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, OutputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,16 +47,16 @@ class Ensemble:
         if not self.penalty >= 0:
             raise ValueError(f"penalty={self.penalty} must not be negative.")
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """All that any of them looks at."""
-        wants = self.terms[0].foresee(view, steers=False)
+        output_spec = self.terms[0].required_outputs(view, steers=False)
         for term in self.terms[1:]:
-            wants |= term.foresee(view, steers=False)
-        return wants
+            output_spec |= term.required_outputs(view, steers=False)
+        return output_spec
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,), differentiable in `view.tokens.soft`."""
-        return self._joined(lambda term: term.steer(view))
+        return self._joined(lambda term: term.score_soft(view))
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,)."""

@@ -19,7 +19,7 @@ from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.lm_head import head_of
 from langchain_sea.rewards.classifier import fits
-from langchain_sea.rewards.templated import TemplatedModel, LastHidden, once
+from langchain_sea.rewards.templated import LastHidden, TemplatedModel, once
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,7 @@ class GuardModel:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_made": None}
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
@@ -181,7 +181,7 @@ class GuardModel:
 class SoftGuardModel(GuardModel):
     """Steers as well: the answer's soft tokens stand inside the hard template."""
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
         return self._odds(self._placed.soft(view)).to(view.tokens.soft.device)
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from langchain_sea.core.protocols import SteeringVector, OutputSpec
+from langchain_sea.core.protocols import OutputSpec, SteeringVector
 from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
 
 if TYPE_CHECKING:
@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["FIRST_HEAD", "SAFETY_HEAD", "HeadInfo", "HiddenStateHead", "HiddenStateReward", "pooled", "stored"]
+__all__ = [
+    "FIRST_HEAD",
+    "SAFETY_HEAD",
+    "HeadInfo",
+    "HiddenStateHead",
+    "HiddenStateReward",
+    "pooled",
+    "stored",
+]
 
 SAFETY_HEAD = Path(__file__).parent / "safety" / "head.safetensors"
 FIRST_HEAD = SAFETY_HEAD.with_name("first_head.safetensors")  # before it was hardened, for comparison
@@ -69,13 +77,13 @@ class HiddenStateHead(nn.Module):
 
     Attributes:
         info: its layer, sizes and figures.
-        axis: (D,) along which the layer's states differ most between good answers and bad ones, as long as
+        steering_vector: (D,) along which the layer's states differ most between good answers and bad ones, as long as
             those are; zeros where it was not looked for.
     """
 
     mean: Tensor  # (2D,)
     std: Tensor  # (2D,)
-    axis: Tensor
+    steering_vector: Tensor
 
     def __init__(self, info: HeadInfo) -> None:
         """Random weights of the sizes that `info` says."""
@@ -83,7 +91,7 @@ class HiddenStateHead(nn.Module):
         self.info = info
         self.register_buffer("mean", torch.zeros(2 * info.hidden_size))
         self.register_buffer("std", torch.ones(2 * info.hidden_size))
-        self.register_buffer("axis", torch.zeros(info.hidden_size))
+        self.register_buffer("steering_vector", torch.zeros(info.hidden_size))
         self.mlps = nn.ModuleList(_mlp(info) for _ in range(info.members))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -104,7 +112,7 @@ class HiddenStateHead(nn.Module):
     def joined(cls, heads: Sequence[HiddenStateHead], penalty: float = 1.0) -> HiddenStateHead:
         """Heads on the same inputs as the members of one, frozen; center and scale are still to be set."""
         head = cls(replace(heads[0].info, members=sum(h.info.members for h in heads), penalty=penalty))
-        head.mean, head.std, head.axis = heads[0].mean, heads[0].std, heads[0].axis
+        head.mean, head.std, head.steering_vector = heads[0].mean, heads[0].std, heads[0].steering_vector
         head.mlps = nn.ModuleList(mlp for h in heads for mlp in h.mlps)
         return head.eval().requires_grad_(False)
 
@@ -142,7 +150,7 @@ class HiddenStateHead(nn.Module):
                 info = HeadInfo(**json.loads((file.metadata() or {})["info"]))
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
             head = cls(info)
-            head.load_state_dict({"axis": head.axis} | state)  # older files have none
+            head.load_state_dict({"steering_vector": head.steering_vector} | state)  # older files have none
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise WeightsCorruptError(
                 f"{path} cannot be read as a trunk head ({error}); make one with `langchain-sea fit-reward`."
@@ -161,22 +169,26 @@ class HiddenStateReward:
     head: HiddenStateHead
 
     @property
-    def axis(self) -> SteeringVector | None:
+    def steering_vector(self) -> SteeringVector | None:
         """The head's, where it has one."""
-        return SteeringVector(self.head.info.layer, self.head.axis) if self.head.axis.any() else None
+        return (
+            SteeringVector(self.head.info.layer, self.head.steering_vector)
+            if self.head.steering_vector.any()
+            else None
+        )
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layer is the same for all
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layer is the same for all
         """One layer's states."""
         return OutputSpec(frozenset({self.head.info.layer}), logits=False)
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) the value of each answer, differentiable in `view.tokens.soft`."""
         return self.prefix_values(view)[:, -1]
 
     @torch.no_grad()
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
         """(C,) the value of each text."""
-        return self.steer(view)
+        return self.score_soft(view)
 
     def prefix_values(self, view: AnswerBatch) -> Tensor:
         """(C, T) the value of every beginning.

@@ -80,9 +80,9 @@ class LogRatioReward:
         Raises:
             TokenizerMismatchError: the view's policy has another tokenizer.
         """
-        return self.steer(view)
+        return self.score_soft(view)
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """Both policies' logits, read beside the writer's own."""
         if isinstance(view.policy, CausalLMPolicy):
             policy = view.policy  # kept there, so that no other gets its id
@@ -90,9 +90,9 @@ class LogRatioReward:
         through = [self._through(policy, view) for policy in (self.expert, self.early)]
         return LOGITS if view in through else NOTHING
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
-        self.foresee(view)
+        self.required_outputs(view)
         difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
         if self.reduction == "mean":
             difference = difference / view.tokens.mask.sum(-1).clamp(min=1)

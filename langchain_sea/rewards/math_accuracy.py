@@ -210,7 +210,7 @@ class Consensus(_Limits):
         ExtraMissingError: math-verify is not installed.
     """
 
-    def relative_to(self, prompt: str, drafts: Sequence[str]) -> MathVerifier:
+    def fit_to_drafts(self, prompt: str, drafts: Sequence[str]) -> MathVerifier:
         """The verifier whose gold is the drafts' majority answer; of equally many, the earliest draft's.
 
         A draft has no voice if it has no answer, or none that can be compared within the deadline.

@@ -242,7 +242,9 @@ class PairClassifierGate:
         with self._lock:
             if self._parts is None:
                 loaded = loading.load(self.info.trunk, kind="encoder", dtype=torch.float32)
-                judges = [PairClassifier(loaded.model).to(loaded.model.device) for _ in range(self.info.members)]
+                judges = [
+                    PairClassifier(loaded.model).to(loaded.model.device) for _ in range(self.info.members)
+                ]
                 for n, judge in enumerate(judges):
                     own = f"{n}:" if self.info.members > 1 else ""
                     found = {k[len(own) :]: v for k, v in self._deltas.items() if k.startswith(own)}

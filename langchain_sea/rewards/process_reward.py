@@ -55,16 +55,18 @@ class ProcessReward:
         if self.separator == "":
             raise ValueError("separator='' ends no step; None takes every token as a step.")
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """What the values look at."""
-        return self.values.foresee(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()
+        return (
+            self.values.required_outputs(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()
+        )
 
     @torch.no_grad()
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - `view` holds their ids
         """(C,)."""
-        return self.steer(view)
+        return self.score_soft(view)
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,), differentiable in `view.tokens.soft`; where steps end is read off the likeliest tokens."""
         found = self.values.prefix_values(view)  # (C, T)
         ends = self._ends(view).to(found.device)
@@ -128,7 +130,7 @@ class TokenScores:
         self._template = ChatTemplate(tokenizer, chat_template)
         self._placed = TemplatedModel(model, self._render, self._template)
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return OutputSpec(frozenset(), logits=False)
 

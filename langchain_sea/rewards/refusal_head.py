@@ -17,9 +17,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from langchain_sea.core.protocols import Tokens, AnswerBatch, OutputSpec
+from langchain_sea.core.protocols import AnswerBatch, OutputSpec, Tokens
 from langchain_sea.errors import WeightsCorruptError
-from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, HiddenStateHead, HiddenStateReward, stored
+from langchain_sea.rewards.hidden_state_head import (
+    SAFETY_HEAD,
+    HeadInfo,
+    HiddenStateHead,
+    HiddenStateReward,
+    stored,
+)
 from langchain_sea.rewards.pair_classifier import last_question
 from langchain_sea.training.features import states
 
@@ -128,7 +134,7 @@ class RefusalReward(HiddenStateReward):
         if widths[0] != widths[1]:
             raise ValueError(f"head and stance read states {widths} wide: fit both to one policy.")
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layers are the same for all
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - the layers are the same for all
         """The layers of both, so that one forward serves them."""
         return OutputSpec(frozenset({self.head.info.layer, self.stance.head.info.layer}), logits=False)
 

@@ -18,8 +18,8 @@ from langchain_sea.presets import Preset, find_preset
 from langchain_sea.rewards import (
     Consensus,
     FunctionReward,
-    LogRatioReward,
     HiddenStateReward,
+    LogRatioReward,
 )
 from langchain_sea.rewards.agreement import Agreement
 from langchain_sea.rewards.auto import judge_named

@@ -38,7 +38,7 @@ class SafetyClassifier:
     reads: RewardModel | EncoderReward
     threshold: float = 0.5
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
         return NOTHING
 
@@ -56,10 +56,10 @@ class SafetyClassifier:
 class SoftSafetyClassifier(SafetyClassifier):
     """Steers as well."""
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) differentiable in `view.tokens.soft`."""
         assert isinstance(self.reads, DifferentiableReward)
-        return self.reads.steer(view)
+        return self.reads.score_soft(view)
 
 
 def safety_classifier(
@@ -94,6 +94,8 @@ def safety_classifier(
     at = (0.0 if odds else 0.5) if threshold is None else threshold
     if getattr(model, "score", None) is None:
         encoder = encoder_reward(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
-        return (SoftSafetyClassifier if isinstance(encoder, DifferentiableReward) else SafetyClassifier)(encoder, at)
+        return (SoftSafetyClassifier if isinstance(encoder, DifferentiableReward) else SafetyClassifier)(
+            encoder, at
+        )
     reads = reward_model(model, tokenizer, policy_tokenizer, steers=steers, rule=rule, **options)
     return (SoftSafetyClassifier if isinstance(reads, DifferentiableReward) else SafetyClassifier)(reads, at)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import NOTHING, DeclaresOutputs, AnswerBatch, OutputSpec
+from langchain_sea.core.protocols import NOTHING, AnswerBatch, DeclaresOutputs, OutputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,15 +56,15 @@ class ScoreFunction:
         if self.samples < 2:  # noqa: PLR2004 - the others are the baseline
             raise ValueError(f"samples={self.samples} must be at least 2: each is compared with the others.")
 
-    def foresee(self, view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """For ranking what the reward looks at; drawn texts it reads by itself."""
-        return self.reward.foresee(view) if isinstance(self.reward, DeclaresOutputs) else NOTHING
+        return self.reward.required_outputs(view) if isinstance(self.reward, DeclaresOutputs) else NOTHING
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """(C,) the reward's own."""
         return self.reward.score(view, texts)
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) the mean reward of the drawn texts, whose gradient in `view.tokens.soft` is the estimate."""
         found, soft = self.estimate(view), view.tokens.soft
         view.variance = found.variance if view.variance is None else view.variance + found.variance

@@ -51,7 +51,7 @@ class SoftEncoderReward(EncoderReward):
         super().__init__(model, tokenizer, **options)
         self.bridge = bridge
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) at least float32; differentiable in `view.tokens.soft`."""
         tokens = view.tokens
         rows = [ids[kept].tolist() for ids, kept in zip(tokens.ids, tokens.mask, strict=True)]

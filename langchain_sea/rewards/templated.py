@@ -120,7 +120,9 @@ class TemplatedModel:
         start, end = (self._embed(part) for part in hard)
         support = tokens.support
         one = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
-        embeds = torch.cat([start, embed_soft_tokens(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1)
+        embeds = torch.cat(
+            [start, embed_soft_tokens(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1
+        )
         mask = pad(tokens.mask, (1, len(after)), value=True)
         order = mask.int().argsort(dim=1, descending=True, stable=True)
         states = self._states(PackedSequence(embeds.take_along_dim(order[..., None], 1), prompt.states))

@@ -4,7 +4,7 @@
 """
 
 from langchain_sea.safety.audit_log import AuditLog, replay, verify
-from langchain_sea.safety.checks import Action, Decision, PerCallCheck, Check, PolicyError, Finding
+from langchain_sea.safety.checks import Action, Check, Decision, Finding, PerCallCheck, PolicyError
 from langchain_sea.safety.context import CallContext, ContextMessage
 from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
 from langchain_sea.safety.learned import HarmCheck, IntentCheck

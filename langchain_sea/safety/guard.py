@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from langchain_sea.core.timeouts import run_with_timeout
-from langchain_sea.safety.checks import Action, Decision, Check, Finding
+from langchain_sea.safety.checks import Action, Check, Decision, Finding
 from langchain_sea.safety.policy import GuardConfig
 from langchain_sea.safety.provenance import ProvenanceCheck
 from langchain_sea.safety.rules import RulesCheck
@@ -116,7 +116,9 @@ class GuardPipeline:
                 break
         return found
 
-    def _asked(self, layer: Check, calls: Sequence[ToolCall], scene: CallContext, end: float) -> list[list[Finding]]:
+    def _asked(
+        self, layer: Check, calls: Sequence[ToolCall], scene: CallContext, end: float
+    ) -> list[list[Finding]]:
         """One layer's objections; its failure as one."""
         try:
             if layer.learned:
@@ -137,7 +139,9 @@ class GuardPipeline:
             return replace(failed, action=Action.NOTE)
         return failed
 
-    def _decided(self, call: ToolCall, verdicts: Sequence[Finding], scene: CallContext, end: float) -> Decision:
+    def _decided(
+        self, call: ToolCall, verdicts: Sequence[Finding], scene: CallContext, end: float
+    ) -> Decision:
         decision = Decision(asked=call, call=call, outcome="allowed", verdicts=tuple(verdicts))
         kinds = {v.action for v in verdicts if not v.failed}
         if any(v.failed and v.action is Action.BLOCK for v in verdicts):

@@ -107,7 +107,9 @@ class IntentCheck:
             found[i] = self._objections(near[: len(said)], near[len(said) :], scene)
         return found
 
-    def _objections(self, users: Sequence[float], others: Sequence[float], scene: CallContext) -> list[Finding]:
+    def _objections(
+        self, users: Sequence[float], others: Sequence[float], scene: CallContext
+    ) -> list[Finding]:
         """From how near the call is to each sentence of the user's, and to each of the others."""
         user, other = max(users), max(others)
         if other < self.least or user >= self.enough or other <= user + self.margin:

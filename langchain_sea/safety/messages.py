@@ -67,7 +67,9 @@ def invalid_calls(message: AIMessage) -> list[ToolCall]:
     first, found = len(message.tool_calls), []
     for position, given in enumerate(message.invalid_tool_calls, first):
         fault = str(given.get("error") or "it cannot be read")
-        found.append(ToolCall(position, str(given.get("id") or ""), str(given.get("name") or ""), "{}", (fault,)))
+        found.append(
+            ToolCall(position, str(given.get("id") or ""), str(given.get("name") or ""), "{}", (fault,))
+        )
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.checks import Action, PerCallCheck, Finding
+from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.context import folded, numbers_in, strings_in, top
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_sea.safety.checks import Action, PerCallCheck, Finding
+from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.context import numbers_in, strings_in, top
 from langchain_sea.safety.deobfuscation import forms, hidden, neighbours
 from langchain_sea.safety.provenance import is_destination

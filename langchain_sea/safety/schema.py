@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import ExtraMissingError
-from langchain_sea.safety.checks import Action, PerCallCheck, Finding
+from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 
 from langchain_sea._version import __version__
 from langchain_sea.serving.config import model_of
-from langchain_sea.serving.errors import STATUS, BodyLimitMiddleware, ErrorResponse, APIError, problem_of
+from langchain_sea.serving.errors import STATUS, APIError, BodyLimitMiddleware, ErrorResponse, problem_of
 from langchain_sea.serving.handlers import ChatHandler
-from langchain_sea.serving.protocol import ChatRequest, ServerConfig, SeaChoice
+from langchain_sea.serving.protocol import ChatRequest, SeaChoice, ServerConfig
 
 if TYPE_CHECKING:
     from langchain_sea.chat_models import SEAChatModel

@@ -47,15 +47,15 @@ def model_of(settings: dict[str, Any]) -> SEAChatModel:
 def budget_of(table: dict[str, Any]) -> Budget:
     """A budget; `seconds = 0` stands for no limit, which TOML has no word for."""
     require_known(table, [field.name for field in fields(Budget)])
-    return Budget(**table | ({"seconds": None} if table.get("seconds") == 0 else {}))
+    return Budget(**table | ({"max_time": None} if table.get("max_time") == 0 else {}))
 
 
 def _preset_of(table: dict[str, Any]) -> Preset:
-    """`base`, a preset's name, with what else the table says in its place; `window` and `langevin` are tables."""
+    """`base`, a preset's name, with what else the table says in its place; `search_config` and `langevin` are tables."""
     given = dict(table)
     base = find_preset(given.pop("base", "default"))
     require_known(given, [field.name for field in fields(Preset)])
-    for name in ("window", "langevin"):
+    for name in ("search_config", "langevin"):
         if name in given:
             part = getattr(base, name)
             require_known(given[name], [field.name for field in fields(part)])

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from langchain_sea.serving.protocol import ServerConfig
 
-__all__ = ["STATUS", "TOO_MANY", "BodyLimitMiddleware", "ErrorResponse", "APIError", "problem_of", "until_gone"]
+__all__ = [
+    "STATUS",
+    "TOO_MANY",
+    "BodyLimitMiddleware",
+    "ErrorResponse",
+    "APIError",
+    "problem_of",
+    "until_gone",
+]
 
 TOO_MANY, _TOO_LARGE = 429, 413
 _DRAINED = 32  # times the limit: what is read of a body that is too large before the line is cut

@@ -15,7 +15,7 @@ from langchain_core.messages import convert_to_messages
 from langchain_sea._version import __version__
 from langchain_sea.serving.errors import TOO_MANY, APIError, problem_of, until_gone
 from langchain_sea.serving.metrics import Metrics
-from langchain_sea.serving.protocol import ChatRequest, ServerConfig, SeaChoice
+from langchain_sea.serving.protocol import ChatRequest, SeaChoice, ServerConfig
 from langchain_sea.serving.replies import deltas_of, message_of, usage_of
 
 if TYPE_CHECKING:

@@ -105,8 +105,8 @@ def batch(
     counts = {"rows": len(rows), "skipped": len(rows) - missing, "answered": 0, "failed": 0}
     if not missing:
         return counts
-    if model.budget.seconds is not None:
-        _log.warning("budget.seconds=%s: answers that it cuts off depend on the machine's speed; None (in TOML: 0) makes every run's text the same.", model.budget.seconds)  # fmt: skip
+    if model.budget.max_time is not None:
+        _log.warning("budget.max_time=%s: answers that it cuts off depend on the machine's speed; None (in TOML: 0) makes every run's text the same.", model.budget.max_time)  # fmt: skip
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -131,17 +131,24 @@ def attacked(
         reward=HiddenStateReward(head), name="head", center=head.info.center, scale=max(head.info.scale, 1e-3)
     )
     energy = Energy(policy=policy, terms=(term,), policy_weight=attack.policy_weight, max_nll_rise=None)
-    window = replace(preset.window, chains=attack.chains, steps=attack.steps)
+    search_config = replace(
+        preset.search_config,
+        chains=replace(
+            preset.search_config.chains,
+            num_chains=attack.chains,
+            max_steps=attack.steps,
+        ),
+    )
     read = [policy.prompt(messages, room=attack.tokens) for messages in prompts]
-    count = max(window.chains, window.drafts)
+    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
     found = refine(
         read,
         [[] for _ in read],
         energy=energy,
         langevin=preset.langevin,
-        budget=Budget(seconds=None, tokens=attack.tokens),
+        budget=Budget(max_time=None, max_new_tokens=attack.tokens),
         generators=[generators_for(attack.seed, prompt.key, count, policy.device) for prompt in read],
-        window=window,
+        search_config=search_config,
     )
     return [
         [(text.text, text.rewards["head"] * term.scale + term.center, text.nll) for text in each.candidates]
@@ -162,7 +169,11 @@ def _chosen(examples: Sequence[Example], count: int, number: int) -> list[Exampl
 
 
 def _texts(
-    head: HiddenStateHead, policy: CausalLMPolicy, chosen: Sequence[Example], hardening: Hardening, number: int
+    head: HiddenStateHead,
+    policy: CausalLMPolicy,
+    chosen: Sequence[Example],
+    hardening: Hardening,
+    number: int,
 ) -> list[tuple[Example, float]]:
     """What the attacks wrote, judged, with the head's value of it."""
     found: list[tuple[Example, float]] = []

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from langchain_sea.core.protocols import Tokens, OutputSpec
+from langchain_sea.core.protocols import OutputSpec, Tokens
 from langchain_sea.rewards.hidden_state_head import pooled
 
 if TYPE_CHECKING:

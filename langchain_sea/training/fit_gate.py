@@ -18,7 +18,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from langchain_sea.models import loading
-from langchain_sea.rewards.pair_classifier import GateInfo, PairClassifierGate, PairClassifier, last_question, tokenized
+from langchain_sea.rewards.pair_classifier import (
+    GateInfo,
+    PairClassifier,
+    PairClassifierGate,
+    last_question,
+    tokenized,
+)
 from langchain_sea.training.examples import DataError, Example, limited, read_examples, share, usable
 from langchain_sea.training.metrics import auc
 
@@ -158,7 +164,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts=tuple(options.cuts),
         )
         if options.join:
-            gate = settled(PairClassifierGate.joined([PairClassifierGate.load(path) for path in options.join]), examples, recipe)
+            gate = settled(
+                PairClassifierGate.joined([PairClassifierGate.load(path) for path in options.join]),
+                examples,
+                recipe,
+            )
         else:
             trunk = loading.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
             gate = fit_gate(examples, trunk, recipe, report=_say)

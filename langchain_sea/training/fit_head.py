@@ -112,7 +112,7 @@ def fit_head(
     info = HeadInfo(policy=name, layer=layer, hidden_size=pooled.shape[-1] // 2, first=pooling.first)
     head, figures = _best(info, _parts(pooled, learned), recipe, report)
     if layer < policy.model.config.get_text_config().num_hidden_layers:  # nothing reads what is added above
-        head.axis = axis(pooled, learned)
+        head.steering_vector = steering_vector(pooled, learned)
     figures |= {"learned": counts(learned), "held_out": counts(held)}
     if pooled_held is not None:
         with torch.no_grad():
@@ -138,7 +138,7 @@ def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
     return train, choose
 
 
-def axis(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
+def steering_vector(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
     """(D,) along which answers to one prompt differ most between good and bad, after eight tokens.
 
     The first right singular vector of the prompts' differences d_p / ‖d_p‖, d_p the mean of its good answers'
@@ -181,7 +181,9 @@ def _best(
     return head, {"layer": info.layer, "seed": -seed, "epoch": epoch, "inner": round(quality, 4)}
 
 
-def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) -> tuple[HiddenStateHead, float, int]:
+def _fit(
+    info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int
+) -> tuple[HiddenStateHead, float, int]:
     """The head at its best epoch, its quality there, and the epoch; the global generator is left alone."""
     train, choose = parts
     with torch.random.fork_rng(devices=[]):

@@ -1,6 +1,6 @@
 """Whether a reward can fail unnoticed: `python tests/benchmarks/failures.py --table --json FILE`.
 
-Every way to fail × every kind of reward × every form of a call × `on_failure`, on the tiny policy. A failure
+Every way to fail × every kind of reward × every form of a call × `on_reward_error`, on the tiny policy. A failure
 is silent if it left no trace: no exception, no `failure` or telling `stop_reason` in
 `response_metadata["sea"]`, no log record of this package. `silent_failures` must be 0. `not_raised` counts
 what `on_failure="error"` reported in the metadata alone, and `held` the calls that would have waited for
@@ -189,7 +189,7 @@ class Scoring:
 
 @dataclass
 class Steering:
-    """A reward whose `steer` fails, and whose `score` is good."""
+    """A reward whose `score_soft` fails, and whose `score` is good."""
 
     fails: Failing
 
@@ -200,7 +200,7 @@ class Steering:
         """(C,) the texts' lengths."""
         return torch.tensor([float(len(text)) for text in texts])
 
-    def steer(self, view: AnswerBatch) -> Any:
+    def score_soft(self, view: AnswerBatch) -> Any:
         """(C,) or not; differentiable."""
         found = _tensor(self.fails.all([""] * len(view.tokens.soft)))
         soft = view.tokens.soft.sum()
@@ -253,16 +253,18 @@ class Row(NamedTuple):
     failure: str
     reward: str
     form: str
-    on_failure: str
+    on_reward_error: str
     trace: str
     held: bool
 
 
-def tried(failure: Callable[..., Any], kind: Callable[[Failing], object], form: Any, on_failure: Any) -> Row:
+def tried(
+    failure: Callable[..., Any], kind: Callable[[Failing], object], form: Any, on_reward_error: Any
+) -> Row:
     """What a call showed of the failure."""
-    budget = Budget(steps=2, tokens=4, seconds=SECONDS if failure is never_returns else None)
+    budget = Budget(max_steps=2, max_new_tokens=4, max_time=SECONDS if failure is never_returns else None)
     fails = Failing(failure)
-    model = SEAChatModel(policy="tiny", rewards=[kind(fails)], budget=budget, on_failure=on_failure)
+    model = SEAChatModel(model="tiny", rewards=[kind(fails)], budget=budget, on_reward_error=on_reward_error)
     with _logged() as records:
         try:
             traces = [_told(message) for message in form(model)]
@@ -270,7 +272,7 @@ def tried(failure: Callable[..., Any], kind: Callable[[Failing], object], form: 
             trace = max(traces) if failure is lost_once else min(traces)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is seen
             trace = type(error).__name__
-    names = (failure.__name__, kind.__name__, form.__name__, on_failure)
+    names = (failure.__name__, kind.__name__, form.__name__, on_reward_error)
     fails.free.set()
     return Row(*names, trace or ("log" if records else ""), fails.held)
 
@@ -306,7 +308,7 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     """The figures."""
     silent = [row for row in rows if not row.trace]
     held = [row for row in rows if row.held]
-    quiet = [row for row in rows if row.on_failure == "error" and row.trace.startswith(("stop", "fail"))]
+    quiet = [row for row in rows if row.on_reward_error == "error" and row.trace.startswith(("stop", "fail"))]
     return {
         "silent_failures": {"value": len(silent), "of": len(rows), "rows": [row._asdict() for row in silent]},
         "not_raised": {"value": len(quiet), "rows": [row._asdict() for row in quiet]},

@@ -29,7 +29,7 @@ TOKENS = 64
 def answered(on: Subject, question: str, seed: int, draft: list[int] | None = None) -> Refinement:
     """One refinement; of a given draft, its scores alone."""
     prompt = on.policy.prompt([{"role": "user", "content": question}], room=TOKENS)
-    budget = Budget(steps=None if draft is None else 0, seconds=None, tokens=TOKENS)
+    budget = Budget(max_steps=None if draft is None else 0, max_time=None, max_new_tokens=TOKENS)
     return refined(on, prompt, budget, seed, draft)
 
 

@@ -14,7 +14,7 @@ from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import ChainConfig, DraftConfig, SearchConfig
 from langchain_sea.rewards import FunctionReward, ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 
@@ -53,7 +53,10 @@ def solved(
     plain = FunctionReward(checker, timeout=None)
     reward = ScoreFunction(plain, samples=samples) if samples else plain
     energy = Energy(
-        policy=policy, terms=(RewardTerm(reward=reward, name="checker"),), policy_weight=0.05, max_nll_rise=None
+        policy=policy,
+        terms=(RewardTerm(reward=reward, name="checker"),),
+        policy_weight=0.05,
+        max_nll_rise=None,
     )
     began = time.monotonic()
     prompt = policy.prompt(problem.messages, room=TOKENS)
@@ -62,9 +65,9 @@ def solved(
         [[]],
         energy=energy,
         langevin=Langevin(kernel="adam", step_size=0.3, noise="transient", noise_scale=0.3),
-        budget=Budget(seconds=seconds, tokens=TOKENS),
+        budget=Budget(max_time=seconds, max_new_tokens=TOKENS),
         generators=[generators_for(seed, prompt.key, max(method.chains, method.drafts), policy.device)],
-        window=method,
+        search_config=method,
     )[0]
     took = time.monotonic() - began
     return {"right": problem.check(found.text), "calls": checker.calls, "seconds": took, "steps": found.steps}
@@ -74,7 +77,11 @@ def black_box(seed: int, count: int) -> dict[str, Any]:
     """Base, best-of-16, ours at its seconds, and best-of-N at ours' calls, on the 3 % tier."""
     policy = load_model("tiny/early_3")
     problems = data.held_out("arithmetic", count, f"black box {seed}")
-    whole = SearchConfig(tokens=None, chains=1, drafts=1, steps=0, temperature=1.0)
+    whole = SearchConfig(
+        chains=ChainConfig(num_chains=1, max_steps=0),
+        drafts=DraftConfig(num_drafts=1, temperature=1.0),
+        block_size=None,
+    )
     ours = replace(whole, chains=16, steps=10_000, support=64, margin=1.0)
     rows: dict[str, list[dict[str, Any]]] = {
         name: [] for name in ("base", "bo16", "ours", "equal_calls", "ours_4_times", "bo64")

@@ -16,7 +16,7 @@ import torch
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import RewardTerm
-from langchain_sea.core.protocols import Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, Tokens
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.evaluation import datasets
@@ -54,7 +54,9 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
 def bridged(policy: CausalLMPolicy, twin: PairClassifierGate) -> SoftEncoderReward:
     """The twin's judge as a reward that steers."""
     judge, tokenizer = twin._ready()
-    return SoftEncoderReward(judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128)
+    return SoftEncoderReward(
+        judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128
+    )
 
 
 def bridge_cosine(
@@ -73,7 +75,7 @@ def bridge_cosine(
         def value(
             at: torch.Tensor, prompt: Any = prompt, support: Any = support, mask: Any = mask
         ) -> torch.Tensor:
-            return reward.steer(AnswerBatch(policy, prompt, Tokens(at, support, mask))).sum()
+            return reward.score_soft(AnswerBatch(policy, prompt, Tokens(at, support, mask))).sum()
 
         leaf = soft.clone().requires_grad_()
         (slope,) = torch.autograd.grad(value(leaf), leaf)
@@ -98,17 +100,20 @@ def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: i
     Without offsets: the axis is the trunk head's own, and no encoder can know it.
     """
     preset = PRESETS["default"]
-    window = replace(preset.window, offsets=())
+    search_config = replace(
+        preset.search_config,
+        drafts=replace(preset.search_config.drafts, steering_coeffs=()),
+    )
     rises = []
     energy = registry.energy_for(
-        policy, (replace(term, standardise="drafts"),), replace(preset, max_nll_rise=None)
+        policy, (replace(term, normalize="drafts"),), replace(preset, max_nll_rise=None)
     )
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
-        count = max(window.chains, window.drafts)
+        count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
         (found,) = refine(
-            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(seconds=None, tokens=TOKENS),
-            generators=[generators_for(seed, prompt.key, count, policy.device)], window=window,
+            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(max_time=None, max_new_tokens=TOKENS),
+            generators=[generators_for(seed, prompt.key, count, policy.device)], search_config=search_config,
         )  # fmt: skip
         assert found.before is not None
         assert found.after is not None

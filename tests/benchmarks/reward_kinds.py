@@ -24,15 +24,15 @@ from test_guards import FORMATS, guard, guard_weights
 from test_rewards import classifier, policy
 
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.rewards import (
     EncoderReward,
+    HiddenStateReward,
     LogRatioReward,
     ProcessReward,
     RewardModel,
     SoftEncoderReward,
     SoftRewardModel,
-    HiddenStateReward,
     safety_classifier,
 )
 from langchain_sea.rewards.guard import SoftGuardModel
@@ -66,7 +66,12 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
     """Of each kind one; families whose norms round to float32 are left to the tests."""
     writer, tokenizer = policy("gpt2", dtype=dtype), tiny_tokenizer()
     torch.manual_seed(0)
-    head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).to(dtype).eval().requires_grad_(False)
+    head = (
+        HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32))
+        .to(dtype)
+        .eval()
+        .requires_grad_(False)
+    )
     stance = RefusalHead(copy.deepcopy(head), weight=1.5).to(dtype)
     stance.bias.fill_(0.3)
     model = classifier("gpt2", dtype=dtype)
@@ -100,7 +105,7 @@ def _cosine(reward: DifferentiableReward, writer: Any) -> float:
     prompt, mask = writer.prompt(QUESTION), torch.ones(1, len(answer), dtype=torch.bool)
 
     def value(at: torch.Tensor) -> torch.Tensor:
-        return reward.steer(AnswerBatch(writer, prompt, Tokens(at, support, mask))).sum()
+        return reward.score_soft(AnswerBatch(writer, prompt, Tokens(at, support, mask))).sum()
 
     leaf = soft.clone().requires_grad_()
     (slope,) = torch.autograd.grad(value(leaf), leaf)

@@ -43,17 +43,17 @@ class Wordy:
         texts = [policy.decode([i]) for i in range(policy.vocab_size)]
         self.digits = torch.tensor([float(any(c.isdigit() for c in text)) for text in texts])
 
-    def foresee(self, _view: AnswerBatch) -> OutputSpec:
+    def required_outputs(self, _view: AnswerBatch) -> OutputSpec:
         """No reading."""
         return NOTHING
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,)."""
         return -view.tokens.mean((view.tokens.soft * self.digits[view.tokens.support]).sum(-1))
 
     def score(self, view: AnswerBatch, _texts: Sequence[str]) -> Tensor:
         """(C,)."""
-        return self.steer(view)
+        return self.score_soft(view)
 
 
 class Row(NamedTuple):
@@ -66,20 +66,28 @@ class Row(NamedTuple):
     accepted: bool
 
 
-def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int) -> list[Row]:
+def answers(
+    policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int
+) -> list[Row]:
     """The default preset's, with `right` and this."""
     (right,) = registry.make_terms(["tiny"], "tiny", policy)
     # beside those that count, the same in their own units, which only report
     terms = (
-        replace(right, standardise="drafts"),
+        replace(right, normalize="drafts"),
         second,
         replace(right, name="right", weight=0.0),
         RewardTerm(reward=second.reward, name="wordy", weight=0.0),
     )
     preset = PRESETS["default"]
-    preset = replace(preset, window=replace(preset.window, drafts=24, kept=2))  # eight runs of 200 prompts
+    preset = replace(
+        preset,
+        search_config=replace(
+            preset.search_config,
+            drafts=replace(preset.search_config.drafts, num_drafts=24, num_kept=2),
+        ),
+    )  # eight runs of 200 prompts
     energy = make_energy(policy, terms, preset=preset)
-    count, found = max(preset.window.chains, preset.window.drafts), []
+    count, found = max(preset.search_config.chains.num_chains, preset.search_config.drafts.num_drafts), []
     for start in range(0, len(prompts), _TOGETHER):
         part = prompts[start : start + _TOGETHER]
         for each in refine(
@@ -87,9 +95,9 @@ def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: Rew
             [[] for _ in part],
             energy=energy,
             langevin=preset.langevin,
-            budget=Budget(seconds=None, tokens=48),
+            budget=Budget(max_time=None, max_new_tokens=48),
             generators=[generators_for(seed, prompt.key, count, policy.device) for prompt in part],
-            window=preset.window,
+            search_config=preset.search_config,
         ):
             assert each.before is not None
             assert each.after is not None
@@ -115,19 +123,19 @@ def thresholds(seed: int, count: int) -> dict[str, Any]:
         for part in ("grid", "report")
     )
     searched = {
-        w: answers(policy, tuned, RewardTerm(reward=reward, name="asked", weight=w, standardise="drafts"), seed)
+        w: answers(policy, tuned, RewardTerm(reward=reward, name="asked", weight=w, normalize="drafts"), seed)
         for w in GRID
     }
     floor = statistics.median(row.wordy_before for row in searched[0.0])
     weights = {w: gain(found, floor) for w, found in searched.items()}
     best = max(weights, key=lambda w: weights[w])
     weighed = answers(
-        policy, reported, RewardTerm(reward=reward, name="asked", weight=best, standardise="drafts"), seed
+        policy, reported, RewardTerm(reward=reward, name="asked", weight=best, normalize="drafts"), seed
     )
     mine = answers(
         policy,
         reported,
-        RewardTerm(reward=reward, name="asked", weight=0.0, at_least=floor, standardise="drafts"),
+        RewardTerm(reward=reward, name="asked", weight=0.0, threshold=floor, normalize="drafts"),
         seed,
     )
     broken = [row for row in mine if row.accepted and row.wordy < floor]

@@ -31,9 +31,7 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
     import reward_kinds
 
     rows = datasets.rows(datasets.folder(options.data) / "gsm8k/example_model_solutions.jsonl")
-    answers = [
-        row["175b_finetuning"]["solution"] for row in datasets.drawn(rows, 100, "plain", options.seed)
-    ]
+    answers = [row["175b_finetuning"]["solution"] for row in datasets.drawn(rows, 100, "plain", options.seed)]
     return {
         "plain_difference": reward_kinds.plain_difference(answers),
         "gradient_cosine": reward_kinds.gradient_cosine(),

@@ -169,7 +169,9 @@ def rows_for(
     return rows
 
 
-def _written(policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | None, tokens: int) -> list[list[str]]:
+def _written(
+    policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | None, tokens: int
+) -> list[list[str]]:
     """Texts of each ask's jobs, all in the same forwards; those along the axis leave it after a while."""
     jobs = [job for ask in asks for job in ask.jobs]
     before = [prompt_ids(policy, ask.question.text, ask.opening) for ask in asks for _ in ask.jobs]
@@ -184,13 +186,13 @@ def _written(policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | Non
         pushed = [row for row, job in enumerate(jobs) if job.share]
         along = torch.tensor([[jobs[row].share] for row in pushed]) * axis.direction.cpu()
 
-        def push(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        def steering(_: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
             """Where the next token is chosen, as `Window.offsets` does, and nowhere in the prompt before it."""
             states = args[0].clone()
             states[:, -1] += along.to(states)
             return (states, *args[1:])
 
-        handle = policy.model.model.layers[axis.layer].register_forward_pre_hook(push)
+        handle = policy.model.model.layers[axis.layer].register_forward_pre_hook(steering)
         go_on(pushed, _ALONG)
         handle.remove()
     go_on([row for row in range(len(jobs)) if not policy.end_ids & set(answers[row])], tokens)
@@ -251,7 +253,11 @@ def main() -> None:
         finish(list(once.values()), options.out, options.cross)
         return
     torch.set_num_threads(options.threads)
-    axis = HiddenStateReward(HiddenStateHead.load(options.axis)).axis if options.axis else None
+    axis = (
+        HiddenStateReward(HiddenStateHead.load(options.steering_vector)).steering_vector
+        if options.steering_vector
+        else None
+    )
     part, parts = map(int, options.part.split("/"))
     found = questions(options.data, options.seed)[: options.limit or None][part::parts]
     finish(rows_for(found, load_model("smollm2-135m"), axis, options), options.out, options.cross)

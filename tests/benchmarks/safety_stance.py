@@ -62,7 +62,12 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
         reward=HiddenStateReward(head), name="safety", center=head.info.center, scale=head.info.scale
     )  # without the stance, which is to be made
     preset = PRESETS["default"]
-    window = replace(preset.window, drafts=96, kept=12, steps=0, cooling=1.0)
+    search_config = replace(
+        preset.search_config,
+        drafts=replace(preset.search_config.drafts, num_drafts=96, num_kept=12),
+        chains=replace(preset.search_config.chains, max_steps=0),
+        continuation=replace(preset.search_config.continuation, temperature_scale=1.0),
+    )
     prompts = [
         policy.prompt([{"role": "user", "content": question.text}], room=_TOKENS, opening=opening)
         for question, opening in part
@@ -72,9 +77,11 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
         [[] for _ in prompts],
         energy=make_energy(policy, (term,), preset=preset),
         langevin=preset.langevin,
-        budget=Budget(seconds=None, tokens=_TOKENS),
-        generators=[generators_for(seed, p.key, window.drafts, policy.device) for p in prompts],
-        window=window,
+        budget=Budget(max_time=None, max_new_tokens=_TOKENS),
+        generators=[
+            generators_for(seed, p.key, search_config.drafts.num_drafts, policy.device) for p in prompts
+        ],
+        search_config=search_config,
     )
     return [
         {"prompt": question.text, "declined": int(question.harmful), "split": "head", "opening": opening,

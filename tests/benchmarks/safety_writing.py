@@ -21,7 +21,7 @@ def prompt_ids(policy: CausalLMPolicy, question: str, opening: str) -> list[int]
     return [*ids, *policy.encode(opening)] if opening else list(ids)
 
 
-def continued(
+def prefill(
     policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int
 ) -> list[list[int]]:
     """What transformers samples behind each row, up to and with its end."""

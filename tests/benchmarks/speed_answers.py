@@ -75,7 +75,7 @@ def shown(seconds: dict[str, float]) -> dict[str, float]:
 def batch_speedup(on: Subject, plan: Plan, seed: int) -> dict[str, Any]:
     """The same requests one after another and together, in turns."""
     model = SEAChatModel(
-        policy=on.policy, rewards=list(on.terms), budget=Budget(seconds=None, tokens=SHORT), seed=seed
+        model=on.policy, rewards=list(on.terms), budget=Budget(max_time=None, max_new_tokens=SHORT), seed=seed
     )
     requests, spent, texts = ragged(TOGETHER, seed), defaultdict(dict), {}
 
@@ -112,7 +112,7 @@ class Writing:
 
 
 def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
-    messages, budget = [{"role": "user", "content": question}], Budget(seconds=None, tokens=DRAFT)
+    messages, budget = [{"role": "user", "content": question}], Budget(max_time=None, max_new_tokens=DRAFT)
     with kinds(on) as spent:
         prompt = on.policy.prompt(messages, room=DRAFT)
         refined(on, prompt, budget, seed)
@@ -120,7 +120,11 @@ def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
     lengths: list[int] = []
 
     def draft() -> None:
-        options = {"tokens": DRAFT, "temperature": PRESET.window.temperature, "generators": rngs}
+        options = {
+            "tokens": DRAFT,
+            "temperature": PRESET.search_config.drafts.temperature,
+            "generators": rngs,
+        }
         found = on.policy.extend(on.policy.prompt(messages, room=DRAFT), [[]], **options)
         lengths.extend(map(len, found))
 
@@ -133,8 +137,8 @@ def refined(
     on: Subject, prompt: PolicyPrompt, budget: Budget, seed: int, draft: list[int] | None = None
 ) -> Refinement:
     """One refinement under the default preset."""
-    window = PRESET.window
-    count = max(window.chains, window.drafts)
+    search_config = PRESET.search_config
+    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
     return refine(
         [prompt],
         [[draft] if draft else []],
@@ -142,7 +146,7 @@ def refined(
         langevin=PRESET.langevin,
         budget=budget,
         generators=[generators_for(seed, prompt.key, count, on.policy.device)],
-        window=window,
+        search_config=search_config,
     )[0]
 
 
@@ -182,7 +186,7 @@ def window_ratio(plan: Plan, device: str | None, seed: int) -> dict[str, Any]:
     def work(length: int) -> Any:
         def call() -> None:
             with kinds(on) as spent[length]:
-                refined(on, prompt, Budget(seconds=None, tokens=length), seed, on.text(length))
+                refined(on, prompt, Budget(max_time=None, max_new_tokens=length), seed, on.text(length))
 
         return call
 
@@ -208,11 +212,18 @@ class Request:
 
     def run(self) -> Request:
         """Anew, with everything that it has alone."""
-        policy, budget = self.on.policy, Budget(seconds=None, tokens=self.tokens)
+        policy, budget = self.on.policy, Budget(max_time=None, max_new_tokens=self.tokens)
         prompt = policy.prompt(self.messages, room=self.tokens)
-        window = PRESET.window
-        rngs = generators_for(self.seed, prompt.key, max(window.chains, window.drafts), policy.device)
-        return Request(prompt, [], self.on.energy, PRESET.langevin, window, rngs, BudgetTracker(budget))
+        search_config = PRESET.search_config
+        rngs = generators_for(
+            self.seed,
+            prompt.key,
+            max(search_config.chains.num_chains, search_config.drafts.num_drafts),
+            policy.device,
+        )
+        return Request(
+            prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, BudgetTracker(budget)
+        )
 
     def run_to_completion(self) -> Any:
         """What it gives by itself."""

@@ -44,7 +44,7 @@ class Step:
             subject.energy,
             prompt,
             PRESET.langevin,
-            PRESET.window,
+            PRESET.search_config,
             starts=subject.starts(CHAINS, TOKENS),
             generators=generators,
         )
@@ -218,7 +218,7 @@ def outside_fraction(on: Subject, plan: Plan) -> dict[str, Any]:
     """What of a step is neither forward nor backward."""
     step = Step(on, on.prompt(PROMPT))
     places = {
-        "forward": (CausalLMPolicy, "read_all"),
+        "forward": (CausalLMPolicy, "forward_all"),
         "energy": (Energy, "at"),
         "backward": (torch.autograd, "grad"),
     }

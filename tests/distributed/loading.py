@@ -24,7 +24,7 @@ SETTINGS: dict[str, Any] = {
     "budget": {"steps": 1, "tokens": 16, "seconds": BUDGET},
     "preset": {
         "base": "default",
-        "window": {"drafts": 4, "chains": 2, "kept": 2, "offsets": []},
+        "search_config": {"drafts": 4, "chains": 2, "kept": 2, "offsets": []},
     },
     "rewards": [],
     "server": {"waiting": 8},

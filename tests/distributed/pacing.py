@@ -16,8 +16,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WAIT = 0.05  # seconds a call of the judge
-_WINDOW = replace(PRESETS["default"].window, drafts=2, chains=1, kept=1, offsets=())
-_LIGHT = replace(PRESETS["default"], name="light", window=_WINDOW)
+_WINDOW = replace(
+    PRESETS["default"].search_config,
+    drafts=replace(
+        PRESETS["default"].search_config.drafts,
+        num_drafts=2,
+        num_kept=1,
+        steering_coeffs=(),
+    ),
+    chains=replace(PRESETS["default"].search_config.chains, num_chains=1),
+)
+_LIGHT = replace(PRESETS["default"], name="light", search_config=_WINDOW)
 _TURNS = 3
 
 
@@ -68,7 +77,10 @@ def _seconds(ray: Any, model: SEAChatModel, prompts: list[str], workers: int, si
 def two_workers(_folder: Path) -> dict[str, Any]:
     """Rows per second, two ÷ one, of what rows beyond the first few cost: starting is not counted."""
     model = SEAChatModel(
-        policy="tiny", rewards=[remote_judge], preset=_LIGHT, budget=Budget(steps=0, tokens=6, seconds=None)
+        model="tiny",
+        rewards=[remote_judge],
+        preset=_LIGHT,
+        budget=Budget(max_steps=0, max_new_tokens=6, max_time=None),
     )
     few, many = ([f"What is {n} + 11?" for n in range(10, 10 + count)] for count in (16, 176))
     ray = _ray(2)
@@ -90,7 +102,7 @@ def two_workers(_folder: Path) -> dict[str, Any]:
 
 def ray_overhead() -> dict[str, Any]:
     """Seconds from the first block's answers to the last one's, over the same in a plain loop of batches, less one."""
-    model = SEAChatModel(budget=Budget(steps=1, tokens=24, seconds=None))
+    model = SEAChatModel(budget=Budget(max_steps=1, max_new_tokens=24, max_time=None))
     prompts = [f"Name {n} things that people take to a picnic." for n in range(3, 15)]
     size = 4
     torch.set_num_threads(2)

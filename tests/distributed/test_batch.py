@@ -27,7 +27,7 @@ steps = 1
 tokens = 12
 seconds = 0
 """
-MODEL = SEAChatModel(policy="tiny", seed=3, budget=Budget(steps=1, tokens=12, seconds=None))
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_new_tokens=12, max_time=None))
 
 
 @pytest.fixture
@@ -66,8 +66,12 @@ def test_settings_of_a_file_are_the_models(folder):
     (folder / "own.toml").write_text(
         '[preset]\nbase = "paper"\n[preset.window]\nchains = 2\noffsets = [0.1]', encoding="utf-8"
     )
-    window = model_of(read_settings(folder / "own.toml")).preset.window
-    assert (window.chains, window.offsets, window.tokens) == (2, (0.1,), None)
+    search_config = model_of(read_settings(folder / "own.toml")).preset.search_config
+    assert (
+        search_config.chains.num_chains,
+        search_config.drafts.steering_coeffs,
+        search_config.block_size,
+    ) == (2, (0.1,), None)
 
 
 def test_a_key_is_of_row_settings_and_weights(tmp_path):

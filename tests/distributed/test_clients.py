@@ -291,7 +291,11 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
         raise ConnectionRefusedError("no judge there")
 
     model = SEAChatModel(
-        policy="tiny", rewards=[broken], on_failure="error", max_retries=0, budget=Budget(steps=1, tokens=8)
+        model="tiny",
+        rewards=[broken],
+        on_reward_error="error",
+        max_retries=0,
+        budget=Budget(max_steps=1, max_new_tokens=8),
     )
     with served(model, ServerConfig()) as (url, _):
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -301,7 +305,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
 
 
 def test_39_too_many_at_once_are_told_when_to_come_again():
-    model = SEAChatModel(policy="tiny", budget=Budget(steps=60, tokens=24, seconds=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=60, max_new_tokens=24, max_time=None))
     with served(model, ServerConfig(waiting=2)) as (url, app):
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
@@ -324,7 +328,7 @@ def test_39_too_many_at_once_are_told_when_to_come_again():
 def test_40_a_client_that_leaves_ends_its_refinement():
     """At the next step, the place is free and the queue is empty."""
 
-    model = SEAChatModel(policy="tiny", budget=Budget(steps=100_000, tokens=24, seconds=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=100_000, max_new_tokens=24, max_time=None))
     with served(model, ServerConfig()) as (url, app):
         body = json.dumps({"model": "sea", "messages": QUESTION}).encode()
         host, port = url.removeprefix("http://").split(":")

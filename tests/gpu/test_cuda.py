@@ -12,7 +12,7 @@ from test_harden import FAST, QUICK, Judge
 from test_harden import examples as head_examples
 
 from langchain_sea import SEAChatModel, load_model
-from langchain_sea.core.protocols import Steering, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, Steering, Tokens
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HiddenStateReward
@@ -49,7 +49,7 @@ def test_the_slope_is_the_same() -> None:
         ids = torch.arange(at.shape[-1], device=device).expand(at.shape)
         tokens = Tokens(at.softmax(-1), ids, torch.ones(at.shape[:2], dtype=torch.bool, device=device))
         view = AnswerBatch(policy, policy.prompt(ASKED), tokens)
-        (head.steer(view) - view.nll).sum().backward()  # type: ignore[no-untyped-call]
+        (head.score_soft(view) - view.nll).sum().backward()  # type: ignore[no-untyped-call]
         assert at.grad is not None
         slopes.append(at.grad.flatten().cpu())
     assert float(torch.cosine_similarity(slopes[0], slopes[1], dim=0)) > 0.999
@@ -57,7 +57,7 @@ def test_the_slope_is_the_same() -> None:
 
 @pytest.mark.parametrize("preset", ["default", "paper", "reference"])
 def test_an_answer_is_never_worse_and_comes_again(preset: str) -> None:
-    model = SEAChatModel(policy="tiny", preset=preset, seed=3, max_tokens=12, device="cuda")
+    model = SEAChatModel(model="tiny", preset=preset, seed=3, max_tokens=12, device="cuda")
     found = [model.invoke("12 + 30 =") for _ in range(2)]
     assert found[0].content == found[1].content
     sea = found[0].response_metadata["sea"]
@@ -65,7 +65,7 @@ def test_an_answer_is_never_worse_and_comes_again(preset: str) -> None:
 
 
 def test_a_batch_is_answered_as_one_by_one() -> None:
-    model = SEAChatModel(policy="tiny", seed=3, max_tokens=12, device="cuda")
+    model = SEAChatModel(model="tiny", seed=3, max_tokens=12, device="cuda")
     asked = ["12 + 30 =", "7 + 8 =", "99 - 3 ="]
     assert [m.content for m in model.batch(asked)] == [model.invoke(q).content for q in asked]
 
@@ -74,10 +74,10 @@ def test_what_is_written_along_an_axis_differs() -> None:
     policy = random_policy("cuda")
     prompt = policy.prompt(ASKED)
     rngs = generators_for(0, prompt.key, 2, policy.device)
-    push = Steering(1, torch.randn(2, 32) * 5)
+    steering = Steering(1, torch.randn(2, 32) * 5)
     found = [
-        policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, push=p)
-        for p in (None, push)
+        policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, steering=p)
+        for p in (None, steering)
     ]
     assert found[0] != found[1]
 

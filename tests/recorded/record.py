@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea import Budget, Langevin, Preset, SEAChatModel, SearchConfig
-from langchain_sea.presets import PRESETS
+from langchain_sea.presets import PRESETS, ChainConfig, ContinuationConfig, DraftConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,12 @@ def preset_blocks() -> Preset:
     return Preset(
         name="blocks",
         langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
-        window=SearchConfig(tokens=4, chains=2, drafts=8, kept=2, stride=8, additive_stride=4, refresh=2, support=32),
+        search_config=SearchConfig(
+            chains=ChainConfig(num_chains=2, refresh_every=2, num_candidates=32),
+            drafts=DraftConfig(num_drafts=8, num_kept=2),
+            block_size=4,
+            continuation=ContinuationConfig(stride=8, token_additive_stride=4),
+        ),
     )
 
 
@@ -68,7 +73,7 @@ def count_letters(prompt: str, completions: list[str]) -> list[float]:
 
 def limits(tokens: int, steps: int | None = None, evaluations: int | None = None) -> Budget:
     """No limit of time: a record must not depend on the clock."""
-    return Budget(tokens=tokens, steps=steps, seconds=None, evaluations=evaluations)
+    return Budget(max_new_tokens=tokens, max_steps=steps, max_time=None, max_evaluations=evaluations)
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -92,7 +97,12 @@ def found_in(refinement: Any) -> dict[str, Any]:
         "draft": refinement.draft,
         "candidates": [[c.text, c.score, c.nll, c.rewards, c.met] for c in refinement.candidates],
         "trace": [[s.step, s.chains, s.energy, s.nll, s.rewards, s.gap, s.changed] for s in refinement.trace],
-        "counts": [refinement.steps, refinement.evaluations, refinement.draft_tokens, refinement.refine_tokens],
+        "counts": [
+            refinement.steps,
+            refinement.evaluations,
+            refinement.draft_tokens,
+            refinement.refine_tokens,
+        ],
         "stop_reason": str(refinement.stop_reason),
     }
 
@@ -103,11 +113,11 @@ def of_presets() -> Iterator[tuple[str, Callable[[], Any]]]:
     for number, preset in enumerate(presets):
         name = preset if isinstance(preset, str) else preset.name
         steps = 12 if name in ("paper", "reference", "mala") else None
-        model = SEAChatModel(policy="tiny", preset=preset, budget=limits(20, steps), seed=number)
+        model = SEAChatModel(model="tiny", preset=preset, budget=limits(20, steps), seed=number)
         for ask in (SUMS + SUMS)[number * 13 :][:13]:
             yield f"{name}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
     for tier in ("expert", "early_3", "early_03"):
-        model = SEAChatModel(policy=f"tiny/{tier}", rewards=["tiny"], budget=limits(24), seed=5)
+        model = SEAChatModel(model=f"tiny/{tier}", rewards=["tiny"], budget=limits(24), seed=5)
         for ask in SUMS[:13]:
             yield f"{tier}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
 
@@ -115,7 +125,7 @@ def of_presets() -> Iterator[tuple[str, Callable[[], Any]]]:
 def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     """104 answers: every form of a call."""
     small, asks = limits(16, 2), SUMS[20:28]
-    model = SEAChatModel(policy="tiny", budget=small, seed=7)
+    model = SEAChatModel(model="tiny", budget=small, seed=7)
     yield "batch", lambda: [plain(m) for m in model.batch(asks)]
     yield "abatch", lambda: [plain(m) for m in asyncio.run(model.abatch(asks))]
     yield "stream", lambda: [[chunk.content for chunk in model.stream(ask)] for ask in asks]
@@ -133,10 +143,13 @@ def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, given in options.items():
         each = SEAChatModel(**{"policy": "tiny", "budget": small, "seed": 3} | given)
         yield name, lambda each=each: [plain(each.invoke(ask)) for ask in asks]
-    longer = SEAChatModel(policy="tiny", budget=limits(40, 2), seed=7)
+    longer = SEAChatModel(model="tiny", budget=limits(40, 2), seed=7)
     structured = longer.with_structured_output(TOOL, include_raw=True)
     forced = longer.bind_tools([TOOL], tool_choice="add")
-    yield "structured", lambda: [[str(r["parsed"]), plain(r["raw"])] for r in map(structured.invoke, asks[:4])]
+    yield (
+        "structured",
+        lambda: [[str(r["parsed"]), plain(r["raw"])] for r in map(structured.invoke, asks[:4])],
+    )
     yield "tools", lambda: [plain(forced.invoke(ask)) for ask in asks[:4]]
 
 
@@ -160,7 +173,7 @@ def of_safety(data: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
 
     from langchain_sea.tool_guard import make_guard  # noqa: PLC0415
 
-    picked = [*cases.dojo_pairs(data, 0)[:: 6], *cases.injec_cases(data)[:: 12], *cases.injec_benign(data)[:: 4]]
+    picked = [*cases.dojo_pairs(data, 0)[::6], *cases.injec_cases(data)[::12], *cases.injec_benign(data)[::4]]
     calls = picked[:: max(1, len(picked) // 240)][:240]
     bfcl = cases.bfcl_calls(data, 60, 0)
     for layers, some in (("rules", [*calls, *bfcl]), ("embedded", calls[::4])):
@@ -214,7 +227,9 @@ def main() -> int:
     torch.set_num_threads(2)
     new = computed(arguments.parts.split(","), arguments.data)
     if arguments.record:
-        text = json.dumps({"machine": platform.processor() or platform.machine(), "records": new}, ensure_ascii=False)
+        text = json.dumps(
+            {"machine": platform.processor() or platform.machine(), "records": new}, ensure_ascii=False
+        )
         arguments.file.write_bytes(gzip.compress(text.encode(), mtime=0))
         return 0
     old = json.loads(gzip.decompress(arguments.file.read_bytes()))["records"]

@@ -17,7 +17,7 @@ from langchain_core.messages import AIMessage
 from scripted import World, agent, asks, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import RULES_ONLY, Action, HarmCheck, PolicyError, GuardConfig, ToolRules, Finding
+from langchain_sea.safety import RULES_ONLY, Action, Finding, GuardConfig, HarmCheck, PolicyError, ToolRules
 from langchain_sea.safety.checks import PerCallCheck
 
 if TYPE_CHECKING:
@@ -55,14 +55,18 @@ def _hangs(texts: Any) -> Any:
 class _Wants(PerCallCheck):
     """Asks for the repair of every note that does not say `fine`."""
 
-    name = "wants"
+    name = "output_spec"
 
     def one(self, call: Any, scene: Any) -> list[Finding]:
         fine = call.arguments.get("text") == "fine"
         return (
             []
             if fine
-            else [Finding(action=Action.REPAIR, layer="wants", reason="text: not fine", arguments=("text",))]
+            else [
+                Finding(
+                    action=Action.REPAIR, layer="output_spec", reason="text: not fine", arguments=("text",)
+                )
+            ]
         )
 
 

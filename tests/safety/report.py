@@ -30,7 +30,7 @@ from scripted import WAYS, World, agent, asks, run
 
 from langchain_sea.evaluation import datasets
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import RULES_ONLY, AuditLog, GuardPipeline, GuardConfig, replay, verify
+from langchain_sea.safety import RULES_ONLY, AuditLog, GuardConfig, GuardPipeline, replay, verify
 from langchain_sea.safety.defaults import embedded_layers
 from langchain_sea.tool_guard import ToolCallGuard
 

@@ -20,7 +20,7 @@ from langgraph.types import Command
 from scripted import BAD, GOOD, WAYS, Scripted, World, agent, asks, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import AuditLog, PolicyError, GuardConfig, ToolRules, verify
+from langchain_sea.safety import AuditLog, GuardConfig, PolicyError, ToolRules, verify
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -163,7 +163,7 @@ def test_retries_around_it_run_no_more_than_was_judged():
         raise ConnectionError("again")
 
     world.tools[3].func = broken
-    outer = [ToolRetryMiddleware(max_retries=2, initial_delay=0, on_failure="continue")]
+    outer = [ToolRetryMiddleware(max_retries=2, initial_delay=0, on_reward_error="continue")]
     found = run(agent(world, [asks(call("note", text="a"))], outer=outer))
     assert tries == ["a"] * 3
     assert valid(found)

@@ -13,7 +13,7 @@ import torch
 
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.core.protocols import DenseModelOutput, Steering, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DenseModelOutput, Steering
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS, SearchConfig
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from langchain_sea.core.protocols import ForwardRequest, Prompt, Reward, Tokens, OutputSpec
+    from langchain_sea.core.protocols import ForwardRequest, OutputSpec, Prompt, Reward, Tokens
     from langchain_sea.engine.selection import Refinement
 
 ALPHABET = "abcdefghijklmnop ."
@@ -95,13 +95,13 @@ class MarkovPolicy:
         logits = torch.cat([first, dense[:, :-1] @ self.transition], 1)
         return DenseModelOutput(logits, (dense,), len(prompt.answer))
 
-    def continued(self, prompt: DoublePrompt, ids: Sequence[int], wants: OutputSpec) -> DoublePrompt:
+    def prefill(self, prompt: DoublePrompt, ids: Sequence[int], output_spec: OutputSpec) -> DoublePrompt:
         return prompt._replace(answer=(*prompt.answer, *ids))
 
-    def read_all(self, asks: Sequence[ForwardRequest]) -> list[DenseModelOutput]:
+    def forward_all(self, asks: Sequence[ForwardRequest]) -> list[DenseModelOutput]:
         return [self.read(ask.prompt, ask.tokens) for ask in asks]
 
-    def writing(
+    def start_generation(
         self,
         prompt: DoublePrompt,
         prefixes: Sequence[Sequence[int]],
@@ -109,7 +109,7 @@ class MarkovPolicy:
         tokens: int,
         temperature: float,
         generators: Sequence[torch.Generator],
-        push: Steering | None = None,
+        steering: Steering | None = None,
     ) -> DoubleWriting:
         assert len(generators) == len(prefixes)
         assert all(i < END for prefix in prefixes for i in prefix)
@@ -117,7 +117,7 @@ class MarkovPolicy:
         alive = list(range(len(prefixes)))
         return DoubleWriting(prompt, prefixes, [[] for _ in prefixes], tokens, temperature, draws, alive)
 
-    def write_all(self, writings: Sequence[DoubleWriting]) -> None:
+    def generate_step(self, writings: Sequence[DoubleWriting]) -> None:
         for writing in writings:
             for row in list(writing.alive):
                 self._write(writing, row)
@@ -166,7 +166,7 @@ class TokenReward:
         """`value` for each occurrence of a character."""
         return cls(torch.zeros(V).index_fill(0, torch.tensor([ALPHABET.index(character)]), value))
 
-    def steer(self, view: AnswerBatch) -> Tensor:
+    def score_soft(self, view: AnswerBatch) -> Tensor:
         tokens = view.tokens
         values = self.values.to(tokens.soft.dtype)[tokens.support]
         return ((tokens.soft * values).sum(-1) * tokens.mask).sum(-1)
@@ -174,7 +174,7 @@ class TokenReward:
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         rows = zip(view.tokens.ids, view.tokens.mask, strict=True)
         assert [view.policy.decode(ids[mask].tolist()) for ids, mask in rows] == list(texts)
-        return self.steer(view)
+        return self.score_soft(view)
 
 
 @dataclass
@@ -194,8 +194,8 @@ class Troubled:
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         return self._troubled("score", view, self.reward.score(view, texts))
 
-    def steer(self, view: AnswerBatch) -> Tensor:
-        return self._troubled("steer", view, self.reward.steer(view))
+    def score_soft(self, view: AnswerBatch) -> Tensor:
+        return self._troubled("score_soft", view, self.reward.score_soft(view))
 
     def _troubled(self, where: str, view: AnswerBatch, values: Tensor) -> Tensor:
         if where != self.where or self.only not in (None, view.prompt.key):
@@ -224,13 +224,13 @@ class Vowels:
         return self.sign * torch.tensor(shares, device=view.tokens.soft.device)
 
 
-def shrunk(name: str, **window: Any) -> tuple[Langevin, SearchConfig]:
+def shrunk(name: str, **search_config: Any) -> tuple[Langevin, SearchConfig]:
     """A preset's method and window, small enough for hundreds of runs."""
     preset = PRESETS[name]
     sizes = {"chains": 2, "steps": 3, "drafts": 4, "kept": 2}
-    if preset.window.tokens is not None:
+    if preset.search_config.block_size is not None:
         sizes["tokens"] = 3
-    return preset.langevin, replace(preset.window, **{**sizes, **window})
+    return preset.langevin, replace(preset.search_config, **{**sizes, **search_config})
 
 
 def run(
@@ -240,22 +240,22 @@ def run(
     drafts: Sequence[Sequence[list[int]]] | None = None,
     preset: str = "default",
     langevin: Langevin | None = None,
-    window: SearchConfig | None = None,
+    search_config: SearchConfig | None = None,
     budget: Budget | None = None,
     seed: int = 0,
 ) -> list[Refinement]:
     """`refine` as a chat model calls it: generators by seed, prompt and chain."""
     method, small = shrunk(preset)
-    window = window or small
-    count = max(window.chains, window.drafts)
+    search_config = search_config or small
+    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
     return refine(
         prompts,
         drafts if drafts is not None else [[] for _ in prompts],
         energy=energy,
         langevin=langevin or method,
-        budget=budget or Budget(seconds=None, tokens=8),
+        budget=budget or Budget(max_time=None, max_new_tokens=8),
         generators=[generators_for(seed, prompt.key, count, energy.policy.device) for prompt in prompts],
-        window=window,
+        search_config=search_config,
     )
 
 
@@ -264,7 +264,7 @@ class Case(NamedTuple):
 
     energy: Energy
     langevin: Langevin
-    window: SearchConfig
+    search_config: SearchConfig
     budget: Budget
     prompt: Prompt
     drafts: list[list[int]]
@@ -276,7 +276,7 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
     rng = random.Random(seed)  # noqa: S311 - a test's own draws
     policy, prompt = _random_policy(rng, transformers)
     preset = PRESETS[rng.choice(list(PRESETS))]
-    method, window = shrunk(
+    method, search_config = shrunk(
         preset.name,
         chains=rng.randint(1, 3),
         steps=rng.randint(0, 6),
@@ -287,9 +287,16 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
         stride=rng.choice([1, 3, 5, 64]),
     )
     if rng.random() < 0.7:
-        window = replace(window, support=rng.choice([None, 1, 5]), top=None)
+        search_config = replace(
+            search_config,
+            chains=replace(
+                search_config.chains,
+                num_candidates=rng.choice([None, 1, 5]),
+                top_k=None,
+            ),
+        )
     if rng.random() < 0.2:
-        window = replace(window, tokens=rng.choice([None, 1, 4, 12]))
+        search_config = replace(search_config, block_size=rng.choice([None, 1, 4, 12]))
     if rng.random() < 0.7:
         noise = rng.choice([0.0, 1.0, 5.0])
         method = rng.choice(
@@ -318,14 +325,14 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
         max_nll_rise=rng.choice([None, 0.0, 0.5]),
     )
     budget = Budget(
-        steps=rng.choice([None, 0, 1, 2, 6]),
-        seconds=rng.choice([None, None, None, 0.001, 0.01]),
-        tokens=rng.choice([1, 2, 6, 10]),
-        evaluations=rng.choice([None, None, 1, 5, 20]),
+        max_steps=rng.choice([None, 0, 1, 2, 6]),
+        max_time=rng.choice([None, None, None, 0.001, 0.01]),
+        max_new_tokens=rng.choice([1, 2, 6, 10]),
+        max_evaluations=rng.choice([None, None, 1, 5, 20]),
     )
     answers = [[rng.randrange(END) for _ in range(rng.randint(0, 9))] for _ in range(rng.randint(1, 3))]
     drafts = rng.choice([[], [], [policy.encode(policy.decode(ids)) for ids in answers]])
-    return Case(energy, method, window, budget, prompt, drafts, seed)
+    return Case(energy, method, search_config, budget, prompt, drafts, seed)
 
 
 def _random_policy(rng: random.Random, transformers: float) -> tuple[Any, Any]:
@@ -375,7 +382,7 @@ def refined(case: Case) -> Refinement:
         [case.prompt],
         drafts=[case.drafts],
         langevin=case.langevin,
-        window=case.window,
+        search_config=case.search_config,
         budget=case.budget,
         seed=case.seed,
     )

@@ -30,7 +30,7 @@ def plain(query, own, shared, how):
                     for part, mine in zip(shared or (None, None), own, strict=True)
                 )
                 at = len(keys) - length + position  # the answers' last positions are the queries'
-                first = 0 if how.window is None else max(0, at - how.window + 1)
+                first = 0 if how.search_config is None else max(0, at - how.search_config + 1)
                 scores = keys[first : at + 1] @ query[row, head, position] * how.scale
                 if how.softcap is not None:
                     scores = how.softcap * (scores / how.softcap).tanh()
@@ -40,19 +40,23 @@ def plain(query, own, shared, how):
 
 @pytest.mark.parametrize("most", [attention._MOST, 0])
 @pytest.mark.parametrize("softcap", [None, 0.7])
-@pytest.mark.parametrize("window", [None, 1, 4, 100])
+@pytest.mark.parametrize("search_config", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
-def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, length, window, softcap, most):
+def test_it_is_the_equation_with_its_gradient(
+    *, monkeypatch, prompt, before, length, search_config, softcap, most
+):
     """For every way through: shared or copied, capped, windowed, one position or several."""
     monkeypatch.setattr(attention, "_MOST", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
-    how = AttentionSpec(0.5, softcap, window)
-    segment = PackedSequence(query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length))
+    how = AttentionSpec(0.5, softcap, search_config)
+    segment = PackedSequence(
+        query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length)
+    )
     segment.own.grow(before)
-    found = attend(query, own, shared, segment.mask(window), how)
+    found = attend(query, own, shared, segment.mask(search_config), how)
     expected = plain(query, own, shared, how)
     torch.testing.assert_close(found, expected)
     weights = normal(*found.shape, seed=5).detach()

@@ -34,7 +34,7 @@ METHODS = [
     RandomEdits(rows=4, span=4, top=6),
 ]
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
-FEW = Budget(seconds=None, tokens=8, evaluations=40)
+FEW = Budget(max_time=None, max_new_tokens=8, max_evaluations=40)
 
 
 def energy(reward=None, **options) -> Energy:
@@ -80,7 +80,9 @@ class TestEvery:
 
     def test_no_answer_is_longer_than_the_budget(self, method) -> None:
         """By the policy's own count."""
-        for result in found(method, PROMPTS, budget=Budget(seconds=None, tokens=5, evaluations=20)):
+        for result in found(
+            method, PROMPTS, budget=Budget(max_time=None, max_new_tokens=5, max_evaluations=20)
+        ):
             assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
 
 
@@ -93,7 +95,7 @@ class Failing:
 
 def test_best_of_n_is_better_for_more() -> None:
     """The first of more are the same ones."""
-    budget = Budget(seconds=None, tokens=8)
+    budget = Budget(max_time=None, max_new_tokens=8)
     few, many = (found(BestOfN(count=n, rows=4), PROMPTS, budget=budget) for n in (4, 32))
     for one, other in zip(few, many, strict=True):
         assert {t.text for t in one.candidates} <= {t.text for t in other.candidates}
@@ -103,7 +105,7 @@ def test_best_of_n_is_better_for_more() -> None:
 def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
     """Against the energy of every candidate, place by place."""
     problem, method = energy(), RewardGuided(top=3)
-    (result,) = found(method, PROMPTS[:1], budget=Budget(seconds=None, tokens=4), problem=problem)
+    (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=None, max_new_tokens=4), problem=problem)
     ids: list[int] = []
     for _ in range(4):
         view = problem.beginnings(PROMPTS[0], [[*ids, 0]])

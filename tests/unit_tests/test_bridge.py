@@ -13,7 +13,7 @@ from test_rewards import TEXTS, policy, view_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
-from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.soft_encoder import SoftEncoderReward, encoder_reward
@@ -106,7 +106,9 @@ def test_the_shares_are_stated_and_a_floor_refuses() -> None:
     assert type(ranks) is EncoderReward
     with pytest.raises(TokenizerMismatchError):
         encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), steers=True)
-    assert isinstance(encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward)
+    assert isinstance(
+        encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward
+    )
 
 
 @settings(deadline=None, max_examples=25)
@@ -115,7 +117,9 @@ def test_on_hard_tokens_it_steers_as_it_ranks(found: list[str]) -> None:
     """Whatever else is in the batch, on the reward's own encoding of each text."""
     view = view_of(found)
     with torch.no_grad():
-        torch.testing.assert_close(reward().steer(view), reward().score(view, found), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            reward().score_soft(view), reward().score(view, found), atol=1e-5, rtol=1e-4
+        )
 
 
 def relaxed(dtype: torch.dtype, spread: float = 0.2) -> AnswerBatch:
@@ -135,7 +139,7 @@ def test_its_gradient_is_that_of_the_relaxed_input() -> None:
     """Against finite differences in float64; padding has none."""
     view, found = relaxed(torch.float64), reward(torch.float64)
     soft = view.tokens.soft
-    (gradient,) = torch.autograd.grad(found.steer(view).sum(), soft)
+    (gradient,) = torch.autograd.grad(found.score_soft(view).sum(), soft)
     assert gradient[~view.tokens.mask].abs().max() == 0
     differences = torch.zeros_like(gradient)
     places = view.tokens.mask.nonzero().tolist()[::5]
@@ -146,7 +150,9 @@ def test_its_gradient_is_that_of_the_relaxed_input() -> None:
                 moved = soft.detach().clone()
                 moved[c, t, k] += step
                 ends.append(
-                    found.steer(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))).sum()
+                    found.score_soft(
+                        AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))
+                    ).sum()
                 )
             differences[c, t, k] = (ends[0] - ends[1]) / 2e-5
     chosen = torch.tensor(places)
@@ -170,7 +176,9 @@ def test_all_of_another_word_is_that_word() -> None:
     inputs = found._inputs("q", ["what is"])
     places = [found._places(inputs, 0, [view.policy.decode([i]) for i in ids[0].tolist()])]
     own = found._embedding(inputs["input_ids"])
-    moved = found._moved(AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)), places, own)
+    moved = found._moved(
+        AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)), places, own
+    )
     table, pieces = found._embedding.weight, word_pieces().get_vocab()
     expected = 0.499 * (table[pieces["and"]] - table[pieces["is"]])
     (position,) = places[0][at]

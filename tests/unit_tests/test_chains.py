@@ -13,7 +13,7 @@ from langchain_sea.core.energy import Energy, RewardTerm
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.engine.chains import Chains, generators_for
 from langchain_sea.engine.scheduler import run_to_completion
-from langchain_sea.presets import PRESETS, SearchConfig, find_preset
+from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfig, find_preset
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -31,15 +31,26 @@ relaxations = st.builds(
 
 
 def chains_of(
-    starts=STARTS, *, seed=0, reward=None, langevin=ULA, window=None, count=None, policy=None, **options
+    starts=STARTS,
+    *,
+    seed=0,
+    reward=None,
+    langevin=ULA,
+    search_config=None,
+    count=None,
+    policy=None,
+    **options,
 ):
     reward = reward or TokenReward.random(seed)
-    energy = Energy(policy=policy or MarkovPolicy(seed), terms=(RewardTerm(reward=reward, name="r"),), **options)
+    energy = Energy(
+        policy=policy or MarkovPolicy(seed), terms=(RewardTerm(reward=reward, name="r"),), **options
+    )
     chains = Chains(
         energy,
         PROMPT,
         langevin,
-        window or SearchConfig(tokens=None, chains=len(starts), support=None),
+        search_config
+        or SearchConfig(chains=ChainConfig(num_chains=len(starts), num_candidates=None), block_size=None),
         starts=starts,
         generators=generators_for(seed, PROMPT.key, count or len(starts), CPU),
     )
@@ -73,11 +84,13 @@ def test_a_generator_is_decided_by_seed_key_and_chain(seed, key, count, more):
 )
 def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel):
     """The argmax at step 0 is the draft, for every relaxation, support and kernel without noise there."""
-    window = SearchConfig(tokens=None, chains=len(starts), support=support)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=len(starts), num_candidates=support), block_size=None
+    )
     chains = chains_of(
         starts,
         seed=seed,
-        window=window,
+        search_config=search_config,
         langevin=Langevin(kernel=kernel),
         policy_relaxation=relaxation,
         reward_relaxation=relaxation,
@@ -90,12 +103,16 @@ def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel)
 @given(seeds, st.sampled_from([None, 5, V]), st.sampled_from([None, 3, V + 9]))
 def test_banned_ids_are_never_said(seed, support, top):
     """Not for any noise, nor where a reward loves them; the energy does not see them either."""
-    window = SearchConfig(
-        tokens=None, support=None if top else support, top=top, sharpness=1e4, margin=0.01, temperature=0.0
+    search_config = SearchConfig(
+        chains=ChainConfig(
+            num_candidates=None if top else support, top_k=top, init_temperature=1e4, init_margin=0.01
+        ),
+        drafts=DraftConfig(temperature=0.0),
+        block_size=None,
     )
     reward = TokenReward(100.0 * (torch.arange(V) >= END))
     method = Langevin(kernel="ula", step_size=300.0)
-    chains = chains_of(seed=seed, reward=reward, window=window, langevin=method)
+    chains = chains_of(seed=seed, reward=reward, search_config=search_config, langevin=method)
     for _ in range(5):
         run_to_completion(chains.step())
         assert all(i < END for ids in chains.answers() for i in ids)
@@ -111,11 +128,13 @@ def test_a_given_token_may_stand_though_it_is_banned():
 @pytest.mark.parametrize("top", [1, 3])
 def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     """Every token is among the policy's `top` at the tokens so far, whether or not it has weight."""
-    window = SearchConfig(tokens=None, support=None, top=top, margin=1.0)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_candidates=None, top_k=top, init_margin=1.0), block_size=None
+    )
     policy = MarkovPolicy(2)
     chains = chains_of(
         policy=policy,
-        window=window,
+        search_config=search_config,
         policy_weight=policy_weight,
         policy_relaxation=Relaxation(kind="soft", tau=0.1),
         reward=TokenReward.random(2, scale=20.0),
@@ -147,8 +166,8 @@ class Poisoned(TokenReward):
 
     armed = False
 
-    def steer(self, view):
-        value = super().steer(view)
+    def score_soft(self, view):
+        value = super().score_soft(view)
         hit = (view.tokens.support[:, 0] == 3).float().mul(view.tokens.soft[:, 0]).sum(-1) > 0.5
         return value / (1 - (hit & self.armed).float())
 
@@ -200,10 +219,14 @@ class Counted(MarkovPolicy):
 def test_a_text_that_stands_is_read_once(seed, kernel, support):
     """With straight-through tokens the walk is that of reading every chain at every step."""
     method = Langevin(kernel=kernel, step_size=0.3)
-    window, walks, reads = SearchConfig(tokens=None, chains=3, support=support), [], []
+    search_config, walks, reads = (
+        SearchConfig(chains=ChainConfig(num_chains=3, num_candidates=support), block_size=None),
+        [],
+        [],
+    )
     for keeps in (True, False):
         policy = Counted(seed)
-        chains = chains_of(seed=seed, policy=policy, langevin=method, window=window)
+        chains = chains_of(seed=seed, policy=policy, langevin=method, search_config=search_config)
         for _ in range(6):
             if not keeps:
                 chains._held = None
@@ -228,10 +251,13 @@ def test_a_walk_that_stays_costs_nothing():
 @given(seeds, st.sampled_from(["ula", "adam"]), st.integers(1, 3), st.sampled_from([2, 4, 7]))
 def test_candidates_follow_the_text(seed, kernel, refresh, support):
     """Right of a changed token they are those of a fresh reading; text stays, and so do those that stay."""
-    window = SearchConfig(tokens=None, chains=3, support=support, refresh=refresh, margin=0.1)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=3, num_candidates=support, refresh_every=refresh, init_margin=0.1),
+        block_size=None,
+    )
     langevin = Langevin(kernel=kernel, step_size=2.0)
     chains = chains_of(
-        seed=seed, reward=TokenReward.random(seed, scale=20.0), window=window, langevin=langevin
+        seed=seed, reward=TokenReward.random(seed, scale=20.0), search_config=search_config, langevin=langevin
     )
     policy = chains.energy.policy
     for _ in range(4):
@@ -258,7 +284,11 @@ def test_candidates_that_need_no_reading_are_not_read():
     """Nothing changed, or nothing stands right of what did."""
     policy = Counted(0)
     still = Langevin(kernel="adam", step_size=1e-4, noise_scale=0.0)
-    chains = chains_of(policy=policy, window=SearchConfig(tokens=None, support=3, refresh=1), langevin=still)
+    chains = chains_of(
+        policy=policy,
+        search_config=SearchConfig(chains=ChainConfig(num_candidates=3, refresh_every=1), block_size=None),
+        langevin=still,
+    )
     for _ in range(5):
         run_to_completion(chains.step())
     assert policy.rows == [3, 3]
@@ -266,7 +296,10 @@ def test_candidates_that_need_no_reading_are_not_read():
 
 def test_mala_keeps_its_space():
     with pytest.raises(ValueError, match="refresh=2"):
-        chains_of(window=SearchConfig(tokens=None, refresh=2), langevin=Langevin(kernel="mala"))
+        chains_of(
+            search_config=SearchConfig(chains=ChainConfig(refresh_every=2), block_size=None),
+            langevin=Langevin(kernel="mala"),
+        )
 
 
 class Cliff(TokenReward):
@@ -274,9 +307,9 @@ class Cliff(TokenReward):
 
     calls = 0
 
-    def steer(self, view):
+    def score_soft(self, view):
         object.__setattr__(self, "calls", self.calls + 1)
-        value = super().steer(view)
+        value = super().score_soft(view)
         return value if self.calls == 1 else value + torch.nan
 
 
@@ -312,8 +345,8 @@ def test_malas_record_is_of_the_state():
 def test_patience_ends_a_chain_that_stands_still():
     """After so many steps without a changed token; None never does."""
     still = Langevin(kernel="ula", step_size=1e-6, noise_scale=0.0)
-    window = SearchConfig(tokens=None, support=None, patience=2)
-    patient, endless = chains_of(langevin=still, window=window), chains_of(langevin=still)
+    search_config = SearchConfig(chains=ChainConfig(num_candidates=None, patience=2), block_size=None)
+    patient, endless = chains_of(langevin=still, search_config=search_config), chains_of(langevin=still)
     for left in (3, 0):
         run_to_completion(patient.step())
         run_to_completion(endless.step())
@@ -324,8 +357,10 @@ def test_patience_ends_a_chain_that_stands_still():
 
 def test_a_changed_token_restores_patience():
     """Only steps without any change count."""
-    window = SearchConfig(tokens=None, support=None, patience=1, margin=0.1)
-    chains = chains_of(window=window, langevin=Langevin(kernel="ula", step_size=50.0))
+    search_config = SearchConfig(
+        chains=ChainConfig(num_candidates=None, patience=1, init_margin=0.1), block_size=None
+    )
+    chains = chains_of(search_config=search_config, langevin=Langevin(kernel="ula", step_size=50.0))
     for _ in range(3):
         run_to_completion(chains.step())
     assert chains.still == [0] * len(chains)
@@ -334,7 +369,7 @@ def test_a_changed_token_restores_patience():
 
 def test_an_energy_that_is_constant_moves_by_noise_alone():
     """No weight on the policy and nothing that steers: the gradient is zero, and no error."""
-    reward = Troubled(raises(AssertionError("asked")), where="steer")
+    reward = Troubled(raises(AssertionError("asked")), where="score_soft")
     chains = chains_of(reward=Ranking(reward), policy_weight=0.0)
     run_to_completion(chains.step())
     assert chains.state.gradient.abs().sum() == 0
@@ -381,7 +416,7 @@ def test_presets_are_frozen_and_picklable(name):
     assert preset.name == name
     assert find_preset(name) is preset
     assert find_preset(preset) is preset
-    parts = {"name": preset, "kernel": preset.langevin, "tokens": preset.window}
+    parts = {"name": preset, "kernel": preset.langevin, "tokens": preset.search_config}
     for field, part in (parts | {"tau": preset.policy_relaxation}).items():
         with pytest.raises(FrozenInstanceError):
             setattr(part, field, None)

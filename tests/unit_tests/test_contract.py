@@ -35,8 +35,8 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
-SMALL = Budget(steps=2, tokens=16, seconds=None)
-LONG = Budget(steps=1, tokens=150, seconds=None)
+SMALL = Budget(max_steps=2, max_new_tokens=16, max_time=None)
+LONG = Budget(max_steps=1, max_new_tokens=150, max_time=None)
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {
@@ -47,7 +47,7 @@ CORES = {
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(policy="tiny", budget=SMALL)
+    return SEAChatModel(model="tiny", budget=SMALL)
 
 
 def pickled(model):
@@ -59,10 +59,10 @@ def longest(prompt, completions):
 
 
 OTHERS = {
-    "policy": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(steps=3), "seed": 1,
-    "gate": longest, "gate_threshold": 0.4, "on_failure": "error", "temperature": 0.5, "max_tokens": 9,
+    "policy": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(max_steps=3), "seed": 1,
+    "gate": longest, "gate_threshold": 0.4, "on_reward_error": "error", "temperature": 0.5, "max_tokens": 9,
     "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
-    "max_retries": 0, "streaming": True, "drafter": SEAChatModel(policy="tiny", seed=7), "device": "cpu",
+    "max_retries": 0, "streaming": True, "draft_model": SEAChatModel(model="tiny", seed=7), "device": "cpu",
     "device_map": "auto", "dtype": "float32", "quantization": "int8",
 }  # fmt: skip
 
@@ -71,11 +71,11 @@ OTHERS = {
 def test_every_setting_has_a_part_in_the_cache_key(field):
     """A setting that is added, and not to the key, fails here."""
     plain, changed = (
-        SEAChatModel(policy="tiny"),
+        SEAChatModel(model="tiny"),
         SEAChatModel(**({"policy": "tiny"} | {field: OTHERS[field]})),
     )
     assert plain._get_llm_string() != changed._get_llm_string()
-    assert plain._get_llm_string() == SEAChatModel(policy="tiny")._get_llm_string()
+    assert plain._get_llm_string() == SEAChatModel(model="tiny")._get_llm_string()
 
 
 def test_it_says_what_it_is(model):
@@ -84,12 +84,12 @@ def test_it_says_what_it_is(model):
     assert model.profile["max_input_tokens"] == load_model("tiny").context
     assert model.profile["tool_calling"]
     assert not model.profile["image_inputs"]
-    assert SEAChatModel(policy="someone/unseen").profile is None
+    assert SEAChatModel(model="someone/unseen").profile is None
 
 
 def test_a_folder_says_what_it_can(tmp_path):
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 77}')
-    assert SEAChatModel(policy=str(tmp_path), rewards=[longest]).profile["max_input_tokens"] == 77
+    assert SEAChatModel(model=str(tmp_path), rewards=[longest]).profile["max_input_tokens"] == 77
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickled])
@@ -162,7 +162,7 @@ class AsyncSteps(AsyncCallbackHandler):
 def check(seen):
     assert [name for name, _ in seen] == ["sea_step"] * len(seen)
     assert [data["step"] for _, data in seen] == list(range(len(seen)))
-    assert len(seen) == SMALL.steps + 1
+    assert len(seen) == SMALL.max_steps + 1
     assert all(set(data) == {"step", "score", "seconds"} for _, data in seen)
 
 
@@ -192,7 +192,7 @@ async def test_steps_are_told_beside_a_loop(model):
 def test_a_timeout_is_the_best_so_far_or_an_error(model):
     late = {"timeout": 0.01, "max_tokens": 100}
     assert isinstance(model.invoke(QUESTION, **late), AIMessage)
-    strict = SEAChatModel(policy="tiny", on_timeout="error")
+    strict = SEAChatModel(model="tiny", on_timeout="error")
     with pytest.raises(ModelTimeoutError, match="Raise timeout") as caught:
         strict.invoke(QUESTION, **late)
     assert caught.value.refinement.seconds >= late["timeout"]
@@ -204,10 +204,10 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
         model.invoke("word " * 5000)
     assert isinstance(caught.value, PromptTooLongError)
     with pytest.raises(ModelNotFoundError):
-        SEAChatModel(policy=str(tmp_path / "nothing.gguf"), rewards=[longest]).invoke(QUESTION)
+        SEAChatModel(model=str(tmp_path / "nothing.gguf"), rewards=[longest]).invoke(QUESTION)
     with pytest.raises(ModelInvalidRequestError, match="image_url"):
         model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
-    strict = SEAChatModel(policy="tiny", on_failure="error", budget=SMALL)
+    strict = SEAChatModel(model="tiny", on_reward_error="error", budget=SMALL)
     ask, short = _asks(strict), _refined(strict)._replace(failure=OutOfMemoryError("no room"))
     with pytest.raises(ModelError) as caught:
         generate._check(strict, ask, short)
@@ -226,7 +226,7 @@ def _refined(model):
 
 
 def test_a_refusal_of_the_gate_is_words_and_a_block():
-    message = SEAChatModel(policy="tiny", gate=lambda _, texts: [0.0] * len(texts), budget=SMALL).invoke("Hi")
+    message = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), budget=SMALL).invoke("Hi")
     assert str(message.text) == REFUSAL
     assert message.response_metadata["finish_reason"] == "content_filter"
     blocks = [block["type"] for block in message.content_blocks]
@@ -282,7 +282,7 @@ def merged(chunks):
 
 
 def test_long_answers_leave_window_by_window(monkeypatch):
-    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
     chunks = list(model.stream("Tell me the numbers."))
     whole = merged(chunks)
     assert whole.content
@@ -293,20 +293,22 @@ def test_long_answers_leave_window_by_window(monkeypatch):
 
 
 async def test_long_answers_leave_beside_a_loop():
-    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
     found = merged([chunk async for chunk in model.astream("Tell me the numbers.")])
     assert found.content == merged(list(model.stream("Tell me the numbers."))).content
 
 
-def _engine_preset(**window):
+def _engine_preset(**search_config):
 
     preset = PRESETS["default"]
-    return replace(preset, window=replace(preset.window, drafts=8, kept=2, tokens=4, **window))
+    return replace(
+        preset, search_config=replace(preset.search_config, drafts=8, kept=2, tokens=4, **search_config)
+    )
 
 
 @pytest.mark.parametrize("stop", ["a", " th", "1", ". "])
 def test_no_stop_string_leaves(stop):
-    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
     whole = merged(list(model.stream("Tell me the numbers.", stop=[stop]))).content
     assert stop not in whole
     assert stop not in model.invoke("Tell me the numbers.", stop=[stop]).content
@@ -316,7 +318,7 @@ def test_a_blocked_text_does_not_leave():
     def gate(prompt, completions):
         return [float(len(text) < 12) for text in completions]
 
-    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12), gate=gate)
+    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12), gate=gate)
     whole = merged(list(model.stream("Tell me the numbers.")))
     assert whole.response_metadata["finish_reason"] == "content_filter"
     left = str(whole.text).removesuffix(REFUSAL).strip()
@@ -324,7 +326,7 @@ def test_a_blocked_text_does_not_leave():
 
 
 def test_whoever_stops_listening_ends_the_refinement():
-    model = SEAChatModel(policy="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
     stream = model.stream("Tell me the numbers.")
     next(stream)
     stream.close()
@@ -348,7 +350,9 @@ class Note(BaseModel):
 
 def test_strings_within_a_grammar_are_moved_and_stay_whole():
     """The energy's gradient finds other words; names and braces stay."""
-    model = SEAChatModel(policy="tiny", budget=Budget(steps=6, tokens=60, seconds=None), rewards=["tiny"])
+    model = SEAChatModel(
+        model="tiny", budget=Budget(max_steps=6, max_new_tokens=60, max_time=None), rewards=["tiny"]
+    )
     note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
     assert note["parsing_error"] is None
     assert isinstance(note["parsed"], Note)

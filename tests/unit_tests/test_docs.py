@@ -75,8 +75,13 @@ def test_every_error_has_its_remedy():
 
 
 def test_every_option_of_a_window_that_is_named_exists():
-    """As `SearchConfig.drafts`, `Preset.max_nll_rise`, in any page."""
-    kinds = {"SearchConfig": SearchConfig, "Preset": Preset, "Budget": langchain_sea.Budget, "Term": langchain_sea.Term}
+    """As `SearchConfig.drafts.num_drafts`, `Preset.max_nll_rise`, in any page."""
+    kinds = {
+        "SearchConfig": SearchConfig,
+        "Preset": Preset,
+        "Budget": langchain_sea.Budget,
+        "Term": langchain_sea.Term,
+    }
     kinds |= {"Langevin": langchain_sea.Langevin, "Energy": langchain_sea.Energy}
     for page in PAGES:
         for kind, name in re.findall(r"`(\w+)\.(\w+)`", page.read_text(encoding="utf-8")):

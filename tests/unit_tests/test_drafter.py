@@ -10,7 +10,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = Budget(steps=2, tokens=16, seconds=None)
+SMALL = Budget(max_steps=2, max_new_tokens=16, max_time=None)
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 
@@ -26,8 +26,8 @@ def sea(message):
     return message.response_metadata["sea"]
 
 
-def with_drafter(drafter, **options):
-    return SEAChatModel(policy="tiny", drafter=drafter, budget=SMALL, **options)
+def with_drafter(draft_model, **options):
+    return SEAChatModel(model="tiny", draft_model=draft_model, budget=SMALL, **options)
 
 
 def ways(model):
@@ -39,37 +39,37 @@ def ways(model):
 def test_the_drafter_s_text_is_the_draft():
     for message in ways(with_drafter(FakeListChatModel(responses=[DRAFT]))):
         assert sea(message)["draft"] == DRAFT
-        assert sea(message)["drafter_error"] is None
+        assert sea(message)["draft_model_error"] is None
         assert sea(message)["score_after"] >= sea(message)["score_before"]
 
 
 @pytest.mark.parametrize(
-    ("drafter", "error"),
+    ("draft_model", "error"),
     [(Down(responses=["x"]), "ConnectionError: no route"), (FakeListChatModel(responses=[""]), "no text")],
 )
-def test_a_drafter_that_fails_costs_nothing_but_its_draft(drafter, error):
-    expected = SEAChatModel(policy="tiny", budget=SMALL).invoke(QUESTION)
-    for message in ways(with_drafter(drafter)):
+def test_a_drafter_that_fails_costs_nothing_but_its_draft(draft_model, error):
+    expected = SEAChatModel(model="tiny", budget=SMALL).invoke(QUESTION)
+    for message in ways(with_drafter(draft_model)):
         assert message.content == expected.content
-        assert error in sea(message)["drafter_error"]
+        assert error in sea(message)["draft_model_error"]
 
 
 def test_a_drafter_that_fails_raises_where_asked_to():
     with pytest.raises(ConnectionError):
-        with_drafter(Down(responses=["x"]), on_failure="error").invoke(QUESTION)
+        with_drafter(Down(responses=["x"]), on_reward_error="error").invoke(QUESTION)
 
 
 def test_a_draft_keeps_to_the_budget_s_length():
     message = with_drafter(FakeListChatModel(responses=["12 " * 50])).invoke(QUESTION)
     policy = load_model("tiny")
-    assert len(policy.encode(sea(message)["draft"])) <= SMALL.tokens
+    assert len(policy.encode(sea(message)["draft"])) <= SMALL.max_new_tokens
 
 
 @pytest.mark.parametrize(
     "how", [{"dtype": "float32"}, {"dtype": "bfloat16"}, {"quantization": "int8"}, {"quantization": "int4"}]
 )
 def test_weights_are_loaded_as_asked(how):
-    model = SEAChatModel(policy="tiny", budget=SMALL, **how)
+    model = SEAChatModel(model="tiny", budget=SMALL, **how)
     found = sea(model.invoke(QUESTION))
     assert found["score_after"] >= found["score_before"]
     policy = load_model("tiny", **how)
@@ -79,6 +79,6 @@ def test_weights_are_loaded_as_asked(how):
 
 def test_a_policy_that_is_loaded_is_not_loaded_otherwise():
     with pytest.raises(ValueError, match="quantization"):
-        SEAChatModel(policy=load_model("tiny"), quantization="int8")
+        SEAChatModel(model=load_model("tiny"), quantization="int8")
     with pytest.raises(ValueError, match="one of them"):
-        SEAChatModel(policy="tiny", device="cpu", device_map="auto")
+        SEAChatModel(model="tiny", device="cpu", device_map="auto")

@@ -12,7 +12,15 @@ from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.token_edits import Edits, likeliest, taken
 
 DEFAULT = PRESETS["default"]
-EDITING = replace(DEFAULT, name="editing", window=replace(DEFAULT.window, drafts=16, edits=8, steps=6))
+EDITING = replace(
+    DEFAULT,
+    name="editing",
+    search_config=replace(
+        DEFAULT.search_config,
+        drafts=replace(DEFAULT.search_config.drafts, num_drafts=16),
+        chains=replace(DEFAULT.search_config.chains, swaps_per_step=8, max_steps=6),
+    ),
+)
 
 
 def test_the_likeliest_are_those_of_the_steepest_slope():
@@ -52,9 +60,15 @@ def test_only_what_lowers_the_energy_is_made():
 
 @pytest.mark.parametrize("tokens", [8, None])
 def test_no_chains_energy_ever_rises(tokens):
-    window = replace(EDITING.window, tokens=tokens, chains=3)
+    search_config = replace(
+        EDITING.search_config,
+        block_size=tokens,
+        chains=replace(EDITING.search_config.chains, num_chains=3),
+    )
     model = SEAChatModel(
-        policy="tiny/early_3", preset=replace(EDITING, window=window), budget=Budget(tokens=16, seconds=None)
+        model="tiny/early_3",
+        preset=replace(EDITING, search_config=search_config),
+        budget=Budget(max_new_tokens=16, max_time=None),
     )
     found = model.refinement("What is 14 + 23?")
     by_chain = {}
@@ -69,15 +83,25 @@ def test_no_chains_energy_ever_rises(tokens):
 
 
 def test_alone_and_in_a_batch_the_same():
-    model = SEAChatModel(policy="tiny/early_3", preset=EDITING, budget=Budget(tokens=12, seconds=None))
+    model = SEAChatModel(
+        model="tiny/early_3", preset=EDITING, budget=Budget(max_new_tokens=12, max_time=None)
+    )
     questions = ["What is 14 + 23?", "What is 31 + 7?", "What is 55 + 12?"]
     assert [m.content for m in model.batch(questions)] == [model.invoke(q).content for q in questions]
 
 
 def test_edits_want_plain_tokens():
-    soft = replace(PRESETS["reference"], window=replace(PRESETS["reference"].window, edits=4))
+    soft = replace(
+        PRESETS["reference"],
+        search_config=replace(
+            PRESETS["reference"].search_config,
+            chains=replace(PRESETS["reference"].search_config.chains, swaps_per_step=4),
+        ),
+    )
     mala = replace(EDITING, langevin=Langevin(kernel="mala"))
     for preset in (soft, mala):
-        model = SEAChatModel(policy="tiny", preset=preset, budget=Budget(steps=1, tokens=8, seconds=None))
+        model = SEAChatModel(
+            model="tiny", preset=preset, budget=Budget(max_steps=1, max_new_tokens=8, max_time=None)
+        )
         with pytest.raises(ValueError, match="edits="):
             model.invoke("What is 14 + 23?")

@@ -161,8 +161,8 @@ def test_detached_policy_gives_the_gradient_of_the_cross_entropy():
 class Leaning(TokenReward):
     """Reads the policy, as a head on its states would."""
 
-    def steer(self, view):
-        return super().steer(view) + view.reading.logits.sum((1, 2))
+    def score_soft(self, view):
+        return super().score_soft(view) + view.reading.logits.sum((1, 2))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_stands_in_the_padding_does_not_matter():
 
 def test_weight_zero_reports_and_does_no_more():
     """Its values are in the terms of a text; it changes no energy and is not asked to steer."""
-    reward = Troubled(raises(AssertionError("asked")), where="steer")
+    reward = Troubled(raises(AssertionError("asked")), where="score_soft")
     energy = Energy(policy=MarkovPolicy(0), terms=terms(reward, weight=0.0))
     found, bare = energy.texts(PROMPT, ["abc", "b"]), replace(energy, terms=()).texts(PROMPT, ["abc", "b"])
     assert found.rewards.abs().min() > 0

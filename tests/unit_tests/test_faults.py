@@ -18,13 +18,13 @@ import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
 
-from langchain_sea import Budget, SEAChatModel, RewardTerm, load_model
+from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model
 from langchain_sea.engine import queue
 from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
 
-SMALL = Budget(steps=2, tokens=8, seconds=None)
+SMALL = Budget(max_steps=2, max_new_tokens=8, max_time=None)
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -32,7 +32,7 @@ CONTEXT = 512  # of the tiny policy
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(policy="tiny", budget=SMALL)
+    return SEAChatModel(model="tiny", budget=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def kept(message):
 def steered(call, **options):
     """A model whose answers a function ranks."""
     reward = RewardTerm(reward=FunctionReward(call, timeout=None), name="slow")
-    return SEAChatModel(policy="tiny", rewards=[reward], **{"budget": SMALL} | options)
+    return SEAChatModel(model="tiny", rewards=[reward], **{"budget": SMALL} | options)
 
 
 @pytest.fixture
@@ -93,9 +93,14 @@ def rows(asks):
 # Memory
 
 
-@pytest.mark.parametrize("method", ["read_all", "write_all"])
+@pytest.mark.parametrize("method", ["forward_all", "generate_step"])
 @pytest.mark.parametrize(
-    "at", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)]
+    "at",
+    [
+        1,
+        pytest.param(3, is_control_token=pytest.mark.slow),
+        pytest.param(6, is_control_token=pytest.mark.slow),
+    ],
 )
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, model, alone, method, at):
     """Fewer stand side by side, and each gets what it gets alone."""
@@ -117,14 +122,14 @@ def test_memory_that_holds_few_chains_gives_an_answer_of_few_chains(monkeypatch,
         climbs = [ask for ask in asks if ask.tokens.soft.requires_grad]
         return RuntimeError("can't allocate memory") if climbs and rows(asks) > 1 else None
 
-    with failing(monkeypatch, "read_all", narrow):
+    with failing(monkeypatch, "forward_all", narrow):
         found = sea(model.invoke(QUESTIONS[0]))
     assert found["stop_reason"] == "out_of_memory"
     assert found["steps"] >= 1
     assert found["score_after"] >= found["score_before"]
 
 
-@pytest.mark.parametrize("method", ["read_all", "write_all"])
+@pytest.mark.parametrize("method", ["forward_all", "generate_step"])
 def test_memory_that_holds_nothing_ends_in_words(monkeypatch, model, policy, method):
     with failing(monkeypatch, method, lambda *_: MemoryError()):
         found = model.invoke(QUESTIONS[0])
@@ -158,7 +163,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
         free.wait(60)
         return [0.0] * len(completions)
 
-    slow = steered(blocked, budget=Budget(steps=2, tokens=8, seconds=3.0))
+    slow = steered(blocked, budget=Budget(max_steps=2, max_new_tokens=8, max_time=3.0))
     began, ended = time.monotonic(), {}
     try:
         with ThreadPoolExecutor(2) as pool:
@@ -189,7 +194,7 @@ def test_64_threads_on_one_instance_get_what_each_gets_alone(policy, model, alon
 
 
 def test_two_instances_share_one_set_of_weights_and_one_queue(model, alone):
-    other = SEAChatModel(policy="tiny", budget=SMALL, seed=1)
+    other = SEAChatModel(model="tiny", budget=SMALL, seed=1)
     expected = [kept(other.invoke(question)) for question in QUESTIONS[:4]]
     with ThreadPoolExecutor(8) as pool:
         mine = [pool.submit(model.invoke, question) for question in QUESTIONS]
@@ -207,7 +212,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alon
     """It would never end by itself; seven beside it do."""
 
     async def eight():
-        endless = model.ainvoke(QUESTIONS[0], budget=Budget(steps=10**6, tokens=8, seconds=600))
+        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_steps=10**6, max_new_tokens=8, max_time=600))
         cancelled = asyncio.create_task(endless)
         others = [asyncio.create_task(model.ainvoke(question)) for question in QUESTIONS[1:]]
         await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
@@ -283,7 +288,7 @@ def test_a_forked_child_answers_too():
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
     began = time.monotonic()
-    found = model.invoke(QUESTIONS[0], budget=Budget(seconds=0.01, tokens=8))
+    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01, max_new_tokens=8))
     assert time.monotonic() - began < 10  # a reading of the prompt and a token, however slow the machine
     assert sea(found)["stop_reason"] == "seconds"
     assert idle(policy)

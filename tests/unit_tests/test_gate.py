@@ -18,8 +18,8 @@ from langchain_sea import errors, weights
 from langchain_sea.rewards.pair_classifier import (
     SAFETY_GATE,
     GateInfo,
-    PairClassifierGate,
     PairClassifier,
+    PairClassifierGate,
     last_question,
     tokenized,
 )
@@ -133,7 +133,11 @@ def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_pa
     joined.save(tmp_path / "g.safetensors")
     pairs = [("how do i", "sorry"), ("how", "first take mix")]
     wanted = [(a + b) / 2 for a, b in zip(one.judge(pairs), other.judge(pairs), strict=True)]
-    for gate in (joined, PairClassifierGate.load(tmp_path / "g.safetensors"), pickle.loads(pickle.dumps(joined))):  # noqa: S301
+    for gate in (
+        joined,
+        PairClassifierGate.load(tmp_path / "g.safetensors"),
+        pickle.loads(pickle.dumps(joined)),
+    ):  # noqa: S301
         assert gate.judge(pairs) == pytest.approx(wanted, abs=2e-3)
         assert gate.info.members == 2
     settled = fitting.settled(joined, examples(), GateRecipe())

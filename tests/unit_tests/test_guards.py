@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from langchain_sea import load_gate
-from langchain_sea.core.protocols import DifferentiableReward, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward
 from langchain_sea.rewards.auto import judge_named
 from langchain_sea.rewards.classifier import SoftRewardModel
 from langchain_sea.rewards.encoder import EncoderReward
@@ -125,7 +125,7 @@ def test_steering_on_hard_tokens_is_the_guards_score(family: str) -> None:
     assert len(texts) > 2
     view = view_of([*texts, texts[0] + " and three"])
     scores = found.score(view, [*texts, texts[0] + " and three"])
-    torch.testing.assert_close(found.steer(view), scores, atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.score_soft(view), scores, atol=1e-4, rtol=0)
 
 
 @every_guard
@@ -135,7 +135,7 @@ def test_a_guards_gradient_is_right(family: str) -> None:
     assert isinstance(found, DifferentiableReward)
     view = soft_view(policy("gpt2", dtype=torch.float64))
     soft = view.tokens.soft
-    (gradient,) = torch.autograd.grad(found.steer(view).sum(), soft)
+    (gradient,) = torch.autograd.grad(found.score_soft(view).sum(), soft)
     assert gradient[1, 2].abs().max() == 0
     # these families' norms round to float32, which a small step would drown in
     ours, theirs = [], []
@@ -144,7 +144,8 @@ def test_a_guards_gradient_is_right(family: str) -> None:
         moved[0][tuple(index)] += 1e-2
         moved[1][tuple(index)] -= 1e-2
         ends = [
-            found.steer(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=m))).sum() for m in moved
+            found.score_soft(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=m))).sum()
+            for m in moved
         ]
         ours.append(gradient[tuple(index)])
         theirs.append((ends[0] - ends[1]).detach() / 2e-2)
@@ -341,7 +342,7 @@ def test_a_causal_safety_classifier_steers_ranks_and_gates() -> None:
     view = view_of([*TEXTS, ""])
     scores = found.score(view, [*TEXTS, ""])
     assert ((scores > 0) & (scores < 1)).all()
-    torch.testing.assert_close(found.steer(view), scores, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.score_soft(view), scores, atol=1e-5, rtol=0)
     messages = [{"role": "user", "content": "q"}]
     torch.testing.assert_close(torch.tensor(found("q", TEXTS)), found.reads.judge(messages, TEXTS))
     turned = safety_classifier(model, tiny_tokenizer(), tiny_tokenizer(), unsafe="safe")

@@ -147,7 +147,7 @@ def test_a_scorer_asks_the_policy_for_no_more_than_the_reward_reads():
     asked = []
     spy = SimpleNamespace(
         **{name: getattr(writer, name) for name in ("prompt", "encode", "device")},
-        read_all=lambda asks: (asked.extend(ask.wants for ask in asks), writer.read_all(asks))[1],
+        forward_all=lambda asks: (asked.extend(ask.output_spec for ask in asks), writer.forward_all(asks))[1],
     )
     scorer(LogRatioReward(writer, policy("llama", seed=1)), spy)(QUESTION, TEXTS)
     scorer(FunctionReward(share), spy)(QUESTION, TEXTS)
@@ -471,7 +471,9 @@ def test_what_cannot_be_read_is_said(read, given):
     ids=lambda reward: reward.__name__,
 )
 def test_each_ranks_the_answers_of_a_model(reward):
-    model = SEAChatModel(policy="tiny", rewards=[reward], budget=Budget(steps=0, tokens=3, seconds=None))
+    model = SEAChatModel(
+        model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_new_tokens=3, max_time=None)
+    )
     found = model.invoke("What is 2 + 3?").response_metadata["sea"]
     assert found["failure"] is None
     assert set(found["rewards_after"]) == {reward.__name__}

@@ -476,7 +476,7 @@ DRAFTS = ["The answer is 1/2.", "It is 3", "no idea", "so $0.5$", "3.0", "about 
 def test_the_drafts_decide():
     """Equal by value, not by text; those without an answer have no voice."""
     consensus = pickle.loads(pickle.dumps(Consensus(deadline=PATIENT)))  # noqa: S301 - ours
-    verifier = consensus.relative_to("q", DRAFTS)
+    verifier = consensus.fit_to_drafts("q", DRAFTS)
     assert verifier.gold == DRAFTS[0]
     assert verifier.deadline == PATIENT
     assert verifier("q", DRAFTS) == [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
@@ -485,18 +485,18 @@ def test_the_drafts_decide():
 def test_a_tie_goes_to_the_earliest_draft():
     """In whatever order the answers come."""
     consensus = Consensus(deadline=PATIENT)
-    assert consensus.relative_to("q", ["none", "1", "2", "2.0", "1.0"]).gold == "1"
-    assert consensus.relative_to("q", ["2", "1", "1", "2"]).gold == "2"
+    assert consensus.fit_to_drafts("q", ["none", "1", "2", "2.0", "1.0"]).gold == "1"
+    assert consensus.fit_to_drafts("q", ["2", "1", "1", "2"]).gold == "2"
 
 
 def test_an_endless_draft_has_no_voice():
     """Wherever it stands, and the others are compared as without it."""
     drafts = ["$8^{8^{8^8}}$", "5", "6", "5.0"]
-    assert Consensus(deadline=HURRIED).relative_to("q", drafts).gold == "5"
+    assert Consensus(deadline=HURRIED).fit_to_drafts("q", drafts).gold == "5"
 
 
 @pytest.mark.parametrize("drafts", [[], ["none", "no idea"]])
 def test_no_answer_is_no_majority(drafts):
     """The reward is unavailable, and nobody is right."""
     with pytest.raises(errors.RewardUnavailableError, match="no majority"):
-        Consensus(deadline=PATIENT).relative_to("q", drafts)
+        Consensus(deadline=PATIENT).fit_to_drafts("q", drafts)

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.core.protocols import SteeringVector, Steering
+from langchain_sea.core.protocols import Steering, SteeringVector
 from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.ops import GenerationRows
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import DraftConfig, SearchConfig
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.training.examples import Example
 from langchain_sea.training.features import CUTS
@@ -31,7 +31,7 @@ def policy(name="llama"):
     return CausalLMPolicy(tiny_model(name), tiny_tokenizer())
 
 
-def written(push, rows, tokens=6, name="llama"):
+def written(steering, rows, tokens=6, name="llama"):
     prompt = policy(name).prompt([{"role": "user", "content": "what is two and three?"}])
     rngs = generators_for(0, prompt.key, 8, policy(name).device)
     return policy(name).extend(
@@ -40,7 +40,7 @@ def written(push, rows, tokens=6, name="llama"):
         tokens=tokens,
         temperature=1.0,
         generators=[rngs[r] for r in rows],
-        push=push and push(rows),
+        steering=steering and steering(rows),
     )
 
 
@@ -64,11 +64,11 @@ def test_each_row_has_its_own(name):
 
 def test_rows_apart_keep_their_own():
     """As where memory holds only some of them."""
-    push = Steering(2, torch.arange(6.0).view(3, 2))
-    parts = GenerationRows(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], push).each()
+    steering = Steering(2, torch.arange(6.0).view(3, 2))
+    parts = GenerationRows(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], steering).each()
     assert [part.prefixes for part in parts] == [[[1]], [[2]], [[3]]]
-    assert torch.equal(torch.cat([part.push.rows for part in parts]), push.rows)
-    assert all(part.push is None for part in GenerationRows(None, [[1]], [torch.Generator()]).each())
+    assert torch.equal(torch.cat([part.steering.rows for part in parts]), steering.rows)
+    assert all(part.steering is None for part in GenerationRows(None, [[1]], [torch.Generator()]).each())
 
 
 class Recording(MarkovPolicy):
@@ -78,11 +78,11 @@ class Recording(MarkovPolicy):
         super().__init__(seed)
         self.pushes, self.prefixes = [], []
 
-    def writing(self, prompt, prefixes, *, push=None, **options):
-        self.pushes.append(push)
+    def start_generation(self, prompt, prefixes, *, steering=None, **options):
+        self.pushes.append(steering)
         self.prefixes.append([list(ids) for ids in prefixes])
-        found = super().writing(prompt, prefixes, **options)
-        found.shares = [0.0] * len(prefixes) if push is None else push.rows[:, 0].tolist()
+        found = super().start_generation(prompt, prefixes, **options)
+        found.shares = [0.0] * len(prefixes) if steering is None else steering.rows[:, 0].tolist()
         return found
 
 
@@ -94,8 +94,13 @@ def written_by(policy, reward, offsets, kept=2, drafts=8):
     energy = Energy(
         policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
     )
-    _, window = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
-    (found,) = run(energy, [DoublePrompt("question")], window=window, budget=Budget(seconds=None, tokens=8))
+    _, search_config = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
+    (found,) = run(
+        energy,
+        [DoublePrompt("question")],
+        search_config=search_config,
+        budget=Budget(max_time=None, max_new_tokens=8),
+    )
     return found
 
 
@@ -106,11 +111,11 @@ def test_as_many_more_are_drafted_along_it():
     first, *rest = policy.pushes
     assert first.layer == 3
     assert first.rows[:, 0].tolist() == [0.0] * 4 + [1.0, -2.0] * 4
-    assert all(push is None for push in rest)
+    assert all(steering is None for steering in rest)
     for reward, offsets in ((Leaning.of("e", 3.0), ()), (TokenReward.of("e", 3.0), (0.5,))):
         plain = Recording()
         written_by(plain, reward, offsets)
-        assert all(push is None for push in plain.pushes)
+        assert all(steering is None for steering in plain.pushes)
         assert plain.prefixes[0] == [[]] * 8
 
 
@@ -152,7 +157,10 @@ def test_the_best_of_each_side_are_written_on(side):
 
 def test_the_first_reward_that_counts_and_knows_one_has_it():
     plain, leaning = TokenReward.of("e", 3.0), Leaning.of("e", 3.0)
-    assert find_steering_vector([RewardTerm(reward=plain, name="a"), RewardTerm(reward=leaning, name="b")]) is Leaning.axis
+    assert (
+        find_steering_vector([RewardTerm(reward=plain, name="a"), RewardTerm(reward=leaning, name="b")])
+        is Leaning.steering_vector
+    )
     assert find_steering_vector([RewardTerm(reward=leaning, name="b", weight=0.0)]) is None
 
 
@@ -179,17 +187,17 @@ def test_the_axis_is_blind_to_which_end_is_good():
 
 def test_a_head_keeps_its_axis_and_an_older_file_has_none(tmp_path):
     head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=8))
-    assert HiddenStateReward(head).axis is None
-    head.axis = torch.arange(8.0)
+    assert HiddenStateReward(head).steering_vector is None
+    head.steering_vector = torch.arange(8.0)
     head.save(tmp_path / "head.safetensors")
-    kept = HiddenStateReward(HiddenStateHead.load(tmp_path / "head.safetensors")).axis
+    kept = HiddenStateReward(HiddenStateHead.load(tmp_path / "head.safetensors")).steering_vector
     assert kept.layer == 2
-    assert torch.equal(kept.direction, head.axis)
-    state = {k: v for k, v in load_file(tmp_path / "head.safetensors").items() if k != "axis"}
+    assert torch.equal(kept.direction, head.steering_vector)
+    state = {k: v for k, v in load_file(tmp_path / "head.safetensors").items() if k != "steering_vector"}
     save_file(state, tmp_path / "old.safetensors", {"info": json.dumps(asdict(head.info))})
-    assert HiddenStateReward(HiddenStateHead.load(tmp_path / "old.safetensors")).axis is None
+    assert HiddenStateReward(HiddenStateHead.load(tmp_path / "old.safetensors")).steering_vector is None
 
 
 def test_offsets_are_finite():
     with pytest.raises(ValueError, match="offsets"):
-        SearchConfig(offsets=(float("nan"),))
+        SearchConfig(drafts=DraftConfig(steering_coeffs=(float("nan"),)))

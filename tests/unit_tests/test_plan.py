@@ -8,7 +8,7 @@ from langchain_sea.errors import WeightsNotFoundError
 from langchain_sea.models.loading.memory_estimate import plan
 from langchain_sea.presets import PRESETS
 
-WINDOW = PRESETS["default"].window
+WINDOW = PRESETS["default"].search_config
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen3", "gpt2"])

@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import Tokens, OutputSpec
-from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt, ModelOutput
+from langchain_sea.core.protocols import OutputSpec, Tokens
+from langchain_sea.models.causal_lm import CausalLMPolicy, ModelOutput, PolicyPrompt
 from langchain_sea.models.drafting import choose
 from langchain_sea.sampling.relaxation import full_support
 
@@ -116,13 +116,13 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     """After a prompt with some of the answer behind it: the same values, gradients and next tokens."""
     subject = policy(name)
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(4)
-    stands, wants = ANSWERS[0][:7], OutputSpec(frozenset({0, 2, 3}))
-    behind = subject.continued(subject.continued(prompt, stands[:3], wants), stands[3:], wants)
+    stands, output_spec = ANSWERS[0][:7], OutputSpec(frozenset({0, 2, 3}))
+    behind = subject.prefill(subject.prefill(prompt, stands[:3], output_spec), stands[3:], output_spec)
     assert behind.answer == tuple(stands)
     whole = tokens.after(stands)
     values, gradients = [], []
     for after in (prompt, behind):
-        reading = subject.read(after, whole, wants)
+        reading = subject.read(after, whole, output_spec)
         values.append(
             (*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:])
         )
@@ -139,7 +139,7 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     assert extend(subject, behind, [[], [40]], **greedy) == extend(
         subject, prompt, [stands, [*stands, 40]], **greedy
     )
-    assert subject.continued(prompt, [], wants) is prompt
+    assert subject.prefill(prompt, [], output_spec) is prompt
 
 
 def functional(logits: Tensor, hidden: Sequence[Tensor]) -> Tensor:

@@ -57,7 +57,7 @@ def test_the_reward_is_the_reduction_of_the_values_at_step_ends(steps, how) -> N
         grown = begun.count("\n\n") > view.policy.decode(ids[: number - 1]).count("\n\n")
         ends += [values[number - 1]] if whole or grown else []
     assert len(ends) == len(steps)
-    found = ProcessReward(trunk(), reduction=how).steer(view)[0]
+    found = ProcessReward(trunk(), reduction=how).score_soft(view)[0]
     torch.testing.assert_close(found, REDUCED[how](torch.stack(ends)))
 
 
@@ -65,7 +65,7 @@ def test_the_reward_is_the_reduction_of_the_values_at_step_ends(steps, how) -> N
 def test_every_token_may_be_a_step(how) -> None:
     """Alone as beside a longer one."""
     reward = ProcessReward(trunk(), separator=None, reduction=how)
-    together = reward.steer(view_of([*TEXTS]))
+    together = reward.score_soft(view_of([*TEXTS]))
     for text, value in zip(TEXTS, together, strict=True):
         values = trunk().prefix_values(view_of([text]))[0]
         torch.testing.assert_close(value, REDUCED[how](values), atol=1e-4, rtol=1e-4)

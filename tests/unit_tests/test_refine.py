@@ -29,14 +29,14 @@ from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
 from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESET_NAMES = ["default", "paper", "reference"]
-FREE = Budget(seconds=None, tokens=8)
+FREE = Budget(max_time=None, max_new_tokens=8)
 FAILURE = RewardUnavailableError("gone")
 TEXT = "abca"
 
@@ -102,7 +102,7 @@ def test_a_reward_is_climbed(preset):
 def test_a_constant_energy_keeps_the_draft():
     """Nothing is better than the draft, so it stays, wherever the chains went."""
     energy = energy_of(TokenReward(torch.zeros(END + 2)), policy_weight=0.0, max_nll_rise=None)
-    for found in run(energy, PROMPTS, langevin=Langevin(step_size=9.0), window=whole()):
+    for found in run(energy, PROMPTS, langevin=Langevin(step_size=9.0), search_config=whole()):
         assert not found.accepted
         assert found.text == found.draft
         assert found.after == found.before
@@ -134,7 +134,7 @@ def test_broken_text_is_rejected_and_counted():
     rare = int(policy.transition[likely[2], :END].argmin())
     free = energy_of(TokenReward.of(ALPHABET[rare], 20.0), policy=policy, max_nll_rise=None)
     drafts = [[likely, [*likely[:3], rare]] for _ in PROMPTS]
-    options = {"drafts": drafts, "window": whole(steps=10), "langevin": Langevin(step_size=5.0)}
+    options = {"drafts": drafts, "search_config": whole(steps=10), "langevin": Langevin(step_size=5.0)}
     without = run(free, PROMPTS, **options)
     assert all(f.rejected == 0 and f.after.nll > f.before.nll + 0.1 for f in without)
     for found in run(replace(free, max_nll_rise=0.1), PROMPTS, **options):
@@ -147,7 +147,9 @@ def test_blank_text_never_wins():
     energy = energy_of(TokenReward(-torch.ones(END + 2) * (torch.arange(END + 2) != ALPHABET.index(" "))))
     energy = replace(energy, max_nll_rise=None, policy_weight=0.0)
     drafts = [[ids("ab"), ids("  ")] for _ in PROMPTS]
-    for found in run(energy, PROMPTS, drafts=drafts, window=whole(steps=20), langevin=Langevin(step_size=3)):
+    for found in run(
+        energy, PROMPTS, drafts=drafts, search_config=whole(steps=20), langevin=Langevin(step_size=3)
+    ):
         assert found.text.strip()
 
 
@@ -188,7 +190,11 @@ def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
 def test_more_rows_than_generators_differ():
     """Rows beyond the generators share them, and still write each its own continuation."""
     policy = MarkovPolicy(1)
-    window = SearchConfig(tokens=1, chains=1, drafts=1, kept=1, temperature=1.5, steps=0)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=1, max_steps=0),
+        drafts=DraftConfig(num_drafts=1, num_kept=1, temperature=1.5),
+        block_size=1,
+    )
     given = [[[0, 1], [2, 3], [4, 5]]]
     texts, offer = [], BestSoFar.offer
 
@@ -199,7 +205,10 @@ def test_more_rows_than_generators_differ():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BestSoFar, "offer", watched)
         budget = replace(FREE, tokens=30)
-        wide = replace(window, kept=4, drafts=4)
+        wide = replace(
+            search_config,
+            drafts=replace(search_config.drafts, num_kept=4, num_drafts=4),
+        )
         refine(
             PROMPTS[:1],
             given,
@@ -207,7 +216,7 @@ def test_more_rows_than_generators_differ():
             langevin=Langevin(),
             budget=budget,
             generators=[generators_for(0, "x", 1, policy.device)],
-            window=wide,
+            search_config=wide,
         )
     assert len(texts) == 7
     assert len(set(texts)) == 7
@@ -223,7 +232,7 @@ def test_too_few_generators_for_the_chains_are_refused():
             langevin=Langevin(),
             budget=FREE,
             generators=[generators_for(0, "x", 1, torch.device("cpu"))],
-            window=whole(),
+            search_config=whole(),
         )
 
 
@@ -235,7 +244,9 @@ def test_the_trace_has_a_number_for_each_chain(kernel):
     """Straight-through tokens and an exact decoding leave no gap between the energy and the text's."""
     energy = energy_of(TokenReward.random(2), policy=MarkovPolicy(2, spread=1.0))
     method = Langevin(kernel=kernel, step_size=1.0)
-    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("abcd"), ids("dcb")]], window=whole(), langevin=method)
+    (found,) = run(
+        energy, PROMPTS[:1], drafts=[[ids("abcd"), ids("dcb")]], search_config=whole(), langevin=method
+    )
     assert [step.step for step in found.trace] == [0, 1, 2, 3]
     assert found.trace[0].changed == (0, 0)
     for step in found.trace:
@@ -264,7 +275,7 @@ def test_defaults_need_no_window():
         [[]],
         energy=energy_of(TokenReward.random(2)),
         langevin=Langevin(),
-        budget=Budget(steps=1, tokens=4),
+        budget=Budget(max_steps=1, max_new_tokens=4),
         generators=[generators_for(0, "x", 64, torch.device("cpu"))],
     )
     assert found.draft
@@ -288,8 +299,8 @@ def test_given_drafts_are_the_drafts():
         energy_of(TokenReward.of("e", 9.0), max_nll_rise=None),
         PROMPTS[:1],
         drafts=[[ids("ab"), best]],
-        budget=replace(FREE, steps=0),
-        window=whole(),
+        budget=replace(FREE, max_steps=0),
+        search_config=whole(),
     )
     assert found.text == "eeee"
 
@@ -297,7 +308,7 @@ def test_given_drafts_are_the_drafts():
 class Silent(MarkovPolicy):
     """Ends at once."""
 
-    def write_all(self, writings):
+    def generate_step(self, writings):
         for writing in writings:
             writing.alive.clear()
 
@@ -315,7 +326,7 @@ def test_an_empty_draft_is_an_empty_answer(preset):
 def test_answers_keep_to_their_length(preset, tokens):
     """One token, fewer than the window, just the window, more: no answer is longer than the budget's."""
     energy = energy_of(TokenReward.random(1), max_nll_rise=None)
-    for found in run(energy, PROMPTS, preset=preset, budget=Budget(seconds=None, tokens=tokens)):
+    for found in run(energy, PROMPTS, preset=preset, budget=Budget(max_time=None, max_new_tokens=tokens)):
         assert len(found.ids) <= tokens
         assert found.draft
 
@@ -324,12 +335,12 @@ def test_a_window_longer_than_the_answer_moves_all_of_it():
     """And what ended by itself is not written on."""
 
     class Brief(MarkovPolicy):
-        def writing(self, prompt, prefixes, *, tokens, **options):
+        def start_generation(self, prompt, prefixes, *, tokens, **options):
             assert all(prefix == [] for prefix in prefixes)
-            return super().writing(prompt, prefixes, tokens=min(tokens, 2), **options)
+            return super().start_generation(prompt, prefixes, tokens=min(tokens, 2), **options)
 
-    window = replace(shrunk("default")[1], tokens=5)
-    found = run(energy_of(TokenReward.random(1), policy=Brief(0)), PROMPTS, window=window)
+    search_config = replace(shrunk("default")[1], tokens=5)
+    found = run(energy_of(TokenReward.random(1), policy=Brief(0)), PROMPTS, search_config=search_config)
     assert all(len(f.ids) <= 2 for f in found)
     assert any(f.accepted for f in found)
 
@@ -353,7 +364,7 @@ def test_steps_end_it(preset):
     """By the budget's number, or the window's own; zero drafts and ranks."""
     for steps, expected in ((None, 3), (0, 0), (2, 2)):
         (found,) = run(
-            energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, steps=steps)
+            energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, max_steps=steps)
         )
         assert (found.stop_reason, found.steps) == ("steps", expected)
         assert found.before is not None
@@ -364,7 +375,7 @@ def test_evaluations_end_it_and_cut_no_text(preset):
     """No step begins beyond the limit, and what is written then is written to its end."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0))
     for limit in (1, 10, 14):
-        budget = Budget(seconds=None, tokens=9, evaluations=limit, steps=50)
+        budget = Budget(max_time=None, max_new_tokens=9, max_evaluations=limit, max_steps=50)
         for found in run(energy, PROMPTS, preset=preset, budget=budget):
             assert found.stop_reason == "evaluations"
             assert found.evaluations >= limit
@@ -375,14 +386,14 @@ def test_evaluations_end_it_and_cut_no_text(preset):
 def test_all_chains_ended_is_converged():
     """By patience, or because none is finite."""
     still = Langevin(step_size=1e-6, noise_scale=0.0)
-    patient = run(energy_of(TokenReward.random(0)), PROMPTS, window=whole(patience=1), langevin=still)
+    patient = run(energy_of(TokenReward.random(0)), PROMPTS, search_config=whole(patience=1), langevin=still)
     assert {(f.stop_reason, f.steps) for f in patient} == {("converged", 1)}
 
     class Broken(TokenReward):
         score = TokenReward.score
 
-        def steer(self, view):
-            return super().steer(view) + (math.inf if view.tokens.soft.requires_grad else 0.0)
+        def score_soft(self, view):
+            return super().score_soft(view) + (math.inf if view.tokens.soft.requires_grad else 0.0)
 
     for preset in PRESET_NAMES:
         for found in run(energy_of(Broken.random(0)), PROMPTS, preset=preset):
@@ -395,20 +406,32 @@ def test_beginnings_that_are_not_finite_rank_last():
     """NaN is no energy to start from."""
 
     class Picky(TokenReward):
-        def steer(self, view):
+        def score_soft(self, view):
             first = view.tokens.ids[:, 0]
-            return super().steer(view) + torch.where(first % 2 == 0, torch.nan, 0.0)
+            return super().score_soft(view) + torch.where(first % 2 == 0, torch.nan, 0.0)
 
     starts = []
 
     class Watching(Picky):
-        def steer(self, view):
+        def score_soft(self, view):
             if view.tokens.soft.requires_grad:
                 starts.append(view.tokens.ids[:, 0].tolist())
-            return super().steer(view)
+            return super().score_soft(view)
 
-    run(energy_of(Watching.random(0)), PROMPTS, window=SearchConfig(tokens=2, chains=2, drafts=32, steps=0))
-    run(energy_of(Watching.random(0)), PROMPTS, window=SearchConfig(tokens=2, chains=2, drafts=32, steps=1))
+    run(
+        energy_of(Watching.random(0)),
+        PROMPTS,
+        search_config=SearchConfig(
+            chains=ChainConfig(num_chains=2, max_steps=0), drafts=DraftConfig(num_drafts=32), block_size=2
+        ),
+    )
+    run(
+        energy_of(Watching.random(0)),
+        PROMPTS,
+        search_config=SearchConfig(
+            chains=ChainConfig(num_chains=2, max_steps=1), drafts=DraftConfig(num_drafts=32), block_size=2
+        ),
+    )
     assert starts
     assert all(i % 2 for i in starts[0])
 
@@ -435,20 +458,20 @@ class Endless(MarkovPolicy):
         self.clock = clock or Clock()
         self.began = []
 
-    def writing(self, prompt, prefixes, **options):
+    def start_generation(self, prompt, prefixes, **options):
         self.began.append(max(map(len, prefixes)))
-        return super().writing(prompt, prefixes, **options)
+        return super().start_generation(prompt, prefixes, **options)
 
-    def write_all(self, writings):
+    def generate_step(self, writings):
         self.clock.now += 1
-        super().write_all(writings)
+        super().generate_step(writings)
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_seconds_hold_while_drafting(clock, preset):
     """A policy of one token a second writes as many tokens as there are seconds, and they are the draft."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(seconds=6.0, tokens=50))
+    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=6.0, max_new_tokens=50))
     assert clock.now <= 6
     assert found.stop_reason == "seconds"
     assert 1 <= len(found.draft) <= 6
@@ -460,12 +483,21 @@ def test_seconds_hold_while_drafting(clock, preset):
 def test_beginnings_leave_time_to_write_on(clock):
     """Drafting beginnings stops at the window's share of the time; what was cut off is then written on."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    window = SearchConfig(tokens=8, chains=2, drafts=3, kept=2, share=0.5)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=2),
+        drafts=DraftConfig(num_drafts=3, num_kept=2),
+        block_size=8,
+        continuation=ContinuationConfig(optimise_fraction=0.5),
+    )
     given = [ids("abcdefghijkl")]
     for drafts in ([], given):
         clock.now = 0.0
         (found,) = run(
-            energy, PROMPTS[:1], window=window, budget=Budget(seconds=10.0, tokens=50), drafts=[drafts]
+            energy,
+            PROMPTS[:1],
+            search_config=search_config,
+            budget=Budget(max_time=10.0, max_new_tokens=50),
+            drafts=[drafts],
         )
         assert found.stop_reason == "seconds"
         assert clock.now == 10
@@ -476,9 +508,11 @@ def test_beginnings_leave_time_to_write_on(clock):
 def test_prompts_share_the_time(clock):
     """All eight write at once, so that each has all of the seconds for its draft, the last one too."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    for window in (None, whole()):
+    for search_config in (None, whole()):
         clock.now = 0.0
-        found = run(energy, PROMPTS, window=window, budget=Budget(seconds=48.0, tokens=50))
+        found = run(
+            energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0, max_new_tokens=50)
+        )
         assert clock.now <= 48
         assert min(len(f.draft) for f in found) >= 40
 
@@ -487,25 +521,34 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
     """Whole answers step to the end of the time, beginnings to the window's share of it."""
 
     class Ticking(TokenReward):
-        def steer(self, view):
+        def score_soft(self, view):
             clock.now += view.tokens.soft.requires_grad
-            return super().steer(view)
+            return super().score_soft(view)
 
-    for window, steps in ((whole(steps=99), 9), (replace(shrunk("default")[1], steps=99), 4)):
+    for search_config, steps in ((whole(steps=99), 9), (replace(shrunk("default")[1], steps=99), 4)):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
-        (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=10.0, tokens=8))
+        (found,) = run(
+            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0, max_new_tokens=8)
+        )
         assert (found.stop_reason, found.steps) == ("seconds", steps)
 
 
 @pytest.mark.parametrize("options", [{"kept": 1, "steps": 0}, {"kept": 0, "steps": 20}])
 def test_the_best_beginnings_are_written_on(options):
     """Those of the lowest energy, kept as drafted or moved: where an `e` was drawn, one that begins so."""
-    window = SearchConfig(tokens=1, chains=1, drafts=64, temperature=2.0, **options)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=1),
+        drafts=DraftConfig(num_drafts=64, temperature=2.0),
+        block_size=1,
+        **options,
+    )
     energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
     energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))
-    found = run(energy, PROMPTS, window=window, langevin=Langevin(step_size=0.5, noise_scale=10.0))
+    found = run(
+        energy, PROMPTS, search_config=search_config, langevin=Langevin(step_size=0.5, noise_scale=10.0)
+    )
     assert sum("e" in (f.text[0], f.draft[0]) for f in found) >= 6
 
 
@@ -513,7 +556,7 @@ def test_a_score_that_overflows_never_wins():
     """A weight that lifts a finite reward to infinity says nothing about the text."""
     term = RewardTerm(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
     energy = replace(energy_of(max_nll_rise=None), terms=(term,))
-    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], window=whole(steps=0))
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], search_config=whole(steps=0))
     assert not found.accepted
 
 
@@ -544,7 +587,7 @@ def test_a_failing_reward_gives_the_draft(preset, mishap, at):
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 def test_a_reward_that_fails_to_steer_gives_the_draft(preset):
     """At the first gradient, or where the beginnings are ranked: then the draft is still written."""
-    energy = energy_of(Troubled(raises(FAILURE), where="steer"))
+    energy = energy_of(Troubled(raises(FAILURE), where="score_soft"))
     sound = run(energy_of(TokenReward.random(0)), PROMPTS, preset=preset)
     for found, expected in zip(run(energy, PROMPTS, preset=preset), sound, strict=True):
         assert found.failure is FAILURE
@@ -564,7 +607,7 @@ def test_a_score_that_is_not_finite_is_named():
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
-@pytest.mark.parametrize("where", ["score", "steer"])
+@pytest.mark.parametrize("where", ["score", "score_soft"])
 @pytest.mark.parametrize("at", [0, 2])
 def test_an_interruption_brings_the_best_so_far(preset, where, at):
     """Every prompt has its draft or better, and no `except Exception` swallows it."""
@@ -588,7 +631,7 @@ def test_an_interrupted_policy_has_nothing_to_tell():
     """Before anything is drafted the answers are empty, and still one for each prompt."""
 
     class Interrupted(MarkovPolicy):
-        def write_all(self, _writings):
+        def generate_step(self, _writings):
             raise KeyboardInterrupt
 
     with pytest.raises(RefinementInterrupted, match="best of 2 answers") as caught:
@@ -605,7 +648,7 @@ def test_what_had_ended_keeps_its_reason():
             energy_of(trouble),
             PROMPTS[:2],
             drafts=[[[]], [ids("abcd")]],
-            window=whole(steps=50),
+            search_config=whole(steps=50),
             langevin=Langevin(step_size=5.0),
         )
     assert [found.stop_reason for found in caught.value.refinements] == ["empty", "interrupted"]
@@ -617,7 +660,7 @@ def test_relaxations_steer_to_different_answers():
     for kind in ("soft", "straight_through", "entropy_mixed"):
         relaxation = Relaxation(kind=kind)
         energy = energy_of(TokenReward.random(4), policy_relaxation=relaxation, reward_relaxation=relaxation)
-        found = run(energy, PROMPTS, window=whole(), langevin=Langevin(kernel="adam", noise_scale=0.0))
+        found = run(energy, PROMPTS, search_config=whole(), langevin=Langevin(kernel="adam", noise_scale=0.0))
         answers.add(tuple(step.energy for f in found for step in f.trace))
     assert len(answers) == 3
 
@@ -634,7 +677,9 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
             seen.extend(texts)
             return torch.tensor([float(text.count("a")) for text in texts])
 
-    window = SearchConfig(tokens=2, drafts=12, chains=2)
+    search_config = SearchConfig(
+        drafts=DraftConfig(num_drafts=12), chains=ChainConfig(num_chains=2), block_size=2
+    )
     rngs = [generators_for(0, prompt.key, 12, torch.device("cpu"))]
     found = refine(
         [prompt],
@@ -643,7 +688,7 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
         langevin=Langevin(),
         budget=FREE,
         generators=rngs,
-        window=window,
+        search_config=search_config,
     )[0]
     assert found.steps == 0
     assert found.text.count("a") == max(text.count("a") for text in seen)
@@ -661,7 +706,7 @@ def test_an_estimated_gradients_variance_is_in_the_trace():
             langevin=Langevin(kernel="adam"),
             budget=FREE,
             generators=[generators_for(0, prompt.key, 2, torch.device("cpu"))],
-            window=whole(),
+            search_config=whole(),
         )
         values = [v for step in found.trace for v in step.variance]
         assert values

@@ -24,7 +24,7 @@ from transformers import AutoModelForSequenceClassification
 
 from langchain_sea import errors
 from langchain_sea.core.energy import RewardTerm
-from langchain_sea.core.protocols import Reward, DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Reward, Tokens
 from langchain_sea.models import tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.rewards import (
@@ -78,7 +78,9 @@ def classifier(
     return model.to(dtype).eval().requires_grad_(False)
 
 
-def view_of(texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any) -> AnswerBatch:
+def view_of(
+    texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any
+) -> AnswerBatch:
     writer = policy(**options)
     return AnswerBatch(writer, writer.prompt(messages), Tokens.hard([writer.encode(text) for text in texts]))
 
@@ -96,11 +98,15 @@ def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int =
 
 
 def assert_gradient(
-    reward: DifferentiableReward, view: AnswerBatch, exact: Callable[[AnswerBatch], Tensor] | None = None, *, rtol: float = 1e-5
+    reward: DifferentiableReward,
+    view: AnswerBatch,
+    exact: Callable[[AnswerBatch], Tensor] | None = None,
+    *,
+    rtol: float = 1e-5,
 ) -> None:
     """The derivative in some entries agrees with central differences of `exact`; it is zero at padding."""
     soft = view.tokens.soft
-    (gradient,) = torch.autograd.grad(reward.steer(view).sum(), soft)
+    (gradient,) = torch.autograd.grad(reward.score_soft(view).sum(), soft)
     assert gradient[1, 2].abs().max() == 0
     for index in [(0, 0, 0), (0, 2, 1), (1, 0, 3), (1, 1, 2)]:
         ends = []
@@ -108,7 +114,7 @@ def assert_gradient(
             moved = soft.detach().clone()
             moved[index] += step
             moved_view = AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))
-            ends.append((exact or reward.steer)(moved_view).sum())
+            ends.append((exact or reward.score_soft)(moved_view).sum())
         difference = (ends[0] - ends[1]) / 2e-5
         assert difference.abs() > 1e-6
         torch.testing.assert_close(gradient[index], difference, atol=1e-7, rtol=rtol)
@@ -343,7 +349,7 @@ def test_steering_on_hard_tokens_is_the_score(name: str, padding: int | None) ->
         Tokens(one_hot, wide, tokens.mask),
         Tokens(everything, full_support(tokens.ids, VOCAB), tokens.mask),
     ):
-        steered = reward.steer(AnswerBatch(view.policy, view.prompt, variant))
+        steered = reward.score_soft(AnswerBatch(view.policy, view.prompt, variant))
         torch.testing.assert_close(steered, scores, atol=1e-4, rtol=0)
 
 
@@ -353,7 +359,7 @@ def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
     """Nothing stands before the answer to read first, so there is no state for its first token."""
     reward = SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template)
     with pytest.raises(errors.ChatTemplateError, match="find no place"):
-        reward.steer(view_of(["no"]))
+        reward.score_soft(view_of(["no"]))
 
 
 @pytest.mark.parametrize(
@@ -367,7 +373,7 @@ def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
 def test_a_template_that_hides_the_answer_cannot_steer(template: str) -> None:
     """It says so instead of steering somewhere else."""
     with pytest.raises(errors.ChatTemplateError, match="find no place"):
-        SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template).steer(view_of(["no"]))
+        SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template).score_soft(view_of(["no"]))
 
 
 @pytest.mark.parametrize("end", ["", "<|im_end|>", "<|im_end|>\n", " fine"])
@@ -378,7 +384,9 @@ def test_any_end_of_the_template_steers(end: str) -> None:
     for model in (classifier(padding=2), classifier("gpt2")):
         reward = SoftRewardModel(model, tiny_tokenizer(), chat_template=template)
         view = view_of([*TEXTS, ""])
-        torch.testing.assert_close(reward.steer(view), reward.score(view, [*TEXTS, ""]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(
+            reward.score_soft(view), reward.score(view, [*TEXTS, ""]), atol=1e-4, rtol=0
+        )
 
 
 @pytest.mark.parametrize("candidates", [5, None])
@@ -386,7 +394,7 @@ def test_a_classifiers_gradient_is_right(candidates: int | None) -> None:
     """Against finite differences, in float64."""
     reward = SoftRewardModel(classifier("gpt2", dtype=torch.float64), tiny_tokenizer())
     view = soft_view(policy("gpt2", dtype=torch.float64), candidates=candidates)
-    assert reward.steer(view).dtype == torch.float64
+    assert reward.score_soft(view).dtype == torch.float64
     assert_gradient(reward, view)
 
 
@@ -394,11 +402,11 @@ def test_chains_do_not_see_each_other() -> None:
     """A chain's score is its own, whatever else is in the batch."""
     reward = SoftRewardModel(classifier(dtype=torch.float64), tiny_tokenizer())
     view = soft_view(policy(dtype=torch.float64))
-    together = reward.steer(view)
+    together = reward.score_soft(view)
     for row in range(2):
         alone = Tokens(*(part[row : row + 1, : 3 - row] for part in view.tokens))
         torch.testing.assert_close(
-            reward.steer(AnswerBatch(view.policy, view.prompt, alone)), together[row : row + 1]
+            reward.score_soft(AnswerBatch(view.policy, view.prompt, alone)), together[row : row + 1]
         )
 
 
@@ -414,7 +422,7 @@ def test_a_conversation_is_read_once() -> None:
     )
     reward, view = SoftRewardModel(model, tiny_tokenizer()), view_of(["no"])
     for _ in range(3):
-        reward.steer(view)
+        reward.score_soft(view)
     before = len(rendered(QUESTION, "a")) - 3
     read = [before - 1] + 3 * [1 + view.tokens.soft.shape[1] + 2]
     assert widths == [4 * -(-rows // 4) for rows in read]  # filled up to a multiple of four
@@ -466,7 +474,7 @@ def test_too_long_a_conversation_is_unavailable() -> None:
         policy(), PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), ()), Tokens.hard([[40]])
     )
     short = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.hard([[40] * 250]))
-    for act in (lambda: reward.score(view, ["no"]), lambda: reward.steer(short)):
+    for act in (lambda: reward.score(view, ["no"]), lambda: reward.score_soft(short)):
         with pytest.raises(errors.RewardUnavailableError, match="context of 256"):
             act()
 
@@ -480,7 +488,9 @@ def test_the_factory_decides_by_the_tokenizers() -> None:
     ranks = reward_model(classifier(), same, tiny_tokenizer(), steers=False)
     assert type(ranks) is RewardModel
     assert not isinstance(ranks, DifferentiableReward)
-    assert isinstance(reward_model(classifier(), other, same), DifferentiableReward)  # the reward may know more
+    assert isinstance(
+        reward_model(classifier(), other, same), DifferentiableReward
+    )  # the reward may know more
     swapped = tiny.load("expert")[1]
     with pytest.warns(UserWarning, match=r"only ranks: \d+\.\d% of the policy's ids .*'other/reward'"):
         assert type(reward_model(classifier(), other, swapped)) is RewardModel
@@ -514,8 +524,10 @@ def test_a_padded_vocabulary_adds_nothing() -> None:
     for extra in (torch.tensor([315]), torch.arange(310, 320)):
         support = torch.cat([ids[..., None], extra.expand(*ids.shape, -1)], -1)
         soft = torch.cat([torch.ones(*ids.shape, 1), torch.full((*ids.shape, len(extra)), 0.1)], -1)
-        steered = reward.steer(AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)))
-        torch.testing.assert_close(steered, reward.steer(view))
+        steered = reward.score_soft(
+            AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask))
+        )
+        torch.testing.assert_close(steered, reward.score_soft(view))
 
 
 def test_nothing_that_was_handed_over_changes() -> None:
@@ -524,7 +536,7 @@ def test_nothing_that_was_handed_over_changes() -> None:
     before = (model.config.to_dict(), tokenizer.chat_template, model.score.weight.clone())
     reward = SoftRewardModel(model, tokenizer)
     reward.score(view_of(TEXTS), TEXTS)
-    reward.steer(soft_view(policy())).sum().backward()
+    reward.score_soft(soft_view(policy())).sum().backward()
     assert (model.config.to_dict(), tokenizer.chat_template) == before[:2]
     assert torch.equal(model.score.weight, before[2])
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -534,10 +546,10 @@ def test_narrow_weights_give_wide_scores() -> None:
     """A bfloat16 model scores and steers in float32, near its float32 self."""
     narrow = SoftRewardModel(copy.deepcopy(classifier()).to(torch.bfloat16), tiny_tokenizer())
     wide, view = SoftRewardModel(classifier(), tiny_tokenizer()), view_of(TEXTS)
-    for found in (narrow.score(view, TEXTS), narrow.steer(view)):
-        torch.testing.assert_close(found, wide.steer(view), atol=0.3, rtol=0.1)
+    for found in (narrow.score(view, TEXTS), narrow.score_soft(view)):
+        torch.testing.assert_close(found, wide.score_soft(view), atol=0.3, rtol=0.1)
     soft = view.tokens.soft.requires_grad_()
-    (gradient,) = torch.autograd.grad(narrow.steer(view).sum(), soft)
+    (gradient,) = torch.autograd.grad(narrow.score_soft(view).sum(), soft)
     assert gradient.dtype == torch.float32
     assert gradient.isfinite().all()
 
@@ -545,10 +557,10 @@ def test_narrow_weights_give_wide_scores() -> None:
 def test_a_reward_model_pickles() -> None:
     """Without the states it kept."""
     reward, view = SoftRewardModel(classifier(), tiny_tokenizer()), view_of(["no"])
-    steered = reward.steer(view)
+    steered = reward.score_soft(view)
     again = pickle.loads(pickle.dumps(reward))  # noqa: S301 - made one line above
     assert not again._placed._places._values
-    torch.testing.assert_close(again.steer(view), steered)
+    torch.testing.assert_close(again.score_soft(view), steered)
 
 
 # What two policies imply
@@ -575,7 +587,7 @@ def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
         if reduction == "mean":
             expected = expected / torch.tensor([len(ids) for ids in answers])
         torch.testing.assert_close(reward.score(view, TEXTS), expected, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(reward.steer(view), reward.score(view, TEXTS))
+        torch.testing.assert_close(reward.score_soft(view), reward.score(view, TEXTS))
     empty = AnswerBatch(third, third.prompt(QUESTION), Tokens.hard([[]]))
     assert reward.score(empty, [""]).tolist() == [0.0]
 
@@ -596,7 +608,9 @@ def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) 
 
     for writer in (expert, policy("gpt2", seed=3, dtype=torch.float64)):
         view = soft_view(writer, candidates=candidates)
-        torch.testing.assert_close(reward.steer(view), exact(view), check_dtype=False, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            reward.score_soft(view), exact(view), check_dtype=False, atol=1e-5, rtol=1e-5
+        )
         assert_gradient(reward, view, exact, rtol=1e-4)
 
 
@@ -608,7 +622,7 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     calls: list[str] = []
     for name, owner in (("expert", expert), ("early", early)):
-        for method in ("read_all", "prompt_from_ids"):
+        for method in ("forward_all", "prompt_from_ids"):
             kept = getattr(owner, method)
 
             def counted(*given: Any, _name: str = f"{name}.{method}", _kept: Any = kept) -> Any:
@@ -663,7 +677,7 @@ def test_other_tokenizers_are_refused() -> None:
         LogRatioReward(policy(), foreign)
     reward = LogRatioReward(policy(seed=1), policy(seed=2))
     view = AnswerBatch(foreign, foreign.prompt(QUESTION), Tokens.hard([[40]]))
-    for act in (reward.steer, lambda view: reward.score(view, ["x"])):
+    for act in (reward.score_soft, lambda view: reward.score(view, ["x"])):
         with pytest.raises(errors.TokenizerMismatchError, match="from one family"):
             act(view)
     with pytest.raises(ValueError, match="reduction="):

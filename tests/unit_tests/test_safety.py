@@ -15,17 +15,17 @@ from langchain_sea.safety import (
     RULES_ONLY,
     Action,
     AuditLog,
-    ToolCall,
-    PerCallCheck,
-    HarmCheck,
-    GuardPipeline,
-    PolicyError,
-    GuardConfig,
     CallContext,
     ContextMessage,
-    ToolRules,
     Finding,
+    GuardConfig,
+    GuardPipeline,
+    HarmCheck,
     IntentCheck,
+    PerCallCheck,
+    PolicyError,
+    ToolCall,
+    ToolRules,
     replay,
     verify,
 )
@@ -56,7 +56,9 @@ JSON = st.recursive(
 
 
 def scene(*sources, policy=POLICY):
-    return CallContext(tuple(sources) or (ContextMessage("user", "Please write to ann@home.example."),), SCHEMAS, policy)
+    return CallContext(
+        tuple(sources) or (ContextMessage("user", "Please write to ann@home.example."),), SCHEMAS, policy
+    )
 
 
 def one(name, **arguments):
@@ -196,12 +198,14 @@ def test_limits_paths_and_rights():
 class Wants(PerCallCheck):
     """Asks for the repair of whatever says `bad`."""
 
-    name = "wants"
+    name = "output_spec"
 
     def one(self, call, scene):
         bad = "bad" in call.arguments.get("body", "")
         return (
-            [Finding(action=Action.REPAIR, layer="wants", reason="bad", arguments=("body",))] if bad else []
+            [Finding(action=Action.REPAIR, layer="output_spec", reason="bad", arguments=("body",))]
+            if bad
+            else []
         )
 
 
@@ -300,7 +304,9 @@ def test_an_audit_shows_what_was_changed(tmp_path):
     )
     assert verify(path) == []
     assert all(row.equal for row in replay(path, GuardPipeline(policy=POLICY)))
-    GuardPipeline(policy=POLICY, audit=AuditLog(path, keep="full"))([one("look", query="a b c")], where)  # goes on
+    GuardPipeline(policy=POLICY, audit=AuditLog(path, keep="full"))(
+        [one("look", query="a b c")], where
+    )  # goes on
     assert verify(path) == []
     lines = path.read_bytes().splitlines(keepends=True)
     for broken in (

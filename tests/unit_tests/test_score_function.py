@@ -8,9 +8,9 @@ import torch
 from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, Vowels, run
 
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.core.protocols import Sampling, DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Sampling, Tokens
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import ChainConfig, SearchConfig
 from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
@@ -45,7 +45,7 @@ def exact(logits):
 
 def slope(reward, logits):
     leaf = logits.clone().requires_grad_()
-    value = reward.steer(view_of(leaf))
+    value = reward.score_soft(view_of(leaf))
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient
 
@@ -102,7 +102,9 @@ def test_chains_climb_a_text_reward(relaxation):
     """What only ranks moves no chain; drawn from, it raises the vowels of most prompts' chains."""
     prompts = [DoublePrompt(f"question {i}") for i in range(6)]
     shape = Relaxation(kind=relaxation)
-    window = SearchConfig(tokens=None, chains=2, support=None, steps=25, margin=0.5)
+    search_config = SearchConfig(
+        chains=ChainConfig(num_chains=2, num_candidates=None, max_steps=25, init_margin=0.5), block_size=None
+    )
     method = Langevin(kernel="adam", step_size=0.3, noise_scale=0.0)
 
     def gains(reward):
@@ -114,7 +116,9 @@ def test_chains_climb_a_text_reward(relaxation):
             reward_relaxation=shape,
             max_nll_rise=None,
         )
-        found = run(energy, prompts, langevin=method, window=window, drafts=[[[1, 2, 3, 5, 6, 7]]] * 6)
+        found = run(
+            energy, prompts, langevin=method, search_config=search_config, drafts=[[[1, 2, 3, 5, 6, 7]]] * 6
+        )
         return [f.after.rewards["r"] - f.before.rewards["r"] for f in found]
 
     assert not any(gains(Vowels()))

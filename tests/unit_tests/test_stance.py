@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward, question_states
@@ -84,9 +84,9 @@ def test_it_steers() -> None:
     reward = RefusalReward(head(0), stance(1.0, weight=50.0))
     assert isinstance(reward, DifferentiableReward)
     moved = AnswerBatch(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
-    (slope,) = torch.autograd.grad(reward.steer(moved).sum(), soft)
+    (slope,) = torch.autograd.grad(reward.score_soft(moved).sum(), soft)
     plain = AnswerBatch(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
-    (other,) = torch.autograd.grad(HiddenStateReward(head(0)).steer(plain).sum(), soft)
+    (other,) = torch.autograd.grad(HiddenStateReward(head(0)).score_soft(plain).sum(), soft)
     assert slope.isfinite().all()
     assert not torch.allclose(slope, other)
 
@@ -95,7 +95,7 @@ def test_both_layers_come_of_one_forward() -> None:
     """Those of head and stance, where they differ; states of other widths are of another policy."""
     deeper = RefusalHead(HiddenStateHead(replace(INFO, layer=1)), 1.0).eval()
     seen = view([40])
-    assert RefusalReward(head(0), deeper).foresee(seen).layers == {1, 2}
+    assert RefusalReward(head(0), deeper).required_outputs(seen).layers == {1, 2}
     wide = RefusalHead(HiddenStateHead(replace(INFO, hidden_size=64)), 1.0)
     with pytest.raises(ValueError, match="64"):
         RefusalReward(head(0), wide)
@@ -111,7 +111,9 @@ def test_a_question_is_read_once_and_in_its_own_words() -> None:
         {"role": "user", "content": QUESTION},
     ]
     plain = found.call(view([40]))
-    assert plain == found.call(AnswerBatch(policy(), policy().prompt(long, opening="Sure"), Tokens.hard([[40]])))
+    assert plain == found.call(
+        AnswerBatch(policy(), policy().prompt(long, opening="Sure"), Tokens.hard([[40]]))
+    )
     assert plain != found.call(view([40], question="who are you?"))
     assert len(found._calls) == 2
     assert plain == float(found.calls(question_states(policy(), QUESTION, 2)))

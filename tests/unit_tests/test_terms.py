@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import ChainConfig, SearchConfig
 from langchain_sea.rewards.ensemble import Ensemble
 from langchain_sea.sampling.langevin import Langevin
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESETS = ["default", "paper", "reference"]
-WHOLE = SearchConfig(tokens=None, chains=3, support=None, steps=4)
+WHOLE = SearchConfig(chains=ChainConfig(num_chains=3, num_candidates=None, max_steps=4), block_size=None)
 
 
 def energy_of(*terms, seed=0, **options):
@@ -35,7 +35,7 @@ def test_no_text_under_a_threshold_is_accepted(preset, guarded):
     """Whatever the other reward says for it; and with the threshold gone some would be."""
     least = 1.0 if isinstance(guarded, TokenReward) else 0.34
     other = term(TokenReward.of("x" if "x" in ALPHABET else "b", 2.0), "other")
-    asked = energy_of(other, term(guarded, "guarded", weight=0.0, at_least=least))
+    asked = energy_of(other, term(guarded, "guarded", weight=0.0, threshold=least))
     for found in run(asked, PROMPTS, preset=preset):
         assert not found.accepted or found.after.rewards["guarded"] >= least
         assert found.after.met == (found.after.rewards["guarded"] >= least)
@@ -46,17 +46,19 @@ def test_no_text_under_a_threshold_is_accepted(preset, guarded):
 
 @settings(deadline=None, derandomize=True, max_examples=30)
 @given(st.floats(-3, 3), st.floats(-2, 2), st.floats(0.1, 4), st.floats(0, 20))
-def test_a_shortfall_costs_its_multiple(least, center, scale, multiplier):
+def test_a_shortfall_costs_its_multiple(least, center, scale, penalty_weight):
     """−w·z + μ·max(0, τ − z), with τ in the reward's own units."""
-    found = term(Vowels(), at_least=least, center=center, scale=scale, multiplier=multiplier, weight=0.5)
+    found = term(
+        Vowels(), threshold=least, center=center, scale=scale, penalty_weight=penalty_weight, weight=0.5
+    )
     raw = torch.tensor([-2.0, 0.0, 5.0])
-    expected = -0.5 * (raw - center) / scale + multiplier * ((least - raw) / scale).clamp(min=0)
+    expected = -0.5 * (raw - center) / scale + penalty_weight * ((least - raw) / scale).clamp(min=0)
     torch.testing.assert_close(found.cost((raw - center) / scale), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_threshold_steers_until_it_is_met():
     """A reward without weight has a gradient below its threshold and none above."""
-    reward = term(TokenReward.of("a"), weight=0.0, at_least=1.0)
+    reward = term(TokenReward.of("a"), weight=0.0, threshold=1.0)
     energy = energy_of(reward, policy_weight=0.0)
     support, mask = torch.arange(V).expand(1, 2, V), torch.ones(1, 2, dtype=torch.bool)
     for letter, moves in (("b", True), ("a", False)):
@@ -74,18 +76,18 @@ def test_the_drafts_set_the_scale(preset):
     """A reward in other units gives the same answers: its scale is taken from the drafts."""
     base = TokenReward.random(3)
     other = TokenReward(1000 * base.values + 17)
-    window = replace(WHOLE, tokens=None if preset != "default" else 3, drafts=4, kept=2)
+    search_config = replace(WHOLE, tokens=None if preset != "default" else 3, drafts=4, kept=2)
     answers = []
     for reward in (base, TokenReward(1000 * base.values)):
-        energy = energy_of(term(reward, standardise="drafts"), term(Vowels(), "v", standardise="drafts"))
-        answers.append([f.text for f in run(energy, PROMPTS, preset=preset, window=window)])
+        energy = energy_of(term(reward, normalize="drafts"), term(Vowels(), "v", normalize="drafts"))
+        answers.append([f.text for f in run(energy, PROMPTS, preset=preset, search_config=search_config)])
     assert answers[0] == answers[1]
     assert other.values.mean() > 10
 
 
 def test_the_drafts_values_become_standard():
     """Mean zero and spread one over the drafts, in what is reported."""
-    energy = energy_of(term(TokenReward.random(5, scale=40), standardise="drafts"))
+    energy = energy_of(term(TokenReward.random(5, scale=40), normalize="drafts"))
     texts = ["abc", "dad", "fed", "good", "m"]
     settled, terms = energy.scored_first(energy.written(PROMPTS[0], texts), texts)
     assert terms.rewards.mean().item() == pytest.approx(0, abs=1e-5)
@@ -96,7 +98,7 @@ def test_the_drafts_values_become_standard():
 
 def test_one_draft_tells_no_spread():
     """Its own value is the centre, and the scale stays."""
-    energy = energy_of(term(TokenReward.random(5), standardise="drafts"))
+    energy = energy_of(term(TokenReward.random(5), normalize="drafts"))
     settled, terms = energy.scored_first(energy.written(PROMPTS[0], ["abc"]), ["abc"])
     assert terms.rewards.abs().max() < 1e-6
     assert settled.terms[0].scale == 1.0
@@ -108,7 +110,7 @@ class Agreed:
 
     letter: str = ""
 
-    def relative_to(self, view, texts):
+    def fit_to_drafts(self, view, texts):
         letters = [text[:1] for text in texts]
         return Agreed(max(letters, key=letters.count))
 
@@ -132,13 +134,13 @@ def test_what_an_audited_reward_pays_for_is_not_accepted():
     """The climbed reward is the audited one turned round: nothing is accepted that costs it."""
     climbed, audited = TokenReward.of("e", 3.0), TokenReward.of("e", -1.0)
     free = energy_of(term(climbed))
-    watched = energy_of(term(climbed), term(audited, "audit", weight=0.0, audit=0.5))
-    window = replace(WHOLE, steps=20)
+    watched = energy_of(term(climbed), term(audited, "max_drop", weight=0.0, max_drop=0.5))
+    search_config = replace(WHOLE, steps=20)
     method = Langevin(kernel="adam", step_size=0.5, noise_scale=0.0)
-    assert any(f.accepted for f in run(free, PROMPTS, langevin=method, window=window))
-    found = run(watched, PROMPTS, langevin=method, window=window)
-    assert all(f.before.rewards["audit"] - f.after.rewards["audit"] <= 0.5 for f in found)
-    stopped = [f for f in found if f.stop_reason == "audit"]
+    assert any(f.accepted for f in run(free, PROMPTS, langevin=method, search_config=search_config))
+    found = run(watched, PROMPTS, langevin=method, search_config=search_config)
+    assert all(f.before.rewards["max_drop"] - f.after.rewards["max_drop"] <= 0.5 for f in found)
+    stopped = [f for f in found if f.stop_reason == "max_drop"]
     assert stopped
     assert all(f.steps < 20 and f.rejected for f in stopped)
 
@@ -203,7 +205,7 @@ def test_an_ensemble_needs_two_that_steer():
 
 
 @pytest.mark.parametrize(
-    "options", [{"standardise": "no"}, {"at_least": float("nan")}, {"multiplier": -1}, {"audit": -0.1}]
+    "options", [{"normalize": "no"}, {"threshold": float("nan")}, {"penalty_weight": -1}, {"max_drop": -0.1}]
 )
 def test_wrong_options_are_named(options):
     with pytest.raises(ValueError, match=next(iter(options))):

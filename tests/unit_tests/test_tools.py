@@ -15,7 +15,15 @@ from pydantic import BaseModel, Field
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat.options import make_call_options
 from langchain_sea.chat.tool_formats import read_calls
-from langchain_sea.chat.tools import ParsedToolCalls, Choice, parse_tool_choice, forced_schema, read_answer, render_tools_as_text, to_openai_tools
+from langchain_sea.chat.tools import (
+    Choice,
+    ParsedToolCalls,
+    forced_schema,
+    parse_tool_choice,
+    read_answer,
+    render_tools_as_text,
+    to_openai_tools,
+)
 from langchain_sea.errors import GrammarError
 from langchain_sea.models.json_grammar import JsonGrammar
 
@@ -33,11 +41,11 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = Budget(seconds=None, tokens=64)
+FREE = Budget(max_time=None, max_new_tokens=64)
 
 
 def model(**options: Any) -> SEAChatModel:
-    return SEAChatModel(policy="tiny", **({"budget": FREE} | options))
+    return SEAChatModel(model="tiny", **({"budget": FREE} | options))
 
 
 # Reading calls
@@ -228,14 +236,14 @@ SHAPES = (Deep, Trip, Person, Person.model_json_schema())
 @pytest.mark.parametrize(
     ("method", "schema"),
     [
-        pytest.param(method, schema, marks=[] if a == b or b > 2 > a + 1 else pytest.mark.slow)
+        pytest.param(method, schema, is_control_token=[] if a == b or b > 2 > a + 1 else pytest.mark.slow)
         for a, method in enumerate(METHODS)
         for b, schema in enumerate(SHAPES)
     ],
 )
 def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
     """Of whatever kind, by whatever method, from a policy that has never seen any."""
-    short = {"max_tokens": 128, "budget": Budget(steps=1, seconds=None)}
+    short = {"max_tokens": 128, "budget": Budget(max_steps=1, max_time=None)}
     found = model(**short).with_structured_output(schema, method=method).invoke("Tom is 14 years old.")
     if isinstance(schema, type) and issubclass(schema, BaseModel):
         assert isinstance(found, schema)

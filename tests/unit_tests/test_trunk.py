@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import errors, weights
-from langchain_sea.core.protocols import DifferentiableReward, Tokens, AnswerBatch
+from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.rewards.refusal_head import safety_head
@@ -55,16 +55,18 @@ def test_the_value_of_a_prefix_is_the_value_there_in_the_longer_text(ids: list[i
     """A beginning is judged alike alone and inside."""
     whole = reward().prefix_values(view(ids))[0]
     for end in range(1, len(ids) + 1):
-        torch.testing.assert_close(reward().steer(view(ids[:end]))[0], whole[end - 1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            reward().score_soft(view(ids[:end]))[0], whole[end - 1], rtol=1e-4, atol=1e-4
+        )
 
 
 @settings(deadline=None, max_examples=20)
 @given(short=answers, longer=answers)
 def test_padding_does_not_matter(short: list[int], longer: list[int]) -> None:
     """An answer's value does not depend on its neighbour's length."""
-    together = reward().steer(view(short, longer, []))
-    torch.testing.assert_close(together[:1], reward().steer(view(short)), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(together[1:2], reward().steer(view(longer)), rtol=1e-4, atol=1e-4)
+    together = reward().score_soft(view(short, longer, []))
+    torch.testing.assert_close(together[:1], reward().score_soft(view(short)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(together[1:2], reward().score_soft(view(longer)), rtol=1e-4, atol=1e-4)
 
 
 def test_what_padding_holds_does_not_matter() -> None:
@@ -86,7 +88,7 @@ def test_the_features_are_the_stated_means() -> None:
 
 def test_an_empty_answer_gets_the_stated_low_value() -> None:
     """center − 3 · scale, finite, with no gradient trouble beside it."""
-    assert reward().steer(view([], [40, 50]))[0].item() == reward().head.empty == 0.5 - 3 * 2.0
+    assert reward().score_soft(view([], [40, 50]))[0].item() == reward().head.empty == 0.5 - 3 * 2.0
 
 
 def test_gradient_reaches_the_soft_tokens() -> None:
@@ -95,7 +97,7 @@ def test_gradient_reaches_the_soft_tokens() -> None:
     soft = torch.randn(3, 5, VOCAB).softmax(-1).requires_grad_()
     support = torch.arange(VOCAB).expand(3, 5, VOCAB)
     tokens = Tokens(soft, support, mask)
-    reward().steer(AnswerBatch(policy(), prompt(), tokens)).sum().backward()
+    reward().score_soft(AnswerBatch(policy(), prompt(), tokens)).sum().backward()
     assert soft.grad is not None
     assert soft.grad.isfinite().all()
     assert ((soft.grad.abs().sum(-1) > 0) == mask).all()
@@ -107,7 +109,7 @@ def test_texts_score_as_their_tokens_do_and_without_gradient() -> None:
     scored = reward().score(seen, ["a", "b"])
     assert not scored.requires_grad
     assert scored.dtype == torch.float32
-    assert torch.equal(scored, reward().steer(seen))
+    assert torch.equal(scored, reward().score_soft(seen))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_texts_score_as_their_tokens_do_and_without_gradient() -> None:
 def test_another_policys_head_is_refused(info: HeadInfo) -> None:
     """By width or by depth, and the message says what to do."""
     with pytest.raises(errors.TokenizerMismatchError, match="fit-reward"):
-        HiddenStateReward(HiddenStateHead(info).eval()).steer(view([40]))
+        HiddenStateReward(HiddenStateHead(info).eval()).score_soft(view([40]))
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path) -> None:
@@ -126,13 +128,15 @@ def test_saved_and_loaded_it_is_the_same(tmp_path) -> None:
     assert head.info == INFO
     assert not head.training
     assert not any(p.requires_grad for p in head.parameters())
-    assert torch.equal(HiddenStateReward(head).steer(view([40, 50])), reward().steer(view([40, 50])))
+    assert torch.equal(
+        HiddenStateReward(head).score_soft(view([40, 50])), reward().score_soft(view([40, 50]))
+    )
 
 
 def test_it_survives_pickling() -> None:
     """For workers of other processes."""
     again = pickle.loads(pickle.dumps(reward()))  # noqa: S301 - our own bytes
-    assert torch.equal(again.steer(view([40, 50])), reward().steer(view([40, 50])))
+    assert torch.equal(again.score_soft(view([40, 50])), reward().score_soft(view([40, 50])))
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all"])

@@ -38,9 +38,9 @@ class Endless(MarkovPolicy):
         self.read_positions += len(tokens.soft) * (tokens.soft.shape[1] - len(prompt.answer))
         return super().read(prompt, tokens)
 
-    def writing(self, prompt, prefixes, **options):
+    def start_generation(self, prompt, prefixes, **options):
         self.began += [len(prefix) for prefix in prefixes]
-        return super().writing(prompt, prefixes, **options)
+        return super().start_generation(prompt, prefixes, **options)
 
 
 def long(policy, tokens, *, stride=6, **options):
@@ -48,8 +48,14 @@ def long(policy, tokens, *, stride=6, **options):
     energy = Energy(
         policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
     )
-    _, window = shrunk("default", stride=stride)
-    return run(energy, PROMPTS[:2], window=window, budget=Budget(seconds=None, tokens=tokens), **options)
+    _, search_config = shrunk("default", stride=stride)
+    return run(
+        energy,
+        PROMPTS[:2],
+        search_config=search_config,
+        budget=Budget(max_time=None, max_new_tokens=tokens),
+        **options,
+    )
 
 
 @pytest.mark.parametrize("tokens", [6, 7, 9, 10, 24, 50])
@@ -81,9 +87,11 @@ class Sum(TokenReward):
 def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, walks):
     """There a beginning is worth the same whatever follows, so that the next one may begin behind it."""
     terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
-    _, window = shrunk("default", stride=64, additive_stride=additive_stride)
+    _, search_config = shrunk("default", stride=64, additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
-    (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=None, tokens=30))
+    (found,) = run(
+        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None, max_new_tokens=30)
+    )
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.draft) == len(found.ids) == 30
     assert found.after.score >= found.before.score
@@ -102,9 +110,13 @@ class Hours(BudgetTracker):
 def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
     monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
-    _, window = shrunk("default", stride=64, additive_stride=6)
-    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
-    (found,) = run(energy, PROMPTS[:1], window=window, budget=Budget(seconds=seconds, tokens=30))
+    _, search_config = shrunk("default", stride=64, additive_stride=6)
+    energy = Energy(
+        policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None
+    )
+    (found,) = run(
+        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds, max_new_tokens=30)
+    )
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.ids) == 30
 
@@ -114,14 +126,23 @@ def test_never_worse_with_short_windows():
     broken = {}
     for number in range(40_000, 40_040):
         case = random_case(number)
-        window = replace(
-            case.window, tokens=2, stride=64, additive_stride=2 + number % 3, support=5, top=None
+        search_config = replace(
+            case.search_config,
+            block_size=2,
+            continuation=replace(
+                case.search_config.continuation, stride=64, token_additive_stride=2 + number % 3
+            ),
+            chains=replace(case.search_config.chains, num_candidates=5, top_k=None),
         )
         energy = replace(
             case.energy,
-            terms=(RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
+            terms=(
+                RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),
+            ),
         )
-        case = case._replace(energy=energy, window=window, budget=replace(case.budget, tokens=9))
+        case = case._replace(
+            energy=energy, search_config=search_config, budget=replace(case.budget, max_new_tokens=9)
+        )
         if faults := broken_promises(case, refined(case)):
             broken[number] = faults
     assert broken == {}
@@ -130,16 +151,19 @@ def test_never_worse_with_short_windows():
 def test_what_leaves_on_the_way_leaves_in_long_parts():
     """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
     energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
-    method, window = shrunk("default", stride=12, additive_stride=4)
+    method, search_config = shrunk("default", stride=12, additive_stride=4)
     parts = {
         "prompt": PROMPTS[0],
         "energy": energy,
         "langevin": method,
-        "window": window,
+        "search_config": search_config,
         "writer": None,
         "given": [],
     }
-    strides = [BlockwiseRefiner(**parts, note=print, commit=commit).window.stride for commit in (None, print)]
+    strides = [
+        BlockwiseRefiner(**parts, note=print, commit=commit).search_config.continuation.stride
+        for commit in (None, print)
+    ]
     assert strides == [4, 12]
 
 
@@ -171,8 +195,13 @@ def test_never_worse_with_windows(block):
     broken = {}
     for number in range(30_000 + 50 * block, 30_050 + 50 * block):
         case = random_case(number)
-        window = replace(case.window, tokens=2, stride=2 + number % 3, support=5, top=None)
-        case = case._replace(window=window, budget=replace(case.budget, tokens=9))
+        search_config = replace(
+            case.search_config,
+            block_size=2,
+            continuation=replace(case.search_config.continuation, stride=2 + number % 3),
+            chains=replace(case.search_config.chains, num_candidates=5, top_k=None),
+        )
+        case = case._replace(search_config=search_config, budget=replace(case.budget, max_new_tokens=9))
         if faults := broken_promises(case, refined(case)):
             broken[number] = faults
     assert broken == {}
@@ -188,8 +217,8 @@ def test_a_long_answer_is_the_same_in_a_batch(architecture):
     terms = (RewardTerm(reward=HiddenStateReward(head), name="head", scale=0.1),)
     energy = Energy(policy=policy, terms=terms, max_nll_rise=None)
     prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
-    _, window = shrunk("default", stride=5)
-    options = {"window": window, "budget": Budget(seconds=None, tokens=14)}
+    _, search_config = shrunk("default", stride=5)
+    options = {"search_config": search_config, "budget": Budget(max_time=None, max_new_tokens=14)}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
     for index, prompt in enumerate(prompts):

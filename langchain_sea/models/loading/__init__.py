@@ -23,8 +23,8 @@ from langchain_sea.models import tiny
 from langchain_sea.models.loading.formats import (
     ACCELERATE_ADVICE,
     GGUF_ADVICE,
-    LoadOptions,
     Kind,
+    LoadOptions,
     Parts,
     from_hub,
     from_path,
@@ -110,7 +110,9 @@ def load(
     device = device or default_device()
     dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
     trust = {"trust_remote_code": trust_remote_code, "allow_pickle": allow_pickle}
-    ask = LoadOptions(kind=kind, dtype=dtype, device_map=device_map, report=report or (lambda _: None), **trust)
+    ask = LoadOptions(
+        kind=kind, dtype=dtype, device_map=device_map, report=report or (lambda _: None), **trust
+    )
     place = device if device_map is None else repr(device_map)
     key = (_resolved(name), kind, place, dtype, quantization)
     if loaded := _loaded.get(key):

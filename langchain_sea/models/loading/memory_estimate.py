@@ -32,7 +32,7 @@ class MemoryPart(NamedTuple):
 def plan(
     policy: str,
     rewards: list[str],
-    window: SearchConfig,
+    search_config: SearchConfig,
     *,
     tokens: int = 64,
     prompt_tokens: int = 256,
@@ -44,7 +44,7 @@ def plan(
     Args:
         policy: a name, folder or `.gguf` file that is at hand.
         rewards: folders or names of models that steer or rank, beside heads, which are small.
-        window: of the preset.
+        search_config: of the preset.
         tokens: of an answer.
         prompt_tokens: of a prompt.
         requests: that are refined together.
@@ -58,11 +58,17 @@ def plan(
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
     state = 2 * layers * heads * size * width  # bytes of keys and values of a token
-    moved = window.tokens or tokens
-    rows = max(window.drafts, window.chains)
-    vocabulary = config.vocab_size if window.support is None else min(window.support, config.vocab_size)
+    moved = search_config.block_size or tokens
+    rows = max(search_config.drafts.num_drafts, search_config.chains.num_chains)
+    vocabulary = (
+        config.vocab_size
+        if search_config.chains.num_candidates is None
+        else min(search_config.chains.num_candidates, config.vocab_size)
+    )
     found = [
-        MemoryPart(f"policy {policy}", _parameters(config, AutoModelForCausalLM) * width, "parameters × bytes"),
+        MemoryPart(
+            f"policy {policy}", _parameters(config, AutoModelForCausalLM) * width, "parameters × bytes"
+        ),
         *(
             MemoryPart(
                 f"reward {name}",
@@ -88,13 +94,16 @@ def plan(
         ),
         MemoryPart(
             "a step: activations",
-            requests * window.chains * moved * layers * _KEPT * hidden * width,
-            f"{requests} × {window.chains} chains × {moved} tokens × {layers} layers × {_KEPT} × {hidden} × {width} bytes",
+            requests * search_config.chains.num_chains * moved * layers * _KEPT * hidden * width,
+            f"{requests} × {search_config.chains.num_chains} chains × {moved} tokens × {layers} layers × {_KEPT} × {hidden} × {width} bytes",
         ),
         MemoryPart(
             "a step: logits and their gradient",
-            requests * window.chains * moved * (config.vocab_size * 4 + _GRADED * vocabulary * 4),
-            f"{requests} × {window.chains} × {moved} × ({config.vocab_size} + {_GRADED} × {vocabulary}) × 4 bytes",
+            requests
+            * search_config.chains.num_chains
+            * moved
+            * (config.vocab_size * 4 + _GRADED * vocabulary * 4),
+            f"{requests} × {search_config.chains.num_chains} × {moved} × ({config.vocab_size} + {_GRADED} × {vocabulary}) × 4 bytes",
         ),
     ]
     return [*found, MemoryPart("together", sum(part.size for part in found), "sum")]
