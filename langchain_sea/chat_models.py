@@ -246,4 +246,4 @@ class SEAChatModel(SEASettings):
     def _loaded(self) -> CausalLMPolicy:
         from langchain_sea.rewards.registry import load_model  # noqa: PLC0415 - as in `_calls`
 
-        return load_model(self.policy, self.device, **self._placement)
+        return load_model(self.model, self.device, **self._placement)

@@ -15,7 +15,7 @@ from langchain_core.messages import HumanMessage
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
-from langchain_sea.core.energy import RewardTerm
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.rewards import FunctionReward
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
 from langchain_sea.safety.defaults import HARM_THRESHOLD, harm

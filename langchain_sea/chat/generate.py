@@ -130,7 +130,7 @@ def _asked(
     from langchain_sea.rewards import registry  # noqa: PLC0415
 
     conversations = [to_template_messages(messages) for messages in lists]
-    policy = load_model(ask.model or model.policy, model.device, **model._placement)  # noqa: SLF001 - one class in two files
+    policy = load_model(ask.model or model.model, model.device, **model._placement)  # noqa: SLF001 - one class in two files
     terms = registry.make_terms(model.rewards, _name(model, ask), policy, retries=model.max_retries)
     prompts = [_prompt(policy, messages, ask) for messages in conversations]
     energy, search_config = registry.make_energy(policy, terms, preset=ask.preset), ask.preset.search_config
@@ -156,7 +156,7 @@ def _prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], ask: CallOpt
     """The conversation with its tools and, where the form of the answer is given, its grammar."""
     from langchain_sea.models.json_grammar import JsonGrammar  # noqa: PLC0415 - as above
 
-    tools, room = ask.tool_dicts, ask.budget.max_new_tokens
+    tools, room = ask.visible_tools, ask.budget.max_new_tokens
     schema = json.loads(ask.schema) if ask.schema else None
     if ask.choice.forced:
         schema = forced_schema(tools, ask.choice)

@@ -56,10 +56,10 @@ class CallOptions:
     @property
     def free(self) -> bool:
         """Whether the answer is words alone, which may leave before the rest is written."""
-        return not self.tool_dicts and self.schema is None
+        return not self.visible_tools and self.schema is None
 
     @property
-    def to_openai_tools(self) -> list[dict[str, Any]]:
+    def visible_tools(self) -> list[dict[str, Any]]:
         """The tools that are shown."""
         found: list[dict[str, Any]] = [] if self.choice.kind == "none" else json.loads(self.tools)
         return found

@@ -118,7 +118,7 @@ def _said(answer: GatedAnswer, ask: CallOptions) -> tuple[ParsedToolCalls, dict[
     thought = _THOUGHT.match(answer.text)
     text = answer.text[thought.end() :].lstrip() if thought else answer.text
     kwargs = {"reasoning_content": thought[1].strip()} if thought else {}
-    return read_answer(text, ask.tool_dicts), kwargs
+    return read_answer(text, ask.visible_tools), kwargs
 
 
 def _whole(text: str) -> bool:

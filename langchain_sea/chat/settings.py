@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, model_validator
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
@@ -27,7 +27,7 @@ class SEASettings(BaseChatModel):
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
 
-    policy: Any = "smollm2-135m"
+    model: Any = Field(default="smollm2-135m", validation_alias=AliasChoices("model", "policy"))
     rewards: Sequence[Any] | None = None
     preset: str | Preset = "default"
     budget: Budget = Field(default_factory=Budget)
@@ -54,14 +54,14 @@ class SEASettings(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _known_options(cls, values: dict[str, Any]) -> dict[str, Any]:
-        require_known(values, [*cls.model_fields, "name"])
+        require_known(values, [*cls.model_fields, "name", "policy"])
         return values
 
     @model_validator(mode="after")
     def _valid(self) -> Self:
         make_call_options(self, None, {})
         how = {name: value for name, value in self._placement.items() if value is not None}
-        if how and not isinstance(self.policy, (str, os.PathLike)):
+        if how and not isinstance(self.model, (str, os.PathLike)):
             raise ValueError(f"{', '.join(how)}: this is for a policy to load, and the one given is loaded.")
         if self.device is not None and self.device_map is not None:
             raise ValueError("device and device_map both say where the policy goes: pass one of them.")
@@ -74,7 +74,7 @@ class SEASettings(BaseChatModel):
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         """What the policy's configuration says, as far as it is at hand without loading weights."""
-        return profile_of(self.policy)
+        return profile_of(self.model)
 
     @property
     def _placement(self) -> dict[str, Any]:
@@ -87,8 +87,8 @@ class SEASettings(BaseChatModel):
 
     @property
     def _policy_name(self) -> str:
-        name = getattr(getattr(self.policy, "model", None), "name_or_path", None)
-        return str(name or self.policy)
+        name = getattr(getattr(self.model, "model", None), "name_or_path", None)
+        return str(name or self.model)
 
     @property
     def _identifying_params(self) -> dict[str, Any]:

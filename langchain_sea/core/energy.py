@@ -23,7 +23,6 @@ from langchain_sea.core.protocols import (
     DifferentiableReward,
     Policy,
     Prompt,
-    Sampling,
     Tokens,
 )
 from langchain_sea.core.terms import EnergyTerms, RewardTerm, combine_energy, fit_scales
@@ -78,8 +77,7 @@ class Energy:
     def hard(self) -> bool:
         """Whether the argmax alone decides the energy, and its gradient in the tokens."""
         same = self.policy_relaxation == self.reward_relaxation
-        plain = not any(t.steers and isinstance(t.reward, Sampling) for t in self.terms)
-        return plain and same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
+        return same and self.policy_gradient and self.policy_relaxation.kind == "straight_through"
 
     @property
     def calls(self) -> bool:
@@ -102,21 +100,13 @@ class Energy:
         """The first half of `relaxed`: what must be read, for whoever reads many prompts' together."""
         tokens = Tokens(self.policy_relaxation(logits), support, mask).after(prompt.answer)
         if self.policy_gradient and self.policy_relaxation == self.reward_relaxation:
-            return self._with_shares(self.seen(prompt, tokens), logits, support, mask)
+            return self.seen(prompt, tokens)
         if not self.policy_gradient:
             tokens = tokens._replace(soft=tokens.soft.detach())
         fluency = AnswerBatch(self.policy, prompt, tokens, LOGITS if self.policy_weight else NOTHING)
         steering = Tokens(self.reward_relaxation(logits), support, mask).after(prompt.answer)
-        seen = self._with_shares(self.seen(prompt, steering), logits, support, mask)
+        seen = self.seen(prompt, steering)
         return EnergyInputs(fluency, seen.steering)
-
-    def _with_shares(
-        self, views: EnergyInputs, logits: Tensor, support: Tensor, mask: Tensor
-    ) -> EnergyInputs:
-        """For rewards that draw from them: the shares behind tokens that are hard."""
-        view, soft = views.steering, (logits.detach() / self.reward_relaxation.tau).softmax(-1)
-        view.shares = Tokens(soft, support, mask).after(view.prompt.answer).soft
-        return views
 
     def seen(self, prompt: Prompt, tokens: Tokens) -> EnergyInputs:
         """The same where both halves see the same tokens, the prompt's answer among them."""
@@ -128,7 +118,7 @@ class Energy:
         """The second half of `relaxed`."""
         nll, seen = self._fluency(views.fluency, logits), views.steering
         parts = (self.policy_weight, nll, [t.score_soft(seen) for t in self.terms])
-        return combine_energy(self.terms, *parts, steers=True, variance=seen.variance)
+        return combine_energy(self.terms, *parts, steers=True)
 
     def beginnings(self, prompt: Prompt, answers: Sequence[Sequence[int]]) -> AnswerBatch:
         """Answers begun, as ids, for `ranked`."""

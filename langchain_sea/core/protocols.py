@@ -29,7 +29,6 @@ __all__ = [
     "ModelOutput",
     "DraftDependent",
     "Reward",
-    "Sampling",
     "DifferentiableReward",
     "Tokens",
     "AnswerBatch",
@@ -95,7 +94,7 @@ class Prompt(Protocol):
 
     @property
     def answer(self) -> Sequence[int]:
-        """What of the answer stands already, and need not be read again: see `Policy.continued`."""
+        """What of the answer stands already, and need not be read again: see `Policy.prefill`."""
 
     @property
     def bounded(self) -> bool:
@@ -183,8 +182,6 @@ class AnswerBatch:
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.output_spec = policy, prompt, tokens, output_spec
-        self.shares: Tensor = tokens.soft  # (C, T, K) where these are hard, the shares behind them
-        self.variance: Tensor | None = None  # (C,) of a gradient that was estimated by samples
         self._reading: ModelOutput | None = None
         self._through: dict[int, AnswerBatch] = {}
 
@@ -256,13 +253,6 @@ class DifferentiableReward(Reward, Protocol):
 
     def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) float32."""
-
-
-@runtime_checkable
-class Sampling(DifferentiableReward, Protocol):
-    """A reward that draws texts from `view.shares`: it is asked anew whenever these change."""
-
-    samples: int
 
 
 @runtime_checkable

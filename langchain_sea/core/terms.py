@@ -118,7 +118,7 @@ class RewardTerm:
             return self
         return replace(self, reward=self._asked(self.reward.fit_to_drafts, view, texts))
 
-    def fit_scales(self, values: Tensor) -> RewardTerm:
+    def fit_scale(self, values: Tensor) -> RewardTerm:
         """With center and scale as the drafts' values, (N,), have them; `fixed` stays as it is."""
         if self.normalize == "fixed":
             return self
@@ -158,9 +158,6 @@ class EnergyTerms(NamedTuple):
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
     conflict: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
-    variance: (
-        Tensor  # (C,) of gradients estimated by samples, as the logits feel them; infinity where none is
-    )
 
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Every part changed alike, beside the others' same part."""
@@ -177,7 +174,7 @@ def fit_scales(
         columns: the standardised values of each.
         steers: whether they were asked to steer: those that cannot wait for texts.
     """
-    found = [t.settled(v) if t.steers or not steers else t for t, v in zip(terms, columns, strict=True)]
+    found = [t.fit_scale(v) if t.steers or not steers else t for t, v in zip(terms, columns, strict=True)]
     moved = [
         v if new is t else (v * t.scale + (t.center - new.center)) / new.scale
         for new, t, v in zip(found, terms, columns, strict=True)
@@ -192,7 +189,6 @@ def combine_energy(
     columns: Sequence[Tensor],
     *,
     steers: bool = False,
-    variance: Tensor | None = None,
 ) -> EnergyTerms:
     """The energy from its parts.
 
@@ -202,13 +198,12 @@ def combine_energy(
         nll: (C,) nats per token.
         columns: (C,) the standardised values of each reward.
         steers: whether only those count that can steer.
-        variance: (C,) of a gradient that samples estimated.
     """
     rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
     costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
     none = torch.full_like(nll, torch.inf)
     return EnergyTerms(
-        sum(costs, weight * nll), nll, rewards, none, none if variance is None else variance.to(nll)
+        sum(costs, weight * nll), nll, rewards, none
     )
 
 

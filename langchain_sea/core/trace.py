@@ -23,7 +23,6 @@ class TraceStep(NamedTuple):
     changed: tuple[int, ...]  # tokens that differ from the chain's start
     seconds: float
     conflict: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
-    variance: tuple[float | None, ...] = ()  # of gradients estimated by samples
 
 
 class ScoredText(NamedTuple):

@@ -14,10 +14,9 @@ from torch.nn.functional import pad
 
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.trace import TraceStep
-from langchain_sea.engine.ops import ForwardOp, GradientOp, ScorePrefixesOp
+from langchain_sea.engine.ops import ForwardOp, GradientOp
 from langchain_sea.sampling import langevin as kernels
 from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, places, pulled
-from langchain_sea.sampling.token_edits import likeliest, still, taken
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Sequence
@@ -90,15 +89,8 @@ class Chains:
         self.read = self.start  # what stood there when the candidates were chosen
         self.names = list(range(len(starts)))
         self.generators = list(generators)[: len(starts)]
-        if search_config.chains.swaps_per_step and (
-            not energy.hard or search_config.chains.top_k is not None or langevin.kernel == "mala"
-        ):
-            raise ValueError(
-                f"edits={search_config.chains.swaps_per_step} need straight-through tokens for all, top=None, and no test of mala's."
-            )
         self.still = [0] * len(starts)
         self.seconds = 0.0
-        self.tried = 0  # texts that the last step ranked beside the chains' own
         self.broken = False  # whether one ended because its energy, or a gradient, was not finite
         self._policy_logits: Tensor | None = None
         self._held: _Held | None = None
@@ -125,7 +117,6 @@ class Chains:
         self.terms, gradient = yield from self._climb(proposal)
         self.state = kernels.settle(proposal, self.terms.energy, gradient)
         self.ids = self._decode()
-        self._seen = torch.zeros_like(self.barred)  # (C, T, K) single changes tried at the text that stands
         finite = self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1)
         self._end(finite, finite)
         self.seconds = time.monotonic() - began
@@ -139,11 +130,7 @@ class Chains:
             and self.state.step % self.search_config.chains.refresh_every == 0
         ):
             yield from self._refresh()
-        if self.search_config.chains.swaps_per_step:
-            yield from self._edit()
-            proposal = still(self.state)
-        else:
-            proposal = kernels.propose(self.state, self.langevin, self.generators)
+        proposal = kernels.propose(self.state, self.langevin, self.generators)
         self.terms, gradient = yield from self._climb(proposal)
         energy = self.terms.energy
         self.state, info = kernels.accept(
@@ -177,7 +164,6 @@ class Chains:
             changed=tuple(changed.tolist()),
             seconds=round(self.seconds, 4),
             conflict=_finite(self.terms.conflict),
-            variance=_finite(self.terms.variance),
         )
 
     def _look(self, ids: Tensor) -> ForwardOp:
@@ -228,27 +214,7 @@ class Chains:
         entering = stands + begun - begun.amax(-1, keepdim=True)
         self.state = kernels.carried(self.state, place, known, entering)
         self.support, self.read, self._held = support, self.ids, None
-        self._seen = torch.zeros(support.shape, dtype=torch.bool, device=support.device)
         self.barred = self._bars(self.ids)
-
-    def _edit(self) -> Generator[Op, Any, None]:
-        """The best of the changes that the gradient likes; what was tried at a text is not tried there again."""
-        assert self._held is not None
-        closed = self.barred | ~self.mask[..., None] | self._seen
-        edits = likeliest(
-            self._held.gradient, self.ids, self.support, closed, self.search_config.chains.swaps_per_step
-        )
-        self.tried = len(edits.chain)
-        if not self.tried:
-            return
-        self._seen[edits.chain, edits.at, edits.which] = True
-        rows = zip(edits.texts(self.ids, self.support), self.mask[edits.chain], strict=True)
-        answers = [[*self.prompt.answer, *ids[mask].tolist()] for ids, mask in rows]
-        energies = yield ScorePrefixesOp(self.energy, self.prompt, answers)
-        now, position = self.state.energy, self.state.position
-        position, changed = taken(edits, energies, now, position, self.search_config.chains.init_margin)
-        self._seen[changed] = False
-        self.state = self.state._replace(position=position)
 
     def _climb(self, proposal: Proposal) -> Generator[Op, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""
@@ -302,9 +268,9 @@ class Chains:
     def _keep(self, keep: Tensor) -> None:
         self.state = kernels.rows(self.state, keep)
         self.terms = self.terms.map(lambda part: part[keep])
-        self.mask, self.start, self.read, self.support, self.barred, self.ids, self._seen = (
+        self.mask, self.start, self.read, self.support, self.barred, self.ids = (
             part[keep]
-            for part in (self.mask, self.start, self.read, self.support, self.barred, self.ids, self._seen)
+            for part in (self.mask, self.start, self.read, self.support, self.barred, self.ids)
         )
         if self._held is not None:
             self._held = self._held.kept(keep)

@@ -59,7 +59,6 @@ def run_chains(
             meter.count(chains.answers())
             try:
                 yield from chains.step()
-                meter.evaluations += chains.tried
             except OutOfMemoryError:
                 if len(chains) == 1:
                     raise

@@ -144,11 +144,11 @@ class Scheduler:
         ]
         # a backward for each reward first, since the last one frees the graph
         found_conflicts = iter(min_gradient_cosine(good))
-        gradients = iter(gradients([(work.leaf, terms.energy) for work, terms in good]))
+        values = iter(gradients([(work.leaf, terms.energy) for work, terms in good]))
         for seat, work, terms in zip(seats, works, found, strict=True):
             if not isinstance(terms, Exception):
                 whole = terms._replace(conflict=next(found_conflicts))
-                terms = _caught(seat, partial(work.finish, whole, next(gradients)))  # noqa: PLW2901 - what is sent
+                terms = _caught(seat, partial(work.finish, whole, next(values)))  # noqa: PLW2901 - what is sent
             self._answer(seat, terms)
 
     def _extend(self, seats: list[Seat]) -> None:

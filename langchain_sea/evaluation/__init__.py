@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from langchain_sea.core.energy import RewardTerm
+    from langchain_sea.core.terms import RewardTerm
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.evaluation.datasets import Case
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt

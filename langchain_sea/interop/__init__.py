@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.energy import RewardTerm
 from langchain_sea.core.protocols import AnswerBatch, ForwardRequest
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.interop.convert import Imported, label_of
 from langchain_sea.interop.evaluators import as_langsmith, as_openevals, from_langsmith, from_openevals

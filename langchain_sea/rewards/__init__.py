@@ -15,7 +15,6 @@ from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward
 from langchain_sea.rewards.rules import ForbiddenWords, FormatRule, LengthRule, PatternRule, Rule
 from langchain_sea.rewards.rules_content import CitationRule, JsonRule, LanguageRule
 from langchain_sea.rewards.safety_classifier import SafetyClassifier, SoftSafetyClassifier, safety_classifier
-from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.rewards.soft_encoder import SoftEncoderReward, encoder_reward
 
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "RewardModel",
     "Rule",
     "SafetyClassifier",
-    "ScoreFunction",
     "SoftEncoderReward",
     "SoftGuardModel",
     "SoftRewardModel",

@@ -99,7 +99,7 @@ class FunctionReward:
 
         attempts = Retrying(
             stop=stop_after_attempt(1 + self.retries),
-            wait=wait_exponential(penalty_weight=0.1, max=2.0),
+            wait=wait_exponential(multiplier=0.1, max=2.0),
             retry=retry_if_exception_type(OSError),
             before_sleep=before_sleep_log(_log, logging.WARNING),
             reraise=True,

@@ -116,7 +116,7 @@ class LogRatioReward:
                 return policy.prompt(whole.messages)
             key = policy is self.expert, whole.ids
             begun = self._prompts.get(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
-            return policy.continued(begun, whole.answer, LOGITS)
+            return policy.prefill(begun, whole.answer, LOGITS)
 
         return self._prompts.get((policy is self.expert, view.prompt.key), build)
 

@@ -67,7 +67,7 @@ def messages_of(row: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever a chat m
 def identity(model: SEAChatModel) -> str:
     """All that decides an answer: the settings, and the weights that stand behind the policy's name."""
     settings = json.dumps(model._identifying_params, sort_keys=True, default=str)  # noqa: SLF001 - made for keys
-    return hashlib.sha256(f"{settings}\n{_revision(model.policy)}".encode()).hexdigest()
+    return hashlib.sha256(f"{settings}\n{_revision(model.model)}".encode()).hexdigest()
 
 
 def key_of(row: dict[str, Any], model_identity: str) -> str:

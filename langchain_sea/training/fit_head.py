@@ -112,7 +112,7 @@ def fit_head(
     info = HeadInfo(policy=name, layer=layer, hidden_size=pooled.shape[-1] // 2, first=pooling.first)
     head, figures = _best(info, _parts(pooled, learned), recipe, report)
     if layer < policy.model.config.get_text_config().num_hidden_layers:  # nothing reads what is added above
-        head.steering_vector = steering_vector(pooled, learned)
+        head.steering_vector = fit_steering_vector(pooled, learned)
     figures |= {"learned": counts(learned), "held_out": counts(held)}
     if pooled_held is not None:
         with torch.no_grad():
@@ -138,7 +138,7 @@ def _parts(pooled: Tensor, examples: Sequence[Example]) -> tuple[Data, Data]:
     return train, choose
 
 
-def steering_vector(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
+def fit_steering_vector(pooled: Tensor, examples: Sequence[Example]) -> Tensor:
     """(D,) along which answers to one prompt differ most between good and bad, after eight tokens.
 
     The first right singular vector of the prompts' differences d_p / ‖d_p‖, d_p the mean of its good answers'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tiny_model import data
 
 from langchain_sea import load_model
-from langchain_sea.core.energy import RewardTerm
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Evaluation, datasets, with_presets
 from langchain_sea.evaluation.datasets import Case
 from langchain_sea.evaluation.metrics import bootstrap, time_to

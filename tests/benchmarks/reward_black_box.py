@@ -11,7 +11,8 @@ from tiny_model import data
 
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import ChainConfig, DraftConfig, SearchConfig

@@ -15,8 +15,8 @@ import torch
 
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import RewardTerm
 from langchain_sea.core.protocols import AnswerBatch, Tokens
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.evaluation import datasets

@@ -23,8 +23,9 @@ from test_bridge import bridge, encoder, word_pieces
 from test_guards import FORMATS, guard, guard_weights
 from test_rewards import classifier, policy
 
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.rewards import (
     EncoderReward,
     HiddenStateReward,

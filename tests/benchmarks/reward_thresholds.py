@@ -17,8 +17,8 @@ from tiny_model import data
 
 from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import RewardTerm
 from langchain_sea.core.protocols import NOTHING
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS

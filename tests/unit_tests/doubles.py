@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import AnswerBatch, DenseModelOutput, Steering
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS, SearchConfig
@@ -224,13 +225,22 @@ class Vowels:
         return self.sign * torch.tensor(shares, device=view.tokens.soft.device)
 
 
-def shrunk(name: str, **search_config: Any) -> tuple[Langevin, SearchConfig]:
-    """A preset's method and window, small enough for hundreds of runs."""
+def with_fields(config: SearchConfig, **fields: Any) -> SearchConfig:
+    """A copy with other values, each field put into the group that has it."""
+    for group in ("drafts", "chains", "continuation"):
+        part = getattr(config, group)
+        own = {name: fields.pop(name) for name in list(fields) if hasattr(part, name)}
+        config = replace(config, **{group: replace(part, **own)})
+    return replace(config, **fields)
+
+
+def shrunk(name: str, **fields: Any) -> tuple[Langevin, SearchConfig]:
+    """A preset's method and search, small enough for hundreds of runs."""
     preset = PRESETS[name]
-    sizes = {"chains": 2, "steps": 3, "drafts": 4, "kept": 2}
+    sizes = {"num_chains": 2, "max_steps": 3, "num_drafts": 4, "num_kept": 2}
     if preset.search_config.block_size is not None:
-        sizes["tokens"] = 3
-    return preset.langevin, replace(preset.search_config, **{**sizes, **search_config})
+        sizes["block_size"] = 3
+    return preset.langevin, with_fields(preset.search_config, **{**sizes, **fields})
 
 
 def run(
@@ -278,23 +288,16 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
     preset = PRESETS[rng.choice(list(PRESETS))]
     method, search_config = shrunk(
         preset.name,
-        chains=rng.randint(1, 3),
-        steps=rng.randint(0, 6),
-        drafts=rng.randint(1, 5),
-        kept=rng.randint(0, 3),
+        num_chains=rng.randint(1, 3),
+        max_steps=rng.randint(0, 6),
+        num_drafts=rng.randint(1, 5),
+        num_kept=rng.randint(0, 3),
         temperature=rng.choice([0.0, 0.8, 1.5]),
         patience=rng.choice([None, 1, 3]),
         stride=rng.choice([1, 3, 5, 64]),
     )
     if rng.random() < 0.7:
-        search_config = replace(
-            search_config,
-            chains=replace(
-                search_config.chains,
-                num_candidates=rng.choice([None, 1, 5]),
-                top_k=None,
-            ),
-        )
+        search_config = with_fields(search_config, num_candidates=rng.choice([None, 1, 5]), top_k=None)
     if rng.random() < 0.2:
         search_config = replace(search_config, block_size=rng.choice([None, 1, 4, 12]))
     if rng.random() < 0.7:

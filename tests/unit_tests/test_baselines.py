@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.baselines import (
     BestOfN,
     ChunkBeam,

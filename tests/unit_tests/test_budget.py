@@ -10,11 +10,11 @@ from langchain_sea.budget import Budget, BudgetTracker
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"steps": -1}, "steps=-1"),
-        ({"seconds": 0.0}, "seconds=0.0"),
-        ({"seconds": math.inf}, "seconds=inf"),
-        ({"tokens": 0}, "tokens=0"),
-        ({"evaluations": 0}, "evaluations=0"),
+        ({"max_steps": -1}, "max_steps=-1"),
+        ({"max_time": 0.0}, "max_time=0.0"),
+        ({"max_time": math.inf}, "max_time=inf"),
+        ({"max_new_tokens": 0}, "max_new_tokens=0"),
+        ({"max_evaluations": 0}, "max_evaluations=0"),
     ],
 )
 def test_a_budget_refuses(options, match):
@@ -34,7 +34,7 @@ def at(now, **limits):
 
 def test_no_limit_is_never_over():
     """Without limits there is always more to spend."""
-    meter = at(1e9, seconds=None)
+    meter = at(1e9, max_time=None)
     meter.evaluations = 10**9
     assert meter.over() is None
     assert meter.left(0.5) == math.inf
@@ -42,7 +42,7 @@ def test_no_limit_is_never_over():
 
 def test_the_first_limit_reached_is_named():
     """Seconds at their share, evaluations at their number."""
-    meter = at(4.0, seconds=10.0, evaluations=3)
+    meter = at(4.0, max_time=10.0, max_evaluations=3)
     assert meter.over() is None
     assert meter.over(0.4) == "seconds"
     assert meter.left(0.5) == pytest.approx(1.0)

@@ -5,12 +5,13 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, raises
+from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, raises, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Tokens
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import Chains, generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfig, find_preset
@@ -386,26 +387,26 @@ class Ranking:
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"tokens": 0}, "tokens=0"),
-        ({"chains": 0}, "chains=0"),
-        ({"drafts": 0}, "drafts=0"),
-        ({"support": 0}, "support=0"),
-        ({"top": 0, "support": None}, "top=0"),
+        ({"block_size": 0}, "block_size=0"),
+        ({"num_chains": 0}, "num_chains=0"),
+        ({"num_drafts": 0}, "num_drafts=0"),
+        ({"num_candidates": 0}, "num_candidates=0"),
+        ({"top_k": 0, "num_candidates": None}, "top_k=0"),
         ({"patience": 0}, "patience=0"),
-        ({"steps": -1}, "steps=-1"),
-        ({"kept": -1}, "kept=-1"),
+        ({"max_steps": -1}, "max_steps=-1"),
+        ({"num_kept": -1}, "num_kept=-1"),
         ({"temperature": -0.1}, "temperature=-0.1"),
-        ({"top": 5}, "support=None"),
-        ({"share": 0.0}, "share=0.0"),
-        ({"share": 1.1}, "share=1.1"),
-        ({"sharpness": 0.0}, "sharpness=0.0"),
-        ({"margin": -1.0}, "margin=-1.0"),
+        ({"top_k": 5}, "num_candidates=None"),
+        ({"optimise_fraction": 0.0}, "optimise_fraction=0.0"),
+        ({"optimise_fraction": 1.1}, "optimise_fraction=1.1"),
+        ({"init_temperature": 0.0}, "init_temperature=0.0"),
+        ({"init_margin": -1.0}, "init_margin=-1.0"),
     ],
 )
 def test_a_window_refuses(options, match):
     """By the field's name and the offending value."""
     with pytest.raises(ValueError, match=match):
-        SearchConfig(**options)
+        with_fields(SearchConfig(), **options)
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -91,7 +91,7 @@ def test_async_gives_the_same_answer(model):
 
 @pytest.mark.parametrize(
     "preset",
-    [pytest.param(name, is_control_token=[] if name == "default" else pytest.mark.slow) for name in PRESETS],
+    [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS],
 )
 def test_alone_and_in_a_batch_of_eight(preset):
     model = SEAChatModel(model="tiny", budget=SMALL, preset=preset)
@@ -180,7 +180,7 @@ def test_a_misspelt_option_of_a_call_names_the_nearest(model):
         model.invoke(QUESTION, bugdet=SMALL)
 
 
-@pytest.mark.parametrize("limits", [{"steps": -1}, {"seconds": 0}, {"tokens": 0}, {"evaluations": 0}])
+@pytest.mark.parametrize("limits", [{"max_steps": -1}, {"max_time": 0}, {"max_new_tokens": 0}, {"max_evaluations": 0}])
 def test_empty_budgets_are_refused(limits):
     with pytest.raises(ValueError, match=next(iter(limits))):
         Budget(**limits)

@@ -66,7 +66,7 @@ def test_a_prompt_beyond_the_context_is_said_in_words(capsys):
 def test_doctor_names_what_to_do(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("LANGCHAIN_SEA_CACHE", str(tmp_path))
     monkeypatch.setattr(
-        "langchain_sea.models.loading.weight_packages.Carrier.files", lambda *_: {}, raising=False
+        "langchain_sea.models.loading.weight_packages.WeightPackage.files", lambda *_: {}, raising=False
     )
     status = main(["doctor"])
     out = capsys.readouterr().out

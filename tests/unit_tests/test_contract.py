@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from doubles import with_fields
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -302,7 +303,7 @@ def _engine_preset(**search_config):
 
     preset = PRESETS["default"]
     return replace(
-        preset, search_config=replace(preset.search_config, drafts=8, kept=2, tokens=4, **search_config)
+        preset, search_config=with_fields(preset.search_config, num_drafts=8, num_kept=2, block_size=4, **search_config)
     )
 
 

@@ -80,7 +80,7 @@ def test_every_option_of_a_window_that_is_named_exists():
         "SearchConfig": SearchConfig,
         "Preset": Preset,
         "Budget": langchain_sea.Budget,
-        "Term": langchain_sea.Term,
+        "RewardTerm": langchain_sea.RewardTerm,
     }
     kinds |= {"Langevin": langchain_sea.Langevin, "Energy": langchain_sea.Energy}
     for page in PAGES:

@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import central_difference
 
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import DifferentiableReward, Tokens
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.errors import RewardUnavailableError, TokenizerMismatchError
 from langchain_sea.sampling.relaxation import Relaxation, full_support, top_support
 

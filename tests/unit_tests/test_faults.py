@@ -98,8 +98,8 @@ def rows(asks):
     "at",
     [
         1,
-        pytest.param(3, is_control_token=pytest.mark.slow),
-        pytest.param(6, is_control_token=pytest.mark.slow),
+        pytest.param(3, marks=pytest.mark.slow),
+        pytest.param(6, marks=pytest.mark.slow),
     ],
 )
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, model, alone, method, at):

@@ -288,7 +288,7 @@ def test_the_command_writes_a_head_and_its_figures(
 ) -> None:
     """From a file to a reward."""
     monkeypatch.setattr(
-        fit_reward.weights, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
+        fit_reward.loading, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
     )
     rows = [
         {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split}

@@ -12,7 +12,7 @@ import pytest
 import langchain_sea
 
 ROOT = Path(langchain_sea.__file__).parent
-FILES = {path.fit_to_drafts(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 SAMPLER = {"langevin.py", "relaxation.py", "errors.py", "budget.py", "tokens.py", "protocols.py"}
 ENGINE = SAMPLER | {
     *(

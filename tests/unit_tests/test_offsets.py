@@ -13,9 +13,9 @@ from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, run, shru
 from safetensors.torch import load_file, save_file
 
 from langchain_sea.budget import Budget
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Steering, SteeringVector
-from langchain_sea.core.terms import find_steering_vector
+from langchain_sea.core.terms import RewardTerm, find_steering_vector
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.ops import GenerationRows
 from langchain_sea.models.causal_lm import CausalLMPolicy
@@ -23,7 +23,7 @@ from langchain_sea.presets import DraftConfig, SearchConfig
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.training.examples import Example
 from langchain_sea.training.features import CUTS
-from langchain_sea.training.fit_head import axis
+from langchain_sea.training.fit_head import fit_steering_vector
 
 
 @cache
@@ -94,7 +94,7 @@ def written_by(policy, reward, offsets, kept=2, drafts=8):
     energy = Energy(
         policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
     )
-    _, search_config = shrunk("default", drafts=drafts, offsets=offsets, kept=kept, steps=0)
+    _, search_config = shrunk("default", num_drafts=drafts, steering_coeffs=offsets, num_kept=kept, max_steps=0)
     (found,) = run(
         energy,
         [DoublePrompt("question")],
@@ -177,12 +177,12 @@ def test_the_axis_is_blind_to_which_end_is_good():
             examples.append(
                 Example(messages=({"role": "user", "content": str(prompt)},), answer="x", label=float(good))
             )
-    found = axis(torch.stack(rows), examples)
+    found = fit_steering_vector(torch.stack(rows), examples)
     assert abs(float(torch.cosine_similarity(found, true, dim=0))) > 0.98
     assert float(found.norm()) == pytest.approx(
         float(torch.stack(rows)[:, 0, :16].norm(dim=-1).median()), rel=1e-3
     )
-    assert not axis(torch.stack(rows[::2]), [e for e in examples if e.label == 0][:20]).any()
+    assert not fit_steering_vector(torch.stack(rows[::2]), [e for e in examples if e.label == 0][:20]).any()
 
 
 def test_a_head_keeps_its_axis_and_an_older_file_has_none(tmp_path):

@@ -21,16 +21,17 @@ from doubles import (
     run,
     shrunk,
     transformer_policy,
+    with_fields,
 )
 
 from langchain_sea.budget import Budget, BudgetTracker
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
-from langchain_sea.rewards.score_function import ScoreFunction
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -52,7 +53,9 @@ def ids(text):
 
 def whole(**options):
     """A window that moves the whole answer."""
-    return SearchConfig(**{"tokens": None, "chains": 2, "support": None, "steps": 3} | options)
+    return with_fields(
+        SearchConfig(), **{"block_size": None, "num_chains": 2, "num_candidates": None, "max_steps": 3} | options
+    )
 
 
 def kept(found):
@@ -134,7 +137,7 @@ def test_broken_text_is_rejected_and_counted():
     rare = int(policy.transition[likely[2], :END].argmin())
     free = energy_of(TokenReward.of(ALPHABET[rare], 20.0), policy=policy, max_nll_rise=None)
     drafts = [[likely, [*likely[:3], rare]] for _ in PROMPTS]
-    options = {"drafts": drafts, "search_config": whole(steps=10), "langevin": Langevin(step_size=5.0)}
+    options = {"drafts": drafts, "search_config": whole(max_steps=10), "langevin": Langevin(step_size=5.0)}
     without = run(free, PROMPTS, **options)
     assert all(f.rejected == 0 and f.after.nll > f.before.nll + 0.1 for f in without)
     for found in run(replace(free, max_nll_rise=0.1), PROMPTS, **options):
@@ -148,7 +151,7 @@ def test_blank_text_never_wins():
     energy = replace(energy, max_nll_rise=None, policy_weight=0.0)
     drafts = [[ids("ab"), ids("  ")] for _ in PROMPTS]
     for found in run(
-        energy, PROMPTS, drafts=drafts, search_config=whole(steps=20), langevin=Langevin(step_size=3)
+        energy, PROMPTS, drafts=drafts, search_config=whole(max_steps=20), langevin=Langevin(step_size=3)
     ):
         assert found.text.strip()
 
@@ -161,7 +164,7 @@ def test_blank_text_never_wins():
 def test_the_same_seed_gives_the_same_answer(preset, kind):
     """Alone, in a batch of eight, in another order, and twice: everything but the time is equal."""
     energy = energy_of(TokenReward.random(1), Vowels(), policy=kind(1))
-    options = {"preset": preset, "budget": replace(FREE, evaluations=60), "langevin": Langevin(kernel="ula")}
+    options = {"preset": preset, "budget": replace(FREE, max_evaluations=60), "langevin": Langevin(kernel="ula")}
     together = [kept(found) for found in run(energy, PROMPTS, **options)]
     again = [kept(found) for found in run(energy, PROMPTS[::-1], **options)]
     assert again[::-1] == together
@@ -179,7 +182,7 @@ def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
     policy = transformer_policy(architecture)
     energy = energy_of(TokenReward.random(1, policy.vocab_size), policy=policy, max_nll_rise=None)
     prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(8)]
-    options = {"preset": preset, "budget": replace(FREE, evaluations=100)}
+    options = {"preset": preset, "budget": replace(FREE, max_evaluations=100)}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
     for index in (0, 3, 7):
@@ -204,7 +207,7 @@ def test_more_rows_than_generators_differ():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BestSoFar, "offer", watched)
-        budget = replace(FREE, tokens=30)
+        budget = replace(FREE, max_new_tokens=30)
         wide = replace(
             search_config,
             drafts=replace(search_config.drafts, num_kept=4, num_drafts=4),
@@ -339,7 +342,7 @@ def test_a_window_longer_than_the_answer_moves_all_of_it():
             assert all(prefix == [] for prefix in prefixes)
             return super().start_generation(prompt, prefixes, tokens=min(tokens, 2), **options)
 
-    search_config = replace(shrunk("default")[1], tokens=5)
+    search_config = with_fields(shrunk("default")[1], block_size=5)
     found = run(energy_of(TokenReward.random(1), policy=Brief(0)), PROMPTS, search_config=search_config)
     assert all(len(f.ids) <= 2 for f in found)
     assert any(f.accepted for f in found)
@@ -525,7 +528,7 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
             clock.now += view.tokens.soft.requires_grad
             return super().score_soft(view)
 
-    for search_config, steps in ((whole(steps=99), 9), (replace(shrunk("default")[1], steps=99), 4)):
+    for search_config, steps in ((whole(max_steps=99), 9), (with_fields(shrunk("default")[1], max_steps=99), 4)):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
@@ -556,7 +559,7 @@ def test_a_score_that_overflows_never_wins():
     """A weight that lifts a finite reward to infinity says nothing about the text."""
     term = RewardTerm(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
     energy = replace(energy_of(max_nll_rise=None), terms=(term,))
-    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], search_config=whole(steps=0))
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], search_config=whole(max_steps=0))
     assert not found.accepted
 
 
@@ -648,7 +651,7 @@ def test_what_had_ended_keeps_its_reason():
             energy_of(trouble),
             PROMPTS[:2],
             drafts=[[[]], [ids("abcd")]],
-            search_config=whole(steps=50),
+            search_config=whole(max_steps=50),
             langevin=Langevin(step_size=5.0),
         )
     assert [found.stop_reason for found in caught.value.refinements] == ["empty", "interrupted"]
@@ -693,21 +696,3 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
     assert found.steps == 0
     assert found.text.count("a") == max(text.count("a") for text in seen)
     assert len(found.candidates) == len(set(seen)) > 6
-
-
-def test_an_estimated_gradients_variance_is_in_the_trace():
-    """Of every chain at every step, where a reward draws samples; else none is."""
-    prompt = PROMPTS[0]
-    for reward, drawn in ((ScoreFunction(Vowels(), samples=4), True), (Vowels(), False)):
-        (found,) = refine(
-            [prompt],
-            [[ids(TEXT)]],
-            energy=energy_of(reward),
-            langevin=Langevin(kernel="adam"),
-            budget=FREE,
-            generators=[generators_for(0, prompt.key, 2, torch.device("cpu"))],
-            search_config=whole(),
-        )
-        values = [v for step in found.trace for v in step.variance]
-        assert values
-        assert all((v is not None and v >= 0) is drawn for v in values)

@@ -23,8 +23,8 @@ from tiny_model import data
 from transformers import AutoModelForSequenceClassification
 
 from langchain_sea import errors
-from langchain_sea.core.energy import RewardTerm
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Reward, Tokens
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models import tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.rewards import (

@@ -192,7 +192,7 @@ def test_questions_of_one_kind_teach_nothing() -> None:
 
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     """Writes a file that loads, and says what is wrong with one that cannot be read."""
-    monkeypatch.setattr(fitting.weights, "load", lambda _name, **_options: policy())
+    monkeypatch.setattr(fitting.loading, "load", lambda _name, **_options: policy())
     data, out = tmp_path / "data.jsonl", tmp_path / "stance.safetensors"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
     arguments = [str(data), "--out", str(out), "--layer", "2", "--members", "1", "--weight", "2"]

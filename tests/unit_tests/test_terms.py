@@ -4,11 +4,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run
+from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.presets import ChainConfig, SearchConfig
 from langchain_sea.rewards.ensemble import Ensemble
 from langchain_sea.sampling.langevin import Langevin
@@ -76,7 +77,9 @@ def test_the_drafts_set_the_scale(preset):
     """A reward in other units gives the same answers: its scale is taken from the drafts."""
     base = TokenReward.random(3)
     other = TokenReward(1000 * base.values + 17)
-    search_config = replace(WHOLE, tokens=None if preset != "default" else 3, drafts=4, kept=2)
+    search_config = with_fields(
+        WHOLE, block_size=None if preset != "default" else 3, num_drafts=4, num_kept=2
+    )
     answers = []
     for reward in (base, TokenReward(1000 * base.values)):
         energy = energy_of(term(reward, normalize="drafts"), term(Vowels(), "v", normalize="drafts"))
@@ -135,7 +138,7 @@ def test_what_an_audited_reward_pays_for_is_not_accepted():
     climbed, audited = TokenReward.of("e", 3.0), TokenReward.of("e", -1.0)
     free = energy_of(term(climbed))
     watched = energy_of(term(climbed), term(audited, "max_drop", weight=0.0, max_drop=0.5))
-    search_config = replace(WHOLE, steps=20)
+    search_config = with_fields(WHOLE, max_steps=20)
     method = Langevin(kernel="adam", step_size=0.5, noise_scale=0.0)
     assert any(f.accepted for f in run(free, PROMPTS, langevin=method, search_config=search_config))
     found = run(watched, PROMPTS, langevin=method, search_config=search_config)

@@ -236,7 +236,7 @@ SHAPES = (Deep, Trip, Person, Person.model_json_schema())
 @pytest.mark.parametrize(
     ("method", "schema"),
     [
-        pytest.param(method, schema, is_control_token=[] if a == b or b > 2 > a + 1 else pytest.mark.slow)
+        pytest.param(method, schema, marks=[] if a == b or b > 2 > a + 1 else pytest.mark.slow)
         for a, method in enumerate(METHODS)
         for b, schema in enumerate(SHAPES)
     ],

@@ -302,7 +302,7 @@ def test_a_carrier_that_is_not_installed_names_its_command(name, monkeypatch):
     with pytest.raises(WeightsNotFoundError) as missing:
         weights.load(name, kind=CARRIERS[name].kind)
     assert f"run: {command}\n" in str(missing.value)
-    assert weights.where(name) == weights.Found("missing", None, command)
+    assert weights.where(name) == weights.WeightsLocation("missing", None, command)
 
 
 def test_a_carrier_is_cached_and_the_cache_reads_the_same(toy):
@@ -310,7 +310,7 @@ def test_a_carrier_is_cached_and_the_cache_reads_the_same(toy):
     assert weights.where("toy").source == "carrier package"
     first = weights.load("toy", report=lines.append)
     assert lines == ["reading toy (first time: a moment)"]
-    assert weights.where("toy") == weights.Found("cache", toy.cached, "")
+    assert weights.where("toy") == weights.WeightsLocation("cache", toy.cached, "")
     weights.unload()
     again = weights.load("toy", report=lines.append)
     assert len(lines) == 1
@@ -425,11 +425,11 @@ def test_the_cache_folder_follows_the_environment(monkeypatch):
 def test_where_names_the_kind_of_source(tmp_path):
     folder = save_folder(tmp_path / "model")
     (tmp_path / "model.gguf").touch()
-    assert weights.where(folder) == weights.Found("folder", folder, "")
+    assert weights.where(folder) == weights.WeightsLocation("folder", folder, "")
     assert weights.where(tmp_path / "model.gguf").source == "gguf file"
     assert weights.where(folder / "config.json").source == "missing"
     assert weights.where("tiny").source == "tiny"
-    assert weights.where(tmp_path / "no" / "where") == weights.Found("missing", None, f"ls {tmp_path / 'no'}")
+    assert weights.where(tmp_path / "no" / "where") == weights.WeightsLocation("missing", None, f"ls {tmp_path / 'no'}")
 
 
 def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_path):
@@ -437,7 +437,7 @@ def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_p
     save_folder(repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    assert weights.where("someone/model") == weights.Found("hub cache", repository / "snapshots" / "abc", "")
+    assert weights.where("someone/model") == weights.WeightsLocation("hub cache", repository / "snapshots" / "abc", "")
     loaded = weights.load("someone/model")
     assert torch.equal(logits(loaded), tiny_model("llama")(IDS).logits)
 

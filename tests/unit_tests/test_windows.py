@@ -19,7 +19,8 @@ from doubles import (
 )
 
 from langchain_sea.budget import Budget, BudgetTracker
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.blocks import BlockwiseRefiner
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
@@ -87,7 +88,7 @@ class Sum(TokenReward):
 def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, walks):
     """There a beginning is worth the same whatever follows, so that the next one may begin behind it."""
     terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
-    _, search_config = shrunk("default", stride=64, additive_stride=additive_stride)
+    _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
     (found,) = run(
         energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None, max_new_tokens=30)
@@ -110,7 +111,7 @@ class Hours(BudgetTracker):
 def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
     monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
-    _, search_config = shrunk("default", stride=64, additive_stride=6)
+    _, search_config = shrunk("default", stride=64, token_additive_stride=6)
     energy = Energy(
         policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None
     )
@@ -151,7 +152,7 @@ def test_never_worse_with_short_windows():
 def test_what_leaves_on_the_way_leaves_in_long_parts():
     """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
     energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
-    method, search_config = shrunk("default", stride=12, additive_stride=4)
+    method, search_config = shrunk("default", stride=12, token_additive_stride=4)
     parts = {
         "prompt": PROMPTS[0],
         "energy": energy,
