@@ -417,7 +417,7 @@ def test_presets_are_frozen_and_picklable(name):
     assert preset.name == name
     assert find_preset(name) is preset
     assert find_preset(preset) is preset
-    parts = {"name": preset, "kernel": preset.langevin, "tokens": preset.search_config}
+    parts = {"name": preset, "kernel": preset.langevin, "block_size": preset.search_config}
     for field, part in (parts | {"tau": preset.policy_relaxation}).items():
         with pytest.raises(FrozenInstanceError):
             setattr(part, field, None)

@@ -45,7 +45,7 @@ def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["ask", "Hi", *TINY, "--preset", "papr"], "paper"),
-        (["ask", "Hi", *TINY, "--seconds", "0"], "seconds"),
+        (["ask", "Hi", *TINY, "--seconds", "0"], "max_time"),
         (["ask", "Hi", "--policy", "tiny", "--tokens", "-1"], "tokens"),
         (["ask", "Hi", "--policy", "./nowhere.gguf"], "nowhere.gguf"),
     ],

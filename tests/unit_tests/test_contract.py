@@ -60,7 +60,7 @@ def longest(prompt, completions):
 
 
 OTHERS = {
-    "policy": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(max_steps=3), "seed": 1,
+    "model": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(max_steps=3), "seed": 1,
     "gate": longest, "gate_threshold": 0.4, "on_reward_error": "error", "temperature": 0.5, "max_tokens": 9,
     "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
     "max_retries": 0, "streaming": True, "draft_model": SEAChatModel(model="tiny", seed=7), "device": "cpu",
@@ -73,7 +73,7 @@ def test_every_setting_has_a_part_in_the_cache_key(field):
     """A setting that is added, and not to the key, fails here."""
     plain, changed = (
         SEAChatModel(model="tiny"),
-        SEAChatModel(**({"policy": "tiny"} | {field: OTHERS[field]})),
+        SEAChatModel(**({"model": "tiny"} | {field: OTHERS[field]})),
     )
     assert plain._get_llm_string() != changed._get_llm_string()
     assert plain._get_llm_string() == SEAChatModel(model="tiny")._get_llm_string()

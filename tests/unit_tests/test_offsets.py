@@ -87,7 +87,7 @@ class Recording(MarkovPolicy):
 
 
 class Leaning(TokenReward):
-    axis = SteeringVector(3, torch.tensor([2.0, -1.0]))
+    steering_vector = SteeringVector(3, torch.tensor([2.0, -1.0]))
 
 
 def written_by(policy, reward, offsets, kept=2, drafts=8):
@@ -199,5 +199,5 @@ def test_a_head_keeps_its_axis_and_an_older_file_has_none(tmp_path):
 
 
 def test_offsets_are_finite():
-    with pytest.raises(ValueError, match="offsets"):
+    with pytest.raises(ValueError, match="steering_coeffs"):
         SearchConfig(drafts=DraftConfig(steering_coeffs=(float("nan"),)))

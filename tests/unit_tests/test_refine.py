@@ -538,14 +538,11 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
         assert (found.stop_reason, found.steps) == ("seconds", steps)
 
 
-@pytest.mark.parametrize("options", [{"kept": 1, "steps": 0}, {"kept": 0, "steps": 20}])
+@pytest.mark.parametrize("options", [{"num_kept": 1, "max_steps": 0}, {"num_kept": 0, "max_steps": 20}])
 def test_the_best_beginnings_are_written_on(options):
     """Those of the lowest energy, kept as drafted or moved: where an `e` was drawn, one that begins so."""
-    search_config = SearchConfig(
-        chains=ChainConfig(num_chains=1),
-        drafts=DraftConfig(num_drafts=64, temperature=2.0),
-        block_size=1,
-        **options,
+    search_config = with_fields(
+        SearchConfig(), block_size=1, num_chains=1, num_drafts=64, temperature=2.0, **options
     )
     energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
     energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))

@@ -636,9 +636,9 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         view = AnswerBatch(expert, prompt, Tokens.hard([[40, 50]]))
         assert view.reading is not None
         reward.score(view, ["x"])
-    assert calls == ["expert.read_all", "early.prompt_from_ids", "early.read_all"] + 2 * [
-        "expert.read_all",
-        "early.read_all",
+    assert calls == ["expert.forward_all", "early.prompt_from_ids", "early.forward_all"] + 2 * [
+        "expert.forward_all",
+        "early.forward_all",
     ]
 
 

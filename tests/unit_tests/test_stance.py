@@ -133,7 +133,7 @@ def test_files(tmp_path) -> None:
         assert other.weight == one.weight
         torch.testing.assert_close(other.values(seen), one.values(seen))
     head(0).save(tmp_path / "head.safetensors")
-    with pytest.raises(errors.WeightsCorruptError, match="fit_stance"):
+    with pytest.raises(errors.WeightsCorruptError, match="fit_refusal"):
         RefusalHead.load(tmp_path / "head.safetensors")
 
 
