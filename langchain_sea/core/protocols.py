@@ -61,18 +61,18 @@ class ModelOutput(Protocol):
 class DenseModelOutput(NamedTuple):
     """A reading that holds all its logits."""
 
-    whole: Tensor  # (C, T, V) of all tokens
+    all_logits: Tensor  # (C, T, V) of all tokens
     hidden: tuple[Tensor, ...] = ()  # (C, T, D) each
-    stands: int = 0  # tokens of the prompt's own answer
+    num_prefilled: int = 0  # tokens of the prompt's own answer
 
     @property
     def logits(self) -> Tensor:
         """(C, T, V) of the tokens after the prompt's answer."""
-        return self.whole[:, self.stands :]
+        return self.all_logits[:, self.num_prefilled :]
 
     def log_probs(self, tokens: Tokens) -> Tensor:
         """Σₖ softₖ · log π(k), (C, T)."""
-        return tokens.log_probs(self.whole)
+        return tokens.log_probs(self.all_logits)
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
         """As the protocol says."""
@@ -97,13 +97,13 @@ class Prompt(Protocol):
         """What of the answer stands already, and need not be read again: see `Policy.prefill`."""
 
     @property
-    def bounded(self) -> bool:
+    def has_grammar(self) -> bool:
         """Whether a grammar bounds the answer; then it is drawn whole, and no step leaves the grammar."""
 
-    def closed(self, ids: Sequence[int], most: int) -> list[int] | None:
+    def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
         """A whole answer of these and at most so many more; None where there is none."""
 
-    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
+    def allowed_candidates(self, ids: Sequence[int], support: Tensor) -> Tensor:
         """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
 
 
@@ -126,7 +126,7 @@ class Steering(NamedTuple):
     """What is added to the states of answers while they are written."""
 
     layer: int
-    rows: Tensor  # (C, D)
+    vectors: Tensor  # (C, D)
 
 
 class GenerationState(Protocol):
@@ -135,7 +135,7 @@ class GenerationState(Protocol):
     written: list[list[int]]
 
     @property
-    def rows(self) -> int:
+    def num_unfinished(self) -> int:
         """How many still go on; none when all are done."""
 
 
@@ -182,40 +182,40 @@ class AnswerBatch:
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.output_spec = policy, prompt, tokens, output_spec
-        self._reading: ModelOutput | None = None
-        self._through: dict[int, AnswerBatch] = {}
+        self._output: ModelOutput | None = None
+        self._readers: dict[int, AnswerBatch] = {}
 
     @classmethod
-    def hard(
+    def from_ids(
         cls, policy: Policy, prompt: Prompt, answers: Sequence[Sequence[int]], output_spec: OutputSpec = ALL
     ) -> AnswerBatch:
         """Answers as plain ids."""
-        return cls(policy, prompt, Tokens.hard(answers, policy.device), output_spec)
+        return cls(policy, prompt, Tokens.from_ids(answers, policy.device), output_spec)
 
     @property
     def nll(self) -> Tensor:
         """Nats per token under the policy, (C,)."""
-        return -self.tokens.mean(self.reading.log_probs(self.tokens))
+        return -self.tokens.mean(self.output.log_probs(self.tokens))
 
     @property
-    def read(self) -> bool:
+    def is_computed(self) -> bool:
         """Whether the reading is there."""
-        return self._reading is not None
+        return self._output is not None
 
     @property
-    def reading(self) -> ModelOutput:
+    def output(self) -> ModelOutput:
         """What the policy computed: what was foreseen in `output_spec`, else all of it."""
-        if self._reading is None:
-            self._reading = self._read(ALL)
-        return self._reading
+        if self._output is None:
+            self._output = self._read(ALL)
+        return self._output
 
-    @reading.setter
-    def reading(self, reading: ModelOutput) -> None:
-        self._reading = reading
+    @output.setter
+    def output(self, output: ModelOutput) -> None:
+        self._output = output
 
     def hidden(self, layer: int) -> Tensor:
         """(C, T, D) the policy's states of a layer, read anew if nobody foresaw that it is wanted."""
-        found = self.reading.hidden
+        found = self.output.hidden
         if layer not in (found if isinstance(found, dict) else range(len(found))):
             found = self._read(OutputSpec(frozenset({layer}), logits=False)).hidden
         return found[layer]
@@ -223,21 +223,21 @@ class AnswerBatch:
     def _read(self, output_spec: OutputSpec) -> ModelOutput:
         return self.policy.forward_all([ForwardRequest(self.prompt, self.tokens, output_spec)])[0]
 
-    def through(
+    def read_by(
         self, policy: Policy, prompt: Callable[[], Prompt], output_spec: OutputSpec = LOGITS
     ) -> AnswerBatch:
         """The same tokens as another policy reads them, after the prompt that is made at the first asking."""
         if policy is self.policy:
             return self
         key = id(policy)
-        if key not in self._through:
+        if key not in self._readers:
             tokens = Tokens(*(part.to(policy.device) for part in self.tokens))
-            self._through[key] = AnswerBatch(policy, prompt(), tokens, output_spec)
-        return self._through[key]
+            self._readers[key] = AnswerBatch(policy, prompt(), tokens, output_spec)
+        return self._readers[key]
 
-    def all(self) -> list[AnswerBatch]:
+    def all_batches(self) -> list[AnswerBatch]:
         """Itself and all through which its tokens are read."""
-        return [self, *self._through.values()]
+        return [self, *self._readers.values()]
 
 
 class Reward(Protocol):
@@ -266,7 +266,7 @@ class HasSteeringVector(Protocol):
 class TokenAdditive(Protocol):
     """A reward that is a sum, or a mean, of what each token brings given those before it."""
 
-    additive: bool
+    is_token_additive: bool
 
 
 @runtime_checkable
@@ -282,4 +282,4 @@ class DeclaresOutputs(Protocol):
     """A reward that says beforehand what it will look at, so that one forward serves all who look."""
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:
-        """What of the view's own reading it wants; other policies it asks through `view.through` here."""
+        """What of the view's own reading it wants; other policies it asks through `view.read_by` here."""

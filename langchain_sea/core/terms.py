@@ -74,9 +74,9 @@ class RewardTerm:
                 "finite, the weight not negative and the scale positive."
             )
 
-    def required_outputs(self, view: AnswerBatch, *, steers: bool) -> OutputSpec:
+    def required_outputs(self, view: AnswerBatch, *, differentiable_only: bool) -> OutputSpec:
         """What the reward says it will look at in the view; where it says nothing, all that it could."""
-        if steers and not self.steers:
+        if differentiable_only and not self.is_differentiable:
             return NOTHING
         if isinstance(self.reward, DeclaresOutputs):
             return cast("OutputSpec", self._asked(self.reward.required_outputs, view))
@@ -84,7 +84,7 @@ class RewardTerm:
 
     def score_soft(self, view: AnswerBatch) -> Tensor:
         """(C,) standardised, differentiable in the view's tokens; zeros where the reward cannot steer."""
-        if not (self.steers and isinstance(self.reward, DifferentiableReward)):
+        if not (self.is_differentiable and isinstance(self.reward, DifferentiableReward)):
             return view.tokens.soft.new_zeros(len(view.tokens.soft))
         return self._standardised(self._asked(self.reward.score_soft, view), view)
 
@@ -95,20 +95,20 @@ class RewardTerm:
     def cost(self, values: Tensor) -> Tensor:
         """What standardised values, (C,), add to the energy, (C,)."""
         cost = -self.weight * values
-        return cost if self.floor is None else cost + self.penalty_weight * (self.floor - values).clamp(min=0)
+        return cost if self.normalized_threshold is None else cost + self.penalty_weight * (self.normalized_threshold - values).clamp(min=0)
 
     @property
-    def floor(self) -> float | None:
+    def normalized_threshold(self) -> float | None:
         """τ as standardised values are compared with it."""
         return None if self.threshold is None else (self.threshold - self.center) / self.scale
 
     @property
-    def steers(self) -> bool:
+    def is_differentiable(self) -> bool:
         """Whether the energy's gradient has a part of it."""
-        return self.counts and isinstance(self.reward, DifferentiableReward)
+        return self.is_active and isinstance(self.reward, DifferentiableReward)
 
     @property
-    def counts(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the energy has a part of it."""
         return bool(self.weight or self.threshold is not None)
 
@@ -157,7 +157,7 @@ class EnergyTerms(NamedTuple):
     energy: Tensor  # (C,)
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
-    conflict: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
+    min_gradient_cosine: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity where none is
 
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Every part changed alike, beside the others' same part."""
@@ -165,16 +165,16 @@ class EnergyTerms(NamedTuple):
 
 
 def fit_scales(
-    terms: Sequence[RewardTerm], columns: Sequence[Tensor], *, steers: bool = False
+    terms: Sequence[RewardTerm], columns: Sequence[Tensor], *, differentiable_only: bool = False
 ) -> tuple[tuple[RewardTerm, ...], list[Tensor]]:
     """Terms with the scales that the drafts' values have, and these, (N,) each, on them.
 
     Args:
         terms: as they were asked.
         columns: the standardised values of each.
-        steers: whether they were asked to steer: those that cannot wait for texts.
+        differentiable_only: whether they were asked to steer: those that cannot wait for texts.
     """
-    found = [t.fit_scale(v) if t.steers or not steers else t for t, v in zip(terms, columns, strict=True)]
+    found = [t.fit_scale(v) if t.is_differentiable or not differentiable_only else t for t, v in zip(terms, columns, strict=True)]
     moved = [
         v if new is t else (v * t.scale + (t.center - new.center)) / new.scale
         for new, t, v in zip(found, terms, columns, strict=True)
@@ -188,7 +188,7 @@ def combine_energy(
     nll: Tensor,
     columns: Sequence[Tensor],
     *,
-    steers: bool = False,
+    differentiable_only: bool = False,
 ) -> EnergyTerms:
     """The energy from its parts.
 
@@ -197,23 +197,23 @@ def combine_energy(
         weight: of the policy's part.
         nll: (C,) nats per token.
         columns: (C,) the standardised values of each reward.
-        steers: whether only those count that can steer.
+        differentiable_only: whether only those count that can steer.
     """
     rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
-    costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.steers or not steers]
+    costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.is_differentiable or not differentiable_only]
     none = torch.full_like(nll, torch.inf)
     return EnergyTerms(
         sum(costs, weight * nll), nll, rewards, none
     )
 
 
-def is_token_additive(terms: Sequence[RewardTerm]) -> bool:
+def all_token_additive(terms: Sequence[RewardTerm]) -> bool:
     """Whether there are rewards that steer, and all of them are sums over tokens."""
-    steering = [t.reward for t in terms if t.steers]
-    return bool(steering) and all(isinstance(r, TokenAdditive) and r.additive for r in steering)
+    steering = [t.reward for t in terms if t.is_differentiable]
+    return bool(steering) and all(isinstance(r, TokenAdditive) and r.is_token_additive for r in steering)
 
 
 def find_steering_vector(terms: Sequence[RewardTerm]) -> SteeringVector | None:
     """The axis of the first reward that knows one."""
-    found = (t.reward.steering_vector for t in terms if t.counts and isinstance(t.reward, HasSteeringVector))
+    found = (t.reward.steering_vector for t in terms if t.is_active and isinstance(t.reward, HasSteeringVector))
     return next((axis for axis in found if axis is not None), None)

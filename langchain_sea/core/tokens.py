@@ -24,7 +24,7 @@ class Tokens(NamedTuple):
     mask: Tensor  # (C, T) bool
 
     @classmethod
-    def hard(cls, answers: Sequence[Sequence[int]], device: torch.device | None = None) -> Tokens:
+    def from_ids(cls, answers: Sequence[Sequence[int]], device: torch.device | None = None) -> Tokens:
         """Plain ids as one-hot tokens on a support of one; an empty answer is one masked position."""
         width = max(1, *(len(ids) for ids in answers))
         rows = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in answers], device=device)

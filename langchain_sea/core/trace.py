@@ -22,7 +22,7 @@ class TraceStep(NamedTuple):
     gap: tuple[float | None, ...]  # energy of the decoded text − energy at the relaxed tokens, where scored
     changed: tuple[int, ...]  # tokens that differ from the chain's start
     seconds: float
-    conflict: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
+    min_gradient_cosine: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
 
 
 class ScoredText(NamedTuple):
@@ -32,7 +32,7 @@ class ScoredText(NamedTuple):
     score: float
     nll: float
     rewards: dict[str, float]
-    met: bool = True  # whether every reward that must reach a value does
+    meets_thresholds: bool = True  # whether every reward that must reach a value does
 
 
 class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are beside the steps
@@ -71,7 +71,7 @@ class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are beside the 
 
     def diff(self) -> Any:  # noqa: ANN401 - a `plotting.Diff`
         """What changed between draft and answer, word by word; shows in terminal and notebook."""
-        return _drawing().Diff.of(self)
+        return _drawing().diff(self)
 
     def to_html(self) -> str:
         """One page that needs nothing else: numbers, diff, curves, every text that was scored.

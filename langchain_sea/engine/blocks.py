@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from langchain_sea.core.protocols import Steering
-from langchain_sea.core.terms import find_steering_vector, is_token_additive
+from langchain_sea.core.terms import all_token_additive, find_steering_vector
 from langchain_sea.engine.drafting import GenerationInput
 from langchain_sea.engine.ops import ForwardOp, PrefillOp, ScorePrefixesOp
 from langchain_sea.engine.run_chains import run_chains
@@ -88,7 +88,7 @@ class BlockwiseRefiner:
         if (
             self.commit is None
             and stride < self.search_config.continuation.stride
-            and is_token_additive(self.energy.terms)
+            and all_token_additive(self.energy.terms)
         ):
             self.search_config, self.short = (
                 replace(
@@ -104,7 +104,7 @@ class BlockwiseRefiner:
 
     def task(self, length: int) -> RequestSteps[None]:
         """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
-        best, tokens, at = PartialAnswer(self.prompt), self.meter.budget.max_new_tokens, 0
+        best, tokens, at = PartialAnswer(self.prompt), self.meter.max_new_tokens, 0
         while True:
             room = tokens - at
             # a rest too short for a window of its own belongs to this one
@@ -156,7 +156,7 @@ class BlockwiseRefiner:
     def rest(self) -> RequestSteps[None]:
         """The draft written to its end, whatever became of the windows."""
         if self.draft.goes_on:
-            room = self.meter.budget.max_new_tokens - len(self.draft.whole)
+            room = self.meter.max_new_tokens - len(self.draft.whole)
             wanted = [GenerationInput(self.draft.prompt, [self.draft.new])]
             ((rest,),), _ = yield from self.writer.write(wanted, room)
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False

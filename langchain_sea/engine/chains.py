@@ -16,7 +16,7 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.trace import TraceStep
 from langchain_sea.engine.ops import ForwardOp, GradientOp
 from langchain_sea.sampling import langevin as kernels
-from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, places, pulled
+from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, match_candidates, straight_through_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Sequence
@@ -84,7 +84,7 @@ class Chains:
                 f"refresh={search_config.chains.refresh_every} moves mala to another space: leave it None."
             )
         self.energy, self.prompt, self.langevin, self.search_config = energy, prompt, langevin, search_config
-        begun = Tokens.hard(starts, energy.policy.device)
+        begun = Tokens.from_ids(starts, energy.policy.device)
         self.mask, self.start = begun.mask, begun.ids  # (C, T)
         self.read = self.start  # what stood there when the candidates were chosen
         self.names = list(range(len(starts)))
@@ -113,9 +113,9 @@ class Chains:
         logits = self._begun(log_pi, self.start, self.support)
         # out of every step's reach; but what is given may stand as it is
         self.barred = self._bars(self.start)
-        proposal = kernels.start(logits, self.langevin, self.generators)
+        proposal = kernels.propose_initial(logits, self.langevin, self.generators)
         self.terms, gradient = yield from self._climb(proposal)
-        self.state = kernels.settle(proposal, self.terms.energy, gradient)
+        self.state = kernels.with_energy(proposal, self.terms.energy, gradient)
         self.ids = self._decode()
         finite = self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1)
         self._end(finite, finite)
@@ -137,9 +137,9 @@ class Chains:
             self.state, proposal, energy, gradient, langevin=self.langevin, generators=self.generators
         )
         if self.langevin.kernel == "mala":  # the last evaluation was of proposals
-            self.terms = self.terms.map(partial(kernels.where, info.accepted), terms)
+            self.terms = self.terms.map(partial(kernels.where, info.is_accepted), terms)
         self.ids = self._decode()
-        finite = info.finite | (self.langevin.kernel == "mala")  # there it is of a proposal, and is rejected
+        finite = info.is_finite | (self.langevin.kernel == "mala")  # there it is of a proposal, and is rejected
         self._end(finite & self._moving((self.ids != before).any(1)), finite)
         self.seconds = time.monotonic() - began
 
@@ -163,7 +163,7 @@ class Chains:
             gap=tuple(gaps),
             changed=tuple(changed.tolist()),
             seconds=round(self.seconds, 4),
-            conflict=_finite(self.terms.conflict),
+            min_gradient_cosine=_finite(self.terms.min_gradient_cosine),
         )
 
     def _look(self, ids: Tensor) -> ForwardOp:
@@ -173,9 +173,9 @@ class Chains:
     def _bars(self, ids: Tensor) -> Tensor:
         """(C, T, K) what must not be said: banned ids, and what a grammar has no place for."""
         barred = self.energy.policy.banned[self.support] & (self.support != ids[..., None])
-        if self.prompt.bounded:
+        if self.prompt.has_grammar:
             for row, mask in enumerate(self.mask):
-                fits = self.prompt.fits(ids[row][mask].tolist(), self.support[row][mask])
+                fits = self.prompt.allowed_candidates(ids[row][mask].tolist(), self.support[row][mask])
                 barred[row, mask] |= ~fits.to(barred.device)
         return barred
 
@@ -207,19 +207,19 @@ class Chains:
             self.ids, self.search_config.chains.num_candidates, self.energy.policy.banned
         )
         support = likeliest.where(stale[..., None], self.support)
-        place, known = places(self.support, support)
+        place, known = match_candidates(self.support, support)
         begun = self._begun(log_pi, self.ids, likeliest)
         now = self.ids[..., None]
-        stands = self.state.position.gather(-1, places(self.support, now)[0])
+        stands = self.state.position.gather(-1, match_candidates(self.support, now)[0])
         entering = stands + begun - begun.amax(-1, keepdim=True)
-        self.state = kernels.carried(self.state, place, known, entering)
+        self.state = kernels.reindex(self.state, place, known, entering)
         self.support, self.read, self._held = support, self.ids, None
         self.barred = self._bars(self.ids)
 
     def _climb(self, proposal: Proposal) -> Generator[Op, Any, tuple[EnergyTerms, Tensor]]:
         """The energy and its gradient at the proposal, read only where the text is another one."""
         point = proposal.point.masked_fill(self.barred, -torch.inf)
-        if not self.energy.hard or self.search_config.chains.top_k is not None:
+        if not self.energy.is_straight_through or self.search_config.chains.top_k is not None:
             slope: ValueAndGrad = yield self._asked(point, slice(None))
             self._policy_logits = slope.logits
             return slope.terms, self._felt(point, slope.gradient)
@@ -240,7 +240,7 @@ class Chains:
         )
 
     def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
-        return pulled(point, gradient, self.energy.policy_relaxation.tau) if self.energy.hard else gradient
+        return straight_through_vjp(point, gradient, self.energy.policy_relaxation.tau) if self.energy.is_straight_through else gradient
 
     def _decode(self) -> Tensor:
         """(C, T) ids at the point of the last evaluation."""
@@ -266,7 +266,7 @@ class Chains:
             self._keep(lives.nonzero().flatten())
 
     def _keep(self, keep: Tensor) -> None:
-        self.state = kernels.rows(self.state, keep)
+        self.state = kernels.select_chains(self.state, keep)
         self.terms = self.terms.map(lambda part: part[keep])
         self.mask, self.start, self.read, self.support, self.barred, self.ids = (
             part[keep]

@@ -54,8 +54,8 @@ def min_gradient_cosine(pairs: Sequence[tuple[GradientOp, EnergyTerms]]) -> list
 def _steering(work: GradientOp, terms: EnergyTerms) -> list[Tensor]:
     """The rewards that have a gradient, (C,) each, where there are two or more and the energy asks."""
     pairs = zip(work.energy.terms, terms.rewards.unbind(1), strict=True)
-    mine = [values for term, values in pairs if term.steers]
-    return mine if len(mine) > 1 and work.energy.conflicts else []
+    mine = [values for term, values in pairs if term.is_differentiable]
+    return mine if len(mine) > 1 and work.energy.report_gradient_cosine else []
 
 
 def _lowest_cosine(gradients: Sequence[Tensor], like: Tensor) -> Tensor:

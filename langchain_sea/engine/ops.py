@@ -42,12 +42,12 @@ class ForwardOp:
 
     def views(self) -> list[AnswerBatch]:
         """What must be read first."""
-        self.view = AnswerBatch.hard(self.policy, self.prompt, self.answers, LOGITS)
+        self.view = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
         return [self.view]
 
     def finish(self) -> ModelOutput:
         """The result, once all is read."""
-        return self.view.reading
+        return self.view.output
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +61,12 @@ class ScorePrefixesOp:
 
     def views(self) -> list[AnswerBatch]:
         """As in `ForwardOp`."""
-        self.view = self.energy.beginnings(self.prompt, self.answers)
-        return self.view.all()
+        self.view = self.energy.prepare_prefixes(self.prompt, self.answers)
+        return self.view.all_batches()
 
     def finish(self) -> Tensor:
         """As in `ForwardOp`; `energy` is then the one whose scales they settled."""
-        self.energy, energies = self.energy.ranked(self.view)
+        self.energy, energies = self.energy.score_prefixes(self.view)
         return energies
 
 
@@ -88,14 +88,14 @@ class ScoreTextsOp:
 
     def views(self) -> list[AnswerBatch]:
         """As in `ForwardOp`."""
-        self.view = self.energy.written(self.prompt, self.texts)
-        return self.view.all()
+        self.view = self.energy.prepare_texts(self.prompt, self.texts)
+        return self.view.all_batches()
 
     def finish(self) -> EnergyTerms:
         """As in `ForwardOp`; after the first texts `energy` is the one that they settled."""
         if not self.first:
-            return self.energy.scored(self.view, self.texts)
-        self.energy, terms = self.energy.scored_first(self.view, self.texts)
+            return self.energy.score_texts(self.view, self.texts)
+        self.energy, terms = self.energy.fit_and_score_texts(self.view, self.texts)
         return terms
 
 
@@ -132,26 +132,26 @@ class GradientOp:
         """As in `ForwardOp`; with a graph back to `leaf`."""
         energy, point = self.energy, self.point.detach()
         with torch.enable_grad():
-            if energy.hard:
+            if energy.is_straight_through:
                 self.leaf = energy.policy_relaxation(point).requires_grad_()
                 tokens = Tokens(self.leaf, self.support, self.mask).after(self.prompt.answer)
-                self._views = energy.seen(self.prompt, tokens)
+                self._views = energy.prepare_soft(self.prompt, tokens)
             else:
                 self.leaf = point.requires_grad_()
-                self._views = energy.views(self.prompt, self.leaf, self.support, self.mask)
+                self._views = energy.prepare_logits(self.prompt, self.leaf, self.support, self.mask)
         fluency, steering = self._views
         if self.logits:
             fluency.output_spec |= LOGITS
-        return fluency.all() if fluency is steering else [*fluency.all(), *steering.all()]
+        return fluency.all_batches() if fluency is steering else [*fluency.all_batches(), *steering.all_batches()]
 
     def terms(self) -> EnergyTerms:
         """The energy, once all is read, with its graph."""
         with torch.enable_grad():
-            return self.energy.at(self._views, self.leaf)
+            return self.energy.evaluate(self._views, self.leaf)
 
     def finish(self, terms: EnergyTerms, gradient: Tensor) -> ValueAndGrad:
         """The result, from both halves."""
-        logits = self._views.fluency.reading.logits.detach() if self.logits else None
+        logits = self._views.fluency.output.logits.detach() if self.logits else None
         return ValueAndGrad(terms.map(Tensor.detach), gradient, logits)
 
 
@@ -169,7 +169,7 @@ class PrefillOp:
 
     def finish(self) -> Prompt:
         """As in `ForwardOp`."""
-        output_spec = self.energy.beginnings(self.prompt, [[*self.prompt.answer, *self.ids]]).output_spec
+        output_spec = self.energy.prepare_prefixes(self.prompt, [[*self.prompt.answer, *self.ids]]).output_spec
         found: Prompt = self.energy.policy.prefill(self.prompt, self.ids, output_spec)
         return found
 
@@ -186,7 +186,7 @@ class GenerationRows(NamedTuple):
     def each(self) -> list[GenerationRows]:
         """Its rows apart."""
         pushes = [
-            self.steering and Steering(self.steering.layer, self.steering.rows[[i]])
+            self.steering and Steering(self.steering.layer, self.steering.vectors[[i]])
             for i in range(len(self.prefixes))
         ]
         rows = zip(self.prefixes, self.generators, pushes, strict=True)

@@ -69,7 +69,7 @@ class Request:
     def task(self) -> RequestSteps[None]:
         """All of it."""
         try:
-            if self.prompt.bounded or (self.search_config.block_size and self.energy.only_ranks):
+            if self.prompt.has_grammar or (self.search_config.block_size and self.energy.is_ranking_only):
                 yield from self._ranked()
             elif self.search_config.block_size is None:
                 yield from self._whole()
@@ -105,7 +105,7 @@ class Request:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
             wanted = [GenerationInput(self.prompt, [[] for _ in range(self.search_config.chains.num_chains)])]
-            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.budget.max_new_tokens)
+            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.max_new_tokens)
         yield from self._offer(self.drafts)
         yield from run_chains(
             self.best.energy,
@@ -123,7 +123,7 @@ class Request:
 
         Within a grammar the best are then moved where it leaves room, which is inside of their strings.
         """
-        bounded, tokens = self.prompt.bounded, self.meter.budget.max_new_tokens
+        bounded, tokens = self.prompt.has_grammar, self.meter.max_new_tokens
         spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
         if not self.drafts:
             count = (
@@ -135,10 +135,10 @@ class Request:
             (self.drafts,), _ = yield from self.writer.write(
                 [GenerationInput(self.prompt, rows)], tokens - spare
             )
-        ends = [self.prompt.closed(ids, spare) for ids in self.drafts]
+        ends = [self.prompt.complete(ids, spare) for ids in self.drafts]
         whole = [ids for ids in ends if ids is not None]
         found = yield from self._offer(whole or self.drafts)
-        if bounded and whole and not self.energy.only_ranks:
+        if bounded and whole and not self.energy.is_ranking_only:
             order = sorted(range(len(whole)), key=lambda row: -found[row].score)
             search_config = replace(
                 self.search_config,
@@ -162,7 +162,7 @@ class Request:
     def _score_whole(self, chains: Chains) -> RequestSteps[None]:
         """Those that several changes at once have left whole."""
         answers, gaps = chains.answers(), list[float | None]([None] * len(chains))
-        whole = [row for row, ids in enumerate(answers) if self.prompt.closed(ids, 0) is not None]
+        whole = [row for row, ids in enumerate(answers) if self.prompt.complete(ids, 0) is not None]
         found = yield from self._offer([answers[row] for row in whole])
         for row, scored in zip(whole, found, strict=True):
             gaps[row] = -scored.score - float(chains.terms.energy[row])
@@ -171,7 +171,7 @@ class Request:
     def _score(self, chains: Chains) -> RequestSteps[None]:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
         self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
-        if self.best.hacked:
+        if self.best.reward_hacked:
             self.meter.halted = "max_drop"
 
     def _windows(self, windows: BlockwiseRefiner, length: int) -> RequestSteps[None]:

@@ -124,7 +124,7 @@ class Scheduler:
         works: list[ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp] = [seat.work for seat in seats]  # type: ignore[misc]
         _read_views([view for work in works for view in work.views()])
         for seat, work in zip(seats, works, strict=True):
-            if isinstance(work, ScoreTextsOp) and work.energy.calls:
+            if isinstance(work, ScoreTextsOp) and work.energy.has_function_rewards:
                 seat.waits = _aside(seat, work, self.wake), time.monotonic() + work.seconds
             else:
                 found = _caught(seat, work.finish)
@@ -147,7 +147,7 @@ class Scheduler:
         values = iter(gradients([(work.leaf, terms.energy) for work, terms in good]))
         for seat, work, terms in zip(seats, works, found, strict=True):
             if not isinstance(terms, Exception):
-                whole = terms._replace(conflict=next(found_conflicts))
+                whole = terms._replace(min_gradient_cosine=next(found_conflicts))
                 terms = _caught(seat, partial(work.finish, whole, next(values)))  # noqa: PLW2901 - what is sent
             self._answer(seat, terms)
 
@@ -159,7 +159,7 @@ class Scheduler:
             assert isinstance(work, GenerateOp)
             if seat.writings is None:
                 seat.writings = work.writings()
-            rows = sum(writing.rows for writing in seat.writings)
+            rows = sum(writing.num_unfinished for writing in seat.writings)
             if rows and work.go_on(rows):
                 batches[id(work.policy)].append(seat)
             else:
@@ -169,7 +169,7 @@ class Scheduler:
             assert isinstance(work, GenerateOp)
             work.policy.generate_step([writing for seat in batch for writing in seat.writings or ()])
             for seat in batch:
-                if not any(writing.rows for writing in seat.writings or ()):
+                if not any(writing.num_unfinished for writing in seat.writings or ()):
                     self._written(seat)
 
     def _written(self, seat: Seat) -> None:
@@ -245,7 +245,7 @@ def _read_views(views: Sequence[AnswerBatch]) -> None:
     """Fill in what the views want: one forward for each policy, and one for what needs no gradient."""
     groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
     for view in views:
-        if view.output_spec and not view.read:
+        if view.output_spec and not view.is_computed:
             groups[id(view.policy), view.tokens.soft.requires_grad].append(view)
     for (_, climbs), group in groups.items():
         with torch.set_grad_enabled(climbs):
@@ -253,7 +253,7 @@ def _read_views(views: Sequence[AnswerBatch]) -> None:
                 [ForwardRequest(view.prompt, view.tokens, view.output_spec) for view in group]
             )
         for view, reading in zip(group, readings, strict=True):
-            view.reading = reading
+            view.output = reading
 
 
 def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes of it

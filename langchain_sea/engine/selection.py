@@ -30,7 +30,7 @@ class Refinement(NamedTuple):
 
     `before` is the draft's, `after` the answer's; both are None where a reward failed. `text` is the draft
     unless `accepted`. `rejected` counts texts of a better score that were not accepted: their nats per token
-    rose too far, a reward missed its `threshold`, or an audited one fell. `conflict` is the lowest cosine
+    rose too far, a reward missed its `threshold`, or an audited one fell. `min_gradient_cosine` is the lowest cosine
     between two rewards' gradients that any step met. `candidates` are all texts that were scored, the draft
     first.
     """
@@ -53,9 +53,9 @@ class Refinement(NamedTuple):
     candidates: tuple[ScoredText, ...] = ()
 
     @property
-    def conflict(self) -> float | None:
+    def min_gradient_cosine(self) -> float | None:
         """As above; None where no step compared any."""
-        return min((c for step in self.trace for c in step.conflict if c is not None), default=None)
+        return min((c for step in self.trace for c in step.min_gradient_cosine if c is not None), default=None)
 
 
 class BestSoFar:
@@ -67,7 +67,7 @@ class BestSoFar:
         self.draft: ScoredText | None = None
         self.best: ScoredText | None = None
         self.rejected = 0
-        self.hacked = False  # whether a text had the best score and an audited reward fell for it
+        self.reward_hacked = False  # whether a text had the best score and an audited reward fell for it
         self._seen: dict[str, ScoredText] = {}
 
     def offer(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
@@ -123,8 +123,8 @@ class BestSoFar:
         fluent = rise is None or scored.nll <= draft.nll + rise
         audited = [(t.name, t.max_drop) for t in terms if t.max_drop is not None]
         hacked = any(draft.rewards[name] - scored.rewards[name] > fall for name, fall in audited)
-        self.hacked |= hacked and fluent
-        return fluent and scored.met and not hacked
+        self.reward_hacked |= hacked and fluent
+        return fluent and scored.meets_thresholds and not hacked
 
     def _chunks(self, texts: Sequence[str]) -> list[list[str]]:
         longest = max((len(self.energy.policy.encode(text)) for text in texts), default=1)
@@ -159,7 +159,7 @@ class BestSoFar:
                 f"the reward {names[column]!r} gave {terms.rewards[row, column].item()} for {texts[row]!r}; "
                 f"a score must be finite. Fix the reward, or leave it out."
             )
-        numbers = (terms.energy, terms.nll, terms.rewards, self.energy.met(terms.rewards))
+        numbers = (terms.energy, terms.nll, terms.rewards, self.energy.meets_thresholds(terms.rewards))
         return [
             ScoredText(text, -energy, nll, dict(zip(names, rewards, strict=True)), met)
             for text, energy, nll, rewards, met in zip(texts, *(n.tolist() for n in numbers), strict=True)

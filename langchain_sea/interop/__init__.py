@@ -129,10 +129,10 @@ class Scorer:
         """
         texts, term = list(completions), RewardTerm(reward=self.reward, name=self.__name__)
         prompt = self.policy.prompt([dict(message) for message in messages])
-        view = AnswerBatch.hard(self.policy, prompt, [self.policy.encode(text) for text in texts])
-        output_spec = term.required_outputs(view, steers=False)
+        view = AnswerBatch.from_ids(self.policy, prompt, [self.policy.encode(text) for text in texts])
+        output_spec = term.required_outputs(view, differentiable_only=False)
         if output_spec:  # and not all that a view would compute when nobody says what is wanted
-            (view.reading,) = self.policy.forward_all([ForwardRequest(prompt, view.tokens, output_spec)])
+            (view.output,) = self.policy.forward_all([ForwardRequest(prompt, view.tokens, output_spec)])
         found: list[float] = term.score(view, texts).tolist()
         return found
 

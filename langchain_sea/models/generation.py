@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from langchain_sea.models.prompt import Matching, PolicyPrompt
 
-__all__ = ["LengthGroup", "GenerationState"]
+__all__ = ["LengthGroup", "PolicyGeneration"]
 
 _COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
 
 
 @dataclass(slots=True, eq=False)
-class GenerationState:
+class PolicyGeneration:
     """Answers to one prompt that are being written.
 
     Attributes:
@@ -41,15 +41,15 @@ class GenerationState:
     steering: Steering | None = None
 
     @property
-    def rows(self) -> int:
+    def num_unfinished(self) -> int:
         """How many still go on."""
         return sum(len(group.rows) for group in self.groups)
 
-    def pushed(self, group: LengthGroup) -> Steering | None:
+    def steering_for(self, group: LengthGroup) -> Steering | None:
         """What is added to a group's rows."""
-        return self.steering and Steering(self.steering.layer, self.steering.rows[group.rows])
+        return self.steering and Steering(self.steering.layer, self.steering.vectors[group.rows])
 
-    def took(self, group: LengthGroup, chosen: list[int], end_ids: frozenset[int]) -> None:
+    def append_tokens(self, group: LengthGroup, chosen: list[int], end_ids: frozenset[int]) -> None:
         """What was drawn for a group's rows."""
         for row, token in zip(group.rows, chosen, strict=True):
             if self.matchers and token >= 0 and token not in end_ids:
@@ -66,7 +66,9 @@ class LengthGroup:
         own = len(ids[0]) + room
         copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
         self.own = (
-            GrowingKVCache.after(prompt.states, len(rows), own) if copied else GrowingKVCache(len(rows), own)
+            GrowingKVCache.from_prompt(prompt.states, len(rows), own)
+            if copied
+            else GrowingKVCache(len(rows), own)
         )
         self.shared = () if copied else prompt.states
 
@@ -74,8 +76,8 @@ class LengthGroup:
         """What was drawn for each row; those that end leave."""
         kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
         if self.room > 1 and len(kept) < len(self.rows):
-            self.own.keep(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
-        self.own.grow(len(self.ids[0]))
+            self.own.select_rows(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
+        self.own.advance(len(self.ids[0]))
         self.room -= 1
         for i in kept:
             written[self.rows[i]].append(chosen[i])

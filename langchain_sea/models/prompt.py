@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from langchain_sea.core.protocols import Tokens
-from langchain_sea.models.soft_embeddings import widened
+from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
-    from langchain_sea.models.batched_forward import Output
-    from langchain_sea.models.kv_cache import States
+    from langchain_sea.models.batched_forward import SequenceOutput
+    from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
 
 __all__ = ["Grammar", "Matching", "PolicyPrompt", "PolicyReading"]
@@ -64,24 +64,24 @@ class PolicyPrompt:
 
     messages: tuple[dict[str, Any], ...]
     ids: tuple[int, ...]
-    states: States
+    states: KeyValues
     answer: tuple[int, ...] = ()
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     log_probs: Tensor | None = None
     grammar: Grammar | None = None
 
     @property
-    def bounded(self) -> bool:
+    def has_grammar(self) -> bool:
         """Whether a grammar says what the answer may be."""
         return self.grammar is not None
 
-    def closed(self, ids: Sequence[int], most: int) -> list[int] | None:
+    def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
         """A whole answer of these and at most so many more; None where there is none."""
         if self.grammar is None or self.grammar.accepts(ids):
             return list(ids)
-        return self.grammar.close(ids, most)
+        return self.grammar.close(ids, max_new_tokens)
 
-    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
+    def allowed_candidates(self, ids: Sequence[int], support: Tensor) -> Tensor:
         """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
         if self.grammar is None:
             return torch.ones(support.shape, dtype=torch.bool)
@@ -101,7 +101,7 @@ class PolicyPrompt:
 class PolicyReading:
     """What the policy made of answers; of the logits only those that are asked for."""
 
-    output: Output
+    output: SequenceOutput
 
     def __init__(self, head: LMHead, prompt: PolicyPrompt) -> None:
         """Hold the output layer, and what the prompt knows; `output` follows."""
@@ -124,7 +124,7 @@ class PolicyReading:
         """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
         known = self._prompt.hidden
         return {
-            layer: widened(_behind(known.get(layer), states[:, 1:]))
+            layer: to_float32_or_wider(_behind(known.get(layer), states[:, 1:]))
             for layer, states in self.output.hidden.items()
         }
 
@@ -143,8 +143,8 @@ class PolicyReading:
 
         Of the tokens after the prompt's answer; `ids`, (C, T), stand first, banned ones last.
         """
-        support = self._head.top(self._before, ids, size, banned)
-        return support, self._head.at(self._before, support)
+        support = self._head.top_k(self._before, ids, size, banned)
+        return support, self._head.log_probs_at(self._before, support)
 
 
 def _behind(known: Tensor | None, new: Tensor) -> Tensor:

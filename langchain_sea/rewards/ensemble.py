@@ -49,9 +49,9 @@ class Ensemble:
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """All that any of them looks at."""
-        output_spec = self.terms[0].required_outputs(view, steers=False)
+        output_spec = self.terms[0].required_outputs(view, differentiable_only=False)
         for term in self.terms[1:]:
-            output_spec |= term.required_outputs(view, steers=False)
+            output_spec |= term.required_outputs(view, differentiable_only=False)
         return output_spec
 
     def score_soft(self, view: AnswerBatch) -> Tensor:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["LogRatioReward", "Recent", "equal_share"]
+__all__ = ["LogRatioReward", "Recent", "shared_token_fraction"]
 
 V = TypeVar("V")
 
@@ -40,7 +40,7 @@ class LogRatioReward:
     judged. The sum grows with the answer's length, the mean does not.
     """
 
-    additive = True
+    is_token_additive = True
 
     def __init__(
         self,
@@ -99,12 +99,12 @@ class LogRatioReward:
         return self.scale * difference
 
     def _through(self, policy: CausalLMPolicy, view: AnswerBatch) -> AnswerBatch:
-        return view.through(policy, partial(self._prompt, policy, view))
+        return view.read_by(policy, partial(self._prompt, policy, view))
 
     def _log_prob(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
         """Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
         read = self._through(policy, view)
-        found = read.reading.log_probs(read.tokens) * read.tokens.mask
+        found = read.output.log_probs(read.tokens) * read.tokens.mask
         return found.sum(-1).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: AnswerBatch) -> PolicyPrompt:
@@ -149,7 +149,7 @@ class Recent(Generic[V]):
         return type(self), (self._size,)
 
 
-def equal_share(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:
+def shared_token_fraction(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:
     """The share of a policy's answer ids, all but the special ones, that are the same token in `other`."""
     special = ChatTemplate(policy).special
     usable = {i: token for token, i in policy.get_vocab().items() if i not in special}
@@ -160,7 +160,7 @@ def equal_share(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase)
 def _require_equal(policy: CausalLMPolicy, other: CausalLMPolicy) -> CausalLMPolicy:
     """`policy`, if its tokenizer is the other's too."""
     same = policy.tokenizer is other.tokenizer
-    if not same and (share := equal_share(policy.tokenizer, other.tokenizer)) < 1:
+    if not same and (share := shared_token_fraction(policy.tokenizer, other.tokenizer)) < 1:
         raise TokenizerMismatchError(
             f"only {share:.1%} of the ids of {policy.tokenizer.name_or_path!r} are the same tokens in "
             f"{other.tokenizer.name_or_path!r}, and an implicit reward reads the writer's ids; take both "

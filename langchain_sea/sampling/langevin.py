@@ -39,9 +39,9 @@ class LangevinState(NamedTuple):
 class LangevinInfo(NamedTuple):
     """What one step did, per chain."""
 
-    acceptance: Tensor  # (C,) probability in [0, 1]; 1 for kernels without a test
-    accepted: Tensor  # (C,) bool
-    finite: Tensor  # (C,) bool: the new energy and gradient are finite; a chain that is not should end
+    acceptance_rate: Tensor  # (C,) probability in [0, 1]; 1 for kernels without a test
+    is_accepted: Tensor  # (C,) bool
+    is_finite: Tensor  # (C,) bool: the new energy and gradient are finite; a chain that is not should end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ class Langevin:
 
 
 class Proposal(NamedTuple):
-    """Where the energy is wanted next: a move begun, to be ended by `settle` or `accept`."""
+    """Where the energy is wanted next: a move begun, to be ended by `with_energy` or `accept`."""
 
     state: LangevinState  # moved; energy and gradient are still those of before
     noise: Tensor  # (C, ...) mala's ξ, else nothing in it
@@ -107,8 +107,8 @@ def init(
 
     The generators, one for each chain and on the position's device, are advanced, here as in `step`.
     """
-    proposal = start(position, langevin, generators)
-    return settle(proposal, *slope(energy_fn, proposal.point))
+    proposal = propose_initial(position, langevin, generators)
+    return with_energy(proposal, *value_and_grad(energy_fn, proposal.point))
 
 
 def step(
@@ -119,11 +119,11 @@ def step(
     A non-finite energy is reported, never raised.
     """
     proposal = propose(state, langevin, generators)
-    energy, gradient = slope(energy_fn, proposal.point)
+    energy, gradient = value_and_grad(energy_fn, proposal.point)
     return accept(state, proposal, energy, gradient, langevin=langevin, generators=generators)
 
 
-def start(position: Tensor, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
+def propose_initial(position: Tensor, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
     """The first half of `init`, for whoever evaluates many chains' energies together."""
     if len(generators) != len(position):
         raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
@@ -134,7 +134,7 @@ def start(position: Tensor, langevin: Langevin, generators: Sequence[torch.Gener
     return Proposal(LangevinState(position, none, zeros, offset, zeros, zeros, 0), none)
 
 
-def settle(proposal: Proposal, energy: Tensor, gradient: Tensor) -> LangevinState:
+def with_energy(proposal: Proposal, energy: Tensor, gradient: Tensor) -> LangevinState:
     """The second half of `init`: the state with its energy, (C,), and gradient, (C, ...)."""
     return proposal.state._replace(energy=energy, gradient=gradient)
 
@@ -162,7 +162,7 @@ def accept(
     generators: Sequence[torch.Generator],
 ) -> tuple[LangevinState, LangevinInfo]:
     """The second half of `step`, with the energy, (C,), and gradient, (C, ...), at the proposal's point."""
-    moved, finite = settle(proposal, energy, gradient), _finite(energy, gradient)
+    moved, finite = with_energy(proposal, energy, gradient), _finite(energy, gradient)
     if langevin.kernel != "mala":
         certain = torch.ones_like(energy)
         return moved, LangevinInfo(certain, certain.bool(), finite)
@@ -192,13 +192,13 @@ def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tens
     return state._replace(first_moment=m, second_moment=v), direction
 
 
-def rows(state: LangevinState, keep: Tensor) -> LangevinState:
+def select_chains(state: LangevinState, keep: Tensor) -> LangevinState:
     """The chains whose indices `keep` lists, (C',); pass their generators from then on."""
     position, energy, gradient, offset, m, v, n = state
     return LangevinState(position[keep], energy[keep], gradient[keep], offset[keep], m[keep], v[keep], n)
 
 
-def carried(state: LangevinState, place: Tensor, known: Tensor, entering: Tensor) -> LangevinState:
+def reindex(state: LangevinState, place: Tensor, known: Tensor, entering: Tensor) -> LangevinState:
     """On other coordinates, (C, T, K): each takes those at its `place`, or, not being `known`, enters anew.
 
     `entering` are the logits of the new ones, which have felt no gradient yet.
@@ -227,7 +227,7 @@ def _transient(like: Tensor, n: int, langevin: Langevin, generators: Sequence[to
     return sigma * normal(like, generators) if sigma > 0 else torch.zeros_like(like)
 
 
-def slope(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_grad(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
     """The energies, (C,), and their gradient, (C, ...), at a point."""
     with torch.enable_grad():
         point = position.detach().requires_grad_()

@@ -51,7 +51,7 @@ class Relaxation:
         return soft + (entropy / math.log(max(2, logits.shape[-1]))).clamp(max=1) * gap
 
 
-def pulled(logits: Tensor, gradient: Tensor, tau: float) -> Tensor:
+def straight_through_vjp(logits: Tensor, gradient: Tensor, tau: float) -> Tensor:
     """A gradient in straight-through tokens, (..., K), as the logits feel it: softmax' at y / τ.
 
     The tokens themselves are the argmax, so that as long as it stays the gradient in them does too.
@@ -94,7 +94,7 @@ def draft_logits(log_pi: Tensor, ids: Tensor, support: Tensor, *, sharpness: flo
     return torch.where(is_draft, logits.amax(-1, keepdim=True) + margin, logits)
 
 
-def places(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+def match_candidates(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     """Where each of the new candidates, (C, T, K), stands among the old ones, and whether it does at all."""
     ordered, order = old.sort(-1)
     at = torch.searchsorted(ordered, new).clamp(max=old.shape[-1] - 1)

@@ -124,7 +124,7 @@ def main() -> None:
     torch.set_num_threads(2)
     rows = asked(options.data or datasets.folder(), options.count, options.seed)
     model = SEAChatModel(
-        model=options.policy, budget=Budget(max_time=None, max_new_tokens=options.tokens), seed=options.seed
+        model=options.policy, budget=Budget(max_time=None), max_tokens=options.tokens, seed=options.seed
     )
     valid = draft = refined = 0
     began, examples = time.monotonic(), []

@@ -262,9 +262,11 @@ def tried(
     failure: Callable[..., Any], kind: Callable[[Failing], object], form: Any, on_reward_error: Any
 ) -> Row:
     """What a call showed of the failure."""
-    budget = Budget(max_steps=2, max_new_tokens=4, max_time=SECONDS if failure is never_returns else None)
+    budget = Budget(max_steps=2, max_time=SECONDS if failure is never_returns else None)
     fails = Failing(failure)
-    model = SEAChatModel(model="tiny", rewards=[kind(fails)], budget=budget, on_reward_error=on_reward_error)
+    model = SEAChatModel(
+        model="tiny", rewards=[kind(fails)], budget=budget, max_tokens=4, on_reward_error=on_reward_error
+    )
     with _logged() as records:
         try:
             traces = [_told(message) for message in form(model)]

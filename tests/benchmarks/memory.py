@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_new_tokens=8, max_time=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_time=None), max_tokens=8)
     found = {}
     for number in range(0, options.requests, 10):
         model.batch([f"What is {number % 7 + n} + {n}?" for n in range(9)])

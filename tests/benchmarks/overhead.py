@@ -59,7 +59,7 @@ def import_over_torch(turns: int) -> dict[str, Any]:
 
 def call_overhead_ms(calls: int) -> dict[str, Any]:
     """A call less the refinement that it asks for: messages, prompt text, report, callbacks."""
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=0, max_new_tokens=8, max_time=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=0, max_time=None), max_tokens=8)
     model.invoke(QUESTION)
     inside: list[float] = []
     queue, policy = get_engine(load_model("tiny")), load_model("tiny")
@@ -90,7 +90,7 @@ def call_overhead_ms(calls: int) -> dict[str, Any]:
 
 def loop_lag_ms(together: int) -> dict[str, Any]:
     """How late an event loop wakes a sleeper while it serves so many calls."""
-    model = SEAChatModel(model="tiny", budget=Budget(max_new_tokens=16, max_time=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=16)
     lags: list[float] = []
 
     async def watch() -> None:
@@ -115,7 +115,7 @@ def loop_lag_ms(together: int) -> dict[str, Any]:
 def cancel_over_step_ms(turns: int) -> dict[str, Any]:
     """From the cancellation until nothing runs, less one step of the answer that was under way."""
     model = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=400, max_new_tokens=48, max_time=None), preset="reference"
+        model="tiny", budget=Budget(max_steps=400, max_time=None), max_tokens=48, preset="reference"
     )
     queue = get_engine(load_model("tiny"))
 
@@ -131,7 +131,7 @@ def cancel_over_step_ms(turns: int) -> dict[str, Any]:
             await asyncio.sleep(0.0005)
         return time.perf_counter() - began, statistics.median(steps) if steps else 0.0
 
-    model.invoke(QUESTION, budget=Budget(max_steps=1, max_new_tokens=8, max_time=None))
+    model.invoke(QUESTION, budget=Budget(max_steps=1, max_time=None), max_tokens=8)
     found = [asyncio.run(once()) for _ in range(turns)]
     over = [max(0.0, idle - step) for idle, step in found]
     return {

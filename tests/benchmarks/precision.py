@@ -18,7 +18,6 @@ import torch
 from speed_answers import QUESTIONS, refined
 from speed_shapes import Subject, subject
 
-from langchain_sea.budget import Budget
 
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
@@ -29,8 +28,7 @@ TOKENS = 64
 def answered(on: Subject, question: str, seed: int, draft: list[int] | None = None) -> Refinement:
     """One refinement; of a given draft, its scores alone."""
     prompt = on.policy.prompt([{"role": "user", "content": question}], room=TOKENS)
-    budget = Budget(max_steps=None if draft is None else 0, max_time=None, max_new_tokens=TOKENS)
-    return refined(on, prompt, budget, seed, draft)
+    return refined(on, prompt, TOKENS, seed, draft, max_steps=None if draft is None else 0)
 
 
 def main() -> None:

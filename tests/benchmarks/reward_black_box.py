@@ -66,7 +66,8 @@ def solved(
         [[]],
         energy=energy,
         langevin=Langevin(kernel="adam", step_size=0.3, noise="transient", noise_scale=0.3),
-        budget=Budget(max_time=seconds, max_new_tokens=TOKENS),
+        budget=Budget(max_time=seconds),
+        max_new_tokens=TOKENS,
         generators=[generators_for(seed, prompt.key, max(method.chains, method.drafts), policy.device)],
         search_config=method,
     )[0]

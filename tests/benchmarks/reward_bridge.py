@@ -44,7 +44,7 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
         rngs = generators_for(seed, prompt.key, count, policy.device)
-        rows = policy.extend(
+        rows = policy.generate(
             prompt, [[] for _ in range(count)], tokens=TOKENS, temperature=0.8, generators=rngs
         )
         found[question] = [policy.decode(ids) for ids in rows]
@@ -67,7 +67,7 @@ def bridge_cosine(
     for question, texts in answers.items():
         prompt = policy.prompt([{"role": "user", "content": question}])
         ids = torch.tensor([policy.encode(texts[0])[:12] or [5]])
-        reading = AnswerBatch.hard(policy, prompt, ids.tolist()).reading
+        reading = AnswerBatch.from_ids(policy, prompt, ids.tolist()).output
         support = top_support(reading.logits, ids, 8)
         soft = torch.tensor([3.0, *[0.0] * 7]).expand(support.shape).softmax(-1).clone()
         mask = torch.ones(ids.shape, dtype=torch.bool)
@@ -112,7 +112,7 @@ def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: i
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
         count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
         (found,) = refine(
-            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(max_time=None, max_new_tokens=TOKENS),
+            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(max_time=None), max_new_tokens=TOKENS,
             generators=[generators_for(seed, prompt.key, count, policy.device)], search_config=search_config,
         )  # fmt: skip
         assert found.before is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_sea import load_gate, load_model
 from langchain_sea.evaluation import datasets
 from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, HiddenStateHead
-from langchain_sea.training.adversarial import Attack, attacked
+from langchain_sea.training.adversarial import Attack, attack_head
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def praised(head: HiddenStateHead, questions: list[str], seed: int) -> dict[str,
     for start in range(0, len(questions), _TOGETHER):
         part = questions[start : start + _TOGETHER]
         prompts = [[{"role": "user", "content": question}] for question in part]
-        for question, found in zip(part, attacked(head, policy, prompts, attack), strict=True):
+        for question, found in zip(part, attack_head(head, policy, prompts, attack), strict=True):
             text, value, _ = max(found, key=lambda each: each[1])
             draft, before, _ = found[0]
             if value > before:

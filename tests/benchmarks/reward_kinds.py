@@ -130,7 +130,7 @@ def plain_difference(answers: Sequence[str]) -> dict[str, Any]:
     writer = policy("gpt2")
     prompt = writer.prompt(QUESTION)
     short = [writer.decode(writer.encode(a)[:40]) for a in answers]
-    view = AnswerBatch.hard(writer, prompt, [writer.encode(a) or [5] for a in short])
+    view = AnswerBatch.from_ids(writer, prompt, [writer.encode(a) or [5] for a in short])
     model, several, safe = classifier("gpt2"), classifier("gpt2", labels=3), safe_model(torch.float32)
     pairs: dict[str, tuple[Any, Callable[[str], torch.Tensor]]] = {
         "reward_model": (RewardModel(model, tokenizer), lambda a: _logits(model, tokenizer, a)[0]),
@@ -199,7 +199,7 @@ def step_cost(repeats: int = 7) -> dict[str, Any]:
         for _ in range(repeats + 1):
             for which, energy in enumerate((alone, beside)):
                 began, leaf = time.perf_counter(), logits.clone().requires_grad_()
-                energy.relaxed(prompt, leaf, support, mask).energy.sum().backward()
+                energy.evaluate_logits(prompt, leaf, support, mask).energy.sum().backward()
                 times[which].append(time.perf_counter() - began)
         found[name] = round(statistics.median(times[1][1:]) / statistics.median(times[0][1:]), 3)
     return {"value": found["trunk"], "kinds": found}

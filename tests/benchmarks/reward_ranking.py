@@ -30,7 +30,7 @@ def head_judge() -> Judge:
     def judge(messages: list[dict[str, str]], answers: Sequence[str]) -> list[float]:
         prompt = policy.prompt(messages)
         texts = [policy.decode(policy.encode(answer)[:_LONGEST]) for answer in answers]
-        view = AnswerBatch.hard(policy, prompt, [policy.encode(text) or [0] for text in texts])
+        view = AnswerBatch.from_ids(policy, prompt, [policy.encode(text) or [0] for text in texts])
         return term.score(view, texts).tolist()
 
     return judge

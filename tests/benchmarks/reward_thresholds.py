@@ -95,7 +95,8 @@ def answers(
             [[] for _ in part],
             energy=energy,
             langevin=preset.langevin,
-            budget=Budget(max_time=None, max_new_tokens=48),
+            budget=Budget(max_time=None),
+            max_new_tokens=48,
             generators=[generators_for(seed, prompt.key, count, policy.device) for prompt in part],
             search_config=preset.search_config,
         ):

@@ -43,7 +43,7 @@ def head_values(rows: list[dict[str, Any]], head: HiddenStateHead) -> tuple[torc
         prompt = policy.prompt([{"role": "user", "content": question}], opening=opening)
         ids = [policy.encode(rows[i]["answer"])[:128] or [0] for i in places]
         with torch.no_grad():
-            values = reward.prefix_values(AnswerBatch.hard(policy, prompt, ids))
+            values = reward.prefix_values(AnswerBatch.from_ids(policy, prompt, ids))
         for row, (i, answer) in enumerate(zip(places, ids, strict=True)):
             begun[i], whole[i] = values[row, min(8, len(answer)) - 1], values[row, len(answer) - 1]
     return begun, whole

@@ -18,7 +18,7 @@ from safety_data import label
 from langchain_sea import weights
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HiddenStateHead
-from langchain_sea.training.adversarial import Hardening, hardened
+from langchain_sea.training.adversarial import Hardening, harden_head
 from langchain_sea.training.examples import read_examples
 from langchain_sea.training.fit_head import Recipe
 
@@ -57,7 +57,7 @@ def main() -> None:
     start = HiddenStateHead.load(options.start) if options.start else None
     recipe = Recipe(members=options.members, seeds=2 * options.members, start=start)
     hardening = Hardening(rounds=options.rounds, judge=Rules(options.data), prompts=options.prompts)
-    fitted = hardened(
+    fitted = harden_head(
         examples,
         policy,
         hardening,

@@ -75,7 +75,7 @@ def shown(seconds: dict[str, float]) -> dict[str, float]:
 def batch_speedup(on: Subject, plan: Plan, seed: int) -> dict[str, Any]:
     """The same requests one after another and together, in turns."""
     model = SEAChatModel(
-        model=on.policy, rewards=list(on.terms), budget=Budget(max_time=None, max_new_tokens=SHORT), seed=seed
+        model=on.policy, rewards=list(on.terms), budget=Budget(max_time=None), max_tokens=SHORT, seed=seed
     )
     requests, spent, texts = ragged(TOGETHER, seed), defaultdict(dict), {}
 
@@ -112,10 +112,10 @@ class Writing:
 
 
 def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
-    messages, budget = [{"role": "user", "content": question}], Budget(max_time=None, max_new_tokens=DRAFT)
+    messages = [{"role": "user", "content": question}]
     with kinds(on) as spent:
         prompt = on.policy.prompt(messages, room=DRAFT)
-        refined(on, prompt, budget, seed)
+        refined(on, prompt, DRAFT, seed)
     rngs = generators_for(seed, prompt.key, 1, on.policy.device)
     lengths: list[int] = []
 
@@ -125,7 +125,7 @@ def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
             "temperature": PRESET.search_config.drafts.temperature,
             "generators": rngs,
         }
-        found = on.policy.extend(on.policy.prompt(messages, room=DRAFT), [[]], **options)
+        found = on.policy.generate(on.policy.prompt(messages, room=DRAFT), [[]], **options)
         lengths.extend(map(len, found))
 
     seconds = plan.seconds(draft)
@@ -134,7 +134,12 @@ def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
 
 
 def refined(
-    on: Subject, prompt: PolicyPrompt, budget: Budget, seed: int, draft: list[int] | None = None
+    on: Subject,
+    prompt: PolicyPrompt,
+    tokens: int,
+    seed: int,
+    draft: list[int] | None = None,
+    max_steps: int | None = None,
 ) -> Refinement:
     """One refinement under the default preset."""
     search_config = PRESET.search_config
@@ -144,7 +149,8 @@ def refined(
         [[draft] if draft else []],
         energy=on.energy,
         langevin=PRESET.langevin,
-        budget=budget,
+        budget=Budget(max_time=None, max_steps=max_steps),
+        max_new_tokens=tokens,
         generators=[generators_for(seed, prompt.key, count, on.policy.device)],
         search_config=search_config,
     )[0]
@@ -186,7 +192,7 @@ def window_ratio(plan: Plan, device: str | None, seed: int) -> dict[str, Any]:
     def work(length: int) -> Any:
         def call() -> None:
             with kinds(on) as spent[length]:
-                refined(on, prompt, Budget(max_time=None, max_new_tokens=length), seed, on.text(length))
+                refined(on, prompt, length, seed, on.text(length))
 
         return call
 
@@ -212,7 +218,7 @@ class Request:
 
     def run(self) -> Request:
         """Anew, with everything that it has alone."""
-        policy, budget = self.on.policy, Budget(max_time=None, max_new_tokens=self.tokens)
+        policy, tracker = self.on.policy, BudgetTracker(Budget(max_time=None), self.tokens)
         prompt = policy.prompt(self.messages, room=self.tokens)
         search_config = PRESET.search_config
         rngs = generators_for(
@@ -221,9 +227,7 @@ class Request:
             max(search_config.chains.num_chains, search_config.drafts.num_drafts),
             policy.device,
         )
-        return Request(
-            prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, BudgetTracker(budget)
-        )
+        return Request(prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, tracker)
 
     def run_to_completion(self) -> Any:
         """What it gives by itself."""

@@ -18,7 +18,7 @@ from langchain_sea.engine.chains import Chains, generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.models import lm_head
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.models.kv_cache import EVEN
+from langchain_sea.models.kv_cache import ROW_MULTIPLE
 
 if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import PolicyPrompt
@@ -128,7 +128,7 @@ class _Maker:
         """Of every layer; the order inside one is that of its modules, attention first."""
         forward, backward = [], []
         count = rows * positions
-        count += -count % EVEN
+        count += -count % ROW_MULTIPLE
         blocks = [m for m in self.policy.model.base_model.modules() if isinstance(m, nn.ModuleList)]
         for block, states in zip(blocks[0], prompt.states, strict=True):
             there, back = self.attention(states, rows, positions)
@@ -174,7 +174,7 @@ class _Maker:
     def head(self, rows: int) -> list[Product]:
         """Logits and their slope, some columns of the vocabulary at a time, as the step takes them."""
         weight = self.policy.model.get_output_embeddings().weight.detach()
-        rows += -rows % EVEN
+        rows += -rows % ROW_MULTIPLE
         states, found = self.some(rows, weight.shape[1], dtype=weight.dtype), []
         for start in range(0, len(weight), lm_head._COLUMNS):
             some = weight[start : start + lm_head._COLUMNS]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records.json.gz"
-RENAMED_KEYS = {"drafter_error": "draft_model_error"}
+RENAMED_KEYS = {"drafter_error": "draft_model_error", "conflict": "min_gradient_cosine"}
 """Keys of a report that were renamed since the records were made: old to new."""
 SUMS = [f"What is {a} + {b}?" for a, b in zip(range(11, 61), range(78, 28, -1), strict=True)]
 ASKS = [
@@ -73,9 +73,10 @@ def count_letters(prompt: str, completions: list[str]) -> list[float]:
     return [-abs(len(text) - 30) / 10 for text in completions]
 
 
-def limits(tokens: int, steps: int | None = None, evaluations: int | None = None) -> Budget:
+def limits(tokens: int, steps: int | None = None, evaluations: int | None = None) -> dict[str, Any]:
     """No limit of time: a record must not depend on the clock."""
-    return Budget(max_new_tokens=tokens, max_steps=steps, max_time=None, max_evaluations=evaluations)
+    budget = Budget(max_steps=steps, max_time=None, max_evaluations=evaluations)
+    return {"budget": budget, "max_tokens": tokens}
 
 
 def plain(message: Any) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def found_in(refinement: Any) -> dict[str, Any]:
         "text": refinement.text,
         "ids": list(refinement.ids),
         "draft": refinement.draft,
-        "candidates": [[c.text, c.score, c.nll, c.rewards, c.met] for c in refinement.candidates],
+        "candidates": [[c.text, c.score, c.nll, c.rewards, c.meets_thresholds] for c in refinement.candidates],
         "trace": [[s.step, s.chains, s.energy, s.nll, s.rewards, s.gap, s.changed] for s in refinement.trace],
         "counts": [
             refinement.steps,
@@ -115,11 +116,11 @@ def of_presets() -> Iterator[tuple[str, Callable[[], Any]]]:
     for number, preset in enumerate(presets):
         name = preset if isinstance(preset, str) else preset.name
         steps = 12 if name in ("paper", "reference", "mala") else None
-        model = SEAChatModel(model="tiny", preset=preset, budget=limits(20, steps), seed=number)
+        model = SEAChatModel(model="tiny", preset=preset, **limits(20, steps), seed=number)
         for ask in (SUMS + SUMS)[number * 13 :][:13]:
             yield f"{name}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
     for tier in ("expert", "early_3", "early_03"):
-        model = SEAChatModel(model=f"tiny/{tier}", rewards=["tiny"], budget=limits(24), seed=5)
+        model = SEAChatModel(model=f"tiny/{tier}", rewards=["tiny"], **limits(24), seed=5)
         for ask in SUMS[:13]:
             yield f"{tier}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
 
@@ -127,7 +128,7 @@ def of_presets() -> Iterator[tuple[str, Callable[[], Any]]]:
 def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     """104 answers: every form of a call."""
     small, asks = limits(16, 2), SUMS[20:28]
-    model = SEAChatModel(model="tiny", budget=small, seed=7)
+    model = SEAChatModel(model="tiny", **small, seed=7)
     yield "batch", lambda: [plain(m) for m in model.batch(asks)]
     yield "abatch", lambda: [plain(m) for m in asyncio.run(model.abatch(asks))]
     yield "stream", lambda: [[chunk.content for chunk in model.stream(ask)] for ask in asks]
@@ -140,12 +141,12 @@ def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
         "two rewards": {"rewards": ["tiny", count_letters]},
         "gate": {"gate": count_letters, "gate_threshold": -1.0},
         "failing": {"rewards": [lambda prompt, completions: 1 / 0]},
-        "evaluations": {"budget": limits(16, None, 40)},
+        "evaluations": limits(16, None, 40),
     }
     for name, given in options.items():
-        each = SEAChatModel(**{"policy": "tiny", "budget": small, "seed": 3} | given)
+        each = SEAChatModel(**{"policy": "tiny", **small, "seed": 3} | given)
         yield name, lambda each=each: [plain(each.invoke(ask)) for ask in asks]
-    longer = SEAChatModel(model="tiny", budget=limits(40, 2), seed=7)
+    longer = SEAChatModel(model="tiny", **limits(40, 2), seed=7)
     structured = longer.with_structured_output(TOOL, include_raw=True)
     forced = longer.bind_tools([TOOL], tool_choice="add")
     yield (
@@ -157,14 +158,14 @@ def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
 
 def of_real() -> Iterator[tuple[str, Callable[[], Any]]]:
     """Twelve answers of the embedded pair."""
-    model = SEAChatModel(budget=limits(24), seed=1)
+    model = SEAChatModel(**limits(24), seed=1)
     for ask in ASKS:
         yield f"default: {ask}", lambda ask=ask: found_in(model.refinement(ask))
     for name in ("paper", "reference"):
-        each = SEAChatModel(preset=name, budget=limits(16, 3), seed=2)
+        each = SEAChatModel(preset=name, **limits(16, 3), seed=2)
         for ask in ASKS[:2]:
             yield f"{name}: {ask}", lambda each=each, ask=ask: found_in(each.refinement(ask))
-    gated = SEAChatModel(budget=limits(16), seed=4, gate="safety")
+    gated = SEAChatModel(**limits(16), seed=4, gate="safety")
     yield "gate", lambda: [plain(m) for m in gated.batch(ASKS[2:4])]
 
 

@@ -7,7 +7,7 @@ import torch
 
 from langchain_sea.models import attention
 from langchain_sea.models.attention import AttentionSpec, attend
-from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence, even
+from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence, pad_rows
 
 ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
 
@@ -17,7 +17,7 @@ def normal(*shape, seed=0):
     return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
 
-def plain(query, own, shared, how):
+def plain(query, own, shared, spec):
     """One row, one head, one position at a time."""
     rows, heads, length, _ = query.shape
     out = []
@@ -30,34 +30,34 @@ def plain(query, own, shared, how):
                     for part, mine in zip(shared or (None, None), own, strict=True)
                 )
                 at = len(keys) - length + position  # the answers' last positions are the queries'
-                first = 0 if how.search_config is None else max(0, at - how.search_config + 1)
-                scores = keys[first : at + 1] @ query[row, head, position] * how.scale
-                if how.softcap is not None:
-                    scores = how.softcap * (scores / how.softcap).tanh()
+                first = 0 if spec.sliding_window is None else max(0, at - spec.sliding_window + 1)
+                scores = keys[first : at + 1] @ query[row, head, position] * spec.scale
+                if spec.softcap is not None:
+                    scores = spec.softcap * (scores / spec.softcap).tanh()
                 out.append(scores.softmax(0) @ values[first : at + 1])
     return torch.stack(out).view(rows * length, heads, -1)
 
 
 @pytest.mark.parametrize("most", [attention._MOST, 0])
 @pytest.mark.parametrize("softcap", [None, 0.7])
-@pytest.mark.parametrize("search_config", [None, 1, 4, 100])
+@pytest.mark.parametrize("sliding_window", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
 def test_it_is_the_equation_with_its_gradient(
-    *, monkeypatch, prompt, before, length, search_config, softcap, most
+    *, monkeypatch, prompt, before, length, sliding_window, softcap, most
 ):
     """For every way through: shared or copied, capped, windowed, one position or several."""
     monkeypatch.setattr(attention, "_MOST", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
-    how = AttentionSpec(0.5, softcap, search_config)
+    spec = AttentionSpec(0.5, softcap, sliding_window)
     segment = PackedSequence(
         query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length)
     )
-    segment.own.grow(before)
-    found = attend(query, own, shared, segment.mask(search_config), how)
-    expected = plain(query, own, shared, how)
+    segment.own.advance(before)
+    found = attend(query, own, shared, segment.mask(sliding_window), spec)
+    expected = plain(query, own, shared, spec)
     torch.testing.assert_close(found, expected)
     weights = normal(*found.shape, seed=5).detach()
     slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (found, expected)]
@@ -88,7 +88,7 @@ def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
 @pytest.mark.parametrize("count", range(1, 9))
 def test_rows_are_made_even(count):
     for rows in (torch.arange(1, count + 1), torch.ones(count, 3)):
-        found = even(rows)
+        found = pad_rows(rows)
         assert len(found) % 4 == 0
         assert len(found) - count < 4
         assert torch.equal(found[:count], rows)

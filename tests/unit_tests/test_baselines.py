@@ -35,7 +35,7 @@ METHODS = [
     RandomEdits(rows=4, span=4, top=6),
 ]
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
-FEW = Budget(max_time=None, max_new_tokens=8, max_evaluations=40)
+FEW = Budget(max_time=None, max_evaluations=40)
 
 
 def energy(reward=None, **options) -> Energy:
@@ -43,10 +43,11 @@ def energy(reward=None, **options) -> Energy:
     return Energy(policy=MarkovPolicy(0), terms=(term,), **({"max_nll_rise": None} | options))
 
 
-def found(method, prompts, seed=0, budget=FEW, problem=None):
+def found(method, prompts, seed=0, budget=FEW, problem=None, max_new_tokens=8):
     problem = problem or energy()
     rngs = [generators_for(seed, prompt.key, method.rows, torch.device("cpu")) for prompt in prompts]
-    return search(prompts, method, energy=problem, budget=budget, generators=rngs)
+    limits = {"budget": budget, "max_new_tokens": max_new_tokens}
+    return search(prompts, method, energy=problem, generators=rngs, **limits)
 
 
 def shown(refinement):
@@ -82,7 +83,7 @@ class TestEvery:
     def test_no_answer_is_longer_than_the_budget(self, method) -> None:
         """By the policy's own count."""
         for result in found(
-            method, PROMPTS, budget=Budget(max_time=None, max_new_tokens=5, max_evaluations=20)
+            method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5
         ):
             assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
 
@@ -96,7 +97,7 @@ class Failing:
 
 def test_best_of_n_is_better_for_more() -> None:
     """The first of more are the same ones."""
-    budget = Budget(max_time=None, max_new_tokens=8)
+    budget = Budget(max_time=None)
     few, many = (found(BestOfN(count=n, rows=4), PROMPTS, budget=budget) for n in (4, 32))
     for one, other in zip(few, many, strict=True):
         assert {t.text for t in one.candidates} <= {t.text for t in other.candidates}
@@ -106,14 +107,14 @@ def test_best_of_n_is_better_for_more() -> None:
 def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
     """Against the energy of every candidate, place by place."""
     problem, method = energy(), RewardGuided(top=3)
-    (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=None, max_new_tokens=4), problem=problem)
+    (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=None), max_new_tokens=4, problem=problem)
     ids: list[int] = []
     for _ in range(4):
-        view = problem.beginnings(PROMPTS[0], [[*ids, 0]])
+        view = problem.prepare_prefixes(PROMPTS[0], [[*ids, 0]])
         here = torch.tensor([[*ids, 0]])
-        likely = view.reading.candidates(here, 4, problem.policy.banned)[0][0, -1, 1:].tolist()
+        likely = view.output.candidates(here, 4, problem.policy.banned)[0][0, -1, 1:].tolist()
         rows = [[*ids, token] for token in likely]
-        _, energies = problem.ranked(problem.beginnings(PROMPTS[0], rows))
+        _, energies = problem.score_prefixes(problem.prepare_prefixes(PROMPTS[0], rows))
         ids = rows[int(energies.argmin())]
     assert problem.policy.decode(ids) in [text.text for text in result.candidates]
 

@@ -13,7 +13,6 @@ from langchain_sea.budget import Budget, BudgetTracker
         ({"max_steps": -1}, "max_steps=-1"),
         ({"max_time": 0.0}, "max_time=0.0"),
         ({"max_time": math.inf}, "max_time=inf"),
-        ({"max_new_tokens": 0}, "max_new_tokens=0"),
         ({"max_evaluations": 0}, "max_evaluations=0"),
     ],
 )
@@ -21,6 +20,12 @@ def test_a_budget_refuses(options, match):
     """By the field's name and the offending value."""
     with pytest.raises(ValueError, match=match):
         Budget(**options)
+
+
+def test_an_answer_needs_room_for_a_token():
+    """At least one."""
+    with pytest.raises(ValueError, match="max_new_tokens=0"):
+        BudgetTracker(Budget(), max_new_tokens=0)
 
 
 def at(now, **limits):

@@ -144,7 +144,7 @@ def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     for _ in range(6):
         point = chains.state.position.masked_fill(chains.barred, -torch.inf)
         soft = chains.energy.policy_relaxation(point)
-        logits = policy.read(PROMPT, Tokens(soft, chains.support, chains.mask)).logits
+        logits = policy.forward(PROMPT, Tokens(soft, chains.support, chains.mask)).logits
         logits = logits.masked_fill(policy.banned, -torch.inf)
         rank = (logits > logits.gather(-1, chains.ids[..., None])).sum(-1)
         assert rank[chains.mask].max() < top
@@ -210,9 +210,9 @@ class Counted(MarkovPolicy):
         super().__init__(seed)
         self.rows = []
 
-    def read(self, prompt, tokens):
+    def forward(self, prompt, tokens):
         self.rows.append(len(tokens.soft))
-        return super().read(prompt, tokens)
+        return super().forward(prompt, tokens)
 
 
 @property_
@@ -270,7 +270,7 @@ def test_candidates_follow_the_text(seed, kernel, refresh, support):
         for row, changed in enumerate(((ids != read) & chains.mask).int().tolist()):
             first = changed.index(1) if 1 in changed else len(changed)
             stale[row, first + 1 :] = chains.mask[row, first + 1 :]
-        reading = policy.read(PROMPT, Tokens.hard(chains.answers(), CPU))
+        reading = policy.forward(PROMPT, Tokens.from_ids(chains.answers(), CPU))
         fresh, _ = reading.candidates(ids, support, policy.banned)
         assert torch.equal(chains.support[~stale], old[~stale])
         assert torch.equal(chains.support[stale].sort(-1).values, fresh[stale].sort(-1).values)

@@ -29,7 +29,7 @@ from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = Budget(max_steps=2, max_new_tokens=16, max_time=None)
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after",
@@ -39,7 +39,7 @@ QUESTION = "What is 14 + 23?"
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(model="tiny", budget=SMALL)
+    return SEAChatModel(model="tiny", **SMALL)
 
 
 def length(prompt, completions):
@@ -94,7 +94,7 @@ def test_async_gives_the_same_answer(model):
     [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS],
 )
 def test_alone_and_in_a_batch_of_eight(preset):
-    model = SEAChatModel(model="tiny", budget=SMALL, preset=preset)
+    model = SEAChatModel(model="tiny", **SMALL, preset=preset)
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]
     together = model.batch(questions)
     for index in (0, 3, 7):
@@ -117,7 +117,7 @@ def test_two_processes_answer_alike(model):
 def test_seed_preset_and_budget_hold_for_one_call(model):
     drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(6)}
     assert len(drafts) > 1
-    message = model.bind(preset="reference", budget=Budget(max_steps=1, max_new_tokens=4), seed=5).invoke(
+    message = model.bind(preset="reference", budget=Budget(max_steps=1), max_tokens=4, seed=5).invoke(
         QUESTION
     )
     assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
@@ -133,7 +133,7 @@ def test_a_bad_input_in_a_batch_loses_no_other(model):
 
 def test_a_batch_gives_its_answers_to_no_other_model(model):
     seen = []
-    other = SEAChatModel(model="tiny", budget=SMALL, seed=5)
+    other = SEAChatModel(model="tiny", **SMALL, seed=5)
     callback = RunnableLambda(lambda message: seen.append(other.invoke(QUESTION)) or message)
     (model | callback).batch([QUESTION])
     assert sea(seen[0])["seed"] == 5
@@ -143,7 +143,7 @@ def test_a_batch_gives_its_answers_to_no_other_model(model):
 
 def test_unloading_lets_the_weights_go():
     unload()
-    SEAChatModel(model="tiny", budget=SMALL).invoke(QUESTION)
+    SEAChatModel(model="tiny", **SMALL).invoke(QUESTION)
     weights_left = weakref.ref(load_model("tiny").model)
     unload()
     until = time.monotonic() + 20
@@ -155,7 +155,7 @@ def test_unloading_lets_the_weights_go():
 
 def test_an_answer_ends_before_a_stop_string():
     message = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=2, max_new_tokens=32), stop=["The answer"]
+        model="tiny", budget=Budget(max_steps=2), max_tokens=32, stop=["The answer"]
     ).invoke(QUESTION)
     assert "The answer" not in message.content + sea(message)["draft"]
 
@@ -177,10 +177,10 @@ def test_a_wrong_option_is_refused_with_what_is_right(options, hint):
 
 def test_a_misspelt_option_of_a_call_names_the_nearest(model):
     with pytest.raises(ValueError, match="'budget'"):
-        model.invoke(QUESTION, bugdet=SMALL)
+        model.invoke(QUESTION, bugdet=SMALL["budget"])
 
 
-@pytest.mark.parametrize("limits", [{"max_steps": -1}, {"max_time": 0}, {"max_new_tokens": 0}, {"max_evaluations": 0}])
+@pytest.mark.parametrize("limits", [{"max_steps": -1}, {"max_time": 0}, {"max_evaluations": 0}])
 def test_empty_budgets_are_refused(limits):
     with pytest.raises(ValueError, match=next(iter(limits))):
         Budget(**limits)
@@ -210,25 +210,25 @@ def test_a_policy_without_rewards_of_its_own_asks_for_some(monkeypatch):
 
 
 def test_a_callable_ranks():
-    model = SEAChatModel(model="tiny", rewards=[length], budget=SMALL)
+    model = SEAChatModel(model="tiny", rewards=[length], **SMALL)
     message = model.invoke(QUESTION)
     assert sea(message)["rewards_after"] == {"length": float(len(message.content))}
     assert sea(message)["rewards_after"]["length"] >= sea(message)["rewards_before"]["length"]
 
 
 def test_two_rewards_of_one_name_are_told_apart():
-    model = SEAChatModel(model="tiny", rewards=[length, length], budget=SMALL)
+    model = SEAChatModel(model="tiny", rewards=[length, length], **SMALL)
     assert set(sea(model.invoke(QUESTION))["rewards_after"]) == {"length", "length#2"}
 
 
 @pytest.mark.parametrize("bad", [failing, lambda p, c: [float("nan")] * len(c), lambda p, c: [1.0, 2.0, 3.0]])
 def test_a_failing_reward_returns_the_draft_flagged_or_raises(bad):
-    flagged = SEAChatModel(model="tiny", rewards=[bad], budget=SMALL).invoke(QUESTION)
+    flagged = SEAChatModel(model="tiny", rewards=[bad], **SMALL).invoke(QUESTION)
     assert flagged.content == sea(flagged)["draft"] != ""
     assert sea(flagged)["stop_reason"] == "reward_unavailable"
     assert sea(flagged)["failure"]
     with pytest.raises(RewardUnavailableError):
-        SEAChatModel(model="tiny", rewards=[bad], budget=SMALL, on_reward_error="error").invoke(QUESTION)
+        SEAChatModel(model="tiny", rewards=[bad], **SMALL, on_reward_error="error").invoke(QUESTION)
 
 
 def test_a_reward_that_lost_its_connection_is_asked_again():
@@ -240,18 +240,18 @@ def test_a_reward_that_lost_its_connection_is_asked_again():
             raise ConnectionError("gone")
         return [1.0] * len(completions)
 
-    message = SEAChatModel(model="tiny", rewards=[flaky], budget=SMALL).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", rewards=[flaky], **SMALL).invoke(QUESTION)
     assert sea(message)["failure"] is None
     calls.clear()
-    message = SEAChatModel(model="tiny", rewards=[flaky], budget=SMALL, max_retries=0).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", rewards=[flaky], **SMALL, max_retries=0).invoke(QUESTION)
     assert "gone" in sea(message)["failure"]
 
 
 def test_a_reward_that_never_returns_is_given_up():
     never = FunctionReward(lambda p, c: threading.Event().wait(), timeout=0.2, name="never")
-    message = SEAChatModel(
-        model="tiny", rewards=[RewardTerm(reward=never, name="never")], budget=SMALL
-    ).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", rewards=[RewardTerm(reward=never, name="never")], **SMALL).invoke(
+        QUESTION
+    )
     assert sea(message)["stop_reason"] == "reward_unavailable"
 
 
@@ -269,14 +269,14 @@ def test_an_interrupt_carries_what_was_found():
         os.kill(os.getpid(), signal.SIGINT)
 
     reward = RewardTerm(reward=FunctionReward(slow, timeout=None), name="slow")
-    model = SEAChatModel(model="tiny", rewards=[reward], budget=SMALL)
+    model = SEAChatModel(model="tiny", rewards=[reward], **SMALL)
     threading.Thread(target=interrupt).start()
     with pytest.raises(RefinementInterrupted) as caught:
         model.invoke(QUESTION)
     (found,) = caught.value.refinements
     assert found.stop_reason == "interrupted"
     assert found.text == found.draft != ""
-    assert SEAChatModel(model="tiny", budget=SMALL).invoke(QUESTION).content
+    assert SEAChatModel(model="tiny", **SMALL).invoke(QUESTION).content
 
 
 @pytest.mark.parametrize(("passing", "content"), [("all", None), ("none", REFUSAL)])
@@ -285,7 +285,7 @@ def test_the_gate_decides_what_leaves(passing, content):
         assert prompt == QUESTION
         return [1.0 if passing == "all" else 0.0] * len(completions)
 
-    message = SEAChatModel(model="tiny", gate=gate, budget=SMALL).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", gate=gate, **SMALL).invoke(QUESTION)
     assert sea(message)["gate"]["passed"] == (passing == "all")
     if content:
         assert str(message.text) == content
@@ -293,7 +293,7 @@ def test_the_gate_decides_what_leaves(passing, content):
 
 
 def test_a_failing_gate_blocks():
-    message = SEAChatModel(model="tiny", gate=failing, budget=SMALL).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", gate=failing, **SMALL).invoke(QUESTION)
     assert str(message.text) == REFUSAL
     assert "no scores today" in sea(message)["gate"]["error"]
 

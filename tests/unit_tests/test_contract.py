@@ -36,8 +36,8 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
-SMALL = Budget(max_steps=2, max_new_tokens=16, max_time=None)
-LONG = Budget(max_steps=1, max_new_tokens=150, max_time=None)
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
+LONG = {"budget": Budget(max_steps=1, max_time=None), "max_tokens": 150}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {
@@ -48,7 +48,7 @@ CORES = {
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(model="tiny", budget=SMALL)
+    return SEAChatModel(model="tiny", **SMALL)
 
 
 def pickled(model):
@@ -163,7 +163,7 @@ class AsyncSteps(AsyncCallbackHandler):
 def check(seen):
     assert [name for name, _ in seen] == ["sea_step"] * len(seen)
     assert [data["step"] for _, data in seen] == list(range(len(seen)))
-    assert len(seen) == SMALL.max_steps + 1
+    assert len(seen) == SMALL["budget"].max_steps + 1
     assert all(set(data) == {"step", "score", "seconds"} for _, data in seen)
 
 
@@ -208,7 +208,7 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
         SEAChatModel(model=str(tmp_path / "nothing.gguf"), rewards=[longest]).invoke(QUESTION)
     with pytest.raises(ModelInvalidRequestError, match="image_url"):
         model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
-    strict = SEAChatModel(model="tiny", on_reward_error="error", budget=SMALL)
+    strict = SEAChatModel(model="tiny", on_reward_error="error", **SMALL)
     ask, short = _asks(strict), _refined(strict)._replace(failure=OutOfMemoryError("no room"))
     with pytest.raises(ModelError) as caught:
         generate._check(strict, ask, short)
@@ -227,7 +227,7 @@ def _refined(model):
 
 
 def test_a_refusal_of_the_gate_is_words_and_a_block():
-    message = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), budget=SMALL).invoke("Hi")
+    message = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), **SMALL).invoke("Hi")
     assert str(message.text) == REFUSAL
     assert message.response_metadata["finish_reason"] == "content_filter"
     blocks = [block["type"] for block in message.content_blocks]
@@ -283,7 +283,7 @@ def merged(chunks):
 
 
 def test_long_answers_leave_window_by_window(monkeypatch):
-    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     chunks = list(model.stream("Tell me the numbers."))
     whole = merged(chunks)
     assert whole.content
@@ -294,7 +294,7 @@ def test_long_answers_leave_window_by_window(monkeypatch):
 
 
 async def test_long_answers_leave_beside_a_loop():
-    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     found = merged([chunk async for chunk in model.astream("Tell me the numbers.")])
     assert found.content == merged(list(model.stream("Tell me the numbers."))).content
 
@@ -303,13 +303,16 @@ def _engine_preset(**search_config):
 
     preset = PRESETS["default"]
     return replace(
-        preset, search_config=with_fields(preset.search_config, num_drafts=8, num_kept=2, block_size=4, **search_config)
+        preset,
+        search_config=with_fields(
+            preset.search_config, num_drafts=8, num_kept=2, block_size=4, **search_config
+        ),
     )
 
 
 @pytest.mark.parametrize("stop", ["a", " th", "1", ". "])
 def test_no_stop_string_leaves(stop):
-    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     whole = merged(list(model.stream("Tell me the numbers.", stop=[stop]))).content
     assert stop not in whole
     assert stop not in model.invoke("Tell me the numbers.", stop=[stop]).content
@@ -319,7 +322,7 @@ def test_a_blocked_text_does_not_leave():
     def gate(prompt, completions):
         return [float(len(text) < 12) for text in completions]
 
-    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12), gate=gate)
+    model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12), gate=gate)
     whole = merged(list(model.stream("Tell me the numbers.")))
     assert whole.response_metadata["finish_reason"] == "content_filter"
     left = str(whole.text).removesuffix(REFUSAL).strip()
@@ -327,7 +330,7 @@ def test_a_blocked_text_does_not_leave():
 
 
 def test_whoever_stops_listening_ends_the_refinement():
-    model = SEAChatModel(model="tiny", budget=LONG, preset=_engine_preset(stride=12))
+    model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     stream = model.stream("Tell me the numbers.")
     next(stream)
     stream.close()
@@ -352,7 +355,7 @@ class Note(BaseModel):
 def test_strings_within_a_grammar_are_moved_and_stay_whole():
     """The energy's gradient finds other words; names and braces stay."""
     model = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=6, max_new_tokens=60, max_time=None), rewards=["tiny"]
+        model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=60, rewards=["tiny"]
     )
     note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
     assert note["parsing_error"] is None

@@ -10,7 +10,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = Budget(max_steps=2, max_new_tokens=16, max_time=None)
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 
@@ -27,7 +27,7 @@ def sea(message):
 
 
 def with_drafter(draft_model, **options):
-    return SEAChatModel(model="tiny", draft_model=draft_model, budget=SMALL, **options)
+    return SEAChatModel(model="tiny", draft_model=draft_model, **SMALL, **options)
 
 
 def ways(model):
@@ -48,7 +48,7 @@ def test_the_drafter_s_text_is_the_draft():
     [(Down(responses=["x"]), "ConnectionError: no route"), (FakeListChatModel(responses=[""]), "no text")],
 )
 def test_a_drafter_that_fails_costs_nothing_but_its_draft(draft_model, error):
-    expected = SEAChatModel(model="tiny", budget=SMALL).invoke(QUESTION)
+    expected = SEAChatModel(model="tiny", **SMALL).invoke(QUESTION)
     for message in ways(with_drafter(draft_model)):
         assert message.content == expected.content
         assert error in sea(message)["draft_model_error"]
@@ -62,14 +62,14 @@ def test_a_drafter_that_fails_raises_where_asked_to():
 def test_a_draft_keeps_to_the_budget_s_length():
     message = with_drafter(FakeListChatModel(responses=["12 " * 50])).invoke(QUESTION)
     policy = load_model("tiny")
-    assert len(policy.encode(sea(message)["draft"])) <= SMALL.max_new_tokens
+    assert len(policy.encode(sea(message)["draft"])) <= SMALL["max_tokens"]
 
 
 @pytest.mark.parametrize(
     "how", [{"dtype": "float32"}, {"dtype": "bfloat16"}, {"quantization": "int8"}, {"quantization": "int4"}]
 )
 def test_weights_are_loaded_as_asked(how):
-    model = SEAChatModel(model="tiny", budget=SMALL, **how)
+    model = SEAChatModel(model="tiny", **SMALL, **how)
     found = sea(model.invoke(QUESTION))
     assert found["score_after"] >= found["score_before"]
     policy = load_model("tiny", **how)

@@ -74,7 +74,7 @@ def test_texts_follow_the_formula(seed, answers, weight):
             for r, w in zip(rewards, (0.5, 2.0), strict=True)
         ),
     )
-    found = energy.texts(PROMPT, answers)
+    found = energy.evaluate_texts(PROMPT, answers)
     for row, text in enumerate(answers):
         nll = -log_prob(policy, text) / max(1, len(text))
         values = [(r.values[policy.encode(text)].sum().item() - 0.25) / 3 for r in rewards]
@@ -95,10 +95,10 @@ def test_relaxed_at_one_hot_is_the_texts_energy(seed, answers, first, second, th
         policy_relaxation=first,
         reward_relaxation=second,
     )
-    hard = Tokens.hard([energy.policy.encode(text) for text in answers])
+    hard = Tokens.from_ids([energy.policy.encode(text) for text in answers])
     logits = torch.stack([at_one_hot(ids.tolist()) for ids in hard.ids])
-    relaxed = energy.relaxed(PROMPT, logits, full_support(hard.ids, V), hard.mask)
-    expected = energy.texts(PROMPT, answers)
+    relaxed = energy.evaluate_logits(PROMPT, logits, full_support(hard.ids, V), hard.mask)
+    expected = energy.evaluate_texts(PROMPT, answers)
     for found, known in zip(relaxed, expected, strict=True):
         torch.testing.assert_close(found.float(), known.float(), atol=1e-3, rtol=1e-4)
 
@@ -108,10 +108,10 @@ def test_beginnings_are_ranked_by_what_steers():
     policy, soft = MarkovPolicy(1), TokenReward.random(1)
     energy = Energy(policy=policy, terms=terms(soft, Vowels()))
     answers = [[i % END, (7 * i) % END] for i in range(150)]
-    _, found = energy.ranked(energy.beginnings(PROMPT, answers))
+    _, found = energy.score_prefixes(energy.prepare_prefixes(PROMPT, answers))
     assert policy.reads == 1
     alone = replace(energy, terms=energy.terms[:1])
-    expected = alone.texts(PROMPT, [policy.decode(ids) for ids in answers]).energy
+    expected = alone.evaluate_texts(PROMPT, [policy.decode(ids) for ids in answers]).energy
     torch.testing.assert_close(found, expected)
 
 
@@ -133,12 +133,12 @@ def test_gradient_is_that_of_finite_differences(through, size):
     point = draw(1, *support.shape).requires_grad_()
 
     def energy_fn(logits):
-        return energy.relaxed(PROMPT, logits, support, mask).energy
+        return energy.evaluate_logits(PROMPT, logits, support, mask).energy
 
     if not through:  # the differences must see the same fixed log π
         with torch.no_grad():
-            fixed = policy.read(PROMPT, Tokens(SOFT(point), support, mask))
-        policy.read = lambda *_: fixed
+            fixed = policy.forward(PROMPT, Tokens(SOFT(point), support, mask))
+        policy.forward = lambda *_: fixed
     (gradient,) = torch.autograd.grad(energy_fn(point).sum(), point)
     assert gradient.dtype == torch.float64
     torch.testing.assert_close(gradient, central_difference(energy_fn, point.detach()), atol=1e-6, rtol=1e-6)
@@ -151,9 +151,9 @@ def test_detached_policy_gives_the_gradient_of_the_cross_entropy():
     ids = torch.tensor([[2, 5, 1]])
     logits = (draw(2, 1, 3, V) + at_one_hot(ids[0].tolist()) / 2e3).requires_grad_()
     mask = torch.ones(1, 3, dtype=torch.bool)
-    nll = energy.relaxed(PROMPT, logits, full_support(ids, V), mask).nll
+    nll = energy.evaluate_logits(PROMPT, logits, full_support(ids, V), mask).nll
     (gradient,) = torch.autograd.grad(nll.sum(), logits)
-    log_pi = policy.read(PROMPT, Tokens.hard(ids.tolist())).logits.log_softmax(-1)
+    log_pi = policy.forward(PROMPT, Tokens.from_ids(ids.tolist())).logits.log_softmax(-1)
     p = logits.detach().softmax(-1)
     torch.testing.assert_close(nll.detach(), -(p * log_pi).sum(-1).mean(-1))
     torch.testing.assert_close(gradient, p * ((p * log_pi).sum(-1, keepdim=True) - log_pi) / 3)
@@ -163,7 +163,7 @@ class Leaning(TokenReward):
     """Reads the policy, as a head on its states would."""
 
     def score_soft(self, view):
-        return super().score_soft(view) + view.reading.logits.sum((1, 2))
+        return super().score_soft(view) + view.output.logits.sum((1, 2))
 
 
 @pytest.mark.parametrize(
@@ -180,9 +180,9 @@ def test_equal_relaxations_share_one_forward(options, reads):
     """Policy and rewards read once where they see the same tokens with gradient, else each for itself."""
     policy = MarkovPolicy(0)
     energy = Energy(policy=policy, terms=terms(Leaning(torch.zeros(V)), TokenReward.random(0)), **options)
-    hard = Tokens.hard([[1, 2], [3, 4]])
+    hard = Tokens.from_ids([[1, 2], [3, 4]])
     point = draw(0, 2, 2, V).float().requires_grad_()
-    found = energy.relaxed(PROMPT, point, full_support(hard.ids, V), hard.mask)
+    found = energy.evaluate_logits(PROMPT, point, full_support(hard.ids, V), hard.mask)
     assert policy.reads == reads
     (gradient,) = torch.autograd.grad(found.rewards[:, 0].sum(), point)
     assert gradient.abs().sum() > 0
@@ -191,11 +191,11 @@ def test_equal_relaxations_share_one_forward(options, reads):
 def test_both_parts_send_gradient_through_the_shared_forward():
     """The gradient of the sum is the sum of the policy's gradient and the reward's, neither zero."""
     energy = Energy(policy=MarkovPolicy(0, dtype=torch.float64), terms=terms(Leaning.random(0)))
-    hard, point = Tokens.hard([[1, 2]]), draw(0, 1, 2, V).requires_grad_()
+    hard, point = Tokens.from_ids([[1, 2]]), draw(0, 1, 2, V).requires_grad_()
 
     def gradient(of):
         (found,) = torch.autograd.grad(
-            of.relaxed(PROMPT, point, full_support(hard.ids, V), hard.mask).energy.sum(), point
+            of.evaluate_logits(PROMPT, point, full_support(hard.ids, V), hard.mask).energy.sum(), point
         )
         return found
 
@@ -209,30 +209,30 @@ def test_both_parts_send_gradient_through_the_shared_forward():
 def test_padding_changes_nothing(seed, answers):
     """An answer's parts are the same beside longer ones, with whatever in its padding."""
     energy = Energy(policy=MarkovPolicy(seed), terms=terms(TokenReward.random(seed)))
-    together = energy.texts(PROMPT, answers)
+    together = energy.evaluate_texts(PROMPT, answers)
     for row, text in enumerate(answers):
-        for part, alone in zip(together, energy.texts(PROMPT, [text]), strict=True):
+        for part, alone in zip(together, energy.evaluate_texts(PROMPT, [text]), strict=True):
             torch.testing.assert_close(part[row : row + 1], alone)
 
 
 class Ruling(MarkovPolicy):
     """Never says `a`, the id in the padding."""
 
-    def read(self, prompt, tokens):
-        reading = super().read(prompt, tokens)
-        return reading._replace(whole=reading.whole.index_fill(-1, torch.tensor([0]), -torch.inf))
+    def forward(self, prompt, tokens):
+        reading = super().forward(prompt, tokens)
+        return reading._replace(all_logits=reading.all_logits.index_fill(-1, torch.tensor([0]), -torch.inf))
 
 
 def test_what_stands_in_the_padding_does_not_matter():
     """Neither value nor gradient, not even where the policy rules the padding out."""
     energy = Energy(policy=Ruling(0), terms=terms(TokenReward.random(0)))
-    assert energy.texts(PROMPT, ["bcd", "b"]).energy.isfinite().all()
+    assert energy.evaluate_texts(PROMPT, ["bcd", "b"]).energy.isfinite().all()
     support = top_support(draw(0, 2, 3, V), torch.tensor([[1, 2, 3], [1, 5, 6]]), 1)
     mask = torch.tensor([[True, True, True], [True, False, False]])
     logits = draw(0, 2, 3, 1).float().requires_grad_()
-    found = energy.relaxed(PROMPT, logits, support, mask)
+    found = energy.evaluate_logits(PROMPT, logits, support, mask)
     (gradient,) = torch.autograd.grad(found.energy.sum(), logits)
-    torch.testing.assert_close(found.energy, energy.texts(PROMPT, ["bcd", "b"]).energy)
+    torch.testing.assert_close(found.energy, energy.evaluate_texts(PROMPT, ["bcd", "b"]).energy)
     assert gradient.isfinite().all()
 
 
@@ -240,11 +240,11 @@ def test_weight_zero_reports_and_does_no_more():
     """Its values are in the terms of a text; it changes no energy and is not asked to steer."""
     reward = Troubled(raises(AssertionError("asked")), where="score_soft")
     energy = Energy(policy=MarkovPolicy(0), terms=terms(reward, weight=0.0))
-    found, bare = energy.texts(PROMPT, ["abc", "b"]), replace(energy, terms=()).texts(PROMPT, ["abc", "b"])
+    found, bare = energy.evaluate_texts(PROMPT, ["abc", "b"]), replace(energy, terms=()).evaluate_texts(PROMPT, ["abc", "b"])
     assert found.rewards.abs().min() > 0
     torch.testing.assert_close(found.energy, bare.energy)
-    hard = Tokens.hard([[1, 2]])
-    relaxed = energy.relaxed(PROMPT, draw(0, 1, 2, V).float(), full_support(hard.ids, V), hard.mask)
+    hard = Tokens.from_ids([[1, 2]])
+    relaxed = energy.evaluate_logits(PROMPT, draw(0, 1, 2, V).float(), full_support(hard.ids, V), hard.mask)
     assert relaxed.rewards.tolist() == [[0.0]]
 
 
@@ -252,8 +252,8 @@ def test_without_policy_weight_the_policy_is_not_read():
     """The energy alone asks for nothing it does not use, and says nothing of it."""
     policy = MarkovPolicy(0)
     energy = Energy(policy=policy, terms=terms(TokenReward.random(0)), policy_weight=0.0)
-    hard = Tokens.hard([[1, 2]])
-    found = energy.relaxed(PROMPT, draw(0, 1, 2, V).float(), full_support(hard.ids, V), hard.mask)
+    hard = Tokens.from_ids([[1, 2]])
+    found = energy.evaluate_logits(PROMPT, draw(0, 1, 2, V).float(), full_support(hard.ids, V), hard.mask)
     assert policy.reads == 0
     assert found.nll.tolist() == [0.0]
 
@@ -262,13 +262,13 @@ def test_a_reward_that_raises_is_named():
     """Any error becomes one that says which reward and what; an error of this package stays itself."""
     failing = Energy(policy=MarkovPolicy(0), terms=terms(Troubled(raises(KeyError("lost")))))
     with pytest.raises(RewardUnavailableError, match=r"'r0' failed on 2 answers, KeyError: 'lost'"):
-        failing.texts(PROMPT, ["a", "b"])
+        failing.evaluate_texts(PROMPT, ["a", "b"])
     unfit = replace(failing, terms=terms(Troubled(raises(TokenizerMismatchError("other")))))
     with pytest.raises(TokenizerMismatchError, match="other"):
-        unfit.texts(PROMPT, ["a"])
+        unfit.evaluate_texts(PROMPT, ["a"])
     interrupted = replace(failing, terms=terms(Troubled(raises(KeyboardInterrupt()))))
     with pytest.raises(KeyboardInterrupt):
-        interrupted.texts(PROMPT, ["a"])
+        interrupted.evaluate_texts(PROMPT, ["a"])
 
 
 @pytest.mark.parametrize("mishap", [lambda values: values[:1], lambda _values: 0.5, lambda v: v.sum()])
@@ -276,7 +276,7 @@ def test_one_number_for_each_answer(mishap):
     """Too few values, a bare number, a scalar: no reward at all."""
     energy = Energy(policy=MarkovPolicy(0), terms=terms(Troubled(mishap)))
     with pytest.raises(RewardUnavailableError, match="one number for each"):
-        energy.texts(PROMPT, ["a", "b"])
+        energy.evaluate_texts(PROMPT, ["a", "b"])
 
 
 def test_who_steers():

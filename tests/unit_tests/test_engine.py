@@ -47,7 +47,7 @@ def test_one_policy_for_one_set_of_weights(folder):
 
 def test_drafts_may_be_the_gold():
     """What most answers of the policy agree on is right, and nothing is told it beforehand."""
-    model = SEAChatModel(model="tiny", rewards=[Consensus()], budget=Budget(max_time=None, max_new_tokens=32))
+    model = SEAChatModel(model="tiny", rewards=[Consensus()], budget=Budget(max_time=None), max_tokens=32)
     sea = model.invoke("What is 14 + 23?").response_metadata["sea"]
     assert sea["failure"] is None
     assert sea["rewards_after"] == {"consensus": 1.0}

@@ -24,7 +24,7 @@ from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
 
-SMALL = Budget(max_steps=2, max_new_tokens=8, max_time=None)
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -32,7 +32,7 @@ CONTEXT = 512  # of the tiny policy
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(model="tiny", budget=SMALL)
+    return SEAChatModel(model="tiny", **SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def kept(message):
 def steered(call, **options):
     """A model whose answers a function ranks."""
     reward = RewardTerm(reward=FunctionReward(call, timeout=None), name="slow")
-    return SEAChatModel(model="tiny", rewards=[reward], **{"budget": SMALL} | options)
+    return SEAChatModel(model="tiny", rewards=[reward], **SMALL | options)
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
         free.wait(60)
         return [0.0] * len(completions)
 
-    slow = steered(blocked, budget=Budget(max_steps=2, max_new_tokens=8, max_time=3.0))
+    slow = steered(blocked, budget=Budget(max_steps=2, max_time=3.0), max_tokens=8)
     began, ended = time.monotonic(), {}
     try:
         with ThreadPoolExecutor(2) as pool:
@@ -194,7 +194,7 @@ def test_64_threads_on_one_instance_get_what_each_gets_alone(policy, model, alon
 
 
 def test_two_instances_share_one_set_of_weights_and_one_queue(model, alone):
-    other = SEAChatModel(model="tiny", budget=SMALL, seed=1)
+    other = SEAChatModel(model="tiny", **SMALL, seed=1)
     expected = [kept(other.invoke(question)) for question in QUESTIONS[:4]]
     with ThreadPoolExecutor(8) as pool:
         mine = [pool.submit(model.invoke, question) for question in QUESTIONS]
@@ -212,7 +212,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alon
     """It would never end by itself; seven beside it do."""
 
     async def eight():
-        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_steps=10**6, max_new_tokens=8, max_time=600))
+        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_steps=10**6, max_time=600), max_tokens=8)
         cancelled = asyncio.create_task(endless)
         others = [asyncio.create_task(model.ainvoke(question)) for question in QUESTIONS[1:]]
         await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
@@ -288,7 +288,7 @@ def test_a_forked_child_answers_too():
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
     began = time.monotonic()
-    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01, max_new_tokens=8))
+    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), max_tokens=8)
     assert time.monotonic() - began < 10  # a reading of the prompt and a token, however slow the machine
     assert sea(found)["stop_reason"] == "seconds"
     assert idle(policy)

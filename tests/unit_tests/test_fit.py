@@ -21,12 +21,18 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading import Loaded
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
-from langchain_sea.training import features as features_module
+from langchain_sea.training import pool_answers as features_module
 from langchain_sea.training import fit_head as fit_head_module
-from langchain_sea.training.examples import DataError, Example, limited, read_examples, usable
-from langchain_sea.training.features import CUTS, Pooling, features, states
+from langchain_sea.training.examples import (
+    DataError,
+    Example,
+    sample_examples,
+    read_examples,
+    drop_blank_answers,
+)
+from langchain_sea.training.features import CUTS, Pooling, pool_answers, states
 from langchain_sea.training.fit_head import Recipe, fit_head
-from langchain_sea.training.metrics import auc, collected
+from langchain_sea.training.metrics import auc, collect_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,10 +86,10 @@ def test_an_opening_is_no_part_of_the_answer_and_parts_conversations(tmp_path: P
     assert (plain.opening, opened.opening, opened.answer) == ("", "return", plain.answer)
     assert plain.key != opened.key
     assert plain.split == opened.split
-    found = features([plain, opened], policy(), Pooling(2))
+    found = pool_answers([plain, opened], policy(), Pooling(2))
     prompt = policy().prompt(opened.messages, opening="return")
     ids = policy().encode(opened.answer)
-    wanted = states(policy(), prompt, Tokens.hard([ids]), 2).mean(1)
+    wanted = states(policy(), prompt, Tokens.from_ids([ids]), 2).mean(1)
     torch.testing.assert_close(found[1, -1, 32:], wanted[0], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found[0, -1], found[1, -1], atol=1e-3)
 
@@ -167,7 +173,7 @@ def test_blank_answers_go_with_their_pair() -> None:
     blank = Example(messages=QUESTION, answer=" ", label=1, pair=1)
     other = Example(messages=QUESTION, answer="a", label=0, pair=1)
     kept = Example(messages=QUESTION, answer="a", label=0)
-    assert usable([blank, other, kept]) == [kept]
+    assert drop_blank_answers([blank, other, kept]) == [kept]
 
 
 @settings(max_examples=25)
@@ -175,30 +181,30 @@ def test_blank_answers_go_with_their_pair() -> None:
 def test_a_limit_keeps_order_and_pairs(limit: int, seed: int, paired: bool) -> None:  # noqa: FBT001 - hypothesis names it
     """At most so many, and the larger choice holds the smaller."""
     examples = separable(40, paired=paired)
-    chosen = limited(examples, limit, seed)
+    chosen = sample_examples(examples, limit, seed)
     assert len(chosen) <= limit
     assert len(chosen) >= min(limit, 80) - 1
     assert [e for e in examples if e in chosen] == chosen
     assert not paired or len({e.pair for e in chosen}) * 2 == len(chosen)
-    assert all(e in limited(examples, limit + 10, seed) for e in chosen)
+    assert all(e in sample_examples(examples, limit + 10, seed) for e in chosen)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 @pytest.mark.parametrize("layer", [0, 1, 3])
 def test_stopping_early_changes_no_state(name: str, layer: int) -> None:
     """The states are those of the whole forward, and the model is left without a hook."""
-    tokens = Tokens.hard([[40, 50, 60], [70]])
+    tokens = Tokens.from_ids([[40, 50, 60], [70]])
     prompt = policy(name).prompt(QUESTION)
-    expected = policy(name).read(prompt, tokens)
+    expected = policy(name).forward(prompt, tokens)
     assert torch.equal(states(policy(name), prompt, tokens, layer), expected.hidden[layer])
-    assert torch.equal(policy(name).read(prompt, tokens).logits, expected.logits)
+    assert torch.equal(policy(name).forward(prompt, tokens).logits, expected.logits)
 
 
 def test_layers_above_are_not_computed() -> None:
     """That is what stopping is for."""
     reached, own = [], CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
     own.model.base_model.layers[2].register_forward_hook(lambda *_: reached.append(1))  # before it is read by
-    states(own, own.prompt(QUESTION), Tokens.hard([[40]]), 1)
+    states(own, own.prompt(QUESTION), Tokens.from_ids([[40]]), 1)
     assert len(reached) == 1  # the prompt's own reading
 
 
@@ -206,10 +212,10 @@ def test_features_are_the_means_at_every_cut() -> None:
     """Whichever rows stand beside an answer, and however short it is."""
     long, short = "the policy writes an answer and the reward judges the answer", "five"
     examples = [Example(messages=QUESTION, answer=answer, label=1) for answer in (long, short)]
-    found = features(examples, policy(), Pooling(2))
+    found = pool_answers(examples, policy(), Pooling(2))
     for row, answer in enumerate((long, short)):
         ids = policy().encode(answer)
-        hidden = policy().read(policy().prompt(QUESTION), Tokens.hard([ids])).hidden[2][0]
+        hidden = policy().forward(policy().prompt(QUESTION), Tokens.from_ids([ids])).hidden[2][0]
         for column, cut in enumerate([*CUTS, len(ids)]):
             end = min(cut, len(ids))
             means = torch.cat([hidden[: min(8, end)].mean(0), hidden[:end].mean(0)])
@@ -220,7 +226,7 @@ def test_a_run_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """What is on disk is not computed again; another layer or text is."""
     monkeypatch.setattr(features_module, "_SHARD", 8)
     examples = separable(12)
-    first = features(examples, policy(), Pooling(2), tmp_path)
+    first = pool_answers(examples, policy(), Pooling(2), tmp_path)
     shards = sorted(tmp_path.rglob("*.safetensors"))
     assert len(shards) == 3
     shards[1].unlink()
@@ -228,9 +234,9 @@ def test_a_run_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(
         features_module, "_read", lambda *args, f=features_module._read: calls.append(1) or f(*args)
     )
-    assert torch.equal(features(examples, policy(), Pooling(2), tmp_path), first)
+    assert torch.equal(pool_answers(examples, policy(), Pooling(2), tmp_path), first)
     assert len(calls) == 4
-    features(examples, policy(), Pooling(1), tmp_path)
+    pool_answers(examples, policy(), Pooling(1), tmp_path)
     assert len(calls) == 4 + 12
     assert not list(tmp_path.rglob("*.[0-9]*"))
 
@@ -257,7 +263,7 @@ def test_what_can_be_learned_is_learned(paired: bool, figure: str) -> None:  # n
 
 def test_labels_of_the_whole_teach_nothing_of_beginnings() -> None:
     """Where only ends are labelled, what stands before the end has no gradient; each answer counts alike."""
-    data = collected(torch.randn(4, 5, 64), [replace(e, whole=n > 1) for n, e in enumerate(separable(2))])
+    data = collect_data(torch.randn(4, 5, 64), [replace(e, whole=n > 1) for n, e in enumerate(separable(2))])
     head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval()
     inputs = data.features.requires_grad_()
     fit_head_module._loss(head, data, data.units).backward()

@@ -21,7 +21,7 @@ from langchain_sea.rewards.pair_classifier import (
     PairClassifier,
     PairClassifierGate,
     last_question,
-    tokenized,
+    tokenize_pairs,
 )
 from langchain_sea.training import fit_gate as fitting
 from langchain_sea.training.examples import DataError, Example
@@ -77,7 +77,9 @@ def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairCla
 
 
 def inputs(trunk: Loaded) -> dict[str, torch.Tensor]:
-    return tokenized(copy.deepcopy(trunk.tokenizer), [("how do i", "sorry"), ("how", "first take mix")], 128)
+    return tokenize_pairs(
+        copy.deepcopy(trunk.tokenizer), [("how do i", "sorry"), ("how", "first take mix")], 128
+    )
 
 
 def test_a_delta_of_zero_changes_nothing(trunk: Loaded) -> None:
@@ -200,7 +202,7 @@ def test_each_answer_is_judged_alone_and_in_order(trunk: Loaded) -> None:
 
 def test_text_never_becomes_a_control_token(trunk: Loaded) -> None:
     """A separator written in an answer is read as its characters."""
-    ids = tokenized(copy.deepcopy(trunk.tokenizer), [("how [SEP] do", "[SEP] sorry [PAD]")], 128)[
+    ids = tokenize_pairs(copy.deepcopy(trunk.tokenizer), [("how [SEP] do", "[SEP] sorry [PAD]")], 128)[
         "input_ids"
     ][0]
     assert (ids == 3).sum() == 2
@@ -209,7 +211,7 @@ def test_text_never_becomes_a_control_token(trunk: Loaded) -> None:
 
 def test_long_pairs_are_cut_to_the_stated_length(trunk: Loaded) -> None:
     """The longer side first, so that the question stays."""
-    ids = tokenized(copy.deepcopy(trunk.tokenizer), [("how do i", "mix " * 300)], 128)["input_ids"][0]
+    ids = tokenize_pairs(copy.deepcopy(trunk.tokenizer), [("how do i", "mix " * 300)], 128)["input_ids"][0]
     assert len(ids) == 128
     assert ids[1:4].tolist() == [WORDS.index(word) for word in ("how", "do", "i")]
 

@@ -22,7 +22,7 @@ from transformers import (
 
 from langchain_sea import load_gate
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward
-from langchain_sea.rewards.auto import judge_named
+from langchain_sea.rewards.auto import load_judge
 from langchain_sea.rewards.classifier import SoftRewardModel
 from langchain_sea.rewards.encoder import EncoderReward
 from langchain_sea.rewards.guard import GuardModel, SoftGuardModel, guard_model
@@ -407,14 +407,14 @@ def saved(folder, model, template: str | None = None):
 def test_a_name_says_what_judges(tmp_path) -> None:
     """A guard by its family, a classifier by its labels, and a reward model where they speak of no harm."""
     guarding = saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama"))
-    assert isinstance(judge_named(guarding, tiny_tokenizer()), SoftGuardModel)
+    assert isinstance(load_judge(guarding, tiny_tokenizer()), SoftGuardModel)
     toxic = copy.deepcopy(classifier(labels=2))
     toxic.config.id2label, toxic.config.label2id = {0: "toxic", 1: "neutral"}, {"toxic": 0, "neutral": 1}
-    found = judge_named(saved(tmp_path / "toxic", toxic, "own"), tiny_tokenizer())
+    found = load_judge(saved(tmp_path / "toxic", toxic, "own"), tiny_tokenizer())
     assert isinstance(found, SoftSafetyClassifier)
-    plain = judge_named(saved(tmp_path / "reward", classifier(), "own"), tiny_tokenizer())
+    plain = load_judge(saved(tmp_path / "reward", classifier(), "own"), tiny_tokenizer())
     assert isinstance(plain, SoftRewardModel)
-    assert isinstance(judge_named(saved(tmp_path / "encoder", encoder()), None), SafetyClassifier)
+    assert isinstance(load_judge(saved(tmp_path / "encoder", encoder()), None), SafetyClassifier)
 
 
 def test_a_gate_may_be_named(tmp_path) -> None:

@@ -17,7 +17,7 @@ from langchain_sea.cli import fit_reward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead
 from langchain_sea.training import adversarial
-from langchain_sea.training.adversarial import Attack, Hardening, attacked, hardened
+from langchain_sea.training.adversarial import Attack, Hardening, attack_head, harden_head
 from langchain_sea.training.examples import DataError, Example
 from langchain_sea.training.fit_head import Recipe, fit_head
 
@@ -60,7 +60,7 @@ def test_every_round_says_what_it_found_and_the_head_still_stands() -> None:
     """Two rounds: figures of both, members joined, values finite."""
     judge = Judge()
     how = Hardening(rounds=2, judge=judge, prompts=6, attacks=(QUICK, replace(QUICK, steps=1)))
-    head, figures = hardened(examples(), policy(), how, FAST, name="tiny")
+    head, figures = harden_head(examples(), policy(), how, FAST, name="tiny")
     assert len(figures["rounds"]) == 2
     assert head.info.figures == figures
     assert head.info.members == 2
@@ -73,7 +73,7 @@ def test_every_round_says_what_it_found_and_the_head_still_stands() -> None:
 def test_no_held_out_question_is_attacked() -> None:
     """Not in many rounds' worth of prompts."""
     judge = Judge()
-    hardened(examples(), policy(), Hardening(rounds=1, judge=judge, prompts=99, attacks=(QUICK,)), FAST)
+    harden_head(examples(), policy(), Hardening(rounds=1, judge=judge, prompts=99, attacks=(QUICK,)), FAST)
     assert set(judge.asked) == {f"question {n}" for n in range(24) if n % 6}
 
 
@@ -99,7 +99,7 @@ def test_the_attack_is_the_same_again_and_its_draft_comes_first() -> None:
     """By its seed; values are the head's own."""
     head = fit_head(examples(), policy(), FAST).head
     prompts = [e.messages for e in examples()[:4:2]]
-    once, again = (attacked(head, policy(), prompts, QUICK) for _ in range(2))
+    once, again = (attack_head(head, policy(), prompts, QUICK) for _ in range(2))
     assert once == again
     assert all(len({text for text, _, _ in texts}) == len(texts) > 1 for texts in once)
 

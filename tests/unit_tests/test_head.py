@@ -54,7 +54,7 @@ def test_log_probs_and_both_slopes(shape):
     slopes = [torch.autograd.grad((part * weights).sum(), [hidden, soft]) for part in (found, expected)]
     for mine, theirs in zip(*slopes, strict=True):
         torch.testing.assert_close(mine, theirs)
-    torch.testing.assert_close(head.at(hidden, support), z.log_softmax(-1).gather(-1, support))
+    torch.testing.assert_close(head.log_probs_at(hidden, support), z.log_softmax(-1).gather(-1, support))
 
 
 @pytest.mark.usefixtures("parts")
@@ -63,7 +63,7 @@ def test_logits_and_their_rows(shape):
     hidden = normal(ROWS, WIDTH, seed=2)
     head, z = whole(shape, hidden)
     torch.testing.assert_close(head.logits(hidden), z)
-    found = list(head.sweep_rows(hidden))
+    found = list(head.iter_logits(hidden))
     torch.testing.assert_close(torch.cat([rows for _, rows in found]), z)
     assert [i for part, _ in found for i in range(ROWS)[part]] == list(range(ROWS))
 
@@ -78,7 +78,7 @@ def test_the_likeliest_come_after_the_first_and_the_banned_last(shape, size):
     head, z = whole(shape, hidden)
     z = z.masked_fill(banned, -1e30).scatter(-1, first[:, None], 1e30)
     expected = z.topk(min(size, V)).indices
-    found = head.top(hidden, first, size, banned)
+    found = head.top_k(hidden, first, size, banned)
     free = ~banned[expected]  # the banned have no order among themselves
     assert torch.equal(found[free], expected[free])
     assert all(len(set(row)) == min(size, V) for row in found.tolist())

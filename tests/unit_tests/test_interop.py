@@ -70,7 +70,7 @@ def with_messages(messages, completion):
 def scores(reward, texts=TEXTS, messages=QUESTION):
     """As the engine asks a function."""
     writer = policy()
-    view = AnswerBatch.hard(writer, writer.prompt(messages), [[5]] * len(texts))
+    view = AnswerBatch.from_ids(writer, writer.prompt(messages), [[5]] * len(texts))
     return FunctionReward(reward).score(view, texts).tolist()
 
 
@@ -132,7 +132,7 @@ REWARDS = {
 @pytest.mark.parametrize("name", REWARDS)
 def test_any_reward_becomes_a_function_with_its_scores(name):
     reward, writer = REWARDS[name](), policy()
-    view = AnswerBatch.hard(writer, writer.prompt(QUESTION), [writer.encode(text) for text in TEXTS])
+    view = AnswerBatch.from_ids(writer, writer.prompt(QUESTION), [writer.encode(text) for text in TEXTS])
     expected = reward.score(view, TEXTS).tolist()
     plain = scorer(reward, writer)
     assert plain(messages=QUESTION, completions=TEXTS) == pytest.approx(expected, abs=1e-5)
@@ -265,7 +265,7 @@ ASYNC = {
 def test_async_judges_end_whether_a_loop_runs_or_not(name, timeout):
     """With one in the caller's thread, and without; in a thread of the reward's own, and without."""
     writer = policy()
-    view = AnswerBatch.hard(writer, writer.prompt(QUESTION), [[5]] * len(TEXTS))
+    view = AnswerBatch.from_ids(writer, writer.prompt(QUESTION), [[5]] * len(TEXTS))
     reward = FunctionReward(ASYNC[name], timeout=timeout)
     expected = [len(LAST) + len(text) for text in TEXTS]
 
@@ -472,7 +472,7 @@ def test_what_cannot_be_read_is_said(read, given):
 )
 def test_each_ranks_the_answers_of_a_model(reward):
     model = SEAChatModel(
-        model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_new_tokens=3, max_time=None)
+        model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_time=None), max_tokens=3
     )
     found = model.invoke("What is 2 + 3?").response_metadata["sea"]
     assert found["failure"] is None

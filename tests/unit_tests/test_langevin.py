@@ -89,7 +89,7 @@ def test_mala_has_no_bias_where_ula_does():
     states, infos = walk(spot(2000, 1), quadratic, method, rngs, 60)
     variance = torch.stack([s.position for s in states[10:]]).square().mean().item()
     assert variance == pytest.approx(1, abs=0.05)
-    assert 0.2 < torch.stack([i.accepted for i in infos]).double().mean() < 0.95
+    assert 0.2 < torch.stack([i.is_accepted for i in infos]).double().mean() < 0.95
 
 
 def test_ula_bias_falls_with_the_step_size_on_the_toy():
@@ -128,9 +128,9 @@ def test_ula_is_the_equation():
     states, (info,) = walk(point, quadratic, method, generators(3), 1)
     xi = langevin.normal(point, generators(3))
     torch.testing.assert_close(states[1].position, point - 0.2 * point + 0.7 * math.sqrt(0.4) * xi)
-    assert info.acceptance.tolist() == [1, 1, 1]
-    assert info.accepted.all()
-    assert info.finite.all()
+    assert info.acceptance_rate.tolist() == [1, 1, 1]
+    assert info.is_accepted.all()
+    assert info.is_finite.all()
 
 
 def test_mala_acceptance_is_the_metropolis_ratio():
@@ -143,7 +143,7 @@ def test_mala_acceptance_is_the_metropolis_ratio():
         return torch.distributions.Normal((1 - eta) * start, math.sqrt(2 * eta)).log_prob(to).sum(1)
 
     ratio = quadratic(point) - quadratic(proposal) + log_q(point, proposal) - log_q(proposal, point)
-    torch.testing.assert_close(info.acceptance, ratio.clamp(max=0).exp())
+    torch.testing.assert_close(info.acceptance_rate, ratio.clamp(max=0).exp())
 
 
 def test_mala_stays_where_it_rejects():
@@ -152,9 +152,9 @@ def test_mala_stays_where_it_rejects():
         2 * spot(64, 3), quadratic, Langevin(kernel="mala", step_size=1.2), generators(64), 1
     )
     before, after = states
-    assert 0 < info.accepted.sum() < 64
-    assert torch.equal(after.position[~info.accepted], before.position[~info.accepted])
-    assert (after.position[info.accepted] != before.position[info.accepted]).all()
+    assert 0 < info.is_accepted.sum() < 64
+    assert torch.equal(after.position[~info.is_accepted], before.position[~info.is_accepted])
+    assert (after.position[info.is_accepted] != before.position[info.is_accepted]).all()
     torch.testing.assert_close(after.energy, quadratic(after.position))
     torch.testing.assert_close(after.gradient, after.position)
 
@@ -260,7 +260,7 @@ def test_a_non_finite_energy_is_reported_for_its_chain_alone(kernel, value):
 
     method, point = Langevin(kernel=kernel, step_size=1e-3), torch.tensor([[100.0, 1.0], [1.0, 1.0]])
     states, (info,) = walk(point, energy_fn, method, generators(2), 1)
-    assert info.finite.tolist() == [False, True]
+    assert info.is_finite.tolist() == [False, True]
     alone, _ = walk(point[1:], quadratic, method, generators(2)[1:], 1)
     assert torch.equal(states[1].position[1], alone[1].position[0])
 
@@ -268,7 +268,7 @@ def test_a_non_finite_energy_is_reported_for_its_chain_alone(kernel, value):
 def test_a_non_finite_gradient_is_reported():
     """A finite energy with an infinite slope is not finite."""
     _, (info,) = walk(torch.zeros(1, 2), lambda y: y.sqrt().sum(1), Langevin(noise_scale=0), generators(1), 1)
-    assert info.finite.tolist() == [False]
+    assert info.is_finite.tolist() == [False]
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -280,9 +280,9 @@ def test_mala_rejects_a_non_finite_proposal(value):
         return torch.where((y == inside).all(1), quadratic(y), value)
 
     states, (info,) = walk(inside, energy_fn, Langevin(kernel="mala"), generators(3), 1)
-    assert not info.finite.any()
-    assert not info.accepted.any()
-    assert info.acceptance.tolist() == [0, 0, 0]
+    assert not info.is_finite.any()
+    assert not info.is_accepted.any()
+    assert info.acceptance_rate.tolist() == [0, 0, 0]
     assert torch.equal(states[1].position, inside)
     assert states[1].energy.isfinite().all()
 
@@ -295,8 +295,8 @@ def test_mala_started_at_a_non_finite_energy_has_a_defined_acceptance(value, acc
         return torch.where(y[:, 0] == 9, value, quadratic(y))
 
     _, (info,) = walk(torch.full((3, 2), 9.0), energy_fn, Langevin(kernel="mala"), generators(3), 1)
-    assert info.accepted.tolist() == [accepted] * 3
-    assert info.acceptance.tolist() == [float(accepted)] * 3
+    assert info.is_accepted.tolist() == [accepted] * 3
+    assert info.acceptance_rate.tolist() == [float(accepted)] * 3
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -447,7 +447,7 @@ def test_as_a_reward():
     """`FunctionReward` asks it as any function."""
     writer = MarkovPolicy(0)
     texts = ["42", "41"]
-    view = AnswerBatch.hard(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
+    view = AnswerBatch.from_ids(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
     reward = FunctionReward(MathVerifier(42, deadline=PATIENT), timeout=None)
     assert reward.score(view, texts).tolist() == [1.0, 0.0]
 

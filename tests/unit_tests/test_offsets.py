@@ -34,7 +34,7 @@ def policy(name="llama"):
 def written(steering, rows, tokens=6, name="llama"):
     prompt = policy(name).prompt([{"role": "user", "content": "what is two and three?"}])
     rngs = generators_for(0, prompt.key, 8, policy(name).device)
-    return policy(name).extend(
+    return policy(name).generate(
         prompt,
         [[] for _ in rows],
         tokens=tokens,
@@ -67,7 +67,7 @@ def test_rows_apart_keep_their_own():
     steering = Steering(2, torch.arange(6.0).view(3, 2))
     parts = GenerationRows(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], steering).each()
     assert [part.prefixes for part in parts] == [[[1]], [[2]], [[3]]]
-    assert torch.equal(torch.cat([part.steering.rows for part in parts]), steering.rows)
+    assert torch.equal(torch.cat([part.steering.vectors for part in parts]), steering.vectors)
     assert all(part.steering is None for part in GenerationRows(None, [[1]], [torch.Generator()]).each())
 
 
@@ -82,7 +82,7 @@ class Recording(MarkovPolicy):
         self.pushes.append(steering)
         self.prefixes.append([list(ids) for ids in prefixes])
         found = super().start_generation(prompt, prefixes, **options)
-        found.shares = [0.0] * len(prefixes) if steering is None else steering.rows[:, 0].tolist()
+        found.shares = [0.0] * len(prefixes) if steering is None else steering.vectors[:, 0].tolist()
         return found
 
 
@@ -94,12 +94,15 @@ def written_by(policy, reward, offsets, kept=2, drafts=8):
     energy = Energy(
         policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
     )
-    _, search_config = shrunk("default", num_drafts=drafts, steering_coeffs=offsets, num_kept=kept, max_steps=0)
+    _, search_config = shrunk(
+        "default", num_drafts=drafts, steering_coeffs=offsets, num_kept=kept, max_steps=0
+    )
     (found,) = run(
         energy,
         [DoublePrompt("question")],
         search_config=search_config,
-        budget=Budget(max_time=None, max_new_tokens=8),
+        budget=Budget(max_time=None),
+        max_new_tokens=8,
     )
     return found
 
@@ -110,7 +113,7 @@ def test_as_many_more_are_drafted_along_it():
     written_by(policy, Leaning.of("e", 3.0), (0.5, -1.0))
     first, *rest = policy.pushes
     assert first.layer == 3
-    assert first.rows[:, 0].tolist() == [0.0] * 4 + [1.0, -2.0] * 4
+    assert first.vectors[:, 0].tolist() == [0.0] * 4 + [1.0, -2.0] * 4
     assert all(steering is None for steering in rest)
     for reward, offsets in ((Leaning.of("e", 3.0), ()), (TokenReward.of("e", 3.0), (0.5,))):
         plain = Recording()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.core.trace import ScoredText, Trace, TraceStep
-from langchain_sea.plotting import ProgressBar
-from langchain_sea.text_diff import Diff, as_html, inert
+from langchain_sea.plotting import Diff, ProgressBar, diff, plot, to_html
+from langchain_sea.plotting.text_diff import escape_control, escape_html
 
 HTML = [
     "<script>alert(1)</script>",
@@ -123,19 +123,19 @@ def test_a_payload_is_inert_in_terminal_and_notebook(payload):
     assert all(set(names) <= {"style", "class"} for _, names in cell.tags)
     shown = "".join(cell.words)
     assert not steers(shown)
-    assert inert(payload) in shown
+    assert escape_control(payload) in shown
     assert "mathjax_ignore" in diff._repr_html_()
 
 
 @pytest.fixture(scope="module")
 def harmless():
-    return Page(trace_of("words before", "words after").to_html())
+    return Page(to_html(trace_of("words before", "words after")))
 
 
 @pytest.mark.parametrize("payload", [*HTML[::5], *MARKDOWN[::5], *TERMINAL[::5], *BIDI[::5]])
 def test_a_payload_is_inert_on_the_page(payload, harmless):
     """As draft, answer and name of a reward: the page has the tags it would have with other words."""
-    page = trace_of(payload, f"{payload} once more", name=payload).to_html()
+    page = to_html(trace_of(payload, f"{payload} once more", name=payload))
     found = Page(page)
     kinds = {tag for tag, _ in found.tags}
     assert kinds <= {tag for tag, _ in harmless.tags} | {"span", "del", "ins"}
@@ -151,11 +151,11 @@ def test_every_payload_is_inert_on_the_page(payload, harmless):
 
 
 def test_the_page_shows_the_numbers_and_loads_nothing():
-    page = trace_of("It is 36.", "It is 37.").to_html()
+    page = to_html(trace_of("It is 36.", "It is 37."))
     words = "".join(Page(page).words)
     for number in ("-1.000", "0.100", "1.100", "2.000", "1.500"):
         assert number in words
-    assert "The refined answer left." in words
+    assert "The refined answer was returned." in words
     assert not re.search(r"\b(src|href)=[\"'](?!#)", page)
     assert "<script" not in page
     assert "#010203" not in page
@@ -170,12 +170,12 @@ def test_a_diff_holds_both_texts_whole(draft, answer):
 
 @given(st.text())
 def test_what_is_escaped_neither_steers_nor_tags(text):
-    assert not steers(inert(text))
-    assert not set(as_html(text)) & set("<>\"'")
+    assert not steers(escape_control(text))
+    assert not set(escape_html(text)) & set("<>\"'")
 
 
 def test_a_plot_has_a_panel_for_each_part_and_a_line_for_each_chain():
-    figure = trace_of("a", "b").plot()
+    figure = plot(trace_of("a", "b"))
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[:3] == ["energy", "nats per token", "reward: length"]
     assert figure._repr_png_().startswith(b"\x89PNG")  # in a notebook
@@ -186,9 +186,9 @@ def test_a_plot_has_a_panel_for_each_part_and_a_line_for_each_chain():
 
 
 def test_a_trace_without_a_score_says_so():
-    page = Trace().to_html()
+    page = to_html(Trace())
     assert "a reward failed" in page
-    assert str(Trace().diff()) == ""
+    assert str(diff(Trace())) == ""
 
 
 def test_a_trace_is_a_tuple_and_survives_pickling():
@@ -201,14 +201,14 @@ def test_a_trace_is_a_tuple_and_survives_pickling():
 def test_a_missing_library_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"langchain-sea\[plot\]"):
-        trace_of("a", "b").plot()
+        plot(trace_of("a", "b"))
 
 
 def test_the_models_own_trace_and_a_bar_of_its_steps(monkeypatch):
     """`refinement` gives what `invoke` answers, with its trace; the bar counts the steps and is closed."""
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_new_tokens=12))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2), max_tokens=12)
     bar = ProgressBar()
     message = model.invoke("What is 14 + 23?", config={"callbacks": [bar]})
     found = model.refinement("What is 14 + 23?")
@@ -217,4 +217,4 @@ def test_the_models_own_trace_and_a_bar_of_its_steps(monkeypatch):
     assert len(found.trace) == found.steps + 1 > 1  # where they start is the first row
     assert "refining" in shown.getvalue()
     assert not bar._bars
-    assert found.draft in found.trace.to_html()
+    assert found.draft in to_html(found.trace)

@@ -47,7 +47,7 @@ def extend(
     policy: CausalLMPolicy, prompt: PolicyPrompt, prefixes: Sequence[Sequence[int]], **options: Any
 ) -> list[list[int]]:
     options = {"tokens": 8, "temperature": 1.0, "generators": generators(len(prefixes)), **options}
-    return policy.extend(prompt, prefixes, **options)
+    return policy.generate(prompt, prefixes, **options)
 
 
 def plain(policy: CausalLMPolicy, prompt: PolicyPrompt, answer: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
@@ -60,14 +60,14 @@ def plain(policy: CausalLMPolicy, prompt: PolicyPrompt, answer: Sequence[int]) -
 
 def ids_in_order(policy: CausalLMPolicy, answers: Sequence[Sequence[int]]) -> Tokens:
     """The same answers as one-hot tokens over the whole vocabulary."""
-    hard = Tokens.hard(answers)
+    hard = Tokens.from_ids(answers)
     soft = torch.nn.functional.one_hot(hard.ids, policy.vocab_size).float()
     return Tokens(soft, full_support(hard.ids, policy.vocab_size), hard.mask)
 
 
 def five_candidates(answers: Sequence[Sequence[int]]) -> Tokens:
     """The same answers as one-hot tokens among five candidates, each at another place."""
-    hard = Tokens.hard(answers)
+    hard = Tokens.from_ids(answers)
     support = (hard.ids[..., None] + torch.tensor([3, 0, 7, 1, 100])) % VOCAB
     soft = torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0]).expand(support.shape)
     return Tokens(soft, support, hard.mask)
@@ -82,8 +82,8 @@ def test_read_agrees_with_a_plain_forward(name: str, *, tied: bool) -> None:
     """Hard, five-candidate and whole-vocabulary tokens, ragged and together, as each answer alone."""
     subject = policy(name, tied=tied)
     prompt = subject.prompt(QUESTION)
-    for tokens in (Tokens.hard(ANSWERS), five_candidates(ANSWERS), ids_in_order(subject, ANSWERS)):
-        reading = subject.read(prompt, tokens)
+    for tokens in (Tokens.from_ids(ANSWERS), five_candidates(ANSWERS), ids_in_order(subject, ANSWERS)):
+        reading = subject.forward(prompt, tokens)
         assert reading.logits.shape == (3, 12, VOCAB)
         assert len(reading.hidden) == 4
         for row, answer in enumerate(ANSWERS):
@@ -104,7 +104,7 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     assert prompt.states == ()
     logits, _ = plain(subject, prompt, ANSWERS[0])
     torch.testing.assert_close(
-        subject.read(prompt, Tokens.hard(ANSWERS[:1])).logits[0], logits, atol=1e-4, rtol=1e-4
+        subject.forward(prompt, Tokens.from_ids(ANSWERS[:1])).logits[0], logits, atol=1e-4, rtol=1e-4
     )
     assert extend(subject, prompt, [[], []], tokens=3, temperature=0) == 2 * extend(
         subject, prompt, [[]], tokens=3, temperature=0
@@ -122,7 +122,7 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     whole = tokens.after(stands)
     values, gradients = [], []
     for after in (prompt, behind):
-        reading = subject.read(after, whole, output_spec)
+        reading = subject.forward(after, whole, output_spec)
         values.append(
             (*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:])
         )
@@ -132,8 +132,8 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     for plain_value, value in zip(*values, strict=True):
         torch.testing.assert_close(value, plain_value, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-3)
-    found, _ = subject.read(behind, whole).candidates(tokens.ids, 5, subject.banned)
-    expected, _ = subject.read(prompt, whole).candidates(whole.ids, 5, subject.banned)
+    found, _ = subject.forward(behind, whole).candidates(tokens.ids, 5, subject.banned)
+    expected, _ = subject.forward(prompt, whole).candidates(whole.ids, 5, subject.banned)
     assert torch.equal(found, expected[:, 7:])
     greedy = {"tokens": 5, "temperature": 0, "generators": []}
     assert extend(subject, behind, [[], [40]], **greedy) == extend(
@@ -167,7 +167,7 @@ def test_the_gradient_through_soft_tokens_is_that_of_finite_differences(size: in
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(size, torch.float64)
 
     def value(soft: Tensor) -> Tensor:
-        return both(subject.read(prompt, tokens._replace(soft=soft)))
+        return both(subject.forward(prompt, tokens._replace(soft=soft)))
 
     (gradient,) = torch.autograd.grad(value(tokens.soft), tokens.soft)
     way = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
@@ -182,7 +182,7 @@ def test_the_gradient_is_that_of_a_plain_forward(name: str, *, tied: bool, size:
     """The prompt's cached states and the mixing change nothing of it."""
     subject = policy(name, tied=tied)
     prompt, tokens = subject.prompt(QUESTION), soft_tokens(size)
-    (gradient,) = torch.autograd.grad(both(subject.read(prompt, tokens)), tokens.soft)
+    (gradient,) = torch.autograd.grad(both(subject.forward(prompt, tokens)), tokens.soft)
     embedding = subject.model.get_input_embeddings()
     start = embedding(torch.tensor([prompt.ids] * 2))
     embeds = torch.cat([start, tokens.soft @ embedding(torch.arange(size))], 1)
@@ -198,14 +198,14 @@ def test_reading_builds_a_graph_only_where_the_tokens_ask_for_one() -> None:
     """Hard ids need none, soft ones with gradient do, and the weights get none even when they could."""
     subject = CausalLMPolicy(tiny_model("llama", tied=True), tiny_tokenizer())
     prompt = subject.prompt(QUESTION)
-    assert not subject.read(prompt, Tokens.hard(ANSWERS)).logits.requires_grad
+    assert not subject.forward(prompt, Tokens.from_ids(ANSWERS)).logits.requires_grad
     tokens = five_candidates(ANSWERS)
     tokens = tokens._replace(soft=tokens.soft.clone().requires_grad_())
-    subject.read(prompt, tokens).logits.sum().backward()
+    subject.forward(prompt, tokens).logits.sum().backward()
     assert tokens.soft.grad is not None
     assert all(parameter.grad is None for parameter in subject.model.parameters())
     with torch.no_grad():
-        assert not subject.read(prompt, tokens).logits.requires_grad
+        assert not subject.forward(prompt, tokens).logits.requires_grad
 
 
 @every_architecture
@@ -217,7 +217,9 @@ def test_nothing_that_was_handed_over_changes(name: str) -> None:
     prompt = subject.prompt([{"role": "user", "content": "a <|im_end|> b"}])
     states = copy.deepcopy(prompt.states)
     tokens = five_candidates(ANSWERS)
-    subject.read(prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())).logits.sum().backward()
+    subject.forward(
+        prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())
+    ).logits.sum().backward()
     extend(subject, prompt, [[], [5], [5, 6]])
     subject.encode("<|im_end|>")
     for (keys, values), (old_keys, old_values) in zip(prompt.states, states, strict=True):
@@ -238,9 +240,9 @@ def test_half_precision_weights_read_in_float32(dtype: torch.dtype) -> None:
     wide = CausalLMPolicy(tiny_model("llama", dtype=dtype).float(), tiny_tokenizer())
     tokens = five_candidates(ANSWERS)
     tokens = tokens._replace(soft=tokens.soft.clone().requires_grad_())
-    reading = subject.read(subject.prompt(QUESTION), tokens)
+    reading = subject.forward(subject.prompt(QUESTION), tokens)
     assert {reading.logits.dtype, *(states.dtype for states in reading.hidden.values())} == {torch.float32}
-    expected = wide.read(wide.prompt(QUESTION), tokens).logits
+    expected = wide.forward(wide.prompt(QUESTION), tokens).logits
     assert (reading.logits - expected)[tokens.mask].abs().mean() < 0.05
     (gradient,) = torch.autograd.grad(reading.logits[tokens.mask].sum(), tokens.soft)
     assert gradient.dtype == torch.float32
@@ -364,9 +366,9 @@ def test_one_step_draws_follow_the_softmax() -> None:
     subject = policy()
     prompt = subject.prompt(QUESTION)
     count, temperature = 4000, 0.7
-    (logits,) = subject.read(prompt, Tokens.hard([[0]])).logits[0].double()
+    (logits,) = subject.forward(prompt, Tokens.from_ids([[0]])).logits[0].double()
     logits[subject.banned] = -torch.inf
-    logits[2] = subject.read(prompt, Tokens.hard([[0]])).logits[0, 0, 2]
+    logits[2] = subject.forward(prompt, Tokens.from_ids([[0]])).logits[0, 0, 2]
     expected = (logits / temperature).softmax(-1) * count
     drafts = extend(subject, prompt, [[]] * count, tokens=1, temperature=temperature)
     drawn = torch.bincount(torch.tensor([draft[0] if draft else 2 for draft in drafts]), minlength=VOCAB)

@@ -16,7 +16,7 @@ from test_rewards import QUESTION, TEXTS, assert_gradient, classifier, policy, s
 from langchain_sea import errors
 from langchain_sea.core.protocols import DifferentiableReward
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.adapters import adapted, adapter_reward
+from langchain_sea.rewards.adapters import load_adapter, adapter_reward
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.rewards.log_ratio import LogRatioReward
 from langchain_sea.rewards.process_reward import ProcessReward, TokenScores
@@ -131,22 +131,22 @@ def test_base_and_adapter_are_as_two_models(adapter) -> None:
 
 def test_the_base_is_shared_and_left_alone(adapter) -> None:
     """Every tensor of it stands once in memory, and its answers are what they were."""
-    before = policy().read(policy().prompt(QUESTION), view_of(TEXTS).tokens).logits
+    before = policy().forward(policy().prompt(QUESTION), view_of(TEXTS).tokens).logits
     mine = {p.data_ptr() for p in policy().model.parameters()}
-    theirs = adapted(policy(), adapter).model
+    theirs = load_adapter(policy(), adapter).model
     added = [p for name, p in theirs.named_parameters() if "lora" in name]
     rest = [p for name, p in theirs.named_parameters() if "lora" not in name]
     assert added
     assert all(p.data_ptr() in mine for p in rest)
     assert not any(p.requires_grad for p in theirs.parameters())
-    after = policy().read(policy().prompt(QUESTION), view_of(TEXTS).tokens).logits
+    after = policy().forward(policy().prompt(QUESTION), view_of(TEXTS).tokens).logits
     assert torch.equal(before, after)
 
 
 def test_what_is_no_adapter_is_refused(tmp_path) -> None:
     """With the folder's name."""
     with pytest.raises(errors.WeightsNotFoundError, match=tmp_path.name):
-        adapted(policy(), tmp_path)
+        load_adapter(policy(), tmp_path)
 
 
 def test_a_classifier_in_an_adapters_folder_loads(tmp_path) -> None:

@@ -104,14 +104,14 @@ def test_the_gradient_through_a_policy_is_the_slope(tmp_path, bits, dtype):
     model = weights.load(save_folder(tmp_path / "model"), quantization=bits, dtype=dtype, device="cpu").model
     policy = CausalLMPolicy(model, tiny_tokenizer())
     prompt = policy.prompt([{"role": "user", "content": "The cat"}])
-    policy.extend(prompt, [[]], tokens=4, temperature=0.0, generators=[torch.Generator()])
+    policy.generate(prompt, [[]], tokens=4, temperature=0.0, generators=[torch.Generator()])
     support = torch.arange(5, 29).view(1, 3, 8)
     mask = torch.ones(1, 3, dtype=torch.bool)
     point = torch.randn(1, 3, 8, dtype=dtype, generator=torch.Generator().manual_seed(1))
 
     def energy(logits):
         tokens = Tokens(logits.softmax(-1), support, mask)
-        return policy.read(prompt, tokens, LOGITS).log_probs(tokens).sum()
+        return policy.forward(prompt, tokens, LOGITS).log_probs(tokens).sum()
 
     leaf = point.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(energy(leaf), leaf)

@@ -37,7 +37,7 @@ from langchain_sea.sampling.relaxation import Relaxation
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESET_NAMES = ["default", "paper", "reference"]
-FREE = Budget(max_time=None, max_new_tokens=8)
+FREE = Budget(max_time=None)
 FAILURE = RewardUnavailableError("gone")
 TEXT = "abca"
 
@@ -54,7 +54,8 @@ def ids(text):
 def whole(**options):
     """A window that moves the whole answer."""
     return with_fields(
-        SearchConfig(), **{"block_size": None, "num_chains": 2, "num_candidates": None, "max_steps": 3} | options
+        SearchConfig(),
+        **{"block_size": None, "num_chains": 2, "num_candidates": None, "max_steps": 3} | options,
     )
 
 
@@ -121,7 +122,7 @@ def test_what_is_scored_is_the_text(preset):
     for prompt, f in zip(PROMPTS, found, strict=True):
         assert f.ids == tuple(policy.encode(f.text))
         assert "ee" not in f.text
-        scores = (-energy.texts(prompt, [f.draft, f.text]).energy).tolist()
+        scores = (-energy.evaluate_texts(prompt, [f.draft, f.text]).energy).tolist()
         assert [f.before.score, f.after.score] == pytest.approx(scores, abs=1e-5)
     if preset != "default":
         gaps = [gap for f in found for step in f.trace for gap in step.gap]
@@ -164,7 +165,11 @@ def test_blank_text_never_wins():
 def test_the_same_seed_gives_the_same_answer(preset, kind):
     """Alone, in a batch of eight, in another order, and twice: everything but the time is equal."""
     energy = energy_of(TokenReward.random(1), Vowels(), policy=kind(1))
-    options = {"preset": preset, "budget": replace(FREE, max_evaluations=60), "langevin": Langevin(kernel="ula")}
+    options = {
+        "preset": preset,
+        "budget": replace(FREE, max_evaluations=60),
+        "langevin": Langevin(kernel="ula"),
+    }
     together = [kept(found) for found in run(energy, PROMPTS, **options)]
     again = [kept(found) for found in run(energy, PROMPTS[::-1], **options)]
     assert again[::-1] == together
@@ -207,7 +212,6 @@ def test_more_rows_than_generators_differ():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BestSoFar, "offer", watched)
-        budget = replace(FREE, max_new_tokens=30)
         wide = replace(
             search_config,
             drafts=replace(search_config.drafts, num_kept=4, num_drafts=4),
@@ -217,7 +221,8 @@ def test_more_rows_than_generators_differ():
             given,
             energy=energy_of(policy=policy),
             langevin=Langevin(),
-            budget=budget,
+            budget=FREE,
+            max_new_tokens=30,
             generators=[generators_for(0, "x", 1, policy.device)],
             search_config=wide,
         )
@@ -278,7 +283,8 @@ def test_defaults_need_no_window():
         [[]],
         energy=energy_of(TokenReward.random(2)),
         langevin=Langevin(),
-        budget=Budget(max_steps=1, max_new_tokens=4),
+        budget=Budget(max_steps=1),
+        max_new_tokens=4,
         generators=[generators_for(0, "x", 64, torch.device("cpu"))],
     )
     assert found.draft
@@ -329,7 +335,7 @@ def test_an_empty_draft_is_an_empty_answer(preset):
 def test_answers_keep_to_their_length(preset, tokens):
     """One token, fewer than the window, just the window, more: no answer is longer than the budget's."""
     energy = energy_of(TokenReward.random(1), max_nll_rise=None)
-    for found in run(energy, PROMPTS, preset=preset, budget=Budget(max_time=None, max_new_tokens=tokens)):
+    for found in run(energy, PROMPTS, preset=preset, budget=Budget(max_time=None), max_new_tokens=tokens):
         assert len(found.ids) <= tokens
         assert found.draft
 
@@ -367,7 +373,10 @@ def test_steps_end_it(preset):
     """By the budget's number, or the window's own; zero drafts and ranks."""
     for steps, expected in ((None, 3), (0, 0), (2, 2)):
         (found,) = run(
-            energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, max_steps=steps)
+            energy_of(TokenReward.random(0)),
+            PROMPTS[:1],
+            preset=preset,
+            budget=replace(FREE, max_steps=steps),
         )
         assert (found.stop_reason, found.steps) == ("steps", expected)
         assert found.before is not None
@@ -378,8 +387,8 @@ def test_evaluations_end_it_and_cut_no_text(preset):
     """No step begins beyond the limit, and what is written then is written to its end."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0))
     for limit in (1, 10, 14):
-        budget = Budget(max_time=None, max_new_tokens=9, max_evaluations=limit, max_steps=50)
-        for found in run(energy, PROMPTS, preset=preset, budget=budget):
+        budget = Budget(max_time=None, max_evaluations=limit, max_steps=50)
+        for found in run(energy, PROMPTS, preset=preset, budget=budget, max_new_tokens=9):
             assert found.stop_reason == "evaluations"
             assert found.evaluations >= limit
             assert len(found.draft) == 9
@@ -474,7 +483,7 @@ class Endless(MarkovPolicy):
 def test_seconds_hold_while_drafting(clock, preset):
     """A policy of one token a second writes as many tokens as there are seconds, and they are the draft."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=6.0, max_new_tokens=50))
+    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=6.0), max_new_tokens=50)
     assert clock.now <= 6
     assert found.stop_reason == "seconds"
     assert 1 <= len(found.draft) <= 6
@@ -499,7 +508,8 @@ def test_beginnings_leave_time_to_write_on(clock):
             energy,
             PROMPTS[:1],
             search_config=search_config,
-            budget=Budget(max_time=10.0, max_new_tokens=50),
+            budget=Budget(max_time=10.0),
+            max_new_tokens=50,
             drafts=[drafts],
         )
         assert found.stop_reason == "seconds"
@@ -514,7 +524,7 @@ def test_prompts_share_the_time(clock):
     for search_config in (None, whole()):
         clock.now = 0.0
         found = run(
-            energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0, max_new_tokens=50)
+            energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50
         )
         assert clock.now <= 48
         assert min(len(f.draft) for f in found) >= 40
@@ -528,12 +538,15 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
             clock.now += view.tokens.soft.requires_grad
             return super().score_soft(view)
 
-    for search_config, steps in ((whole(max_steps=99), 9), (with_fields(shrunk("default")[1], max_steps=99), 4)):
+    for search_config, steps in (
+        (whole(max_steps=99), 9),
+        (with_fields(shrunk("default")[1], max_steps=99), 4),
+    ):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
         (found,) = run(
-            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0, max_new_tokens=8)
+            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0), max_new_tokens=8
         )
         assert (found.stop_reason, found.steps) == ("seconds", steps)
 
@@ -618,7 +631,7 @@ def test_an_interruption_brings_the_best_so_far(preset, where, at):
     assert not isinstance(caught.value, Exception)
     trouble.where = "never"
     for prompt, found in zip(PROMPTS, caught.value.refinements, strict=False):
-        before, after = (-energy.texts(prompt, [found.draft, found.text]).energy).tolist()
+        before, after = (-energy.evaluate_texts(prompt, [found.draft, found.text]).energy).tolist()
         assert found.draft
         assert after >= before
         assert found.accepted == (found.text != found.draft)

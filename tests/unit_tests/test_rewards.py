@@ -34,7 +34,7 @@ from langchain_sea.rewards import (
     SoftRewardModel,
     reward_model,
 )
-from langchain_sea.rewards.log_ratio import Recent, equal_share
+from langchain_sea.rewards.log_ratio import Recent, shared_token_fraction
 from langchain_sea.sampling.relaxation import full_support
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def view_of(
     texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any
 ) -> AnswerBatch:
     writer = policy(**options)
-    return AnswerBatch(writer, writer.prompt(messages), Tokens.hard([writer.encode(text) for text in texts]))
+    return AnswerBatch(writer, writer.prompt(messages), Tokens.from_ids([writer.encode(text) for text in texts]))
 
 
 def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int = 0) -> AnswerBatch:
@@ -165,7 +165,7 @@ def test_a_function_gets_the_last_user_message() -> None:
         seen.append(prompt)
         return lengths(prompt, completions)
 
-    writer, tokens = policy(), Tokens.hard([[40]])
+    writer, tokens = policy(), Tokens.from_ids([[40]])
     parts = [{"type": "text", "text": "a "}, {"type": "image"}, {"type": "text", "text": "b"}]
     for content in (QUESTION, [{"role": "user", "content": parts}], [{"role": "system", "content": "x"}]):
         prompt = PolicyPrompt(tuple(content), (1,), ())
@@ -471,9 +471,9 @@ def test_too_long_a_conversation_is_unavailable() -> None:
     """Scoring and steering say so, with the numbers."""
     reward = SoftRewardModel(classifier(), tiny_tokenizer())
     view = AnswerBatch(
-        policy(), PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), ()), Tokens.hard([[40]])
+        policy(), PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), ()), Tokens.from_ids([[40]])
     )
-    short = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.hard([[40] * 250]))
+    short = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.from_ids([[40] * 250]))
     for act in (lambda: reward.score(view, ["no"]), lambda: reward.score_soft(short)):
         with pytest.raises(errors.RewardUnavailableError, match="context of 256"):
             act()
@@ -508,11 +508,11 @@ def test_the_factory_decides_by_the_tokenizers() -> None:
 def test_the_share_counts_what_an_answer_can_hold() -> None:
     """Special tokens may differ, a word more of the policy's may not."""
     plain, wordy = tiny_tokenizer(), tiny_tokenizer(extra=["extra words"])
-    assert equal_share(plain, wordy) == 1
-    assert equal_share(wordy, plain) == 1 - 1 / (len(wordy) - 3)
+    assert shared_token_fraction(plain, wordy) == 1
+    assert shared_token_fraction(wordy, plain) == 1 - 1 / (len(wordy) - 3)
     renamed = tiny_tokenizer(extra=[])
     renamed.add_special_tokens({"additional_special_tokens": ["<|other|>"]})
-    assert equal_share(renamed, plain) == 1
+    assert shared_token_fraction(renamed, plain) == 1
 
 
 @torch.no_grad()
@@ -581,14 +581,14 @@ def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
     reward = LogRatioReward(expert, early, reduction=reduction, scale=-0.5)
     for writer in (expert, early, third):
         answers = [writer.encode(text) for text in TEXTS]
-        view = AnswerBatch(writer, writer.prompt(QUESTION), Tokens.hard(answers))
+        view = AnswerBatch(writer, writer.prompt(QUESTION), Tokens.from_ids(answers))
         sums = [total(expert, view.prompt, ids) - total(early, view.prompt, ids) for ids in answers]
         expected = -0.5 * torch.stack(sums)
         if reduction == "mean":
             expected = expected / torch.tensor([len(ids) for ids in answers])
         torch.testing.assert_close(reward.score(view, TEXTS), expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(reward.score_soft(view), reward.score(view, TEXTS))
-    empty = AnswerBatch(third, third.prompt(QUESTION), Tokens.hard([[]]))
+    empty = AnswerBatch(third, third.prompt(QUESTION), Tokens.from_ids([[]]))
     assert reward.score(empty, [""]).tolist() == [0.0]
 
 
@@ -601,7 +601,7 @@ def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) 
 
     def exact(view: AnswerBatch) -> Tensor:
         soft, support, mask = view.tokens
-        logits = [side.read(side.prompt(QUESTION), view.tokens).logits for side in (expert, early)]
+        logits = [side.forward(side.prompt(QUESTION), view.tokens).logits for side in (expert, early)]
         sides = [(soft * found.gather(-1, support)).sum(-1) - found.logsumexp(-1) for found in logits]
         difference = ((sides[0] - sides[1]) * mask).sum(-1)
         return difference / mask.sum(-1) if reduction == "mean" else difference
@@ -633,8 +633,8 @@ def test_no_policy_reads_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     reward = LogRatioReward(expert, early)
     prompt = policy().prompt(QUESTION)
     for _ in range(3):
-        view = AnswerBatch(expert, prompt, Tokens.hard([[40, 50]]))
-        assert view.reading is not None
+        view = AnswerBatch(expert, prompt, Tokens.from_ids([[40, 50]]))
+        assert view.output is not None
         reward.score(view, ["x"])
     assert calls == ["expert.forward_all", "early.prompt_from_ids", "early.forward_all"] + 2 * [
         "expert.forward_all",
@@ -647,7 +647,7 @@ def test_the_writers_tools_are_read_too() -> None:
     expert, early = policy(seed=1), policy(seed=2)
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
     prompt = policy().prompt(QUESTION, tools=tools)
-    view = AnswerBatch(policy(), prompt, Tokens.hard([[40, 50]]))
+    view = AnswerBatch(policy(), prompt, Tokens.from_ids([[40, 50]]))
     difference = total(expert, prompt, [40, 50]) - total(early, prompt, [40, 50])
     score = LogRatioReward(expert, early).score(view, ["x"])
     torch.testing.assert_close(score[0], difference, atol=1e-4, rtol=1e-4)
@@ -665,7 +665,7 @@ def test_a_foreign_prompt_is_written_again() -> None:
     """From its messages, in each policy's own template, whatever kind of policy it is from."""
     expert, early = policy(seed=1), policy(seed=2)
     reward = LogRatioReward(expert, early)
-    view = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.hard([[40, 50]]))
+    view = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.from_ids([[40, 50]]))
     plain = AnswerBatch(object(), Plain(), view.tokens)  # type: ignore[arg-type]
     torch.testing.assert_close(reward.score(plain, ["x"]), reward.score(view, ["x"]))
 
@@ -676,7 +676,7 @@ def test_other_tokenizers_are_refused() -> None:
     with pytest.raises(errors.TokenizerMismatchError, match=r"only \d+\.\d% of the ids"):
         LogRatioReward(policy(), foreign)
     reward = LogRatioReward(policy(seed=1), policy(seed=2))
-    view = AnswerBatch(foreign, foreign.prompt(QUESTION), Tokens.hard([[40]]))
+    view = AnswerBatch(foreign, foreign.prompt(QUESTION), Tokens.from_ids([[40]]))
     for act in (reward.score_soft, lambda view: reward.score(view, ["x"])):
         with pytest.raises(errors.TokenizerMismatchError, match="from one family"):
             act(view)
@@ -698,7 +698,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
         head, _, _ = problem.answer.rpartition(" ")
         texts = [f"{head} {problem.value}.", f"{head} {wrong}."]
         view = AnswerBatch(
-            early, early.prompt(problem.messages), Tokens.hard([early.encode(text) for text in texts])
+            early, early.prompt(problem.messages), Tokens.from_ids([early.encode(text) for text in texts])
         )
         good, bad = reward.score(view, texts).tolist()
         right += good > bad

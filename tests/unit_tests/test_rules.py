@@ -95,7 +95,7 @@ def test_as_a_reward():
     """`FunctionReward` asks them as any function."""
     writer = MarkovPolicy(0)
     texts = ["one two", "one"]
-    view = AnswerBatch.hard(writer, DoublePrompt("say"), [writer.encode(text) for text in texts])
+    view = AnswerBatch.from_ids(writer, DoublePrompt("say"), [writer.encode(text) for text in texts])
     assert FunctionReward(LengthRule(2)).score(view, texts).tolist() == [1.0, 0.0]
 
 

@@ -39,7 +39,7 @@ def test_no_text_under_a_threshold_is_accepted(preset, guarded):
     asked = energy_of(other, term(guarded, "guarded", weight=0.0, threshold=least))
     for found in run(asked, PROMPTS, preset=preset):
         assert not found.accepted or found.after.rewards["guarded"] >= least
-        assert found.after.met == (found.after.rewards["guarded"] >= least)
+        assert found.after.meets_thresholds == (found.after.rewards["guarded"] >= least)
     free = replace(asked, terms=(other, term(guarded, "guarded", weight=0.0)))
     below = [f for f in run(free, PROMPTS, preset=preset) if f.after.rewards["guarded"] < least]
     assert any(f.accepted for f in below)
@@ -65,7 +65,7 @@ def test_a_threshold_steers_until_it_is_met():
     for letter, moves in (("b", True), ("a", False)):
         logits = torch.zeros(1, 2, V).index_fill(2, torch.tensor([ALPHABET.index(letter)]), 3.0)
         logits.requires_grad_()
-        energy.relaxed(PROMPTS[0], logits, support, mask).energy.sum().backward()
+        energy.evaluate_logits(PROMPTS[0], logits, support, mask).energy.sum().backward()
         assert bool(logits.grad.any()) == moves
 
 
@@ -92,17 +92,17 @@ def test_the_drafts_values_become_standard():
     """Mean zero and spread one over the drafts, in what is reported."""
     energy = energy_of(term(TokenReward.random(5, scale=40), normalize="drafts"))
     texts = ["abc", "dad", "fed", "good", "m"]
-    settled, terms = energy.scored_first(energy.written(PROMPTS[0], texts), texts)
+    settled, terms = energy.fit_and_score_texts(energy.prepare_texts(PROMPTS[0], texts), texts)
     assert terms.rewards.mean().item() == pytest.approx(0, abs=1e-5)
     assert terms.rewards.std().item() == pytest.approx(1, abs=1e-5)
-    again = settled.texts(PROMPTS[0], texts)
+    again = settled.evaluate_texts(PROMPTS[0], texts)
     torch.testing.assert_close(again.rewards, terms.rewards, atol=1e-5, rtol=1e-5)
 
 
 def test_one_draft_tells_no_spread():
     """Its own value is the centre, and the scale stays."""
     energy = energy_of(term(TokenReward.random(5), normalize="drafts"))
-    settled, terms = energy.scored_first(energy.written(PROMPTS[0], ["abc"]), ["abc"])
+    settled, terms = energy.fit_and_score_texts(energy.prepare_texts(PROMPTS[0], ["abc"]), ["abc"])
     assert terms.rewards.abs().max() < 1e-6
     assert settled.terms[0].scale == 1.0
 
@@ -162,18 +162,18 @@ def test_conflicts_stand_in_the_trace():
     for expected, terms in cases.items():
         for preset in PRESETS:
             found = run(energy_of(*terms), PROMPTS[:2], preset=preset)
-            values = {c if c is None else round(c, 3) for f in found for s in f.trace for c in s.conflict}
+            values = {c if c is None else round(c, 3) for f in found for s in f.trace for c in s.min_gradient_cosine}
             assert values == {expected}
-            assert {f.conflict if f.conflict is None else round(f.conflict, 3) for f in found} == {expected}
+            assert {f.min_gradient_cosine if f.min_gradient_cosine is None else round(f.min_gradient_cosine, 3) for f in found} == {expected}
 
 
 def test_conflicts_change_no_answer():
     """Whether they are taken or not; and without them there are none."""
     terms = (term(TokenReward.random(1), "a"), term(TokenReward.random(2), "b"))
-    with_them, without = (run(energy_of(*terms, conflicts=on), PROMPTS) for on in (True, False))
+    with_them, without = (run(energy_of(*terms, report_gradient_cosine=on), PROMPTS) for on in (True, False))
     assert [f.text for f in with_them] == [f.text for f in without]
-    assert all(f.conflict is None for f in without)
-    assert any(f.conflict is not None for f in with_them)
+    assert all(f.min_gradient_cosine is None for f in without)
+    assert any(f.min_gradient_cosine is not None for f in with_them)
 
 
 # Ensembles
@@ -185,7 +185,7 @@ def test_an_ensemble_is_mean_less_spread():
     ensemble = Ensemble(tuple(term(r, str(i), center=0.1, scale=2.0) for i, r in enumerate(rewards)), 0.7)
     energy = energy_of(term(ensemble), policy_weight=0.0)
     texts = ["abc", "dad", "m"]
-    found = energy.texts(PROMPTS[0], texts).rewards[:, 0]
+    found = energy.evaluate_texts(PROMPTS[0], texts).rewards[:, 0]
     parts = torch.tensor(
         [[(r.values[energy.policy.encode(t)].sum().item() - 0.1) / 2 for t in texts] for r in rewards]
     )

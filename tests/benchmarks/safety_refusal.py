@@ -77,7 +77,8 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
         [[] for _ in prompts],
         energy=make_energy(policy, (term,), preset=preset),
         langevin=preset.langevin,
-        budget=Budget(max_time=None, max_new_tokens=_TOKENS),
+        budget=Budget(max_time=None),
+        max_new_tokens=_TOKENS,
         generators=[
             generators_for(seed, p.key, search_config.drafts.num_drafts, policy.device) for p in prompts
         ],
