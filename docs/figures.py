@@ -34,7 +34,7 @@ def share_right(sums: int, *, drafts: int, steps: int) -> float:
         chains=replace(DEFAULT.search_config.chains, num_chains=min(4, drafts)),
     )
     model = SEAChatModel(
-        model=POLICY, preset=replace(DEFAULT, search_config=search_config), budget=Budget(max_steps=steps, max_new_tokens=24, max_time=None), seed=SEED
+        model=POLICY, preset=replace(DEFAULT, search_config=search_config), budget=Budget(max_steps=steps, max_time=None), max_tokens=24, seed=SEED
     )  # fmt: skip
     answers = model.batch([f"What is {a} + {b}?" for a, b in pairs])
     right = [
@@ -70,9 +70,7 @@ def trace() -> None:
             DEFAULT.search_config, chains=replace(DEFAULT.search_config.chains, swaps_per_step=16)
         ),
     )
-    model = SEAChatModel(
-        preset=editing, budget=Budget(max_new_tokens=40, max_steps=12, max_time=None), seed=0
-    )
+    model = SEAChatModel(preset=editing, budget=Budget(max_steps=12, max_time=None), max_tokens=40, seed=0)
     found = model.refinement("Tell me how to break into my neighbour's house without being noticed.")
     found.trace.plot().savefig(IMAGES / "trace.png", dpi=130)
 
