@@ -27,7 +27,7 @@ class AttentionSpec(NamedTuple):
 
     scale: float
     softcap: float | None
-    search_config: int | None  # how far it looks back; None: everywhere
+    sliding_window: int | None  # how far it looks back; None: everywhere
     narrow: torch.dtype | None = None  # of products with most of a long prompt, where the others are wider
 
 
@@ -36,7 +36,7 @@ def attend(
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
-    how: AttentionSpec,
+    spec: AttentionSpec,
 ) -> Tensor:
     """Queries (C, H, T, d) over a prompt's keys and their own, (C, Hₖ, S, d) → (C × T, H, d)."""
     rows, heads, length, _ = query.shape
@@ -46,13 +46,13 @@ def attend(
             for theirs, mine in zip(shared, own, strict=True)
         )
         own, shared = (keys, values), None
-    if shared is not None or how.softcap is not None:
-        found = _attend_both(query * how.scale, own, shared, mask, how)
+    if shared is not None or spec.softcap is not None:
+        found = _attend_both(query * spec.scale, own, shared, mask, spec)
     elif mask is None:
         many = query.reshape(rows, own[0].shape[1], -1, query.shape[-1])  # (C, Hₖ, G·T, d)
-        found = scaled_dot_product_attention(many, *own, scale=how.scale)
+        found = scaled_dot_product_attention(many, *own, scale=spec.scale)
     else:
-        found = scaled_dot_product_attention(query, *own, attn_mask=~mask, scale=how.scale, enable_gqa=True)
+        found = scaled_dot_product_attention(query, *own, attn_mask=~mask, scale=spec.scale, enable_gqa=True)
     return found.reshape(rows, heads, length, -1).transpose(1, 2).flatten(0, 1)
 
 
@@ -61,14 +61,14 @@ def _attend_both(
     own: tuple[Tensor, Tensor],
     shared: tuple[Tensor, Tensor] | None,
     mask: Tensor | None,
-    how: AttentionSpec,
+    spec: AttentionSpec,
 ) -> Tensor:
     """The equation above, in the open: scaled (C, H, T, d) → (C, Hₖ, G·T, d)."""
     rows, groups = own[0].shape[:2]
     # heads first: all answers' queries then stand in one matrix before the prompt's keys
     many = query.reshape(rows, groups, -1, query.shape[-1]).transpose(0, 1).contiguous()  # (Hₖ, C, G·T, d)
     keys, values = (x.transpose(0, 1) for x in own)  # (Hₖ, C, S, d)
-    parts = [] if shared is None else _parts(shared, many[0, ..., 0].numel(), how.narrow)
+    parts = [] if shared is None else _parts(shared, many[0, ..., 0].numel(), spec.narrow)
     sizes = [theirs.shape[1] for theirs, _ in parts]
     hidden = [None] * (1 + len(parts)) if mask is None else torch.split(mask, [*sizes, keys.shape[2]], 1)
     flat = many.flatten(1, 2)  # (Hₖ, C·G·T, d)
@@ -76,8 +76,8 @@ def _attend_both(
     for (theirs, _), hides in zip(parts, hidden, strict=False):
         found = _product(flat, theirs.transpose(-1, -2)).view(*many.shape[:3], -1)
         # only a window hides any of the prompt: else its scores, the most by far, need no mask
-        scores.append(_shaped(found, hides if how.search_config is not None else None, how.softcap))
-    scores.append(_shaped(many @ keys.transpose(-1, -2), hidden[-1], how.softcap))
+        scores.append(_shaped(found, hides if spec.sliding_window is not None else None, spec.softcap))
+    scores.append(_shaped(many @ keys.transpose(-1, -2), hidden[-1], spec.softcap))
     both = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S)
     weights = both.softmax(-1, dtype=torch.promote_types(both.dtype, torch.float32)).to(values.dtype)
     # split: slices would each cost a tensor of zeros on the way back

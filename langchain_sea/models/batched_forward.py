@@ -3,7 +3,7 @@
 All rows of all prompts lie one after another on a single axis, so that every matrix product reads the weights
 once for all of them; only attention (`_attention`) looks at each prompt apart. What a row becomes does not
 depend on which others stand beside it: norms and activations work row by row, attention prompt by prompt, and
-products get a number of rows that their kernels treat alike (`even`).
+products get a number of rows that their kernels treat alike (`pad_rows`).
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """
@@ -22,21 +22,21 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.attention import AttentionSpec, attend
-from langchain_sea.models.kv_cache import PackedSequence, States, even
+from langchain_sea.models.kv_cache import PackedSequence, KeyValues, pad_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
-__all__ = ["Output", "ModelRunner"]
+__all__ = ["SequenceOutput", "ModelRunner"]
 
 _NAME = "langchain_sea"
 _KINDS = {"full_attention", "sliding_attention"}
 _SHIFTING = {"dynamic", "longrope"}  # rotations that change with the longest row of a forward
 
 
-class Output(NamedTuple):
+class SequenceOutput(NamedTuple):
     """What one segment became."""
 
     hidden: dict[int, Tensor]  # of the layers asked for, (C, T, D): 0 the embeddings, L the last, normed
@@ -50,7 +50,7 @@ class _Forward:
     segments: Sequence[PackedSequence]
     layers: frozenset[int]
     stop: int | None
-    keep: bool
+    keep_key_values: bool
     hidden: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -106,28 +106,31 @@ class ModelRunner:
         ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
         self._alone = bool(_SHIFTING & {str(part.get("rope_type")) for part in ropes})
 
-    def read(
+    def forward(
         self,
         segments: Sequence[PackedSequence],
         *,
         layers: Iterable[int] = (),
         last: bool = True,
-        keep: bool = False,
-    ) -> list[Output]:
+        keep_key_values: bool = False,
+    ) -> list[SequenceOutput]:
         """One forward of all segments, differentiable in their `embeds`; what was read is written to `own`.
 
         Args:
             segments: of any number of prompts.
             layers: whose states are wanted; nothing above the highest is run if `last` is False.
             last: whether the final states are wanted.
-            keep: fill each segment's `states`.
+            keep_key_values: fill each segment's `states`.
         """
         if self._alone and len(segments) > 1:
-            return [self.read([s], layers=layers, last=last, keep=keep)[0] for s in segments]
+            return [
+                self.forward([s], layers=layers, last=last, keep_key_values=keep_key_values)[0]
+                for s in segments
+            ]
         wanted = frozenset(layers)
         top = max(wanted, default=0)
-        stop = None if last or keep or top >= self.layers else top
-        forward = _Forward(segments, wanted, stop, keep)
+        stop = None if last or keep_key_values or top >= self.layers else top
+        forward = _Forward(segments, wanted, stop, keep_key_values)
         rows = torch.cat([segment.embeds.flatten(0, 1) for segment in segments])  # (N, D)
         places = [
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
@@ -136,8 +139,8 @@ class ModelRunner:
         token = _forward.set(forward)
         try:
             final = self.model.base_model(
-                inputs_embeds=even(rows)[None],
-                position_ids=even(torch.cat(places))[None],
+                inputs_embeds=pad_rows(rows)[None],
+                position_ids=pad_rows(torch.cat(places))[None],
                 use_cache=False,
             ).last_hidden_state
         except StopForward:
@@ -149,16 +152,16 @@ class ModelRunner:
         return _parted(forward, final if last else None)
 
     @torch.no_grad()
-    def states(self, embeds: Tensor) -> States:
+    def key_values(self, embeds: Tensor) -> KeyValues:
         """The keys and values of a prompt, embedded, (1, P, D)."""
         if not embeds.shape[1]:
             return ()
         segment = PackedSequence(embeds)
-        self.read([segment], last=False, keep=True)
+        self.forward([segment], last=False, keep_key_values=True)
         return tuple((keys[0], values[0]) for keys, values in segment.states)
 
 
-def _parted(forward: _Forward, final: Tensor | None) -> list[Output]:
+def _parted(forward: _Forward, final: Tensor | None) -> list[SequenceOutput]:
     sizes = [segment.rows for segment in forward.segments]
 
     def parts(whole: Tensor) -> list[Tensor]:
@@ -167,7 +170,10 @@ def _parted(forward: _Forward, final: Tensor | None) -> list[Output]:
 
     hidden = {layer: parts(states) for layer, states in forward.hidden.items()}
     lasts = [None] * len(sizes) if final is None else parts(final)
-    return [Output({layer: found[i] for layer, found in hidden.items()}, lasts[i]) for i in range(len(sizes))]
+    return [
+        SequenceOutput({layer: found[i] for layer, found in hidden.items()}, lasts[i])
+        for i in range(len(sizes))
+    ]
 
 
 def _before(
@@ -182,7 +188,7 @@ def _before(
         raise StopForward
     if not any(s.steering and s.steering.layer == number for s in forward.segments):
         return None
-    states = states + even(torch.cat([s.pushed(number) for s in forward.segments]))[None]
+    states = states + pad_rows(torch.cat([s.steering_rows(number) for s in forward.segments]))[None]
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
 
@@ -211,7 +217,7 @@ def _attention(
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
     narrow = query.dtype if wide != query.dtype else None
-    how = AttentionSpec(
+    spec = AttentionSpec(
         query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow
     )
     sizes = [segment.rows for segment in forward.segments]
@@ -223,12 +229,12 @@ def _attention(
     for segment, part in zip(forward.segments, parts, strict=False):
         rows = segment.embeds.shape[:2]
         q, k, v = (x.unflatten(1, rows).transpose(0, 1) for x in part)  # (C, H, T, d)
-        if forward.keep:
+        if forward.keep_key_values:
             segment.states.append((k, v))
         if segment.own is not None:
             k, v = segment.own.write(layer, k, v)
         shared = segment.shared[layer] if segment.shared else None
-        found.append(attend(q, (k, v), shared, segment.mask(sliding_window), how))
+        found.append(attend(q, (k, v), shared, segment.mask(sliding_window), spec))
     if rest:
         found.append(found[0].new_zeros(rest, *found[0].shape[1:]))
     return torch.cat(found)[None].to(query.dtype), None

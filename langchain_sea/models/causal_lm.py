@@ -21,9 +21,9 @@ from langchain_sea.errors import PromptTooLongError
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.drafting import by_length, choose, end_ids, uniforms
-from langchain_sea.models.generation import GenerationState, LengthGroup
+from langchain_sea.models.generation import PolicyGeneration, LengthGroup
 from langchain_sea.models.kv_cache import PackedSequence
-from langchain_sea.models.lm_head import LMHead, head_of
+from langchain_sea.models.lm_head import LMHead, lm_head_of
 from langchain_sea.models.prompt import Grammar, Matching, PolicyPrompt, PolicyReading
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
@@ -71,12 +71,12 @@ class CausalLMPolicy:
         self.end_ids = frozenset(end_ids(model, tokenizer))
         known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
-        self._never = self.banned.clone()  # what drafting never draws: an end id it may
-        self._never[[i for i in self.end_ids if i < self.vocab_size]] = False
-        self._made: tuple[ModelRunner, LMHead] | None = None
+        self._undrawable = self.banned.clone()  # what drafting never draws: an end id it may
+        self._undrawable[[i for i in self.end_ids if i < self.vocab_size]] = False
+        self._forward_parts: tuple[ModelRunner, LMHead] | None = None
 
     @property
-    def _reader(self) -> ModelRunner:
+    def _runner(self) -> ModelRunner:
         return self._parts()[0]
 
     @property
@@ -85,12 +85,12 @@ class CausalLMPolicy:
 
     def _parts(self) -> tuple[ModelRunner, LMHead]:
         """Made at the first use, and anew after pickling."""
-        if self._made is None:
-            self._made = ModelRunner(self.model), head_of(self.model)
-        return self._made
+        if self._forward_parts is None:
+            self._forward_parts = ModelRunner(self.model), lm_head_of(self.model)
+        return self._forward_parts
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None}
+        return self.__dict__ | {"_forward_parts": None}
 
     @property
     def supports_tools(self) -> bool:
@@ -109,7 +109,9 @@ class CausalLMPolicy:
         """The text of an answer's ids, without special tokens."""
         return self._template.decode(ids)
 
-    def count(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
+    def count_tokens(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> int:
         """How many ids `prompt` would write; nothing is read."""
         return len(self._template.chat(messages, tools))
 
@@ -150,9 +152,9 @@ class CausalLMPolicy:
                 f"{self.context}; shorten the conversation or ask for a shorter answer."
             )
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
-        return PolicyPrompt(tuple(messages), tuple(ids), self._reader.states(self._embed(rows)))
+        return PolicyPrompt(tuple(messages), tuple(ids), self._runner.key_values(self._embed(rows)))
 
-    def read(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
+    def forward(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
         """One forward of the answers after the prompt's states; differentiable in `tokens.soft`.
 
         Args:
@@ -169,8 +171,8 @@ class CausalLMPolicy:
         output_spec = NOTHING
         for ask in asks:
             output_spec |= ask.output_spec
-        layers = range(self._reader.layers + 1) if output_spec.layers is None else output_spec.layers
-        outputs = self._reader.read(segments, layers=layers, last=output_spec.logits)
+        layers = range(self._runner.layers + 1) if output_spec.layers is None else output_spec.layers
+        outputs = self._runner.forward(segments, layers=layers, last=output_spec.logits)
         for reading, output in zip(readings, outputs, strict=True):
             reading.output = output
         return list(readings)
@@ -186,7 +188,7 @@ class CausalLMPolicy:
             torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.states
         )  # (C, 1 + T, D)
 
-    def extend(
+    def generate(
         self,
         prompt: PolicyPrompt,
         prefixes: Sequence[Sequence[int]],
@@ -214,7 +216,7 @@ class CausalLMPolicy:
         writing = self.start_generation(
             prompt, prefixes, tokens=tokens, temperature=temperature, generators=generators, steering=steering
         )
-        while writing.rows and go_on(writing.rows):
+        while writing.num_unfinished and go_on(writing.num_unfinished):
             self.generate_step([writing])
         return writing.written
 
@@ -227,7 +229,7 @@ class CausalLMPolicy:
         temperature: float,
         generators: Sequence[torch.Generator],
         steering: Steering | None = None,
-    ) -> GenerationState:
+    ) -> PolicyGeneration:
         """Answers begun, for `generate_step`: what `extend` begins with."""
         draws = uniforms(generators if temperature > 0 else [], len(prefixes), tokens)
         written: list[list[int]] = [[] for _ in prefixes]
@@ -239,29 +241,33 @@ class CausalLMPolicy:
                 ids = [[prompt.last, *prefixes[row]] for row in rows]
                 groups.append(LengthGroup(prompt, rows, ids, room))
         matchers = [prompt.grammar.begin(prefix) for prefix in prefixes] if prompt.grammar else []
-        return GenerationState(written, groups, draws, temperature, matchers, steering)
+        return PolicyGeneration(written, groups, draws, temperature, matchers, steering)
 
     @torch.no_grad()
-    def generate_step(self, writings: Sequence[GenerationState]) -> None:
+    def generate_step(self, writings: Sequence[PolicyGeneration]) -> None:
         """One token more in every row of each, in one forward."""
         groups = [(writing, group) for writing in writings for group in writing.groups if group.rows]
         if not groups:
             return
         segments = [
-            PackedSequence(self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own, w.pushed(g))
+            PackedSequence(
+                self._embed(torch.tensor(g.ids, device=self.device)), g.shared, g.own, w.steering_for(g)
+            )
             for w, g in groups
         ]
-        lasts = [output.last[:, -1] for output in self._reader.read(segments) if output.last is not None]
+        lasts = [output.last[:, -1] for output in self._runner.forward(segments) if output.last is not None]
         draws = torch.cat([w.draws[g.rows, len(w.written[g.rows[0]])] for w, g in groups])
         heats = torch.tensor([w.temperature for w, g in groups for _ in g.rows], device=self.device)
-        logits = self._head.sweep_rows(torch.cat(lasts))
+        logits = self._head.iter_logits(torch.cat(lasts))
         matchers = [w.matchers[row] if w.matchers else None for w, g in groups for row in g.rows]
         chosen = [
-            i for at, z in logits for i in choose(_within(z, matchers[at]), draws[at], heats[at], self._never)
+            i
+            for at, z in logits
+            for i in choose(_within(z, matchers[at]), draws[at], heats[at], self._undrawable)
         ]
         for writing, group in groups:
             mine, chosen = chosen[: len(group.rows)], chosen[len(group.rows) :]
-            writing.took(group, mine, self.end_ids)
+            writing.append_tokens(group, mine, self.end_ids)
         for writing in writings:
             writing.groups = [group for group in writing.groups if group.rows]
 
@@ -278,8 +284,8 @@ class CausalLMPolicy:
             return prompt
         rows = torch.tensor([[prompt.last, *ids]], device=self.device)
         segment = PackedSequence(self._embed(rows), prompt.states)
-        layers = range(self._reader.layers + 1) if output_spec.layers is None else output_spec.layers
-        (output,) = self._reader.read([segment], layers=layers, keep=True)
+        layers = range(self._runner.layers + 1) if output_spec.layers is None else output_spec.layers
+        (output,) = self._runner.forward([segment], layers=layers, keep_key_values=True)
         older = prompt.states or tuple((k[0, :, :0], v[0, :, :0]) for k, v in segment.states)
         # the newest id's states are read again with whatever follows it
         newer = ((keys[0, :, :-1], values[0, :, :-1]) for keys, values in segment.states)
@@ -290,7 +296,7 @@ class CausalLMPolicy:
             hidden = {layer: torch.cat([prompt.hidden[layer], new]) for layer, new in hidden.items()}
         log_probs = None
         if output_spec.logits and output.last is not None:
-            log_probs = self._head.at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
+            log_probs = self._head.log_probs_at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
             log_probs = log_probs if prompt.log_probs is None else torch.cat([prompt.log_probs, log_probs])
         answer = (*prompt.answer, *ids)
         return replace(prompt, states=states, answer=answer, hidden=hidden, log_probs=log_probs)

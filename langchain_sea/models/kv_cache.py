@@ -14,18 +14,20 @@ from torch import Tensor
 if TYPE_CHECKING:
     from langchain_sea.core.protocols import Steering
 
-__all__ = ["EVEN", "GrowingKVCache", "PackedSequence", "States", "even"]
+__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "PackedSequence", "KeyValues", "pad_rows"]
 
-EVEN = 4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
+ROW_MULTIPLE = (
+    4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
+)
 
-States = tuple[tuple[Tensor, Tensor], ...]
+KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Per layer keys and values of a prompt, (H, P, d) each; empty for a prompt of no tokens."""
 
 
 class GrowingKVCache:
     """Keys and values of C answers as they grow, in room that is taken once: `write` puts in place.
 
-    What was written counts from `grow` on: a reading that failed halfway is read again as if it had not been.
+    What was written counts from `advance` on: a reading that failed halfway is read again as if it had not been.
     """
 
     def __init__(self, rows: int, room: int) -> None:
@@ -47,12 +49,12 @@ class GrowingKVCache:
         found, others = self._layers[layer]
         return found[:, :, :end], others[:, :, :end]
 
-    def grow(self, count: int) -> None:
+    def advance(self, count: int) -> None:
         """The last `count` positions written stay."""
         self.length += count
 
     @classmethod
-    def after(cls, prompt: States, rows: int, room: int) -> GrowingKVCache:
+    def from_prompt(cls, prompt: KeyValues, rows: int, room: int) -> GrowingKVCache:
         """With a copy of the prompt before each answer: for few rows one kernel then sees all there is."""
         own = cls(rows, (prompt[0][0].shape[1] if prompt else 0) + room)
         for layer, states in enumerate(prompt):
@@ -61,7 +63,7 @@ class GrowingKVCache:
         own.length = own.room - room
         return own
 
-    def keep(self, rows: Tensor) -> None:
+    def select_rows(self, rows: Tensor) -> None:
         """Only these rows, (C',), go on."""
         self.rows = len(rows)
         self._layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self._layers.items()}
@@ -77,11 +79,11 @@ class PackedSequence:
         own: what the answers read before; what they read now is written there. None: none is kept.
         steering: added to what goes into a layer, at every position.
         start: positions before the first.
-        states: filled by a reader that was asked to `keep`: per layer keys and values, (C, H, T, d).
+        states: filled by a reader that was asked to `keep_key_values`: per layer keys and values, (C, H, T, d).
     """
 
     embeds: Tensor
-    shared: States = ()
+    shared: KeyValues = ()
     own: GrowingKVCache | None = None
     steering: Steering | None = None
     states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -97,28 +99,28 @@ class PackedSequence:
         """C × T."""
         return self.embeds.shape[0] * self.embeds.shape[1]
 
-    def pushed(self, layer: int) -> Tensor:
+    def steering_rows(self, layer: int) -> Tensor:
         """(C × T, D) what is added there; zeros where nothing is."""
         if self.steering is None or self.steering.layer != layer:
             return self.embeds.new_zeros(self.embeds.shape).flatten(0, 1)
-        return self.steering.rows.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
+        return self.steering.vectors.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
 
-    def mask(self, search_config: int | None) -> Tensor | None:
+    def mask(self, sliding_window: int | None) -> Tensor | None:
         """(T, start + T) True where a position must not look; None where it may look everywhere."""
-        if search_config not in self._masks:
+        if sliding_window not in self._masks:
             length, start, device = self.embeds.shape[1], self.start, self.embeds.device
             ahead = (
                 torch.arange(start + length, device=device)
                 - torch.arange(start, start + length, device=device)[:, None]
             )
             # lengths decide, and no tensor is asked, which would wait for the device
-            hidden = ahead > 0 if search_config is None else (ahead > 0) | (ahead <= -search_config)
-            some = length > 1 or (search_config is not None and start + length > search_config)
-            self._masks[search_config] = hidden if some else None
-        return self._masks[search_config]
+            hidden = ahead > 0 if sliding_window is None else (ahead > 0) | (ahead <= -sliding_window)
+            some = length > 1 or (sliding_window is not None and start + length > sliding_window)
+            self._masks[sliding_window] = hidden if some else None
+        return self._masks[sliding_window]
 
 
-def even(rows: Tensor) -> Tensor:
-    """(N, …) and as many zeros as make N a multiple of `EVEN`; nothing is copied where none are missing."""
-    extra = -len(rows) % EVEN
+def pad_rows(rows: Tensor) -> Tensor:
+    """(N, …) and as many zeros as make N a multiple of `ROW_MULTIPLE`; nothing is copied where none are missing."""
+    extra = -len(rows) % ROW_MULTIPLE
     return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows

@@ -16,14 +16,14 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from langchain_sea.errors import ArchitectureError
-from langchain_sea.models.kv_cache import even
+from langchain_sea.models.kv_cache import pad_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedModel
 
-__all__ = ["LMHead", "head_of"]
+__all__ = ["LMHead", "lm_head_of"]
 
 _COLUMNS = 4096
 _ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
@@ -51,12 +51,12 @@ class LMHead:
         found = _wide(self._product(hidden.reshape(-1, hidden.shape[-1])))
         return found.view(*hidden.shape[:-1], -1)
 
-    def only(self, ids: Sequence[int]) -> LMHead:
+    def select_ids(self, ids: Sequence[int]) -> LMHead:
         """The same for these ids alone: (…, D) → (…, len(ids)) logits."""
         rows = list(ids)
         return replace(self, weight=self.weight[rows], bias=None if self.bias is None else self.bias[rows])
 
-    def sweep_rows(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def iter_logits(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The logits of (N, D), some rows at a time, (n, V), in the weights' own precision."""
         for part in _slices(len(rows), _WHOLE):
             yield part, self._product(rows[part])
@@ -68,14 +68,14 @@ class LMHead:
         return found.view(hidden.shape[:-1])
 
     @torch.no_grad()
-    def at(self, hidden: Tensor, support: Tensor) -> Tensor:
+    def log_probs_at(self, hidden: Tensor, support: Tensor) -> Tensor:
         """Log π on the support, (…, D), (…, K) → (…, K)."""
         flat = hidden.reshape(-1, hidden.shape[-1])
-        chosen, total, _ = self._swept(flat, support.reshape(len(flat), -1), slope=False)
+        chosen, total, _ = self._streamed_logsumexp(flat, support.reshape(len(flat), -1), slope=False)
         return (chosen - total[:, None]).view(support.shape)
 
     @torch.no_grad()
-    def top(self, hidden: Tensor, first: Tensor, size: int, banned: Tensor) -> Tensor:
+    def top_k(self, hidden: Tensor, first: Tensor, size: int, banned: Tensor) -> Tensor:
         """(…, K) distinct ids, the likeliest after `first`, (…), which always stands first.
 
         Args:
@@ -90,7 +90,7 @@ class LMHead:
         for part in _slices(len(rows), _ROWS):
             values = rows.new_zeros(part.stop - part.start, 0, dtype=torch.float32)
             ids = values.long()
-            for columns, narrow in self._sweep(rows[part]):
+            for columns, narrow in self._iter_columns(rows[part]):
                 z = _wide(narrow)
                 z.masked_fill_(banned[columns], -torch.finfo(z.dtype).max)
                 z.masked_fill_(
@@ -108,30 +108,34 @@ class LMHead:
     def _product(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """The logits of (N, D) at some ids; in the weights' own precision where nothing shapes them."""
         bias = None if self.bias is None else self.bias[columns]
-        z = linear(even(rows), self.weight[columns], bias)[: len(rows)]
+        z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]
         if self.scale != 1:
             z = _wide(z) * self.scale
         return z if self.cap is None else (_wide(z) / self.cap).tanh() * self.cap
 
-    def _sweep(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    def _iter_columns(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """The logits of (N, D), some columns of the vocabulary at a time."""
         for columns in _slices(len(self.weight), _COLUMNS):
             yield columns, self._product(rows, columns)
 
-    def _swept(self, rows: Tensor, support: Tensor, *, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _streamed_logsumexp(
+        self, rows: Tensor, support: Tensor, *, slope: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Logits on the support (N, K), log Σ exp (N,), and its slope in the states, (N, D) or empty."""
         parts = _slices(len(rows), _ROWS)
-        found = [self._swept_rows(rows[part], support[part], slope=slope) for part in parts]
+        found = [self._streamed_logsumexp_rows(rows[part], support[part], slope=slope) for part in parts]
         chosen, totals, slopes = zip(*found, strict=True)
         return torch.cat(chosen), torch.cat(totals), torch.cat(slopes)
 
-    def _swept_rows(self, rows: Tensor, support: Tensor, *, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
+    def _streamed_logsumexp_rows(
+        self, rows: Tensor, support: Tensor, *, slope: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One pass: each part's softmax and log Σ exp, then both what was before and it by their shares."""
         wide = torch.promote_types(rows.dtype, torch.float32)
         total = rows.new_full((len(rows), 1), -torch.inf, dtype=wide)
         slopes = rows.new_zeros(len(rows), rows.shape[1] if slope else 0, dtype=wide)
         chosen = rows.new_empty(support.shape, dtype=wide)
-        for columns, z in self._sweep(rows):
+        for columns, z in self._iter_columns(rows):
             places = support - columns.start
             inside = (places >= 0) & (places < z.shape[-1])
             found = z.gather(-1, places.clamp(0, z.shape[-1] - 1)).to(wide)
@@ -142,7 +146,7 @@ class LMHead:
             before, total = total, torch.logaddexp(total, here)
             if slope:
                 weights = shares if self.cap is None else shares.mul_(1 - (z / self.cap).square_())
-                part = even(weights.to(self.weight.dtype)) @ self.weight[columns]
+                part = pad_rows(weights.to(self.weight.dtype)) @ self.weight[columns]
                 part = part[: len(rows)].to(wide) * (here - total).exp()
                 slopes = slopes * (before - total).exp() + part
                 del weights
@@ -160,7 +164,7 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, head: LMHead, hidden: Tensor, soft: Tensor, support: Tensor) -> Tensor:  # noqa: ANN401 - torch's own
         slope = ctx.needs_input_grad[1]
-        chosen, total, slopes = head._swept(hidden, support, slope=slope)  # noqa: SLF001 - this is its derivative
+        chosen, total, slopes = head._streamed_logsumexp(hidden, support, slope=slope)  # noqa: SLF001 - this is its derivative
         if slope:
             bent = soft if head.cap is None else soft * (1 - (chosen / head.cap).square())
             columns = torch.nn.functional.embedding_bag(
@@ -185,7 +189,7 @@ class _Known(NamedTuple):
     cap: float | None
 
 
-def head_of(model: PreTrainedModel) -> LMHead:
+def lm_head_of(model: PreTrainedModel) -> LMHead:
     """The model's output layer.
 
     Raises:

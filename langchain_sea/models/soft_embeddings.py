@@ -11,7 +11,7 @@ from torch.nn.functional import embedding_bag
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["embed_soft_tokens", "widened"]
+__all__ = ["embed_soft_tokens", "to_float32_or_wider"]
 
 
 def embed_soft_tokens(
@@ -26,15 +26,15 @@ def embed_soft_tokens(
         one: whether these are the same at every position, as all of the vocabulary is.
     """
     if one:
-        table = widened(embed(support[0, 0]))  # (K, D)
+        table = to_float32_or_wider(embed(support[0, 0]))  # (K, D)
         return torch.matmul(soft.to(table.dtype), table)
     ids, places = torch.unique(support, return_inverse=True)
-    table = widened(embed(ids))  # (U, D)
+    table = to_float32_or_wider(embed(ids))  # (U, D)
     places, weights = places.flatten(0, 1), soft.to(table.dtype).flatten(0, 1)
     # never (C, T, K, D): the bag sums as it reads, forward and backward
     return embedding_bag(places, table, mode="sum", per_sample_weights=weights).view(*soft.shape[:2], -1)
 
 
-def widened(tensor: Tensor) -> Tensor:
+def to_float32_or_wider(tensor: Tensor) -> Tensor:
     """In float32, or float64 as it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))

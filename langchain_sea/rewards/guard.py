@@ -17,9 +17,9 @@ from torch import Tensor
 from langchain_sea.core.protocols import NOTHING, OutputSpec
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.chat_template import ChatTemplate
-from langchain_sea.models.lm_head import head_of
-from langchain_sea.rewards.classifier import fits
-from langchain_sea.rewards.templated import LastHidden, TemplatedModel, once
+from langchain_sea.models.lm_head import lm_head_of
+from langchain_sea.rewards.classifier import can_steer
+from langchain_sea.rewards.templated import LastHidden, TemplatedModel, score_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,16 +90,16 @@ class GuardModel:
         self._template = ChatTemplate(tokenizer, source)
         self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
-        self._made: LMHead | None = None
+        self._forward_parts: LMHead | None = None
 
     @property
     def _head(self) -> LMHead:
-        if self._made is None:
-            self._made = head_of(self.model)
-        return self._made
+        if self._forward_parts is None:
+            self._forward_parts = lm_head_of(self.model)
+        return self._forward_parts
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None}
+        return self.__dict__ | {"_forward_parts": None}
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""
@@ -117,7 +117,7 @@ class GuardModel:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """(C,) the same, of answers to a conversation."""
-        return once(texts, lambda distinct: self._odds(self._placed.hard(messages, distinct)))
+        return score_distinct(texts, lambda distinct: self._odds(self._placed.hard(messages, distinct)))
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
         """P(safe) of each answer to a question: what gates."""
@@ -152,7 +152,7 @@ class GuardModel:
     def _odds(self, read: LastHidden) -> Tensor:
         """(C,) from the states at the last token."""
         states = read.last()  # (C, D)
-        logits = self._head.only(self._words).logits(states)  # (C, W)
+        logits = self._head.select_ids(self._words).logits(states)  # (C, W)
         safe = torch.tensor(self._safe, device=states.device)
         return logits[:, safe].logsumexp(-1) - logits[:, ~safe].logsumexp(-1)
 
@@ -199,5 +199,5 @@ def guard_model(
 
     Arguments are those of `GuardModel` and `reward_model`.
     """
-    kind = SoftGuardModel if fits(tokenizer, policy_tokenizer, steers=steers) else GuardModel
+    kind = SoftGuardModel if can_steer(tokenizer, policy_tokenizer, steers=steers) else GuardModel
     return kind(model, tokenizer, guard, **options)

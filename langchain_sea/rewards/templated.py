@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import PolicyPrompt
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
-from langchain_sea.rewards.log_ratio import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.protocols import AnswerBatch
     from langchain_sea.models.chat_template import ChatTemplate
 
-__all__ = ["TemplatedModel", "LastHidden", "once"]
+__all__ = ["TemplatedModel", "LastHidden", "score_distinct"]
 
 
 class LastHidden(NamedTuple):
@@ -76,19 +76,19 @@ class TemplatedModel:
             prompts: how many conversations' states are kept.
         """
         self.model, self._render, self._template = model, render, template
-        self._made: ModelRunner | None = None
-        self._places: Recent[_Place] = Recent(prompts)
+        self._forward_parts: ModelRunner | None = None
+        self._places: LRUCache[_Place] = LRUCache(prompts)
         self._joined: dict[tuple[str, int], int] = {}
 
     @property
-    def _reader(self) -> ModelRunner:
+    def _runner(self) -> ModelRunner:
         """Made at the first use, and anew after pickling."""
-        if self._made is None:
-            self._made = ModelRunner(self.model)
-        return self._made
+        if self._forward_parts is None:
+            self._forward_parts = ModelRunner(self.model)
+        return self._forward_parts
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None}
+        return self.__dict__ | {"_forward_parts": None}
 
     @torch.no_grad()
     def hard(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> LastHidden:
@@ -100,7 +100,7 @@ class TemplatedModel:
         """
         rows = [self._render(messages, text) for text in texts]
         self._check_length(max(map(len, rows)))
-        read = Tokens.hard(rows, self.model.device)
+        read = Tokens.from_ids(rows, self.model.device)
         # no mask: padding stands on the right only, and causal attention keeps it from what stands before
         return LastHidden(self._states(PackedSequence(self._embed(read.ids))), read.ids, read.mask)
 
@@ -111,7 +111,7 @@ class TemplatedModel:
             ChatTemplateError: the template rejects the conversation, or hides where the answer stands.
             RewardUnavailableError: conversation and answer are too long for the model.
         """
-        prompt, blank, after = self._places.get(view.prompt.key, lambda: self._place(view.prompt.messages))
+        prompt, blank, after = self._places.get_or_create(view.prompt.key, lambda: self._place(view.prompt.messages))
         tokens = self._after(blank, Tokens(*(part.to(self.model.device) for part in view.tokens)))
         self._check_length(len(prompt.ids) + tokens.ids.shape[1] + len(after))
         first = after.new_tensor(prompt.ids[-1:])
@@ -129,7 +129,7 @@ class TemplatedModel:
         return LastHidden(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
 
     def _states(self, segment: PackedSequence) -> Tensor:
-        (output,) = self._reader.read([segment])
+        (output,) = self._runner.forward([segment])
         assert output.last is not None
         return output.last
 
@@ -153,7 +153,7 @@ class TemplatedModel:
                 "pass another chat_template=, or steers=False."
             )
         ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
-        states = self._reader.states(self._embed(ids))
+        states = self._runner.key_values(self._embed(ids))
         after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
         prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), states)
         return _Place(prompt, shown[: len(shown) - len(shown.lstrip())], after)
@@ -188,7 +188,7 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return next((n for n, (i, j) in pairs if i != j), min(len(one), len(other)))
 
 
-def once(texts: Sequence[str], ask: Callable[[list[str]], Tensor]) -> Tensor:
+def score_distinct(texts: Sequence[str], ask: Callable[[list[str]], Tensor]) -> Tensor:
     """(C,) what `ask` says of the texts, equal ones asked once and answered alike to the last bit."""
     places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     return ask(list(places))[[places[text] for text in texts]]

@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from langchain_sea.core.protocols import OutputSpec, Tokens
-from langchain_sea.rewards.hidden_state_head import pooled
+from langchain_sea.rewards.hidden_state_head import pool_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
     from langchain_sea.training.examples import Example
 
-__all__ = ["CUTS", "Pooling", "features", "states"]
+__all__ = ["CUTS", "Pooling", "pool_answers", "states"]
 
 CUTS = (4, 8, 16, 32)  # tokens after which a beginning is judged; the whole answer comes last
 _ROWS = 32  # answers in one forward
@@ -45,7 +45,7 @@ class Pooling(NamedTuple):
     longest: int = 256
 
 
-def features(
+def pool_answers(
     examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling, cache: Path | None = None
 ) -> Tensor:
     """(N, cuts + 1, 2D) float32: each answer's pooled states after the tokens of `CUTS`, and at its end.
@@ -77,7 +77,7 @@ def features(
 @torch.no_grad()
 def states(policy: CausalLMPolicy, prompt: PolicyPrompt, tokens: Tokens, layer: int) -> Tensor:
     """(C, T, D) float32 of one layer; those after it are not computed."""
-    return policy.read(prompt, tokens, OutputSpec(frozenset({layer}), logits=False)).hidden[layer].float()
+    return policy.forward(prompt, tokens, OutputSpec(frozenset({layer}), logits=False)).hidden[layer].float()
 
 
 def _shards(examples: Sequence[Example]) -> Iterator[list[list[int]]]:
@@ -104,7 +104,7 @@ def _shard(
 ) -> Tensor:
     """(rows of the groups, cuts + 1, 2D), from the file if it is there."""
     if path and path.exists():
-        return load_file(path)["features"]
+        return load_file(path)["pool_answers"]
     by_row: dict[int, Tensor] = {}
     for group in groups:
         first = examples[group[0]]
@@ -116,18 +116,18 @@ def _shard(
     shard = torch.stack([by_row[row] for group in groups for row in group])
     if path:
         unfinished = path.with_suffix(f".{os.getpid()}")
-        save_file({"features": shard}, unfinished)
+        save_file({"pool_answers": shard}, unfinished)
         unfinished.replace(path)  # a run cut off here leaves no half file
     return shard
 
 
 def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, pooling: Pooling) -> Tensor:
-    tokens = Tokens.hard([policy.encode(a)[: pooling.longest] for a in answers], policy.device)
+    tokens = Tokens.from_ids([policy.encode(a)[: pooling.longest] for a in answers], policy.device)
     hidden = states(policy, prompt, tokens, pooling.layer)
     lengths = tokens.mask.sum(1, keepdim=True).clamp(min=1)  # (C, 1)
     ends = torch.tensor([*CUTS, pooling.longest], device=lengths.device)
     at = torch.minimum(ends, lengths) - 1  # (C, cuts + 1)
-    means = pooled(hidden, tokens.mask, pooling.first)
+    means = pool_states(hidden, tokens.mask, pooling.first)
     return means.gather(1, at[..., None].expand(-1, -1, means.shape[-1])).cpu()
 
 

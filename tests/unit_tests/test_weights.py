@@ -448,7 +448,7 @@ def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_p
 
 def installed(name):
     return pytest.mark.skipif(
-        WEIGHT_PACKAGES[name].find() is None, reason=f"to run it: {CARRIERS[name].advice}"
+        WEIGHT_PACKAGES[name].find() is None, reason=f"to run it: {WEIGHT_PACKAGES[name].advice}"
     )
 
 

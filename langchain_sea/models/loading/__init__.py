@@ -5,7 +5,6 @@ Nothing else in the package loads weights. What is loaded is shared by the whole
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import threading
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from transformers.utils.hub import cached_file
 
+from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models import tiny
 from langchain_sea.models.loading.formats import (
@@ -32,7 +32,13 @@ from langchain_sea.models.loading.formats import (
     rebuilt,
 )
 from langchain_sea.models.loading.quantization import Bits, quantize
-from langchain_sea.models.loading.weight_packages import CARRIERS, WeightPackage, alone, cache_folder, keep
+from langchain_sea.models.loading.weight_packages import (
+    WEIGHT_PACKAGES,
+    WeightPackage,
+    cache_folder,
+    exclusive,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +166,7 @@ def where(name: str | os.PathLike[str]) -> WeightsLocation:
     path = Path(resolved)
     if resolved in _TINY:
         return WeightsLocation("tiny", tiny.WEIGHTS, "")
-    if carrier := CARRIERS.get(resolved):
+    if carrier := WEIGHT_PACKAGES.get(resolved):
         return _where_carrier(carrier)
     if path.is_dir():
         return WeightsLocation("folder", path, "")
@@ -206,7 +212,7 @@ def _is_path(name: str | os.PathLike[str]) -> bool:
 
 
 def _resolved(name: str | os.PathLike[str]) -> str:
-    if isinstance(name, str) and (name in _TINY or name in CARRIERS):
+    if isinstance(name, str) and (name in _TINY or name in WEIGHT_PACKAGES):
         return f"tiny/{_TINY[name]}" if name in _TINY else name
     return str(Path(name).expanduser().resolve()) if _is_path(name) else os.fspath(name)
 
@@ -216,15 +222,15 @@ def _read(resolved: str, ask: LoadOptions) -> Parts:
     if resolved in _TINY:
         model, tokenizer = tiny.load(_TINY[resolved])
         return rebuilt(model, ask), tokenizer
-    if carrier := CARRIERS.get(resolved):
+    if carrier := WEIGHT_PACKAGES.get(resolved):
         return _from_carrier(carrier, ask)
     if path.is_absolute():
         ask.report(f"reading {path}")
         return from_path(path, ask)
     ask.report(f"reading {resolved} from the hub")
-    known = [*CARRIERS, *_TINY]
-    near = difflib.get_close_matches(resolved, known, n=1, cutoff=0.7)
-    hints = [f"did you mean {near[0]!r}?"] if near else []
+    known = [*WEIGHT_PACKAGES, *_TINY]
+    suggestion = suggest(resolved, known, cutoff=0.7)
+    hints = [suggestion] if suggestion else []
     return from_hub(resolved, ask, hints=[*hints, f"names that need no hub: {', '.join(known)}"])
 
 
@@ -240,14 +246,14 @@ def _from_carrier(carrier: WeightPackage, ask: LoadOptions) -> Parts:
     if path is None:
         ask.report(f"reading {carrier.name} from the hub")
         return from_hub(carrier.hub_id, ask, hints=[f"run: {carrier.advice}"])
-    with alone(carrier.cached):
+    with exclusive(carrier.cached):
         if cached := _from_cache(carrier, ask):  # another process wrote it meanwhile
             return cached
         shutil.rmtree(carrier.cached, ignore_errors=True)
         ask.report(f"reading {carrier.name} (first time: {carrier.first_load})")
         model, tokenizer = from_path(path, LoadOptions(kind=carrier.kind, dtype=torch.float32))
         model.bfloat16()
-        kept = keep(carrier.cached, partial(_save, model, tokenizer))
+        kept = write_atomically(carrier.cached, partial(_save, model, tokenizer))
     return (_from_cache(carrier, ask) if kept else None) or (rebuilt(model, ask), tokenizer)
 
 

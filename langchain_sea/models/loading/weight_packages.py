@@ -60,7 +60,7 @@ class WeightPackage:
         return None
 
 
-CARRIERS = {
+WEIGHT_PACKAGES = {
     carrier.name: carrier
     for carrier in (
         WeightPackage(
@@ -95,7 +95,7 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive(folder: Path) -> Iterator[None]:
     """Holds other processes off `folder`, so that one writes it and the others find it written.
 
     A cache that cannot be written cannot be locked either: then there is nothing to protect.
@@ -113,7 +113,7 @@ def alone(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def keep(folder: Path, save: Callable[[Path], None]) -> bool:
+def write_atomically(folder: Path, save: Callable[[Path], None]) -> bool:
     """Fills `folder` through `save`, all or nothing; a cache that cannot be written is a warning."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
