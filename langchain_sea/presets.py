@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass, field
 
+from langchain_sea.core.suggestions import suggest
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -225,8 +225,8 @@ def find_preset(preset: str | Preset) -> Preset:
     if isinstance(preset, Preset):
         return preset
     if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        suggestion = suggest(preset, PRESETS)
+        hint = f"; {suggestion}" if suggestion else "."
         raise ValueError(
             f"no preset {preset!r}: choose {', '.join(map(repr, PRESETS))}, or pass a Preset{hint}"
         )

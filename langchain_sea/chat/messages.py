@@ -1,4 +1,4 @@
-"""LangChain messages → the template's dicts. Knows neither tokenizer nor model."""
+"""From LangChain's messages to the dicts that chat templates read. Knows neither tokenizer nor model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from langchain_sea.chat.errors import ContentError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+__all__ = ["to_template_messages"]
+
 _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
     (SystemMessage, "system"),
     (HumanMessage, "user"),
@@ -20,40 +22,36 @@ _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
 
 
 def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]]:
-    """Each message as the dict that chat templates read.
+    """Return each message as the dict that chat templates read.
+
+    Consecutive messages of one speaker are joined by an empty line, because many templates reject them.
 
     Raises:
-        ValueError: there is no message, or one has a role no template knows.
+        ValueError: there is no message, or one has no role.
         ContentError: content is not text.
     """
     if not messages:
         raise ValueError("there are no messages to answer; pass at least one.")
-    return _merged([_template_dict(message) for message in messages])
+    return _merge_turns([_to_dict(message) for message in messages])
 
 
-def last_user_text(messages: Sequence[dict[str, Any]]) -> str:
-    """What the user asked last, or nothing."""
-    return next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-
-
-def _merged(dicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Words of one speaker in a row as one message: many templates want speakers to take turns."""
-    found: list[dict[str, Any]] = []
-    for each in dicts:
-        last = found[-1] if found else None
-        plain = last is not None and each.keys() == last.keys() == {"role", "content"}
-        if plain and last is not None and last["role"] == each["role"]:
-            texts = [text for text in (last["content"], each["content"]) if text]
-            found[-1] = {**last, "content": "\n\n".join(texts)}
+def _merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    merged: list[dict[str, Any]] = []
+    for message in messages:
+        last = merged[-1] if merged else {}
+        is_plain = message.keys() == last.keys() == {"role", "content"}
+        if is_plain and message["role"] == last["role"]:
+            texts = [text for text in (last["content"], message["content"]) if text]
+            merged[-1] = {**last, "content": "\n\n".join(texts)}
         else:
-            found.append(each)
-    return found
+            merged.append(message)
+    return merged
 
 
-def _template_dict(message: BaseMessage) -> dict[str, Any]:
-    found: dict[str, Any] = {"role": _role(message), "content": _text(message)}
+def _to_dict(message: BaseMessage) -> dict[str, Any]:
+    converted: dict[str, Any] = {"role": _role(message), "content": _text(message)}
     if isinstance(message, AIMessage) and message.tool_calls:
-        found["tool_calls"] = [
+        converted["tool_calls"] = [
             {
                 "type": "function",
                 "id": call["id"],
@@ -62,21 +60,21 @@ def _template_dict(message: BaseMessage) -> dict[str, Any]:
             for call in message.tool_calls
         ]
     if isinstance(message, ToolMessage):
-        found["tool_call_id"] = message.tool_call_id
+        converted["tool_call_id"] = message.tool_call_id
         if message.status == "error":
-            found["content"] = f"Error: {found['content']}"
+            converted["content"] = f"Error: {converted['content']}"
     if message.name:
-        found["name"] = message.name
-    return found
+        converted["name"] = message.name
+    return converted
 
 
 def _role(message: BaseMessage) -> str:
-    for kind, role in _ROLES:
-        if isinstance(message, kind):
-            return role
-    if own := getattr(message, "role", None):  # ChatMessage names its own
-        return str(own)
-    known = ", ".join(kind.__name__ for kind, _ in _ROLES)
+    for message_class, known_role in _ROLES:
+        if isinstance(message, message_class):
+            return known_role
+    if role := getattr(message, "role", None):  # of a ChatMessage
+        return str(role)
+    known = ", ".join(message_class.__name__ for message_class, _ in _ROLES)
     raise ValueError(f"{type(message).__name__} has no role in a chat template; use {known} or ChatMessage.")
 
 
@@ -91,9 +89,9 @@ def _block_text(block: str | dict[str, Any]) -> str:
         return block
     if block.get("type") in ("text", "text-plain"):
         return str(block.get("text", ""))
-    if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls are read from `tool_calls`
+    if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls come from `tool_calls`
         return ""
     raise ContentError(
-        f"a content block of type {block.get('type')!r} is not text, and this policy reads text only; "
+        f"a content block of type {block.get('type')!r} is not text, and this model reads text only: "
         "leave it out or describe it in words."
     )

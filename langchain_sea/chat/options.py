@@ -1,150 +1,231 @@
-"""The settings of one call: the model's own with the call's over them. Knows no policy."""
+"""The settings of a model and of one call of it. Imports no network."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.tools import AUTO, Choice, parse_tool_choice, to_openai_tools
+from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
+from langchain_sea.core.suggestions import suggest
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
+    import os
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
 
     from langchain_sea.budget import Budget
-    from langchain_sea.chat.settings import SEASettings
+    from langchain_sea.models.causal_lm import CausalLMPolicy
+    from langchain_sea.rewards.registry import GateLike, RewardLike
 
-__all__ = ["CallOptions", "Key", "make_call_options", "key_of", "require_one_answer", "require_known"]
+__all__ = [
+    "CALL_FIELDS",
+    "CallOptions",
+    "ModelConfig",
+    "make_call_options",
+    "replace_policy_alias",
+    "require_known",
+    "require_one_answer",
+]
 
-_SEEDS = range(2**63)
-_OVER_FIELDS = (
+CALL_FIELDS = (
     *("preset", "budget", "seed", "temperature", "max_tokens", "timeout"),
-    *("n", "logprobs", "top_logprobs"),
+    *("n", "logprobs", "top_logprobs", "stop"),
 )
-_OF_CALLS = ("model", "tools", "tool_choice", "response_format", "strict", "ls_structured_output_format")
+"""The model's fields that one call may override by name."""
+_CALL_ONLY = (
+    *("model", "policy", "tools", "tool_choice", "response_format"),
+    *("strict", "ls_structured_output_format"),
+)
+_SEEDS = range(2**63)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The settings of a `SEAChatModel` that no call overrides, except by another `model`.
+
+    Attributes:
+        model: a name, a folder, or the loaded policy.
+        model_name: the name in reports, which also selects the default rewards.
+        load_options: `dtype`, `quantization` and `device_map` of `load_model`.
+    """
+
+    model: str | os.PathLike[str] | CausalLMPolicy
+    model_name: str
+    device: str | None
+    load_options: dict[str, Any]
+    rewards: Sequence[RewardLike] | None
+    max_retries: int
+    draft_model: BaseChatModel | None
+    gate: GateLike | None
+    gate_threshold: float | None
+    on_reward_error: Literal["draft", "error"]
+    on_timeout: Literal["best", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallOptions:
     """The settings of one call.
 
     Attributes:
-        tools: OpenAI's dicts as JSON, so that equal ones are equal.
-        schema: of an answer that must be JSON of it, as JSON.
-        model: another policy's name, for this call alone.
-        n: answers, each of a seed of its own, counted up from `seed`.
-        top_logprobs: how many of the policy's likeliest tokens are told at each place, beside the one that
-            stands there; None tells no log-probabilities.
-        timeout: seconds after which a caller who asked for it gets an error.
+        max_tokens: the largest number of tokens of an answer.
+        stop: strings before which an answer ends.
+        tools: in OpenAI's form.
+        schema: the JSON schema that the answer must follow; None allows any text.
+        model: the name of another model for this call; None uses the model's own.
+        n: number of answers; the seeds are `seed`, `seed + 1`, ...
+        top_logprobs: number of alternatives reported beside each token; None reports no log-probabilities.
+        timeout: seconds after which `on_timeout="error"` raises.
     """
 
     preset: Preset
     budget: Budget
+    max_tokens: int
     seed: int
     stop: tuple[str, ...]
-    tools: str = "[]"
-    choice: Choice = AUTO
-    schema: str | None = None
-    model: str | None = None
-    n: int = 1
-    top_logprobs: int | None = None
-    timeout: float | None = None
-
-    @property
-    def free(self) -> bool:
-        """Whether the answer is words alone, which may leave before the rest is written."""
-        return not self.visible_tools and self.schema is None
+    tools: list[dict[str, Any]]
+    tool_choice: ToolChoice
+    schema: dict[str, Any] | None
+    model: str | None
+    n: int
+    top_logprobs: int | None
+    timeout: float | None
 
     @property
     def visible_tools(self) -> list[dict[str, Any]]:
-        """The tools that are shown."""
-        found: list[dict[str, Any]] = [] if self.choice.kind == "none" else json.loads(self.tools)
-        return found
+        """The tools that the prompt shows."""
+        return [] if self.tool_choice.kind == "none" else self.tools
+
+    @property
+    def is_plain_text(self) -> bool:
+        """Whether the answer has no form, so that its beginning may be streamed before its end is written."""
+        return not self.visible_tools and self.schema is None
 
 
-Key = tuple[int, CallOptions, str]
-
-
-def require_known(given: dict[str, Any], known: Any) -> None:  # noqa: ANN401 - any container of names
-    """Every name is an option; else the nearest is named.
+def require_known(names: Iterable[str], known: Collection[str]) -> None:
+    """Check that every name is a known option.
 
     Raises:
-        ValueError: one is not.
+        ValueError: one is unknown; the message names the nearest known option.
     """
-    for name in given:
+    for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"the options are {', '.join(sorted(known))}."
+            hint = suggest(name, known) or f"the options are {', '.join(sorted(known))}."
             raise ValueError(f"there is no option {name!r}; {hint}")
 
 
-def make_call_options(model: SEASettings, stop: list[str] | None, kwargs: dict[str, Any]) -> CallOptions:
-    """The model's settings with those of the call over them.
+def replace_policy_alias(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values with `policy`, the other name of `model`, replaced by it.
 
     Raises:
-        ValueError: an option is unknown, or a value is none that it takes.
+        ValueError: both are given and differ.
     """
-    require_known(kwargs, (*_OVER_FIELDS, *_OF_CALLS))
-    over = {name: value for name, value in kwargs.items() if name in _OVER_FIELDS}
-    given: dict[str, Any] = {name: getattr(model, name) for name in _OVER_FIELDS} | over
-    if given["seed"] not in _SEEDS:
-        raise ValueError(f"seed={given['seed']!r} must be a whole number from 0 to 2**63 - 1.")
-    preset, budget = find_preset(given["preset"]), given["budget"]
-    if given["temperature"] is not None:
-        preset = replace(
-            preset,
-            search_config=replace(
-                preset.search_config,
-                drafts=replace(
-                    preset.search_config.drafts,
-                    temperature=given["temperature"],
-                ),
-            ),
+    if "policy" not in values:
+        return dict(values)
+    policy = values["policy"]
+    if values.get("model", policy) != policy:
+        raise ValueError(
+            f"model={values['model']!r} and policy={policy!r} are two names for one setting; pass model= alone."
         )
-    if given["max_tokens"] is not None:
-        budget = replace(budget, max_new_tokens=given["max_tokens"])
-    if given["timeout"] is not None:
-        budget = replace(budget, max_time=min(given["timeout"], budget.max_time or given["timeout"]))
-    tools = to_openai_tools(kwargs.get("tools") or [])
-    choice = parse_tool_choice(kwargs.get("tool_choice"), tools)
-    schema = _schema_of(kwargs.get("response_format"))
-    stops = tuple(stop or model.stop or ())
-    name = kwargs.get("model")
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"model={name!r} must be a policy's name; pass any other as policy= to a model.")
-    if given["n"] < 1:
-        raise ValueError(f"n={given['n']} answers: ask for at least one.")
-    told = given["top_logprobs"] or 0 if given["logprobs"] or given["top_logprobs"] is not None else None
-    shown = json.dumps(tools), choice, schema, name
-    return CallOptions(preset, budget, given["seed"], stops, *shown, given["n"], told, given["timeout"])
+    return {name: value for name, value in values.items() if name != "policy"} | {"model": policy}
 
 
-def require_one_answer(ask: CallOptions) -> CallOptions:
-    """A call that is streamed, which is one answer.
+def make_call_options(
+    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: Sequence[str] | None = None
+) -> CallOptions:
+    """Combine the model's settings with those of a call.
+
+    Args:
+        defaults: a value for each of `CALL_FIELDS`.
+        overrides: keyword arguments of the call.
+        stop: the stop strings of the call; None or none uses the model's.
 
     Raises:
-        ValueError: it asks for more.
+        TypeError: `model` or `response_format` has the wrong type.
+        ValueError: an option is unknown, or a value is outside its range.
     """
-    if ask.n > 1:
-        raise ValueError(f"n={ask.n} answers cannot be streamed, which would mix them; call generate.")
-    return ask
+    require_known(overrides, (*CALL_FIELDS, *_CALL_ONLY))
+    overrides = replace_policy_alias(overrides)
+    values = {name: overrides.get(name, defaults[name]) for name in CALL_FIELDS}
+    if values["max_tokens"] is None:
+        values["max_tokens"] = defaults["max_tokens"]
+    _check_values(values, overrides.get("model"))
+    tools = to_openai_tools(overrides.get("tools") or [])
+    return CallOptions(
+        preset=_with_temperature(find_preset(values["preset"]), values["temperature"]),
+        budget=_with_timeout(values["budget"], values["timeout"]),
+        max_tokens=values["max_tokens"],
+        seed=values["seed"],
+        stop=tuple(stop or values["stop"] or ()),
+        tools=tools,
+        tool_choice=parse_tool_choice(overrides.get("tool_choice"), tools),
+        schema=_parse_response_format(overrides.get("response_format")),
+        model=overrides.get("model"),
+        n=values["n"],
+        top_logprobs=_count_top_logprobs(logprobs=values["logprobs"], top_logprobs=values["top_logprobs"]),
+        timeout=values["timeout"],
+    )
 
 
-def _schema_of(given: Any) -> str | None:  # noqa: ANN401 - OpenAI's dict, or a schema
-    """What `response_format` asks for, as JSON; any object where it names no schema."""
-    if given is None or given == {"type": "text"}:
+def require_one_answer(options: CallOptions) -> CallOptions:
+    """Return the options of a call that has one answer, as a streamed call must.
+
+    Raises:
+        ValueError: the call asks for more.
+    """
+    if options.n > 1:
+        raise ValueError(
+            f"n={options.n}: a stream holds one answer; call generate() for several, or set n=1."
+        )
+    return options
+
+
+def _check_values(values: Mapping[str, Any], model: object) -> None:
+    if values["seed"] not in _SEEDS:
+        raise ValueError(f"seed={values['seed']!r} must be a whole number from 0 to 2**63 - 1.")
+    if values["max_tokens"] < 1:
+        raise ValueError(f"max_tokens={values['max_tokens']} leaves no room for an answer; use at least 1.")
+    if values["n"] < 1:
+        raise ValueError(f"n={values['n']} answers: ask for at least one.")
+    if model is not None and not isinstance(model, str):
+        raise TypeError(
+            f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...)."
+        )
+
+
+def _with_temperature(preset: Preset, temperature: float | None) -> Preset:
+    if temperature is None:
+        return preset
+    search = preset.search_config
+    drafts = replace(search.drafts, temperature=temperature)
+    return replace(preset, search_config=replace(search, drafts=drafts))
+
+
+def _with_timeout(budget: Budget, timeout: float | None) -> Budget:
+    """Refinement ends at the smaller one of both limits."""
+    if timeout is None:
+        return budget
+    return replace(budget, max_time=min(timeout, budget.max_time or timeout))
+
+
+def _count_top_logprobs(*, logprobs: bool, top_logprobs: int | None) -> int | None:
+    if not logprobs and top_logprobs is None:
         return None
-    if not isinstance(given, dict):
-        raise TypeError(f"response_format={given!r} must be OpenAI's dict; see with_structured_output.")
-    if given.get("type") == "json_object":
-        return json.dumps({"type": "object"})
-    inner = given.get("json_schema", given)
-    return json.dumps(inner.get("schema", inner))
+    return top_logprobs or 0
 
 
-def key_of(model: SEASettings, messages: list[BaseMessage], ask: CallOptions) -> Key:
-    """What a batch's answers are found by: another model or other settings never take them."""
-    return id(model), ask, json.dumps(to_template_messages(messages), default=str)
+def _parse_response_format(response_format: object) -> dict[str, Any] | None:
+    """Return the schema of OpenAI's `response_format`; any object where it names no schema."""
+    if response_format is None or response_format == {"type": "text"}:
+        return None
+    if not isinstance(response_format, dict):
+        raise TypeError(
+            f"response_format={response_format!r} must be OpenAI's dict; see with_structured_output."
+        )
+    if response_format.get("type") == "json_object":
+        return {"type": "object"}
+    json_schema = response_format.get("json_schema", response_format)
+    schema: dict[str, Any] = json.loads(json.dumps(json_schema.get("schema", json_schema)))
+    return schema

@@ -1,127 +1,254 @@
-"""Answers as LangChain's messages: text, calls, chunks. Knows neither policy nor refinement."""
+"""From refinements to LangChain's messages: the gate's verdict, the report, text, tool calls and chunks.
+
+Knows no network. An answer is the refined text, the draft, or a refusal, as the gate decides.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages import content as standard
+from langchain_core.messages import content as content_blocks
+from langchain_core.messages.ai import OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_sea.chat.tools import CLOSING, OPENING, read_answer
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import GrammarError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from langchain_sea.chat.gated_answer import GatedAnswer
     from langchain_sea.chat.options import CallOptions
     from langchain_sea.chat.tools import ParsedToolCalls
-    from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.core.trace import ScoredText
+    from langchain_sea.engine.selection import Refinement
 
-__all__ = ["chunks_of", "result_of", "words_of"]
+    Gate = Callable[[str, list[str]], Sequence[float]]
 
+__all__ = [
+    "REFUSAL",
+    "GatedAnswer",
+    "choose_answer",
+    "gate_texts",
+    "to_chat_result",
+    "to_chunks",
+    "word_chunks",
+]
 
+REFUSAL = "I can't help with that."
 _THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
-_REFUSAL_BLOCKS = hasattr(standard, "RefusalContentBlock")  # from langchain-core 1.8 on
+_WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$")
+_HAS_REFUSAL_BLOCKS = hasattr(content_blocks, "RefusalContentBlock")  # from langchain-core 1.8 on
 
 
-def result_of(model: SEAChatModel, answers: Sequence[GatedAnswer], ask: CallOptions) -> ChatResult:
-    """The whole messages, and in `llm_output` the tokens of all."""
-    found = []
-    for answer in answers:
-        said, thought = _said(answer, ask)
-        message = AIMessage(
-            content=_content(answer, said),
-            tool_calls=list(said.calls),
-            invalid_tool_calls=list(said.invalid),
-            additional_kwargs=thought,
-            usage_metadata=answer.usage(),
-            response_metadata=_metadata(model, answer, ask, said),
+@dataclass(frozen=True, slots=True)
+class GatedAnswer:
+    """A refinement and the text that is returned for it.
+
+    Attributes:
+        text: the refined text, the draft, or `REFUSAL`.
+        prompt_tokens: the prompt's length.
+        gate: the gate's verdict as plain JSON; None without a gate.
+        logprobs: of the text's tokens, in OpenAI's form.
+        draft_model_error: why the external draft was not used.
+    """
+
+    refinement: Refinement
+    text: str
+    prompt_tokens: int
+    gate: dict[str, Any] | None
+    logprobs: list[dict[str, Any]] | None = None
+    draft_model_error: str | None = None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the gate rejected both the refined text and the draft."""
+        return self.gate is not None and not self.gate["passed"]
+
+    def finish_reason(self, max_tokens: int) -> str:
+        """Return `content_filter` for a refusal, `length` where the answer fills `max_tokens`, else `stop`."""
+        if self.is_refused:
+            return "content_filter"
+        return "length" if len(self.refinement.ids) >= max_tokens else "stop"
+
+    def usage(self) -> UsageMetadata:
+        """Return the tokens of prompt and answer, and those computed while drafting and refining."""
+        refinement = self.refinement
+        details = {"draft": refinement.draft_tokens, "refine": refinement.refine_tokens}
+        return UsageMetadata(
+            input_tokens=self.prompt_tokens,
+            output_tokens=len(refinement.ids),
+            total_tokens=self.prompt_tokens + len(refinement.ids),
+            output_token_details=cast("OutputTokenDetails", details),
         )
-        found.append(ChatGeneration(message=message))
+
+    def report(self) -> dict[str, Any]:
+        """Return the refinement as plain JSON; `accepted` is whether its text is the one returned."""
+        refinement = self.refinement
+        before, after = refinement.before, refinement.after
+        return {
+            "draft": refinement.draft,
+            "score_before": _rounded(before, "score"),
+            "score_after": _rounded(after, "score"),
+            "rewards_before": dict(before.rewards) if before else None,
+            "rewards_after": dict(after.rewards) if after else None,
+            "accepted": refinement.accepted and self.text == refinement.text,
+            "steps": refinement.steps,
+            "seconds": refinement.seconds,
+            "stop_reason": refinement.stop_reason,
+            "nll_before": _rounded(before, "nll"),
+            "nll_after": _rounded(after, "nll"),
+            "rejected": refinement.rejected,
+            "thresholds_met": None if after is None else after.meets_thresholds,
+            "min_gradient_cosine": refinement.min_gradient_cosine,
+            "evaluations": refinement.evaluations,
+            "failure": None if refinement.failure is None else str(refinement.failure),
+            "gate": self.gate,
+            "draft_model_error": self.draft_model_error,
+        }
+
+
+def gate_texts(
+    gate: Gate, threshold: float | None, messages: Sequence[dict[str, Any]], texts: Sequence[str]
+) -> tuple[list[str], dict[str, Any]]:
+    """Ask the gate about answers to the last question.
+
+    Args:
+        gate: returns a score for each text.
+        threshold: the lowest score that passes; None uses the gate's own, or 0.5.
+        messages: the conversation, in the template's form.
+        texts: the answers.
+
+    Returns:
+        The texts that pass, and the verdict as plain JSON. A gate that fails passes none.
+    """
+    lowest = getattr(gate, "threshold", 0.5) if threshold is None else threshold
+    try:
+        scores = [float(score) for score in gate(last_user_text(messages), list(texts))]
+        passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
+    except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
+        return [], {"passed": False, "scores": [], "error": repr(error)}
+    return passing, {"passed": bool(passing), "scores": scores, "threshold": float(lowest)}
+
+
+def choose_answer(
+    refinement: Refinement,
+    prompt_tokens: int,
+    gate: Gate | None,
+    threshold: float | None,
+    messages: Sequence[dict[str, Any]],
+) -> GatedAnswer:
+    """Return the refined text if the gate passes it, else the draft if that passes, else a refusal."""
+    if gate is None:
+        return GatedAnswer(refinement, refinement.text, prompt_tokens, None)
+    texts = list(dict.fromkeys([refinement.text, refinement.draft]))
+    passing, verdict = gate_texts(gate, threshold, messages, texts)
+    return GatedAnswer(refinement, passing[0] if passing else REFUSAL, prompt_tokens, verdict)
+
+
+def to_chat_result(answers: Sequence[GatedAnswer], options: CallOptions, model_name: str) -> ChatResult:
+    """Return the answers as messages, with the tokens of all answers in `llm_output`."""
+    generations = []
+    for answer in answers:
+        parsed, extra = _parse(answer, options)
+        message = AIMessage(
+            content=_content(answer, parsed),
+            tool_calls=list(parsed.calls),
+            invalid_tool_calls=list(parsed.invalid),
+            additional_kwargs=extra,
+            usage_metadata=answer.usage(),
+            response_metadata=_metadata(answer, options, model_name, parsed),
+        )
+        generations.append(ChatGeneration(message=message))
     usages = [answer.usage() for answer in answers]
-    names = ("input_tokens", "output_tokens", "total_tokens")
-    total = {name: sum(usage[name] for usage in usages) for name in names}  # type: ignore[literal-required]
-    return ChatResult(generations=found, llm_output={"token_usage": total})
+    total = {
+        "input_tokens": sum(usage["input_tokens"] for usage in usages),
+        "output_tokens": sum(usage["output_tokens"] for usage in usages),
+        "total_tokens": sum(usage["total_tokens"] for usage in usages),
+    }
+    return ChatResult(generations=generations, llm_output={"token_usage": total})
 
 
-def words_of(text: str) -> Iterator[ChatGenerationChunk]:
-    """A word a chunk."""
-    for word in re.findall(r"\s*\S+\s*$|\s*\S+|\s+$", text):
+def word_chunks(text: str) -> Iterator[ChatGenerationChunk]:
+    """Yield one chunk for each word; white space goes with the word behind it."""
+    for word in _WORD.findall(text):
         yield ChatGenerationChunk(message=AIMessageChunk(content=word))
 
 
-def chunks_of(
-    model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, *, sent: str = ""
+def to_chunks(
+    answer: GatedAnswer, options: CallOptions, model_name: str, *, sent: str = ""
 ) -> Iterator[ChatGenerationChunk]:
-    """A word a chunk, then the calls, then the numbers, which stand on the last one alone.
+    """Yield the words, then the tool calls, then one last chunk with usage and report.
 
     Args:
-        model: whose name stands there.
-        answer: what leaves.
-        ask: what was asked.
-        sent: what of the text has left already; where another text leaves now, it follows below.
+        answer: what is returned.
+        options: of the call.
+        model_name: for the report.
+        sent: the text streamed so far. If the answer does not begin with it, the whole answer follows in a
+            new paragraph.
     """
-    said, thought = _said(answer, ask)
-    whole = said.content
-    yield from words_of(whole.removeprefix(sent) if whole.startswith(sent) else f"\n\n{whole}")
-    if (block := _refusal(answer, said)) is not None:
+    parsed, extra = _parse(answer, options)
+    text = parsed.content
+    yield from word_chunks(text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}")
+    if (block := _refusal_block(answer, parsed)) is not None:
         yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
     calls = [
-        *((c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"]) for c in said.calls),
-        *((c["name"], c["args"], c["id"]) for c in said.invalid),
+        *((call["name"], json.dumps(call["args"], ensure_ascii=False), call["id"]) for call in parsed.calls),
+        *((call["name"], call["args"], call["id"]) for call in parsed.invalid),
     ]
     for index, (name, args, call_id) in enumerate(calls):
-        part = tool_call_chunk(name=name, args=args, id=call_id, index=index)
-        yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[part]))
+        chunk = tool_call_chunk(name=name, args=args, id=call_id, index=index)
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
     last = AIMessageChunk(
         content="",
-        additional_kwargs=thought,
+        additional_kwargs=extra,
         usage_metadata=answer.usage(),
-        response_metadata=_metadata(model, answer, ask, said),
+        response_metadata=_metadata(answer, options, model_name, parsed),
         chunk_position="last",
     )
     yield ChatGenerationChunk(message=last)
 
 
-def _content(answer: GatedAnswer, said: ParsedToolCalls) -> str | list[Any]:
-    """Words; a refusal's, for whoever reads text, and the standard block, for whoever looks for one."""
-    block = _refusal(answer, said)
-    return said.content if block is None else [{"type": "text", "text": said.content}, block]
+def _content(answer: GatedAnswer, parsed: ParsedToolCalls) -> str | list[str | dict[str, Any]]:
+    """Return the text; a refusal is text and the standard block, for readers of either."""
+    block = _refusal_block(answer, parsed)
+    return parsed.content if block is None else [{"type": "text", "text": parsed.content}, block]
 
 
-def _refusal(answer: GatedAnswer, said: ParsedToolCalls) -> dict[str, Any] | None:
-    """The standard block where the gate let nothing pass, and core knows one."""
-    if not _REFUSAL_BLOCKS or answer.passed:
+def _refusal_block(answer: GatedAnswer, parsed: ParsedToolCalls) -> dict[str, Any] | None:
+    """Return LangChain's refusal block, if the answer is a refusal and the installed version has the block."""
+    if not (_HAS_REFUSAL_BLOCKS and answer.is_refused):
         return None
-    return {"type": "refusal", "refusal": said.content, "extras": {"category": "gate"}}
+    return {"type": "refusal", "refusal": parsed.content, "extras": {"category": "gate"}}
 
 
-def _said(answer: GatedAnswer, ask: CallOptions) -> tuple[ParsedToolCalls, dict[str, Any]]:
-    """Words and calls of what leaves, and what the policy thought before; a refusal of the gate is words.
+def _parse(answer: GatedAnswer, options: CallOptions) -> tuple[ParsedToolCalls, dict[str, Any]]:
+    """Return the text with its tool calls, and the reasoning before it as additional keyword arguments.
 
     Raises:
-        GrammarError: the answer had to be JSON of a schema, and ended before it was whole.
+        GrammarError: the answer must be JSON of a schema, and `max_tokens` ended it before it was complete.
     """
-    bounded = (ask.choice.forced or ask.schema is not None) and answer.text == answer.refinement.text
-    if bounded and not _whole(answer.text):
+    has_schema = options.tool_choice.is_forced or options.schema is not None
+    if has_schema and answer.text == answer.refinement.text and not _is_complete_json(answer.text):
         error = GrammarError(
-            f"no whole answer of the schema fits into {ask.budget.max_new_tokens} tokens; raise max_tokens. As far "
-            f"as it was written: {answer.text!r}"
+            f"no complete answer of the schema fits into {options.max_tokens} tokens; raise max_tokens. "
+            f"The incomplete answer: {answer.text!r}"
         )
         error.refinement = answer.refinement
         raise error
     thought = _THOUGHT.match(answer.text)
-    text = answer.text[thought.end() :].lstrip() if thought else answer.text
-    kwargs = {"reasoning_content": thought[1].strip()} if thought else {}
-    return read_answer(text, ask.visible_tools), kwargs
+    if thought is None:
+        return read_answer(answer.text, options.visible_tools), {}
+    text = answer.text[thought.end() :].lstrip()
+    return read_answer(text, options.visible_tools), {"reasoning_content": thought[1].strip()}
 
 
-def _whole(text: str) -> bool:
+def _is_complete_json(text: str) -> bool:
     try:
         json.loads(text.strip().removeprefix(OPENING).removesuffix(CLOSING))
     except ValueError:
@@ -130,13 +257,17 @@ def _whole(text: str) -> bool:
 
 
 def _metadata(
-    model: SEAChatModel, answer: GatedAnswer, ask: CallOptions, said: ParsedToolCalls
+    answer: GatedAnswer, options: CallOptions, model_name: str, parsed: ParsedToolCalls
 ) -> dict[str, Any]:
-    reason = answer.finish_reason(ask.budget.max_new_tokens)
-    told = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
-    return told | {
-        "model_name": ask.model or model._policy_name,  # noqa: SLF001 - one class in several files
+    reason = answer.finish_reason(options.max_tokens)
+    logprobs = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
+    return logprobs | {
+        "model_name": model_name,
         "model_provider": "sea",
-        "finish_reason": "tool_calls" if said.calls and reason != "content_filter" else reason,
-        "sea": answer.report() | {"seed": ask.seed, "preset": ask.preset.name},
+        "finish_reason": "tool_calls" if parsed.calls and reason != "content_filter" else reason,
+        "sea": answer.report() | {"seed": options.seed, "preset": options.preset.name},
     }
+
+
+def _rounded(scored: ScoredText | None, name: str) -> float | None:
+    return None if scored is None else round(float(getattr(scored, name)), 6)

@@ -131,7 +131,9 @@ class Energy:
 
         Rewards that cannot steer have no say.
         """
-        terms, columns = fit_scales(self.terms, [t.score_soft(view) for t in self.terms], differentiable_only=True)
+        terms, columns = fit_scales(
+            self.terms, [t.score_soft(view) for t in self.terms], differentiable_only=True
+        )
         return replace(self, terms=terms), combine_energy(
             terms, self.policy_weight, view.nll, columns, differentiable_only=True
         ).energy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
@@ -23,7 +25,7 @@ from langchain_sea.core.protocols import (
 from langchain_sea.errors import RewardUnavailableError, SEAError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from langchain_sea.core.protocols import SteeringVector
 
@@ -95,7 +97,11 @@ class RewardTerm:
     def cost(self, values: Tensor) -> Tensor:
         """What standardised values, (C,), add to the energy, (C,)."""
         cost = -self.weight * values
-        return cost if self.normalized_threshold is None else cost + self.penalty_weight * (self.normalized_threshold - values).clamp(min=0)
+        return (
+            cost
+            if self.normalized_threshold is None
+            else cost + self.penalty_weight * (self.normalized_threshold - values).clamp(min=0)
+        )
 
     @property
     def normalized_threshold(self) -> float | None:
@@ -151,6 +157,13 @@ class RewardTerm:
         )
 
 
+RewardLike = str | os.PathLike[str] | RewardTerm | Reward | Callable[..., Any]
+"""What users may pass as a reward: a name or path, a term, a reward, or a function `(prompt, completions) -> scores`."""
+
+GateLike = str | Callable[..., Any]
+"""What users may pass as a gate: a name or path, or a function `(prompt, completions) -> scores`."""
+
+
 class EnergyTerms(NamedTuple):
     """The parts of the energy, per chain."""
 
@@ -174,7 +187,10 @@ def fit_scales(
         columns: the standardised values of each.
         differentiable_only: whether they were asked to steer: those that cannot wait for texts.
     """
-    found = [t.fit_scale(v) if t.is_differentiable or not differentiable_only else t for t, v in zip(terms, columns, strict=True)]
+    found = [
+        t.fit_scale(v) if t.is_differentiable or not differentiable_only else t
+        for t, v in zip(terms, columns, strict=True)
+    ]
     moved = [
         v if new is t else (v * t.scale + (t.center - new.center)) / new.scale
         for new, t, v in zip(found, terms, columns, strict=True)
@@ -200,11 +216,13 @@ def combine_energy(
         differentiable_only: whether only those count that can steer.
     """
     rewards = torch.stack(list(columns), 1) if columns else nll.new_zeros(len(nll), 0)
-    costs = [t.cost(v) for t, v in zip(terms, columns, strict=True) if t.is_differentiable or not differentiable_only]
+    costs = [
+        t.cost(v)
+        for t, v in zip(terms, columns, strict=True)
+        if t.is_differentiable or not differentiable_only
+    ]
     none = torch.full_like(nll, torch.inf)
-    return EnergyTerms(
-        sum(costs, weight * nll), nll, rewards, none
-    )
+    return EnergyTerms(sum(costs, weight * nll), nll, rewards, none)
 
 
 def all_token_additive(terms: Sequence[RewardTerm]) -> bool:
@@ -215,5 +233,7 @@ def all_token_additive(terms: Sequence[RewardTerm]) -> bool:
 
 def find_steering_vector(terms: Sequence[RewardTerm]) -> SteeringVector | None:
     """The axis of the first reward that knows one."""
-    found = (t.reward.steering_vector for t in terms if t.is_active and isinstance(t.reward, HasSteeringVector))
+    found = (
+        t.reward.steering_vector for t in terms if t.is_active and isinstance(t.reward, HasSteeringVector)
+    )
     return next((axis for axis in found if axis is not None), None)

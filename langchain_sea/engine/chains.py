@@ -16,7 +16,13 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.trace import TraceStep
 from langchain_sea.engine.ops import ForwardOp, GradientOp
 from langchain_sea.sampling import langevin as kernels
-from langchain_sea.sampling.relaxation import discretise, draft_logits, full_support, match_candidates, straight_through_vjp
+from langchain_sea.sampling.relaxation import (
+    discretise,
+    draft_logits,
+    full_support,
+    match_candidates,
+    straight_through_vjp,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Sequence

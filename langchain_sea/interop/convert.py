@@ -15,8 +15,9 @@ from langchain_core.messages import BaseMessage, convert_to_messages
 from pydantic import BaseModel
 
 from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.rewards.function import _numbers, _wants_messages, last_user_text
+from langchain_sea.rewards.function import check_scores, takes_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +30,6 @@ __all__ = [
     "finished",
     "judged_in",
     "label_of",
-    "last_user_text",
     "rated",
     "score_in",
     "sides_of",
@@ -57,7 +57,7 @@ class Imported:
         Raises:
             RewardUnavailableError: there is no such number for one of them.
         """
-        return _numbers(self.edge(messages, completions), completions, self.name)
+        return check_scores(self.edge(messages, completions), completions, self.name)
 
     @property
     def __name__(self) -> str:
@@ -74,11 +74,11 @@ def rated(
     """
     if not completions:
         return []
-    if _wants_messages(reward):
+    if takes_messages(reward):
         found = reward(messages=[dict(message) for message in messages], completions=list(completions))
     else:
         found = reward(last_user_text(messages), list(completions))
-    return _numbers(found, completions, label_of(reward))
+    return check_scores(found, completions, label_of(reward))
 
 
 def label_of(function: object) -> str:

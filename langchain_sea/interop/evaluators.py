@@ -11,13 +11,13 @@ from langsmith.evaluation import RunEvaluator, run_evaluator
 from langsmith.evaluation.evaluator import DynamicRunEvaluator
 from langsmith.schemas import Example, Run
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.interop.convert import (
     Imported,
     answer_in,
     conversation_in,
     finished,
     label_of,
-    last_user_text,
     rated,
     score_in,
     sides_of,

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage
 from langchain_core.runnables import RunnableLambda
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.interop.convert import (
     Imported,
     judged_in,
     label_of,
-    last_user_text,
     rated,
     score_in,
 )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.rewards.function import FunctionReward, last_user_text
+from langchain_sea.rewards.function import FunctionReward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.core.protocols import NOTHING, OutputSpec
-from langchain_sea.models.soft_embeddings import widened
+from langchain_sea.models.soft_embeddings import to_float32_or_wider
 from langchain_sea.rewards.labels import LabelRule, Labels, Output, label_rule
-from langchain_sea.rewards.pair_classifier import PairClassifier, last_question
-from langchain_sea.rewards.templated import once
+from langchain_sea.rewards.pair_classifier import PairClassifier
+from langchain_sea.rewards.templated import score_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,15 +81,15 @@ class EncoderReward:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """(C,) of answers to a conversation; equal texts are read once, and padding changes no score."""
-        question = last_question(messages)
-        return once(texts, lambda distinct: self._judged(question, distinct))
+        question = last_user_text(messages, separator="\n")
+        return score_distinct(texts, lambda distinct: self._judged(question, distinct))
 
     def _judged(self, question: str, answers: Sequence[str]) -> Tensor:
         found = []
         for start in range(0, len(answers), _ROWS):
             inputs = self._inputs(question, answers[start : start + _ROWS])
             read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
-            found.append(self.rule(widened(self._logits(read))))
+            found.append(self.rule(to_float32_or_wider(self._logits(read))))
         return torch.cat(found)
 
     @property

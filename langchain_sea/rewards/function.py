@@ -24,6 +24,7 @@ from tenacity import (
 )
 from torch import Tensor
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FunctionReward:
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ValueError(f"timeout={self.timeout} must be a positive number of seconds, or None.")
-        if _wants_messages(self.function):
+        if takes_messages(self.function):
             try:
                 inspect.signature(self.function).bind(messages=[], completions=[])
             except TypeError as error:
@@ -80,7 +81,7 @@ class FunctionReward:
                 for each completion.
         """
         completions = list(dict.fromkeys(texts))
-        scores = _numbers(self._ask(view, completions), completions, self._label)
+        scores = check_scores(self._ask(view, completions), completions, self._label)
         by_text = dict(zip(completions, scores, strict=True))
         return torch.tensor([by_text[text] for text in texts], device=view.tokens.soft.device)
 
@@ -93,7 +94,7 @@ class FunctionReward:
         messages = [dict(message) for message in view.prompt.messages]
 
         def call() -> object:
-            if _wants_messages(self.function):
+            if takes_messages(self.function):
                 return self.function(messages=messages, completions=list(completions))
             return self.function(last_user_text(messages), list(completions))
 
@@ -148,7 +149,7 @@ def _in_time(call: Callable[[], object], seconds: float) -> object:
     return future.result()
 
 
-def _numbers(returned: object, completions: Sequence[str], label: str) -> list[float]:
+def check_scores(returned: object, completions: Sequence[str], label: str) -> list[float]:
     """One finite float32 number for each completion."""
     tolist = getattr(returned, "tolist", None)  # arrays and tensors of any library
     values = returned if tolist is None else tolist()
@@ -177,16 +178,10 @@ def _bad(label: str, what: str, completions: Sequence[str]) -> RewardUnavailable
     )
 
 
-def _wants_messages(function: Callable[..., Any]) -> bool:
+def takes_messages(function: Callable[..., Any]) -> bool:
     try:
         return "messages" in inspect.signature(function).parameters
     except ValueError:  # some functions written in C have no signature
         return False
 
 
-def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text of the newest user message, its parts joined; empty if there is none."""
-    content = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
-    if isinstance(content, list | tuple):
-        return "".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
-    return str(content or "")

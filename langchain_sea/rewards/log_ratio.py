@@ -8,27 +8,26 @@ that the training optimised (arXiv 2305.18290, eq. 5).
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 
+from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import LOGITS, NOTHING, OutputSpec
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.models.chat_template import ChatTemplate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["LogRatioReward", "Recent", "shared_token_fraction"]
+__all__ = ["LogRatioReward", "shared_token_fraction"]
 
 V = TypeVar("V")
 
@@ -70,8 +69,8 @@ class LogRatioReward:
         self.expert, self.early = expert, early
         self.reduction, self.scale = reduction, scale
         _require_equal(expert, early)
-        self._prompts: Recent[PolicyPrompt] = Recent(2 * prompts)
-        self._equal: Recent[CausalLMPolicy] = Recent(prompts)
+        self._prompts: LRUCache[PolicyPrompt] = LRUCache(2 * prompts)
+        self._equal: LRUCache[CausalLMPolicy] = LRUCache(prompts)
 
     @torch.no_grad()
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - the tokens are the texts'
@@ -86,7 +85,7 @@ class LogRatioReward:
         """Both policies' logits, read beside the writer's own."""
         if isinstance(view.policy, CausalLMPolicy):
             policy = view.policy  # kept there, so that no other gets its id
-            self._equal.get(id(policy), lambda: _require_equal(policy, self.expert))
+            self._equal.get_or_create(id(policy), lambda: _require_equal(policy, self.expert))
         through = [self._through(policy, view) for policy in (self.expert, self.early)]
         return LOGITS if view in through else NOTHING
 
@@ -115,38 +114,10 @@ class LogRatioReward:
             if not isinstance(whole, PolicyPrompt):
                 return policy.prompt(whole.messages)
             key = policy is self.expert, whole.ids
-            begun = self._prompts.get(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
+            begun = self._prompts.get_or_create(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
             return policy.prefill(begun, whole.answer, LOGITS)
 
-        return self._prompts.get((policy is self.expert, view.prompt.key), build)
-
-
-class Recent(Generic[V]):
-    """The last few values by key, shared by threads; pickled and copied without them."""
-
-    def __init__(self, size: int) -> None:
-        """Keep `size` values at most, and at least one."""
-        if size < 1:
-            raise ValueError(f"{size} values to keep must be at least 1.")
-        self._size = size
-        self._values: OrderedDict[Hashable, V] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """The value of `key`, made if it is not there; two threads that ask at once may both make it."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-                return self._values[key]
-        value = make()
-        with self._lock:
-            self._values[key] = value
-            while len(self._values) > self._size:
-                self._values.popitem(last=False)
-        return value
-
-    def __reduce__(self) -> tuple[type[Recent[V]], tuple[int]]:
-        return type(self), (self._size,)
+        return self._prompts.get_or_create((policy is self.expert, view.prompt.key), build)
 
 
 def shared_token_fraction(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifierGate", "PairClassifier", "last_question"]
+__all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifierGate", "PairClassifier"]
 
 SAFETY_GATE = Path(__file__).parent / "safety" / "gate.safetensors"
-_FORMAT = "langchain-sea pair gate 1"
+_FORMAT = "langchain-sea pair-classifier gate 1"
 _ROWS = 32  # pairs in one forward
 
 
@@ -188,7 +188,7 @@ class PairClassifierGate:
         """The probability, from 0 to 1, that each completion answers the prompt well; 0 for blank ones.
 
         Args:
-            prompt: the question; of a conversation its `last_question`.
+            prompt: the question; of a conversation its newest user message.
             completions: answers to it.
         """
         return self.judge([(prompt, completion) for completion in completions])
@@ -202,7 +202,7 @@ class PairClassifierGate:
         rows.sort(key=lambda row: sum(map(len, pairs[row])))  # like lengths together: less padding
         for chosen in (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)):
             with self._lock:
-                inputs = tokenized(tokenizer, [pairs[row] for row in chosen], self.info.longest)
+                inputs = tokenize_pairs(tokenizer, [pairs[row] for row in chosen], self.info.longest)
             odds = judge({name: ids.to(judge.output.weight.device) for name, ids in inputs.items()})
             for row, probability in zip(chosen, odds.float().sigmoid().tolist(), strict=True):
                 found[row] = probability
@@ -255,7 +255,7 @@ class PairClassifierGate:
             return self._parts
 
 
-def tokenized(
+def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], longest: int
 ) -> dict[str, Tensor]:
     """(N, L) ids, types and mask; the longer side is cut first, and no text becomes a control token."""
@@ -273,9 +273,3 @@ def tokenized(
     )
 
 
-def last_question(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text of a conversation's last user message; empty where there is none."""
-    content = next((m["content"] for m in reversed(messages) if m["role"] == "user"), "")
-    if isinstance(content, str):
-        return content
-    return "\n".join(block["text"] for block in content if block.get("type") == "text")

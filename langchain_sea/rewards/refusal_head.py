@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.core.protocols import AnswerBatch, OutputSpec, Tokens
 from langchain_sea.errors import WeightsCorruptError
 from langchain_sea.rewards.hidden_state_head import (
@@ -24,9 +25,8 @@ from langchain_sea.rewards.hidden_state_head import (
     HeadInfo,
     HiddenStateHead,
     HiddenStateReward,
-    stored,
+    save_module,
 )
-from langchain_sea.rewards.pair_classifier import last_question
 from langchain_sea.training.features import states
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
-__all__ = ["SAFETY_STANCE", "RefusalHead", "RefusalReward", "question_states", "safety_head"]
+__all__ = ["REFUSAL_HEAD", "RefusalHead", "RefusalReward", "question_states", "load_safety_reward"]
 
-SAFETY_STANCE = SAFETY_HEAD.with_name("stance.safetensors")
-_FORMAT = "langchain-sea stance 1"
+REFUSAL_HEAD = SAFETY_HEAD.with_name("stance.safetensors")
+_FORMAT = "langchain-sea refusal head 1"
 _BOUND = 4.0  # log-odds of declining beyond which nothing is gained
 _START = 4  # tokens of the template's beginning that are read as the prompt
 _LONGEST = 2000  # characters of a question; of longer ones the beginning is not read
@@ -74,7 +74,7 @@ class RefusalHead(nn.Module):
 
     def call(self, view: AnswerBatch) -> float:
         """The same for a view's last question, read once."""
-        question = last_question(view.prompt.messages)
+        question = last_user_text(view.prompt.messages, separator="\n")
         key = (id(view.policy), question)
         if key not in self._calls:
             if len(self._calls) >= _KNOWN:
@@ -93,7 +93,7 @@ class RefusalHead(nn.Module):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """One safetensors file; what is known of the head as JSON in its metadata."""
-        stored(self, path, _FORMAT, {"head": asdict(self.head.info), "weight": self.weight})
+        save_module(self, path, _FORMAT, {"head": asdict(self.head.info), "weight": self.weight})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RefusalHead:
@@ -147,9 +147,9 @@ class RefusalReward(HiddenStateReward):
         return HiddenStateReward.prefix_values(self, view) + self.stance.values(view)
 
 
-def safety_head() -> RefusalReward:
+def load_safety_reward() -> RefusalReward:
     """The reward that ships, for `smollm2-135m`: harm refused, the harmless helped, in fluent text."""
-    return RefusalReward(HiddenStateHead.load(SAFETY_HEAD), RefusalHead.load(SAFETY_STANCE))
+    return RefusalReward(HiddenStateHead.load(SAFETY_HEAD), RefusalHead.load(REFUSAL_HEAD))
 
 
 @torch.no_grad()
@@ -163,5 +163,5 @@ def question_states(policy: CausalLMPolicy, question: str, layer: int) -> Tensor
     ids = policy.prompt(messages).ids
     start = min(_START, len(ids) - 1)
     begun = policy.prompt_from_ids(ids[:start], messages)
-    read = states(policy, begun, Tokens.hard([ids[start:]], policy.device), layer)[0]
+    read = states(policy, begun, Tokens.from_ids([ids[start:]], policy.device), layer)[0]
     return torch.cat([read.mean(0), read[-1]])

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.errors import TokenizerMismatchError
-from langchain_sea.models.soft_embeddings import widened
+from langchain_sea.models.soft_embeddings import to_float32_or_wider
 from langchain_sea.rewards.encoder import READ, EncoderReward
-from langchain_sea.rewards.pair_classifier import last_question
-from langchain_sea.rewards.token_alignment import FLOOR, TokenAlignment, spans
+from langchain_sea.rewards.token_alignment import FLOOR, TokenAlignment, piece_spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,13 +56,13 @@ class SoftEncoderReward(EncoderReward):
         tokens = view.tokens
         rows = [ids[kept].tolist() for ids, kept in zip(tokens.ids, tokens.mask, strict=True)]
         pieces = [[view.policy.decode([i]) for i in row] for row in rows]
-        inputs = self._inputs(last_question(view.prompt.messages), ["".join(row) for row in pieces])
+        inputs = self._inputs(last_user_text(view.prompt.messages, separator="\n"), ["".join(row) for row in pieces])
         places = [self._places(inputs, row, found) for row, found in enumerate(pieces)]
         read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
         ids = read.pop("input_ids")
         own = self._embedding(ids)  # (C, S, D)
         read["inputs_embeds"] = own + self._moved(view, places, own)
-        return self.rule(widened(self._logits(read))).to(tokens.soft.device)
+        return self.rule(to_float32_or_wider(self._logits(read))).to(tokens.soft.device)
 
     def _places(self, inputs: Any, row: int, pieces: Sequence[str]) -> list[list[int]]:  # noqa: ANN401 - a BatchEncoding
         """For each of the policy's tokens the reward's positions whose characters it shares."""
@@ -75,7 +75,8 @@ class SoftEncoderReward(EncoderReward):
             if owner == side and end > start
         ]
         return [
-            [p for p, start, end in offsets if start < stop and begin < end] for begin, stop in spans(pieces)
+            [p for p, start, end in offsets if start < stop and begin < end]
+            for begin, stop in piece_spans(pieces)
         ]
 
     def _moved(self, view: AnswerBatch, places: Sequence[Sequence[Sequence[int]]], own: Tensor) -> Tensor:

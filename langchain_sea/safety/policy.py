@@ -1,42 +1,44 @@
-"""What each tool may be used for, as small frozen values, in Python or TOML. Knows no layer."""
+"""What each tool may be used for, as frozen dataclasses, in Python or TOML. Knows no check."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from langchain_sea.safety.checks import PolicyError
+from langchain_sea.core.suggestions import suggest
+from langchain_sea.errors import PolicyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["GuardConfig", "ToolRules"]
 
+T = TypeVar("T", "ToolRules", "GuardConfig")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolRules:
-    """One tool.
+    """The rules of one tool.
 
     Attributes:
-        effect: `read` tools change nothing and send nothing; the rest is `write`.
-        destinations: arguments that say where something goes, or what is changed, or who gets access; None takes
-            those whose names say so (recipient, url, account, …).
-        results: what of this tool's results may be trusted: `nothing`; `fields`, values that stand alone in a
-            structured result, as an address in a contact does, but no running text; `all`.
+        effect: `read` tools change nothing and send nothing; all others are `write`.
+        destinations: arguments that say where something is sent, what is changed, or who gets access; None selects
+            them by name (recipient, url, account, …).
+        results: what is trusted of this tool's results: `nothing`; `fields`, which are values that stand alone in a
+            structured result, such as an address in a contact, but no running text; or `all`.
         repairable: arguments whose text may be rewritten.
-        code: arguments that are meant to hold code or markup, in which templates, queries and commands are at home.
-        paths: folders under which paths must lie; None checks only for what is dangerous anywhere.
-        hosts: hosts that URLs may name; None allows all that are public.
-        limits: least and greatest value of numeric arguments.
-        recipients: the most that one call may address.
-        review: a human must say yes before each call.
-        deny: never called.
-        fail_open: layers by name whose failure lets the call pass; every use is logged.
+        code: arguments that are meant to hold code or markup; templates, queries and commands are allowed in them.
+        paths: folders that paths must lie in; None only checks for paths that are dangerous anywhere.
+        hosts: hosts that URLs may name; None allows all public ones.
+        limits: smallest and largest value of numeric arguments.
+        recipients: how many one call may address at most.
+        review: whether a human must approve each call.
+        deny: whether the tool is never called.
+        fail_open: names of checks whose failure lets a call pass; every use is logged.
     """
 
     effect: Literal["read", "write"] = "write"
@@ -53,28 +55,27 @@ class ToolRules:
     fail_open: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, known in (("effect", ("read", "write")), ("results", ("nothing", "fields", "all"))):
-            if getattr(self, name) not in known:
-                raise PolicyError(f"{name}={getattr(self, name)!r} must be one of {', '.join(known)}.")
-        for name, bounds in self.limits.items():
-            low, high = bounds
+        for name, values in (("effect", ("read", "write")), ("results", ("nothing", "fields", "all"))):
+            if getattr(self, name) not in values:
+                raise PolicyError(f"{name}={getattr(self, name)!r} must be one of {', '.join(values)}.")
+        for name, (low, high) in self.limits.items():
             if not low <= high:
                 raise PolicyError(f"limits of {name!r}: {low} is above {high}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardConfig:
-    """All tools.
+    """The policy: the rules of all tools, and the limits of one batch of calls.
 
     Attributes:
-        tools: by name; a tool that is not named is guarded as `default` says.
-        default: for all others: a tool that writes, whose results nobody trusts.
-        trusted: texts whose values are trusted beside the user's and the system's, such as a company's own domains.
-        characters: the most in one call's arguments.
-        depth: the most levels of nesting.
-        deadline: seconds that a learned layer may take for one batch.
-        budget: seconds for all of a batch, its repairs included.
-        rounds: of repair.
+        tools: rules by tool name.
+        default: the rules of all other tools; as it stands, they write, and nothing of their results is trusted.
+        trusted: texts that are trusted like the user's, such as a company's own domains.
+        characters: how many the arguments of one call may have.
+        depth: how many levels the arguments may be nested.
+        deadline: seconds that a check with a model may take for one batch.
+        budget: seconds for a whole batch, its repairs included.
+        rounds: how often a repair is tried.
     """
 
     tools: Mapping[str, ToolRules] = field(default_factory=dict)
@@ -86,44 +87,43 @@ class GuardConfig:
     budget: float = 30.0
     rounds: int = 4
 
-    def of(self, tool: str) -> ToolRules:
-        """A tool's own, or the default."""
+    def rules_for(self, tool: str) -> ToolRules:
+        """Return the tool's own rules, or the default."""
         return self.tools.get(tool, self.default)
 
     @property
     def digest(self) -> str:
-        """Of all of it: which policy a verdict was given under."""
+        """Hash of all settings, which names the policy in the audit log."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
     @classmethod
     def read(cls, path: str | Path) -> GuardConfig:
-        """From TOML: its own settings at the top, `[default]` and `[tools.<name>]` tables.
+        """Read a TOML file: settings at the top, `[default]` and `[tools.<name>]` tables.
 
         Raises:
-            PolicyError: the file cannot be read, or names something that there is not.
+            PolicyError: the file cannot be read, or it has an unknown key or a wrong value.
         """
         try:
-            given = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise PolicyError(f"the policy {path} cannot be read: {error}") from error
-        tools = given.pop("tools", {})
-        default = _made(ToolRules, given.pop("default", {}), f"{path}: [default]")
-        made = {name: _made(ToolRules, table, f"{path}: [tools.{name}]") for name, table in tools.items()}
-        whole: GuardConfig = _made(cls, given, str(path), tools=made, default=default)
-        return whole
+        tables = settings.pop("tools", {})
+        default = _build(ToolRules, settings.pop("default", {}), f"{path}: [default]")
+        tools = {name: _build(ToolRules, table, f"{path}: [tools.{name}]") for name, table in tables.items()}
+        return _build(cls, settings, str(path), tools=tools, default=default)
 
 
-def _made(kind: type[Any], given: Any, where: str, **known: Any) -> Any:  # noqa: ANN401 - one of the two above
-    if not isinstance(given, dict):
-        raise PolicyError(f"{where} must be a table, and is {given!r}.")
+def _build(kind: type[T], table: object, where: str, **known: object) -> T:
+    """Build the dataclass from a table, and name the place where that is not possible."""
+    if not isinstance(table, dict):
+        raise PolicyError(f"{where} must be a table, and is {table!r}.")
     names = [each.name for each in fields(kind) if each.name not in known]
-    for name in given:
+    for name in table:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}."
-            raise PolicyError(f"{where}: nothing is called {name!r}; {hint}")
-    frozen = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+            hint = suggest(name, names) or f"the settings are {', '.join(names)}."
+            raise PolicyError(f"{where}: there is no setting {name!r}; {hint}")
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     try:
-        return kind(**frozen, **known)
+        return kind(**values, **known)
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{where}: {error}") from error

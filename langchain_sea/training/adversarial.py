@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from langchain_sea.budget import Budget
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.core.energy import Energy, RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards.hidden_state_head import HiddenStateReward
-from langchain_sea.rewards.pair_classifier import last_question
-from langchain_sea.training.examples import Example, share
+from langchain_sea.training.examples import Example, hash_fraction
 from langchain_sea.training.fit_head import Fitted, Recipe, fit_head
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy
     from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 
-__all__ = ["Attack", "Hardening", "attacked", "hardened"]
+__all__ = ["Attack", "Hardening", "attack_head", "harden_head"]
 
 _TOGETHER = 8  # prompts refined side by side
 
@@ -80,7 +79,7 @@ class Hardening:
     )
 
 
-def hardened(
+def harden_head(
     examples: Sequence[Example],
     policy: CausalLMPolicy,
     hardening: Hardening,
@@ -119,7 +118,7 @@ def hardened(
     return Fitted(fitted.head, figures)
 
 
-def attacked(
+def attack_head(
     head: HiddenStateHead, policy: CausalLMPolicy, prompts: Sequence[Sequence[dict[str, Any]]], attack: Attack
 ) -> list[list[tuple[str, float, float]]]:
     """For each prompt its texts as (text, value, nats a token), the draft first.
@@ -131,24 +130,14 @@ def attacked(
         reward=HiddenStateReward(head), name="head", center=head.info.center, scale=max(head.info.scale, 1e-3)
     )
     energy = Energy(policy=policy, terms=(term,), policy_weight=attack.policy_weight, max_nll_rise=None)
-    search_config = replace(
-        preset.search_config,
-        chains=replace(
-            preset.search_config.chains,
-            num_chains=attack.chains,
-            max_steps=attack.steps,
-        ),
-    )
-    read = [policy.prompt(messages, room=attack.tokens) for messages in prompts]
-    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
+    chains = replace(preset.search_config.chains, num_chains=attack.chains, max_steps=attack.steps)
     found = refine(
-        read,
-        [[] for _ in read],
+        [policy.prompt(messages, room=attack.tokens) for messages in prompts],
         energy=energy,
-        langevin=preset.langevin,
-        budget=Budget(max_time=None, max_new_tokens=attack.tokens),
-        generators=[generators_for(attack.seed, prompt.key, count, policy.device) for prompt in read],
-        search_config=search_config,
+        preset=replace(preset, search_config=replace(preset.search_config, chains=chains)),
+        seed=attack.seed,
+        budget=Budget(max_time=None),
+        max_new_tokens=attack.tokens,
     )
     return [
         [(text.text, text.rewards["head"] * term.scale + term.center, text.nll) for text in each.candidates]
@@ -165,7 +154,7 @@ def _chosen(examples: Sequence[Example], count: int, number: int) -> list[Exampl
     for example in examples:
         if not example.held_out and not example.opening:
             first.setdefault(example.key, example)
-    return sorted(first.values(), key=lambda e: share(e.key, f"attack {number}:"))[:count]
+    return sorted(first.values(), key=lambda e: hash_fraction(e.key, f"attack {number}:"))[:count]
 
 
 def _texts(
@@ -184,7 +173,7 @@ def _texts(
             for start in range(0, len(mine), _TOGETHER):
                 part = mine[start : start + _TOGETHER]
                 seeded = replace(attack, seed=attack.seed + number)
-                texts = attacked(head, policy, [e.messages for e in part], seeded)
+                texts = attack_head(head, policy, [e.messages for e in part], seeded)
                 for example, written in zip(part, texts, strict=True):
                     found += _judged(example, written, hardening)
                 progress.update(len(part))
@@ -194,7 +183,7 @@ def _texts(
 def _judged(
     example: Example, written: Sequence[tuple[str, float, float]], hardening: Hardening
 ) -> list[tuple[Example, float]]:
-    question, draft_nll = last_question(example.messages), written[0][2]
+    question, draft_nll = last_user_text(example.messages, separator="\n"), written[0][2]
     sure = hardening.judge(question, [text for text, _, _ in written])
     found = []
     for (text, value, nll), good in zip(written, sure, strict=True):

@@ -17,15 +17,22 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.models import loading
 from langchain_sea.rewards.pair_classifier import (
     GateInfo,
     PairClassifier,
     PairClassifierGate,
-    last_question,
-    tokenized,
+    tokenize_pairs,
 )
-from langchain_sea.training.examples import DataError, Example, limited, read_examples, share, usable
+from langchain_sea.training.examples import (
+    DataError,
+    Example,
+    drop_blank_answers,
+    hash_fraction,
+    read_examples,
+    sample_examples,
+)
 from langchain_sea.training.metrics import auc
 
 if TYPE_CHECKING:
@@ -86,7 +93,7 @@ def fit_gate(
     """
     started = time.monotonic()
     recipe = recipe or GateRecipe()
-    kept = usable(examples)
+    kept = drop_blank_answers(examples)
     learned = [e for e in kept if not e.held_out]
     inner = [e for e in learned if _chooses(e)]
     train = [e for e in learned if not _chooses(e)]
@@ -99,15 +106,17 @@ def fit_gate(
     deltas, epoch = _best((train, inner), trunk, recipe, info, report)
     deltas = {name: delta.half() for name, delta in deltas.items()}  # measured as it is stored
     figures = {"epoch": epoch, "learned": len(train), "minutes": round((time.monotonic() - started) / 60, 1)}
-    return settled(PairClassifierGate(deltas, replace(info, figures=figures)), examples, recipe)
+    return choose_threshold(PairClassifierGate(deltas, replace(info, figures=figures)), examples, recipe)
 
 
 def _chooses(example: Example) -> bool:
     """Whether it chooses epoch and threshold, and is not learned from; all of a prompt's, opened or not."""
-    return share(example.asked, "inner:") < _INNER
+    return hash_fraction(example.asked, "inner:") < _INNER
 
 
-def settled(gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe) -> PairClassifierGate:
+def choose_threshold(
+    gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe
+) -> PairClassifierGate:
     """The gate, its threshold chosen anew by prompts set aside, with its figures.
 
     Args:
@@ -118,7 +127,7 @@ def settled(gate: PairClassifierGate, examples: Sequence[Example], recipe: GateR
     Raises:
         DataError: no bad answer, or no good one, is set aside to choose by.
     """
-    kept = usable(examples)
+    kept = drop_blank_answers(examples)
     inner = [e for e in kept if not e.held_out and _chooses(e)]
     held = [e for e in kept if e.held_out]
     if len({e.label > 0.5 for e in inner}) < 2:  # noqa: PLR2004 - good and bad
@@ -154,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         found = read_examples(options.data)
         learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
-        examples = [*limited(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
+        examples = [*sample_examples(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
         recipe = GateRecipe(
             epochs=options.epochs,
             seed=options.seed,
@@ -164,7 +173,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts=tuple(options.cuts),
         )
         if options.join:
-            gate = settled(
+            gate = choose_threshold(
                 PairClassifierGate.joined([PairClassifierGate.load(path) for path in options.join]),
                 examples,
                 recipe,
@@ -201,7 +210,7 @@ def _best(
         for epoch in range(1, recipe.epochs + 1):
             judge.train()
             for batch in tqdm(_batches(train, recipe.batch), desc=f"epoch {epoch}", disable=None):
-                inputs = tokenized(tokenizer, _pairs(batch), info.longest)
+                inputs = tokenize_pairs(tokenizer, _pairs(batch), info.longest)
                 with torch.autocast(trunk.model.device.type, torch.bfloat16):  # half the time, CPUs too
                     logits = judge({name: ids.to(trunk.model.device) for name, ids in inputs.items()})
                 optimizer.zero_grad()
@@ -245,7 +254,7 @@ def _batches(examples: Sequence[Example], size: int) -> list[Sequence[Example]]:
 
 
 def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
-    return [(last_question(e.messages), f"{e.opening}{e.answer}") for e in examples]
+    return [(last_user_text(e.messages, separator="\n"), f"{e.opening}{e.answer}") for e in examples]
 
 
 def _labels(examples: Sequence[Example]) -> Tensor:

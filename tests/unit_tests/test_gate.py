@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from langchain_sea import errors, weights
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.rewards.pair_classifier import (
     SAFETY_GATE,
     GateInfo,
     PairClassifier,
     PairClassifierGate,
-    last_question,
     tokenize_pairs,
 )
 from langchain_sea.training import fit_gate as fitting
@@ -219,10 +219,10 @@ def test_long_pairs_are_cut_to_the_stated_length(trunk: Loaded) -> None:
 def test_a_conversations_question_is_its_last_user_text() -> None:
     """Of strings and of blocks."""
     talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert last_question(talk) == "a"
+    assert last_user_text(talk, separator="\n") == "a"
     blocks = [{"type": "text", "text": "c"}, {"type": "image"}, {"type": "text", "text": "d"}]
-    assert last_question([*talk, {"role": "user", "content": blocks}]) == "c\nd"
-    assert last_question(talk[1:]) == ""
+    assert last_user_text([*talk, {"role": "user", "content": blocks}], separator="\n") == "c\nd"
+    assert last_user_text(talk[1:], separator="\n") == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind"])

@@ -23,6 +23,7 @@ from tiny_model import data
 from transformers import AutoModelForSequenceClassification
 
 from langchain_sea import errors
+from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Reward, Tokens
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models import tiny
@@ -34,7 +35,7 @@ from langchain_sea.rewards import (
     SoftRewardModel,
     reward_model,
 )
-from langchain_sea.rewards.log_ratio import Recent, shared_token_fraction
+from langchain_sea.rewards.log_ratio import shared_token_fraction
 from langchain_sea.sampling.relaxation import full_support
 
 if TYPE_CHECKING:
@@ -707,21 +708,21 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
 
 def test_recent_values_do_not_travel() -> None:
     """A pickled one is empty, and as large."""
-    recent: Recent[int] = Recent(3)
-    recent.get("key", lambda: 1)
+    recent: LRUCache[int] = LRUCache(3)
+    recent.get_or_create("key", lambda: 1)
     again = pickle.loads(pickle.dumps(recent))  # noqa: S301 - made one line above
-    assert again.get("key", lambda: 2) == 2
-    assert again._size == 3
+    assert again.get_or_create("key", lambda: 2) == 2
+    assert again._max_size == 3
 
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
 def test_recent_values_are_kept(keys: list[int], size: int) -> None:
     """A key among the last `size` different ones is not made again; no more are kept."""
-    recent: Recent[int] = Recent(size)
+    recent: LRUCache[int] = LRUCache(size)
     for place, key in enumerate(keys):
         made: list[int] = []
-        assert recent.get(key, lambda key=key, made=made: made.append(key) or key) == key  # type: ignore[misc]
+        assert recent.get_or_create(key, lambda key=key, made=made: made.append(key) or key) == key  # type: ignore[misc]
         last = list(dict.fromkeys(reversed(keys[:place])))[:size]
         assert bool(made) == (key not in last)
         assert len(recent._values) <= size
@@ -729,14 +730,14 @@ def test_recent_values_are_kept(keys: list[int], size: int) -> None:
 
 def test_recent_values_are_shared_by_threads() -> None:
     """Many threads at once get the right values, and the bound holds."""
-    recent: Recent[int] = Recent(3)
+    recent: LRUCache[int] = LRUCache(3)
     wrong: list[int] = []
 
     def work(seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311 - not for secrets
         for _ in range(500):
             key = rng.randrange(8)
-            if recent.get(key, lambda key=key: key) != key:  # type: ignore[misc]
+            if recent.get_or_create(key, lambda key=key: key) != key:  # type: ignore[misc]
                 wrong.append(key)
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
@@ -747,4 +748,4 @@ def test_recent_values_are_shared_by_threads() -> None:
     assert not wrong
     assert len(recent._values) == 3
     with pytest.raises(ValueError, match="at least 1"):
-        Recent(0)
+        LRUCache(0)
