@@ -20,14 +20,12 @@ class Budget:
         max_time: wall-clock from the start of drafting, for all prompts of one call together; of the time that
             is left, each prompt that waits to be written gets the same share. An answer that
             this limit cut off depends on the machine's speed; the other limits keep it reproducible.
-        max_new_tokens: the longest answer, in the policy's tokens.
         max_evaluations: energies evaluated for one prompt, a chain's step or a text's score each, after which no
             step begins; what is begun is still written to its end and scored.
     """
 
     max_steps: int | None = None
     max_time: float | None = 30.0
-    max_new_tokens: int = 64
     max_evaluations: int | None = None
 
     def __post_init__(self) -> None:
@@ -35,10 +33,6 @@ class Budget:
             raise ValueError(f"max_steps={self.max_steps} is negative; use 0 to draft and rank only.")
         if self.max_time is not None and not 0 < self.max_time < math.inf:
             raise ValueError(f"max_time={self.max_time} must be positive and finite, or None for no limit.")
-        if self.max_new_tokens < 1:
-            raise ValueError(
-                f"max_new_tokens={self.max_new_tokens} leaves no room for an answer; use at least 1."
-            )
         if self.max_evaluations is not None and self.max_evaluations < 1:
             raise ValueError(
                 f"max_evaluations={self.max_evaluations} must be at least 1: the draft itself takes one."
@@ -51,6 +45,7 @@ class BudgetTracker:
 
     Attributes:
         budget: the limits.
+        max_new_tokens: the length of the longest answer, in the policy's tokens.
         began: when.
         steps: of its chains.
         evaluations: energies of chains and texts.
@@ -62,6 +57,7 @@ class BudgetTracker:
     """
 
     budget: Budget
+    max_new_tokens: int = 64
     began: float = field(default_factory=time.monotonic)
     steps: int = 0
     evaluations: int = 0
@@ -70,6 +66,12 @@ class BudgetTracker:
     stop_reason: str = "steps"
     short: bool = False
     halted: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ValueError(
+                f"max_new_tokens={self.max_new_tokens} leaves no room for an answer; use at least 1."
+            )
 
     @property
     def seconds(self) -> float:

@@ -1,7 +1,7 @@
-"""`SEARepairer`: other texts for a stopped call, written within the tool's own schema and refined by rewards.
+"""`SEARepairer`: writes other texts for a stopped call, within the tool's schema and refined by rewards.
 
-Only the arguments that the tool's policy names as repairable are written anew; all else is copied. Whatever comes of
-it goes through every layer again, and through a verifier that nothing here is optimised against.
+Only the arguments that the tool's rules name as repairable are rewritten; all others are copied. The repaired call
+passes every check again, and a verifier that nothing here is optimized against.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.rewards import FunctionReward
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
-from langchain_sea.safety.defaults import HARM_THRESHOLD, harm
+from langchain_sea.safety.defaults import HARM_THRESHOLD, make_harm_check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,114 +28,115 @@ if TYPE_CHECKING:
 
 __all__ = ["SEARepairer"]
 
-_SHOWN = 400  # characters of what is to be replaced
-_ASK = (
+_MAX_OLD_TEXT = 400  # characters of the stopped text in the prompt
+_PROMPT = (
     "A message was stopped because it could hurt somebody:\n{before}\n\nWrite a short, polite and harmless text to "
     "stand in its place, which says that you cannot help with this."
 )
+_MARGIN = 1.0  # log-odds below the check's threshold: an optimized text needs some distance
+_PLAIN_STRING = {"minLength": 16, "maxLength": 240}
+_CONSTRAINTS = {"enum", "const", "pattern", "format", "minLength"}
 
 
-_MARGIN = 1.0  # log-odds below what the layer lets pass: an optimised text needs some
-
-
-def _model() -> SEAChatModel:
+def _make_model() -> SEAChatModel:
     harmless = RewardTerm(
-        reward=FunctionReward(_Harmless()),
+        reward=FunctionReward(_HarmlessReward()),
         name="harmless",
         weight=0.0,
         threshold=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
     )
-    # the head alone: what the request for a text calls for is no question of harm
+    # the safety head judges the answer alone; the prompt quotes the harmful text, which a classifier would score too
     return SEAChatModel(
-        rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_new_tokens=48, max_time=8.0, max_steps=2)
+        rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_time=8.0, max_steps=2), max_tokens=48
     )
 
 
-class _Harmless:
-    """What the layer of harm will say of the texts in an answer, so that none is proposed that it would stop.
+class _HarmlessReward:
+    """Scores an answer's texts as the harm check will, so that no text is proposed that the check would stop.
 
-    The reward that steers is fooled more easily than two judges together. The verifier has no part in this.
+    The reward that guides the search is fooled more easily than two classifiers together. The verifier is not used.
     """
 
     def __init__(self) -> None:
-        self._judge = harm().scorer
+        self._scorer = make_harm_check().scorer
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
-        """Log-odds of the most harmful text in each; a text that is no whole object is judged as it stands."""
+        """Return the log-odds that the most harmful text of each answer is harmless."""
         del prompt
-        parts = [_strings(text) for text in completions]
-        values = iter(self._judge([part for found in parts for part in found]))
-        return [min(_log_odds(1 - next(values)) for _ in found) for found in parts]
+        texts = [_list_texts(completion) for completion in completions]
+        scores = iter(self._scorer([text for group in texts for text in group]))
+        return [min(_log_odds(1 - next(scores)) for _ in group) for group in texts]
 
 
-def _strings(text: str) -> list[str]:
+def _list_texts(completion: str) -> list[str]:
+    """Return the string values of a JSON object; a completion that is none, such as a part of one, as it is."""
     try:
-        found = json.loads(text)
+        value = json.loads(completion)
     except ValueError:
-        return [text]
-    texts = [value for value in found.values() if isinstance(value, str)] if isinstance(found, dict) else []
-    return texts or [text]
+        return [completion]
+    texts = [text for text in value.values() if isinstance(text, str)] if isinstance(value, dict) else []
+    return texts or [completion]
 
 
-def _log_odds(share: float) -> float:
-    sure = min(max(share, 1e-6), 1 - 1e-6)
-    return math.log(sure / (1 - sure))
+def _log_odds(probability: float) -> float:
+    clipped = min(max(probability, 1e-6), 1 - 1e-6)
+    return math.log(clipped / (1 - clipped))
 
 
 @dataclass(frozen=True)
 class SEARepairer:
-    """A repairer for `Judge`, of any agent's calls.
+    """A repairer for `GuardPipeline`, for the calls of any agent.
 
     Attributes:
-        model: the local policy with the rewards that steer; none of these may be the verifier.
-        ask: what it is asked, with a place for `{before}`, the text that was stopped, and `{wish}`, what the user asked
-            for last.
+        model: a local model, with the rewards that guide the search; none of them may be the verifier.
+        prompt: template of the model's prompt, with a place for `{before}`, the stopped text, and optionally for
+            `{wish}`, the user's newest message.
     """
 
-    model: SEAChatModel = field(default_factory=_model)
-    ask: str = _ASK
+    model: SEAChatModel = field(default_factory=_make_model)
+    prompt: str = _PROMPT
 
     def __call__(
-        self, call: ToolCall, arguments: Sequence[str], reason: str, scene: CallContext, attempt: int
+        self, call: ToolCall, arguments: Sequence[str], reason: str, context: CallContext, attempt: int
     ) -> ToolCall | None:
-        """The call with other texts for these arguments; None where the policy finds no whole ones.
+        """Return the call with other texts for these arguments; None where the model writes no complete ones.
 
         Args:
-            call: as it was stopped.
-            arguments: that may be written anew.
-            reason: why it was stopped, which the policy is not told: it names what must not be said.
-            scene: the conversation, and the tools' schemas.
-            attempt: counted from 0; each has a seed of its own.
+            call: the stopped call.
+            arguments: that may be rewritten.
+            reason: why the call was stopped. The model does not see it: it names what must not be said.
+            context: the conversation, and the tools' schemas.
+            attempt: counted from 0; each has its own seed.
         """
         del reason
-        properties = scene.tools[call.name].get("properties", {})
-        wanted = {name: _text(properties.get(name, {})) for name in arguments}
-        schema = {
-            "title": "replacement",
-            "description": "A harmless text.",
-            "type": "object",
-            "properties": wanted,
-            "required": list(wanted),
-            "additionalProperties": False,
-        }
+        properties = context.tools[call.name].get("properties", {})
+        schema = _make_schema({name: properties.get(name, {}) for name in arguments})
         before = call.arguments
-        old = "\n".join(str(before.get(name, ""))[:_SHOWN] for name in arguments)
-        wish = scene.asked[0] if scene.asked else ""
-        asked = HumanMessage(self.ask.format(before=old, wish=wish))
-        found: Any = self.model.with_structured_output(schema, include_raw=True).invoke(
-            [asked], seed=self.model.seed + attempt
+        old_text = "\n".join(str(before.get(name, ""))[:_MAX_OLD_TEXT] for name in arguments)
+        request = context.user_texts[0] if context.user_texts else ""
+        message = HumanMessage(self.prompt.format(before=old_text, wish=request))
+        answer: Any = self.model.with_structured_output(schema, include_raw=True).invoke(
+            [message], seed=self.model.seed + attempt
         )
-        parsed = found["parsed"]
-        if not isinstance(parsed, dict) or set(parsed) != set(wanted):
+        parsed = answer["parsed"]
+        if not isinstance(parsed, dict) or set(parsed) != set(arguments):
             return None
-        new = {**before, **parsed}
-        return None if json.dumps(new, sort_keys=True) == call.text else call.with_arguments(new)
+        new_call = call.with_arguments({**before, **parsed})
+        return None if new_call.text == call.text else new_call
 
 
-def _text(schema: dict[str, Any]) -> dict[str, Any]:
-    """The argument's own schema; a text has some length, so that nothing is not an answer."""
-    if schema.get("type") == "string" and not {"enum", "const", "pattern", "format", "minLength"} & set(
-        schema
-    ):
-        return {**schema, "minLength": 16, "maxLength": 240}
-    return schema
+def _make_schema(properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Build the schema of the new texts; a string without constraints gets a length, so that it is not empty."""
+    return {
+        "title": "replacement",
+        "description": "A harmless text.",
+        "type": "object",
+        "properties": {
+            name: {**schema, **_PLAIN_STRING}
+            if schema.get("type") == "string" and not _CONSTRAINTS & set(schema)
+            else schema
+            for name, schema in properties.items()
+        },
+        "required": list(properties),
+        "additionalProperties": False,
+    }

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent / "unit_tests"))
 from test_plotting import PAYLOADS, trace_of
 
 from langchain_sea import Budget, SEAChatModel
+from langchain_sea.plotting import to_html
 
 LOOKED_AT = ("index.html", "tutorial.html", "rewards.html", "how-it-works.html", "api.html", "trace.html")
 WIDTHS = (400, 1400)
@@ -107,7 +108,7 @@ def hostile(chrome: webdriver.Chrome, folder: Path) -> list[str]:
     harmless = None
     for payload in ["words", *PAYLOADS]:
         page = folder / "hostile.html"
-        page.write_text(trace_of(payload, f"{payload} again", name=payload).to_html(), encoding="utf-8")
+        page.write_text(to_html(trace_of(payload, f"{payload} again", name=payload)), encoding="utf-8")
         chrome.get(page.as_uri())
         tags = chrome.execute_script("return [...new Set([...document.querySelectorAll('*')].map(e => e.tagName))].sort()")  # fmt: skip
         harmless = harmless or set(tags)
@@ -122,9 +123,9 @@ def hostile(chrome: webdriver.Chrome, folder: Path) -> list[str]:
 def main(site: Path, shots: Path) -> int:
     """Print what is wrong; the number of findings."""
     shots.mkdir(parents=True, exist_ok=True)
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_new_tokens=24, max_time=None))
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=24)
     trace = model.refinement("What is 14 + 23?").trace
-    (site / "trace.html").write_text(trace.to_html(), encoding="utf-8")
+    (site / "trace.html").write_text(to_html(trace), encoding="utf-8")
     chrome = browser()
     try:
         wrong = dead_links(site)

@@ -1,14 +1,15 @@
-"""The package in one function: prompts and drafts to refinements. What each goes through is in `run.py`."""
+"""The package in one function: prompts to refinements. What each prompt goes through is in `request.py`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.scheduler import Scheduler, Seat
 from langchain_sea.errors import RefinementInterrupted
-from langchain_sea.presets import SearchConfig
+from langchain_sea.presets import find_preset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,43 +20,73 @@ if TYPE_CHECKING:
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.engine.drafting import Answer
     from langchain_sea.engine.selection import Refinement
+    from langchain_sea.presets import Preset, SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
 
 def refine(
     prompts: Sequence[Prompt],
-    drafts: Sequence[Sequence[Answer]],
     *,
     energy: Energy,
-    langevin: Langevin,
-    budget: Budget,
-    generators: Sequence[Sequence[torch.Generator]],
-    search_config: SearchConfig | None = None,
+    preset: str | Preset = "default",
+    seed: int = 0,
+    drafts: Sequence[Sequence[Answer]] | None = None,
+    budget: Budget | None = None,
+    max_new_tokens: int = 64,
     stop: Sequence[str] = (),
+    langevin: Langevin | None = None,
+    search_config: SearchConfig | None = None,
+    generators: Sequence[Sequence[torch.Generator]] | None = None,
 ) -> list[Refinement]:
-    """Refine every prompt's draft, side by side under one clock.
+    """Refine the answer to every prompt. No answer is worse than its draft by the energy's own score.
 
-    `drafts` holds for each prompt the ids of answers already written, the draft first; where it holds none,
-    the policy drafts. `generators` holds for each at least `search_config.chains.num_chains`. Prompts share their forwards, and
-    an answer does not depend on what else is refined. No refinement is worse than its draft by the energy's
-    own score. An answer ends before the first of the `stop` strings.
+    The prompts share their forward passes and one clock. An answer does not depend on what else is refined.
+
+    Args:
+        prompts: from `policy.prompt(messages)`.
+        energy: what is minimised; see `make_energy`.
+        preset: the method, by name or as a `Preset`.
+        seed: decides all random numbers, together with the prompt's own ids.
+        drafts: for each prompt the ids of answers that were written elsewhere, the draft first. None, or an
+            empty list for a prompt: the policy writes the draft.
+        budget: limits of time, steps and evaluations; None takes the default ones.
+        max_new_tokens: the length of the longest answer, in the policy's tokens.
+        stop: an answer ends before the first of these strings.
+        langevin: replaces the preset's sampler.
+        search_config: replaces the preset's search settings.
+        generators: replace those made from the seed: for each prompt at least `num_chains`.
 
     Raises:
-        RefinementInterrupted: at Ctrl-C, with the best answers so far.
+        RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
     """
-    problem = (energy, langevin, search_config or SearchConfig())
-    runs = [
-        Request(prompt, list(given), *problem, rngs, BudgetTracker(budget), tuple(stop))
-        for prompt, given, rngs in zip(prompts, drafts, generators, strict=True)
+    chosen, limits = find_preset(preset), budget or Budget()
+    config = search_config or chosen.search_config
+    if generators is None:
+        count = max(config.chains.num_chains, config.drafts.num_drafts)
+        generators = [generators_for(seed, prompt.key, count, energy.policy.device) for prompt in prompts]
+    requests = [
+        Request(
+            prompt,
+            list(answers),
+            energy,
+            langevin or chosen.langevin,
+            config,
+            rngs,
+            BudgetTracker(limits, max_new_tokens),
+            tuple(stop),
+        )
+        for prompt, answers, rngs in zip(
+            prompts, [[] for _ in prompts] if drafts is None else drafts, generators, strict=True
+        )
     ]
     rounds = Scheduler()
     try:
-        for run in runs:
+        for run in requests:
             rounds.join(Seat(run.task(), run.ended))
         while rounds.seats:
             rounds.round()
     except KeyboardInterrupt:
-        for run in runs:
+        for run in requests:
             run.interrupt()
-        raise RefinementInterrupted([run.result() for run in runs]) from None
-    return [run.result() for run in runs]
+        raise RefinementInterrupted([run.result() for run in requests]) from None
+    return [run.result() for run in requests]

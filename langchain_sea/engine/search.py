@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from langchain_sea.budget import BudgetTracker
+from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.drafting import Drafter, GenerationInput
 from langchain_sea.engine.ops import ScorePrefixesOp
 from langchain_sea.engine.scheduler import Scheduler, Seat
@@ -20,7 +21,6 @@ from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.budget import Budget
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
     from langchain_sea.core.trace import ScoredText
@@ -64,7 +64,7 @@ class SearchRun:
     @property
     def tokens(self) -> int:
         """Of the longest answer."""
-        return self.writer.meter.budget.max_new_tokens
+        return self.writer.meter.max_new_tokens
 
     def random(self) -> float:
         """From [0, 1), by the prompt's own generator."""
@@ -112,13 +112,24 @@ def search(
     method: Search,
     *,
     energy: Energy,
-    budget: Budget,
-    generators: Sequence[Sequence[torch.Generator]],
+    seed: int = 0,
+    budget: Budget | None = None,
+    max_new_tokens: int = 64,
 ) -> list[Refinement]:
-    """Search for every prompt's best answer, side by side under one clock; `generators` as for `refine`."""
+    """Search for the best answer to every prompt. The arguments are those of `refine`.
+
+    Args:
+        prompts: from `policy.prompt(messages)`.
+        method: one of `langchain_sea.engine.baselines`.
+        energy: what is minimised.
+        seed: decides all random numbers, together with the prompt's own ids.
+        budget: limits of time and evaluations; None takes the default ones.
+        max_new_tokens: the length of the longest answer, in the policy's tokens.
+    """
     rounds, found = Scheduler(), []
-    for prompt, rngs in zip(prompts, generators, strict=True):
-        meter = BudgetTracker(budget)
+    for prompt in prompts:
+        rngs = generators_for(seed, prompt.key, method.rows, energy.policy.device)
+        meter = BudgetTracker(budget or Budget(), max_new_tokens)
         writer = Drafter(energy.policy, method.temperature, rngs, meter)
         searching = SearchRun(prompt, energy, writer, BestSoFar(energy, prompt, meter))
         errors: list[BaseException | None] = []

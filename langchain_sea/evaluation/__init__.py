@@ -24,7 +24,6 @@ from langchain_sea.engine.baselines import (
     Search,
     search,
 )
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.rewards import registry
@@ -119,7 +118,7 @@ class Evaluation:
         """One method's answer, as a row."""
         began = time.monotonic()
         prompt = self._prompt(case)
-        budget = Budget(max_time=seconds, max_new_tokens=self.tokens)
+        budget = Budget(max_time=seconds)
         found = self._searched(prompt, name, budget) or self._refined(prompt, name, budget)
         took = time.monotonic() - began
         assert found.before is not None
@@ -148,24 +147,19 @@ class Evaluation:
         method = replace(method, temperature=self.temperature)  # type: ignore[type-var]
         # a search has no weight on fluency but what a refinement has, and no draft that it must resemble
         energy = registry.make_energy(self.policy, self.terms, preset=self.presets[LEAD])
-        rngs = generators_for(self.seed, prompt.key, method.rows, self.policy.device)
-        return search([prompt], method, energy=energy, budget=budget, generators=[rngs])[0]
+        limits = {"budget": budget, "max_new_tokens": self.tokens}
+        return search([prompt], method, energy=energy, seed=self.seed, **limits)[0]
 
     def _refined(self, prompt: PolicyPrompt, name: str, budget: Budget) -> Refinement:
         preset = self.presets[name.partition("@")[0]]
-        search_config = replace(
-            preset.search_config,
-            drafts=replace(preset.search_config.drafts, temperature=self.temperature),
-        )
-        count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
+        drafts = replace(preset.search_config.drafts, temperature=self.temperature)
         return refine(
             [prompt],
-            [[]],
             energy=registry.make_energy(self.policy, self.terms, preset=preset),
-            langevin=preset.langevin,
+            preset=replace(preset, search_config=replace(preset.search_config, drafts=drafts)),
+            seed=self.seed,
             budget=budget,
-            generators=[generators_for(self.seed, prompt.key, count, self.policy.device)],
-            search_config=search_config,
+            max_new_tokens=self.tokens,
         )[0]
 
 

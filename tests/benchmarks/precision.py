@@ -18,7 +18,6 @@ import torch
 from speed_answers import QUESTIONS, refined
 from speed_shapes import Subject, subject
 
-
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
 

@@ -13,7 +13,6 @@ from langchain_sea import load_model
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import ChainConfig, DraftConfig, SearchConfig
 from langchain_sea.rewards import FunctionReward, ScoreFunction
@@ -63,12 +62,11 @@ def solved(
     prompt = policy.prompt(problem.messages, room=TOKENS)
     found = refine(
         [prompt],
-        [[]],
         energy=energy,
         langevin=Langevin(kernel="adam", step_size=0.3, noise="transient", noise_scale=0.3),
         budget=Budget(max_time=seconds),
         max_new_tokens=TOKENS,
-        generators=[generators_for(seed, prompt.key, max(method.chains, method.drafts), policy.device)],
+        seed=seed,
         search_config=method,
     )[0]
     took = time.monotonic() - began

@@ -110,11 +110,8 @@ def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: i
     )
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
-        count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
-        (found,) = refine(
-            [prompt], [[]], energy=energy, langevin=preset.langevin, budget=Budget(max_time=None), max_new_tokens=TOKENS,
-            generators=[generators_for(seed, prompt.key, count, policy.device)], search_config=search_config,
-        )  # fmt: skip
+        limits = {"budget": Budget(max_time=None), "max_new_tokens": TOKENS}
+        (found,) = refine([prompt], energy=energy, seed=seed, search_config=search_config, **limits)
         assert found.before is not None
         assert found.after is not None
         rises.append(found.after.rewards[term.name] - found.before.rewards[term.name])

@@ -19,7 +19,6 @@ from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
 from langchain_sea.core.protocols import NOTHING
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry
@@ -87,18 +86,16 @@ def answers(
         ),
     )  # eight runs of 200 prompts
     energy = make_energy(policy, terms, preset=preset)
-    count, found = max(preset.search_config.chains.num_chains, preset.search_config.drafts.num_drafts), []
+    found = []
     for start in range(0, len(prompts), _TOGETHER):
         part = prompts[start : start + _TOGETHER]
         for each in refine(
             part,
-            [[] for _ in part],
             energy=energy,
-            langevin=preset.langevin,
+            preset=preset,
+            seed=seed,
             budget=Budget(max_time=None),
             max_new_tokens=48,
-            generators=[generators_for(seed, prompt.key, count, policy.device) for prompt in part],
-            search_config=preset.search_config,
         ):
             assert each.before is not None
             assert each.after is not None

@@ -21,7 +21,6 @@ from safety_prompts import Question, questions
 from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.evaluation.refusals import REFUSED, SLID
 from langchain_sea.presets import PRESETS
@@ -74,14 +73,10 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
     ]
     found = refine(
         prompts,
-        [[] for _ in prompts],
         energy=make_energy(policy, (term,), preset=preset),
-        langevin=preset.langevin,
+        seed=seed,
         budget=Budget(max_time=None),
         max_new_tokens=_TOKENS,
-        generators=[
-            generators_for(seed, p.key, search_config.drafts.num_drafts, policy.device) for p in prompts
-        ],
         search_config=search_config,
     )
     return [

@@ -142,17 +142,14 @@ def refined(
     max_steps: int | None = None,
 ) -> Refinement:
     """One refinement under the default preset."""
-    search_config = PRESET.search_config
-    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
     return refine(
         [prompt],
-        [[draft] if draft else []],
         energy=on.energy,
-        langevin=PRESET.langevin,
+        preset=PRESET,
+        seed=seed,
+        drafts=[[draft] if draft else []],
         budget=Budget(max_time=None, max_steps=max_steps),
         max_new_tokens=tokens,
-        generators=[generators_for(seed, prompt.key, count, on.policy.device)],
-        search_config=search_config,
     )[0]
 
 
@@ -208,7 +205,7 @@ def window_ratio(plan: Plan, device: str | None, seed: int) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Request:
+class Repeated:
     """One refinement to be compared with itself."""
 
     on: Subject
@@ -242,7 +239,7 @@ def kept(found: Refinement) -> Any:
     return found._replace(seconds=0.0, trace=trace)
 
 
-def in_company(requests: list[Request], rng: random.Random) -> list[Any]:
+def in_company(requests: list[Repeated], rng: random.Random) -> list[Any]:
     """What each gives while others join at random rounds; those of different policies share the rounds too."""
     runs, waiting, rounds = [request.run() for request in requests], [], Scheduler()
     waiting = list(runs)
@@ -255,7 +252,7 @@ def in_company(requests: list[Request], rng: random.Random) -> list[Any]:
     return [kept(run.result()) for run in runs]
 
 
-def equal_share(requests: list[Request], rng: random.Random) -> list[bool]:
+def equal_share(requests: list[Repeated], rng: random.Random) -> list[bool]:
     """Whether each gives alone what it gives in a random batch."""
     expected = [request.alone() for request in requests]
     order, found = list(range(len(requests))), {}
@@ -274,15 +271,15 @@ def batch_equal(on: Subject, device: str | None, seed: int) -> dict[str, Any]:
     tiny = Subject("tiny", policy, registry.make_terms(["tiny"], "tiny", policy))
     problems = [p for kind in ("arithmetic", "polite") for p in held_out(kind, EQUAL // 2, seed)]
     rng.shuffle(problems)
-    parts: dict[str, list[Request]] = {
+    parts: dict[str, list[Repeated]] = {
         tiny.name: [
-            Request(tiny, tuple(p.messages), rng.randint(8, 24), rng.randrange(1000))
+            Repeated(tiny, tuple(p.messages), rng.randint(8, 24), rng.randrange(1000))
             for p in problems[: EQUAL - OF_SHAPE]
         ]
     }
     for whose in dict.fromkeys((subject(on.shape, device, torch.float32), on)):
         parts[whose.name] = [
-            Request(whose, ({"role": "user", "content": text},), rng.randint(8, 16), rng.randrange(1000))
+            Repeated(whose, ({"role": "user", "content": text},), rng.randint(8, 16), rng.randrange(1000))
             for text in ragged(OF_SHAPE, seed)
         ]
     shares = {}

@@ -17,7 +17,7 @@ from served import KEY, served
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.serving.api_server import ServerConfig
 
-MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=0, max_new_tokens=8, max_time=None))
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=0, max_time=None), max_tokens=8)
 LIMITS = ServerConfig(
     api_keys=(KEY,), tokens=16, answers=2, body_seconds=1.0, rewards={"arithmetic": ["tiny"]}, waiting=16
 )

@@ -80,7 +80,8 @@ def two_workers(_folder: Path) -> dict[str, Any]:
         model="tiny",
         rewards=[remote_judge],
         preset=_LIGHT,
-        budget=Budget(max_steps=0, max_new_tokens=6, max_time=None),
+        budget=Budget(max_steps=0, max_time=None),
+        max_tokens=6,
     )
     few, many = ([f"What is {n} + 11?" for n in range(10, 10 + count)] for count in (16, 176))
     ray = _ray(2)
@@ -102,7 +103,7 @@ def two_workers(_folder: Path) -> dict[str, Any]:
 
 def ray_overhead() -> dict[str, Any]:
     """Seconds from the first block's answers to the last one's, over the same in a plain loop of batches, less one."""
-    model = SEAChatModel(budget=Budget(max_steps=1, max_new_tokens=24, max_time=None))
+    model = SEAChatModel(budget=Budget(max_steps=1, max_time=None), max_tokens=24)
     prompts = [f"Name {n} things that people take to a picnic." for n in range(3, 15)]
     size = 4
     torch.set_num_threads(2)

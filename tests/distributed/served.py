@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "test-key"
-MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_new_tokens=24, max_time=None))
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=24)
 LIMITS = ServerConfig(
     api_keys=(KEY, "another"),
     tokens=200,
@@ -26,7 +26,7 @@ LIMITS = ServerConfig(
     body_seconds=2.0,
     rewards={"arithmetic": ["tiny"]},
     presets=("default", "paper"),
-    budgets={"quick": Budget(max_steps=0, max_new_tokens=8, max_time=None)},
+    budgets={"quick": Budget(max_steps=0, max_time=None)},
 )
 
 

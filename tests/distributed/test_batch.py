@@ -27,7 +27,7 @@ steps = 1
 tokens = 12
 seconds = 0
 """
-MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_new_tokens=12, max_time=None))
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=12)
 
 
 @pytest.fixture

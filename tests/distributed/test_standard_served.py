@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.f
 
 @pytest.fixture(scope="module", autouse=True)
 def url() -> Any:
-    model = SEAChatModel(model="tiny", budget=Budget(max_time=None, max_new_tokens=64), temperature=0)
+    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64, temperature=0)
     with served(model, ServerConfig(api_keys=(KEY,))) as (found, _):
         TestServed.url = found
         yield found

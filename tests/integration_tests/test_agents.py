@@ -32,7 +32,7 @@ try:
 except ImportError:  # before langchain 1.5
     AutoModeMiddleware = None
 
-BUDGET = Budget(max_time=None, max_new_tokens=64)
+BUDGET = {"budget": Budget(max_time=None), "max_tokens": 64}
 QUESTION = "What is 14 + 23?"
 
 
@@ -59,7 +59,7 @@ TOOLS = [get_weather, add, send_note]
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(model="tiny", budget=BUDGET, temperature=0)
+    return SEAChatModel(model="tiny", **BUDGET, temperature=0)
 
 
 def kinds(messages):
@@ -217,8 +217,8 @@ def test_a_fallback_takes_over():
     def broken(prompt, completions):
         raise RuntimeError("no scores today")
 
-    strict = SEAChatModel(model="tiny", rewards=[broken], on_reward_error="error", budget=BUDGET)
-    chain = strict.with_fallbacks([SEAChatModel(model="tiny", budget=BUDGET)])
+    strict = SEAChatModel(model="tiny", rewards=[broken], on_reward_error="error", **BUDGET)
+    chain = strict.with_fallbacks([SEAChatModel(model="tiny", **BUDGET)])
     assert chain.invoke(QUESTION).content
     with pytest.raises(Exception, match="no scores today"):
         strict.invoke(QUESTION)
@@ -233,7 +233,7 @@ def test_a_retry_asks_again():
             raise RuntimeError("not yet")
         return [1.0] * len(completions)
 
-    strict = SEAChatModel(model="tiny", rewards=[once], on_reward_error="error", budget=BUDGET)
+    strict = SEAChatModel(model="tiny", rewards=[once], on_reward_error="error", **BUDGET)
     assert strict.with_retry(stop_after_attempt=2, wait_exponential_jitter=False).invoke(QUESTION).content
 
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.errors import GrammarError, PromptTooLongError
 
-MODEL = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None, max_new_tokens=96))
+MODEL = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None), max_tokens=96)
 NAMES = st.text("abcdefghijklmnop_", min_size=1, max_size=8)
 PLAIN = st.one_of(
     st.fixed_dictionaries({"type": st.just("string")}, optional={"maxLength": st.integers(1, 12)}),

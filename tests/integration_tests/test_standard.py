@@ -23,7 +23,7 @@ class Flags:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"policy": POLICY, "budget": Budget(max_time=None, max_new_tokens=64), "temperature": 0}
+        return {"policy": POLICY, "budget": Budget(max_time=None), "temperature": 0}
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import AnswerBatch, DenseModelOutput, Steering
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
@@ -50,10 +49,10 @@ class DoublePrompt(NamedTuple):
         return ({"role": "user", "content": self.text},)
 
     @property
-    def bounded(self) -> bool:
+    def has_grammar(self) -> bool:
         return False
 
-    def closed(self, ids: Sequence[int], most: int) -> list[int]:
+    def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
         return list(ids)
 
 
@@ -70,7 +69,7 @@ class DoubleWriting:
     alive: list[int]
 
     @property
-    def rows(self) -> int:
+    def num_unfinished(self) -> int:
         return len(self.alive)
 
 
@@ -88,7 +87,7 @@ class MarkovPolicy:
         """(V,) logits."""
         return self.transition[zlib.crc32(prompt.text.encode()) % V]
 
-    def read(self, prompt: DoublePrompt, tokens: Tokens) -> DenseModelOutput:
+    def forward(self, prompt: DoublePrompt, tokens: Tokens) -> DenseModelOutput:
         self.reads += 1
         soft = tokens.soft.to(self.transition.dtype)
         dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
@@ -100,7 +99,7 @@ class MarkovPolicy:
         return prompt._replace(answer=(*prompt.answer, *ids))
 
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[DenseModelOutput]:
-        return [self.read(ask.prompt, ask.tokens) for ask in asks]
+        return [self.forward(ask.prompt, ask.tokens) for ask in asks]
 
     def start_generation(
         self,
@@ -252,20 +251,20 @@ def run(
     langevin: Langevin | None = None,
     search_config: SearchConfig | None = None,
     budget: Budget | None = None,
+    max_new_tokens: int = 8,
     seed: int = 0,
 ) -> list[Refinement]:
     """`refine` as a chat model calls it: generators by seed, prompt and chain."""
     method, small = shrunk(preset)
-    search_config = search_config or small
-    count = max(search_config.chains.num_chains, search_config.drafts.num_drafts)
     return refine(
         prompts,
-        drafts if drafts is not None else [[] for _ in prompts],
+        drafts=drafts,
         energy=energy,
+        seed=seed,
         langevin=langevin or method,
-        budget=budget or Budget(max_time=None, max_new_tokens=8),
-        generators=[generators_for(seed, prompt.key, count, energy.policy.device) for prompt in prompts],
-        search_config=search_config,
+        budget=budget or Budget(max_time=None),
+        max_new_tokens=max_new_tokens,
+        search_config=search_config or small,
     )
 
 
@@ -276,6 +275,7 @@ class Case(NamedTuple):
     langevin: Langevin
     search_config: SearchConfig
     budget: Budget
+    max_new_tokens: int
     prompt: Prompt
     drafts: list[list[int]]
     seed: int
@@ -327,15 +327,12 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
         reward_relaxation=relaxations[1],
         max_nll_rise=rng.choice([None, 0.0, 0.5]),
     )
-    budget = Budget(
-        max_steps=rng.choice([None, 0, 1, 2, 6]),
-        max_time=rng.choice([None, None, None, 0.001, 0.01]),
-        max_new_tokens=rng.choice([1, 2, 6, 10]),
-        max_evaluations=rng.choice([None, None, 1, 5, 20]),
-    )
+    steps, seconds = rng.choice([None, 0, 1, 2, 6]), rng.choice([None, None, None, 0.001, 0.01])
+    max_new_tokens = rng.choice([1, 2, 6, 10])
+    budget = Budget(max_steps=steps, max_time=seconds, max_evaluations=rng.choice([None, None, 1, 5, 20]))
     answers = [[rng.randrange(END) for _ in range(rng.randint(0, 9))] for _ in range(rng.randint(1, 3))]
     drafts = rng.choice([[], [], [policy.encode(policy.decode(ids)) for ids in answers]])
-    return Case(energy, method, search_config, budget, prompt, drafts, seed)
+    return Case(energy, method, search_config, budget, max_new_tokens, prompt, drafts, seed)
 
 
 def _random_policy(rng: random.Random, transformers: float) -> tuple[Any, Any]:
@@ -387,6 +384,7 @@ def refined(case: Case) -> Refinement:
         langevin=case.langevin,
         search_config=case.search_config,
         budget=case.budget,
+        max_new_tokens=case.max_new_tokens,
         seed=case.seed,
     )
     return refinement
@@ -398,7 +396,7 @@ def broken_promises(case: Case, found: Refinement) -> list[str]:
     A forward over two texts and one over many round differently: scores are equal within 1e-5 of their size.
     """
     policy, broken = case.energy.policy, []
-    terms = case.energy.texts(case.prompt, [found.draft, found.text])
+    terms = case.energy.evaluate_texts(case.prompt, [found.draft, found.text])
     (before, after), (nll_before, nll_after) = (-terms.energy).tolist(), terms.nll.tolist()
     slack = 1e-5 * (1 + abs(before))
     rise = case.energy.max_nll_rise

@@ -23,7 +23,6 @@ from langchain_sea.engine.baselines import (
     RewardGuided,
     search,
 )
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.selection import ScoredText
 
 METHODS = [
@@ -45,9 +44,8 @@ def energy(reward=None, **options) -> Energy:
 
 def found(method, prompts, seed=0, budget=FEW, problem=None, max_new_tokens=8):
     problem = problem or energy()
-    rngs = [generators_for(seed, prompt.key, method.rows, torch.device("cpu")) for prompt in prompts]
     limits = {"budget": budget, "max_new_tokens": max_new_tokens}
-    return search(prompts, method, energy=problem, generators=rngs, **limits)
+    return search(prompts, method, energy=problem, seed=seed, **limits)
 
 
 def shown(refinement):

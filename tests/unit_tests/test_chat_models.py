@@ -22,9 +22,8 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, unload
-from langchain_sea.chat.gated_answer import REFUSAL
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.options import key_of, make_call_options
+from langchain_sea.chat.responses import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
@@ -126,9 +125,30 @@ def test_seed_preset_and_budget_hold_for_one_call(model):
 
 
 def test_a_bad_input_in_a_batch_loses_no_other(model):
-    found = model.batch([QUESTION, []], return_exceptions=True)
-    assert found[0].content == model.invoke(QUESTION).content
-    assert isinstance(found[1], ValueError)
+    good, bad = model.batch([QUESTION, []], return_exceptions=True)
+    assert good.content == model.invoke(QUESTION).content
+    assert isinstance(bad, ValueError)
+
+
+def test_all_inputs_of_a_batch_are_refined_together():
+    """More than LangChain's default number of threads: every first call of the reward waits for all others."""
+    num_inputs = min(32, (os.cpu_count() or 1) + 4) + 8
+    barrier, local = threading.Barrier(num_inputs), threading.local()
+
+    class Meeting(SEAChatModel):
+        def _generate(self, *args, **kwargs):
+            if not hasattr(local, "met"):
+                local.met = True
+                barrier.wait(60)
+            return super()._generate(*args, **kwargs)
+
+    model = Meeting(model="tiny", budget=SMALL, max_tokens=4)
+    messages = model.batch([QUESTION] * num_inputs)
+    assert len({message.content for message in messages}) == 1
+    barrier.reset()
+    with pytest.raises(threading.BrokenBarrierError):
+        barrier.abort()
+        model.batch([QUESTION] * 2, {"max_concurrency": 1})
 
 
 def test_a_batch_gives_its_answers_to_no_other_model(model):
@@ -137,8 +157,6 @@ def test_a_batch_gives_its_answers_to_no_other_model(model):
     callback = RunnableLambda(lambda message: seen.append(other.invoke(QUESTION)) or message)
     (model | callback).batch([QUESTION])
     assert sea(seen[0])["seed"] == 5
-    ask = make_call_options(model, None, {})
-    assert key_of(model, [HumanMessage(QUESTION)], ask) != key_of(other, [HumanMessage(QUESTION)], ask)
 
 
 def test_unloading_lets_the_weights_go():

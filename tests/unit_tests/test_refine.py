@@ -31,7 +31,7 @@ from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
-from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
+from langchain_sea.presets import PRESETS, ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
@@ -218,7 +218,7 @@ def test_more_rows_than_generators_differ():
         )
         refine(
             PROMPTS[:1],
-            given,
+            drafts=given,
             energy=energy_of(policy=policy),
             langevin=Langevin(),
             budget=FREE,
@@ -235,7 +235,7 @@ def test_too_few_generators_for_the_chains_are_refused():
     with pytest.raises(ValueError, match="1 generators for 2 chains"):
         refine(
             PROMPTS[:1],
-            [[ids("ab"), ids("cd")]],
+            drafts=[[ids("ab"), ids("cd")]],
             energy=energy_of(),
             langevin=Langevin(),
             budget=FREE,
@@ -276,20 +276,18 @@ def test_a_window_scores_nothing_on_the_way():
     assert found.draft_tokens >= len(found.ids)
 
 
-def test_defaults_need_no_window():
-    """Without a window the default one is used."""
-    (found,) = refine(
-        PROMPTS[:1],
-        [[]],
-        energy=energy_of(TokenReward.random(2)),
-        langevin=Langevin(),
-        budget=Budget(max_steps=1),
-        max_new_tokens=4,
-        generators=[generators_for(0, "x", 64, torch.device("cpu"))],
-    )
+def test_prompts_and_an_energy_are_enough():
+    """The default preset refines, from generators of seed 0."""
+    energy, limits = energy_of(TokenReward.random(2)), {"budget": Budget(max_steps=1), "max_new_tokens": 4}
+    (found,) = refine(PROMPTS[:1], energy=energy, **limits)
     assert found.draft
     assert found.steps == 1
     assert len(found.ids) <= 4
+    preset = PRESETS["default"]
+    rngs = [generators_for(0, PROMPTS[0].key, preset.search_config.drafts.num_drafts, torch.device("cpu"))]
+    expert = {"langevin": preset.langevin, "search_config": preset.search_config, "generators": rngs}
+    (same,) = refine(PROMPTS[:1], energy=energy, preset="paper", drafts=[[]], **expert, **limits)
+    assert kept(same) == kept(found)
 
 
 # Drafts and windows of every size
@@ -362,7 +360,9 @@ def test_no_prompts_no_answers():
 def test_every_prompt_needs_drafts_and_generators():
     """Lists of different length are refused."""
     with pytest.raises(ValueError, match="zip"):
-        refine(PROMPTS[:2], [[]], energy=energy_of(), langevin=Langevin(), budget=FREE, generators=[[], []])
+        refine(PROMPTS[:2], drafts=[[]], energy=energy_of(), budget=FREE)
+    with pytest.raises(ValueError, match="zip"):
+        refine(PROMPTS[:2], energy=energy_of(), budget=FREE, generators=[[]])
 
 
 # Limits
@@ -696,7 +696,6 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
     rngs = [generators_for(0, prompt.key, 12, torch.device("cpu"))]
     found = refine(
         [prompt],
-        [[]],
         energy=energy_of(Longest(), max_nll_rise=None, policy_weight=0.0),
         langevin=Langevin(),
         budget=FREE,
