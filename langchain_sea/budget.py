@@ -1,10 +1,11 @@
-"""How much one refinement may spend, and what it has spent. Knows neither chains nor text."""
+"""How much one refinement may spend, what it has spent, and why it ended."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,15 +14,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Limits of one refinement; the first one reached ends it with the best so far. None: no such limit.
+    """Limits of one refinement. The first one reached ends it, with the best answer so far. None: no such limit.
 
     Attributes:
-        max_steps: the most steps of every chain; 0 drafts and ranks only. None takes the preset's own number.
-        max_time: wall-clock from the start of drafting, for all prompts of one call together; of the time that
-            is left, each prompt that waits to be written gets the same share. An answer that
-            this limit cut off depends on the machine's speed; the other limits keep it reproducible.
-        max_evaluations: energies evaluated for one prompt, a chain's step or a text's score each, after which no
-            step begins; what is begun is still written to its end and scored.
+        max_steps: the largest number of steps of each chain. 0 only drafts and ranks; None takes the preset's
+            number.
+        max_time: seconds of wall-clock time from the start of drafting, for all prompts of one call together.
+            An answer that this limit cuts short depends on the speed of the machine; the other limits keep
+            answers reproducible.
+        max_evaluations: the largest number of energy evaluations for one prompt, after which no step begins.
+            One step of a chain is one evaluation, as is the scoring of one text. What is in progress is still
+            generated and scored.
     """
 
     max_steps: int | None = None
@@ -39,33 +42,50 @@ class Budget:
             )
 
 
+class StopReason(StrEnum):
+    """Why a refinement ended."""
+
+    STEPS = "steps"  # every chain made its number of steps
+    SECONDS = "seconds"  # `max_time` is over
+    EVALUATIONS = "evaluations"  # `max_evaluations` are used up
+    CONVERGED = "converged"  # no chain changed a token for `patience` steps
+    NOT_FINITE = "not_finite"  # the energy or a gradient of a chain was infinite or NaN
+    EMPTY = "empty"  # the draft has no tokens, so that there is nothing to change
+    MAX_DROP = "max_drop"  # the best text lost more of an audited reward than its `max_drop`
+    OUT_OF_MEMORY = "out_of_memory"
+    REWARD_UNAVAILABLE = "reward_unavailable"
+    INTERRUPTED = "interrupted"  # Ctrl-C
+    CANCELLED = "cancelled"  # the asyncio task that waited for the answer was cancelled
+    CLOSED = "closed"  # the stream was closed before its end
+
+
 @dataclass(slots=True)
 class BudgetTracker:
-    """What one prompt has spent of a budget; the clock starts when the meter is made.
+    """What one prompt has spent of its budget. The clock starts when the tracker is made.
 
     Attributes:
         budget: the limits.
         max_new_tokens: the length of the longest answer, in the policy's tokens.
-        began: when.
-        steps: of its chains.
-        evaluations: energies of chains and texts.
-        drafted: tokens that the policy wrote.
-        refined: tokens in the chains, at every evaluation.
+        started: the monotonic time of the start.
+        steps: taken by the chains.
+        evaluations: of the energy, of chains and of texts.
+        draft_tokens: that the policy generated.
+        refine_tokens: in the chains, summed over all evaluations.
         stop_reason: what ended the chains.
-        short: whether memory was, so that there are fewer chains, or none.
-        halted: why no further step may begin, where something else than a limit says so.
+        is_out_of_memory: whether memory ran out, so that fewer chains were run, or none.
+        stop_requested: why no further step may begin, where that is none of the limits.
     """
 
     budget: Budget
     max_new_tokens: int = 64
-    began: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
     steps: int = 0
     evaluations: int = 0
-    drafted: int = 0
-    refined: int = 0
-    stop_reason: str = "steps"
-    short: bool = False
-    halted: str | None = None
+    draft_tokens: int = 0
+    refine_tokens: int = 0
+    stop_reason: StopReason = StopReason.STEPS
+    is_out_of_memory: bool = False
+    stop_requested: StopReason | None = None
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -75,28 +95,28 @@ class BudgetTracker:
 
     @property
     def seconds(self) -> float:
-        """Wall-clock so far."""
-        return time.monotonic() - self.began
+        """Wall-clock time since the start."""
+        return time.monotonic() - self.started
 
-    def count(self, answers: Sequence[Sequence[int]]) -> None:
-        """An evaluation of chains at these answers."""
+    def count_evaluations(self, answers: Sequence[Sequence[int]]) -> None:
+        """Count one evaluation of the energy for each of the chains' answers."""
         self.evaluations += len(answers)
-        self.refined += sum(map(len, answers))
+        self.refine_tokens += sum(map(len, answers))
 
-    def left(self, share: float) -> float:
-        """What is left of a share of the seconds, or infinity."""
+    def remaining(self, fraction: float = 1.0) -> float:
+        """Return the seconds until this fraction of `max_time` is over; infinity without that limit."""
         limit = self.budget.max_time
-        return math.inf if limit is None else max(0.0, share * limit - self.seconds)
+        return math.inf if limit is None else max(0.0, fraction * limit - self.seconds)
 
-    def over(self, share: float = 1.0) -> str | None:
-        """The limit that is reached, if any.
+    def exhausted_limit(self, fraction: float = 1.0) -> StopReason | None:
+        """Return the limit that is reached, if any.
 
         Args:
-            share: of the seconds; below 1 leaves time for what must still be written.
+            fraction: of `max_time`. One below 1 leaves time for what must still be generated.
         """
-        seconds, evaluations = self.budget.max_time, self.budget.max_evaluations
-        if seconds is not None and self.seconds >= share * seconds:
-            return "seconds"
-        if evaluations is not None and self.evaluations >= evaluations:
-            return "evaluations"
-        return self.halted
+        max_time, max_evaluations = self.budget.max_time, self.budget.max_evaluations
+        if max_time is not None and self.seconds >= fraction * max_time:
+            return StopReason.SECONDS
+        if max_evaluations is not None and self.evaluations >= max_evaluations:
+            return StopReason.EVALUATIONS
+        return self.stop_requested

@@ -100,7 +100,7 @@ class GatedAnswer:
             "accepted": refinement.accepted and self.text == refinement.text,
             "steps": refinement.steps,
             "seconds": refinement.seconds,
-            "stop_reason": refinement.stop_reason,
+            "stop_reason": refinement.stop_reason.value,
             "nll_before": _rounded(before, "nll"),
             "nll_after": _rounded(after, "nll"),
             "rejected": refinement.rejected,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from langchain_sea.budget import StopReason
 from langchain_sea.core.protocols import Steering
 from langchain_sea.core.terms import all_token_additive, find_steering_vector
 from langchain_sea.engine.drafting import GenerationInput
@@ -98,13 +99,13 @@ class BlockwiseRefiner:
             )
 
     @property
-    def meter(self) -> BudgetTracker:
+    def tracker(self) -> BudgetTracker:
         """What is spent."""
-        return self.writer.meter
+        return self.writer.tracker
 
     def task(self, length: int) -> RequestSteps[None]:
         """Window after window of `length` tokens; then `draft` and `ended` hold the answers."""
-        best, tokens, at = PartialAnswer(self.prompt), self.meter.max_new_tokens, 0
+        best, tokens, at = PartialAnswer(self.prompt), self.tracker.max_new_tokens, 0
         while True:
             room = tokens - at
             # a rest too short for a window of its own belongs to this one
@@ -113,12 +114,12 @@ class BlockwiseRefiner:
                 if room <= self.search_config.continuation.stride + length
                 else self.search_config.continuation.stride
             )
-            late = self.meter.over() if at else None
-            if late == "seconds":
+            late = self.tracker.exhausted_limit() if at else None
+            if late == StopReason.SECONDS:
                 self.ended.append(best.whole)
                 return
             if late is None:
-                began = self.meter.seconds
+                began = self.tracker.seconds
                 # short ones end with the answer, long before all tokens: they share the seconds as they come
                 share = (
                     self.search_config.continuation.optimise_fraction
@@ -128,8 +129,8 @@ class BlockwiseRefiner:
                 starts, unfinished = yield from self._moves(best, min(length, reach), share)
                 if (
                     self.short
-                    and self.meter.left(self.search_config.continuation.optimise_fraction)
-                    < self.meter.seconds - began
+                    and self.tracker.remaining(self.search_config.continuation.optimise_fraction)
+                    < self.tracker.seconds - began
                 ):
                     reach = room  # no time for another one like it: the policy writes the rest
             else:  # no step may begin: the policy writes the rest
@@ -141,7 +142,7 @@ class BlockwiseRefiner:
                 ends = (yield from self._ranked(best, [*ends, *self._beside(best)]))[:1]
                 self.commit([*best.whole, *(ends[0] if ends else [])])
             live = [ids for ids in ends if len(ids) >= reach]
-            if at >= tokens or not live or self.meter.over() == "seconds":
+            if at >= tokens or not live or self.tracker.exhausted_limit() == StopReason.SECONDS:
                 self.ended += [[*best.whole, *ids] for ids in ends]
                 return
             self.ended += [[*best.whole, *ids] for ids in ends if len(ids) < reach]
@@ -156,7 +157,7 @@ class BlockwiseRefiner:
     def rest(self) -> RequestSteps[None]:
         """The draft written to its end, whatever became of the windows."""
         if self.draft.goes_on:
-            room = self.meter.max_new_tokens - len(self.draft.whole)
+            room = self.tracker.max_new_tokens - len(self.draft.whole)
             wanted = [GenerationInput(self.draft.prompt, [self.draft.new])]
             ((rest,),), _ = yield from self.writer.write(wanted, room)
             self.draft.new, self.draft.goes_on = self.draft.new + rest, False
@@ -193,7 +194,7 @@ class BlockwiseRefiner:
             self.search_config,
             starts=ranked,
             generators=self.writer.generators,
-            meter=self.meter,
+            tracker=self.tracker,
             watch=partial(self._watch, lowest),
             share=share,
         )
@@ -275,7 +276,7 @@ class BlockwiseRefiner:
     def _energies(self, best: PartialAnswer, begun: list[Answer]) -> RequestSteps[list[Ranked]]:
         """The distinct ones with their energies, lowest first."""
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
-        self.meter.evaluations += len(distinct)
+        self.tracker.evaluations += len(distinct)
         if not distinct:
             return []
         work = ScorePrefixesOp(self.energy, best.prompt, [[*best.prompt.answer, *ids] for ids in distinct])

@@ -38,13 +38,13 @@ class Drafter:
         policy: writes.
         temperature: of sampling.
         generators: one for each row; rows beyond their number share them.
-        meter: whose seconds it keeps, and where drafted tokens are counted.
+        tracker: whose seconds it keeps, and where drafted tokens are counted.
     """
 
     policy: Policy
     temperature: float
     generators: Sequence[torch.Generator]
-    meter: BudgetTracker
+    tracker: BudgetTracker
 
     def write(
         self, wanted: Sequence[GenerationInput], tokens: int, share: float = 1.0
@@ -71,11 +71,11 @@ class Drafter:
     ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
         if tokens <= 0 or not parts:
             return [[[] for _ in part.prefixes] for part in parts], False
-        end, cut = self.meter.seconds + self.meter.left(share), False
+        end, cut = self.tracker.seconds + self.tracker.remaining(share), False
 
         def go_on(_rows: int) -> bool:
             nonlocal cut
-            cut = self.meter.seconds >= end
+            cut = self.tracker.seconds >= end
             return not cut
 
         try:
@@ -83,11 +83,11 @@ class Drafter:
         except OutOfMemoryError:
             if sum(len(part.prefixes) for part in parts) == 1:
                 raise
-            self.meter.short = True
+            self.tracker.is_out_of_memory = True
             rows = [row for part in parts for row in part.each()]
             first, _ = yield from self._write(rows[: len(rows) // 2], tokens, share)
             second, cut = yield from self._write(rows[len(rows) // 2 :], tokens, share)
             found = iter(first + second)
             return [[next(found)[0] for _ in part.prefixes] for part in parts], cut
-        self.meter.drafted += sum(len(ids) for part in written for ids in part)
+        self.tracker.draft_tokens += sum(len(ids) for part in written for ids in part)
         return written, cut

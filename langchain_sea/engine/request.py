@@ -38,7 +38,7 @@ class Request:
     Attributes:
         prompt: what is answered; energy, method, window and generators as for `refine`.
         drafts: written elsewhere; where there are none the policy's own is.
-        meter: what may be spent, and is.
+        tracker: what may be spent, and is.
         stop: strings before which an answer ends.
         watch: called after every step.
         commit: called after every window with the answer so far, which then stands; see `BlockwiseRefiner`.
@@ -50,7 +50,7 @@ class Request:
     langevin: Langevin
     search_config: SearchConfig
     generators: Sequence[torch.Generator]
-    meter: BudgetTracker
+    tracker: BudgetTracker
     stop: tuple[str, ...] = ()
     watch: Callable[[TraceStep], None] | None = None
     commit: Callable[[Answer], None] | None = None
@@ -61,9 +61,9 @@ class Request:
     over: bool = False
 
     def __post_init__(self) -> None:
-        self.best = BestSoFar(self.energy, self.prompt, self.meter)
+        self.best = BestSoFar(self.energy, self.prompt, self.tracker)
         self.writer = Drafter(
-            self.energy.policy, self.search_config.drafts.temperature, self.generators, self.meter
+            self.energy.policy, self.search_config.drafts.temperature, self.generators, self.tracker
         )
 
     def task(self) -> RequestSteps[None]:
@@ -81,7 +81,7 @@ class Request:
                 yield from self._windows(self.windows, self.search_config.block_size)
         except (RewardUnavailableError, OutOfMemoryError) as error:
             short = isinstance(error, OutOfMemoryError)
-            self.meter.stop_reason = "out_of_memory" if short else "reward_unavailable"
+            self.tracker.stop_reason = "out_of_memory" if short else "reward_unavailable"
             self.failure = error
 
     def ended(self, error: BaseException | None) -> None:
@@ -91,7 +91,7 @@ class Request:
     def interrupt(self, reason: str = "interrupted") -> None:
         """Say why it went no further, if it did not."""
         if not self.over:
-            self.meter.stop_reason = reason
+            self.tracker.stop_reason = reason
 
     def result(self) -> Refinement:
         """What was found so far; unscored, the draft as far as it is written."""
@@ -105,7 +105,7 @@ class Request:
         """Chains over whole answers, each decoded and scored at every step."""
         if not self.drafts:
             wanted = [GenerationInput(self.prompt, [[] for _ in range(self.search_config.chains.num_chains)])]
-            (self.drafts,), _ = yield from self.writer.write(wanted, self.meter.max_new_tokens)
+            (self.drafts,), _ = yield from self.writer.write(wanted, self.tracker.max_new_tokens)
         yield from self._offer(self.drafts)
         yield from run_chains(
             self.best.energy,
@@ -114,7 +114,7 @@ class Request:
             self.search_config,
             starts=[ids for ids in self.drafts if ids],
             generators=self.generators,
-            meter=self.meter,
+            tracker=self.tracker,
             watch=self._score,
         )
 
@@ -123,7 +123,7 @@ class Request:
 
         Within a grammar the best are then moved where it leaves room, which is inside of their strings.
         """
-        bounded, tokens = self.prompt.has_grammar, self.meter.max_new_tokens
+        bounded, tokens = self.prompt.has_grammar, self.tracker.max_new_tokens
         spare = min(_SPARE, tokens // 3) if bounded else 0  # to bring to an end what would go on
         if not self.drafts:
             count = (
@@ -155,7 +155,7 @@ class Request:
                 search_config,
                 starts=[whole[row] for row in order],
                 generators=self.generators,
-                meter=self.meter,
+                tracker=self.tracker,
                 watch=self._score_whole,
             )
 
@@ -172,7 +172,7 @@ class Request:
         energies, found = chains.terms.energy.tolist(), (yield from self._offer(chains.answers()))
         self._note(chains, [-f.score - e for f, e in zip(found, energies, strict=True)])
         if self.best.reward_hacked:
-            self.meter.halted = "max_drop"
+            self.tracker.stop_requested = "max_drop"
 
     def _windows(self, windows: BlockwiseRefiner, length: int) -> RequestSteps[None]:
         """Chains over short windows, from which the policy then writes on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from langchain_sea.budget import StopReason
 from langchain_sea.engine.chains import Chains
 from langchain_sea.errors import OutOfMemoryError
 
@@ -31,46 +32,46 @@ def run_chains(
     *,
     starts: Sequence[Sequence[int]],
     generators: Sequence[torch.Generator],
-    meter: BudgetTracker,
+    tracker: BudgetTracker,
     watch: Callable[[Chains], RequestSteps[None]],
     share: float = 1.0,
 ) -> RequestSteps[None]:
     """Step chains from the first of the starts until a limit, `watch` after every evaluation.
 
-    The meter counts, and says in the end what the limit was; `share` is the part of its seconds that may be
+    The tracker counts, and says in the end what the limit was; `share` is the part of its seconds that may be
     over then. Where memory is short, half of the chains go on.
     """
     starts = starts[: search_config.chains.num_chains]
-    limit = search_config.chains.max_steps if meter.budget.max_steps is None else meter.budget.max_steps
-    begun = meter.steps
-    meter.stop_reason = meter.over(share) or ("steps" if starts else "empty")
-    if meter.stop_reason != "steps" or limit == 0:
+    limit = search_config.chains.max_steps if tracker.budget.max_steps is None else tracker.budget.max_steps
+    begun = tracker.steps
+    tracker.stop_reason = tracker.exhausted_limit(share) or (StopReason.STEPS if starts else StopReason.EMPTY)
+    if tracker.stop_reason != StopReason.STEPS or limit == 0:
         return
-    meter.count(starts)
+    tracker.count_evaluations(starts)
     try:
         make = partial(Chains, energy, prompt, langevin, search_config, generators=generators)
-        chains = yield from _begun(make, starts, meter)
+        chains = yield from _begun(make, starts, tracker)
         while len(chains):
             yield from watch(chains)
-            meter.stop_reason = meter.over(share) or "steps"
-            if meter.steps - begun >= limit or meter.stop_reason != "steps":
+            tracker.stop_reason = tracker.exhausted_limit(share) or StopReason.STEPS
+            if tracker.steps - begun >= limit or tracker.stop_reason != StopReason.STEPS:
                 return
-            meter.steps += 1
-            meter.count(chains.answers())
+            tracker.steps += 1
+            tracker.count_evaluations(chains.answers())
             try:
                 yield from chains.step()
             except OutOfMemoryError:
                 if len(chains) == 1:
                     raise
                 chains.halve()
-                meter.short = True
-        meter.stop_reason = "not_finite" if chains.broken else "converged"
+                tracker.is_out_of_memory = True
+        tracker.stop_reason = StopReason.NOT_FINITE if chains.broken else StopReason.CONVERGED
     except OutOfMemoryError:
-        meter.short = True
+        tracker.is_out_of_memory = True
 
 
 def _begun(
-    make: Callable[..., Chains], starts: Sequence[Sequence[int]], meter: BudgetTracker
+    make: Callable[..., Chains], starts: Sequence[Sequence[int]], tracker: BudgetTracker
 ) -> RequestSteps[Chains]:
     """Chains from as many of the starts, the first ones, as memory holds."""
     while True:
@@ -80,6 +81,6 @@ def _begun(
         except OutOfMemoryError:
             if len(starts) == 1:
                 raise
-            starts, meter.short = starts[: len(starts) // 2], True
+            starts, tracker.is_out_of_memory = starts[: len(starts) // 2], True
         else:
             return chains

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
-from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.budget import Budget, BudgetTracker, StopReason
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.drafting import Drafter, GenerationInput
 from langchain_sea.engine.ops import ScorePrefixesOp
@@ -59,12 +59,12 @@ class SearchRun:
     @property
     def over(self) -> bool:
         """Whether a limit is reached."""
-        return self.writer.meter.over() is not None
+        return self.writer.tracker.exhausted_limit() is not None
 
     @property
     def tokens(self) -> int:
         """Of the longest answer."""
-        return self.writer.meter.max_new_tokens
+        return self.writer.tracker.max_new_tokens
 
     def random(self) -> float:
         """From [0, 1), by the prompt's own generator."""
@@ -96,7 +96,7 @@ class SearchRun:
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
         if not distinct:
             return []
-        self.writer.meter.evaluations += len(distinct)
+        self.writer.tracker.evaluations += len(distinct)
         energies = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
         return [distinct[i] for i in energies.argsort(stable=True).tolist()]
 
@@ -129,9 +129,9 @@ def search(
     rounds, found = Scheduler(), []
     for prompt in prompts:
         rngs = generators_for(seed, prompt.key, method.rows, energy.policy.device)
-        meter = BudgetTracker(budget or Budget(), max_new_tokens)
-        writer = Drafter(energy.policy, method.temperature, rngs, meter)
-        searching = SearchRun(prompt, energy, writer, BestSoFar(energy, prompt, meter))
+        tracker = BudgetTracker(budget or Budget(), max_new_tokens)
+        writer = Drafter(energy.policy, method.temperature, rngs, tracker)
+        searching = SearchRun(prompt, energy, writer, BestSoFar(energy, prompt, tracker))
         errors: list[BaseException | None] = []
         rounds.join(Seat(method.task(searching), errors.append))
         found.append((searching, errors))
@@ -146,5 +146,5 @@ def _result(searching: SearchRun, errors: Sequence[BaseException | None]) -> Ref
         if error is not None and not isinstance(error, (RewardUnavailableError, OutOfMemoryError)):
             raise error
     failure = next((error for error in errors if isinstance(error, Exception)), None)
-    searching.writer.meter.stop_reason = searching.writer.meter.over() or "steps"
+    searching.writer.tracker.stop_reason = searching.writer.tracker.exhausted_limit() or StopReason.STEPS
     return searching.best.refinement("", failure=failure)

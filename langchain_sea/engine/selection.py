@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from langchain_sea.budget import StopReason
 from langchain_sea.core.trace import ScoredText, Trace
 from langchain_sea.engine.ops import ScoreTextsOp
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -43,7 +44,7 @@ class Refinement(NamedTuple):
     accepted: bool
     steps: int
     seconds: float
-    stop_reason: str
+    stop_reason: StopReason
     draft_tokens: int
     refine_tokens: int
     evaluations: int
@@ -61,9 +62,9 @@ class Refinement(NamedTuple):
 class BestSoFar:
     """The best text so far of one prompt. The first text offered is the draft; it wins ties."""
 
-    def __init__(self, energy: Energy, prompt: Prompt, meter: BudgetTracker) -> None:
+    def __init__(self, energy: Energy, prompt: Prompt, tracker: BudgetTracker) -> None:
         """Start with nothing."""
-        self.energy, self.prompt, self.meter = energy, prompt, meter
+        self.energy, self.prompt, self.tracker = energy, prompt, tracker
         self.draft: ScoredText | None = None
         self.best: ScoredText | None = None
         self.rejected = 0
@@ -96,12 +97,12 @@ class BestSoFar:
             before=before,
             after=after,
             accepted=text != draft,
-            steps=self.meter.steps,
-            seconds=round(self.meter.seconds, 4),
-            stop_reason="out_of_memory" if self.meter.short else self.meter.stop_reason,
-            draft_tokens=self.meter.drafted,
-            refine_tokens=self.meter.refined,
-            evaluations=self.meter.evaluations,
+            steps=self.tracker.steps,
+            seconds=round(self.tracker.seconds, 4),
+            stop_reason=StopReason.OUT_OF_MEMORY if self.tracker.is_out_of_memory else self.tracker.stop_reason,
+            draft_tokens=self.tracker.draft_tokens,
+            refine_tokens=self.tracker.refine_tokens,
+            evaluations=self.tracker.evaluations,
             rejected=self.rejected,
             failure=failure,
             trace=Trace(trace, before=before, after=after, candidates=candidates),
@@ -133,19 +134,19 @@ class BestSoFar:
 
     def _score(self, texts: list[str]) -> RequestSteps[None]:
         """Score new texts; where memory holds them only apart, apart."""
-        seconds = max(_GRACE, self.meter.left(1.0))
+        seconds = max(_GRACE, self.tracker.remaining(1.0))
         work = ScoreTextsOp(self.energy, self.prompt, texts, seconds, first=self.draft is None)
         try:
             terms: EnergyTerms = yield work
         except OutOfMemoryError:
             if len(texts) == 1:
                 raise
-            self.meter.short, half = True, len(texts) // 2
+            self.tracker.is_out_of_memory, half = True, len(texts) // 2
             yield from self._score(texts[:half])
             yield from self._score(texts[half:])
             return
         self.energy = work.energy
-        self.meter.evaluations += len(texts)
+        self.tracker.evaluations += len(texts)
         for scored in self._scored(texts, terms):
             self._seen[scored.text] = scored
             self._keep(scored)

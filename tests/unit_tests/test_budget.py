@@ -29,7 +29,7 @@ def test_an_answer_needs_room_for_a_token():
 
 
 def at(now, **limits):
-    """A meter that began so many seconds ago, for the test's purposes exactly."""
+    """A tracker that began so many seconds ago, for the test's purposes exactly."""
 
     class At(BudgetTracker):
         seconds = property(lambda _self: now)
@@ -39,26 +39,26 @@ def at(now, **limits):
 
 def test_no_limit_is_never_over():
     """Without limits there is always more to spend."""
-    meter = at(1e9, max_time=None)
-    meter.evaluations = 10**9
-    assert meter.over() is None
-    assert meter.left(0.5) == math.inf
+    tracker = at(1e9, max_time=None)
+    tracker.evaluations = 10**9
+    assert tracker.exhausted_limit() is None
+    assert tracker.remaining(0.5) == math.inf
 
 
 def test_the_first_limit_reached_is_named():
     """Seconds at their share, evaluations at their number."""
-    meter = at(4.0, max_time=10.0, max_evaluations=3)
-    assert meter.over() is None
-    assert meter.over(0.4) == "seconds"
-    assert meter.left(0.5) == pytest.approx(1.0)
-    assert meter.left(0.1) == 0.0
-    meter.evaluations = 3
-    assert meter.over() == "evaluations"
-    assert meter.over(0.4) == "seconds"
+    tracker = at(4.0, max_time=10.0, max_evaluations=3)
+    assert tracker.exhausted_limit() is None
+    assert tracker.exhausted_limit(0.4) == "seconds"
+    assert tracker.remaining(0.5) == pytest.approx(1.0)
+    assert tracker.remaining(0.1) == 0.0
+    tracker.evaluations = 3
+    assert tracker.exhausted_limit() == "evaluations"
+    assert tracker.exhausted_limit(0.4) == "seconds"
 
 
 def test_the_clock_starts_with_the_meter():
     """And runs."""
-    meter = BudgetTracker(Budget())
-    assert 0 <= meter.seconds < 5
-    assert meter.seconds <= meter.seconds
+    tracker = BudgetTracker(Budget())
+    assert 0 <= tracker.seconds < 5
+    assert tracker.seconds <= tracker.seconds
