@@ -1,18 +1,24 @@
-"""`SEAChatModel`: the one place where policy, rewards, preset and budget meet LangChain's messages."""
+"""`SEAChatModel`, the chat model: LangChain's methods on top of the helpers in `chat`."""
 
 from __future__ import annotations
 
-import logging
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.runnables.config import get_config_list
+
 from langchain_sea.chat.events import AsyncStepEvents, step_events
-from langchain_sea.chat.generate import agenerate_answers, generate_answers
+from langchain_sea.chat.generate import (
+    agenerate_answers,
+    astream_blocks,
+    generate_answers,
+    is_streamed_in_blocks,
+    load_policy,
+    stream_blocks,
+)
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.options import Key, key_of, make_call_options, require_one_answer
-from langchain_sea.chat.responses import chunks_of, result_of
+from langchain_sea.chat.options import require_one_answer
+from langchain_sea.chat.responses import to_chat_result, to_chunks
 from langchain_sea.chat.settings import SEASettings
-from langchain_sea.chat.streaming import astream_windows, by_windows, stream_windows
 from langchain_sea.chat.structured_output import make_structured_output
 from langchain_sea.chat.tools import parse_tool_choice, render_tools_as_text, to_openai_tools
 
@@ -26,56 +32,70 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
-    from langchain_sea.chat.gated_answer import GatedAnswer
+    from langchain_sea.chat.options import CallOptions, ModelConfig
     from langchain_sea.engine.selection import Refinement
-    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = ["SEAChatModel"]
 
-_log = logging.getLogger(__name__)
-_ready: ContextVar[dict[Key, list[GatedAnswer]] | None] = ContextVar("_ready", default=None)
+_MAX_BATCH_THREADS = 256
 
 
 class SEAChatModel(SEASettings):
-    """A local chat model whose every answer is refined by gradient before it leaves.
+    """A local chat model that improves its answers by the gradient of a reward.
 
-    The policy drafts, the draft is moved through continuous logits towards higher reward (Simple Energy
-    Adaptation, arXiv 2505.20081), and the best text is returned; it is never worse than the draft by the
-    energy's own score, `response_metadata["sea"]` shows both. Constructing loads nothing.
+    The model samples drafts, moves them in continuous logits towards a higher reward (Simple Energy
+    Adaptation, arXiv 2505.20081), and returns the best decoded text. That text is never worse than the draft
+    by the rewards' own score; `response_metadata["sea"]` reports both.
 
-    Attributes:
-        policy: `smollm2-135m`, `tiny`, a hub id, a folder, a .gguf file, or a `CausalLMPolicy`.
-        rewards: names, callables `(prompt, completions) -> scores`, rewards or `Term`s; None takes the
-            policy's own (`smollm2-135m`: safety; `tiny`: arithmetic).
-        preset: `default`, `paper`, `reference`, or a `Preset`.
-        budget: steps, seconds, tokens, evaluations; the best so far at whichever comes first.
-        seed: the same seed gives the same answer, whatever else is in the batch.
-        gate: `safety` or a callable like a reward: decides whether an answer may leave. An answer that does
-            not pass is replaced by the draft if that passes, else by a refusal.
-        gate_threshold: what passes; None takes the gate's own, or 0.5.
-        on_reward_error: a reward that fails returns the draft, flagged (`draft`), or raises (`error`).
-        temperature: of drafting; None takes the preset's.
-        max_tokens: the longest answer; None takes the budget's.
-        stop: strings before which an answer ends.
-        timeout: seconds; tightens the budget's.
-        on_timeout: where the timeout is over, return the best answer so far (`best`), or raise (`error`).
-        n: answers of a call, each refined from a seed of its own, counted up from `seed`; `generate` returns
-            all, `invoke` the first.
-        logprobs: whether the policy's log-probabilities of the answer's tokens are told.
-        top_logprobs: how many of its likeliest tokens are told beside each.
-        streaming: whether `invoke` goes through `stream`, for whoever listens to tokens.
-        max_retries: of a callable reward that lost its connection (an `OSError`).
-        draft_model: a LangChain chat model, say of a server, whose answer is the draft in place of the policy's
-            own. One that fails, or writes no text, is treated as `on_reward_error` says.
-        device: None chooses; or `device_map`, as transformers takes it, spreads the policy over several.
-        dtype: of the policy's weights; None takes bfloat16 on hardware that multiplies it, else float32.
-        quantization: `int8` or `int4`: keeps the policy's linear layers in so many bits. Slower, and smaller.
+    Setup:
+        ```bash
+        pip install torch langchain-sea
+        ```
 
-    Example:
-        >>> from langchain_sea import SEAChatModel
-        >>> model = SEAChatModel(policy="tiny")
-        >>> model.invoke("What is 14 + 23?").content  # doctest: +SKIP
-        '14 + 23 = 37. The answer is 37.'
+    Instantiate:
+        ```python
+        from langchain_sea import SEAChatModel
+
+        model = SEAChatModel(model="tiny", max_tokens=32)
+        ```
+
+    Invoke:
+        ```python
+        message = model.invoke("What is 14 + 23?")
+        message.content  # '14 + 23 = 37. The answer is 37.'
+        message.response_metadata["sea"]["draft"]  # the answer before refinement
+        ```
+
+    Stream:
+        ```python
+        for chunk in model.stream("What is 14 + 23?"):
+            print(chunk.text, end="")
+        ```
+
+    Async:
+        ```python
+        await model.ainvoke("What is 14 + 23?")
+        ```
+
+    Tools:
+        ```python
+        def add(a: int, b: int) -> int:
+            '''Add two numbers.'''
+            return a + b
+
+        model.bind_tools([add], tool_choice="add").invoke("What is 14 + 23?").tool_calls
+        ```
+
+    Structured output:
+        ```python
+        from pydantic import BaseModel
+
+        class Person(BaseModel):
+            name: str
+            age: int
+
+        model.with_structured_output(Person).invoke("Tom is 14 years old.")
+        ```
     """
 
     def _generate(
@@ -85,12 +105,10 @@ class SEAChatModel(SEASettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Every step is told as a custom event, `sea_step`: its number, the best score, its seconds."""
-        ask = make_call_options(self, stop, kwargs)
-        found = (_ready.get() or {}).get(key_of(self, messages, ask))
-        return result_of(
-            self, found or generate_answers(self, [messages], ask, step_events(run_manager))[0], ask
-        )
+        """Answer; each step is reported as a custom event `sea_step` with its number, best score and seconds."""
+        config, options = self._settings_of_call(stop, kwargs)
+        answers = generate_answers(config, options, messages, step_events(run_manager))
+        return to_chat_result(answers, options, config.model_name)
 
     async def _agenerate(
         self,
@@ -99,11 +117,11 @@ class SEAChatModel(SEASettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """The event loop is never held, and a call that is cancelled leaves at its next step."""
-        ask, told = make_call_options(self, stop, kwargs), AsyncStepEvents(run_manager)
-        found = await agenerate_answers(self, messages, ask, told)
-        await told.all()
-        return result_of(self, found, ask)
+        """Answer without blocking the event loop; a cancelled call ends its refinement at the next step."""
+        (config, options), events = self._settings_of_call(stop, kwargs), AsyncStepEvents(run_manager)
+        answers = await agenerate_answers(config, options, messages, events)
+        await events.wait()
+        return to_chat_result(answers, options, config.model_name)
 
     def _stream(
         self,
@@ -112,17 +130,19 @@ class SEAChatModel(SEASettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        """Only text that passed keep-best and the gate, a word a chunk; the numbers on the last.
+        """Yield only refined text that the gate passes, one word a chunk; the report is on the last chunk.
 
-        An answer of several windows (`Window.stride`) leaves window by window: what has left stands, so that
-        the text may be another one than `invoke`'s, which compares whole answers.
+        An answer of several blocks is streamed block by block. A streamed block is final, so the text may
+        differ from that of `invoke`, which compares whole answers.
         """
-        ask, tell = require_one_answer(make_call_options(self, stop, kwargs)), step_events(run_manager)
-        if by_windows(self, ask):
-            yield from stream_windows(self, messages, ask, tell)
+        config, options = self._settings_of_call(stop, kwargs)
+        require_one_answer(options)
+        events = step_events(run_manager)
+        if is_streamed_in_blocks(config, options):
+            yield from stream_blocks(config, options, messages, events)
         else:
-            ((answer,),) = generate_answers(self, [messages], ask, tell)
-            yield from chunks_of(self, answer, ask)
+            (answer,) = generate_answers(config, options, messages, events)
+            yield from to_chunks(answer, options, config.model_name)
 
     async def _astream(
         self,
@@ -131,16 +151,17 @@ class SEAChatModel(SEASettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        """As `_stream`; cancelled as `_agenerate`."""
-        ask, told = require_one_answer(make_call_options(self, stop, kwargs)), AsyncStepEvents(run_manager)
-        if by_windows(self, ask):
-            async for chunk in astream_windows(self, messages, ask, told):
+        """Yield the chunks of `_stream` without blocking the event loop."""
+        (config, options), events = self._settings_of_call(stop, kwargs), AsyncStepEvents(run_manager)
+        require_one_answer(options)
+        if is_streamed_in_blocks(config, options):
+            async for chunk in astream_blocks(config, options, messages, events):
                 yield chunk
-            await told.all()
+            await events.wait()
             return
-        (answer,) = await agenerate_answers(self, messages, ask, told)
-        await told.all()
-        for chunk in chunks_of(self, answer, ask):
+        (answer,) = await agenerate_answers(config, options, messages, events)
+        await events.wait()
+        for chunk in to_chunks(answer, options, config.model_name):
             yield chunk
 
     def batch(
@@ -151,21 +172,15 @@ class SEAChatModel(SEASettings):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer all inputs; their prompts are refined together, under one clock."""
-        stop, options = kwargs.get("stop"), {key: value for key, value in kwargs.items() if key != "stop"}
-        ready: dict[Key, list[GatedAnswer]] = {}
-        try:
-            lists = [self._convert_input(value).to_messages() for value in inputs]
-            ask = make_call_options(self, stop, options)
-            unique = {key_of(self, messages, ask): messages for messages in lists}
-            ready = dict(zip(unique, generate_answers(self, list(unique.values()), ask), strict=True))
-        except Exception as error:  # noqa: BLE001 - it fails again below, alone, or is gone by then
-            _log.warning("answering %d inputs together failed, each is asked alone: %r", len(inputs), error)
-        token = _ready.set(ready)
-        try:
-            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        finally:
-            _ready.reset(token)
+        """Answer all inputs; the engine refines them together, each as it would be refined alone.
+
+        Every input waits in a thread of its own, up to 256, unless `max_concurrency` sets another number:
+        LangChain's default would be few more than there are processors.
+        """
+        configs = get_config_list(config, len(inputs))
+        for first in configs[:1]:  # LangChain reads the first one's alone
+            first.setdefault("max_concurrency", min(len(inputs), _MAX_BATCH_THREADS))
+        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
     def bind_tools(
         self,
@@ -175,21 +190,22 @@ class SEAChatModel(SEASettings):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """The model with tools that it may, or must, call.
+        """Return the model with tools that it may, or must, call.
 
         Args:
             tools: tools, functions, pydantic classes, TypedDicts or JSON schemas.
-            tool_choice: `auto` or None leaves it to the policy; `none`; `any`, `required` or True forces a
-                call of some tool, a name or OpenAI's dict of that one, its form enforced token by token.
-            strict: as OpenAI's; forced calls keep to their schema either way.
+            tool_choice: `auto` or None lets the model decide; `none` hides the tools; `any`, `required` or True
+                forces a call of some tool; a name or OpenAI's dict forces a call of that tool. A forced call
+                is constrained to the tool's schema at every token.
+            strict: OpenAI's flag; forced calls follow their schema either way.
             kwargs: options of every call.
 
         Raises:
-            ValueError: `tool_choice` names none of them.
+            ValueError: `tool_choice` names none of the tools.
         """
-        found = to_openai_tools(tools, strict=strict)
-        parse_tool_choice(tool_choice, found)
-        return self.bind(tools=found, tool_choice=tool_choice, **kwargs)
+        openai_tools = to_openai_tools(tools, strict=strict)
+        parse_tool_choice(tool_choice, openai_tools)
+        return self.bind(tools=openai_tools, tool_choice=tool_choice, **kwargs)
 
     def with_structured_output(
         self,
@@ -200,50 +216,49 @@ class SEAChatModel(SEASettings):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Answers of a schema, its form enforced token by token.
+        """Return the model with answers that are constrained to a schema at every token.
 
         Args:
             schema: a pydantic class, a TypedDict, or a JSON schema.
-            method: `json_schema` and `json_mode` write the object, `function_calling` a call of a tool.
-            include_raw: a dict of `raw`, `parsed` and `parsing_error`, and nothing raised.
-            strict: as OpenAI's; the schema is kept to either way.
+            method: `json_schema` and `json_mode` write the object, `function_calling` a tool call.
+            include_raw: return a dict of `raw`, `parsed` and `parsing_error` instead of raising.
+            strict: OpenAI's flag; answers follow the schema either way.
             kwargs: options of every call.
         """
         return make_structured_output(
             self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs
         )
 
-    def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as `invoke` calls it
-        """The answer with all that led to it: every text scored and, in its `trace`, every step.
+    def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as in `invoke`
+        """Answer once and return the refinement: every scored text and, in its `trace`, every step.
 
-        For looking at: the gate has a say in `invoke` alone, and no callback hears of this.
+        For inspection: the gate changes nothing here, and callbacks are not called.
 
         Args:
-            input: as of `invoke`.
-            kwargs: options of a call, as of `invoke`.
+            input: as for `invoke`.
+            kwargs: options of a call, as for `invoke`.
         """
-        stop = kwargs.pop("stop", None)
+        config, options = self._settings_of_call(kwargs.pop("stop", None), kwargs)
         messages = self._convert_input(input).to_messages()
-        ((answer,),) = generate_answers(
-            self, [messages], require_one_answer(make_call_options(self, stop, kwargs))
-        )
+        (answer,) = generate_answers(config, require_one_answer(options), messages)
         return answer.refinement
 
     def get_token_ids(self, text: str) -> list[int]:
-        """The policy's ids of a text, special tokens split."""
-        return self._loaded().encode(text)
+        """Return the model's token ids of a text; special tokens in it are read as plain text."""
+        return load_policy(self._settings_of_call(None, {})[0]).encode(text)
 
     def get_num_tokens_from_messages(
         self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
     ) -> int:
-        """How many tokens of the policy's the prompt of these messages, with these tools, takes."""
-        policy, shown_tools = self._loaded(), to_openai_tools(tools or [])
-        written = to_template_messages(messages)
-        if shown_tools and not policy.supports_tools:
-            written, shown_tools = render_tools_as_text(written, shown_tools), []
-        return policy.count(written, shown_tools or None)
+        """Return the number of tokens of the prompt made of these messages and tools."""
+        policy, openai_tools = load_policy(self._settings_of_call(None, {})[0]), to_openai_tools(tools or [])
+        template_messages = to_template_messages(messages)
+        if openai_tools and not policy.supports_tools:
+            template_messages, openai_tools = render_tools_as_text(template_messages, openai_tools), []
+        return policy.count_tokens(template_messages, openai_tools or None)
 
-    def _loaded(self) -> CausalLMPolicy:
-        from langchain_sea.rewards.registry import load_model  # noqa: PLC0415 - as in `_calls`
-
-        return load_model(self.model, self.device, **self._placement)
+    def _settings_of_call(
+        self, stop: list[str] | None, kwargs: dict[str, Any]
+    ) -> tuple[ModelConfig, CallOptions]:
+        options = self._call_options(stop, kwargs)
+        return self._config_of(options), options

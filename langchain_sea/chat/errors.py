@@ -1,4 +1,4 @@
-"""This package's errors as LangChain knows them, each of both kinds. Knows no model."""
+"""This package's errors that are also LangChain's, so that either kind may be caught. Knows no model."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from langchain_sea.errors import (
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
 
-__all__ = ["ContentError", "DeadlineError", "for_langchain"]
+__all__ = ["ContentError", "DeadlineError", "to_langchain_error"]
 
 
 class LongPromptError(PromptTooLongError, ContextOverflowError):
-    """The prompt and the room asked for the answer exceed the policy's context."""
+    """The prompt and `max_tokens` together exceed the model's context."""
 
 
 class NoMemoryError(OutOfMemoryError, ModelError):
-    """A device's memory holds no single prompt's chains any more."""
+    """The chains of a single prompt do not fit into the device's memory."""
 
 
 class NoWeightsError(WeightsNotFoundError, ModelNotFoundError):
-    """There are no weights of that name."""
+    """No weights have this name."""
 
 
 class NoTemplateError(ChatTemplateError, ModelInvalidRequestError):
-    """The policy's chat template rejects these messages."""
+    """The model's chat template rejects these messages."""
 
 
 class ContentError(SEAError, ModelInvalidRequestError, ValueError):
-    """A message holds what this policy cannot read."""
+    """A message holds content that is not text."""
 
 
 class DeadlineError(SEAError, ModelTimeoutError):
@@ -51,7 +51,7 @@ class DeadlineError(SEAError, ModelTimeoutError):
 
     @classmethod
     def after(cls, seconds: float | None, refinement: Refinement) -> Self:
-        """With what was found."""
+        """Make the error of a call that took longer than its timeout."""
         error = cls(
             f"no answer within {seconds} s; the best so far is in this error's `refinement`. Raise timeout, "
             "lower max_tokens, or leave on_timeout='best', which returns it."
@@ -60,7 +60,7 @@ class DeadlineError(SEAError, ModelTimeoutError):
         return error
 
 
-_BOTH: dict[type[SEAError], type[SEAError]] = {
+_LANGCHAIN_ERRORS: dict[type[SEAError], type[SEAError]] = {
     PromptTooLongError: LongPromptError,
     OutOfMemoryError: NoMemoryError,
     WeightsNotFoundError: NoWeightsError,
@@ -68,7 +68,7 @@ _BOTH: dict[type[SEAError], type[SEAError]] = {
 }
 
 
-def for_langchain(error: SEAError) -> SEAError:
-    """The same as an error of LangChain's, too, where it has one of that meaning."""
-    kind = _BOTH.get(type(error))
-    return error if kind is None else kind(*error.args)
+def to_langchain_error(error: SEAError) -> SEAError:
+    """Return the error as one that is also LangChain's, where LangChain has one of this meaning."""
+    error_class = _LANGCHAIN_ERRORS.get(type(error))
+    return error if error_class is None else error_class(*error.args)

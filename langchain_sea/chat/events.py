@@ -1,4 +1,4 @@
-"""Steps as LangChain's custom events, under a bare `invoke` as in chains and graphs. Knows no model."""
+"""Steps of a refinement as LangChain's custom events `sea_step`. Knows no model."""
 
 from __future__ import annotations
 
@@ -16,69 +16,69 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.trace import TraceStep
 
-__all__ = ["EVENT", "AsyncStepEvents", "step_events"]
+__all__ = ["EVENT", "AsyncStepEvents", "OnStep", "step_events"]
 
 EVENT = "sea_step"
-Teller = Callable[["TraceStep"], None]
+OnStep = Callable[["TraceStep"], None]
+_HANDLER = ("on_custom_event", "ignore_custom_event")  # the handlers' method, and the flag that skips it
 
 
-def step_events(run_manager: CallbackManagerForLLMRun | None) -> Teller:
-    """What tells a run's handlers of each step; without a run, those of the chain around it, if there is one.
+def step_events(run_manager: CallbackManagerForLLMRun | None) -> OnStep:
+    """Return a function that sends each step to the run's handlers, or to those of the chain around it.
 
-    Core's own `dispatch_custom_event` wants a parent, which a bare `invoke` has not.
+    LangChain's `dispatch_custom_event` needs a parent run, which a plain `invoke` has not; therefore the
+    handlers of the run are called directly where there is one.
     """
-    if run_manager is not None:
-        how = _attributes(run_manager)
-        return lambda step: handle_event(*how[0], EVENT, _data(step), **how[1])
-    config = ensure_config()  # here: steps are told from another thread
+    config = ensure_config()  # read here: steps are reported from another thread
 
-    def tell(step: TraceStep) -> None:
-        with suppress(RuntimeError):  # no parent to tell
-            dispatch_custom_event(EVENT, _data(step), config=config)
+    def send(step: TraceStep) -> None:
+        if run_manager is not None:
+            handle_event(run_manager.handlers, *_HANDLER, EVENT, _to_data(step), **_run_fields(run_manager))
+            return
+        with suppress(RuntimeError):  # there is no parent run
+            dispatch_custom_event(EVENT, _to_data(step), config=config)
 
-    return tell
+    return send
 
 
 class AsyncStepEvents:
-    """The same beside an event loop: handlers are awaited there, in order."""
+    """Sends each step to a run's handlers, which are awaited in order on the event loop."""
 
     def __init__(self, run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
-        """For the loop that runs now."""
-        self._loop, self._run, self._config = asyncio.get_running_loop(), run_manager, ensure_config()
+        """Use the running event loop."""
+        self._loop, self._run_manager = asyncio.get_running_loop(), run_manager
+        self._config = ensure_config()
         self._last: asyncio.Future[None] | None = None
 
     def __call__(self, step: TraceStep) -> None:
-        """From any thread."""
+        """Send a step; may be called from any thread."""
         if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._tell, _data(step))
+            self._loop.call_soon_threadsafe(self._schedule, _to_data(step))
 
-    async def all(self) -> None:
-        """Wait until all are told."""
+    async def wait(self) -> None:
+        """Wait until all events are handled."""
         await asyncio.sleep(0)
         if self._last is not None:
             await self._last
 
-    def _tell(self, data: dict[str, Any]) -> None:
-        self._last = asyncio.ensure_future(self._after(self._last, data))
+    def _schedule(self, data: dict[str, Any]) -> None:
+        self._last = asyncio.ensure_future(self._send_after(self._last, data))
 
-    async def _after(self, before: asyncio.Future[None] | None, data: dict[str, Any]) -> None:
-        if before is not None:
-            await before
-        if self._run is not None:
-            how = _attributes(self._run)
-            await ahandle_event(*how[0], EVENT, data, **how[1])
+    async def _send_after(self, previous: asyncio.Future[None] | None, data: dict[str, Any]) -> None:
+        if previous is not None:
+            await previous
+        run = self._run_manager
+        if run is not None:
+            await ahandle_event(run.handlers, *_HANDLER, EVENT, data, **_run_fields(run))
             return
-        with suppress(RuntimeError):  # no parent to tell
+        with suppress(RuntimeError):  # there is no parent run
             await adispatch_custom_event(EVENT, data, config=self._config)
 
 
-def _attributes(
-    run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun,
-) -> tuple[tuple[Any, str, str], dict[str, Any]]:
-    where = {"run_id": run.run_id, "tags": run.tags, "metadata": run.metadata}
-    return (run.handlers, "on_custom_event", "ignore_custom_event"), where
+def _run_fields(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> dict[str, Any]:
+    return {"run_id": run.run_id, "tags": run.tags, "metadata": run.metadata}
 
 
-def _data(step: TraceStep) -> dict[str, Any]:
-    """The step's number, the best of its chains' scores, and how long it took."""
+def _to_data(step: TraceStep) -> dict[str, Any]:
+    """Return the step's number, the best score of its chains, and its seconds."""
     return {"step": step.step, "score": -min(step.energy, default=0.0), "seconds": step.seconds}

@@ -1,4 +1,4 @@
-"""What a policy can do, in LangChain's words, from its configuration and template. Loads no weights."""
+"""What a model can do, in LangChain's form, read from its configuration. Loads no weights."""
 
 from __future__ import annotations
 
@@ -6,45 +6,50 @@ import json
 import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
 
-__all__ = ["profile_of"]
+__all__ = ["find_profile"]
 
-_CONTEXTS = {"smollm2-135m": 8192, "tiny": 512}  # what ships, whose files are not looked up for this
+_CONTEXT_LENGTHS = {"smollm2-135m": 8192, "tiny": 512}  # of the models in the package
 
 
-def profile_of(policy: Any) -> ModelProfile | None:  # noqa: ANN401 - all that `SEAChatModel.policy` takes
-    """The profile, or None where the configuration is not at hand: of a hub id, before it is loaded.
+def find_profile(model: object) -> ModelProfile | None:
+    """Return the model's profile, or None where no configuration is at hand, as for a hub id not yet loaded.
 
-    `structured_output` is not claimed: agents would then ask for tools and a schema at once, and a grammar of
-    the schema leaves no room for a call. Without it they make the schema a tool, which is enforced as well.
+    `structured_output` is left out on purpose. Agents would otherwise ask for tools and a schema in one call,
+    and the grammar of the schema allows no tool call. Without it they pass the schema as a tool, which is
+    enforced as well.
+
+    Args:
+        model: what `SEAChatModel(model=...)` takes.
     """
-    if not isinstance(policy, (str, os.PathLike)):
-        context = getattr(policy, "context", None)
-    elif (name := os.fspath(policy).split("/")[0]) in _CONTEXTS and not Path(policy).exists():
-        context = _CONTEXTS[name]
-    elif (file := Path(policy) / "config.json").is_file():
-        context = _context(str(file), file.stat().st_mtime_ns)
+    if not isinstance(model, (str, os.PathLike)):
+        context_length = getattr(model, "context", None)
+    elif (name := os.fspath(model).split("/")[0]) in _CONTEXT_LENGTHS and not Path(model).exists():
+        context_length = _CONTEXT_LENGTHS[name]
+    elif (file := Path(model) / "config.json").is_file():
+        context_length = _read_context_length(str(file), file.stat().st_mtime_ns)
     else:
         return None
-    found: dict[str, Any] = {
+    profile: ModelProfile = {
         "text_inputs": True, "text_outputs": True, "image_inputs": False, "audio_inputs": False,
         "video_inputs": False, "pdf_inputs": False, "tool_calling": True, "tool_choice": True,
         "temperature": True, "open_weights": True,
     }  # fmt: skip
-    if context is not None:
-        found["max_input_tokens"] = context
-    return found  # type: ignore[return-value]
+    if context_length is not None:
+        profile["max_input_tokens"] = context_length
+    return profile
 
 
 @cache
-def _context(file: str, _changed: int) -> int | None:
+def _read_context_length(file: str, _modified_ns: int) -> int | None:
+    """Read the context length; the time of the last change makes the cache read a changed file again."""
     try:
         config = json.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    context = config.get("text_config", config).get("max_position_embeddings")
-    return context if isinstance(context, int) else None
+    length = config.get("text_config", config).get("max_position_embeddings")
+    return length if isinstance(length, int) else None

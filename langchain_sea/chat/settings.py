@@ -1,70 +1,150 @@
-"""What a `SEAChatModel` is told, checked, and told apart by. Answers nothing."""
+"""The settings of `SEAChatModel`: its fields, their validation, and what they add to cache keys and traces."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from pydantic import AliasChoices, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
-from langchain_sea.chat.options import make_call_options, require_known
-from langchain_sea.chat.profile import profile_of
+from langchain_sea.chat.options import (
+    CALL_FIELDS,
+    CallOptions,
+    ModelConfig,
+    make_call_options,
+    replace_policy_alias,
+    require_known,
+)
+from langchain_sea.chat.profile import find_profile
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
 
+    from langchain_sea.models.causal_lm import CausalLMPolicy
+    from langchain_sea.rewards.registry import GateLike, RewardLike
+
+    ModelLike = str | os.PathLike[str] | CausalLMPolicy
+else:
+    # Importing these types takes seconds. Pydantic accepts anything here; the registries check it on first use.
+    ModelLike = GateLike = RewardLike = Any
+
 __all__ = ["SEASettings"]
 
 
 class SEASettings(BaseChatModel):
-    """The fields of `SEAChatModel`, whose docstring says what each is."""
+    """The fields of `SEAChatModel`. Constructing loads no weights."""
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
-    model: Any = Field(default="smollm2-135m", validation_alias=AliasChoices("model", "policy"))
-    rewards: Sequence[Any] | None = None
+    model: ModelLike = "smollm2-135m"
+    """`smollm2-135m`, `tiny`, a hub id, a folder, a .gguf file, or a `CausalLMPolicy` from `load_model`.
+
+    `policy=` is another name of this setting."""
+
+    rewards: Sequence[RewardLike] | None = None
+    """What the answers are refined for: names, functions `(prompt, completions) -> scores`, rewards or
+    `RewardTerm`s. None takes the model's default (`smollm2-135m`: safety; `tiny`: arithmetic)."""
+
     preset: str | Preset = "default"
+    """The search method: `default`, `paper`, `reference`, or a `Preset`."""
+
     budget: Budget = Field(default_factory=Budget)
+    """Limits of refinement. The first limit reached ends it with the best answer so far."""
+
     seed: int = 0
-    gate: Any = None
+    """The same seed gives the same answer, whatever else is in the batch."""
+
+    gate: GateLike | None = None
+    """`safety`, the name of a safety model, or a function like a reward, that scores the answer.
+
+    It takes no part in refinement. An answer it rejects is replaced by the draft if that passes, else by a
+    refusal."""
+
     gate_threshold: float | None = None
+    """The lowest gate score that passes; None takes the gate's own, or 0.5."""
+
     on_reward_error: Literal["draft", "error"] = "draft"
+    """If a reward or the draft model fails: return the draft and report the error, or raise it."""
+
     temperature: float | None = Field(default=None, ge=0)
-    max_tokens: int | None = Field(default=None, ge=1)
+    """The sampling temperature of drafts; None takes the preset's."""
+
+    max_tokens: int = Field(default=64, ge=1)
+    """The largest number of tokens of an answer."""
+
     stop: list[str] | None = None
+    """Strings before which an answer ends."""
+
     timeout: float | None = Field(default=None, gt=0)
+    """Limit of a whole call in seconds. `on_timeout` says what happens when it is reached.
+
+    `budget.max_time` limits refinement alone and never raises. Refinement ends at the smaller of both."""
+
     on_timeout: Literal["best", "error"] = "best"
+    """At the timeout: return the best answer so far, or raise `DeadlineError`."""
+
     n: int = Field(default=1, ge=1)
+    """Number of answers of a call, from the seeds `seed`, `seed + 1`, ...
+
+    `generate` returns all of them, `invoke` the first."""
+
     logprobs: bool = False
+    """Whether to report the model's log-probabilities of the answer's tokens."""
+
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    """Number of the likeliest other tokens to report at each position."""
+
     max_retries: int = Field(default=2, ge=0)
+    """How often a reward function is called again after an `OSError`, such as a lost connection."""
+
     streaming: bool = False
+    """Whether `invoke` uses `stream`, so that callbacks receive tokens."""
+
     draft_model: BaseChatModel | None = None
+    """Another chat model, such as one behind an API, that writes the drafts.
+
+    If it fails, or writes no text, the model writes its own draft, or the error is raised, as
+    `on_reward_error` says."""
+
     device: str | None = None
+    """The torch device; None chooses one."""
+
     device_map: str | dict[str, Any] | None = None
+    """Spreads the model over several devices, as in transformers; not together with `device`."""
+
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Of the weights; None takes bfloat16 where the hardware multiplies it, else float32."""
+
     quantization: Literal["int8", "int4"] | None = None
+    """Stores the linear layers in 8 or 4 bits: slower, and smaller."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the model with some fields changed, as pydantic does; `policy` also names `model` here."""
+        return super().model_copy(update=None if update is None else replace_policy_alias(update), deep=deep)
 
     @model_validator(mode="before")
     @classmethod
-    def _known_options(cls, values: dict[str, Any]) -> dict[str, Any]:
-        require_known(values, [*cls.model_fields, "name", "policy"])
-        return values
+    def _check_names(cls, values: dict[str, Any]) -> dict[str, Any]:
+        require_known(values, [*cls.model_fields, "policy"])
+        return replace_policy_alias(values)
 
     @model_validator(mode="after")
-    def _valid(self) -> Self:
-        make_call_options(self, None, {})
-        how = {name: value for name, value in self._placement.items() if value is not None}
-        if how and not isinstance(self.model, (str, os.PathLike)):
-            raise ValueError(f"{', '.join(how)}: this is for a policy to load, and the one given is loaded.")
+    def _check_values(self) -> Self:
+        self._call_options(None, {})
+        load_options = {name: value for name, value in self._load_options.items() if value is not None}
+        if load_options and not isinstance(self.model, (str, os.PathLike)):
+            raise ValueError(
+                f"{', '.join(load_options)} applies while a model is loaded, and this one is already loaded: "
+                "pass it to load_model, or pass the model's name."
+            )
         if self.device is not None and self.device_map is not None:
-            raise ValueError("device and device_map both say where the policy goes: pass one of them.")
+            raise ValueError("device and device_map both say where the model goes: pass one of them.")
         return self
 
     @model_validator(mode="after")
@@ -72,57 +152,67 @@ class SEASettings(BaseChatModel):
         self._add_version("langchain-sea", __version__)
         return self
 
-    def _resolve_model_profile(self) -> ModelProfile | None:
-        """What the policy's configuration says, as far as it is at hand without loading weights."""
-        return profile_of(self.model)
+    def _call_options(self, stop: Sequence[str] | None, overrides: dict[str, Any]) -> CallOptions:
+        """Return the settings of one call: these fields, with the call's keyword arguments over them."""
+        return make_call_options({name: getattr(self, name) for name in CALL_FIELDS}, overrides, stop)
+
+    def _config_of(self, options: CallOptions) -> ModelConfig:
+        """Return what the helpers of one call need of these fields; a call may name another model."""
+        return ModelConfig(
+            model=options.model or self.model,
+            model_name=options.model or self._model_name,
+            device=self.device,
+            load_options=self._load_options,
+            rewards=self.rewards,
+            max_retries=self.max_retries,
+            draft_model=self.draft_model,
+            gate=self.gate,
+            gate_threshold=self.gate_threshold,
+            on_reward_error=self.on_reward_error,
+            on_timeout=self.on_timeout,
+        )
 
     @property
-    def _placement(self) -> dict[str, Any]:
-        """How the policy's weights are loaded, beside `device`."""
+    def _load_options(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("dtype", "quantization", "device_map")}
+
+    @property
+    def _model_name(self) -> str:
+        name = getattr(getattr(self.model, "model", None), "name_or_path", None)
+        return str(name or self.model)
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return find_profile(self.model)
 
     @property
     def _llm_type(self) -> str:
         return "sea-chat"
 
     @property
-    def _policy_name(self) -> str:
-        name = getattr(getattr(self.model, "model", None), "name_or_path", None)
-        return str(name or self.model)
-
-    @property
     def _identifying_params(self) -> dict[str, Any]:
         """All that decides an answer, so that two different models never share a cache key."""
-        from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - as in `_engine`
+        from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - imports transformers
 
-        rewards = None if self.rewards is None else [describe_reward(reward) for reward in self.rewards]
-        plain = {
-            name: getattr(self, name)
-            for name in (
-                *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature"),
-                *("n", "logprobs", "top_logprobs", "max_retries", "streaming"),
-            )
-        }
-        return (
-            plain
-            | self._placement
-            | {
-                "model_name": self._policy_name,
-                "rewards": rewards,
-                "preset": asdict(find_preset(self.preset)),
-                "budget": asdict(self.budget),
-                "gate": None if self.gate is None else describe_reward(self.gate),
-                "max_tokens": self.max_tokens,
-                "stop_sequences": self.stop,  # core has a key "stop" of its own, for the call
-                "timeout": self.timeout,
-                "device": self.device,
-                # core's own cache key of the drafter, which holds no secrets
-                "draft_model": None if self.draft_model is None else self.draft_model._get_llm_string(),  # noqa: SLF001
-            }
+        names = (
+            *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
+            *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
         )
+        draft_model = self.draft_model
+        return {
+            **{name: getattr(self, name) for name in names},
+            **self._load_options,
+            "model_name": self._model_name,
+            "rewards": None if self.rewards is None else [describe_reward(each) for each in self.rewards],
+            "preset": asdict(find_preset(self.preset)),
+            "budget": asdict(self.budget),
+            "gate": None if self.gate is None else describe_reward(self.gate),
+            "stop_sequences": self.stop,  # LangChain adds a key "stop" for the call's own
+            # LangChain's own cache key, which holds no secrets
+            "draft_model": None if draft_model is None else draft_model._get_llm_string(),  # noqa: SLF001
+        }
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "sea"
-        params["ls_model_name"] = kwargs.get("model") or self._policy_name
+        params["ls_model_name"] = kwargs.get("model") or self._model_name
         return params

@@ -1,4 +1,4 @@
-"""Answers of a schema, and what reads them. Knows the model by `bind` and `bind_tools` alone."""
+"""Structured output for any chat model that has `bind` and `bind_tools`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from langchain_core.utils.function_calling import convert_to_json_schema, conver
 from langchain_core.utils.pydantic import is_basemodel_subclass
 
 if TYPE_CHECKING:
-    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models import BaseChatModel, LanguageModelInput
+    from langchain_core.messages import AIMessage
+    from langchain_core.output_parsers import BaseOutputParser
     from langchain_core.runnables import Runnable
-
-    from langchain_sea.chat_models import SEAChatModel
+    from pydantic import BaseModel
 
 __all__ = ["make_structured_output"]
 
+_METHODS = ("json_schema", "function_calling", "json_mode")
+
 
 def make_structured_output(
-    model: SEAChatModel,
+    model: BaseChatModel,
     schema: dict[str, Any] | type,
     *,
     method: str,
@@ -29,33 +32,50 @@ def make_structured_output(
     strict: bool | None,
     options: dict[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
-    """The model bound to a schema, and a parser behind it.
+    """Bind the model to a schema and parse its answers.
+
+    Args:
+        model: any chat model.
+        schema: a pydantic class, a TypedDict, or a JSON schema.
+        method: `json_schema` and `json_mode` ask for the object, `function_calling` for a tool call.
+        include_raw: return a dict of `raw`, `parsed` and `parsing_error` instead of raising.
+        strict: OpenAI's flag.
+        options: of every call.
 
     Raises:
         ValueError: the method is unknown.
     """
-    known = ("json_schema", "function_calling", "json_mode")
-    if method not in known:
-        raise ValueError(f"method={method!r} must be one of {', '.join(known)}.")
-    shape = {"kwargs": {"method": method, "strict": strict}, "schema": convert_to_json_schema(schema)}
-    classed: Any = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
+    if method not in _METHODS:
+        raise ValueError(f"method={method!r} must be one of {', '.join(_METHODS)}.")
+    json_schema = convert_to_json_schema(schema)
+    options = {
+        **options,
+        "ls_structured_output_format": {
+            "kwargs": {"method": method, "strict": strict},
+            "schema": json_schema,
+        },
+    }
+    pydantic_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
+    bound: Runnable[LanguageModelInput, AIMessage]
     if method == "function_calling":
         name = convert_to_openai_tool(schema)["function"]["name"]
-        bound: Any = model.bind_tools(
-            [schema], tool_choice=name, strict=strict, ls_structured_output_format=shape, **options
-        )
-        parser: Any = (
-            PydanticToolsParser(tools=[classed], first_tool_only=True)
-            if classed
-            else JsonOutputKeyToolsParser(key_name=name, first_tool_only=True)
-        )
+        bound = model.bind_tools([schema], tool_choice=name, strict=strict, **options)
     else:
-        wanted = {"type": "json_schema", "json_schema": {"name": "answer", "schema": shape["schema"]}}
-        bound = model.bind(response_format=wanted, ls_structured_output_format=shape, **options)
-        parser = PydanticOutputParser(pydantic_object=classed) if classed else JsonOutputParser()
+        name = None
+        response_format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": json_schema}}
+        bound = model.bind(response_format=response_format, **options)
+    parser = _make_parser(pydantic_class, name)
     if not include_raw:
-        piped: Runnable[LanguageModelInput, Any] = bound | parser
-        return piped
+        return bound | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _make_parser(pydantic_class: type[BaseModel] | None, tool_name: str | None) -> BaseOutputParser[Any]:
+    """Return the parser of a tool call, where a tool is named, or of the text."""
+    if tool_name is None:
+        return PydanticOutputParser(pydantic_object=pydantic_class) if pydantic_class else JsonOutputParser()
+    if pydantic_class:
+        return PydanticToolsParser(tools=[pydantic_class], first_tool_only=True)
+    return JsonOutputKeyToolsParser(key_name=tool_name, first_tool_only=True)

@@ -1,4 +1,4 @@
-r"""How open models write tool calls, each form read alike: text → words, and (raw, name, arguments).
+r"""Parse the forms in which open models write tool calls.
 
 | family | form |
 |---|---|
@@ -15,12 +15,24 @@ from __future__ import annotations
 import ast
 import json
 import re
-from typing import Any
+from typing import NamedTuple
 
-__all__ = ["Found", "read_calls"]
+__all__ = ["RawCall", "parse_calls"]
 
-Found = tuple[str, str | None, Any]
-"""As it was written, the name or None where nothing can be read, the arguments."""
+
+class RawCall(NamedTuple):
+    """A tool call as it was written; name and arguments are not checked against any tool.
+
+    Attributes:
+        text: the part of the answer.
+        name: None where the text is no tool call.
+        arguments: any JSON value; None where it cannot be parsed.
+    """
+
+    text: str
+    name: str | None
+    arguments: object
+
 
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 _LISTED = re.compile(
@@ -32,84 +44,84 @@ _NAMED = re.compile(
 _PYTHONIC = re.compile(r"^\s*\[\s*[\w.]+\(.*\)\s*\]\s*$", re.DOTALL)
 
 
-def read_calls(text: str) -> tuple[str, list[Found]]:
-    """The words beside the calls, and the calls in their order."""
+def parse_calls(text: str) -> tuple[str, list[RawCall]]:
+    """Return the text beside the calls, and the calls in their order."""
     if listed := _LISTED.search(text):
-        return text[: listed.start()].strip(), _list(listed[1])
+        return text[: listed.start()].strip(), _parse_list(listed[1])
     if named := list(_NAMED.finditer(text)):
-        return text[: named[0].start()].strip(), [
-            _call(n[0], {"name": n[1], "arguments": _json(n[2])}) for n in named
-        ]
+        calls = [_to_call(each[0], {"name": each[1], "arguments": _parse_json(each[2])}) for each in named]
+        return text[: named[0].start()].strip(), calls
     if "<tool_call>" in text:
-        found = [call for match in _HERMES.finditer(text) for call in _body(match[1])]
-        return _HERMES.sub("", text).strip(), found
+        calls = [call for match in _HERMES.finditer(text) for call in _parse_tag(match[1])]
+        return _HERMES.sub("", text).strip(), calls
     bare = text.strip().removeprefix("<|python_tag|>").strip()
     if _PYTHONIC.match(bare):
-        return "", _pythonic(bare)
-    calls = _bare(bare)
+        return "", _parse_pythonic(bare)
+    calls = _parse_bare_objects(bare)
     return ("", calls) if calls else (text, [])
 
 
-def _body(raw: str) -> list[Found]:
-    """Of one Hermes tag: an object, or, as some write, a list of them."""
-    return _list(raw) if raw.startswith("[") else [_call(raw, _json(raw))]
+def _parse_tag(text: str) -> list[RawCall]:
+    """Parse the inside of a Hermes tag: an object or, from some models, a list of objects."""
+    return _parse_list(text) if text.startswith("[") else [_to_call(text, _parse_json(text))]
 
 
-def _list(raw: str) -> list[Found]:
-    found = _json(raw)
-    if not isinstance(found, list):
-        return [(raw, None, None)]
-    return [_call(json.dumps(item, ensure_ascii=False), item) for item in found]
+def _parse_list(text: str) -> list[RawCall]:
+    items = _parse_json(text)
+    if not isinstance(items, list):
+        return [RawCall(text, None, None)]
+    return [_to_call(json.dumps(item, ensure_ascii=False), item) for item in items]
 
 
-def _bare(text: str) -> list[Found]:
-    """JSON objects alone, apart by semicolons; no calls if any of them is something else."""
+def _parse_bare_objects(text: str) -> list[RawCall]:
+    """Parse JSON objects separated by semicolons; none is a call unless all are."""
     if not text.startswith("{"):
         return []
-    decoder, at, found = json.JSONDecoder(), 0, []
-    while at < len(text):
+    decoder, start, calls = json.JSONDecoder(), 0, list[RawCall]()
+    while start < len(text):
         try:
-            item, end = decoder.raw_decode(text, at)
+            item, end = decoder.raw_decode(text, start)
         except ValueError:
             return []
-        found.append(_call(text[at:end], item))
-        at = len(text) - len(text[end:].lstrip(" \n\t;"))
-    return found if all(name is not None for _, name, _ in found) else []
+        calls.append(_to_call(text[start:end], item))
+        start = len(text) - len(text[end:].lstrip(" \n\t;"))
+    return calls if all(call.name is not None for call in calls) else []
 
 
-def _call(raw: str, item: Any) -> Found:  # noqa: ANN401 - parsed JSON
+def _to_call(text: str, item: object) -> RawCall:
     if not isinstance(item, dict):
-        return raw, None, None
+        return RawCall(text, None, None)
     function = item.get("function")
-    inner: dict[str, Any] = function if isinstance(function, dict) else item
-    name = inner.get("name")
-    arguments = inner.get("arguments", inner.get("parameters", {}))
-    if isinstance(arguments, str):  # some write them as a string of JSON
-        arguments = _json(arguments)
-    return raw, name if isinstance(name, str) else None, arguments
+    fields = function if isinstance(function, dict) else item
+    name = fields.get("name")
+    arguments = fields.get("arguments", fields.get("parameters", {}))
+    if isinstance(arguments, str):  # some models write a string that holds JSON
+        arguments = _parse_json(arguments)
+    return RawCall(text, name if isinstance(name, str) else None, arguments)
 
 
-def _pythonic(text: str) -> list[Found]:
+def _parse_pythonic(text: str) -> list[RawCall]:
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return [(text, None, None)]
+        return [RawCall(text, None, None)]
     items = tree.elts if isinstance(tree, ast.List) else []
     return [_python_call(item) for item in items]
 
 
-def _python_call(item: ast.expr) -> Found:
-    raw = ast.unparse(item)
-    if not isinstance(item, ast.Call) or item.args or any(k.arg is None for k in item.keywords):
-        return raw, None, None
+def _python_call(item: ast.expr) -> RawCall:
+    text = ast.unparse(item)
+    if not isinstance(item, ast.Call) or item.args or any(keyword.arg is None for keyword in item.keywords):
+        return RawCall(text, None, None)
+    name = ast.unparse(item.func)
     try:
-        arguments = {str(k.arg): ast.literal_eval(k.value) for k in item.keywords}
+        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in item.keywords}
     except ValueError:
-        return raw, ast.unparse(item.func), None
-    return raw, ast.unparse(item.func), arguments
+        return RawCall(text, name, None)
+    return RawCall(text, name, arguments)
 
 
-def _json(text: str) -> Any:  # noqa: ANN401 - parsed JSON
+def _parse_json(text: str) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
-"""Tools in a conversation: how they are shown, when a call is forced, and how calls are read. Knows no model.
+"""Tools in a conversation: listing them in the prompt, forcing a call, and parsing calls. Knows no model.
 
-A template that speaks of tools shows them itself. Where it does not, a system message in the form that Hermes
-and Qwen models were trained on shows them. Calls are read in the forms of `_tool_formats`.
+Many chat templates list the tools themselves. For a template without tools, a system message lists them in the
+form that Hermes and Qwen models were trained on. `tool_formats` lists the forms of calls that are parsed.
 """
 
 from __future__ import annotations
@@ -9,33 +9,35 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_sea.chat.tool_formats import read_calls
+from langchain_sea.chat.tool_formats import parse_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import InvalidToolCall, ToolCall
 
+    from langchain_sea.chat.tool_formats import RawCall
+
 __all__ = [
-    "AUTO",
+    "CLOSING",
     "OPENING",
     "ParsedToolCalls",
-    "Choice",
-    "parse_tool_choice",
+    "ToolChoice",
+    "append_system",
     "forced_schema",
+    "parse_tool_choice",
     "read_answer",
     "render_tools_as_text",
-    "append_system",
     "to_openai_tools",
 ]
 
 OPENING, CLOSING = "<tool_call>\n", "\n</tool_call>"
-_SHOWN = (
+_INSTRUCTIONS = (
     "You may call functions to help with the user's query. Their signatures:\n<tools>\n{tools}\n</tools>\n"
     "For each call write a JSON object with its name and its arguments within <tool_call></tool_call>:\n"
     '<tool_call>\n{{"name": <function name>, "arguments": <arguments as JSON>}}\n</tool_call>'
@@ -43,29 +45,26 @@ _SHOWN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What a caller asked of calls.
+class ToolChoice:
+    """Whether the model may or must call tools.
 
     Attributes:
-        kind: `auto` leaves it to the policy, `none` shows no tool, `any` forces a call of some tool.
-        name: of the one tool that must be called.
+        kind: `auto` lets the model decide, `none` hides the tools, `any` forces a call.
+        name: the only tool that a forced call may call.
     """
 
-    kind: str = "auto"
+    kind: Literal["auto", "none", "any"] = "auto"
     name: str | None = None
 
     @property
-    def forced(self) -> bool:
-        """Whether there must be a call."""
+    def is_forced(self) -> bool:
+        """Whether the answer must be a tool call."""
         return self.kind == "any"
-
-
-AUTO = Choice()
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedToolCalls:
-    """What a text says: words, calls, and calls that cannot be read."""
+    """The content of an answer: text, tool calls, and tool calls that cannot be parsed."""
 
     content: str
     calls: tuple[ToolCall, ...] = ()
@@ -73,68 +72,67 @@ class ParsedToolCalls:
 
 
 def to_openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Tools of any form as OpenAI's dicts; of several with one name the first."""
-    found: dict[str, dict[str, Any]] = {}
-    for given in tools:
-        tool = convert_to_openai_tool(given, strict=strict)
-        found.setdefault(tool["function"]["name"], tool)
-    return list(found.values())
+    """Return tools of any form as OpenAI's dicts; the first one where several have the same name."""
+    by_name: dict[str, dict[str, Any]] = {}
+    for tool in tools:
+        openai_tool = convert_to_openai_tool(tool, strict=strict)
+        by_name.setdefault(openai_tool["function"]["name"], openai_tool)
+    return list(by_name.values())
 
 
-def parse_tool_choice(given: Any, tools: Sequence[dict[str, Any]]) -> Choice:  # noqa: ANN401 - as callers write it
-    """`tool_choice` in any of its forms.
+def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> ToolChoice:
+    """Parse LangChain's, OpenAI's or Anthropic's form of `tool_choice`.
 
     Raises:
-        ValueError: it names no tool that is there; the message names those that are.
+        ValueError: it names none of the tools; the message lists their names.
     """
     names = [tool["function"]["name"] for tool in tools]
-    if isinstance(given, dict):
-        given = given.get("function", given).get("name", given.get("type"))
-    if given is None or given in ("auto", False):
-        return Choice()
-    if given in ("any", "required", True):
+    if isinstance(tool_choice, dict):
+        tool_choice = tool_choice.get("function", tool_choice).get("name", tool_choice.get("type"))
+    if tool_choice is None or tool_choice in ("auto", False):
+        return ToolChoice()
+    if tool_choice in ("any", "required", True):
         if not names:
-            raise ValueError(f"tool_choice={given!r} forces a call, and there is no tool to call.")
-        return Choice("any")
-    if given == "none":
-        return Choice("none")
-    if given not in names:
-        raise ValueError(
-            f"tool_choice={given!r} names no tool; there are {', '.join(map(repr, names)) or 'none'}."
-        )
-    return Choice("any", str(given))
+            raise ValueError(f"tool_choice={tool_choice!r} forces a call, and there is no tool to call.")
+        return ToolChoice("any")
+    if tool_choice == "none":
+        return ToolChoice("none")
+    if tool_choice not in names:
+        listed = ", ".join(map(repr, names)) or "none"
+        raise ValueError(f"tool_choice={tool_choice!r} names no tool; there are {listed}.")
+    return ToolChoice("any", str(tool_choice))
 
 
 def render_tools_as_text(
     messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """The conversation with the tools, calls and results in words, for a template that knows none."""
-    listed = _SHOWN.format(
+    """Return the conversation with tools, calls and results as text, for a template without tools."""
+    instructions = _INSTRUCTIONS.format(
         tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
     )
-    return append_system([_in_words(message) for message in messages], listed)
+    return append_system([_render_calls_as_text(message) for message in messages], instructions)
 
 
 def append_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """With more in the system message, or one where there is none."""
+    """Return the messages with a text at the end of the system message, which is added if there is none."""
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]
 
 
-def _in_words(message: dict[str, Any]) -> dict[str, Any]:
+def _render_calls_as_text(message: dict[str, Any]) -> dict[str, Any]:
     if message["role"] == "tool":
         return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
     calls = message.get("tool_calls") or []
-    written = [f"{OPENING}{json.dumps(call['function'], ensure_ascii=False)}{CLOSING}" for call in calls]
-    text = "\n".join([*([message["content"]] if message["content"] else []), *written])
+    rendered = [f"{OPENING}{json.dumps(call['function'], ensure_ascii=False)}{CLOSING}" for call in calls]
+    text = "\n".join([*([message["content"]] if message["content"] else []), *rendered])
     return {"role": message["role"], "content": text}
 
 
-def forced_schema(tools: Sequence[dict[str, Any]], choice: Choice) -> dict[str, Any]:
-    """The schema of a call that must be made: of the one tool, or of any."""
-    wanted = [tool["function"] for tool in tools if choice.name in (None, tool["function"]["name"])]
-    schemas = [_call_schema(function) for function in wanted]
+def forced_schema(tools: Sequence[dict[str, Any]], choice: ToolChoice) -> dict[str, Any]:
+    """Return the JSON schema of a forced call: of the named tool, or of any tool."""
+    functions = [tool["function"] for tool in tools if choice.name in (None, tool["function"]["name"])]
+    schemas = [_call_schema(function) for function in functions]
     return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
 
 
@@ -152,31 +150,33 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> ParsedToolCalls:
-    """Words and calls of an answer.
+    """Parse the text and the tool calls of an answer.
 
     Args:
-        text: as it was written.
-        tools: that were shown; a call of another is not one.
+        text: the answer.
+        tools: the tools in the prompt; a call of any other tool is invalid.
     """
     if not tools:
         return ParsedToolCalls(text)
-    content, found = read_calls(text)
+    content, raw_calls = parse_calls(text)
     names = {tool["function"]["name"] for tool in tools}
     calls, invalid = [], []
-    for raw, name, arguments in found:
-        if name is not None and name in names and isinstance(arguments, dict):
-            calls.append(tool_call(name=name, args=arguments, id=_id()))
+    for call in raw_calls:
+        if call.name is not None and call.name in names and isinstance(call.arguments, dict):
+            calls.append(tool_call(name=call.name, args=call.arguments, id=_new_id()))
         else:
-            why = (
-                "no call"
-                if name is None
-                else "its arguments are no object"
-                if name in names
-                else "no such tool"
-            )
-            invalid.append(invalid_tool_call(name=name, args=raw, id=_id(), error=f"{why}: {raw[:200]}"))
+            error = f"{_describe_fault(call, names)}: {call.text[:200]}"
+            invalid.append(invalid_tool_call(name=call.name, args=call.text, id=_new_id(), error=error))
     return ParsedToolCalls(content, tuple(calls), tuple(invalid))
 
 
-def _id() -> str:
+def _describe_fault(call: RawCall, names: set[str]) -> str:
+    if call.name is None:
+        return "this is no tool call"
+    if call.name not in names:
+        return "there is no tool of this name"
+    return "the arguments are no JSON object"
+
+
+def _new_id() -> str:
     return f"call_{uuid.uuid4().hex[:24]}"

@@ -11,7 +11,7 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_sea import Budget, SEAChatModel
 
-POLICY = os.environ.get("SEA_POLICY", "tiny")  # the real one: SEA_POLICY=smollm2-135m
+MODEL = os.environ.get("SEA_POLICY", "tiny")  # the real one: SEA_POLICY=smollm2-135m
 
 
 class Flags:
@@ -23,7 +23,7 @@ class Flags:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"policy": POLICY, "budget": Budget(max_time=None), "temperature": 0}
+        return {"model": MODEL, "budget": Budget(max_time=None), "temperature": 0}
 
     @property
     def standard_chat_model_params(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class Flags:
 
     @property
     def model_override_value(self) -> str:
-        return "tiny/early_30" if POLICY == "tiny" else "tiny"
+        return "tiny/early_30" if MODEL == "tiny" else "tiny"
 
 
 class TestUnit(Flags, ChatModelUnitTests):
@@ -55,7 +55,7 @@ class TestIntegration(Flags, ChatModelIntegrationTests):
     """Answers, streams, tools, structured output."""
 
     @pytest.mark.xfail(
-        POLICY == "tiny", reason="the double copies a forced call's arguments in few scripts but Latin"
+        MODEL == "tiny", reason="the double copies a forced call's arguments in few scripts but Latin"
     )
     def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
         super().test_unicode_tool_call_integration(model, **options)

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 
 import pytest
 from langchain_core.exceptions import ContextOverflowError
@@ -106,7 +107,7 @@ def test_alone_and_in_a_batch_of_eight(preset):
 def test_two_processes_answer_alike(model):
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"
-        "model = SEAChatModel(policy='tiny', budget=Budget(steps=2, tokens=16, seconds=None))\n"
+        "model = SEAChatModel(model='tiny', budget=Budget(max_steps=2, max_time=None), max_tokens=16)\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -130,25 +131,25 @@ def test_a_bad_input_in_a_batch_loses_no_other(model):
     assert isinstance(bad, ValueError)
 
 
-def test_all_inputs_of_a_batch_are_refined_together():
-    """More than LangChain's default number of threads: every first call of the reward waits for all others."""
+def test_every_input_of_a_batch_has_a_thread_unless_told_otherwise():
+    """More than LangChain's default: each call waits until all have begun."""
     num_inputs = min(32, (os.cpu_count() or 1) + 4) + 8
-    barrier, local = threading.Barrier(num_inputs), threading.local()
 
     class Meeting(SEAChatModel):
         def _generate(self, *args, **kwargs):
-            if not hasattr(local, "met"):
-                local.met = True
-                barrier.wait(60)
+            barrier.wait(60)
             return super()._generate(*args, **kwargs)
 
-    model = Meeting(model="tiny", budget=SMALL, max_tokens=4)
+    model = Meeting(model="tiny", budget=SMALL["budget"], max_tokens=4)
+    barrier = threading.Barrier(num_inputs)
     messages = model.batch([QUESTION] * num_inputs)
+    assert len(messages) == num_inputs
     assert len({message.content for message in messages}) == 1
-    barrier.reset()
-    with pytest.raises(threading.BrokenBarrierError):
-        barrier.abort()
-        model.batch([QUESTION] * 2, {"max_concurrency": 1})
+    barrier = threading.Barrier(1)
+    threads = set()
+    callback = RunnableLambda(lambda text: threads.add(threading.get_ident()) or text)
+    (callback | model).batch([QUESTION] * 4, {"max_concurrency": 1})
+    assert len(threads) == 1
 
 
 def test_a_batch_gives_its_answers_to_no_other_model(model):
@@ -191,6 +192,28 @@ def test_an_answer_ends_before_a_stop_string():
 def test_a_wrong_option_is_refused_with_what_is_right(options, hint):
     with pytest.raises(ValueError, match=hint):
         SEAChatModel(**options)
+
+
+@pytest.mark.parametrize("name", ["model", "policy"])
+def test_the_model_has_two_names(name):
+    model = SEAChatModel(**{name: "tiny", **SMALL})
+    assert model == SEAChatModel(model="tiny", **SMALL)
+    assert model.model_copy(update={name: "tiny/expert"}).model == "tiny/expert"
+    assert (
+        model.bind(**{name: "tiny/early_30"}).invoke(QUESTION).response_metadata["model_name"]
+        == "tiny/early_30"
+    )
+
+
+def test_two_names_with_two_values_are_refused(model):
+    for use in (
+        SEAChatModel,
+        partial(model.invoke, QUESTION),
+        lambda **names: model.model_copy(update=names),
+    ):
+        with pytest.raises(ValueError, match="pass model= alone"):
+            use(model="tiny", policy="tiny/expert")
+    assert SEAChatModel(model="tiny", policy="tiny").model == "tiny"
 
 
 def test_a_misspelt_option_of_a_call_names_the_nearest(model):
@@ -321,11 +344,11 @@ def test_a_failing_gate_blocks():
     [
         {"seed": 1}, {"preset": "paper"}, {"budget": Budget(max_steps=3)}, {"rewards": [length]},
         {"gate": length}, {"temperature": 0.5}, {"max_tokens": 9}, {"stop": ["x"]}, {"timeout": 3},
-        {"policy": "tiny/expert"}, {"on_reward_error": "error"}, {"gate_threshold": 0.4},
+        {"model": "tiny/expert"}, {"on_reward_error": "error"}, {"gate_threshold": 0.4},
     ],
 )  # fmt: skip
 def test_settings_that_differ_never_share_a_cache_key(other):
-    options = {"policy": "tiny"}
+    options = {"model": "tiny"}
     plain, changed = SEAChatModel(**options), SEAChatModel(**(options | other))
     assert plain._get_llm_string() != changed._get_llm_string()
     assert plain._get_llm_string() == SEAChatModel(**options)._get_llm_string()
@@ -338,7 +361,7 @@ def test_tracing_names_provider_and_model(model):
 
 def test_messages_become_template_dicts():
     call = {"name": "add", "args": {"a": 1}, "id": "1", "type": "tool_call"}
-    found = to_template_messages(
+    messages = to_template_messages(
         [
             SystemMessage("s"),
             HumanMessage(["a", {"type": "text", "text": "b"}]),
@@ -346,9 +369,9 @@ def test_messages_become_template_dicts():
             ToolMessage("3", tool_call_id="1"),
         ]
     )
-    assert [m["role"] for m in found] == ["system", "user", "assistant", "tool"]
-    assert found[1]["content"] == "ab"
-    assert found[2]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1}}
+    assert [m["role"] for m in messages] == ["system", "user", "assistant", "tool"]
+    assert messages[1]["content"] == "ab"
+    assert messages[2]["tool_calls"][0]["function"] == {"name": "add", "arguments": {"a": 1}}
 
 
 def test_images_are_refused_in_words(model):

@@ -25,11 +25,14 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.chat import generate
-from langchain_sea.chat.gated_answer import REFUSAL, answer_for
+from langchain_sea.chat import prepare
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.options import make_call_options
-from langchain_sea.chat.responses import _REFUSAL_BLOCKS, result_of
+from langchain_sea.chat.responses import (
+    _HAS_REFUSAL_BLOCKS,
+    REFUSAL,
+    choose_answer,
+    to_chat_result,
+)
 from langchain_sea.engine.queue import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
 from langchain_sea.models.chat_template import ChatTemplate
@@ -209,21 +212,20 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
     with pytest.raises(ModelInvalidRequestError, match="image_url"):
         model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
     strict = SEAChatModel(model="tiny", on_reward_error="error", **SMALL)
-    ask, short = _asks(strict), _refined(strict)._replace(failure=OutOfMemoryError("no room"))
+    options, short = (
+        strict._call_options(None, {}),
+        _refined(strict)._replace(failure=OutOfMemoryError("no room")),
+    )
     with pytest.raises(ModelError) as caught:
-        generate._check(strict, ask, short)
+        prepare.raise_failure(strict._config_of(options), options, short)
     assert isinstance(caught.value, MemoryError)
 
 
-def _asks(model, **options):
-
-    return make_call_options(model, None, options)
-
-
 def _refined(model):
-    asked = generate.prepare_call(model, [[HumanMessage(QUESTION)]], _asks(model))
-    (found,) = asked.queue.refine(asked.runs)
-    return found
+    options = model._call_options(None, {})
+    call = prepare.prepare_call(model._config_of(options), options, [HumanMessage(QUESTION)])
+    (refinement,) = call.engine.refine(call.requests)
+    return refinement
 
 
 def test_a_refusal_of_the_gate_is_words_and_a_block():
@@ -231,13 +233,13 @@ def test_a_refusal_of_the_gate_is_words_and_a_block():
     assert str(message.text) == REFUSAL
     assert message.response_metadata["finish_reason"] == "content_filter"
     blocks = [block["type"] for block in message.content_blocks]
-    assert blocks == (["text", "refusal"] if _REFUSAL_BLOCKS else ["text"])
+    assert blocks == (["text", "refusal"] if _HAS_REFUSAL_BLOCKS else ["text"])
 
 
 def test_what_was_thought_is_told_apart(model):
     refinement = _refined(model)._replace(text="<think>14 and 23</think>\n\n37")
-    answer = answer_for(refinement, 3, None, None, [])
-    (found,) = result_of(model, [answer], _asks(model)).generations
+    answer = choose_answer(refinement, 3, None, None, [])
+    (found,) = to_chat_result([answer], model._call_options(None, {}), "tiny").generations
     assert found.message.content == "37"
     assert found.message.additional_kwargs["reasoning_content"] == "14 and 23"
     assert found.message.content_blocks[0] == {"type": "reasoning", "reasoning": "14 and 23"}
@@ -371,14 +373,14 @@ def test_only_strings_leave_room():
     ends = sorted(policy.end_ids)
     grammar = JsonGrammar(Note.model_json_schema(), policy.tokenizer, policy.vocab_size, ends)
     ids = policy.encode('{"to": "Ann", "body": "one two", "urgent": true}')
-    assert grammar.accepts(ids)
+    assert grammar.is_complete(ids)
 
     support = torch.arange(policy.vocab_size).expand(len(ids), -1)
-    fits = grammar.fits(ids, support)
+    fits = grammar.allowed_candidates(ids, support)
     assert fits.gather(1, torch.tensor(ids)[:, None]).all()
     for place, row in enumerate(fits):
         for other in row.nonzero().flatten().tolist()[:40]:
-            assert grammar.accepts([*ids[:place], other, *ids[place + 1 :]])
+            assert grammar.is_complete([*ids[:place], other, *ids[place + 1 :]])
     texts = [policy.decode([i]) for i in ids]
     free = {text for text, row in zip(texts, fits, strict=True) if int(row.sum()) > 1}
     assert any("two" in text or "o" in text for text in free)

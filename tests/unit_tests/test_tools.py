@@ -13,11 +13,10 @@ from langchain_core.tools import tool
 from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.chat.options import make_call_options
-from langchain_sea.chat.tool_formats import read_calls
+from langchain_sea.chat.tool_formats import parse_calls
 from langchain_sea.chat.tools import (
-    Choice,
     ParsedToolCalls,
+    ToolChoice,
     forced_schema,
     parse_tool_choice,
     read_answer,
@@ -117,9 +116,9 @@ def test_other_text_is_text(text: str) -> None:
 def test_no_text_breaks_the_reader(text: str) -> None:
     """Nor does any behind a call's beginning."""
     for start in ("", "<tool_call>", "[TOOL_CALLS]", "{", "[f("):
-        content, found = read_calls(start + text)
+        content, calls = parse_calls(start + text)
         assert isinstance(content, str)
-        assert all(isinstance(raw, str) for raw, _, _ in found)
+        assert all(isinstance(call.text, str) for call in calls)
 
 
 # Choices
@@ -128,19 +127,19 @@ def test_no_text_breaks_the_reader(text: str) -> None:
 @pytest.mark.parametrize(
     ("given_", "expected"),
     [
-        (None, Choice()),
-        ("auto", Choice()),
-        (False, Choice()),
-        ("none", Choice("none")),
-        ("any", Choice("any")),
-        ("required", Choice("any")),
-        (True, Choice("any")),
-        ("get_weather", Choice("any", "get_weather")),
-        ({"type": "function", "function": {"name": "get_weather"}}, Choice("any", "get_weather")),
-        ({"type": "auto"}, Choice()),
+        (None, ToolChoice()),
+        ("auto", ToolChoice()),
+        (False, ToolChoice()),
+        ("none", ToolChoice("none")),
+        ("any", ToolChoice("any")),
+        ("required", ToolChoice("any")),
+        (True, ToolChoice("any")),
+        ("get_weather", ToolChoice("any", "get_weather")),
+        ({"type": "function", "function": {"name": "get_weather"}}, ToolChoice("any", "get_weather")),
+        ({"type": "auto"}, ToolChoice()),
     ],
 )
-def test_every_form_of_tool_choice(given_: Any, expected: Choice) -> None:
+def test_every_form_of_tool_choice(given_: Any, expected: ToolChoice) -> None:
     """LangChain's, OpenAI's and Anthropic's."""
     assert parse_tool_choice(given_, TOOLS) == expected
 
@@ -326,7 +325,7 @@ def test_a_number_in_the_middle_is_brought_to_an_end(kind: dict[str, Any], begun
 
 def test_a_call_of_any_tool_may_be_forced() -> None:
     """The schema is one of them all."""
-    found = forced_schema(TOOLS, Choice("any"))
+    found = forced_schema(TOOLS, ToolChoice("any"))
     assert [each["properties"]["name"]["const"] for each in found["anyOf"]] == [
         "get_weather",
         "magic_function",
@@ -336,7 +335,7 @@ def test_a_call_of_any_tool_may_be_forced() -> None:
 def test_options_of_calls_are_known() -> None:
     """And a misspelt one is not."""
     with pytest.raises(ValueError, match="did you mean 'tool_choice'"):
-        make_call_options(model(), None, {"tool_choise": "any"})
+        model().invoke("Hi", tool_choise="any")
 
 
 def test_numbers_that_cannot_be_enforced_exactly_are_refused() -> None:
