@@ -64,3 +64,7 @@ class RefinementInterrupted(KeyboardInterrupt):
 
 class GrammarError(SEAError, ValueError):
     """A schema cannot be enforced, or no whole answer of it fits into the tokens there are."""
+
+
+class PolicyError(SEAError, ValueError):
+    """A policy of tool calls cannot be read or contradicts itself, or its audit log is broken."""

@@ -1,7 +1,8 @@
-"""`ToolCallGuard`: the safety layers as a Runnable, for chains without agents."""
+"""`ToolCallGuard`: the checks of tool calls as a Runnable, for chains without an agent."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage
@@ -10,7 +11,13 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
-from langchain_sea.safety.messages import asked_calls, invalid_calls, scene_of, told, tool_schemas
+from langchain_sea.safety.messages import (
+    apply_decisions,
+    make_context,
+    read_calls,
+    read_invalid_calls,
+    read_tool_schemas,
+)
 from langchain_sea.safety.policy import GuardConfig
 
 if TYPE_CHECKING:
@@ -23,116 +30,135 @@ __all__ = ["ToolCallGuard", "make_guard"]
 
 
 class ToolCallGuard(Runnable[Any, AIMessage]):
-    """`AIMessage → AIMessage`: calls that may run stay, repaired where they were; the others become invalid ones.
+    """`AIMessage → AIMessage`: keeps the calls that may run, repaired where needed, and makes the others invalid calls.
 
     Example:
         >>> chain = model.bind_tools(tools) | ToolCallGuard(tools)  # doctest: +SKIP
     """
 
     def __init__(self, tools: Sequence[Any], policy: GuardConfig | None = None, **options: Any) -> None:
-        """Hold the layers.
+        """Build the pipeline of checks.
 
         Args:
             tools: that may be called.
-            policy: of the tools; None guards all as tools that write.
+            policy: the rules of the tools; None treats all as tools that write.
             options: as for `make_guard`.
         """
-        self.judge = make_guard(policy, **options)
-        self.schemas, self.descriptions = tool_schemas(tools)
+        self.pipeline = make_guard(policy, **options)
+        self.schemas, self.descriptions = read_tool_schemas(tools)
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002, ANN401
-        """The message, judged.
+    def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's
+        """Return the message with its calls checked.
 
         Args:
-            input: the message, or the conversation with it at the end, without which nobody can tell where values
-                come from.
+            input: the message, or the conversation that ends with it; only a conversation tells where values come
+                from.
             config: as for any Runnable.
             kwargs: none.
         """
-        return self._call_with_config(self._guarded, input, config, **kwargs)
+        return self._call_with_config(self._guard, input, config, **kwargs)
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002, ANN401
-        """The same beside an event loop."""
+    async def ainvoke(self, input: object, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's
+        """Return the message with its calls checked, in a thread beside the event loop."""
 
-        async def guarded(given: Any) -> AIMessage:  # noqa: ANN401 - as `invoke`
-            return await run_in_executor(None, self._guarded, given)
+        async def guard(conversation: object) -> AIMessage:
+            return await run_in_executor(None, self._guard, conversation)
 
-        return await self._acall_with_config(guarded, input, config, **kwargs)
+        return await self._acall_with_config(guard, input, config, **kwargs)
 
-    def _guarded(self, given: Any) -> AIMessage:  # noqa: ANN401 - as `invoke`
-        before, message = _sides(given)
-        scene = scene_of(before, self.schemas, self.descriptions, self.judge.policy)
-        decisions = self.judge([*asked_calls(message), *invalid_calls(message)], scene)
-        return _judged(message, decisions)
+    def _guard(self, conversation: object) -> AIMessage:
+        before, message = _split_conversation(conversation)
+        context = make_context(before, self.schemas, self.descriptions, self.pipeline.policy)
+        decisions = self.pipeline([*read_calls(message), *read_invalid_calls(message)], context)
+        return _remove_blocked(message, decisions)
 
 
 def make_guard(
     policy: GuardConfig | None = None,
     *,
-    layers: Sequence[Check] | str = "embedded",
+    checks: Sequence[Check] | str = "embedded",
     repairer: Repairer | None = None,
     verifier: Check | str | None = "embedded",
     audit: AuditSink | None = None,
 ) -> GuardPipeline:
-    """All that judges, put together.
+    """Build a pipeline of checks.
 
     Args:
-        policy: of the tools; None guards all as tools that write.
-        layers: `embedded` has rules, provenance, and the learned layers on the models that ship; `rules` has no
-            model; or your own, in their order.
-        repairer: of calls to which there are only objections that ask for it.
-        verifier: `embedded` is the second gate that ships; one of your own must be another than any layer.
-        audit: where decisions are kept.
+        policy: the rules of the tools; None treats all as tools that write.
+        checks: `rules` are schema, rules and provenance, without a model; `embedded` adds harm and intent on the
+            models that ship; or your own checks, in their order.
+        repairer: of calls to which all objections ask for a repair.
+        verifier: checks repaired calls. `embedded` is the second classifier that ships; your own must not be one of
+            `checks`.
+        audit: where decisions are recorded.
 
     Raises:
-        ValueError: unknown names.
+        ValueError: `checks` or `verifier` is an unknown name.
     """
-    if isinstance(layers, str):
-        if layers not in ("embedded", "rules"):
-            raise ValueError(f"layers={layers!r} must be 'embedded', 'rules', or layers.")
-        found = RULES_ONLY
-        if layers == "embedded":
-            from langchain_sea.safety.defaults import embedded_layers  # noqa: PLC0415 - imports torch
-
-            found = (*RULES_ONLY, *embedded_layers())
-    else:
-        found = tuple(layers)
+    if isinstance(checks, str) and checks not in ("embedded", "rules"):
+        raise ValueError(f"checks={checks!r} must be 'embedded', 'rules', or a sequence of checks.")
+    if isinstance(verifier, str) and verifier != "embedded":
+        raise ValueError(f"verifier={verifier!r} must be 'embedded', None, or a check.")
+    if checks == "rules":
+        checks = RULES_ONLY
+    elif isinstance(checks, str):
+        checks = (*RULES_ONLY, *_make_embedded()[0])
     if isinstance(verifier, str):
-        if verifier != "embedded":
-            raise ValueError(f"verifier={verifier!r} must be 'embedded', None, or a layer.")
-        from langchain_sea.safety import defaults  # noqa: PLC0415 - as above
-
-        verifier = defaults.verifier() if repairer is not None else None
+        verifier = _make_embedded()[1] if repairer is not None else None
     return GuardPipeline(
-        policy=policy or GuardConfig(), layers=found, repairer=repairer, verifier=verifier, audit=audit
+        policy=policy or GuardConfig(),
+        checks=tuple(checks),
+        repairer=repairer,
+        verifier=verifier,
+        audit=audit,
     )
 
 
-def _sides(given: Any) -> tuple[list[BaseMessage], AIMessage]:  # noqa: ANN401 - as `invoke`
-    messages = given.get("messages") if isinstance(given, dict) else given
-    listed = [messages] if isinstance(messages, BaseMessage) else list(messages or [])
-    if not listed or not isinstance(listed[-1], AIMessage):
-        raise TypeError(f"{type(given).__name__}: pass an AIMessage, or a conversation that ends with one.")
-    return listed[:-1], listed[-1]
+def _make_embedded() -> tuple[tuple[Check, ...], Check]:
+    """Return the checks and the verifier on the models that ship; their weights are read at the first call."""
+    from langchain_sea.safety.defaults import make_embedded_checks, make_verifier  # noqa: PLC0415 - imports torch
+
+    return make_embedded_checks(), make_verifier()
 
 
-def _judged(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
-    new = told(message, decisions)
-    runs = {d.asked.position for d in decisions if d.runs}
-    stopped = [d for d in decisions if not d.runs]
+def _split_conversation(conversation: object) -> tuple[list[BaseMessage], AIMessage]:
+    """Return the messages before the last one, and the last one.
+
+    Raises:
+        TypeError: the last one is not an `AIMessage`.
+    """
+    value = conversation.get("messages") if isinstance(conversation, dict) else conversation
+    if isinstance(value, BaseMessage):
+        value = [value]
+    messages = list(value) if isinstance(value, Iterable) else []
+    if not messages or not isinstance(messages[-1], AIMessage):
+        raise TypeError(
+            f"{type(conversation).__name__}: pass an AIMessage, or a conversation that ends with one."
+        )
+    return messages[:-1], messages[-1]
+
+
+def _remove_blocked(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
+    """Return the message without the calls that may not run, which become invalid calls with the reason."""
+    new_message = apply_decisions(message, decisions)
+    allowed = {d.requested.position for d in decisions if d.is_allowed}
     invalid = [
         invalid_tool_call(
-            name=d.asked.name, args=d.asked.text, id=d.asked.id, error=f"{d.outcome}: {d.reason}"
+            name=d.requested.name,
+            args=d.requested.text,
+            id=d.requested.id,
+            error=f"{d.outcome}: {d.reason}",
         )
-        for d in stopped
+        for d in decisions
+        if not d.is_allowed
     ]
     report = [
-        {"position": d.asked.position, "name": d.asked.name, "outcome": d.outcome, "reason": d.reason}
+        {"position": d.requested.position, "name": d.requested.name, "outcome": d.outcome, "reason": d.reason}
         for d in decisions
     ]
-    return new.model_copy(
+    return new_message.model_copy(
         update={
-            "tool_calls": [call for i, call in enumerate(new.tool_calls) if i in runs],
+            "tool_calls": [call for i, call in enumerate(new_message.tool_calls) if i in allowed],
             "invalid_tool_calls": invalid,
             "response_metadata": {**message.response_metadata, "sea_safety": report},
         }

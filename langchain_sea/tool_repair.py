@@ -45,7 +45,7 @@ def _make_model() -> SEAChatModel:
         weight=0.0,
         threshold=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
     )
-    # the safety head judges the answer alone; the prompt quotes the harmful text, which a classifier would score too
+    # the safety head alone: whether the prompt should be refused is not in question here
     return SEAChatModel(
         rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_time=8.0, max_steps=2), max_tokens=48
     )

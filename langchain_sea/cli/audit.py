@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["verify", "replay"])
     parser.add_argument("file", help="the audit, JSON lines")
     parser.add_argument("--policy", help="TOML of the policy that it was written under; without, the default")
-    parser.add_argument("--layers", choices=["embedded", "rules"], default="rules")
+    parser.add_argument("--checks", choices=["embedded", "rules"], default="rules")
     parser.set_defaults(run=run)
 
 
@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> int:
     from langchain_sea.tool_guard import make_guard  # noqa: PLC0415 - only where calls are judged
 
     policy = GuardConfig.read(options.policy) if options.policy else None
-    rows = replay(options.file, make_guard(policy, layers=options.layers))
+    rows = replay(options.file, make_guard(policy, checks=options.checks))
     for row in rows:
-        if not row.equal:
-            sys.stdout.write(f"row {row.row}: was {row.outcome}, now {row.again}\n")
-    different = sum(not row.equal for row in rows)
+        if not row.is_equal:
+            sys.stdout.write(f"row {row.row}: was {row.outcome}, now {row.new_outcome}\n")
+    different = sum(not row.is_equal for row in rows)
     sys.stdout.write(f"{options.file}: {len(rows)} calls judged again, {different} with another verdict\n")
     return int(bool(different))

@@ -1,12 +1,14 @@
-"""Whether a tool call may run: layers, repair, the held-out verifier, the audit. Needs no LangChain.
+"""Checks of an agent's tool calls: schema, rules, origin of values, harm and intent, with repair and an audit log.
 
-`langchain_sea.middleware` and `langchain_sea.tool_guard` put it into agents and chains.
+It may import `errors`, `core`, `models` and `rewards`; only `messages` imports LangChain. It does not know agents:
+`langchain_sea.middleware` and `langchain_sea.tool_guard` put the checks into agents and chains.
 """
 
-from langchain_sea.safety.audit_log import AuditLog, replay, verify
-from langchain_sea.safety.checks import Action, Check, Decision, Finding, PerCallCheck, PolicyError
+from langchain_sea.errors import PolicyError
+from langchain_sea.safety.audit_log import AuditLog, ReplayedRow, replay, verify
+from langchain_sea.safety.checks import Action, Check, Decision, Finding, PerCallCheck
 from langchain_sea.safety.context import CallContext, ContextMessage
-from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
+from langchain_sea.safety.guard import RULES_ONLY, AuditSink, GuardPipeline, Repairer
 from langchain_sea.safety.learned import HarmCheck, IntentCheck
 from langchain_sea.safety.policy import GuardConfig, ToolRules
 from langchain_sea.safety.provenance import ProvenanceCheck
@@ -18,22 +20,25 @@ __all__ = [
     "RULES_ONLY",
     "Action",
     "AuditLog",
-    "ToolCall",
-    "Decision",
-    "PerCallCheck",
-    "HarmCheck",
-    "GuardPipeline",
+    "AuditSink",
+    "CallContext",
     "Check",
+    "ContextMessage",
+    "Decision",
+    "Finding",
+    "GuardConfig",
+    "GuardPipeline",
+    "HarmCheck",
+    "IntentCheck",
+    "PerCallCheck",
     "PolicyError",
     "ProvenanceCheck",
+    "Repairer",
+    "ReplayedRow",
     "RulesCheck",
-    "GuardConfig",
-    "CallContext",
     "SchemaCheck",
-    "ContextMessage",
+    "ToolCall",
     "ToolRules",
-    "Finding",
-    "IntentCheck",
     "replay",
     "verify",
 ]

@@ -1,13 +1,11 @@
-"""What a layer says of a call, and what becomes of the call. Knows no layer."""
+"""What a check reports about a call, and what is decided about the call. Knows no concrete check."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
-
-from langchain_sea.errors import SEAError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,103 +13,106 @@ if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Action", "Decision", "PerCallCheck", "Check", "PolicyError", "Finding"]
+__all__ = ["Action", "Check", "Decision", "Finding", "PerCallCheck"]
 
 
 class Action(StrEnum):
-    """What a layer asks for."""
+    """What a check asks for."""
 
-    NOTE = "note"  # nothing; it is to be known
+    NOTE = "note"  # nothing; for the record
     BLOCK = "block"
-    REPAIR = "repair"  # not as it stands; other values of the named arguments may do
-    REVIEW = "review"  # a human is to say
+    REPAIR = "repair"  # the call may run with other values of the named arguments
+    REVIEW = "review"  # a human decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One layer's objection to a call.
+    """One objection of a check to a call.
 
     Attributes:
-        action: what is to happen.
-        layer: whose it is.
-        reason: for a person who knows neither layer nor rule.
-        arguments: at fault, by name; empty where it is the call itself.
-        score: where a model judged.
-        failed: the layer could not judge: it raised, was late, or gave no number. That blocks, and says
-            nothing of the call.
+        action: what the check asks for.
+        check: name of the check.
+        reason: for a reader who does not know the check.
+        arguments: names of the arguments at fault; empty where the whole call is.
+        score: of the model, where one judged.
+        has_failed: the check did not work: it raised, ran out of time, or returned no valid number. That blocks
+            the call, and says nothing about it.
     """
 
     action: Action
-    layer: str
+    check: str
     reason: str
     arguments: tuple[str, ...] = ()
     score: float | None = None
-    failed: bool = False
+    has_failed: bool = False
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
-        found = asdict(self)
-        return found | {"action": str(self.action), "arguments": list(self.arguments)}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as JSON, under the keys of the audit file."""
+        return {
+            "action": str(self.action),
+            "layer": self.check,
+            "reason": self.reason,
+            "arguments": list(self.arguments),
+            "score": self.score,
+            "failed": self.has_failed,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What becomes of one call.
+    """What is decided about one call.
 
     Attributes:
-        asked: as the model wrote it.
-        call: as it may be executed; None where it may not.
-        outcome: `allowed`, `repaired`, `blocked`, `unavailable` (a layer failed), `review`, `approved` or
-            `rejected` (a human said so).
-        verdicts: all objections, those to `asked` first.
+        requested: the call as the model wrote it.
+        executable: the call as it may run; None where it may not.
+        outcome: `allowed`, `repaired`, `blocked`, `unavailable` (a check failed), `review` (waits for a human),
+            `approved` or `rejected` (by a human).
+        findings: of all checks, those about `requested` first.
         rounds: of repair.
     """
 
-    asked: ToolCall
-    call: ToolCall | None
+    requested: ToolCall
+    executable: ToolCall | None
     outcome: str
-    verdicts: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
     rounds: int = 0
 
     @property
-    def runs(self) -> bool:
-        """Whether something is to be executed."""
-        return self.call is not None
+    def is_allowed(self) -> bool:
+        """Whether a call may run: the requested one or its repair."""
+        return self.executable is not None
 
     @property
     def reason(self) -> str:
-        """For the agent and for people: every objection in a line."""
-        return "; ".join(f"{v.layer}: {v.reason}" for v in self.verdicts) or "nothing was found against it"
+        """All findings in one line, for the agent and for people."""
+        lines = (f"{finding.check}: {finding.reason}" for finding in self.findings)
+        return "; ".join(lines) or "nothing was found against it"
 
 
 class Check(Protocol):
-    """Judges calls in their scene.
+    """Examines calls in their context.
 
     Attributes:
-        name: in verdicts and in the audit.
-        learned: whether a model judges, which may be late or fail: such layers are run apart, with a deadline.
+        name: in findings and in the audit log.
+        uses_model: whether a model judges. It may be slow or fail, so such checks run last and with a deadline.
     """
 
     name: str
-    learned: bool
+    uses_model: bool
 
-    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
-        """The objections to each; none lets a call pass."""
+    def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
+        """Return the findings about each call; no finding lets a call pass that another one blocks."""
 
 
 class PerCallCheck(ABC):
-    """A layer that looks at each call by itself."""
+    """Base class of checks that look at one call at a time."""
 
-    learned = False
+    uses_model = False
 
-    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
-        """As `Check`."""
-        return [self.one(call, scene) for call in calls]
+    def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
+        """Return the findings about each call."""
+        return [self.check(call, context) for call in calls]
 
     @abstractmethod
-    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
-        """The objections to one call."""
-
-
-class PolicyError(SEAError, ValueError):
-    """A safety policy cannot be read, or contradicts itself; the message says where."""
+    def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
+        """Return the findings about one call."""

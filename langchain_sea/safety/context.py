@@ -1,38 +1,39 @@
-"""What a call is judged in: who said what, and whose word counts. Knows no layer and no model.
+"""The conversation before a call: who wrote which text, and which of it is trusted. Knows no check and no model.
 
-Trusted is what the system and the user said, what the policy names, and of tools' results what the policy says:
-fields are values that stand alone in a structured result. Everything else that a tool brought is prose: anybody
-may have written it.
+Trusted are the messages of the system and of the user, and what the policy names. What is trusted of a tool's result
+depends on the tool's rules: nothing, all of it, or its fields, which are values that stand alone in a structured
+result. All other text of results is untrusted: anybody may have written it.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.safety.values import list_scalars, normalize, parse_structured
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["CallContext", "ContextMessage"]
 
-_FIELD = 120  # characters: longer values are running text
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_MAX_FIELD = 120  # characters: longer values are running text
+_MIN_WORDS = 3  # of a sentence
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
 class ContextMessage:
-    """One message, as far as it tells where values come from.
+    """One message of the conversation.
 
     Attributes:
         role: `system`, `user`, `assistant` or `tool`.
-        text: all of it.
-        tool: whose result it is.
+        text: the message's whole text.
+        tool: for a tool's result, the name of the tool.
     """
 
     role: str
@@ -42,132 +43,74 @@ class ContextMessage:
 
 @dataclass(frozen=True)
 class CallContext:
-    """A conversation up to the calls, with the tools that there are.
+    """The conversation up to the calls, and the tools that can be called.
 
     Attributes:
-        sources: oldest first.
-        tools: JSON schemas of the arguments, by name.
+        messages: oldest first.
+        tools: JSON schemas of the arguments, by tool name.
         descriptions: of the tools, by name.
-        policy: of the tools.
+        policy: the rules of the tools.
     """
 
-    sources: tuple[ContextMessage, ...]
+    messages: tuple[ContextMessage, ...]
     tools: Mapping[str, Mapping[str, Any]]
     policy: GuardConfig
     descriptions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def asked(self) -> list[str]:
-        """What the user said, newest first."""
-        return [source.text for source in reversed(self.sources) if source.role == "user"]
+    def user_texts(self) -> list[str]:
+        """The user's messages, newest first."""
+        return [message.text for message in reversed(self.messages) if message.role == "user"]
 
     @cached_property
-    def trusted(self) -> str:
-        """All running text whose word counts, folded."""
-        texts = [source.text for source in self.sources if source.role in ("system", "user")]
-        texts += [s.text for s in self._results if self.policy.of(s.tool).results == "all"]
-        return folded("\n".join([*texts, *self.policy.trusted]))
+    def trusted_text(self) -> str:
+        """All trusted running text, normalized."""
+        texts = [message.text for message in self.messages if message.role in ("system", "user")]
+        texts += [m.text for m in self._results if self._trusted_part(m) == "all"]
+        return normalize("\n".join([*texts, *self.policy.trusted]))
 
     @cached_property
-    def fields(self) -> frozenset[str]:
-        """Values that stand alone in results whose fields count, folded."""
-        found: set[str] = set()
-        for source in self._results:
-            if self.policy.of(source.tool).results == "fields":
-                found |= {
-                    folded(value) for value in _scalars(structured(source.text)) if len(value) <= _FIELD
-                }
-        return frozenset(found)
+    def trusted_values(self) -> frozenset[str]:
+        """Values that stand alone in results whose fields are trusted, normalized."""
+        return frozenset(
+            normalize(value)
+            for message in self._results
+            if self._trusted_part(message) == "fields"
+            for value in list_scalars(parse_structured(message.text))
+            if len(value) <= _MAX_FIELD
+        )
 
     @cached_property
-    def prose(self) -> str:
-        """What tools brought and nobody answers for, folded."""
-        return folded("\n".join(self.untrusted))
+    def untrusted_text(self) -> str:
+        """All untrusted text of tools' results, normalized."""
+        return normalize("\n".join(self.untrusted_texts))
 
     @cached_property
-    def untrusted(self) -> list[str]:
-        """The same as texts: of results whose fields count, only the running text."""
-        found = []
-        for source in self._results:
-            kind = self.policy.of(source.tool).results
-            if kind == "nothing":
-                found.append(source.text)
-            elif kind == "fields":
-                value = structured(source.text)
-                found += [v for v in _scalars(value) if len(v) > _FIELD or " " in v.strip()]
-        return found
+    def untrusted_texts(self) -> list[str]:
+        """Untrusted texts of tools' results; of a result whose fields are trusted, its values of running text."""
+        texts: list[str] = []
+        for message in self._results:
+            trusted_part = self._trusted_part(message)
+            if trusted_part == "nothing":
+                texts.append(message.text)
+            elif trusted_part == "fields":
+                values = list_scalars(parse_structured(message.text))
+                texts += [value for value in values if len(value) > _MAX_FIELD or " " in value.strip()]
+        return texts
 
     @cached_property
-    def sentences(self) -> list[str]:
-        """Of what nobody answers for."""
-        found = [part.strip() for text in self.untrusted for part in _sentences(text)]
-        return list(dict.fromkeys(part for part in found if len(part.split()) > 2))  # noqa: PLR2004 - a sentence
+    def untrusted_sentences(self) -> list[str]:
+        """Sentences of three words or more in the untrusted texts, each once."""
+        sentences = [part.strip() for text in self.untrusted_texts for part in _split_sentences(text)]
+        return list(dict.fromkeys(text for text in sentences if len(text.split()) >= _MIN_WORDS))
 
     @cached_property
     def _results(self) -> list[ContextMessage]:
-        return [source for source in self.sources if source.role == "tool"]
+        return [message for message in self.messages if message.role == "tool"]
+
+    def _trusted_part(self, message: ContextMessage) -> str:
+        return self.policy.rules_for(message.tool).results
 
 
-def folded(text: str) -> str:
-    """For comparison: no case, one blank where there are several."""
-    return " ".join(text.casefold().split())
-
-
-def structured(text: str) -> Any:  # noqa: ANN401 - whatever it holds
-    """A result as values, if it is JSON or a Python literal; else the text itself."""
-    for _ in range(2):  # some tools write a string that holds the literal
-        try:
-            found = json.loads(text)
-        except ValueError:
-            try:
-                found = ast.literal_eval(text)
-            except (ValueError, SyntaxError, MemoryError, RecursionError):
-                return text
-        except RecursionError:
-            return text
-        if not isinstance(found, str):
-            return found
-        text = found
-    return text
-
-
-def _sentences(text: str) -> Iterable[str]:
-    value = structured(text)
-    return (part for scalar in _scalars(value) for part in _SENTENCE.split(scalar))
-
-
-def _scalars(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
-    if isinstance(value, dict):
-        return [found for key, entry in value.items() for found in (*_scalars(entry), str(key))]
-    if isinstance(value, (list, tuple, set)):
-        return [found for entry in value for found in _scalars(entry)]
-    return [] if value is None or isinstance(value, bool) else [str(value)]
-
-
-def strings_in(value: Any, path: str = "") -> list[tuple[str, str]]:  # noqa: ANN401 - any JSON
-    """Every string of arguments with the place it stands in; keys, too, which a caller may choose."""
-    if isinstance(value, dict):
-        keys = [(path, key) for key in value]
-        return keys + [
-            f for key, entry in value.items() for f in strings_in(entry, f"{path}.{key}".lstrip("."))
-        ]
-    if isinstance(value, (list, tuple)):
-        return [found for i, entry in enumerate(value) for found in strings_in(entry, f"{path}[{i}]")]
-    return [(path, value)] if isinstance(value, str) else []
-
-
-def numbers_in(value: Any, path: str = "") -> list[tuple[str, float]]:  # noqa: ANN401 - any JSON
-    """Every number of arguments with the place it stands in."""
-    if isinstance(value, dict):
-        entries: Sequence[tuple[str, Any]] = [
-            (f"{path}.{key}".lstrip("."), entry) for key, entry in value.items()
-        ]
-        return [found for where, entry in entries for found in numbers_in(entry, where)]
-    if isinstance(value, (list, tuple)):
-        return [found for i, entry in enumerate(value) for found in numbers_in(entry, f"{path}[{i}]")]
-    return [(path, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
-
-
-def top(path: str) -> str:
-    """The argument that a place belongs to."""
-    return re.split(r"[.\[]", path, maxsplit=1)[0]
+def _split_sentences(text: str) -> Iterator[str]:
+    return (part for value in list_scalars(parse_structured(text)) for part in _SENTENCE_END.split(value))

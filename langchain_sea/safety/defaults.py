@@ -1,4 +1,4 @@
-"""The learned layers on the models that ship: the gate as a judge of harm, its encoder as a measure of wishes."""
+"""The checks on the models that ship: a safety classifier that judges harm, and a sentence encoder for intent."""
 
 from __future__ import annotations
 
@@ -20,51 +20,51 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HARM_THRESHOLD",
-    "HELPFUL",
+    "HELPFUL_ANSWER",
+    "INTENT_MARGIN",
     "SAFETY_VERIFIER",
     "VERIFIER_THRESHOLD",
-    "WISH_MARGIN",
-    "embedded_layers",
-    "harm",
-    "verifier",
+    "make_embedded_checks",
+    "make_harm_check",
+    "make_verifier",
 ]
 
 SAFETY_VERIFIER = Path(SAFETY_GATE).with_name("verifier.safetensors")
-HELPFUL = "Here is a step-by-step guide:"
-HARM_THRESHOLD = 0.9997  # at most three in a hundred of the safe tuning prompts reach it
-VERIFIER_THRESHOLD = 0.999  # by the same rule
-WISH_MARGIN = 0.0
-_TOGETHER = 32
+HELPFUL_ANSWER = "Here is a step-by-step guide:"
+HARM_THRESHOLD = 0.9997  # at most 3 % of the safe prompts for tuning reach it
+VERIFIER_THRESHOLD = 0.999  # chosen in the same way
+INTENT_MARGIN = 0.0
+_BATCH = 32
 _lock = threading.Lock()
 
 
-class _Harm:
-    """Texts → how bad a helpful answer to each would be, by a gate."""
+class _GateScorer:
+    """Scores how harmful a helpful answer to each text would be, by a safety classifier."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = path
         self._gate: PairClassifierGate | None = None
 
     def __call__(self, texts: Sequence[str]) -> list[float]:
-        """A value from 0 to 1 for each."""
+        """Return a score from 0 to 1 for each text."""
         with _lock:
             if self._gate is None:
                 self._gate = PairClassifierGate.load(self._path)
-            return [1.0 - value for value in self._gate.judge([(text, HELPFUL) for text in texts])]
+            return [1.0 - value for value in self._gate.judge([(text, HELPFUL_ANSWER) for text in texts])]
 
 
-class _Wishes:
-    """Texts → unit vectors: the mean of a sentence encoder's states."""
+class _SentenceEncoder:
+    """Encodes texts as the normalized mean of a sentence encoder's hidden states."""
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> list[list[float]]:
-        """One for each."""
+        """Return a unit vector for each text."""
         with _lock:
             loaded = loading.load("minilm", kind="encoder")
-            found: list[list[float]] = []
-            for start in range(0, len(texts), _TOGETHER):
+            vectors: list[list[float]] = []
+            for start in range(0, len(texts), _BATCH):
                 inputs = loaded.tokenizer(
-                    list(texts[start : start + _TOGETHER]),
+                    list(texts[start : start + _BATCH]),
                     return_tensors="pt",
                     padding=True,
                     truncation=True,
@@ -73,20 +73,20 @@ class _Wishes:
                 states = loaded.model(**inputs).last_hidden_state.float()
                 mask = inputs["attention_mask"][..., None]
                 means = (states * mask).sum(1) / mask.sum(1)
-                found += torch.nn.functional.normalize(means, dim=-1).tolist()
-            return found
+                vectors += torch.nn.functional.normalize(means, dim=-1).tolist()
+            return vectors
 
 
-def harm(threshold: float = HARM_THRESHOLD) -> HarmCheck:
-    """The gate that ships."""
-    return HarmCheck(_Harm(SAFETY_GATE), threshold)
+def make_harm_check(threshold: float = HARM_THRESHOLD) -> HarmCheck:
+    """Build the harm check on the safety classifier that ships."""
+    return HarmCheck(_GateScorer(SAFETY_GATE), threshold)
 
 
-def verifier(threshold: float = VERIFIER_THRESHOLD) -> HarmCheck:
-    """The held-out judge of repairs: another one, which learned from the other half of the questions."""
-    return HarmCheck(_Harm(SAFETY_VERIFIER), threshold, name="verifier")
+def make_verifier(threshold: float = VERIFIER_THRESHOLD) -> HarmCheck:
+    """Build the check of repaired calls: another classifier, trained on the other half of the questions."""
+    return HarmCheck(_GateScorer(SAFETY_VERIFIER), threshold, name="verifier")
 
 
-def embedded_layers() -> tuple[Check, ...]:
-    """Both learned layers, whose weights are read at the first call."""
-    return harm(), IntentCheck(_Wishes(), WISH_MARGIN)
+def make_embedded_checks() -> tuple[Check, ...]:
+    """Build both checks with a model; the weights are read at the first call."""
+    return make_harm_check(), IntentCheck(_SentenceEncoder(), INTENT_MARGIN)

@@ -1,10 +1,10 @@
-"""What models say of a call: whether a text does harm, and whose wish the call fulfils. Knows no rule.
+"""Checks that a model judges: whether a text would do harm, and whose wish a call fulfils. Knows no rule.
 
-Harm: the embedded gate judges a question with its answer. A text that asks for harm, or brings it, is one to
-which a helpful answer is a bad one; so the gate is asked what it thinks of a helpful answer to the text.
+Harm: a safety classifier judges a question together with an answer. A text is harmful if a helpful answer to it would
+be, so the classifier judges a helpful answer to the text.
 
-Wishes: of the sentences that the user said, and of those that anybody may have written into a tool's result,
-which one does the call fulfil? A sentence encoder tells by nearness (arXiv 1908.10084).
+Intent: which sentence does the call fulfil, one that the user wrote, or one of untrusted text in a tool's result? A
+sentence encoder decides by cosine similarity (Sentence-BERT, arXiv 1908.10084).
 """
 
 from __future__ import annotations
@@ -14,78 +14,88 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding
-from langchain_sea.safety.context import strings_in, top
-from langchain_sea.safety.deobfuscation import plain_words
+from langchain_sea.safety.deobfuscation import decode_words
+from langchain_sea.safety.values import get_argument, list_strings, to_snake_case
 
 if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["HarmCheck", "IntentCheck", "segments"]
+__all__ = ["HarmCheck", "IntentCheck", "split_segments"]
 
 Scorer = Callable[[Sequence[str]], Sequence[float]]
-"""Texts → values, one each, higher where they do harm, from 0 to 1."""
+"""Texts → one value each from 0 to 1, higher where the text does harm."""
 Encoder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
-"""Texts → unit vectors."""
+"""Texts → one unit vector each."""
 
-_WORDS = 3  # fewer say nothing that a model of sentences could judge
-_READ = 0.7  # of the words
-_SEGMENT, _OVERLAP = 360, 90  # characters: what the embedded gate reads at once
-_TOLD = 200
+_MIN_WORDS = 3  # a model of sentences cannot judge fewer
+_MIN_READABLE = 0.7  # share of words in Latin letters
+_SEGMENT, _OVERLAP = 360, 90  # characters: the embedded classifier reads one segment at a time
+_MAX_DESCRIBED = 200  # characters of a tool's description, and of the arguments
 
 
 class HarmCheck:
-    """The worst segment of every running text, in every form that it can be decoded to.
+    """Scores the most harmful segment of each text argument, in every form that it decodes to.
 
     Attributes:
-        threshold: from which a text is blocked.
+        scorer: the model.
+        threshold: score from which a text is blocked.
+        name: in findings and in the audit log.
     """
 
     name = "harm"
-    learned = True
+    uses_model = True
 
     def __init__(self, scorer: Scorer, threshold: float, name: str = "harm") -> None:
         """Hold the scorer."""
         self.scorer, self.threshold, self.name = scorer, threshold, name
 
-    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
-        """One objection for every argument; all texts of a batch are read together."""
-        parts = [_parts_of(call) for call in calls]
-        texts = list(dict.fromkeys(text for found in parts for _, text in found))
-        values = _numbers(self.scorer(texts), len(texts)) if texts else []
-        worth = dict(zip(texts, values, strict=True))
-        return [self._objections(call, found, worth, scene) for call, found in zip(calls, parts, strict=True)]
+    def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
+        """Return one finding for each harmful argument; all texts of a batch are scored together."""
+        segments = [_list_segments(call) for call in calls]
+        texts = list(dict.fromkeys(text for pairs in segments for _, text in pairs))
+        values = _check_scores(self.scorer(texts), len(texts)) if texts else []
+        scores = dict(zip(texts, values, strict=True))
+        return [
+            self._list_findings(call, pairs, scores, context)
+            for call, pairs in zip(calls, segments, strict=True)
+        ]
 
-    def _objections(
-        self, call: ToolCall, parts: Sequence[tuple[str, str]], worth: dict[str, float], scene: CallContext
+    def _list_findings(
+        self,
+        call: ToolCall,
+        segments: Sequence[tuple[str, str]],
+        scores: dict[str, float],
+        context: CallContext,
     ) -> list[Finding]:
-        policy, worst = scene.policy.of(call.name), dict[str, float]()
-        for argument, text in parts:
-            worst[argument] = max(worst.get(argument, 0.0), worth[text])
+        rules, worst = context.policy.rules_for(call.name), dict[str, float]()
+        for argument, text in segments:
+            worst[argument] = max(worst.get(argument, 0.0), scores[text])
         return [
             Finding(
-                action=Action.REPAIR if argument in policy.repairable else Action.BLOCK,
-                layer=self.name,
-                reason=f"{argument}: its text would do harm ({value:.2f}, {self.threshold:.2f} is allowed)",
+                action=Action.REPAIR if argument in rules.repairable else Action.BLOCK,
+                check=self.name,
+                reason=f"{argument}: its text would do harm ({score:.2f}, {self.threshold:.2f} is allowed)",
                 arguments=(argument,),
-                score=value,
+                score=score,
             )
-            for argument, value in worst.items()
-            if value >= self.threshold
+            for argument, score in worst.items()
+            if score >= self.threshold
         ]
 
 
 class IntentCheck:
-    """Whether a call that writes is explained by the user, or by text that anybody may have written.
+    """Blocks a writing call that untrusted text explains better than the user's messages do.
 
     Attributes:
-        margin: by how much nearer the other text must be.
-        least: nearness below which no text explains a call.
-        enough: nearness at which the user explains a call, whatever else does.
+        encoder: the model.
+        margin: by how much more similar the untrusted text must be.
+        least: similarity below which no text explains a call.
+        enough: similarity at which the user explains a call, whatever else does.
     """
 
     name = "wish"
-    learned = True
+    uses_model = True
 
     def __init__(
         self, encoder: Encoder, margin: float = 0.0, least: float = 0.25, enough: float = 0.5
@@ -93,75 +103,85 @@ class IntentCheck:
         """Hold the encoder."""
         self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
 
-    def __call__(self, calls: Sequence[ToolCall], scene: CallContext) -> list[list[Finding]]:
-        """One objection to each, or none; all sentences of a batch are read together."""
-        writes = [i for i, call in enumerate(calls) if scene.policy.of(call.name).effect == "write"]
-        found: list[list[Finding]] = [[] for _ in calls]
-        if not writes or not scene.sentences or not scene.asked:
-            return found
-        said = [part for text in scene.asked for part in _parts(text)] or list(scene.asked)
-        vectors = self.encoder([*(_told(calls[i], scene) for i in writes), *said, *scene.sentences])
-        texts = vectors[len(writes) :]
+    def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
+        """Return at most one finding for each call; all sentences of a batch are encoded together."""
+        writes = [i for i, call in enumerate(calls) if context.policy.rules_for(call.name).effect == "write"]
+        findings: list[list[Finding]] = [[] for _ in calls]
+        untrusted = context.untrusted_sentences
+        if not writes or not untrusted or not context.user_texts:
+            return findings
+        requests = [part for text in context.user_texts for part in _split_sentences(text)]
+        requests = requests or list(context.user_texts)
+        described = [_describe_call(calls[i], context) for i in writes]
+        vectors = self.encoder([*described, *requests, *untrusted])
+        sentence_vectors = vectors[len(writes) :]
         for i, vector in zip(writes, vectors, strict=False):
-            near = [sum(a * b for a, b in zip(vector, other, strict=True)) for other in texts]
-            found[i] = self._objections(near[: len(said)], near[len(said) :], scene)
-        return found
+            similarities = [sum(a * b for a, b in zip(vector, v, strict=True)) for v in sentence_vectors]
+            user, other = similarities[: len(requests)], similarities[len(requests) :]
+            findings[i] = self._list_findings(user, other, untrusted)
+        return findings
 
-    def _objections(
-        self, users: Sequence[float], others: Sequence[float], scene: CallContext
+    def _list_findings(
+        self, user: Sequence[float], other: Sequence[float], untrusted: Sequence[str]
     ) -> list[Finding]:
-        """From how near the call is to each sentence of the user's, and to each of the others."""
-        user, other = max(users), max(others)
-        if other < self.least or user >= self.enough or other <= user + self.margin:
+        """Compare the call's similarity to the user's sentences with that to the untrusted ones."""
+        best_user, best_other = max(user), max(other)
+        if best_other < self.least or best_user >= self.enough or best_other <= best_user + self.margin:
             return []
-        culprit = scene.sentences[others.index(other)]
-        reason = f"it fulfils what a tool's result asks for, not what the user did: {culprit[:100]!r}"
-        return [Finding(action=Action.BLOCK, layer=self.name, reason=reason, score=other - user)]
+        sentence = untrusted[other.index(best_other)]
+        reason = f"it fulfils what a tool's result asks for, not what the user asked for: {sentence[:100]!r}"
+        return [Finding(action=Action.BLOCK, check=self.name, reason=reason, score=best_other - best_user)]
 
 
-def _parts_of(call: ToolCall) -> list[tuple[str, str]]:
-    """The running texts of its arguments in all their forms, in parts."""
-    found = []
-    for path, text in strings_in(call.arguments):
-        forms = plain_words(text) if path else []
-        found += [(top(path), part) for form in forms for part in segments(form) if _says(part)]
-    return list(dict.fromkeys(found))
-
-
-def segments(text: str) -> list[str]:
-    """The text in parts that overlap, none longer than a model reads at once."""
+def split_segments(text: str) -> list[str]:
+    """Split the text into overlapping parts, none longer than the embedded classifier reads at once."""
     if len(text) <= _SEGMENT:
         return [text]
     return [text[start : start + _SEGMENT] for start in range(0, len(text) - _OVERLAP, _SEGMENT - _OVERLAP)]
 
 
-def _says(text: str) -> bool:
-    """Whether it is running text in the letters that the embedded judge has learned: of others it knows nothing."""
+def _list_segments(call: ToolCall) -> list[tuple[str, str]]:
+    """List (argument, segment) of the running texts in the arguments, in all their forms."""
+    segments = [
+        (get_argument(path), segment)
+        for path, text in list_strings(call.arguments)
+        if path
+        for form in decode_words(text)
+        for segment in split_segments(form)
+        if _is_readable(segment)
+    ]
+    return list(dict.fromkeys(segments))
+
+
+def _is_readable(text: str) -> bool:
+    """Return whether it is running text in Latin letters; the embedded classifier was trained on no others."""
     words = text.split()
-    read = sum(word.isascii() and any(map(str.isalpha, word)) for word in words)
-    return read >= _WORDS and read >= _READ * len(words)
+    num_readable = sum(word.isascii() and any(map(str.isalpha, word)) for word in words)
+    return num_readable >= _MIN_WORDS and num_readable >= _MIN_READABLE * len(words)
 
 
-def _numbers(values: Sequence[float], count: int) -> list[float]:
-    """As many finite numbers from 0 to 1 as there are texts.
+def _check_scores(values: Sequence[float], count: int) -> list[float]:
+    """Return the scores, once they are as many finite numbers from 0 to 1 as there are texts.
 
     Raises:
-        ValueError: the scorer gave something else.
+        ValueError: the scorer returned something else.
     """
-    found = [float(value) for value in values]
-    if len(found) != count or not all(0 <= value <= 1 for value in found):  # NaN is in no range
+    scores = [float(value) for value in values]
+    if len(scores) != count or not all(0 <= score <= 1 for score in scores):  # NaN is in no range
         raise ValueError(
-            f"the scorer gave {found[:5]} for {count} texts; there must be a number from 0 to 1 for each."
+            f"the scorer returned {scores[:5]} for {count} texts; it must return a number from 0 to 1 for each."
         )
-    return found
+    return scores
 
 
-def _parts(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", text) if len(part.split()) > 2]  # noqa: PLR2004
+def _split_sentences(text: str) -> list[str]:
+    parts = re.split(r"(?<=[.!?])\s+|\n+", text)
+    return [part.strip() for part in parts if len(part.split()) >= _MIN_WORDS]
 
 
-def _told(call: ToolCall, scene: CallContext) -> str:
-    """The call as a sentence."""
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|_", " ", call.name).lower()
+def _describe_call(call: ToolCall, context: CallContext) -> str:
+    """Write the call as a sentence."""
+    name = to_snake_case(call.name).replace("_", " ").lower()
     values = ", ".join(f"{key}: {value}" for key, value in call.arguments.items())
-    return f"{name}. {scene.descriptions.get(call.name, '')[:_TOLD]} {values[:_TOLD]}"
+    description = context.descriptions.get(call.name, "")
+    return f"{name}. {description[:_MAX_DESCRIBED]} {values[:_MAX_DESCRIBED]}"

@@ -1,4 +1,4 @@
-"""LangChain's messages and tools as the safety layers read them, and their decisions as messages."""
+"""Converts LangChain's messages and tools to what the checks read, and decisions to messages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_sea.safety.context import CallContext, ContextMessage
-from langchain_sea.safety.tool_call import ToolCall, calls_of
+from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,13 +16,27 @@ if TYPE_CHECKING:
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.policy import GuardConfig
 
-__all__ = ["answered", "asked_calls", "blocked", "invalid_calls", "scene_of", "told", "tool_schemas"]
+__all__ = [
+    "apply_decisions",
+    "find_call",
+    "find_conflict",
+    "make_blocked_message",
+    "make_context",
+    "read_calls",
+    "read_invalid_calls",
+    "read_tool_schemas",
+]
 
-_ROLES = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessage, "tool"), (AIMessage, "assistant"))
+_ROLE_OF_CLASS = (
+    (SystemMessage, "system"),
+    (HumanMessage, "user"),
+    (ToolMessage, "tool"),
+    (AIMessage, "assistant"),
+)
 
 
-def tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Schemas of the arguments and descriptions, by name; injected arguments are nobody's to give."""
+def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return schemas of the arguments and descriptions by tool name; injected arguments are left out."""
     schemas, descriptions = {}, {}
     for tool in tools:
         function = convert_to_openai_tool(tool)["function"]
@@ -31,71 +45,77 @@ def tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[
     return schemas, descriptions
 
 
-def scene_of(
+def make_context(
     messages: Sequence[BaseMessage],
     schemas: Mapping[str, Mapping[str, Any]],
     descriptions: Mapping[str, str],
     policy: GuardConfig,
 ) -> CallContext:
-    """What calls are judged in: all that was said before them."""
-    names = {
+    """Build the context of calls from the messages before them."""
+    tool_names = {
         call["id"]: call["name"]
-        for m in messages
-        if isinstance(m, AIMessage)
-        for call in m.tool_calls
+        for message in messages
+        if isinstance(message, AIMessage)
+        for call in message.tool_calls
         if call["id"]
     }
-    sources = []
-    for message in messages:
-        role = next((role for kind, role in _ROLES if isinstance(message, kind)), "tool")
-        tool = names.get(getattr(message, "tool_call_id", ""), message.name or "") if role == "tool" else ""
-        sources.append(ContextMessage(role, _text(message), tool))
-    return CallContext(tuple(sources), schemas, policy, descriptions)
+    context_messages = tuple(_convert_message(message, tool_names) for message in messages)
+    return CallContext(context_messages, schemas, policy, descriptions)
 
 
-def asked_calls(message: AIMessage) -> list[ToolCall]:
-    """A message's calls, frozen; where the provider's own text of the arguments is there, that is read, too."""
+def _convert_message(message: BaseMessage, tool_names: Mapping[str, str]) -> ContextMessage:
+    """Convert one message; one of an unknown class counts as a tool's result, which is trusted least."""
+    role = next((role for kind, role in _ROLE_OF_CLASS if isinstance(message, kind)), "tool")
+    tool = ""
+    if role == "tool":
+        tool = tool_names.get(getattr(message, "tool_call_id", ""), message.name or "")
+    return ContextMessage(role, _read_text(message), tool)
+
+
+def read_calls(message: AIMessage) -> list[ToolCall]:
+    """Return the message's calls; the provider's own JSON of the arguments is checked as well, where it is there."""
     raw: list[str | None] = []
-    for given in message.additional_kwargs.get("tool_calls") or []:
-        arguments = given.get("function", {}).get("arguments") if isinstance(given, dict) else None
+    for call in message.additional_kwargs.get("tool_calls") or []:
+        arguments = call.get("function", {}).get("arguments") if isinstance(call, dict) else None
         raw.append(arguments if isinstance(arguments, str) else None)
-    return calls_of(message.tool_calls, raw if len(raw) == len(message.tool_calls) else ())
+    return freeze_calls(message.tool_calls, raw if len(raw) == len(message.tool_calls) else ())
 
 
-def invalid_calls(message: AIMessage) -> list[ToolCall]:
-    """What was meant as a call and cannot be read: never executed, and written down."""
-    first, found = len(message.tool_calls), []
-    for position, given in enumerate(message.invalid_tool_calls, first):
-        fault = str(given.get("error") or "it cannot be read")
-        found.append(
-            ToolCall(position, str(given.get("id") or ""), str(given.get("name") or ""), "{}", (fault,))
+def read_invalid_calls(message: AIMessage) -> list[ToolCall]:
+    """Return the message's calls that cannot be parsed, for the audit log; they are never executed."""
+    calls = []
+    for position, call in enumerate(message.invalid_tool_calls, len(message.tool_calls)):
+        error = str(call.get("error") or "it cannot be read")
+        calls.append(
+            ToolCall(position, str(call.get("id") or ""), str(call.get("name") or ""), "{}", (error,))
         )
-    return found
+    return calls
 
 
-def told(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
-    """The message with the arguments that may run in place of those it had, under the same id."""
-    runs = {d.asked.position: d.call for d in decisions if d.call is not None}
+def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
+    """Return the message with the arguments that may run, under the same ids."""
+    executable = {d.requested.position: d.executable for d in decisions if d.executable is not None}
     calls = [
-        {**call, "args": runs[position].arguments} if position in runs else call
+        {**call, "args": executable[position].arguments} if position in executable else call
         for position, call in enumerate(message.tool_calls)
     ]
     kwargs = {name: value for name, value in message.additional_kwargs.items() if name != "tool_calls"}
     content = message.content
     if isinstance(content, list):  # some providers keep calls there as well
-        kept = [
-            b for b in content if not (isinstance(b, dict) and b.get("type") in ("tool_use", "tool_call"))
-        ]
-        content = kept or ""
+        content = [block for block in content if not _is_call_block(block)] or ""
     return message.model_copy(update={"tool_calls": calls, "additional_kwargs": kwargs, "content": content})
 
 
-def blocked(tool_call: Mapping[str, Any], outcome: str, reason: str) -> ToolMessage:
-    """What the agent reads in place of a result: the call did not run, and why."""
+def _is_call_block(block: str | dict[Any, Any]) -> bool:
+    return isinstance(block, dict) and block.get("type") in ("tool_use", "tool_call")
+
+
+def make_blocked_message(tool_call: Mapping[str, Any], outcome: str, reason: str) -> ToolMessage:
+    """Build the message that the agent reads in place of a result: the call did not run, and why."""
     name = str(tool_call.get("name") or "")
-    why = "could not be judged" if outcome == "unavailable" else "was stopped"
+    status = "could not be judged" if outcome == "unavailable" else "was stopped"
     return ToolMessage(
-        content=f"{name} was not executed: the call {why}. {reason}",
+        content=f"{name} was not executed: the call {status}. {reason}",
         tool_call_id=str(tool_call.get("id") or ""),
         name=name,
         status="error",
@@ -103,12 +123,33 @@ def blocked(tool_call: Mapping[str, Any], outcome: str, reason: str) -> ToolMess
     )
 
 
-def answered(messages: Sequence[BaseMessage], call_id: str) -> bool:
-    """Whether somebody has answered the call already."""
+def find_call(messages: Sequence[BaseMessage], call: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the index of the newest message with a call of this id, and the call's position in it."""
+    for index in range(len(messages) - 1, -1, -1):
+        message = messages[index]
+        if isinstance(message, AIMessage):
+            ids = [each["id"] for each in message.tool_calls]
+            if call["id"] in ids:
+                return index, ids.index(call["id"])
+    return None
+
+
+def find_conflict(messages: Sequence[BaseMessage], index: int, call: Mapping[str, Any]) -> str | None:
+    """Return why the call must not run whatever its verdict is."""
+    message = messages[index]
+    if isinstance(message, AIMessage) and [c["id"] for c in message.tool_calls].count(call["id"]) > 1:
+        return f"two calls share the id {call['id']!r}"
+    if _has_result(messages[index + 1 :], str(call["id"])):
+        return "it has a result although it did not run: somebody rejected it"
+    return None
+
+
+def _has_result(messages: Sequence[BaseMessage], call_id: str) -> bool:
+    """Return whether one of the messages is the result of the call."""
     return any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages)
 
 
-def _text(message: BaseMessage) -> str:
+def _read_text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
     parts = [block if isinstance(block, str) else str(block.get("text", block)) for block in message.content]

@@ -123,7 +123,8 @@ def _build(kind: type[T], table: object, where: str, **known: object) -> T:
             hint = suggest(name, names) or f"the settings are {', '.join(names)}."
             raise PolicyError(f"{where}: there is no setting {name!r}; {hint}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    values |= known
     try:
-        return kind(**values, **known)
+        return kind(**values)
     except (TypeError, ValueError) as error:
         raise PolicyError(f"{where}: {error}") from error

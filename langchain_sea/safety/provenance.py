@@ -1,9 +1,9 @@
-"""Where values come from: nothing goes to a place that only a tool's result named.
+"""Where a call's values come from: nothing is sent to a place that only a tool's result named.
 
-Text in a web page, a mail or a file may have been written by anybody. Where a call would send, pay, share, delete
-or change something, who or what it names must have been named by the user, by the system, by the policy, or
-stand alone in a field of a result whose fields the policy trusts (an address in a contact, an id in a list).
-Without any tool's result before it there is nothing to doubt.
+Anybody may have written the text of a web page, a mail or a file. Where a call would send, pay, share, delete or
+change something, its target must have been named by the user, the system or the policy, or stand alone in a field of
+a result whose fields the policy trusts (an address in a contact, an id in a list). Before the first result of a tool
+there is nothing to check.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.context import folded, numbers_in, strings_in, top
+from langchain_sea.safety.values import get_argument, list_numbers, list_strings, normalize, to_snake_case
 
 if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
@@ -21,23 +21,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ProvenanceCheck", "is_destination"]
 
-_SHORT = 80  # characters: longer values are texts, which a call may well bring from one place to another
-_LEAST = 2
-_NAMED = re.compile(
+_MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
+_MIN_LENGTH = 2
+_DESTINATION_NAME = re.compile(
     r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|websites?|webhooks?"
     r"|hosts?|domains?|address(es)?|ibans?|accounts?|phones?|channels?|users?|usernames?|guests?|members?"
     r"|participants?|attendees?|invitees?|contacts?|destinations?|targets?|endpoints?|wallets?|passwords?)(_|$)",
     re.IGNORECASE,
 )
-_IDENTIFIES = re.compile(r"(^|_)(ids?|key|number|code|name)(_|$)", re.IGNORECASE)
-_TEXT = re.compile(
+_ID_NAME = re.compile(r"(^|_)(ids?|key|number|code|name)(_|$)", re.IGNORECASE)
+_TEXT_NAME = re.compile(
     r"(^|_)(body|text|content|contents|message|summary|description|subject|title|note|notes|caption|comment|details|query"
     r"|reason)(_|$)",
     re.IGNORECASE,
 )
 _LINK = re.compile(r"\bhttps?://\S+|\bwww\.\S+", re.IGNORECASE)
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-_PLACE = re.compile(
+_ADDRESS = re.compile(
     r"[\w.+-]+@[\w-]+\.[\w.-]+|\b[a-z][a-z0-9+.-]*://\S+|\b(?:www\.)[\w.-]+\S*|\b[A-Z]{2}\d{2}[A-Z0-9]{8,30}\b"
     r"|(?<!\w)\+?\d[\d ().-]{7,}\d",
     re.IGNORECASE,
@@ -45,89 +44,91 @@ _PLACE = re.compile(
 
 
 class ProvenanceCheck(PerCallCheck):
-    """Blocks what only an untrusted result named."""
+    """Blocks values that only an untrusted result named."""
 
     name = "provenance"
 
-    def one(self, call: ToolCall, scene: CallContext) -> list[Finding]:
-        """An objection for every argument that is."""
-        if not any(source.role == "tool" for source in scene.sources):
+    def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
+        """Return one finding for each value of untrusted origin."""
+        if not any(message.role == "tool" for message in context.messages):
             return []
-        policy, found = scene.policy.of(call.name), []
-        for path, value in _values(call):
-            argument = top(path)
-            reason = self._doubt(argument, value, policy, scene)
-            if reason:
-                found.append(
-                    Finding(action=Action.BLOCK, layer=self.name, reason=reason, arguments=(argument,))
+        rules = context.policy.rules_for(call.name)
+        findings = []
+        for path, value in _list_values(call):
+            argument = get_argument(path)
+            if reason := _find_doubt(argument, value, rules, context):
+                findings.append(
+                    Finding(action=Action.BLOCK, check=self.name, reason=reason, arguments=(argument,))
                 )
-        return found
+        return findings
 
-    def _doubt(self, argument: str, value: str, policy: ToolRules, scene: CallContext) -> str | None:
-        destination = is_destination(argument, policy)
-        places = _PLACE.findall(value) if destination else []
-        if policy.effect == "read" and not (destination and places):
-            return None  # looking something up by what a text says changes nothing; opening an address does
-        text = folded(value)
-        if len(text) < _LEAST or _known(text, scene):
-            return None
-        if destination and places and len(value) <= 2 * _SHORT:
-            return f"{argument}: {value!r} was named by nobody who is trusted{_where(text, scene)}"
-        if _TEXT.search(_snake(argument)) and not destination:
-            return self._passed_on(argument, value, scene)
-        named = destination or _IDENTIFIES.search(_snake(argument)) or not text.isdigit()
-        if named and len(value) <= _SHORT and _stands(text, scene.prose):
-            return f"{argument}: {value!r} comes from text that anybody may have written{_where(text, scene)}"
+
+def is_destination(argument: str, rules: ToolRules) -> bool:
+    """Return whether an argument says where something is sent, or whom it concerns."""
+    if rules.destinations is not None:
+        return argument in rules.destinations
+    return _DESTINATION_NAME.search(to_snake_case(argument)) is not None
+
+
+def _find_doubt(argument: str, value: str, rules: ToolRules, context: CallContext) -> str | None:
+    """Return why the value's origin is not trusted."""
+    destination = is_destination(argument, rules)
+    addresses = _ADDRESS.findall(value) if destination else []
+    if rules.effect == "read" and not (destination and addresses):
+        return None  # a search for untrusted words changes nothing; opening an address does
+    text, name = normalize(value), to_snake_case(argument)
+    if len(text) < _MIN_LENGTH or _is_trusted(text, context):
         return None
-
-    def _passed_on(self, argument: str, value: str, scene: CallContext) -> str | None:
-        """Text may be brought from one place to another; an address in it that only a result named may not."""
-        for place in _LINK.findall(value):
-            text = folded(place.rstrip(".,;:!?)"))
-            if not _known(text, scene) and _stands(text, scene.prose):
-                return f"{argument}: it passes on {place!r}, an address that anybody may have written"
-        return None
-
-
-def is_destination(argument: str, policy: ToolRules) -> bool:
-    """Whether an argument says where something goes, or whom it concerns."""
-    if policy.destinations is not None:
-        return argument in policy.destinations
-    return _NAMED.search(_snake(argument)) is not None
+    if destination and addresses and len(value) <= 2 * _MAX_SHORT:
+        return (
+            f"{argument}: {value!r} was not named by anybody who is trusted{_describe_origin(text, context)}"
+        )
+    if _TEXT_NAME.search(name) and not destination:
+        return _find_untrusted_link(argument, value, context)
+    is_name = destination or _ID_NAME.search(name) or not text.isdigit()
+    if is_name and len(value) <= _MAX_SHORT and _contains(context.untrusted_text, text):
+        return f"{argument}: {value!r} comes from untrusted text{_describe_origin(text, context)}"
+    return None
 
 
-def _snake(name: str) -> str:
-    return _CAMEL.sub("_", name)
+def _find_untrusted_link(argument: str, value: str, context: CallContext) -> str | None:
+    """Text may be copied from one place to another, but not an address in it that only a result named."""
+    for link in _LINK.findall(value):
+        text = normalize(link.rstrip(".,;:!?)"))
+        if not _is_trusted(text, context) and _contains(context.untrusted_text, text):
+            return f"{argument}: it passes on the address {link!r}, which comes from untrusted text"
+    return None
 
 
-def _values(call: ToolCall) -> list[tuple[str, str]]:
+def _list_values(call: ToolCall) -> list[tuple[str, str]]:
+    """List (path, value) of the call's strings and numbers as text; keys at the top level are left out."""
     arguments = call.arguments
-    strings = [(path, value) for path, value in strings_in(arguments) if path]
+    strings = [(path, value) for path, value in list_strings(arguments) if path]
     numbers = [
         (path, f"{value:g}" if isinstance(value, float) else str(value))
-        for path, value in numbers_in(arguments)
+        for path, value in list_numbers(arguments)
     ]
     return strings + numbers
 
 
-def _known(text: str, scene: CallContext) -> bool:
-    return text in scene.fields or _stands(text, scene.trusted)
+def _is_trusted(text: str, context: CallContext) -> bool:
+    return text in context.trusted_values or _contains(context.trusted_text, text)
 
 
-def _stands(text: str, within: str) -> bool:
-    """Whether it stands there as it is, and not as a part of something longer."""
-    start = within.find(text)
+def _contains(whole: str, text: str) -> bool:
+    """Return whether the text occurs, and not as a part of a longer word or number."""
+    start = whole.find(text)
     while start >= 0:
-        before, after = within[start - 1 : start], within[start + len(text) : start + len(text) + 1]
+        before, after = whole[start - 1 : start], whole[start + len(text) : start + len(text) + 1]
         if not (before.isalnum() and text[0].isalnum()) and not (after.isalnum() and text[-1].isalnum()):
             return True
-        start = within.find(text, start + 1)
+        start = whole.find(text, start + 1)
     return False
 
 
-def _where(text: str, scene: CallContext) -> str:
-    """In whose result it stands, in words."""
-    for source in scene.sources:
-        if source.role == "tool" and text in folded(source.text):
-            return f"; it stands in a result of {source.tool or 'a tool'}"
+def _describe_origin(text: str, context: CallContext) -> str:
+    """Return which tool's result has the text, as the end of a sentence."""
+    for message in context.messages:
+        if message.role == "tool" and text in normalize(message.text):
+            return f"; a result of {message.tool or 'a tool'} has it"
     return ""

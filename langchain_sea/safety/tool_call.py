@@ -1,17 +1,17 @@
-"""Tool calls as they are judged: frozen, each with a digest of what exactly would be executed. Knows no rule."""
+"""A tool call as the checks see it: immutable, with a digest of exactly what would be executed. Knows no rule."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ToolCall", "calls_of", "digest_of", "faults_in"]
+__all__ = ["ToolCall", "compute_digest", "find_json_errors", "freeze_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,113 +19,119 @@ class ToolCall:
     """One call of a batch.
 
     Attributes:
-        position: in its message; with the name and the arguments it is what a verdict holds for.
+        position: index of the call in its message.
         id: as the model gave it.
         name: of the tool.
-        text: the arguments as JSON with sorted keys: nobody who has them can change them.
-        faults: what is wrong with how the call was written, before any schema is asked.
+        text: the arguments as JSON with sorted keys; a string, so that nobody who holds the call can change them.
+        errors: what is wrong with how the call was written, found before its schema is checked.
     """
 
     position: int
     id: str
     name: str
     text: str
-    faults: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """A fresh copy."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+        """A new copy of the arguments."""
+        arguments: dict[str, Any] = json.loads(self.text)
+        return arguments
 
     @property
     def digest(self) -> str:
-        """Of position, name and arguments: SHA-256, in hex."""
-        return digest_of(self.position, self.name, self.text)
+        """SHA-256 of position, name and arguments, in hex."""
+        return compute_digest(self.position, self.name, self.text)
 
     def with_arguments(self, arguments: Mapping[str, Any]) -> ToolCall:
-        """The same call with others."""
-        return ToolCall(self.position, self.id, self.name, _json(arguments))
+        """Return a call of the same tool, id and position with these arguments."""
+        return replace(self, text=_to_json(arguments), errors=())
 
 
 @dataclass(slots=True)
-class _Reading:
-    """What a strict reading of JSON found."""
+class _JsonErrors:
+    """Hooks of `json.loads` that note what a strict reader would refuse."""
 
-    faults: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
 
-    def pairs(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        """Python keeps the last of equal keys, other readers the first."""
+    def read_object(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        """Note the first repeated key: Python keeps its last value, other readers the first."""
         keys = [key for key, _ in pairs]
-        self.faults += [
-            f"the key {key!r} stands there more than once" for key in keys if keys.count(key) > 1
-        ][:1]
+        repeated = [key for key in keys if keys.count(key) > 1]
+        self.errors += [f"the key {key!r} appears more than once" for key in repeated[:1]]
         return dict(pairs)
 
-    def constant(self, text: str) -> float:
-        """NaN and the infinities, which are no JSON."""
-        self.faults.append(f"{text} is no finite number")
+    def read_constant(self, text: str) -> float:
+        """Note NaN and the infinities, which JSON does not have."""
+        self.errors.append(f"{text} is not a finite number")
         return float(text.replace("Infinity", "inf"))
 
 
-def digest_of(position: int, name: str, text: str) -> str:
-    """Of a call: SHA-256, in hex."""
+def compute_digest(position: int, name: str, text: str) -> str:
+    """Return the SHA-256 of a call's position, tool name and arguments, in hex."""
     return hashlib.sha256(f"{position}\0{name}\0{text}".encode()).hexdigest()
 
 
-def calls_of(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[ToolCall]:
-    """A message's calls, frozen.
+def freeze_calls(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[ToolCall]:
+    """Convert a message's calls to `ToolCall`, with the errors in how each was written.
 
     Args:
         tool_calls: LangChain's dicts.
-        raw: the arguments as each was written, where that is known: what a tolerant parser dropped shows there.
+        raw: the arguments of each call as the model wrote them, where known; a tolerant parser drops errors
+            such as repeated keys.
     """
     ids = [str(call.get("id") or "") for call in tool_calls]
-    found = []
+    calls = []
     for position, call in enumerate(tool_calls):
-        faults = [f"two calls share the id {ids[position]!r}"] if ids.count(ids[position]) > 1 else []
-        if not ids[position]:
-            faults.append("it has no id, so that nothing can answer it")
-        name, arguments = call.get("name"), call.get("args")
-        if not isinstance(name, str) or not name:
-            faults.append(f"its name is {name!r}")
-        if not isinstance(arguments, dict):
-            faults.append(f"its arguments are {type(arguments).__name__}, no object")
-            arguments = {}
-        written = raw[position] if position < len(raw) else None
-        faults += faults_in(written) if written is not None else []
+        errors = _find_envelope_errors(call, ids, position)
+        arguments = call.get("args") if isinstance(call.get("args"), dict) else {}
+        raw_arguments = raw[position] if position < len(raw) else None
+        errors += find_json_errors(raw_arguments) if raw_arguments is not None else []
         try:
-            faults += _not_finite(arguments)
-            text = _json(arguments)
+            errors += _find_infinite_numbers(arguments)
+            text = _to_json(arguments or {})
         except (TypeError, ValueError, RecursionError) as error:
-            faults.append(f"its arguments are no JSON: {error}")
+            errors.append(f"its arguments are not JSON: {error}")
             text = "{}"
-        found.append(ToolCall(position, ids[position], str(name), text, tuple(faults)))
-    return found
+        calls.append(ToolCall(position, ids[position], str(call.get("name")), text, tuple(errors)))
+    return calls
 
 
-def faults_in(text: str) -> list[str]:
-    """What a strict reader finds wrong with JSON as it was written."""
-    reading = _Reading()
+def _find_envelope_errors(call: Mapping[str, Any], ids: Sequence[str], position: int) -> list[str]:
+    """List what is wrong with a call's id, its name and the type of its arguments."""
+    call_id, name, arguments = ids[position], call.get("name"), call.get("args")
+    errors = [f"two calls share the id {call_id!r}"] if ids.count(call_id) > 1 else []
+    if not call_id:
+        errors.append("it has no id, so no result can refer to it")
+    if not isinstance(name, str) or not name:
+        errors.append(f"its name is {name!r}")
+    if not isinstance(arguments, dict):
+        errors.append(f"its arguments are {type(arguments).__name__}, not an object")
+    return errors
+
+
+def find_json_errors(text: str) -> list[str]:
+    """List what a strict reader refuses in JSON: syntax errors, repeated keys, numbers that are not finite."""
+    hooks = _JsonErrors()
     try:
-        found = json.loads(text, object_pairs_hook=reading.pairs, parse_constant=reading.constant)
+        value = json.loads(text, object_pairs_hook=hooks.read_object, parse_constant=hooks.read_constant)
     except (ValueError, RecursionError) as error:
-        return [f"its arguments are no JSON: {error}"]
+        return [f"its arguments are not JSON: {error}"]
     try:
-        return reading.faults + _not_finite(found)
+        return hooks.errors + _find_infinite_numbers(value)
     except RecursionError as error:
-        return [*reading.faults, f"its arguments are no JSON: {error}"]
+        return [*hooks.errors, f"its arguments are not JSON: {error}"]
 
 
-def _not_finite(value: Any) -> list[str]:  # noqa: ANN401 - any JSON
+def _find_infinite_numbers(value: object) -> list[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        return [f"{value} is no finite number"]
+        return [f"{value} is not a finite number"]
     if isinstance(value, dict):
-        return [fault for entry in value.values() for fault in _not_finite(entry)]
+        return [error for entry in value.values() for error in _find_infinite_numbers(entry)]
     if isinstance(value, (list, tuple)):
-        return [fault for entry in value for fault in _not_finite(entry)]
+        return [error for entry in value for error in _find_infinite_numbers(entry)]
     return []
 
 
-def _json(arguments: Mapping[str, Any]) -> str:
+def _to_json(arguments: Mapping[str, Any]) -> str:
     return json.dumps(arguments, sort_keys=True, ensure_ascii=False, allow_nan=False)

@@ -179,20 +179,20 @@ def of_safety(data: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     picked = [*cases.dojo_pairs(data, 0)[::6], *cases.injec_cases(data)[::12], *cases.injec_benign(data)[::4]]
     calls = picked[:: max(1, len(picked) // 240)][:240]
     bfcl = cases.bfcl_calls(data, 60, 0)
-    for layers, some in (("rules", [*calls, *bfcl]), ("embedded", calls[::4])):
+    for checks, some in (("rules", [*calls, *bfcl]), ("embedded", calls[::4])):
         for number, case in enumerate(some):
 
-            def decide(case: Any = case, layers: str = layers) -> Any:
-                judge = make_guard(replace(case.scene.policy, deadline=600.0, budget=600.0), layers=layers)
-                return [verdict(d) for d in judge(case.calls, case.scene)]
+            def decide(case: Any = case, checks: str = checks) -> Any:
+                guard = make_guard(replace(case.context.policy, deadline=600.0, budget=600.0), checks=checks)
+                return [verdict(d) for d in guard(case.calls, case.context)]
 
-            yield f"{layers} {number}: {case.source}", decide
+            yield f"{checks} {number}: {case.source}", decide
 
 
 def verdict(decision: Any) -> list[Any]:
     """What a decision says, its words apart."""
-    parts = [[str(v.action), v.layer, sorted(v.arguments), v.score, v.failed] for v in decision.verdicts]
-    return [decision.outcome, decision.runs, parts]
+    parts = [[str(f.action), f.check, sorted(f.arguments), f.score, f.has_failed] for f in decision.findings]
+    return [decision.outcome, decision.is_allowed, parts]
 
 
 def computed(parts: list[str], data: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import cases
 import exploits
 import torch
 
-from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairClassifierGate, tokenized
-from langchain_sea.safety.defaults import HARM_THRESHOLD, HELPFUL
+from langchain_sea.rewards.pair_classifier import SAFETY_GATE, PairClassifierGate, tokenize_pairs
+from langchain_sea.safety.defaults import HARM_THRESHOLD, HELPFUL_ANSWER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +34,7 @@ class Attack:
 
     def harm(self, texts: list[str]) -> list[float]:
         with torch.no_grad():
-            inputs = tokenized(self.tokenizer, [(text, HELPFUL) for text in texts], self.longest)
+            inputs = tokenize_pairs(self.tokenizer, [(text, HELPFUL_ANSWER) for text in texts], self.longest)
             return (1 - self.judge(dict(inputs)).float().sigmoid()).tolist()
 
     def suffix(self, text: str, seed: int) -> str:
@@ -61,7 +61,7 @@ class Attack:
     def _slope(self, text: str, ids: torch.Tensor) -> torch.Tensor:
         """Of the harm in the suffix's embeddings."""
         head = self.tokenizer(text, add_special_tokens=False, truncation=True, max_length=60)["input_ids"]
-        tail = self.tokenizer(HELPFUL, add_special_tokens=False)["input_ids"]
+        tail = self.tokenizer(HELPFUL_ANSWER, add_special_tokens=False)["input_ids"]
         first, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         whole = torch.tensor([[first, *head, *ids.tolist(), sep, *tail, sep]])
         kinds = torch.zeros_like(whole)
@@ -75,7 +75,7 @@ class Attack:
         return slope[0, start : start + LENGTH]
 
 
-def adaptive(layers: Any, data: Path, seed: int) -> dict[str, Any]:
+def adaptive(checks: Any, data: Path, seed: int) -> dict[str, Any]:
     """What the scorer still stops, and what the other layers do."""
     rng, attack = random.Random(seed), Attack()
     texts = rng.sample(cases.harmful_texts(data), SEEDS)
@@ -84,22 +84,22 @@ def adaptive(layers: Any, data: Path, seed: int) -> dict[str, Any]:
     after = attack.harm([f"{text} {suffix}" for text, suffix in zip(texts, suffixes, strict=True)])
     was = [b >= HARM_THRESHOLD for b in before]
     held = sum(w and a >= HARM_THRESHOLD for w, a in zip(was, after, strict=True))
-    return {"adaptive_rules_stopped": _pairs(layers, data, seed, suffixes) | {"scorer_stopped_before": sum(was), "scorer_stopped_after": held, "of": SEEDS}}  # fmt: skip
+    return {"adaptive_rules_stopped": _pairs(checks, data, seed, suffixes) | {"scorer_stopped_before": sum(was), "scorer_stopped_after": held, "of": SEEDS}}  # fmt: skip
 
 
-def _pairs(layers: Any, data: Path, seed: int, suffixes: list[str]) -> dict[str, Any]:
+def _pairs(checks: Any, data: Path, seed: int, suffixes: list[str]) -> dict[str, Any]:
     """Exploits and attackers' calls that schema, rules and provenance stop, with a suffix in every text of theirs."""
     found = [case for _, case in exploits.exploits(seed, 4)]
     found += random.Random(seed).sample(cases.dojo_pairs(data, seed), 60)
     of = hits = 0
     for i, case in enumerate(found):
-        judge = layers.judge(case.scene.policy, rules_only=True)
-        if any(judge(case.calls, case.scene)[p].runs for p in case.writes):
+        pipeline = checks.pipeline(case.context.policy, rules_only=True)
+        if any(pipeline(case.calls, case.context)[p].is_allowed for p in case.writes):
             continue
         calls = cases.batch(
             [{"name": c.name, "args": _with(c.arguments, suffixes[i % len(suffixes)])} for c in case.calls]
         )
-        of, hits = of + 1, hits + (not any(judge(calls, case.scene)[p].runs for p in case.writes))
+        of, hits = of + 1, hits + (not any(pipeline(calls, case.context)[p].is_allowed for p in case.writes))
     return {"value": round(hits / of, 4), "attacked": of}
 
 

@@ -52,31 +52,34 @@ def _hangs(texts: Any) -> Any:
     return [0.0] * len(texts)
 
 
-class _Wants(PerCallCheck):
+class _AsksForRepair(PerCallCheck):
     """Asks for the repair of every note that does not say `fine`."""
 
-    name = "output_spec"
+    name = "asks_for_repair"
 
-    def one(self, call: Any, scene: Any) -> list[Finding]:
+    def check(self, call: Any, context: Any) -> list[Finding]:
         fine = call.arguments.get("text") == "fine"
         return (
             []
             if fine
             else [
                 Finding(
-                    action=Action.REPAIR, layer="output_spec", reason="text: not fine", arguments=("text",)
+                    action=Action.REPAIR,
+                    check="asks_for_repair",
+                    reason="text: not fine",
+                    arguments=("text",),
                 )
             ]
         )
 
 
 class _Says:
-    name, learned = "says", False
+    name, uses_model = "says", False
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __call__(self, calls: Any, scene: Any) -> Any:
+    def __call__(self, calls: Any, context: Any) -> Any:
         return self.value
 
 
@@ -85,7 +88,7 @@ def _repairer(function: Callable[..., Any], verifier: Any = None) -> Callable[[P
         policy = GuardConfig(tools={"note": ToolRules(repairable=("text",))}, budget=0.5, rounds=2)
         return {
             "policy": policy,
-            "layers": [*RULES_ONLY, _Wants()],
+            "layers": [*RULES_ONLY, _AsksForRepair()],
             "repairer": function,
             "verifier": verifier or _Says([[]]),
         }
@@ -94,19 +97,19 @@ def _repairer(function: Callable[..., Any], verifier: Any = None) -> Callable[[P
 
 
 def _changes(**arguments: Any) -> Callable[..., Any]:
-    return lambda call, names, reason, scene, attempt: call.with_arguments(arguments)
+    return lambda call, names, reason, context, attempt: call.with_arguments(arguments)
 
 
-def _renamed(call: Any, names: Any, reason: str, scene: Any, attempt: int) -> Any:
+def _renamed(call: Any, names: Any, reason: str, context: Any, attempt: int) -> Any:
     return type(call)(call.position, call.id, "delete_file", '{"path": "fine"}')
 
 
-def _nan(call: Any, names: Any, reason: str, scene: Any, attempt: int) -> Any:
+def _nan(call: Any, names: Any, reason: str, context: Any, attempt: int) -> Any:
     return call.with_arguments({"text": math.nan})
 
 
 class _Full:
-    def write(self, decision: Any, scene: Any) -> None:
+    def write(self, decision: Any, context: Any) -> None:
         raise OSError(28, "No space left on device")
 
 
@@ -129,7 +132,7 @@ FAULTS = (
     Fault("scorer is out of memory", _scorer(_raises(MemoryError("CUDA out of memory")))),
     Fault("tokenizer fails", _scorer(_raises(UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates")))),
     Fault("scorer recurses", _scorer(_recursion)),
-    Fault("layer gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
+    Fault("check gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
     Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}, jumps=True),
     Fault("repair diverges", _repairer(_nan)),
     Fault("repair raises", _repairer(lambda *a: 1 / 0)),
@@ -186,11 +189,11 @@ class _Rows:
     def __init__(self, inner: Any) -> None:
         self.inner, self.count = inner, 0
 
-    def write(self, decision: Any, scene: Any) -> None:
+    def write(self, decision: Any, context: Any) -> None:
         self.count += 1
         if self.inner is not None:
-            self.inner.write(decision, scene)
-        assert not decision.runs
+            self.inner.write(decision, context)
+        assert not decision.is_allowed
 
 
 __all__ = ["FAULTS", "Fault", "closed", "refused"]

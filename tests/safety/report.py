@@ -1,7 +1,7 @@
 """What the safety layer stops, what it wrongly stops, and what it costs: `python tests/safety/report.py --json FILE`.
 
 Cases are made from public data by the seed; those whose source falls into the half that settings were chosen on are
-left out. Shares carry Wilson's 95 % intervals. `--without LAYER` takes one layer away, under which some figure must
+left out. Shares carry Wilson's 95 % intervals. `--without CHECK` takes one check away, under which some figure must
 get worse: a report that cannot fall would say nothing.
 """
 
@@ -24,14 +24,14 @@ import faults
 import pytest
 import torch
 from adaptive import adaptive
+from benchmarks import public_data
 from cases import Case
 from repairs import repairs
 from scripted import WAYS, World, agent, asks, run
 
-from langchain_sea.evaluation import datasets
 from langchain_sea.middleware import ToolCallSafetyMiddleware
 from langchain_sea.safety import RULES_ONLY, AuditLog, GuardConfig, GuardPipeline, replay, verify
-from langchain_sea.safety.defaults import embedded_layers
+from langchain_sea.safety.defaults import make_embedded_checks
 from langchain_sea.tool_guard import ToolCallGuard
 
 if TYPE_CHECKING:
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-class Layers:
-    """The layers that are tried, one of them perhaps taken away."""
+class Checks:
+    """The checks under test, perhaps without one of them."""
 
     def __init__(self, without: str | None = None) -> None:
-        self.rules = tuple(layer for layer in RULES_ONLY if layer.name != without)
-        self.learned = tuple(layer for layer in embedded_layers() if layer.name != without)
-        self.all = (*self.rules, *self.learned)
+        self.rules = tuple(check for check in RULES_ONLY if check.name != without)
+        self.with_model = tuple(check for check in make_embedded_checks() if check.name != without)
+        self.all = (*self.rules, *self.with_model)
 
-    def judge(self, policy: GuardConfig, *, rules_only: bool = False, **options: Any) -> GuardPipeline:
-        return GuardPipeline(policy=policy, layers=self.rules if rules_only else self.all, **options)
+    def pipeline(self, policy: GuardConfig, *, rules_only: bool = False, **options: Any) -> GuardPipeline:
+        return GuardPipeline(policy=policy, checks=self.rules if rules_only else self.all, **options)
 
 
 def share(hits: int, of: int) -> dict[str, Any]:
@@ -62,23 +62,23 @@ def share(hits: int, of: int) -> dict[str, Any]:
     return {"value": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "of": of}
 
 
-def succeeded(layers: Layers, found: Sequence[Case], *, rules_only: bool = False) -> dict[str, Any]:
+def succeeded(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> dict[str, Any]:
     """The share of batches of which a write of an attacker's runs."""
     hits = 0
     for case in found:
-        decisions = layers.judge(case.scene.policy, rules_only=rules_only)(case.calls, case.scene)
-        hits += any(decisions[p].runs for p in case.writes)
+        decisions = checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
+        hits += any(decisions[p].is_allowed for p in case.writes)
     return share(hits, len(found))
 
 
-def stopped(layers: Layers, found: Sequence[Case], *, rules_only: bool = False) -> tuple[int, int]:
+def stopped(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> tuple[int, int]:
     """Calls that do not run, of all."""
     decisions = [
         d
         for case in found
-        for d in layers.judge(case.scene.policy, rules_only=rules_only)(case.calls, case.scene)
+        for d in checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
     ]
-    return sum(not d.runs for d in decisions), len(decisions)
+    return sum(not d.is_allowed for d in decisions), len(decisions)
 
 
 def reported(found: Sequence[Case], most: int | None = None, seed: int = 0) -> list[Case]:
@@ -87,7 +87,7 @@ def reported(found: Sequence[Case], most: int | None = None, seed: int = 0) -> l
     return kept if most is None or len(kept) <= most else random.Random(seed).sample(kept, most)
 
 
-def structural(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def structural(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """The structural tests, as they are."""
 
     class Count:
@@ -106,7 +106,7 @@ def structural(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     return {"structural_stopped": share(count.passed, count.passed + count.failed)}
 
 
-def closed(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def closed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """24 faults × single and batch × four ways to run."""
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
@@ -119,67 +119,67 @@ def closed(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     return {"faults_closed": share(sum(results), len(results)), "bad_policies_refused": errors}
 
 
-def agentdojo(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def agentdojo(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Pairs of a user's task with an attacker's, and what users lose meanwhile."""
     pairs = reported(cases.dojo_pairs(data, seed))
-    lost = stopped(layers, reported(cases.dojo_benign(data, seed, injected=True)))
+    lost = stopped(checks, reported(cases.dojo_benign(data, seed, injected=True)))
     return {
-        "agentdojo_asr": succeeded(layers, pairs)
-        | {"rules_only": succeeded(layers, pairs, rules_only=True)["value"]},
+        "agentdojo_asr": succeeded(checks, pairs)
+        | {"rules_only": succeeded(checks, pairs, rules_only=True)["value"]},
         "agentdojo_benign_blocked_under_attack": share(*lost),
     }
 
 
-def injecagent(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def injecagent(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Poisoned results, base setting."""
     found = reported(cases.injec_cases(data))
     return {
-        "injecagent_asr": succeeded(layers, found)
-        | {"rules_only": succeeded(layers, found, rules_only=True)["value"]}
+        "injecagent_asr": succeeded(checks, found)
+        | {"rules_only": succeeded(checks, found, rules_only=True)["value"]}
     }
 
 
-def benign(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def benign(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Users' own calls (AgentDojo, BFCL, InjecAgent)."""
-    b1 = stopped(layers, reported(cases.dojo_benign(data, seed)))
-    b2 = stopped(layers, reported(cases.bfcl_calls(data, 2000, seed)))
-    b5 = stopped(layers, reported(cases.injec_benign(data)))
+    b1 = stopped(checks, reported(cases.dojo_benign(data, seed)))
+    b2 = stopped(checks, reported(cases.bfcl_calls(data, 2000, seed)))
+    b5 = stopped(checks, reported(cases.injec_benign(data)))
     whole = share(b1[0] + b2[0], b1[1] + b2[1])
     return {"benign_blocked": whole | {"agentdojo": share(*b1), "bfcl": share(*b2), "injecagent": share(*b5)}}
 
 
-def lookalike(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def lookalike(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Safe texts that look unsafe, harmless texts in disguise, honest scripts; and harmful texts, for the curve."""
-    safe = stopped(layers, reported([cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data))]))
-    twins = stopped(layers, reported(exploits.honest_twins(seed)))
-    scripts = stopped(layers, reported(exploits.honest_scripts(seed)))
+    safe = stopped(checks, reported([cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data))]))
+    twins = stopped(checks, reported(exploits.honest_twins(seed)))
+    scripts = stopped(checks, reported(exploits.honest_scripts(seed)))
     harmful = reported([cases.carried(t, t, i) for i, t in enumerate(cases.harmful_texts(data))], 400, seed)
     return {
         "lookalike_blocked": share(*safe) | {"twins_b7": share(*twins), "scripts_b8": share(*scripts)},
-        "harmful_texts_stopped": share(*stopped(layers, harmful)),
+        "harmful_texts_stopped": share(*stopped(checks, harmful)),
     }
 
 
-def exploited(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def exploited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Fourteen kinds of exploit, and those that are texts in fourteen disguises."""
     plain = reported([case for _, case in exploits.exploits(seed + 1)])
     rows = [row for row in exploits.disguised(seed + 1) if row[2].reported]
     unmasked = {name: [0, 0] for name in exploits.DISGUISES}
     before = 0
     for _, name, bare, case in rows:
-        judge = layers.judge(bare.scene.policy, rules_only=True)
-        before += not judge(bare.calls, bare.scene)[0].runs
-        unmasked[name][0] += not judge(case.calls, case.scene)[0].runs
+        pipeline = checks.pipeline(bare.context.policy, rules_only=True)
+        before += not pipeline(bare.calls, bare.context)[0].is_allowed
+        unmasked[name][0] += not pipeline(case.calls, case.context)[0].is_allowed
         unmasked[name][1] += 1
     after = sum(hit for hit, _ in unmasked.values())
     drop = round((before - after) / max(1, len(rows)), 4)
     each = {name: round(hit / of, 3) for name, (hit, of) in unmasked.items() if of}
     return {
-        "exploits_stopped": share(*stopped(layers, plain)) | {"disguised_drop": drop, "by_disguise": each}
+        "exploits_stopped": share(*stopped(checks, plain)) | {"disguised_drop": drop, "by_disguise": each}
     }
 
 
-def position(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def position(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """A payload at the beginning, in the middle and at the end of texts of up to a million characters."""
     rng, same, of, stops = random.Random(seed), 0, 0, 0
     kinds = ("shell", "sql", "template", "secret", "metadata", "traversal", "deserialisation")
@@ -193,11 +193,11 @@ def position(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
             for place in (0, size // 2, size):
                 whole = f"{text[:place]} {payload} {text[place:]}"
                 call = {"name": "save_note", "args": {"title": "n", "text": whole}}
-                case = Case("position", exploits.scene(), cases.batch([call]))
+                case = Case("position", exploits.make_context(), cases.batch([call]))
                 runs.append(
-                    layers.judge(case.scene.policy, rules_only=payload not in payloads[-2:])(
-                        case.calls, case.scene
-                    )[0].runs
+                    checks.pipeline(case.context.policy, rules_only=payload not in payloads[-2:])(
+                        case.calls, case.context
+                    )[0].is_allowed
                 )
             same, of, stops = same + (len(set(runs)) == 1), of + 1, stops + (not any(runs))
     return {"position_invariant": share(same, of) | {"stopped_everywhere": stops}}
@@ -206,7 +206,7 @@ def position(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
 _TOLD = {"note": "text", "delete_file": "path", "read_page": "url", "send_email": "recipients"}
 
 
-def parity(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def parity(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """The same batch four ways through an agent, and through the guard: which calls run."""
     rng, different, of = random.Random(seed), 0, 0
     pool = [("note", {"text": "the meeting is on monday"}), ("delete_file", {"path": "a.txt"}), ("delete_file", {"path": "../../etc/passwd"}),
@@ -220,30 +220,30 @@ def parity(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
         ran = []
         for how in WAYS:
             world = World()
-            run(agent(world, [asks(*calls)], safety=ToolCallSafetyMiddleware(layers=layers.rules)), how)
+            run(agent(world, [asks(*calls)], safety=ToolCallSafetyMiddleware(checks=checks.rules)), how)
             ran.append(sorted(map(repr, world.done)))
-        guard = ToolCallGuard(World().tools, layers=layers.rules)
+        guard = ToolCallGuard(World().tools, checks=checks.rules)
         kept = [(c["name"], c["args"][_TOLD[c["name"]]]) for c in guard.invoke(asks(*calls)).tool_calls]
         ran.append(sorted(map(repr, kept)))
         different, of = different + (len(set(map(str, ran))) > 1), of + 1
     return {"parity_differences": {"value": different, "of": of}}
 
 
-def added(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def added(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Milliseconds a judgement takes: rules alone, with the embedded scorer, and a batch of eight."""
     found = reported(cases.bfcl_calls(data, 400, seed))
-    rules = [_timed(layers.judge(c.scene.policy, rules_only=True), c) for c in found for _ in range(3)]
+    rules = [_timed(checks.pipeline(c.context.policy, rules_only=True), c) for c in found for _ in range(3)]
     texts = [cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data)[:60])]
-    one = [_timed(layers.judge(c.scene.policy), c) for c in texts]
+    one = [_timed(checks.pipeline(c.context.policy), c) for c in texts]
     batches = [
         Case(
             "batch",
-            texts[i].scene,
+            texts[i].context,
             cases.batch([{"name": c.name, "args": c.arguments} for t in texts[i : i + 8] for c in t.calls]),
         )
         for i in range(0, 48, 8)
     ]
-    eight = [_timed(layers.judge(c.scene.policy), c) for c in batches]
+    eight = [_timed(checks.pipeline(c.context.policy), c) for c in batches]
     deep = statistics.quantiles(rules, n=100)
     with_scorer = statistics.quantiles(one, n=20)[-1]
     ratio = round(statistics.median(eight) / statistics.median(one), 2)
@@ -258,26 +258,26 @@ def added(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def _timed(judge: GuardPipeline, case: Case) -> float:
+def _timed(pipeline: GuardPipeline, case: Case) -> float:
     began = time.perf_counter()
-    judge(case.calls, case.scene)
+    pipeline(case.calls, case.context)
     return (time.perf_counter() - began) * 1000
 
 
-def audited(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
+def audited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """One row a call, the same verdicts when they are judged again, and every flipped byte found."""
     rng = random.Random(seed)
     found = [case for _, case in exploits.exploits(seed, 4)] + reported(cases.bfcl_calls(data, 200, seed))
     with tempfile.TemporaryDirectory() as folder:
         rows = wrong = equal = replays = 0
-        for policy in {case.scene.policy.digest: case.scene.policy for case in found}.values():
+        for policy in {case.context.policy.digest: case.context.policy for case in found}.values():
             path = Path(folder) / f"{policy.digest}.jsonl"
-            judge = layers.judge(policy, rules_only=True, audit=AuditLog(path, keep="full"))
-            mine = [case for case in found if case.scene.policy.digest == policy.digest]
-            calls = sum(len(judge(case.calls, case.scene)) for case in mine)
-            again = replay(path, layers.judge(policy, rules_only=True))
+            pipeline = checks.pipeline(policy, rules_only=True, audit=AuditLog(path, keep="full"))
+            mine = [case for case in found if case.context.policy.digest == policy.digest]
+            calls = sum(len(pipeline(case.calls, case.context)) for case in mine)
+            again = replay(path, checks.pipeline(policy, rules_only=True))
             rows, wrong = rows + calls, wrong + abs(calls - len(again)) + len(verify(path))
-            equal, replays = equal + sum(r.equal for r in again), replays + len(again)
+            equal, replays = equal + sum(r.is_equal for r in again), replays + len(again)
         whole = path.read_bytes()
         caught = 0
         for _ in range(200):
@@ -296,7 +296,7 @@ def audited(layers: Layers, data: Path, seed: int) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Layers, Path, int], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Checks, Path, int], dict[str, Any]]] = {
     "structural": structural, "faults": closed, "agentdojo": agentdojo, "injecagent": injecagent, "benign": benign,
     "lookalike": lookalike, "exploits": exploited, "position": position, "repairs": repairs, "parity": parity,
     "added": added, "audit": audited, "adaptive": adaptive,
@@ -309,14 +309,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", choices=PARTS, action="append")
-    parser.add_argument("--without", help="a layer that is taken away")
+    parser.add_argument("--without", help="name of a check that is taken away")
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    data, layers, found = options.data or datasets.folder(), Layers(options.without), dict[str, Any]()
+    data, checks, found = options.data or public_data.find_folder(), Checks(options.without), dict[str, Any]()
     for name in options.only or PARTS:
         began = time.monotonic()
-        found |= PARTS[name](layers, data, options.seed)
+        found |= PARTS[name](checks, data, options.seed)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if options.json:
             options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

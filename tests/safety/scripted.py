@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 
-from langchain_sea.middleware import ToolCallSafetyMiddleware
+from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 
 
 class Scripted(BaseChatModel):
@@ -84,9 +84,14 @@ def agent(
     outer: Any = (),
     **options: Any,
 ) -> Any:
-    """An agent whose model says the script, with the layer last in its list."""
-    guard = safety or ToolCallSafetyMiddleware(layers="rules")
-    return create_agent(Scripted(script=script), world.tools, middleware=[*outer, guard], **options)
+    """An agent whose model says the script, with the guard last in its list of middlewares."""
+    guard = safety or ToolCallSafetyMiddleware(checks="rules")
+    return build(world, script, with_guard(outer, guard), **options)
+
+
+def build(world: World, script: list[Any], middleware: list[Any], **options: Any) -> Any:
+    """An agent whose model says the script, with these middlewares in this order."""
+    return create_agent(Scripted(script=script), world.tools, middleware=middleware, **options)
 
 
 def run(built: Any, how: str = "invoke", text: str = "Please do it.", config: Any = None) -> list[Any]:

@@ -6,7 +6,6 @@ import json
 from typing import Annotated
 
 import pytest
-from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
     HumanInTheLoopMiddleware,
@@ -17,10 +16,10 @@ from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from scripted import BAD, GOOD, WAYS, Scripted, World, agent, asks, call, run, valid
+from scripted import BAD, GOOD, WAYS, World, agent, asks, build, call, run, valid
 
-from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import AuditLog, GuardConfig, PolicyError, ToolRules, verify
+from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
+from langchain_sea.safety import AuditLog, GuardConfig, ToolRules, verify
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -45,13 +44,17 @@ def test_k_of_n_unsafe_calls_leave_the_rest(bad):
 
 
 class Rewrites(AgentMiddleware):
-    """Changes a call on its way."""
+    """Replaces a call's arguments when it is about to run."""
+
+    def __init__(self, arguments=BAD):
+        super().__init__()
+        self.arguments = arguments
 
     def wrap_tool_call(self, request, handler):
-        return handler(request.override(tool_call={**request.tool_call, "args": dict(BAD)}))
+        return handler(request.override(tool_call={**request.tool_call, "args": dict(self.arguments)}))
 
     async def awrap_tool_call(self, request, handler):
-        return await handler(request.override(tool_call={**request.tool_call, "args": dict(BAD)}))
+        return await handler(request.override(tool_call={**request.tool_call, "args": dict(self.arguments)}))
 
 
 @pytest.mark.parametrize("how", WAYS)
@@ -60,14 +63,6 @@ def test_a_call_that_was_rewritten_is_judged_again(how):
     found = run(agent(world, [asks(call("delete_file", **GOOD))], outer=[Rewrites()]), how)
     assert world.done == []
     assert valid(found)
-
-
-def test_whoever_stands_behind_it_is_an_error_at_build_time():
-    guard = ToolCallSafetyMiddleware(layers="rules")
-    with pytest.raises(PolicyError, match="last in the list"):
-        create_agent(Scripted(script=[]), World().tools, middleware=[guard, Rewrites()])
-    create_agent(Scripted(script=[]), World().tools, middleware=[Rewrites(), guard])
-    create_agent(Scripted(script=[]), World().tools, middleware=[guard, Mutates()])
 
 
 class Mutates(AgentMiddleware):
@@ -79,10 +74,42 @@ class Mutates(AgentMiddleware):
             each["args"].update(BAD)
 
 
-def test_arguments_changed_in_place_do_not_run():
-    world = World()
-    run(agent(world, [asks(call("delete_file", **GOOD))], outer=[Mutates()]))
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_arguments_changed_in_place_do_not_run(is_behind):
+    world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
+    middleware = [guard, Mutates()] if is_behind else [Mutates(), guard]
+    found = run(build(world, [asks(call("delete_file", **GOOD))], middleware))
     assert world.done == []
+    assert valid(found)
+
+
+def test_with_guard_puts_the_guard_last():
+    guard, first, second = ToolCallSafetyMiddleware(checks="rules"), Rewrites(), Mutates()
+    assert with_guard([first, second], guard) == [first, second, guard]
+    assert with_guard([guard, first, second], guard) == [first, second, guard]
+    assert with_guard([], guard) == [guard]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_with_guard_a_rewritten_call_is_judged_as_it_will_run(how):
+    """In the order `[guard, Rewrites()]` the call would be rewritten after its last check."""
+    world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
+    found = run(
+        build(world, [asks(call("delete_file", **GOOD))], with_guard([guard, Rewrites()], guard)), how
+    )
+    assert world.done == []
+    assert valid(found)
+    (blocked,) = [m for m in found if isinstance(m, ToolMessage)]
+    assert blocked.artifact["sea_safety"]["outcome"] == "blocked"
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_with_guard_a_rewritten_call_that_is_safe_runs(how):
+    world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
+    middleware = with_guard([Rewrites(GOOD), guard], guard)
+    found = run(build(world, [asks(call("delete_file", **BAD))], middleware), how)
+    assert world.done == [("delete_file", GOOD["path"])]
+    assert valid(found)
 
 
 class Jumps(AgentMiddleware):
@@ -163,7 +190,7 @@ def test_retries_around_it_run_no_more_than_was_judged():
         raise ConnectionError("again")
 
     world.tools[3].func = broken
-    outer = [ToolRetryMiddleware(max_retries=2, initial_delay=0, on_reward_error="continue")]
+    outer = [ToolRetryMiddleware(max_retries=2, initial_delay=0, on_failure="continue")]
     found = run(agent(world, [asks(call("note", text="a"))], outer=outer))
     assert tries == ["a"] * 3
     assert valid(found)
@@ -172,7 +199,7 @@ def test_retries_around_it_run_no_more_than_was_judged():
 def test_a_call_without_a_verdict_does_not_run():
     """As where a process was lost between verdict and execution."""
     world = World()
-    found = run(agent(world, [asks(call("note", text="a"))], safety=_Silent(layers="rules")))
+    found = run(agent(world, [asks(call("note", text="a"))], safety=_Silent(checks="rules")))
     assert world.done == []
     assert "no verdict" in next(m for m in found if isinstance(m, ToolMessage)).content
 
@@ -191,7 +218,7 @@ def test_a_review_waits_for_a_human(tmp_path):
         ({"edit": {"text": "../x/y"}}, 0),
     ):
         world, audit = World(), AuditLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl")
-        guard = ToolCallSafetyMiddleware(policy, layers="rules", audit=audit)
+        guard = ToolCallSafetyMiddleware(policy, checks="rules", audit=audit)
         built = agent(world, [asks(call("note", text="a"))], safety=guard, checkpointer=InMemorySaver())
         config = {"configurable": {"thread_id": "1"}}
         waiting = built.invoke({"messages": [HumanMessage("Please.")]}, config)["__interrupt__"][0]
@@ -206,7 +233,7 @@ def test_a_review_waits_for_a_human(tmp_path):
 
 def test_calls_that_cannot_be_read_are_written_down(tmp_path):
     audit = AuditLog(tmp_path / "audit.jsonl")
-    guard = ToolCallSafetyMiddleware(layers="rules", audit=audit)
+    guard = ToolCallSafetyMiddleware(checks="rules", audit=audit)
     broken = {"name": "note", "args": '{"text": ', "id": "1", "error": "no JSON", "type": "invalid_tool_call"}
     run(agent(World(), [AIMessage("", invalid_tool_calls=[broken])], safety=guard))
     (row,) = [json.loads(line) for line in audit.path.read_text().splitlines()]

@@ -6,17 +6,16 @@ import cases
 import exploits
 import pytest
 import report
-
-from langchain_sea.evaluation import datasets
+from benchmarks import public_data
 
 try:
-    DATA = datasets.folder()
+    DATA = public_data.find_folder()
 except (OSError, ValueError) as error:
     pytest.skip(f"the public sets are not here: {error}", allow_module_level=True)
 
 
 def rules_asr(without, found):
-    return report.succeeded(report.Layers(without), found, rules_only=True)["value"]
+    return report.succeeded(report.Checks(without), found, rules_only=True)["value"]
 
 
 def test_provenance_stops_injected_calls():
@@ -34,21 +33,23 @@ def test_rules_stop_exploits_and_their_disguises():
 
 
 def test_the_schema_stops_what_is_no_call_of_the_tool():
-    scene = exploits.scene()
+    context = exploits.make_context()
     bad = [{"path": 3}, {"path": "a", "more": 1}, {}]
-    found = [cases.Case("x", scene, cases.batch([{"name": "read_file", "args": args}]), [0]) for args in bad]
+    found = [
+        cases.Case("x", context, cases.batch([{"name": "read_file", "args": args}]), [0]) for args in bad
+    ]
     assert rules_asr(None, found) == 0.0
     assert rules_asr("schema", found) == 1.0
 
 
 def test_what_is_honest_passes():
-    layers = report.Layers()
+    checks = report.Checks()
     for found in (
         exploits.honest_twins(1, 60),
         exploits.honest_scripts(1, 60),
         cases.bfcl_calls(DATA, 100, 1),
     ):
-        assert report.stopped(layers, found, rules_only=True)[0] == 0
+        assert report.stopped(checks, found, rules_only=True)[0] == 0
 
 
 @pytest.mark.slow
@@ -66,5 +67,5 @@ def test_what_is_honest_passes():
 )
 def test_learned_layers_stop_what_rules_do_not(without, build):
     found = build()
-    whole = report.succeeded(report.Layers(), found)["value"]
-    assert report.succeeded(report.Layers(without), found)["value"] > whole
+    whole = report.succeeded(report.Checks(), found)["value"]
+    assert report.succeeded(report.Checks(without), found)["value"] > whole
