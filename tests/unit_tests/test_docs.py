@@ -1,4 +1,4 @@
-"""The pages' code runs as it stands there: every block of a page in order, in one namespace."""
+"""The code of the documentation pages runs: all blocks of a page, in order, in one namespace."""
 
 import inspect
 import json
@@ -11,16 +11,20 @@ import pytest
 import langchain_sea
 from langchain_sea import errors
 from langchain_sea.chat import errors as chat_errors
-from langchain_sea.presets import Preset, SearchConfig
+from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, Preset, SearchConfig
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "cookbook").glob("*.ipynb"))
+SETTINGS = (
+    *(ChainConfig, ContinuationConfig, DraftConfig, Preset, SearchConfig),
+    *(langchain_sea.Budget, langchain_sea.Energy, langchain_sea.Langevin, langchain_sea.RewardTerm),
+)
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def run(page):
-    """Each line keeps its number, so that an error names the page's own."""
+    """Run the blocks; line numbers in errors are those of the page."""
     text, names = page.read_text(encoding="utf-8"), {"__name__": "docs"}
     blocks = list(BLOCK.finditer(text))
     for block in blocks:
@@ -37,7 +41,7 @@ def test_a_page_runs(page):
 
 @pytest.mark.slow
 def test_the_readme_runs(monkeypatch, tmp_path):
-    """On the real model; what it only constructs loads nothing."""
+    """The first screen uses `tiny`; objects that are only constructed load nothing."""
     monkeypatch.chdir(tmp_path)
     assert run(ROOT / "README.md") > 1
 
@@ -46,7 +50,7 @@ def test_the_readme_runs(monkeypatch, tmp_path):
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(notebook):
-    """Smaller than it is committed; `make notebooks` runs them whole."""
+    """With smaller parameters than committed; `make notebooks` runs them in full."""
     sys.path.insert(0, str(ROOT / "tests"))
     import notebooks
 
@@ -54,7 +58,7 @@ def test_a_notebook_runs(notebook):
 
 
 def test_there_are_ten_notebooks_with_their_outputs():
-    """Each says first what one will know at the end, and nothing in it failed."""
+    """Each notebook first says what the reader will know at the end, and none of its outputs is an error."""
     assert len(NOTEBOOKS) == 10
     for path in NOTEBOOKS:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -64,8 +68,7 @@ def test_there_are_ten_notebooks_with_their_outputs():
         assert not [o for o in outputs if o["output_type"] == "error"], path.name
 
 
-def test_every_error_has_its_remedy():
-    """A new error is not new to the page."""
+def test_the_errors_page_lists_every_error():
     named = set(
         re.findall(r"^\| `(\w+)`", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE)
     )
@@ -74,15 +77,9 @@ def test_every_error_has_its_remedy():
     assert {"ContentError", "DeadlineError"} <= set(chat_errors.__all__)
 
 
-def test_every_option_of_a_window_that_is_named_exists():
-    """As `SearchConfig.drafts.num_drafts`, `Preset.max_nll_rise`, in any page."""
-    kinds = {
-        "SearchConfig": SearchConfig,
-        "Preset": Preset,
-        "Budget": langchain_sea.Budget,
-        "RewardTerm": langchain_sea.RewardTerm,
-    }
-    kinds |= {"Langevin": langchain_sea.Langevin, "Energy": langchain_sea.Energy}
+def test_every_setting_that_a_page_names_exists():
+    """Such as `DraftConfig.num_drafts` or `Preset.max_nll_rise`."""
+    kinds = {kind.__name__: kind for kind in SETTINGS}
     for page in PAGES:
         for kind, name in re.findall(r"`(\w+)\.(\w+)`", page.read_text(encoding="utf-8")):
             if kind in kinds:
