@@ -1,9 +1,9 @@
-"""One forward for the answers to many prompts, each after its own prompt's states. Knows no tokens, no text.
+"""One forward pass for the answers to many prompts, each after its own prompt. Knows no tokens and no text.
 
-All rows of all prompts lie one after another on a single axis, so that every matrix product reads the weights
-once for all of them; only attention (`_attention`) looks at each prompt apart. What a row becomes does not
-depend on which others stand beside it: norms and activations work row by row, attention prompt by prompt, and
-products get a number of rows that their kernels treat alike (`pad_rows`).
+All rows of all prompts lie on a single axis, so that every matrix product reads the weights once; only attention
+(`attention.py`) handles each prompt separately. The result of a row does not depend on the other rows: norms and
+activations work row by row, attention works prompt by prompt, and products get a number of rows that their
+kernels treat alike (`pad_rows`).
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """
@@ -22,178 +22,194 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.attention import AttentionSpec, attend
-from langchain_sea.models.kv_cache import PackedSequence, KeyValues, pad_rows
+from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
-__all__ = ["SequenceOutput", "ModelRunner"]
+__all__ = ["ModelRunner", "SequenceOutput"]
 
 _NAME = "langchain_sea"
-_KINDS = {"full_attention", "sliding_attention"}
-_SHIFTING = {"dynamic", "longrope"}  # rotations that change with the longest row of a forward
+_ATTENTION_TYPES = {"full_attention", "sliding_attention"}
+_LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}  # they change with the longest row of a forward pass
 
 
 class SequenceOutput(NamedTuple):
-    """What one segment became."""
+    """The result of one sequence."""
 
-    hidden: dict[int, Tensor]  # of the layers asked for, (C, T, D): 0 the embeddings, L the last, normed
-    last: Tensor | None  # (C, T, D) the last layer's, after the final norm; None if it was not asked for
+    hidden: dict[int, Tensor]  # of the requested layers, (C, T, D): 0 the embeddings, L the last, normed
+    last: Tensor | None  # (C, T, D) of the last layer, after the final norm; None if it was not requested
 
 
 @dataclass(slots=True)
-class _Forward:
-    """The forward that is under way."""
+class _ForwardPass:
+    """The forward pass in progress."""
 
-    segments: Sequence[PackedSequence]
+    sequences: Sequence[PackedSequence]
     layers: frozenset[int]
     stop: int | None
     keep_key_values: bool
     hidden: dict[int, Tensor] = field(default_factory=dict)
 
 
-_forward: ContextVar[_Forward] = ContextVar("_forward")
+_forward_pass: ContextVar[_ForwardPass] = ContextVar("_forward_pass")
 
 
-class StopForward(Exception):
-    """All that was asked for is there."""
+class _StopForwardError(Exception):
+    """Ends a forward pass early, once all requested layers are computed."""
 
 
 class ModelRunner:
-    """A transformer of `transformers` that reads segments; the model itself stays as it was.
+    """Runs a decoder of `transformers` on packed sequences; the model itself is not changed.
 
     Attributes:
-        layers: L.
-        width: D of the embeddings.
+        model: a copy of the modules that shares the weights.
+        num_layers: L.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Copy the model's modules, not its weights, and put the attention above into the copy.
+        """Copy the model's modules, not its weights, and install this package's attention in the copy.
 
         Raises:
-            ArchitectureError: the model has attention that cannot be exchanged, or no plain list of layers.
+            ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
         """
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
         frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
         shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model: Any = copy.deepcopy(model, {**frozen, **shared})
+        self.model: PreTrainedModel = copy.deepcopy(model, {**frozen, **shared})
+        blocks = _decoder_layers(self.model)
         config = self.model.config.get_text_config()
-        blocks = [
-            m
-            for m in self.model.base_model.modules()
-            if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
-        ]
-        # what is no attention would mix all that stands on the one axis
-        strange = set(getattr(config, "layer_types", None) or ()) - _KINDS
-        known = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no other way to ask
-        if not blocks or strange or not known:
-            raise ArchitectureError(
-                f"{type(model).__name__} does not take its attention from transformers' AttentionInterface, "
-                f"has layers that are no plain attention {sorted(strange) or ''}, or no plain list of "
-                "layers: it cannot be refined. Llama, Qwen 3, Mistral, Gemma, Phi, GPT-NeoX, GPT-2 and most "
-                "decoders of transformers 5 can."
-            )
-        self.model.config._attn_implementation = _NAME  # noqa: SLF001 - the setter that checks needs a hub kernel
-        config._attn_implementation = _NAME  # noqa: SLF001
-        self.layers = len(blocks[0])
-        for number, block in enumerate(blocks[0]):
-            block.register_forward_pre_hook(partial(_before, number), with_kwargs=True)
-        rope = getattr(config, "rope_parameters", None) or {}
-        # one, or one a kind of layer
-        ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
-        self._alone = bool(_SHIFTING & {str(part.get("rope_type")) for part in ropes})
+        # the checked setter would look for a kernel on the hub
+        for holder in (self.model.config, config):
+            holder._attn_implementation = _NAME  # noqa: SLF001
+        self.num_layers = len(blocks)
+        for number, block in enumerate(blocks):
+            block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
+        self._one_sequence_at_a_time = _has_length_dependent_rope(config)
 
     def forward(
         self,
-        segments: Sequence[PackedSequence],
+        sequences: Sequence[PackedSequence],
         *,
         layers: Iterable[int] = (),
         last: bool = True,
         keep_key_values: bool = False,
     ) -> list[SequenceOutput]:
-        """One forward of all segments, differentiable in their `embeds`; what was read is written to `own`.
+        """Run all sequences in one forward pass, differentiable in their `embeds`; their caches are filled.
 
         Args:
-            segments: of any number of prompts.
-            layers: whose states are wanted; nothing above the highest is run if `last` is False.
-            last: whether the final states are wanted.
-            keep_key_values: fill each segment's `states`.
+            sequences: of any number of prompts.
+            layers: whose states are returned; nothing above the highest is run if `last` is False.
+            last: whether the final states are returned.
+            keep_key_values: fill each sequence's `key_values`.
         """
-        if self._alone and len(segments) > 1:
-            return [
-                self.forward([s], layers=layers, last=last, keep_key_values=keep_key_values)[0]
-                for s in segments
-            ]
-        wanted = frozenset(layers)
-        top = max(wanted, default=0)
-        stop = None if last or keep_key_values or top >= self.layers else top
-        forward = _Forward(segments, wanted, stop, keep_key_values)
-        rows = torch.cat([segment.embeds.flatten(0, 1) for segment in segments])  # (N, D)
-        places = [
+        if self._one_sequence_at_a_time and len(sequences) > 1:
+            options = {"last": last, "keep_key_values": keep_key_values}
+            return [self.forward([s], layers=layers, **options)[0] for s in sequences]
+        requested = frozenset(layers)
+        top = max(requested, default=0)
+        stop = None if last or keep_key_values or top >= self.num_layers else top
+        forward_pass = _ForwardPass(sequences, requested, stop, keep_key_values)
+        final = self._run(forward_pass)
+        if final is not None and self.num_layers in requested:
+            forward_pass.hidden[self.num_layers] = final
+        return _split_by_sequence(forward_pass, final if last else None)
+
+    def _run(self, forward_pass: _ForwardPass) -> Tensor | None:
+        """Return the final states, (1, N, D), or None if the pass ended early."""
+        rows = torch.cat([sequence.embeds.flatten(0, 1) for sequence in forward_pass.sequences])  # (N, D)
+        positions = [
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
-            for s in segments
+            for s in forward_pass.sequences
         ]
-        token = _forward.set(forward)
+        token = _forward_pass.set(forward_pass)
         try:
-            final = self.model.base_model(
+            final: Tensor = self.model.base_model(
                 inputs_embeds=pad_rows(rows)[None],
-                position_ids=pad_rows(torch.cat(places))[None],
+                position_ids=pad_rows(torch.cat(positions))[None],
                 use_cache=False,
             ).last_hidden_state
-        except StopForward:
-            final = None
+        except _StopForwardError:
+            return None
         finally:
-            _forward.reset(token)
-        if final is not None and self.layers in wanted:
-            forward.hidden[self.layers] = final
-        return _parted(forward, final if last else None)
+            _forward_pass.reset(token)
+        return final
 
     @torch.no_grad()
-    def key_values(self, embeds: Tensor) -> KeyValues:
-        """The keys and values of a prompt, embedded, (1, P, D)."""
+    def prompt_key_values(self, embeds: Tensor) -> KeyValues:
+        """Compute the keys and values of one embedded prompt, (1, P, D)."""
         if not embeds.shape[1]:
             return ()
-        segment = PackedSequence(embeds)
-        self.forward([segment], last=False, keep_key_values=True)
-        return tuple((keys[0], values[0]) for keys, values in segment.states)
+        sequence = PackedSequence(embeds)
+        self.forward([sequence], last=False, keep_key_values=True)
+        return tuple((keys[0], values[0]) for keys, values in sequence.key_values)
 
 
-def _parted(forward: _Forward, final: Tensor | None) -> list[SequenceOutput]:
-    sizes = [segment.rows for segment in forward.segments]
+def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the list of layers, if the model can run on one axis.
 
-    def parts(whole: Tensor) -> list[Tensor]:
-        pieces = torch.split(whole.squeeze(0), [*sizes, whole.shape[1] - sum(sizes)])
-        return [p.view(*s.embeds.shape[:2], -1) for p, s in zip(pieces, forward.segments, strict=False)]
+    Layers other than attention would mix the sequences on that axis.
+    """
+    config = model.config.get_text_config()
+    lists = [
+        m
+        for m in model.base_model.modules()
+        if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
+    ]
+    other_types = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_TYPES
+    replaceable = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no public flag
+    if not lists or other_types or not replaceable:
+        raise ArchitectureError(
+            f"{type(model).__name__} cannot be refined: it does not use transformers' AttentionInterface, has "
+            f"layers other than attention {sorted(other_types) or ''}, or has no list of layers. Use Llama, "
+            "Qwen 3, Mistral, Gemma, Phi, GPT-NeoX, GPT-2 or another decoder of transformers 5."
+        )
+    return lists[0]
 
-    hidden = {layer: parts(states) for layer, states in forward.hidden.items()}
-    lasts = [None] * len(sizes) if final is None else parts(final)
+
+def _has_length_dependent_rope(config: Any) -> bool:  # noqa: ANN401 - configurations share no type
+    rope = getattr(config, "rope_parameters", None) or {}
+    # one for all layers, or one for each type of layer
+    ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    return bool(_LENGTH_DEPENDENT_ROPES & {str(part.get("rope_type")) for part in ropes})
+
+
+def _split_by_sequence(forward_pass: _ForwardPass, final: Tensor | None) -> list[SequenceOutput]:
+    sizes = [sequence.num_rows for sequence in forward_pass.sequences]
+
+    def split(rows: Tensor) -> list[Tensor]:
+        pieces = torch.split(rows.squeeze(0), [*sizes, rows.shape[1] - sum(sizes)])
+        return [p.view(*s.embeds.shape[:2], -1) for p, s in zip(pieces, forward_pass.sequences, strict=False)]
+
+    hidden = {layer: split(states) for layer, states in forward_pass.hidden.items()}
+    lasts = [None] * len(sizes) if final is None else split(final)
     return [
-        SequenceOutput({layer: found[i] for layer, found in hidden.items()}, lasts[i])
+        SequenceOutput({layer: states[i] for layer, states in hidden.items()}, lasts[i])
         for i in range(len(sizes))
     ]
 
 
-def _before(
+def _before_layer(
     number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """What goes into layer `number` is the state below it, and what segments add to it."""
-    forward = _forward.get()
+    """Record the input of layer `number`, and add the steering of the sequences to it."""
+    forward_pass = _forward_pass.get()
     states = args[0] if args else kwargs["hidden_states"]
-    if number in forward.layers:
-        forward.hidden[number] = states
-    if number == forward.stop:
-        raise StopForward
-    if not any(s.steering and s.steering.layer == number for s in forward.segments):
+    if number in forward_pass.layers:
+        forward_pass.hidden[number] = states
+    if number == forward_pass.stop:
+        raise _StopForwardError
+    if not any(s.steering and s.steering.layer == number for s in forward_pass.sequences):
         return None
-    states = states + pad_rows(torch.cat([s.steering_rows(number) for s in forward.segments]))[None]
+    states = states + pad_rows(torch.cat([s.steering_rows(number) for s in forward_pass.sequences]))[None]
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
 
 def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """Segments have masks of their own."""
+    """Return no mask: each sequence has its own."""
 
 
 def _attention(
@@ -209,32 +225,47 @@ def _attention(
     s_aux: Tensor | None = None,
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """(1, H, N, d) queries, keys and values of all segments → (1, N, H, d)."""
+    """Attend within each sequence: (1, H, N, d) queries, keys and values of all sequences → (1, N, H, d)."""
     if s_aux is not None:
-        raise ArchitectureError(f"{type(module).__name__} has attention sinks, which are not supported.")
-    forward, layer = _forward.get(), int(module.layer_idx)  # type: ignore[arg-type]
+        raise ArchitectureError(
+            f"{type(module).__name__} has attention sinks, which are not supported; use a model without them."
+        )
+    forward_pass = _forward_pass.get()
     # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
     narrow = query.dtype if wide != query.dtype else None
-    spec = AttentionSpec(
-        query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, narrow
-    )
-    sizes = [segment.rows for segment in forward.segments]
-    rest = query.shape[2] - sum(sizes)
-    # split: slices would each cost a tensor of zeros on the way back
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    spec = AttentionSpec(scale, softcap, sliding_window, narrow)
+    sizes = [sequence.num_rows for sequence in forward_pass.sequences]
+    padding = query.shape[2] - sum(sizes)
+    # split rather than slice: the backward pass of each slice would allocate a tensor of zeros
     axes = (x.to(wide).squeeze(0) for x in (query, key, value))  # (H, N, d)
-    parts = zip(*(torch.split(x, [*sizes, rest], 1) for x in axes), strict=True)
-    found = []
-    for segment, part in zip(forward.segments, parts, strict=False):
-        rows = segment.embeds.shape[:2]
-        q, k, v = (x.unflatten(1, rows).transpose(0, 1) for x in part)  # (C, H, T, d)
-        if forward.keep_key_values:
-            segment.states.append((k, v))
-        if segment.own is not None:
-            k, v = segment.own.write(layer, k, v)
-        shared = segment.shared[layer] if segment.shared else None
-        found.append(attend(q, (k, v), shared, segment.mask(sliding_window), spec))
-    if rest:
-        found.append(found[0].new_zeros(rest, *found[0].shape[1:]))
-    return torch.cat(found)[None].to(query.dtype), None
+    parts = zip(*(torch.split(x, [*sizes, padding], 1) for x in axes), strict=True)
+    layer = int(module.layer_idx)  # type: ignore[arg-type]
+    outputs = [
+        _attend_sequence(sequence, layer, part, spec, keep_key_values=forward_pass.keep_key_values)
+        for sequence, part in zip(forward_pass.sequences, parts, strict=False)
+    ]
+    if padding:
+        outputs.append(outputs[0].new_zeros(padding, *outputs[0].shape[1:]))
+    return torch.cat(outputs)[None].to(query.dtype), None
+
+
+def _attend_sequence(
+    sequence: PackedSequence,
+    layer: int,
+    part: tuple[Tensor, ...],
+    spec: AttentionSpec,
+    *,
+    keep_key_values: bool,
+) -> Tensor:
+    """Attend for the rows of one sequence: queries, keys and values of (H, C × T, d) → (C × T, H, d)."""
+    rows = sequence.embeds.shape[:2]
+    q, k, v = (x.unflatten(1, rows).transpose(0, 1) for x in part)  # (C, H, T, d)
+    if keep_key_values:
+        sequence.key_values.append((k, v))
+    if sequence.cache is not None:
+        k, v = sequence.cache.append(layer, k, v)
+    shared = sequence.prompt_key_values[layer] if sequence.prompt_key_values else None
+    return attend(q, (k, v), shared, sequence.mask(spec.sliding_window), spec)

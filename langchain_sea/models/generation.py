@@ -1,4 +1,4 @@
-"""Answers that are being written, a token a step. Knows no model and no text."""
+"""Answers while they are generated, one token per step, each row from its own random numbers. Knows no model."""
 
 from __future__ import annotations
 
@@ -6,81 +6,220 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import pad
 
 from langchain_sea.core.protocols import Steering
 from langchain_sea.models.kv_cache import GrowingKVCache
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from langchain_sea.models.prompt import Matching, PolicyPrompt
+    from langchain_sea.core.protocols import GrammarMatcher
+    from langchain_sea.models.prompt import PolicyPrompt
 
-__all__ = ["LengthGroup", "PolicyGeneration"]
+__all__ = ["LengthGroup", "PolicyGeneration", "find_end_ids", "sample_tokens"]
 
-_COPIED = 4096  # positions of prompt that a few rows may hold twice, to write with one kernel a layer
+_MAX_COPIED_POSITIONS = 4096  # of a prompt, copied into few rows so that attention is one kernel per layer
+_ROWS = 16  # rows of logits handled at once, which fit a CPU's cache: V = 50,000 takes 3 MB
+_BLOCK = 256  # ids per block of the vocabulary: sampling draws a block first, then an id in it
 
 
 @dataclass(slots=True, eq=False)
 class PolicyGeneration:
-    """Answers to one prompt that are being written.
+    """Unfinished answers to one prompt.
 
     Attributes:
         written: the new ids of each prefix.
-        groups: the rows that go on, those with prefixes of one length together.
+        groups: the unfinished rows, grouped by the length of their prefix.
         draws: (C, tokens) in [0, 1).
         temperature: of sampling.
-        matchers: of each row, where a grammar bounds the answers.
-        steering: what is added to the states of each row meanwhile.
+        matchers: one for each row if a grammar bounds the answers, else empty.
+        steering: added to the states of each row.
     """
 
     written: list[list[int]]
     groups: list[LengthGroup]
     draws: Tensor
     temperature: float
-    matchers: list[Matching] = field(default_factory=list)
+    matchers: list[GrammarMatcher] = field(default_factory=list)
     steering: Steering | None = None
+
+    @classmethod
+    def start(
+        cls,
+        prompt: PolicyPrompt,
+        prefixes: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        max_positions: int | None,
+        temperature: float,
+        generators: Sequence[torch.Generator],
+        steering: Steering | None,
+        end_ids: frozenset[int],
+    ) -> PolicyGeneration:
+        """Group the prefixes by length, and draw all random numbers.
+
+        Args:
+            prompt: of a policy.
+            prefixes: C answers; one that ends with an end id is finished.
+            max_new_tokens: for each prefix.
+            max_positions: the longest input of the model, or None.
+            temperature: 0 draws no random numbers.
+            generators: C, one for each row.
+            steering: added to the states of each row, or None.
+            end_ids: that end an answer.
+        """
+        draws = _uniform_draws(generators if temperature > 0 else [], len(prefixes), max_new_tokens)
+        written: list[list[int]] = [[] for _ in prefixes]
+        groups = []
+        for length, rows in _rows_by_length(prefixes, end_ids).items():
+            used = len(prompt.ids) + len(prompt.answer) + length
+            num_left = max_new_tokens if max_positions is None else min(max_new_tokens, max_positions - used)
+            if num_left > 0:
+                ids = [[prompt.last, *prefixes[row]] for row in rows]
+                groups.append(LengthGroup(prompt, rows, ids, num_left))
+        matchers = [prompt.grammar.matcher(prefix) for prefix in prefixes] if prompt.grammar else []
+        return cls(written, groups, draws, temperature, matchers, steering)
 
     @property
     def num_unfinished(self) -> int:
-        """How many still go on."""
+        """The number of rows that are not finished."""
         return sum(len(group.rows) for group in self.groups)
 
+    def unfinished_groups(self) -> list[LengthGroup]:
+        """The groups that have unfinished rows."""
+        return [group for group in self.groups if group.rows]
+
     def steering_for(self, group: LengthGroup) -> Steering | None:
-        """What is added to a group's rows."""
+        """The steering of a group's rows."""
         return self.steering and Steering(self.steering.layer, self.steering.vectors[group.rows])
 
-    def append_tokens(self, group: LengthGroup, chosen: list[int], end_ids: frozenset[int]) -> None:
-        """What was drawn for a group's rows."""
-        for row, token in zip(group.rows, chosen, strict=True):
+    def draws_for(self, group: LengthGroup) -> Tensor:
+        """The random numbers of a group's next tokens, one for each row."""
+        return self.draws[group.rows, len(self.written[group.rows[0]])]
+
+    def matchers_for(self, group: LengthGroup) -> list[GrammarMatcher | None]:
+        """The matcher of each row of a group, or None for each."""
+        return [self.matchers[row] if self.matchers else None for row in group.rows]
+
+    def append_tokens(self, group: LengthGroup, tokens: list[int], end_ids: frozenset[int]) -> None:
+        """Append the new token of each row of a group; rows that end are dropped from the group."""
+        for row, token in zip(group.rows, tokens, strict=True):
             if self.matchers and token >= 0 and token not in end_ids:
-                self.matchers[row].take(token)
-        group.take(chosen, self.written, end_ids)
+                self.matchers[row].consume_token(token)
+        group.append_tokens(tokens, self.written, end_ids)
+        self.groups = self.unfinished_groups()
 
 
 class LengthGroup:
-    """Rows whose prefixes are equally long: what they read next, and what they have read."""
+    """Rows whose prefixes are equally long.
 
-    def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], room: int) -> None:
-        """Copies of a short prompt stand in every row, a long one is shared."""
-        self.rows, self.ids, self.room = rows, ids, room
-        own = len(ids[0]) + room
-        copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _COPIED
-        self.own = (
-            GrowingKVCache.from_prompt(prompt.states, len(rows), own)
-            if copied
-            else GrowingKVCache(len(rows), own)
+    Attributes:
+        rows: their numbers in the generation.
+        ids: what each row reads next.
+        num_left: how many more tokens each row may get.
+        cache: keys and values of what the rows have read.
+        prompt_key_values: of the prompt, if all rows share one copy; empty if `cache` holds a copy per row.
+    """
+
+    def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], num_left: int) -> None:
+        """Allocate the cache: a short prompt is copied into every row, a long one is shared."""
+        self.rows, self.ids, self.num_left = rows, ids, num_left
+        capacity = len(ids[0]) + num_left
+        is_copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _MAX_COPIED_POSITIONS
+        self.cache = (
+            GrowingKVCache.from_prompt(prompt.key_values, len(rows), capacity)
+            if is_copied
+            else GrowingKVCache(len(rows), capacity)
         )
-        self.shared = () if copied else prompt.states
+        self.prompt_key_values = () if is_copied else prompt.key_values
 
-    def take(self, chosen: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
-        """What was drawn for each row; those that end leave."""
-        kept = [i for i, token in enumerate(chosen) if token >= 0 and token not in end_ids]
-        if self.room > 1 and len(kept) < len(self.rows):
-            self.own.select_rows(torch.tensor(kept, dtype=torch.long))  # first: memory may run out
-        self.own.advance(len(self.ids[0]))
-        self.room -= 1
-        for i in kept:
-            written[self.rows[i]].append(chosen[i])
-        kept = kept if self.room else []
-        self.rows = [self.rows[i] for i in kept]
-        self.ids = [[chosen[i]] for i in kept]
+    def append_tokens(self, tokens: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
+        """Append the new token of each row to `written`, and drop the rows that end."""
+        going_on = [i for i, token in enumerate(tokens) if token >= 0 and token not in end_ids]
+        if self.num_left > 1 and len(going_on) < len(self.rows):
+            # first, because it may run out of memory
+            self.cache.select_rows(torch.tensor(going_on, dtype=torch.long))
+        self.cache.advance(len(self.ids[0]))
+        self.num_left -= 1
+        for i in going_on:
+            written[self.rows[i]].append(tokens[i])
+        going_on = going_on if self.num_left else []
+        self.rows = [self.rows[i] for i in going_on]
+        self.ids = [[tokens[i]] for i in going_on]
+
+
+def sample_tokens(logits: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Tensor) -> list[int]:
+    """Sample one id for each row of logits by inverting its distribution function.
+
+    Args:
+        logits: (R, V).
+        draws: (R,) in [0, 1).
+        temperatures: (R,); 0 takes the likeliest id.
+        disallowed: (V,) bool, ids with probability zero.
+
+    Returns:
+        R ids; −1 for a row without a finite logit.
+    """
+    size = _ROWS if logits.device.type == "cpu" else max(1, len(logits))
+    parts = (slice(at, at + size) for at in range(0, len(logits), size))
+    return [i for part in parts for i in _sample(logits[part], draws[part], temperatures[part], disallowed)]
+
+
+def _sample(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Tensor) -> list[int]:
+    logits = narrow.to(torch.promote_types(narrow.dtype, torch.float32)).masked_fill(disallowed, -torch.inf)
+    peak, likeliest = logits.max(-1, keepdim=True)
+    if not bool(peak.isfinite().all()):
+        logits = logits.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        peak, likeliest = logits.max(-1, keepdim=True)
+    divisor = torch.where(temperatures > 0, temperatures, 1).to(logits.dtype)[:, None]
+    # where nothing is finite the peak is the least number, and all shares are zero
+    shares = (logits - peak.clamp(min=torch.finfo(logits.dtype).min)).div_(divisor).exp_()
+    extra = -shares.shape[-1] % _BLOCK
+    blocks = (pad(shares, (0, extra)) if extra else shares).view(len(shares), -1, _BLOCK)  # (R, B, 256)
+    sums = blocks.sum(-1).double()
+    ends = sums.cumsum(-1)
+    block, rest = _search(ends, draws.to(logits.device) * ends[:, -1])
+    inside = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1).double().cumsum(-1)
+    # in float64, and relative to the block's own sum, so that the rarest token keeps its share
+    place, _ = _search(inside, rest * inside[:, -1] / sums.gather(-1, block[:, None]).squeeze(-1))
+    ids = torch.where(temperatures > 0, block * _BLOCK + place, likeliest.squeeze(-1))
+    tokens: list[int] = torch.where(peak.squeeze(-1) > -torch.inf, ids, -1).tolist()
+    return tokens
+
+
+def _search(ends: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the first of the cumulative sums (R, N) above `at`, (R,), and the distance from the sum before it.
+
+    `at` is kept strictly below the last sum: the first sum above it then has a positive share.
+    """
+    last = ends[:, -1]
+    at = torch.minimum(at, last.nextafter(torch.zeros_like(last)))
+    index = torch.searchsorted(ends, at[:, None], right=True).clamp(max=ends.shape[-1] - 1)
+    before = pad(ends, (1, 0)).gather(-1, index).squeeze(-1)
+    return index.squeeze(-1), at - before
+
+
+def _uniform_draws(generators: Sequence[torch.Generator], rows: int, count: int) -> Tensor:
+    """Draw (rows, count) float64 numbers in [0, 1), each row from its own generator; zeros without any."""
+    numbers = torch.zeros(rows, count, dtype=torch.float64)
+    for row, g in enumerate(generators):
+        numbers[row] = torch.rand(count, generator=g, dtype=torch.float64, device=g.device)
+    return numbers
+
+
+def _rows_by_length(prefixes: Sequence[Sequence[int]], end_ids: frozenset[int]) -> dict[int, list[int]]:
+    """Group the rows of unfinished prefixes by their length, shortest first."""
+    rows = [row for row, prefix in enumerate(prefixes) if not end_ids.intersection(prefix[-1:])]
+    lengths = sorted({len(prefixes[row]) for row in rows})
+    return {length: [row for row in rows if len(prefixes[row]) == length] for length in lengths}
+
+
+def find_end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Collect the end ids that the tokenizer, the generation config and the model's config name."""
+    holders = (model.generation_config, model.config, model.config.get_text_config())
+    named = [tokenizer.eos_token_id, *(getattr(holder, "eos_token_id", None) for holder in holders)]
+    return {i for ids in named if ids is not None for i in ([ids] if isinstance(ids, int) else ids)}

@@ -45,18 +45,18 @@ class Matcher:
         """Hold the library's own, and 0 … V − 1."""
         self._inner, self._places = inner, places
 
-    def allowed(self) -> torch.Tensor:
+    def allowed_mask(self) -> torch.Tensor:
         """(V,) bool: what may come next; the end token where the answer may end."""
         bits = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
         found: torch.Tensor = (bits[self._places // 32] >> (self._places % 32)) & 1
         return found.bool()
 
-    def take(self, token: int) -> None:
+    def consume_token(self, token: int) -> None:
         """Go on with a token that is allowed."""
         self._inner.consume_token(token)
 
     @property
-    def whole(self) -> bool:
+    def is_accepting(self) -> bool:
         """Whether the answer may end here."""
         return bool(self._inner.is_accepting())
 
@@ -91,15 +91,15 @@ class JsonGrammar:
             GrammarError: the schema cannot be enforced; the message says what of it.
         """
         self.schema, self._end = schema, min(end_ids)
-        self._matcher, self._known = _guidance(tokenizer, size, sorted(end_ids))
+        self._matcher_class, self._known = _guidance(tokenizer, size, sorted(end_ids))
         # blanks between the parts would be choices of the policy that say nothing
         plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
         whole = {**schema, "x-guidance": plain}
         try:
             before, behind = (f"{json.dumps(text)} " if text else "" for text in around)
             lark = f"start: {before}json {behind}\njson: %json {json.dumps(whole)}\n"
-            self._source = self._matcher.grammar_from_lark(lark)
-            fault = self._matcher.validate_grammar(self._source, self._known.guidance)
+            self._source = self._matcher_class.grammar_from_lark(lark)
+            fault = self._matcher_class.validate_grammar(self._source, self._known.guidance)
         except ValueError as error:
             fault = str(error)
         fault = fault or _too_long(schema)
@@ -107,23 +107,23 @@ class JsonGrammar:
             shown = json.dumps(schema)[:300]
             raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {shown}")
 
-    def begin(self, prefix: Sequence[int] = ()) -> Matcher:
+    def matcher(self, prefix: Sequence[int] = ()) -> Matcher:
         """An answer from its start, or from what is written of it."""
-        inner = self._matcher(self._known.guidance, self._source)
+        inner = self._matcher_class(self._known.guidance, self._source)
         if prefix:
             inner.consume_tokens(list(prefix))
         return Matcher(inner, self._known.places)
 
-    def close(self, ids: Sequence[int], most: int) -> list[int] | None:
+    def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
         """An answer begun, brought to a short end: strings and lists closed, what is required filled in.
 
-        None where that takes more than `most` tokens.
+        None where that takes more than `max_new_tokens` tokens.
         """
-        found, matcher = list(ids), self.begin(ids)
-        for _ in range(most + 1):
-            if matcher.whole:
+        found, matcher = list(ids), self.matcher(ids)
+        for _ in range(max_new_tokens + 1):
+            if matcher.is_accepting:
                 return found
-            allowed = matcher.allowed()
+            allowed = matcher.allowed_mask()
             closing = next((i for i in self._known.closers if allowed[i]), None)
             if closing is None:
                 places = allowed.nonzero().flatten().tolist()
@@ -133,16 +133,16 @@ class JsonGrammar:
                 closing = max(
                     places[:_LOOKED_AT], key=lambda i: len(self._known.tokenizer.convert_ids_to_tokens(i))
                 )
-            matcher.take(closing)
+            matcher.consume_token(closing)
             found.append(closing)
         return None
 
-    def accepts(self, ids: Sequence[int]) -> bool:
+    def is_complete(self, ids: Sequence[int]) -> bool:
         """Whether these are a whole answer."""
-        inner = self._matcher(self._known.guidance, self._source)
-        return inner.validate_tokens(list(ids)) == len(ids) and self.begin(ids).whole
+        inner = self._matcher_class(self._known.guidance, self._source)
+        return inner.validate_tokens(list(ids)) == len(ids) and self.matcher(ids).is_accepting
 
-    def fits(self, ids: Sequence[int], support: torch.Tensor) -> torch.Tensor:
+    def allowed_candidates(self, ids: Sequence[int], support: torch.Tensor) -> torch.Tensor:
         """Which candidates may stand in a whole answer's place, all else left as it is.
 
         Names and braces leave room for nothing else; within a string there is.
@@ -155,9 +155,9 @@ class JsonGrammar:
             (T, K) bool.
         """
         found = torch.zeros(support.shape, dtype=torch.bool)
-        inner = self._matcher(self._known.guidance, self._source)
+        inner = self._matcher_class(self._known.guidance, self._source)
         for place, (token, row) in enumerate(zip(ids, support.tolist(), strict=True)):
-            allowed = Matcher(inner, self._known.places).allowed()
+            allowed = Matcher(inner, self._known.places).allowed_mask()
             rest = [*ids[place + 1 :], self._end]
             for k, candidate in enumerate(row):
                 if candidate == token:

@@ -1,4 +1,4 @@
-"""What stands on a reader's one axis: answers to a prompt, and the keys and values of what they read before.
+"""The input of one forward pass: answers to a prompt, and the keys and values that they attend to.
 
 Shapes: C answers of one prompt, T positions, P positions of the prompt, D width, H heads, d width of a head.
 """
@@ -14,113 +14,113 @@ from torch import Tensor
 if TYPE_CHECKING:
     from langchain_sea.core.protocols import Steering
 
-__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "PackedSequence", "KeyValues", "pad_rows"]
+__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "KeyValues", "PackedSequence", "pad_rows"]
 
-ROW_MULTIPLE = (
-    4  # the rows of a matrix product are a multiple of this: MKL sums the odd ones in another order
-)
+ROW_MULTIPLE = 4  # matrix products get a multiple of this many rows: MKL sums the remainder in another order
 
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
-"""Per layer keys and values of a prompt, (H, P, d) each; empty for a prompt of no tokens."""
+"""Keys and values of a prompt, one pair of (H, P, d) per layer; empty for a prompt of no tokens."""
 
 
 class GrowingKVCache:
-    """Keys and values of C answers as they grow, in room that is taken once: `write` puts in place.
+    """Keys and values of C answers while they grow, in memory that is allocated once.
 
-    What was written counts from `advance` on: a reading that failed halfway is read again as if it had not been.
+    `append` writes after the first `length` positions; `advance` then counts them. A forward pass that fails
+    halfway can therefore be repeated.
     """
 
-    def __init__(self, rows: int, room: int) -> None:
-        """Nothing is allocated before the first `write`; `room` is in tokens."""
-        self.rows, self.room, self.length = rows, room, 0
+    def __init__(self, rows: int, capacity: int) -> None:
+        """Allocate nothing before the first `append`; `capacity` counts tokens."""
+        self.rows, self.capacity, self.length = rows, capacity, 0
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Add (C, H, T, d) to a layer; all of it, (C, H, length + T, d)."""
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Add (C, H, T, d) to a layer and return all of its keys and values, (C, H, length + T, d)."""
         if layer not in self._layers:
             rows, heads = keys.shape[:2]
             self._layers[layer] = (
-                keys.new_empty(rows, heads, self.room, keys.shape[-1]),
-                values.new_empty(rows, heads, self.room, values.shape[-1]),
+                keys.new_empty(rows, heads, self.capacity, keys.shape[-1]),
+                values.new_empty(rows, heads, self.capacity, values.shape[-1]),
             )
         end = self.length + keys.shape[2]
-        for store, new in zip(self._layers[layer], (keys, values), strict=True):
-            store[:, :, self.length : end] = new
-        found, others = self._layers[layer]
-        return found[:, :, :end], others[:, :, :end]
+        all_keys, all_values = self._layers[layer]
+        all_keys[:, :, self.length : end] = keys
+        all_values[:, :, self.length : end] = values
+        return all_keys[:, :, :end], all_values[:, :, :end]
 
     def advance(self, count: int) -> None:
-        """The last `count` positions written stay."""
+        """Keep the last `count` positions that `append` wrote."""
         self.length += count
 
     @classmethod
-    def from_prompt(cls, prompt: KeyValues, rows: int, room: int) -> GrowingKVCache:
-        """With a copy of the prompt before each answer: for few rows one kernel then sees all there is."""
-        own = cls(rows, (prompt[0][0].shape[1] if prompt else 0) + room)
-        for layer, states in enumerate(prompt):
-            keys, values = (x.expand(rows, -1, -1, -1) for x in states)
-            own.write(layer, keys, values)
-        own.length = own.room - room
-        return own
+    def from_prompt(cls, prompt: KeyValues, rows: int, capacity: int) -> GrowingKVCache:
+        """Copy the prompt in front of every answer: with few rows, attention is then one kernel per layer."""
+        cache = cls(rows, (prompt[0][0].shape[1] if prompt else 0) + capacity)
+        for layer, key_values in enumerate(prompt):
+            keys, values = (x.expand(rows, -1, -1, -1) for x in key_values)
+            cache.append(layer, keys, values)
+        cache.length = cache.capacity - capacity
+        return cache
 
     def select_rows(self, rows: Tensor) -> None:
-        """Only these rows, (C',), go on."""
+        """Keep only these rows, (C',)."""
         self.rows = len(rows)
         self._layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self._layers.items()}
 
 
 @dataclass(slots=True, eq=False)
 class PackedSequence:
-    """C answers to one prompt that read T positions more.
+    """C answers to one prompt, and the T positions of each that a forward pass reads.
 
     Attributes:
         embeds: (C, T, D).
-        shared: the prompt's states.
-        own: what the answers read before; what they read now is written there. None: none is kept.
-        steering: added to what goes into a layer, at every position.
-        start: positions before the first.
-        states: filled by a reader that was asked to `keep_key_values`: per layer keys and values, (C, H, T, d).
+        prompt_key_values: of the prompt, shared by all answers.
+        cache: of the answers' earlier positions; the new positions are appended. None keeps nothing.
+        steering: added to the input of one layer at every position.
+        start: the number of positions before the first.
+        key_values: filled if the forward pass keeps them: one pair of (C, H, T, d) per layer.
     """
 
     embeds: Tensor
-    shared: KeyValues = ()
-    own: GrowingKVCache | None = None
+    prompt_key_values: KeyValues = ()
+    cache: GrowingKVCache | None = None
     steering: Steering | None = None
-    states: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    key_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 
     @property
     def start(self) -> int:
-        """How many positions stand before the first."""
-        return (self.shared[0][0].shape[1] if self.shared else 0) + (self.own.length if self.own else 0)
+        """The number of positions before the first one."""
+        prompt_length = self.prompt_key_values[0][0].shape[1] if self.prompt_key_values else 0
+        return prompt_length + (self.cache.length if self.cache else 0)
 
     @property
-    def rows(self) -> int:
+    def num_rows(self) -> int:
         """C × T."""
         return self.embeds.shape[0] * self.embeds.shape[1]
 
     def steering_rows(self, layer: int) -> Tensor:
-        """(C × T, D) what is added there; zeros where nothing is."""
+        """Return what is added to the input of `layer`, (C × T, D); zeros if nothing is."""
         if self.steering is None or self.steering.layer != layer:
             return self.embeds.new_zeros(self.embeds.shape).flatten(0, 1)
         return self.steering.vectors.to(self.embeds)[:, None].expand_as(self.embeds).flatten(0, 1)
 
     def mask(self, sliding_window: int | None) -> Tensor | None:
-        """(T, start + T) True where a position must not look; None where it may look everywhere."""
+        """Return (T, start + T), True where a position must not look; None if nothing is hidden."""
         if sliding_window not in self._masks:
             length, start, device = self.embeds.shape[1], self.start, self.embeds.device
             ahead = (
                 torch.arange(start + length, device=device)
                 - torch.arange(start, start + length, device=device)[:, None]
             )
-            # lengths decide, and no tensor is asked, which would wait for the device
+            # decided by lengths alone: reading a tensor would wait for the device
             hidden = ahead > 0 if sliding_window is None else (ahead > 0) | (ahead <= -sliding_window)
-            some = length > 1 or (sliding_window is not None and start + length > sliding_window)
-            self._masks[sliding_window] = hidden if some else None
+            hides_any = length > 1 or (sliding_window is not None and start + length > sliding_window)
+            self._masks[sliding_window] = hidden if hides_any else None
         return self._masks[sliding_window]
 
 
 def pad_rows(rows: Tensor) -> Tensor:
-    """(N, …) and as many zeros as make N a multiple of `ROW_MULTIPLE`; nothing is copied where none are missing."""
+    """Append rows of zeros to (N, …) until N is a multiple of `ROW_MULTIPLE`; returns `rows` if it is one."""
     extra = -len(rows) % ROW_MULTIPLE
     return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows

@@ -1,10 +1,10 @@
-"""A prompt with its states, and what the policy makes of answers after it. Knows no model."""
+"""A prompt that a policy has read, and the policy's output for answers after it. Knows no model."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,56 +15,31 @@ from langchain_sea.models.soft_embeddings import to_float32_or_wider
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
+    from langchain_sea.core.protocols import Grammar
     from langchain_sea.models.batched_forward import SequenceOutput
     from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
 
-__all__ = ["Grammar", "Matching", "PolicyPrompt", "PolicyReading"]
-
-
-class Matching(Protocol):
-    """One answer on its way through a grammar."""
-
-    def allowed(self) -> Tensor:
-        """(V,) bool: what may come next, the end among it where the answer may end."""
-
-    def take(self, token: int) -> None:
-        """Go on with an allowed token."""
-
-
-class Grammar(Protocol):
-    """What answers may be."""
-
-    def begin(self, prefix: Sequence[int] = ()) -> Matching:
-        """An answer from what is written of it."""
-
-    def accepts(self, ids: Sequence[int]) -> bool:
-        """Whether these are a whole answer."""
-
-    def fits(self, ids: Sequence[int], support: Tensor) -> Tensor:
-        """(T, K) bool: which candidates may stand in a whole answer's place, all else left as it is."""
-
-    def close(self, ids: Sequence[int], most: int) -> list[int] | None:
-        """An answer begun, brought to a short end with at most so many tokens more, if it can be."""
+__all__ = ["PolicyOutput", "PolicyPrompt"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PolicyPrompt:
-    """A prompt with the states that the policy computed for it, once.
+    """A prompt with what the policy computed for it, once.
 
     Attributes:
-        messages: the conversation, as it was given.
+        messages: the conversation, unchanged.
         ids: (P,) the prompt, from its begin token to where the answer begins.
-        states: per layer keys and values, (H, P+N-1, d) each, of all ids and the answer's but the last.
-        answer: (N,) what of the answer stands already.
-        hidden: per layer that was wanted the answer's states, (N, D).
-        log_probs: (N,) log π of the answer's ids, if they were wanted.
-        grammar: bounds what the answer may be, token by token; None lets it be anything.
+        key_values: one pair of (H, P+N-1, d) per layer, of the prompt and the answer without the last id.
+        answer: (N,) the ids of the answer that are already fixed.
+        hidden: the answer's states, (N, D) per requested layer.
+        log_probs: (N,) log π of the answer's ids, if requested.
+        grammar: constrains the answer token by token; None allows any answer.
     """
 
     messages: tuple[dict[str, Any], ...]
     ids: tuple[int, ...]
-    states: KeyValues
+    key_values: KeyValues
     answer: tuple[int, ...] = ()
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     log_probs: Tensor | None = None
@@ -72,20 +47,20 @@ class PolicyPrompt:
 
     @property
     def has_grammar(self) -> bool:
-        """Whether a grammar says what the answer may be."""
+        """Whether a grammar constrains the answer."""
         return self.grammar is not None
 
     def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
-        """A whole answer of these and at most so many more; None where there is none."""
-        if self.grammar is None or self.grammar.accepts(ids):
+        """Complete an answer with at most `max_new_tokens` tokens; None if the grammar needs more."""
+        if self.grammar is None or self.grammar.is_complete(ids):
             return list(ids)
-        return self.grammar.close(ids, max_new_tokens)
+        return self.grammar.complete(ids, max_new_tokens)
 
     def allowed_candidates(self, ids: Sequence[int], support: Tensor) -> Tensor:
-        """(T, K) bool: which candidates may take the place of one of a whole answer's T ids."""
+        """Return (T, K) bool: which candidates may replace one of the T ids of a complete answer."""
         if self.grammar is None:
             return torch.ones(support.shape, dtype=torch.bool)
-        return self.grammar.fits(ids, support.cpu())
+        return self.grammar.allowed_candidates(ids, support.cpu())
 
     @property
     def key(self) -> Hashable:
@@ -94,61 +69,64 @@ class PolicyPrompt:
 
     @property
     def last(self) -> int:
-        """The newest id, whose states are not there."""
+        """The newest id, whose keys and values are not computed yet."""
         return (self.answer or self.ids)[-1]
 
 
-class PolicyReading:
-    """What the policy made of answers; of the logits only those that are asked for."""
+class PolicyOutput:
+    """The policy's output for C answers to one prompt; logits are computed when they are needed."""
 
-    output: SequenceOutput
-
-    def __init__(self, head: LMHead, prompt: PolicyPrompt) -> None:
-        """Hold the output layer, and what the prompt knows; `output` follows."""
-        self._head, self._prompt = head, prompt
+    def __init__(self, head: LMHead, prompt: PolicyPrompt, output: SequenceOutput) -> None:
+        """Hold the output layer, the prompt, and the states of the new tokens."""
+        self._head, self._prompt, self._output = head, prompt, output
 
     @property
-    def _before(self) -> Tensor:
-        """(C, T, D) the final states from which the token at t is predicted."""
-        if self.output.last is None:
-            raise LookupError("nobody said beforehand that the logits are wanted; see `Wants`.")
-        return self.output.last[:, :-1]
+    def _predicting(self) -> Tensor:
+        """The final states that predict the tokens, (C, T, D): those of the token before each."""
+        if self._output.last is None:
+            raise LookupError(
+                "the logits were not computed: request them with OutputSpec(logits=True) in required_outputs()."
+            )
+        return self._output.last[:, :-1]
 
     @cached_property
     def logits(self) -> Tensor:
-        """(C, T, V), at least float32, of the tokens after the prompt's answer; kept once computed."""
-        return self._head.logits(self._before)
+        """(C, T, V), at least float32, of the tokens after the prompt's answer; cached."""
+        return self._head.logits(self._predicting)
 
     @property
     def hidden(self) -> Mapping[int, Tensor]:
-        """Per layer that was wanted, (C, T, D), the last after the final norm; at least float32."""
+        """(C, T, D) per requested layer, the last one after the final norm; at least float32."""
         known = self._prompt.hidden
         return {
-            layer: to_float32_or_wider(_behind(known.get(layer), states[:, 1:]))
-            for layer, states in self.output.hidden.items()
+            layer: to_float32_or_wider(_prepend(known.get(layer), states[:, 1:]))
+            for layer, states in self._output.hidden.items()
         }
 
     def log_probs(self, tokens: Tokens) -> Tensor:
-        """Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
-        stands = len(self._prompt.answer)
-        new = Tokens(*(part[:, stands:] for part in tokens))
+        """Compute Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
+        num_prefilled = len(self._prompt.answer)
+        new = Tokens(*(part[:, num_prefilled:] for part in tokens))
         if new.support.shape[-1] == len(self._head.weight):
-            found = new.log_probs(self.logits)
+            log_probs = new.log_probs(self.logits)
         else:
-            found = self._head.log_probs(self._before, new.soft, new.support)
-        return _behind(self._prompt.log_probs, found)
+            log_probs = self._head.log_probs(self._predicting, new.soft, new.support)
+        return _prepend(self._prompt.log_probs, log_probs)
 
     def candidates(self, ids: Tensor, size: int, banned: Tensor) -> tuple[Tensor, Tensor]:
-        """The likeliest ids at each position and their log π, (C, T, K).
+        """Find the likeliest ids of each new token and their log π, (C, T, K) each.
 
-        Of the tokens after the prompt's answer; `ids`, (C, T), stand first, banned ones last.
+        Args:
+            ids: (C, T), which come first among the candidates.
+            size: K.
+            banned: (V,) bool, ids that come last.
         """
-        support = self._head.top_k(self._before, ids, size, banned)
-        return support, self._head.log_probs_at(self._before, support)
+        support = self._head.top_k(self._predicting, ids, size, banned)
+        return support, self._head.log_probs_at(self._predicting, support)
 
 
-def _behind(known: Tensor | None, new: Tensor) -> Tensor:
-    """(C, N + T, …): what is known of N positions for all, (N, …), before what is new, (C, T, …)."""
+def _prepend(known: Tensor | None, new: Tensor) -> Tensor:
+    """Put what is known of the prompt's N answer tokens, (N, …), before (C, T, …): (C, N + T, …)."""
     if known is None:
         return new
     return torch.cat([known.to(new.dtype).expand(len(new), *known.shape), new], 1)

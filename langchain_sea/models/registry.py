@@ -35,6 +35,7 @@ def load_model(
         key = id(loaded.model)
         if key not in _policies:
             _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
+            _policies[key].name = loaded.name
         return _policies[key]
 
 

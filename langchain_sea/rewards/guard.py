@@ -90,16 +90,16 @@ class GuardModel:
         self._template = ChatTemplate(tokenizer, source)
         self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
-        self._forward_parts: LMHead | None = None
+        self._lazy_head: LMHead | None = None
 
     @property
     def _head(self) -> LMHead:
-        if self._forward_parts is None:
-            self._forward_parts = lm_head_of(self.model)
-        return self._forward_parts
+        if self._lazy_head is None:
+            self._lazy_head = lm_head_of(self.model)
+        return self._lazy_head
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_forward_parts": None}
+        return self.__dict__ | {"_lazy_head": None}
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
         """It reads by itself."""

@@ -76,19 +76,19 @@ class TemplatedModel:
             prompts: how many conversations' states are kept.
         """
         self.model, self._render, self._template = model, render, template
-        self._forward_parts: ModelRunner | None = None
+        self._lazy_runner: ModelRunner | None = None
         self._places: LRUCache[_Place] = LRUCache(prompts)
         self._joined: dict[tuple[str, int], int] = {}
 
     @property
     def _runner(self) -> ModelRunner:
         """Made at the first use, and anew after pickling."""
-        if self._forward_parts is None:
-            self._forward_parts = ModelRunner(self.model)
-        return self._forward_parts
+        if self._lazy_runner is None:
+            self._lazy_runner = ModelRunner(self.model)
+        return self._lazy_runner
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_forward_parts": None}
+        return self.__dict__ | {"_lazy_runner": None}
 
     @torch.no_grad()
     def hard(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> LastHidden:
@@ -119,13 +119,13 @@ class TemplatedModel:
         ids = torch.cat([hard[0], tokens.ids, hard[1]], 1)  # (C, 1 + T + S)
         start, end = (self._embed(part) for part in hard)
         support = tokens.support
-        one = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
+        is_shared = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
         embeds = torch.cat(
-            [start, embed_soft_tokens(self._embed, tokens.soft, support, one=one).to(start.dtype), end], 1
+            [start, embed_soft_tokens(self._embed, tokens.soft, support, is_shared=is_shared).to(start.dtype), end], 1
         )
         mask = pad(tokens.mask, (1, len(after)), value=True)
         order = mask.int().argsort(dim=1, descending=True, stable=True)
-        states = self._states(PackedSequence(embeds.take_along_dim(order[..., None], 1), prompt.states))
+        states = self._states(PackedSequence(embeds.take_along_dim(order[..., None], 1), prompt.key_values))
         return LastHidden(states, ids.take_along_dim(order, 1), mask.take_along_dim(order, 1))
 
     def _states(self, segment: PackedSequence) -> Tensor:
@@ -153,7 +153,7 @@ class TemplatedModel:
                 "pass another chat_template=, or steers=False."
             )
         ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
-        states = self._runner.key_values(self._embed(ids))
+        states = self._runner.prompt_key_values(self._embed(ids))
         after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
         prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), states)
         return _Place(prompt, shown[: len(shown) - len(shown.lstrip())], after)

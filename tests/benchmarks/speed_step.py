@@ -130,7 +130,7 @@ class _Maker:
         count = rows * positions
         count += -count % ROW_MULTIPLE
         blocks = [m for m in self.policy.model.base_model.modules() if isinstance(m, nn.ModuleList)]
-        for block, states in zip(blocks[0], prompt.states, strict=True):
+        for block, states in zip(blocks[0], prompt.key_values, strict=True):
             there, back = self.attention(states, rows, positions)
             forward += there
             backward += back

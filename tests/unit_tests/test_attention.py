@@ -38,7 +38,7 @@ def plain(query, own, shared, spec):
     return torch.stack(out).view(rows * length, heads, -1)
 
 
-@pytest.mark.parametrize("most", [attention._MOST, 0])
+@pytest.mark.parametrize("most", [attention._MAX_WEIGHTS, 0])
 @pytest.mark.parametrize("softcap", [None, 0.7])
 @pytest.mark.parametrize("sliding_window", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
@@ -47,7 +47,7 @@ def test_it_is_the_equation_with_its_gradient(
     *, monkeypatch, prompt, before, length, sliding_window, softcap, most
 ):
     """For every way through: shared or copied, capped, windowed, one position or several."""
-    monkeypatch.setattr(attention, "_MOST", most)
+    monkeypatch.setattr(attention, "_MAX_WEIGHTS", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
@@ -55,7 +55,7 @@ def test_it_is_the_equation_with_its_gradient(
     segment = PackedSequence(
         query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length)
     )
-    segment.own.advance(before)
+    segment.cache.advance(before)
     found = attend(query, own, shared, segment.mask(sliding_window), spec)
     expected = plain(query, own, shared, spec)
     torch.testing.assert_close(found, expected)
@@ -68,8 +68,8 @@ def test_it_is_the_equation_with_its_gradient(
 @pytest.mark.parametrize("prompt", [64, 150, 300])
 def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
     """Most of the prompt to half precision's accuracy, short prompts as exactly as ever; gradients too."""
-    monkeypatch.setattr(attention, "_WORTH", 128 * ROWS * HEADS // GROUPS * 5)
-    monkeypatch.setattr(attention, "_BULK", 128)
+    monkeypatch.setattr(attention, "_MIN_NARROW_SCORES", 128 * ROWS * HEADS // GROUPS * 5)
+    monkeypatch.setattr(attention, "_NARROW_BLOCK", 128)
     query = normal(ROWS, HEADS, 5, SIZE)
     own = [normal(ROWS, GROUPS, 5, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4))

@@ -26,7 +26,7 @@ def normal(*shape, seed=0):
 @pytest.fixture(params=[(1, 1, 1), (4, 3, 2), (100, 100, 100)], ids=str)
 def parts(request, monkeypatch):
     """Columns, rows and whole rows read at once."""
-    for name, size in zip(("_COLUMNS", "_ROWS", "_WHOLE"), request.param, strict=True):
+    for name, size in zip(("_COLUMNS", "_ROWS", "_ROWS_OF_ALL_COLUMNS"), request.param, strict=True):
         monkeypatch.setattr(lm_head, name, size)
 
 

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from langchain_sea import errors
 from langchain_sea.core.protocols import OutputSpec, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy, ModelOutput, PolicyPrompt
-from langchain_sea.models.drafting import choose
+from langchain_sea.models.generation import sample_tokens
 from langchain_sea.sampling.relaxation import full_support
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     subject = CausalLMPolicy(tiny_model(name), tiny_tokenizer(), chat_template="<|im_start|>")
     prompt = subject.prompt(QUESTION)
     assert prompt.ids == (1,)
-    assert prompt.states == ()
+    assert prompt.key_values == ()
     logits, _ = plain(subject, prompt, ANSWERS[0])
     torch.testing.assert_close(
         subject.forward(prompt, Tokens.from_ids(ANSWERS[:1])).logits[0], logits, atol=1e-4, rtol=1e-4
@@ -215,14 +215,14 @@ def test_nothing_that_was_handed_over_changes(name: str) -> None:
     before = copy.deepcopy((model.state_dict(), model.config.to_dict(), tokenizer._tokenizer.to_str()))
     subject = CausalLMPolicy(model, tokenizer)
     prompt = subject.prompt([{"role": "user", "content": "a <|im_end|> b"}])
-    states = copy.deepcopy(prompt.states)
+    states = copy.deepcopy(prompt.key_values)
     tokens = five_candidates(ANSWERS)
     subject.forward(
         prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())
     ).logits.sum().backward()
     extend(subject, prompt, [[], [5], [5, 6]])
     subject.encode("<|im_end|>")
-    for (keys, values), (old_keys, old_values) in zip(prompt.states, states, strict=True):
+    for (keys, values), (old_keys, old_values) in zip(prompt.key_values, states, strict=True):
         assert torch.equal(keys, old_keys)
         assert torch.equal(values, old_values)
         assert keys.shape == (keys.shape[0], len(prompt.ids) - 1, keys.shape[2])
@@ -386,13 +386,13 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     count = 20_000
     even = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     drawn = torch.bincount(
-        torch.tensor(choose(logits.expand(count, 50), even, heat(0.5, count), NEVER)), minlength=50
+        torch.tensor(sample_tokens(logits.expand(count, 50), even, heat(0.5, count), NEVER)), minlength=50
     )
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
-        assert not set(choose(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {0, 7, 8, 49}
-    assert choose(logits.expand(2, 50), edges, heat(1.0, 2), NEVER) == [1, 48]
+        assert not set(sample_tokens(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {0, 7, 8, 49}
+    assert sample_tokens(logits.expand(2, 50), edges, heat(1.0, 2), NEVER) == [1, 48]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 50.0])

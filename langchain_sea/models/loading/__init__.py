@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["WeightsLocation", "Kind", "Loaded", "cache_folder", "default_device", "load", "unload", "where"]
+__all__ = ["Kind", "Loaded", "WeightsLocation", "cache_folder", "default_device", "load", "unload", "where"]
 
 Source = Literal["cache", "carrier package", "folder", "gguf file", "tiny", "hub cache", "missing"]
 

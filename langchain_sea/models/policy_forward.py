@@ -1,0 +1,169 @@
+"""The forward passes of a policy: prompts, answers after prompts, and next tokens. Knows no text.
+
+Shapes: C answers of one prompt, T positions, V vocabulary, D width, H heads, d width of a head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from langchain_sea.core.protocols import NOTHING, ForwardRequest, OutputSpec
+from langchain_sea.models.batched_forward import ModelRunner
+from langchain_sea.models.generation import sample_tokens
+from langchain_sea.models.kv_cache import KeyValues, PackedSequence
+from langchain_sea.models.lm_head import lm_head_of
+from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt
+from langchain_sea.models.soft_embeddings import embed_soft_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel
+
+    from langchain_sea.core.protocols import GrammarMatcher, Tokens
+    from langchain_sea.models.generation import PolicyGeneration
+
+__all__ = ["PolicyForward"]
+
+
+class PolicyForward:
+    """The parts of a causal language model: embeddings, decoder layers and output layer.
+
+    Attributes:
+        device: where the weights are.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Prepare the parts.
+
+        Raises:
+            ArchitectureError: the model is not a decoder that can be refined.
+        """
+        self._model, self._runner, self._head = model, ModelRunner(model), lm_head_of(model)
+        self._vocab_size: int = model.config.get_text_config().vocab_size
+        self.device: torch.device = model.device
+
+    @torch.no_grad()
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embed ids through the model's own module, which may scale them; the weights get no gradient."""
+        embedded: Tensor = self._model.get_input_embeddings()(ids)
+        return embedded
+
+    @torch.no_grad()
+    def prompt_key_values(self, ids: Sequence[int]) -> KeyValues:
+        """Compute the keys and values of all ids but the last."""
+        rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
+        return self._runner.prompt_key_values(self.embed(rows))
+
+    def forward_all(self, requests: Sequence[ForwardRequest]) -> list[PolicyOutput]:
+        """Run the answers of all requests in one forward pass; differentiable in their `tokens.soft`."""
+        sequences = [self._packed(request.prompt, request.tokens) for request in requests]
+        output_spec = NOTHING
+        for request in requests:
+            output_spec |= request.output_spec
+        outputs = self._runner.forward(
+            sequences, layers=self._layers_of(output_spec), last=output_spec.logits
+        )
+        return [
+            PolicyOutput(self._head, request.prompt, output)
+            for request, output in zip(requests, outputs, strict=True)
+        ]
+
+    def _packed(self, prompt: PolicyPrompt, tokens: Tokens) -> PackedSequence:
+        """Pack the last id of the prompt and the soft tokens of C answers, (C, 1 + T, D).
+
+        There is no mask: padding is on the right, where causal attention hides it from the tokens before it.
+        """
+        last = self.embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
+        soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
+        is_whole_vocabulary = soft.shape[-1] == self._vocab_size
+        embeds = embed_soft_tokens(self.embed, soft, support, is_shared=is_whole_vocabulary).to(last.dtype)
+        return PackedSequence(torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.key_values)
+
+    def _layers_of(self, output_spec: OutputSpec) -> Sequence[int]:
+        if output_spec.layers is None:
+            return range(self._runner.num_layers + 1)
+        return sorted(output_spec.layers)
+
+    @torch.no_grad()
+    def prefill(self, prompt: PolicyPrompt, ids: Sequence[int], output_spec: OutputSpec) -> PolicyPrompt:
+        """Append ids to the prompt's answer, with their keys and values and what `output_spec` names."""
+        rows = torch.tensor([[prompt.last, *ids]], device=self.device)
+        sequence = PackedSequence(self.embed(rows), prompt.key_values)
+        layers = self._layers_of(output_spec)
+        (output,) = self._runner.forward([sequence], layers=layers, keep_key_values=True)
+        hidden = {layer: output.hidden[layer][0, 1:] for layer in layers}
+        if prompt.answer:
+            hidden = {layer: torch.cat([prompt.hidden[layer], new]) for layer, new in hidden.items()}
+        log_probs = None
+        if output_spec.logits and output.last is not None:
+            log_probs = self._head.log_probs_at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
+            log_probs = log_probs if prompt.log_probs is None else torch.cat([prompt.log_probs, log_probs])
+        return replace(
+            prompt,
+            key_values=_joined_key_values(prompt, sequence),
+            answer=(*prompt.answer, *ids),
+            hidden=hidden,
+            log_probs=log_probs,
+        )
+
+    @torch.no_grad()
+    def generate_step(
+        self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
+    ) -> None:
+        """Append one token to every unfinished row of all generations, in one forward pass."""
+        groups = [(state, group) for state in generations for group in state.unfinished_groups()]
+        if not groups:
+            return
+        sequences = [
+            PackedSequence(
+                self.embed(torch.tensor(group.ids, device=self.device)),
+                group.prompt_key_values,
+                group.cache,
+                state.steering_for(group),
+            )
+            for state, group in groups
+        ]
+        outputs = self._runner.forward(sequences)
+        hidden = torch.cat([output.last[:, -1] for output in outputs if output.last is not None])
+        draws = torch.cat([state.draws_for(group) for state, group in groups])
+        temperatures = [state.temperature for state, group in groups for _ in group.rows]
+        heats = torch.tensor(temperatures, device=self.device)
+        matchers = [matcher for state, group in groups for matcher in state.matchers_for(group)]
+        tokens = [
+            token
+            for part, logits in self._head.iter_logits(hidden)
+            for token in sample_tokens(
+                _constrained(logits, matchers[part]), draws[part], heats[part], disallowed
+            )
+        ]
+        for state, group in groups:
+            count = len(group.rows)
+            state.append_tokens(group, tokens[:count], end_ids)
+            tokens = tokens[count:]
+
+
+def _joined_key_values(prompt: PolicyPrompt, sequence: PackedSequence) -> KeyValues:
+    """Append the new keys and values to the prompt's, without those of the newest id.
+
+    The newest id is read again together with the tokens that follow it.
+    """
+    before = prompt.key_values or tuple((k[0, :, :0], v[0, :, :0]) for k, v in sequence.key_values)
+    new = ((keys[0, :, :-1], values[0, :, :-1]) for keys, values in sequence.key_values)
+    pairs = zip(before, new, strict=True)
+    return tuple((torch.cat([k, k2], 1), torch.cat([v, v2], 1)) for (k, v), (k2, v2) in pairs)
+
+
+def _constrained(logits: Tensor, matchers: Sequence[GrammarMatcher | None]) -> Tensor:
+    """Set the logits, (n, V), of tokens that a grammar forbids to −∞."""
+    if not any(matchers):
+        return logits
+    logits = logits.clone()
+    for row, matcher in enumerate(matchers):
+        if matcher is not None:
+            logits[row, ~matcher.allowed_mask().to(logits.device)] = -torch.inf
+    return logits

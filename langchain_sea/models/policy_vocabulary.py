@@ -1,0 +1,82 @@
+"""The text side of a policy: its tokenizer, its chat template, and which ids answers may hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from langchain_sea.models.chat_template import ChatTemplate
+from langchain_sea.models.generation import find_end_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["PolicyVocabulary"]
+
+
+class PolicyVocabulary:
+    """A causal language model's tokenizer and chat template.
+
+    Attributes:
+        model: in evaluation mode.
+        tokenizer: the model's.
+        vocab_size: V, the width of the logits.
+        banned: (V,) bool, the ids that never occur inside an answer: special tokens, end ids, and ids that
+            the tokenizer does not know.
+        end_ids: the ids that end an answer.
+        context: the most positions that the model reads, or None if its configuration has no limit.
+        device: where the model's weights are.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None
+    ) -> None:
+        """Hold the parts.
+
+        Args:
+            model: loaded, in evaluation mode, its weights preferably frozen.
+            tokenizer: the model's.
+            chat_template: Jinja source; None takes the tokenizer's own.
+
+        Raises:
+            ValueError: the model is in training mode.
+        """
+        if model.training:
+            raise ValueError(
+                "the model is in training mode, where dropout changes what it says; call eval()."
+            )
+        self.model, self.tokenizer = model, tokenizer
+        self._template = ChatTemplate(tokenizer, chat_template)
+        config = model.config.get_text_config()
+        self.vocab_size: int = config.vocab_size
+        self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self.device: torch.device = model.device
+        self.end_ids = frozenset(find_end_ids(model, tokenizer))
+        known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
+        self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
+
+    @property
+    def supports_tools(self) -> bool:
+        """Whether the chat template renders tools."""
+        return self._template.supports_tools
+
+    def is_control_token(self, text: str) -> bool:
+        """Return whether this text is one token that structures a chat."""
+        return self._template.is_control_token(text)
+
+    def encode(self, text: str) -> list[int]:
+        """Encode an answer's text, special tokens split as text, without begin or end tokens."""
+        return self._template.encode(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decode an answer's ids, without special tokens."""
+        return self._template.decode(ids)
+
+    def count_tokens(
+        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
+    ) -> int:
+        """Count the ids that `prompt` would have; nothing is computed."""
+        return len(self._template.chat(messages, tools))
