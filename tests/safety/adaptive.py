@@ -1,7 +1,7 @@
-"""An attack on the learned judge by its own gradient, in the manner of GCG (arXiv 2307.15043), on its input tokens.
+"""An attack on the harm classifier by its own gradient, in the manner of GCG (arXiv 2307.15043), on its input tokens.
 
-What the judge is worth under it is published as it is. Schema, rules and provenance read no embedding: what they
-stop, they stop with any such text beside it.
+The report states how many texts the classifier still stops. Schema, rules and provenance read no embedding: what they
+stop, they stop with any such suffix.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Attack:
 
 
 def adaptive(checks: Any, data: Path, seed: int) -> dict[str, Any]:
-    """What the scorer still stops, and what the other layers do."""
+    """How many texts the classifier still stops, and what the other checks stop."""
     rng, attack = random.Random(seed), Attack()
     texts = rng.sample(cases.harmful_texts(data), SEEDS)
     before = attack.harm(texts)
@@ -89,10 +89,10 @@ def adaptive(checks: Any, data: Path, seed: int) -> dict[str, Any]:
 
 def _pairs(checks: Any, data: Path, seed: int, suffixes: list[str]) -> dict[str, Any]:
     """Exploits and attackers' calls that schema, rules and provenance stop, with a suffix in every text of theirs."""
-    found = [case for _, case in exploits.exploits(seed, 4)]
-    found += random.Random(seed).sample(cases.dojo_pairs(data, seed), 60)
+    examples = [case for _, case in exploits.exploits(seed, 4)]
+    examples += random.Random(seed).sample(cases.dojo_pairs(data, seed), 60)
     of = hits = 0
-    for i, case in enumerate(found):
+    for i, case in enumerate(examples):
         pipeline = checks.pipeline(case.context.policy, rules_only=True)
         if any(pipeline(case.calls, case.context)[p].is_allowed for p in case.writes):
             continue

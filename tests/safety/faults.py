@@ -1,7 +1,7 @@
-"""Everything that can go wrong in the layer itself: each must end with nothing executed, a row, a valid history.
+"""Failures of the guard itself: each must end with nothing executed, a row in the audit log, and a valid history.
 
-`Fault(name, build)` builds an agent whose safety layer fails in one way; what it is asked to run is harmless, so
-that only the failure can stop it.
+`Fault(name, options)` holds options of a middleware that fails in one way; the calls are harmless, so that only the
+failure can stop them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Fault:
 
 
 def _scorer(function: Callable[[Any], Any]) -> Callable[[Path], dict[str, Any]]:
-    return lambda path: {"layers": [*RULES_ONLY, HarmCheck(function, 0.9)]}
+    return lambda path: {"checks": [*RULES_ONLY, HarmCheck(function, 0.9)]}
 
 
 def _raises(error: BaseException) -> Callable[[Any], Any]:
@@ -88,7 +88,7 @@ def _repairer(function: Callable[..., Any], verifier: Any = None) -> Callable[[P
         policy = GuardConfig(tools={"note": ToolRules(repairable=("text",))}, budget=0.5, rounds=2)
         return {
             "policy": policy,
-            "layers": [*RULES_ONLY, _AsksForRepair()],
+            "checks": [*RULES_ONLY, _AsksForRepair()],
             "repairer": function,
             "verifier": verifier or _Says([[]]),
         }
@@ -126,14 +126,14 @@ FAULTS = (
     Fault("scorer gives a string", _scorer(lambda texts: ["safe"] * len(texts))),
     Fault("scorer gives one for many", _scorer(lambda texts: [0.0] * (len(texts) + 1))),
     Fault("scorer out of range", _scorer(lambda texts: [-3.0] * len(texts))),
-    Fault("scorer hangs", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}),
-    Fault("scorer answers late", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(lambda t: (time.sleep(0.15), [0.0] * len(t))[1], 0.9)]}),
-    Fault("one of three scorers is down", lambda path: {"layers": [*RULES_ONLY, HarmCheck(lambda t: [0.0] * len(t), 0.9), HarmCheck(_raises(ConnectionError("down")), 0.9, "second"), HarmCheck(lambda t: [0.0] * len(t), 0.9, "third")]}),
+    Fault("scorer hangs", lambda path: {"policy": SHORT, "checks": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}),
+    Fault("scorer answers late", lambda path: {"policy": SHORT, "checks": [*RULES_ONLY, HarmCheck(lambda t: (time.sleep(0.15), [0.0] * len(t))[1], 0.9)]}),
+    Fault("one of three scorers is down", lambda path: {"checks": [*RULES_ONLY, HarmCheck(lambda t: [0.0] * len(t), 0.9), HarmCheck(_raises(ConnectionError("down")), 0.9, "second"), HarmCheck(lambda t: [0.0] * len(t), 0.9, "third")]}),
     Fault("scorer is out of memory", _scorer(_raises(MemoryError("CUDA out of memory")))),
     Fault("tokenizer fails", _scorer(_raises(UnicodeEncodeError("utf-8", "x", 0, 1, "surrogates")))),
     Fault("scorer recurses", _scorer(_recursion)),
-    Fault("check gives no list", lambda path: {"layers": [*RULES_ONLY, _Says(None)]}),
-    Fault("clock jumps", lambda path: {"policy": SHORT, "layers": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}, jumps=True),
+    Fault("check gives no list", lambda path: {"checks": [*RULES_ONLY, _Says(None)]}),
+    Fault("clock jumps", lambda path: {"policy": SHORT, "checks": [*RULES_ONLY, HarmCheck(_hangs, 0.9)]}, jumps=True),
     Fault("repair diverges", _repairer(_nan)),
     Fault("repair raises", _repairer(lambda *a: 1 / 0)),
     Fault("repair names another tool", _repairer(_renamed)),
@@ -142,13 +142,13 @@ FAULTS = (
     Fault("repair takes too long", _repairer(lambda *a: time.sleep(1.0))),
     Fault("verifier is missing", lambda path: {**_repairer(_changes(text="fine"))(path), "verifier": None}),
     Fault("verifier fails", _repairer(_changes(text="fine"), HarmCheck(_raises(RuntimeError("no")), 0.9, "verifier"))),
-    Fault("audit is full", lambda path: {"layers": "rules", "audit": _Full()}),
+    Fault("audit is full", lambda path: {"checks": "rules", "audit": _Full()}),
 )  # fmt: skip
 """24. A policy that cannot be read, and state without messages, are errors before anything runs: see `refused`."""
 
 
 def refused(path: Path) -> bool:
-    """Whether a policy with a misspelt key, an unknown tool's layer, or no file at all, is an error at once."""
+    """Whether a policy with a misspelt key, a wrong value, or no file at all, is an error at once."""
     bad = path / "bad.toml"
     for text in (
         "[tools.note]\nreveiw = true\n",
@@ -178,9 +178,9 @@ def closed(fault: Fault, count: int, how: str, path: Path) -> bool:
     calls = [call("note", str(i), text=f"{TEXT} {i}") for i in range(count)]
     back = mock.patch("time.time", lambda now=time.time: now() - 3600) if fault.jumps else nullcontext()
     with back:
-        found = run(agent(world, [asks(*calls)], safety=guard), how)
-    said = [m for m in found if isinstance(m, AIMessage)]
-    return not world.done and valid(found) and rows.count == count and len(said) == 2
+        messages = run(agent(world, [asks(*calls)], safety=guard), how)
+    answers = [m for m in messages if isinstance(m, AIMessage)]
+    return not world.done and valid(messages) and rows.count == count and len(answers) == 2
 
 
 class _Rows:

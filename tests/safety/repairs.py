@@ -1,4 +1,4 @@
-"""Harmful texts in calls, written anew: what passes every layer, the held-out verifier, and the task's oracle."""
+"""Repairs of harmful texts in calls: which pass every check, the verifier, and the task's oracle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chat model that says what it is told to, and agents around it: what the safety layer is tried on."""
+"""A chat model that returns scripted messages, and agents around it, to test the guard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 
 
 class Scripted(BaseChatModel):
-    """Says its messages one after another, then that it is done."""
+    """Returns its messages one after another, then that it is done."""
 
     script: list[Any]
     said: int = 0

@@ -1,4 +1,4 @@
-"""Structure: what LangChain lets through, and the layer does not. Each case fails where its part is taken away."""
+"""What LangChain lets through and the guard does not. Each test fails without the part that it tests."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ from langchain_sea.safety import AuditLog, GuardConfig, ToolRules, verify
 @pytest.mark.parametrize("how", WAYS)
 def test_what_is_safe_runs_and_what_is_not_does_not(how):
     world = World()
-    found = run(agent(world, [asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))]), how)
+    messages = run(
+        agent(world, [asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))]), how
+    )
     assert world.done == [("delete_file", "notes.txt")]
-    assert valid(found)
-    (stopped,) = [m for m in found if isinstance(m, ToolMessage) and m.status == "error"]
-    assert stopped.tool_call_id == "2"
-    assert "was not executed" in stopped.content
-    assert stopped.artifact["sea_safety"]["outcome"] == "blocked"
+    assert valid(messages)
+    (blocked,) = [m for m in messages if isinstance(m, ToolMessage) and m.status == "error"]
+    assert blocked.tool_call_id == "2"
+    assert "was not executed" in blocked.content
+    assert blocked.artifact["sea_safety"]["outcome"] == "blocked"
 
 
 @pytest.mark.parametrize("bad", range(5))
 def test_k_of_n_unsafe_calls_leave_the_rest(bad):
     world = World()
     calls = [call("delete_file", str(i), **(BAD if i < bad else {"path": f"{i}.txt"})) for i in range(4)]
-    found = run(agent(world, [asks(*calls)]))
+    messages = run(agent(world, [asks(*calls)]))
     assert sorted(path for _, path in world.done) == [f"{i}.txt" for i in range(bad, 4)]
-    assert valid(found)
+    assert valid(messages)
 
 
 class Rewrites(AgentMiddleware):
@@ -60,9 +62,9 @@ class Rewrites(AgentMiddleware):
 @pytest.mark.parametrize("how", WAYS)
 def test_a_call_that_was_rewritten_is_judged_again(how):
     world = World()
-    found = run(agent(world, [asks(call("delete_file", **GOOD))], outer=[Rewrites()]), how)
+    messages = run(agent(world, [asks(call("delete_file", **GOOD))], outer=[Rewrites()]), how)
     assert world.done == []
-    assert valid(found)
+    assert valid(messages)
 
 
 class Mutates(AgentMiddleware):
@@ -78,9 +80,9 @@ class Mutates(AgentMiddleware):
 def test_arguments_changed_in_place_do_not_run(is_behind):
     world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
     middleware = [guard, Mutates()] if is_behind else [Mutates(), guard]
-    found = run(build(world, [asks(call("delete_file", **GOOD))], middleware))
+    messages = run(build(world, [asks(call("delete_file", **GOOD))], middleware))
     assert world.done == []
-    assert valid(found)
+    assert valid(messages)
 
 
 def test_with_guard_puts_the_guard_last():
@@ -94,12 +96,12 @@ def test_with_guard_puts_the_guard_last():
 def test_with_guard_a_rewritten_call_is_judged_as_it_will_run(how):
     """In the order `[guard, Rewrites()]` the call would be rewritten after its last check."""
     world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
-    found = run(
+    messages = run(
         build(world, [asks(call("delete_file", **GOOD))], with_guard([guard, Rewrites()], guard)), how
     )
     assert world.done == []
-    assert valid(found)
-    (blocked,) = [m for m in found if isinstance(m, ToolMessage)]
+    assert valid(messages)
+    (blocked,) = [m for m in messages if isinstance(m, ToolMessage)]
     assert blocked.artifact["sea_safety"]["outcome"] == "blocked"
 
 
@@ -107,9 +109,9 @@ def test_with_guard_a_rewritten_call_is_judged_as_it_will_run(how):
 def test_with_guard_a_rewritten_call_that_is_safe_runs(how):
     world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
     middleware = with_guard([Rewrites(GOOD), guard], guard)
-    found = run(build(world, [asks(call("delete_file", **BAD))], middleware), how)
+    messages = run(build(world, [asks(call("delete_file", **BAD))], middleware), how)
     assert world.done == [("delete_file", GOOD["path"])]
-    assert valid(found)
+    assert valid(messages)
 
 
 class Jumps(AgentMiddleware):
@@ -191,17 +193,17 @@ def test_retries_around_it_run_no_more_than_was_judged():
 
     world.tools[3].func = broken
     outer = [ToolRetryMiddleware(max_retries=2, initial_delay=0, on_failure="continue")]
-    found = run(agent(world, [asks(call("note", text="a"))], outer=outer))
+    messages = run(agent(world, [asks(call("note", text="a"))], outer=outer))
     assert tries == ["a"] * 3
-    assert valid(found)
+    assert valid(messages)
 
 
 def test_a_call_without_a_verdict_does_not_run():
     """As where a process was lost between verdict and execution."""
     world = World()
-    found = run(agent(world, [asks(call("note", text="a"))], safety=_Silent(checks="rules")))
+    messages = run(agent(world, [asks(call("note", text="a"))], safety=_Silent(checks="rules")))
     assert world.done == []
-    assert "no verdict" in next(m for m in found if isinstance(m, ToolMessage)).content
+    assert "no verdict" in next(m for m in messages if isinstance(m, ToolMessage)).content
 
 
 class _Silent(ToolCallSafetyMiddleware):
@@ -223,9 +225,9 @@ def test_a_review_waits_for_a_human(tmp_path):
         config = {"configurable": {"thread_id": "1"}}
         waiting = built.invoke({"messages": [HumanMessage("Please.")]}, config)["__interrupt__"][0]
         assert waiting.value["review"] == "note"
-        found = built.invoke(Command(resume=answer), config)["messages"]
+        messages = built.invoke(Command(resume=answer), config)["messages"]
         assert len(world.done) == done
-        assert valid(found)
+        assert valid(messages)
         rows = [json.loads(line) for line in audit.path.read_text().splitlines()]
         assert len(rows) == 1
         assert not verify(audit.path)
@@ -263,5 +265,5 @@ def test_commands_of_tools_pass():
 
     world = World()
     world.tools = [finish]
-    found = run(agent(world, [asks(call("finish", text="a"))]))
-    assert [m.content for m in found if isinstance(m, ToolMessage)] == ["done a"]
+    messages = run(agent(world, [asks(call("finish", text="a"))]))
+    assert [m.content for m in messages if isinstance(m, ToolMessage)] == ["done a"]

@@ -1,4 +1,4 @@
-"""The layers one by one, the policy's file, the audit, the guard and the command line; no model."""
+"""The checks one by one, the policy file, the audit log, the guard and the command line, without a model."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def make_context(*messages, policy=POLICY):
 
 
 def make_call(name, **arguments):
-    (found,) = freeze_calls([{"name": name, "args": arguments, "id": "1"}])
-    return found
+    (call,) = freeze_calls([{"name": name, "args": arguments, "id": "1"}])
+    return call
 
 
-def decide(call, where=None, **options):
-    where = where or make_context()
-    (found,) = GuardPipeline(policy=where.policy, **options)([call], where)
-    return found
+def decide(call, context=None, **options):
+    context = context or make_context()
+    (decision,) = GuardPipeline(policy=context.policy, **options)([call], context)
+    return decision
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=3))
@@ -141,9 +141,9 @@ def test_disguises_are_taken_off_for_judging(text):
 
 @given(st.text(max_size=60))
 def test_forms_are_few_and_the_text_comes_first(text):
-    found = decode_forms(text)
-    assert found[0] == text
-    assert len(found) == len(set(found)) <= 12
+    decoded = decode_forms(text)
+    assert decoded[0] == text
+    assert len(decoded) == len(set(decoded)) <= 12
 
 
 def test_what_nobody_sees_is_hidden_and_honest_scripts_are_not():
@@ -196,11 +196,11 @@ def test_limits_paths_and_rights():
     schemas = {
         "send": {"type": "object", "properties": {k: {} for k in ("amount", "path", "role", "to", "pattern")}}
     }
-    where = CallContext((ContextMessage("user", "x"),), {**schemas, "delete_all": schemas["send"]}, policy)
+    context = CallContext((ContextMessage("user", "x"),), {**schemas, "delete_all": schemas["send"]}, policy)
     for arguments, runs in (({"amount": 10}, True), ({"amount": 11}, False), ({"path": "/srv/notes/a"}, True), ({"path": "/srv/notes/../x"}, False),
                             ({"path": "/tmp/a"}, False), ({"role": "editor"}, True), ({"role": "admin"}, False)):  # fmt: skip
-        assert decide(make_call("send", **arguments), where).is_allowed == runs
-    assert not decide(make_call("delete_all", pattern="*"), where).is_allowed
+        assert decide(make_call("send", **arguments), context).is_allowed == runs
+    assert not decide(make_call("delete_all", pattern="*"), context).is_allowed
 
 
 class AsksForRepair(PerCallCheck):
@@ -232,10 +232,10 @@ def test_repair_tries_again_and_is_judged_by_somebody_else():
             seen.append(call.arguments["body"])
             return []
 
-    found = decide(call, checks=checks, repairer=fixes, verifier=Held())
-    assert found.outcome == "repaired"
-    assert found.executable.arguments == {"to": "ann@home.example", "body": "good"}
-    assert found.rounds == 2
+    decision = decide(call, checks=checks, repairer=fixes, verifier=Held())
+    assert decision.outcome == "repaired"
+    assert decision.executable.arguments == {"to": "ann@home.example", "body": "good"}
+    assert decision.rounds == 2
     assert seen == ["good"]
     assert decide(call, checks=checks, repairer=fixes).outcome == "blocked"  # nobody to verify it
     assert decide(call, checks=checks).outcome == "blocked"
@@ -265,9 +265,9 @@ def test_a_failure_is_not_a_finding_and_can_be_let_through_by_name_alone(caplog)
     )
     assert decide(call, checks=checks).outcome == "unavailable"
     policy = GuardConfig(tools={"send": ToolRules(fail_open=("harm",))})
-    found = decide(call, make_context(policy=policy), checks=checks)
-    assert found.outcome == "allowed"
-    assert found.findings[0].has_failed
+    decision = decide(call, make_context(policy=policy), checks=checks)
+    assert decision.outcome == "allowed"
+    assert decision.findings[0].has_failed
     assert "passes although" in caplog.text
 
 
@@ -309,18 +309,18 @@ def test_a_call_is_explained_by_whoever_wished_it():
 def test_an_audit_shows_what_was_changed(tmp_path):
     path = tmp_path / "audit.jsonl"
     pipeline = GuardPipeline(policy=POLICY, audit=AuditLog(path, keep="full"))
-    where = make_context()
+    context = make_context()
     pipeline(
         [
             make_call("send", to="ann@home.example", body="hi"),
             make_call("send", to="x", body="../../etc/passwd"),
         ],
-        where,
+        context,
     )
     assert verify(path) == []
     assert all(row.is_equal for row in replay(path, GuardPipeline(policy=POLICY)))
     GuardPipeline(policy=POLICY, audit=AuditLog(path, keep="full"))(
-        [make_call("look", query="a b c")], where
+        [make_call("look", query="a b c")], context
     )  # goes on
     assert verify(path) == []
     lines = path.read_bytes().splitlines(keepends=True)
@@ -349,8 +349,8 @@ def test_an_audit_keeps_hashes_unless_told_otherwise(tmp_path):
 
 def test_the_command_line_verifies_and_replays(tmp_path, capsys):
     path = tmp_path / "audit.jsonl"
-    where = make_context(policy=GuardConfig())
-    GuardPipeline(audit=AuditLog(path, keep="full"))([make_call("send", to="x", body="hi")], where)
+    context = make_context(policy=GuardConfig())
+    GuardPipeline(audit=AuditLog(path, keep="full"))([make_call("send", to="x", body="hi")], context)
     assert cli.main(["audit", "verify", str(path)]) == 0
     assert cli.main(["audit", "replay", str(path)]) == 0
     assert "0 with another verdict" in capsys.readouterr().out
