@@ -1,7 +1,7 @@
-"""What many prompts a day need: `python docs/scale.py [--prompts 1e9] [--seconds 5] [--rows 1]`.
+"""Compute the resources for many prompts a day: `python docs/scale.py [--prompts 1e9] [--seconds 5] [--rows 32]`.
 
-Everything is computed from what one answer costs on one device, which `langchain-sea batch` prints and
-`tests/benchmarks/speed.py` measures; nothing here is a measurement of a cluster.
+Everything follows from the time of one answer on one device, which `langchain-sea batch` prints and
+`tests/benchmarks/speed.py` measures. Nothing here was measured on a cluster.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 DAY = 86_400.0
 
 
-def needed(
+def compute_resources(
     prompts: float,
     *,
     seconds: float,
@@ -22,16 +22,16 @@ def needed(
     failures: float = 0.01,
     reload: float = 60.0,
 ) -> dict[str, float]:
-    """Devices, bytes, blocks and restarts of a day.
+    """Return devices, bytes, blocks and restarts for one day.
 
     Args:
         prompts: a day.
-        seconds: of one device for one answer, its share of a batch.
-        block: rows that a worker takes at a time and writes in two halves, one of which a failure costs.
+        seconds: of one device for one answer; its share of the time of a batch.
+        block: rows that a worker gets at once. It writes them in two halves; a failure costs one half.
         row_bytes: of a row with its answer.
-        spare: share of the devices' time that is lost to uneven lengths, loading and the last blocks.
-        failures: of a device, a day.
-        reload: seconds until a device that failed works again: a new process, and the weights.
+        spare: fraction of the devices' time lost to uneven lengths, loading and the last blocks.
+        failures: of one device, a day.
+        reload: seconds until a failed device works again: a new process that loads the weights.
     """
     devices = prompts * seconds / (DAY * (1 - spare))
     restarts = devices * failures
@@ -49,13 +49,15 @@ def needed(
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=float, default=1e9)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--rows", type=int, default=32, help="of a block")
+    parser.add_argument("--rows", type=int, default=32, help="rows in a block")
     options = parser.parse_args()
-    print(json.dumps(needed(options.prompts, seconds=options.seconds, block=options.rows), indent=2))
+    print(
+        json.dumps(compute_resources(options.prompts, seconds=options.seconds, block=options.rows), indent=2)
+    )
 
 
 if __name__ == "__main__":
