@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from langchain_core.runnables.config import run_in_executor
 
+from langchain_sea.budget import StopReason
 from langchain_sea.chat.responses import gate_texts, to_chunks, word_chunks
 
 if TYPE_CHECKING:
@@ -156,13 +158,14 @@ def stream_blocks(
     state, blocks = StreamState(call), SimpleQueue[list[int] | None]()
     (request,) = call.requests
     request.commit = blocks.put
-    cancel = call.engine.begin(call.requests, lambda: blocks.put(None))
+    (future,) = call.engine.submit(call.requests)
+    future.add_done_callback(lambda _: blocks.put(None))
     try:
         while (ids := blocks.get()) is not None:
             yield from word_chunks(state.next_text(ids))
     finally:
-        cancel("closed")
-    (answer,) = call.apply_gate([request.result()])
+        call.engine.cancel(call.requests, StopReason.CLOSED)
+    (answer,) = call.apply_gate([future.result()])
     yield from to_chunks(answer, options, config.model_name, sent=state.sent)
 
 
@@ -176,17 +179,19 @@ async def astream_blocks(
     (request,) = call.requests
 
     def put(ids: list[int] | None) -> None:
-        loop.call_soon_threadsafe(blocks.put_nowait, ids)
+        with suppress(RuntimeError):  # the loop is closed: the caller has gone
+            loop.call_soon_threadsafe(blocks.put_nowait, ids)
 
     request.commit = put
-    cancel = call.engine.begin(call.requests, lambda: put(None))
+    (future,) = call.engine.submit(call.requests)
+    future.add_done_callback(lambda _: put(None))
     try:
         while (ids := await blocks.get()) is not None:
             for chunk in word_chunks(await run_in_executor(_executor(), state.next_text, ids)):
                 yield chunk
     finally:
-        cancel("cancelled")
-    (answer,) = await run_in_executor(_executor(), call.apply_gate, [request.result()])
+        call.engine.cancel(call.requests, StopReason.CANCELLED)
+    (answer,) = await run_in_executor(_executor(), call.apply_gate, [future.result()])
     for chunk in to_chunks(answer, options, config.model_name, sent=state.sent):
         yield chunk
 

@@ -17,7 +17,7 @@ from langchain_sea.chat.responses import choose_answer
 from langchain_sea.chat.tools import CLOSING, OPENING, append_system, forced_schema, render_tools_as_text
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.queue import get_engine
-from langchain_sea.engine.request import Request
+from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.errors import SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.registry import load_model
@@ -53,7 +53,7 @@ class PreparedCall:
     messages: list[dict[str, Any]]
     policy: CausalLMPolicy
     prompt: PolicyPrompt
-    requests: list[Request]
+    requests: list[RefinementRequest]
     gate: Gate | None
 
     @property
@@ -138,14 +138,14 @@ def _prepare_call(
     template_messages = to_template_messages(messages)
     policy, preset = load_policy(config), options.preset
     energy = make_energy(
-        policy, config.rewards, preset=preset, model_name=config.model_name, retries=config.max_retries
+        policy, config.rewards, preset=preset, retries=config.max_retries
     )
     gate = load_gate(config.gate)
     prompt = _make_prompt(policy, template_messages, options)
     search = preset.search_config
     num_generators = max(search.chains.num_chains, search.drafts.num_drafts)
     requests = [
-        Request(
+        RefinementRequest(
             prompt=prompt,
             drafts=[],
             energy=energy,

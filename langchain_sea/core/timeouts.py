@@ -1,48 +1,65 @@
-"""Work that may never return, under a deadline. Knows nothing of what it does."""
+"""Calls that may never return: they run in a thread of their own, and the caller stops waiting at a deadline."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["LateError", "run_with_timeout"]
+__all__ = ["LateError", "run_in_daemon_thread", "run_with_timeout"]
 
 T = TypeVar("T")
 
 
 class LateError(TimeoutError):
-    """The deadline is over; whatever comes later is thrown away."""
+    """The call did not return in time; its result is discarded."""
 
 
-def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
-    """What `work` returns or raises, if it does so in time.
+def run_in_daemon_thread(
+    work: Callable[[], T],
+    *,
+    context: contextvars.Context | None = None,
+    on_done: Callable[[], object] = lambda: None,
+) -> Future[T]:
+    """Start `work` in a thread of its own.
 
-    It runs in a daemon thread of its own: a thread that hangs cannot be ended, and must hold neither its caller
-    nor the end of the process.
+    The thread is a daemon: one that hangs cannot be stopped, and must not keep the process from ending.
 
-    Raises:
-        LateError: it did not.
+    Args:
+        work: takes no arguments.
+        context: the context variables that it sees; None takes a copy of the caller's.
+        on_done: called in that thread when the future is done.
     """
-    found: list[T] = []
-    errors: list[BaseException] = []
-    done = threading.Event()
+    future: Future[T] = Future()
 
     def run() -> None:
         try:
-            found.append(work())
-        except BaseException as error:  # noqa: BLE001 - the caller gets it
-            errors.append(error)
-        finally:
-            done.set()
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - the caller gets it from the future
+            future.set_exception(error)
+        on_done()
 
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="langchain-sea-safety", daemon=True).start()
-    if not done.wait(max(0.0, seconds)):
-        raise LateError(f"there was no answer within {max(0.0, seconds):.3g} s")
-    if errors:
-        raise errors[0]
-    return found[0]
+    target = (context or contextvars.copy_context()).run
+    threading.Thread(target=target, args=(run,), name="langchain-sea-call", daemon=True).start()
+    return future
+
+
+def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
+    """Return what `work` returns in a thread of its own.
+
+    Raises:
+        LateError: it did not return within so many seconds.
+        BaseException: what `work` raised.
+    """
+    future = run_in_daemon_thread(work)
+    try:
+        error = future.exception(max(0.0, seconds))  # not `result`: `work` may raise a TimeoutError of its own
+    except TimeoutError:
+        raise LateError(f"there was no answer within {max(0.0, seconds):.3g} s") from None
+    if error is not None:
+        raise error
+    return future.result()

@@ -17,7 +17,7 @@ from langchain_sea.engine.search import Search, search
 if TYPE_CHECKING:
     from langchain_sea.engine.drafting import Answer
     from langchain_sea.engine.ops import RequestSteps
-    from langchain_sea.engine.search import SearchRun
+    from langchain_sea.engine.search import SearchRequest
 
 __all__ = [
     "BestOfN",
@@ -39,12 +39,12 @@ class BestOfN:
     rows: int = 16
     temperature: float = 0.8
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """Batch after batch."""
         left = math.inf if self.count is None else self.count
-        while left > 0 and not searching.over:
+        while left > 0 and not request.is_exhausted:
             size = int(min(left, self.rows))
-            yield from searching.finish([[] for _ in range(size)])
+            yield from request.finish([[] for _ in range(size)])
             left -= size
 
 
@@ -65,14 +65,14 @@ class PrefixSearch:
     continuations: int = 2
     temperature: float = 0.8
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """Begin, rank, write on; the draft is the first beginning, written on as it is."""
-        while not searching.over:
-            begun, _ = yield from searching.write([[] for _ in range(self.rows)], self.tokens)
-            best = (yield from searching.ranked(begun))[: self.kept]
-            mine = [] if searching.found else begun[:1]
+        while not request.is_exhausted:
+            begun, _ = yield from request.write([[] for _ in range(self.rows)], self.tokens)
+            best = (yield from request.rank(begun))[: self.kept]
+            mine = [] if request.scores else begun[:1]
             rows = [*mine, *(ids for ids in best for _ in range(self.continuations))]
-            yield from searching.finish(rows or [[]])
+            yield from request.finish(rows or [[]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,25 +95,25 @@ class ChunkBeam:
         """All continuations."""
         return self.beams * self.width
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """Beam after beam; what ends first is the draft."""
-        while not searching.over:
-            yield from self._beam(searching)
+        while not request.is_exhausted:
+            yield from self._beam(request)
 
-    def _beam(self, searching: SearchRun) -> RequestSteps[None]:
+    def _beam(self, request: SearchRequest) -> RequestSteps[None]:
         beams: list[Answer] = [[] for _ in range(self.beams)]
         ended: list[Answer] = []
         at = 0
-        while beams and at < searching.tokens:
+        while beams and at < request.max_new_tokens:
             wider = [ids for ids in beams for _ in range(self.width)]
-            grown, cut = yield from searching.write(wider, self.chunk)
-            if cut and searching.found:
+            grown, cut = yield from request.write(wider, self.chunk)
+            if cut and request.scores:
                 return
             at += self.chunk
-            ranked = (yield from searching.ranked(grown))[: self.beams]
-            ended += [ids for ids in ranked if len(ids) < min(at, searching.tokens)]
+            ranked = (yield from request.rank(grown))[: self.beams]
+            ended += [ids for ids in ranked if len(ids) < min(at, request.max_new_tokens)]
             beams = [ids for ids in ranked if len(ids) >= at]
-        yield from searching.offer(ended + beams)
+        yield from request.offer(ended + beams)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +128,17 @@ class RewardGuided:
     rows: int = 1
     temperature: float = 0.8
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """One answer; no end token is among the candidates."""
-        energy, ids = searching.energy, list[int]()
-        while len(ids) < searching.tokens and not searching.over:
-            reading = yield ForwardOp(energy.policy, searching.prompt, [[*ids, 0]])
+        energy, ids = request.energy, list[int]()
+        while len(ids) < request.max_new_tokens and not request.is_exhausted:
+            reading = yield ForwardOp(energy.policy, request.prompt, [[*ids, 0]])
             here = torch.tensor([[*ids, 0]], device=energy.policy.device)
             likely = reading.candidates(here, self.top + 1, energy.policy.banned)[0][0, -1, 1:].tolist()
-            ids = (yield from searching.ranked([[*ids, token] for token in likely]))[0]
+            ids = (yield from request.rank([[*ids, token] for token in likely]))[0]
         if not ids:
-            ids = (yield from searching.write([[]], searching.tokens))[0][0]
-        yield from searching.offer([ids])
+            ids = (yield from request.write([[]], request.max_new_tokens))[0][0]
+        yield from request.offer([ids])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,21 +153,21 @@ class QAlign:
     heat: float = 0.3
     temperature: float = 0.8
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """As many chains as `rows`."""
-        states = yield from searching.finish([[] for _ in range(self.rows)])
-        while not searching.over:
-            cuts = [int(searching.random() * max(1, len(ids))) for ids in states]
+        states = yield from request.finish([[] for _ in range(self.rows)])
+        while not request.is_exhausted:
+            cuts = [int(request.random() * max(1, len(ids))) for ids in states]
             begun = [ids[:cut] for ids, cut in zip(states, cuts, strict=True)]
-            proposed = yield from searching.finish(begun)
-            states = [self._next(searching, a, b) for a, b in zip(states, proposed, strict=True)]
+            proposed = yield from request.finish(begun)
+            states = [self._next(request, a, b) for a, b in zip(states, proposed, strict=True)]
 
-    def _next(self, searching: SearchRun, old: Answer, new: Answer) -> Answer:
-        before, after = (searching.found.get(tuple(ids)) for ids in (old, new))
+    def _next(self, request: SearchRequest, old: Answer, new: Answer) -> Answer:
+        before, after = (request.scores.get(tuple(ids)) for ids in (old, new))
         if before is None or after is None:
             return old
         log_ratio = (after.score - before.score) / self.heat + math.log(max(1, len(old)) / max(1, len(new)))
-        return new if searching.random() < math.exp(min(0.0, log_ratio)) else old
+        return new if request.random() < math.exp(min(0.0, log_ratio)) else old
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,20 +185,20 @@ class RandomEdits:
     top: int = 256
     temperature: float = 0.8
 
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """Round after round."""
-        yield from searching.finish([[] for _ in range(self.rows)])
-        while not searching.over:
-            ids, energy = searching.leading(), searching.energy
+        yield from request.finish([[] for _ in range(self.rows)])
+        while not request.is_exhausted:
+            ids, energy = request.best_answer(), request.energy
             if not ids:
                 return
-            reading = yield ForwardOp(energy.policy, searching.prompt, [ids])
+            reading = yield ForwardOp(energy.policy, request.prompt, [ids])
             here = torch.tensor([ids], device=energy.policy.device)
             support, log_pi = reading.candidates(here, self.top, energy.policy.banned)
             shares = (log_pi[0, :, 1:] / self.temperature).softmax(-1).cumsum(-1)  # all but what stands there
             edits = []
             for _ in range(self.rows):
-                place = int(searching.random() * min(self.span, len(ids)))
-                chosen = int((shares[place] < searching.random()).sum().clamp(max=shares.shape[-1] - 1))
+                place = int(request.random() * min(self.span, len(ids)))
+                chosen = int((shares[place] < request.random()).sum().clamp(max=shares.shape[-1] - 1))
                 edits.append([*ids[:place], int(support[0, place, 1 + chosen])])
-            yield from searching.finish(edits)
+            yield from request.finish(edits)

@@ -1,78 +1,59 @@
-"""One prompt's chains: where they start, what they read, when they end. Knows no text and keeps no best."""
+"""The chains of one prompt: from drafts to steps until a limit. Knows no text and keeps no best answer.
+
+Shapes: C chains, T positions, K candidates, V vocabulary.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
-from torch.nn.functional import pad
 
+from langchain_sea.budget import StopReason
 from langchain_sea.core.protocols import Tokens
-from langchain_sea.core.trace import TraceStep
-from langchain_sea.engine.ops import ForwardOp, GradientOp
+from langchain_sea.engine.chain_evaluator import ChainEvaluator
+from langchain_sea.engine.chain_state import ChainState, trace_step
+from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.sampling import langevin as kernels
-from langchain_sea.sampling.relaxation import (
-    discretise,
-    draft_logits,
-    full_support,
-    match_candidates,
-    straight_through_vjp,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
+    from torch import Tensor
+
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.core.terms import EnergyTerms
-    from langchain_sea.engine.ops import Op, RequestSteps, ValueAndGrad
+    from langchain_sea.core.trace import TraceStep
+    from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.presets import SearchConfig
-    from langchain_sea.sampling.langevin import Langevin, LangevinState, Proposal
+    from langchain_sea.sampling.langevin import Langevin
 
-_FLOOR = -1e4  # log π of what must not be said, at the start: last of all, and still finite
+__all__ = ["Chains", "generators_for", "run_chains"]
 
 
 def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -> list[torch.Generator]:
-    """One generator per chain, decided by (seed, prompt content, chain) and by nothing else."""
-    found = []
+    """Return one generator for each chain. Each depends on seed, prompt and chain number alone."""
+    generators = []
     for chain in range(count):
         digest = hashlib.sha256(f"{seed}\0{chain}\0{key!r}".encode()).digest()
-        found.append(torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1))
-    return found
-
-
-class _Held(NamedTuple):
-    """What was read of each chain's text, which stands as long as the text does."""
-
-    text: Tensor  # (C, T)
-    terms: EnergyTerms
-    gradient: Tensor  # (C, T, K) in the tokens
-
-    def replaced(self, rows: Tensor, text: Tensor, slope: ValueAndGrad) -> _Held:
-        """With other texts in some rows."""
-
-        def put(old: Tensor, new: Tensor) -> Tensor:
-            return old.index_copy(0, rows, new)
-
-        terms = self.terms.map(put, slope.terms)
-        return _Held(put(self.text, text), terms, put(self.gradient, slope.gradient))
-
-    def kept(self, rows: Tensor) -> _Held:
-        """Those rows alone."""
-        return _Held(self.text[rows], self.terms.map(lambda part: part[rows]), self.gradient[rows])
+        generators.append(torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1))
+    return generators
 
 
 class Chains:
-    """The running chains of one prompt; those that end drop out of every field."""
+    """The running chains of one prompt. Chains that end are dropped from the state.
 
-    state: LangevinState
-    terms: EnergyTerms
-    ids: Tensor  # (C, T)
+    Attributes:
+        state: the chains that run; set by `begin`.
+        seconds: that the last evaluation took.
+        has_diverged: whether a chain ended because its energy or gradient was not finite.
+    """
+
+    state: ChainState
 
     def __init__(
         self,
@@ -84,205 +65,182 @@ class Chains:
         starts: Sequence[Sequence[int]],
         generators: Sequence[torch.Generator],
     ) -> None:
-        """Hold the parts; `starts` are C non-empty lists of ids, and `begin` comes first."""
-        if search_config.chains.refresh_every is not None and langevin.kernel == "mala":
+        """Hold the parts; call `begin` next.
+
+        Args:
+            energy: what is minimised.
+            prompt: the prompt.
+            langevin: how the chains move.
+            search_config: how they start and when they end.
+            starts: C non-empty lists of ids.
+            generators: at least one for each chain.
+        """
+        config = search_config.chains
+        if config.refresh_every is not None and langevin.kernel == "mala":
             raise ValueError(
-                f"refresh={search_config.chains.refresh_every} moves mala to another space: leave it None."
+                f"refresh_every={config.refresh_every} changes the candidates, but mala needs a fixed set of "
+                "them: leave it None."
             )
-        self.energy, self.prompt, self.langevin, self.search_config = energy, prompt, langevin, search_config
-        begun = Tokens.from_ids(starts, energy.policy.device)
-        self.mask, self.start = begun.mask, begun.ids  # (C, T)
-        self.read = self.start  # what stood there when the candidates were chosen
-        self.names = list(range(len(starts)))
-        self.generators = list(generators)[: len(starts)]
-        self.still = [0] * len(starts)
+        self.evaluator, self.langevin, self.config = ChainEvaluator(energy, prompt, config), langevin, config
+        self.starts, self.generators = starts, tuple(generators)[: len(starts)]
         self.seconds = 0.0
-        self.broken = False  # whether one ended because its energy, or a gradient, was not finite
-        self._policy_logits: Tensor | None = None
-        self._held: _Held | None = None
+        self.has_diverged = False
 
     def __len__(self) -> int:
-        """How many still run."""
-        return len(self.names)
+        """Return the number of chains that run."""
+        return len(self.state.numbers)
 
     def begin(self) -> RequestSteps[None]:
-        """Read the starts once, then evaluate the energy at them."""
-        began, policy, search_config = time.monotonic(), self.energy.policy, self.search_config
-        reading = yield self._look(self.start)
-        if search_config.chains.num_candidates is None:
-            log_pi = reading.logits.log_softmax(-1)
-            self.support = full_support(self.start, log_pi.shape[-1])
-        else:
-            self.support, log_pi = reading.candidates(
-                self.start, search_config.chains.num_candidates, policy.banned
-            )
-        logits = self._begun(log_pi, self.start, self.support)
-        # out of every step's reach; but what is given may stand as it is
-        self.barred = self._bars(self.start)
+        """Read the starts, choose the candidates and evaluate the energy once."""
+        started = time.monotonic()
+        tokens = Tokens.from_ids(self.starts, self.evaluator.energy.policy.device)
+        space, logits = yield from self.evaluator.choose_candidates(tokens.ids, tokens.mask)
         proposal = kernels.propose_initial(logits, self.langevin, self.generators)
-        self.terms, gradient = yield from self._climb(proposal)
-        self.state = kernels.with_energy(proposal, self.terms.energy, gradient)
-        self.ids = self._decode()
-        finite = self.state.energy.isfinite() & self.state.gradient.flatten(1).isfinite().all(1)
-        self._end(finite, finite)
-        self.seconds = time.monotonic() - began
+        result = yield from self.evaluator.evaluate(space, proposal.point, None)
+        self.state = ChainState(
+            numbers=tuple(range(len(self.starts))),
+            generators=self.generators,
+            space=space,
+            sampler=kernels.with_energy(proposal, result.terms.energy, result.gradient),
+            terms=result.terms,
+            ids=self.evaluator.decode(space, proposal.point, result.policy_logits),
+            steps_unchanged=torch.zeros(len(self.starts), dtype=torch.long, device=logits.device),
+            cached_grad=result.cached_grad,
+        )
+        is_finite = kernels.is_finite(result.terms.energy, result.gradient)
+        self._drop_ended(is_finite, is_finite)
+        self.seconds = time.monotonic() - started
 
     def step(self) -> RequestSteps[None]:
-        """Move every chain once, then end those that are not finite or have stood still for long."""
-        began, before, terms = time.monotonic(), self.ids, self.terms
-        if (
-            self.search_config.chains.refresh_every is not None
-            and self.state.step
-            and self.state.step % self.search_config.chains.refresh_every == 0
-        ):
-            yield from self._refresh()
-        proposal = kernels.propose(self.state, self.langevin, self.generators)
-        self.terms, gradient = yield from self._climb(proposal)
-        energy = self.terms.energy
-        self.state, info = kernels.accept(
-            self.state, proposal, energy, gradient, langevin=self.langevin, generators=self.generators
+        """Move every chain once. Drop those that are not finite, or unchanged for `patience` steps."""
+        started = time.monotonic()
+        every, number = self.config.refresh_every, self.state.sampler.step
+        if every is not None and number and number % every == 0:
+            self.state = yield from self.evaluator.refresh_candidates(self.state)
+        old, is_mala = self.state, self.langevin.kernel == "mala"
+        proposal = kernels.propose(old.sampler, self.langevin, old.generators)
+        result = yield from self.evaluator.evaluate(old.space, proposal.point, old.cached_grad)
+        sampler, info = kernels.accept(
+            old.sampler,
+            proposal,
+            result.terms.energy,
+            result.gradient,
+            langevin=self.langevin,
+            generators=old.generators,
         )
-        if self.langevin.kernel == "mala":  # the last evaluation was of proposals
-            self.terms = self.terms.map(partial(kernels.where, info.is_accepted), terms)
-        self.ids = self._decode()
-        finite = info.is_finite | (self.langevin.kernel == "mala")  # there it is of a proposal, and is rejected
-        self._end(finite & self._moving((self.ids != before).any(1)), finite)
-        self.seconds = time.monotonic() - began
+        terms = result.terms
+        if is_mala:  # the evaluation was of proposals, and a rejected chain stays where it was
+            terms = terms.map(partial(kernels.where, info.is_accepted), old.terms)
+        ids = self.evaluator.decode(old.space, sampler.position + sampler.offset, result.policy_logits)
+        steps_unchanged, is_moving = self._count_unchanged(old, ids)
+        self.state = old._replace(
+            sampler=sampler,
+            terms=terms,
+            ids=ids,
+            steps_unchanged=steps_unchanged,
+            cached_grad=result.cached_grad,
+        )
+        is_finite = info.is_finite | is_mala  # mala rejects a proposal that is not finite
+        self._drop_ended(is_finite & is_moving, is_finite)
+        self.seconds = time.monotonic() - started
 
     def halve(self) -> None:
-        """Go on with the first half of the chains: memory holds no more."""
-        self._keep(torch.arange(max(1, len(self) // 2), device=self.mask.device))
-
-    def answers(self) -> list[list[int]]:
-        """The chains' tokens at the last evaluation, without padding."""
-        return [ids[mask].tolist() for ids, mask in zip(self.ids, self.mask, strict=True)]
+        """Go on with the first half of the chains, because memory is short."""
+        self.state = self.state.select(torch.arange(max(1, len(self) // 2), device=self.state.ids.device))
 
     def trace(self, gaps: Sequence[float | None]) -> TraceStep:
-        """The record of the last evaluation."""
-        changed = ((self.ids != self.start) & self.mask).sum(1)
-        return TraceStep(
-            step=self.state.step,
-            chains=tuple(self.names),
-            energy=tuple(self.terms.energy.tolist()),
-            nll=tuple(self.terms.nll.tolist()),
-            rewards=tuple(tuple(row) for row in self.terms.rewards.tolist()),
-            gap=tuple(gaps),
-            changed=tuple(changed.tolist()),
-            seconds=round(self.seconds, 4),
-            min_gradient_cosine=_finite(self.terms.min_gradient_cosine),
-        )
+        """Return the record of the last evaluation; see `trace_step`."""
+        return trace_step(self.state, gaps, self.seconds)
 
-    def _look(self, ids: Tensor) -> ForwardOp:
-        answers = [row[mask].tolist() for row, mask in zip(ids, self.mask, strict=True)]
-        return ForwardOp(self.energy.policy, self.prompt, [[*self.prompt.answer, *row] for row in answers])
+    def _count_unchanged(self, old: ChainState, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each chain's steps without a changed token, and whether it may go on, (C,) each."""
+        is_changed, patience = (ids != old.ids).any(1), self.config.patience
+        if patience is None:
+            return old.steps_unchanged, torch.ones_like(is_changed)
+        steps_unchanged = (old.steps_unchanged + 1).masked_fill(is_changed, 0)
+        return steps_unchanged, steps_unchanged < patience
 
-    def _bars(self, ids: Tensor) -> Tensor:
-        """(C, T, K) what must not be said: banned ids, and what a grammar has no place for."""
-        barred = self.energy.policy.banned[self.support] & (self.support != ids[..., None])
-        if self.prompt.has_grammar:
-            for row, mask in enumerate(self.mask):
-                fits = self.prompt.allowed_candidates(ids[row][mask].tolist(), self.support[row][mask])
-                barred[row, mask] |= ~fits.to(barred.device)
-        return barred
-
-    def _begun(self, log_pi: Tensor, ids: Tensor, support: Tensor) -> Tensor:
-        """(C, T, K) logits at which `ids` are said."""
-        likely = log_pi.masked_fill(self.energy.policy.banned[support], _FLOOR)
-        search_config = self.search_config
-        return draft_logits(
-            likely,
-            ids,
-            support,
-            sharpness=search_config.chains.init_temperature,
-            margin=search_config.chains.init_margin,
-        )
-
-    def _refresh(self) -> Generator[Op, Any, None]:
-        """The policy's likeliest tokens after the text as it is now; those that stay keep where they were.
-
-        New ones enter behind the token that stands there, as far as at a start: the text stays as it is.
-        """
-        if self.search_config.chains.num_candidates is None:
-            return
-        changed = ((self.ids != self.read) & self.mask).cumsum(1) > 0
-        stale = pad(changed, (1, -1)) & self.mask  # right of a token that changed
-        if not bool(stale.any()):
-            return
-        reading = yield self._look(self.ids)
-        likeliest, log_pi = reading.candidates(
-            self.ids, self.search_config.chains.num_candidates, self.energy.policy.banned
-        )
-        support = likeliest.where(stale[..., None], self.support)
-        place, known = match_candidates(self.support, support)
-        begun = self._begun(log_pi, self.ids, likeliest)
-        now = self.ids[..., None]
-        stands = self.state.position.gather(-1, match_candidates(self.support, now)[0])
-        entering = stands + begun - begun.amax(-1, keepdim=True)
-        self.state = kernels.reindex(self.state, place, known, entering)
-        self.support, self.read, self._held = support, self.ids, None
-        self.barred = self._bars(self.ids)
-
-    def _climb(self, proposal: Proposal) -> Generator[Op, Any, tuple[EnergyTerms, Tensor]]:
-        """The energy and its gradient at the proposal, read only where the text is another one."""
-        point = proposal.point.masked_fill(self.barred, -torch.inf)
-        if not self.energy.is_straight_through or self.search_config.chains.top_k is not None:
-            slope: ValueAndGrad = yield self._asked(point, slice(None))
-            self._policy_logits = slope.logits
-            return slope.terms, self._felt(point, slope.gradient)
-        text = discretise(point, self.support)
-        if self._held is None:
-            slope = yield self._asked(point, slice(None))
-            self._held = _Held(text, slope.terms, slope.gradient)
-        rows = ((text != self._held.text) & self.mask).any(1).nonzero().flatten()
-        if len(rows):
-            slope = yield self._asked(point, rows)
-            self._held = self._held.replaced(rows, text[rows], slope)
-        return self._held.terms, self._felt(point, self._held.gradient)
-
-    def _asked(self, point: Tensor, rows: Tensor | slice) -> GradientOp:
-        where = (point[rows], self.support[rows], self.mask[rows])
-        return GradientOp(
-            self.energy, self.prompt, *where, logits=self.search_config.chains.top_k is not None
-        )
-
-    def _felt(self, point: Tensor, gradient: Tensor) -> Tensor:
-        return straight_through_vjp(point, gradient, self.energy.policy_relaxation.tau) if self.energy.is_straight_through else gradient
-
-    def _decode(self) -> Tensor:
-        """(C, T) ids at the point of the last evaluation."""
-        point = (self.state.position + self.state.offset).masked_fill(self.barred, -torch.inf)
-        if self.search_config.chains.top_k is None or self._policy_logits is None:
-            return discretise(point, self.support)
-        # on the whole vocabulary a candidate's place is its id
-        likely = self._policy_logits.masked_fill(self.barred, -torch.inf)
-        allowed = likely.topk(min(self.search_config.chains.top_k, likely.shape[-1])).indices
-        return discretise(point.gather(-1, allowed), allowed)
-
-    def _moving(self, moved: Tensor) -> Tensor:
-        """(C,) whether each has changed a token lately enough."""
-        if self.search_config.chains.patience is None:
-            return torch.ones_like(moved)
-        self.still = [0 if m else n + 1 for m, n in zip(moved.tolist(), self.still, strict=True)]
-        return torch.tensor([n < self.search_config.chains.patience for n in self.still], device=moved.device)
-
-    def _end(self, lives: Tensor, finite: Tensor) -> None:
-        """Drop the chains that do not live on."""
-        if not bool(lives.all()):
-            self.broken = self.broken or not bool(finite.all())
-            self._keep(lives.nonzero().flatten())
-
-    def _keep(self, keep: Tensor) -> None:
-        self.state = kernels.select_chains(self.state, keep)
-        self.terms = self.terms.map(lambda part: part[keep])
-        self.mask, self.start, self.read, self.support, self.barred, self.ids = (
-            part[keep]
-            for part in (self.mask, self.start, self.read, self.support, self.barred, self.ids)
-        )
-        if self._held is not None:
-            self._held = self._held.kept(keep)
-        for values in (self.names, self.generators, self.still):
-            values[:] = [values[i] for i in keep.tolist()]
+    def _drop_ended(self, is_running: Tensor, is_finite: Tensor) -> None:
+        """Keep the chains that are running, (C,) bool."""
+        if not bool(is_running.all()):
+            self.has_diverged = self.has_diverged or not bool(is_finite.all())
+            self.state = self.state.select(is_running.nonzero().flatten())
 
 
-def _finite(values: Tensor) -> tuple[float | None, ...]:
-    return tuple(value if math.isfinite(value) else None for value in values.tolist())
+def run_chains(
+    energy: Energy,
+    prompt: Prompt,
+    langevin: Langevin,
+    search_config: SearchConfig,
+    *,
+    starts: Sequence[Sequence[int]],
+    generators: Sequence[torch.Generator],
+    tracker: BudgetTracker,
+    watch: Callable[[Chains], RequestSteps[None]],
+    fraction: float = 1.0,
+) -> RequestSteps[None]:
+    """Move chains from the first of the starts until a limit, or until all have ended.
+
+    If memory is short, half of the chains go on, at the least one.
+
+    Args:
+        energy: what is minimised.
+        prompt: the prompt.
+        langevin: how the chains move.
+        search_config: how many chains there are, how they start and when they end.
+        starts: lists of ids; the best ones first.
+        generators: at least one for each chain.
+        tracker: counts evaluations, and is told why the chains ended.
+        watch: called after every evaluation.
+        fraction: part of the budget's time after which no step begins.
+    """
+    starts = starts[: search_config.chains.num_chains]
+    limit = search_config.chains.max_steps if tracker.budget.max_steps is None else tracker.budget.max_steps
+    last_step = tracker.steps + limit
+    tracker.stop_reason = tracker.exhausted_limit(fraction) or (
+        StopReason.STEPS if starts else StopReason.EMPTY
+    )
+    if tracker.stop_reason != StopReason.STEPS or limit == 0:
+        return
+    tracker.count_evaluations(starts)
+    make_chains = partial(Chains, energy, prompt, langevin, search_config, generators=generators)
+    try:
+        chains = yield from _begin_in_memory(make_chains, starts, tracker)
+        while len(chains):
+            yield from watch(chains)
+            tracker.stop_reason = tracker.exhausted_limit(fraction) or StopReason.STEPS
+            if tracker.steps >= last_step or tracker.stop_reason != StopReason.STEPS:
+                return
+            tracker.steps += 1
+            tracker.count_evaluations(chains.state.answers())
+            yield from _step_in_memory(chains, tracker)
+        tracker.stop_reason = StopReason.NOT_FINITE if chains.has_diverged else StopReason.CONVERGED
+    except OutOfMemoryError:
+        tracker.is_out_of_memory = True
+
+
+def _begin_in_memory(
+    make_chains: Callable[..., Chains], starts: Sequence[Sequence[int]], tracker: BudgetTracker
+) -> RequestSteps[Chains]:
+    """Return chains from as many of the starts, the first ones, as memory holds."""
+    while True:
+        chains = make_chains(starts=starts)
+        try:
+            yield from chains.begin()
+        except OutOfMemoryError:
+            if len(starts) == 1:
+                raise
+            starts, tracker.is_out_of_memory = starts[: len(starts) // 2], True
+        else:
+            return chains
+
+
+def _step_in_memory(chains: Chains, tracker: BudgetTracker) -> RequestSteps[None]:
+    """Step the chains; if memory does not hold them, drop half of them instead."""
+    try:
+        yield from chains.step()
+    except OutOfMemoryError:
+        if len(chains) == 1:
+            raise
+        chains.halve()
+        tracker.is_out_of_memory = True

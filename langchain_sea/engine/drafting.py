@@ -1,12 +1,13 @@
-"""What the policy writes for one prompt, and when the clock stops it. Knows no energy and no chain."""
+"""What the policy writes for one prompt, and when the time limit stops it. Knows no energy and no chain."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from langchain_sea.engine.ops import GenerateOp, GenerationRows
+from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.ops import GenerateOp, GenerationInput
 from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -15,30 +16,21 @@ if TYPE_CHECKING:
     import torch
 
     from langchain_sea.budget import BudgetTracker
-    from langchain_sea.core.protocols import Policy, Prompt, Steering
+    from langchain_sea.core.protocols import Policy
     from langchain_sea.engine.ops import RequestSteps
 
 Answer = list[int]
 
 
-class GenerationInput(NamedTuple):
-    """What is to be written behind each prefix."""
-
-    prompt: Prompt
-    prefixes: list[Answer]
-    steering: Steering | None = None
-    cooling: float = 1.0  # of the writer's temperature
-
-
 @dataclass(slots=True)
 class Drafter:
-    """Drafts, beginnings, and what follows them.
+    """Writes drafts, prefixes, and continuations.
 
     Attributes:
-        policy: writes.
+        policy: the model that writes.
         temperature: of sampling.
-        generators: one for each row; rows beyond their number share them.
-        tracker: whose seconds it keeps, and where drafted tokens are counted.
+        generators: one for each answer; answers beyond their number share them.
+        tracker: of the prompt's budget; its time limit stops the writing, and it counts the tokens.
     """
 
     policy: Policy
@@ -47,47 +39,65 @@ class Drafter:
     tracker: BudgetTracker
 
     def write(
-        self, wanted: Sequence[GenerationInput], tokens: int, share: float = 1.0
+        self, inputs: Sequence[GenerationInput], tokens: int, fraction: float = 1.0
     ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
-        """What follows each prefix, and whether the clock cut it off.
+        """Continue all answers together.
 
         Args:
-            wanted: all in one forward.
-            tokens: the most new ids of each.
-            share: of the budget's seconds that may be over when it ends.
+            inputs: the answers so far.
+            tokens: the largest number of new ids of each answer.
+            fraction: of the budget's time that may be over when this ends.
+
+        Returns:
+            The new ids of each answer, for every input, and whether the time limit cut them short.
         """
-        dealt = cycle(self.generators)
-        parts = [
-            GenerationRows(w.prompt, w.prefixes, list(islice(dealt, len(w.prefixes))), w.steering, w.cooling)
-            for w in wanted
-            if w.prefixes
+        generators = cycle(self.generators)
+        seeded = [
+            each._replace(generators=list(islice(generators, len(each.prefixes))))
+            for each in inputs
+            if each.prefixes
         ]
-        written, cut = yield from self._write(parts, tokens, share)
-        found = iter(written)
-        return [next(found) if w.prefixes else [] for w in wanted], cut
+        if tokens <= 0 or not seeded:
+            return [[[] for _ in each.prefixes] for each in inputs], False
+        writing = _Writing(self, tokens, self.tracker.seconds + self.tracker.remaining(fraction))
+        written = iter((yield from writing.run(seeded)))
+        return [next(written) if each.prefixes else [] for each in inputs], writing.is_cut
 
-    def _write(
-        self, parts: list[GenerationRows], tokens: int, share: float
-    ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
-        if tokens <= 0 or not parts:
-            return [[[] for _ in part.prefixes] for part in parts], False
-        end, cut = self.tracker.seconds + self.tracker.remaining(share), False
 
-        def go_on(_rows: int) -> bool:
-            nonlocal cut
-            cut = self.tracker.seconds >= end
-            return not cut
+@dataclass(slots=True)
+class _Writing:
+    """One call of `Drafter.write`.
 
+    Attributes:
+        end: seconds on the tracker's clock at which it stops.
+        is_cut: whether it was stopped.
+    """
+
+    drafter: Drafter
+    tokens: int
+    end: float
+    is_cut: bool = False
+
+    def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
+        """Return the new ids of each answer, for every input; where memory runs out, write fewer at a time."""
         try:
-            written = yield GenerateOp(self.policy, parts, tokens, self.temperature, go_on)
+            return (yield from self._generate(inputs))
         except OutOfMemoryError:
-            if sum(len(part.prefixes) for part in parts) == 1:
+            if sum(len(each.prefixes) for each in inputs) == 1:
                 raise
-            self.tracker.is_out_of_memory = True
-            rows = [row for part in parts for row in part.each()]
-            first, _ = yield from self._write(rows[: len(rows) // 2], tokens, share)
-            second, cut = yield from self._write(rows[len(rows) // 2 :], tokens, share)
-            found = iter(first + second)
-            return [[next(found)[0] for _ in part.prefixes] for part in parts], cut
-        self.tracker.draft_tokens += sum(len(ids) for part in written for ids in part)
-        return written, cut
+        tracker, rows = self.drafter.tracker, [row for each in inputs for row in each.split_rows()]
+        tracker.is_out_of_memory = True
+        written = yield from split_on_out_of_memory(self._generate, rows, tracker)
+        answers = (answer for (answer,) in written)
+        return [list(islice(answers, len(each.prefixes))) for each in inputs]
+
+    def _generate(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
+        drafter = self.drafter
+        op = GenerateOp(drafter.policy, inputs, self.tokens, drafter.temperature, self._should_continue)
+        written: list[list[Answer]] = yield op
+        drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
+        return written
+
+    def _should_continue(self, _num_unfinished: int) -> bool:
+        self.is_cut = self.drafter.tracker.seconds >= self.end
+        return not self.is_cut

@@ -1,7 +1,7 @@
-"""What a refinement asks for, a piece at a time, and nothing of how it is answered: see `rounds.py`.
+"""What a request may ask the scheduler to compute. How it is computed is in `scheduler.py`.
 
-A refinement is a generator: it yields a piece of work and is sent what came of it. Many refinements' pieces
-then share a forward without knowing of each other. Shapes: C chains, T positions, K candidates.
+A request is a generator: it yields an op and is sent the result, so that the ops of many requests can share a
+forward pass. Shapes: C chains or answers, T positions, K candidates, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,90 +33,95 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class ForwardOp:
-    """The policy's reading of answers, as ids; the result is a `ModelOutput`."""
+    """Run the policy on answers. The result is a `ModelOutput`."""
 
     policy: Policy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
-    view: AnswerBatch = field(init=False)
+    batch: AnswerBatch = field(init=False)
 
-    def views(self) -> list[AnswerBatch]:
-        """What must be read first."""
-        self.view = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
-        return [self.view]
+    def batches(self) -> list[AnswerBatch]:
+        """Return the answers that need a forward pass before `finish`."""
+        self.batch = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
+        return [self.batch]
 
     def finish(self) -> ModelOutput:
-        """The result, once all is read."""
-        return self.view.output
+        """Return the result, after the forward pass."""
+        return self.batch.output
 
 
 @dataclass(slots=True, eq=False)
 class ScorePrefixesOp:
-    """The steering energy of beginnings, as ids; the result is (C,)."""
+    """Score answer prefixes by the differentiable rewards.
+
+    The result is `(energy, values)`: the energy with scales fitted to these prefixes where that was still to be
+    done, and (C,) energies.
+    """
 
     energy: Energy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
-    view: AnswerBatch = field(init=False)
+    batch: AnswerBatch = field(init=False)
 
-    def views(self) -> list[AnswerBatch]:
-        """As in `ForwardOp`."""
-        self.view = self.energy.prepare_prefixes(self.prompt, self.answers)
-        return self.view.all_batches()
+    def batches(self) -> list[AnswerBatch]:
+        """Return the answers that need a forward pass before `finish`."""
+        self.batch = self.energy.prepare_prefixes(self.prompt, self.answers)
+        return self.batch.all_batches()
 
-    def finish(self) -> Tensor:
-        """As in `ForwardOp`; `energy` is then the one whose scales they settled."""
-        self.energy, energies = self.energy.score_prefixes(self.view)
-        return energies
+    def finish(self) -> tuple[Energy, Tensor]:
+        """Return the result, after the forward pass."""
+        return self.energy.score_prefixes(self.batch)
 
 
 @dataclass(slots=True, eq=False)
 class ScoreTextsOp:
-    """The energy of texts; the result is `EnergyTerms`.
+    """Score texts by all rewards.
+
+    The result is `(energy, terms)`: the energy, with scales fitted to these texts if they are the drafts, and
+    `EnergyTerms`.
 
     Attributes:
-        seconds: after which nobody waits any longer for rewards that are called as functions.
-        first: whether the texts are the prompt's drafts, by which rewards may be standardised.
+        seconds: how long to wait for rewards that are plain functions.
+        is_draft: whether the texts are the prompt's drafts, to which rewards may be fitted.
     """
 
     energy: Energy
     prompt: Prompt
     texts: Sequence[str]
     seconds: float
-    first: bool = False
-    view: AnswerBatch = field(init=False)
+    is_draft: bool = False
+    batch: AnswerBatch = field(init=False)
 
-    def views(self) -> list[AnswerBatch]:
-        """As in `ForwardOp`."""
-        self.view = self.energy.prepare_texts(self.prompt, self.texts)
-        return self.view.all_batches()
+    def batches(self) -> list[AnswerBatch]:
+        """Return the answers that need a forward pass before `finish`."""
+        self.batch = self.energy.prepare_texts(self.prompt, self.texts)
+        return self.batch.all_batches()
 
-    def finish(self) -> EnergyTerms:
-        """As in `ForwardOp`; after the first texts `energy` is the one that they settled."""
-        if not self.first:
-            return self.energy.score_texts(self.view, self.texts)
-        self.energy, terms = self.energy.fit_and_score_texts(self.view, self.texts)
-        return terms
+    def finish(self) -> tuple[Energy, EnergyTerms]:
+        """Return the result, after the forward pass."""
+        if self.is_draft:
+            return self.energy.fit_and_score_texts(self.batch, self.texts)
+        return self.energy, self.energy.score_texts(self.batch, self.texts)
 
 
 class ValueAndGrad(NamedTuple):
-    """What came of `GradientOp`."""
+    """The result of a `GradientOp`."""
 
     terms: EnergyTerms  # detached
-    gradient: Tensor  # (C, T, K) in the tokens if the energy is `hard`, else in the logits
-    logits: Tensor | None  # (C, T, V) the policy's, where they were asked for
+    gradient: Tensor  # (C, T, K) in the tokens if the energy is straight-through, else in the logits
+    logits: Tensor | None  # (C, T, V) the policy's, if `return_logits`
 
 
 @dataclass(slots=True, eq=False)
 class GradientOp:
-    """The energy at relaxed tokens with its gradient; the result is a `ValueAndGrad`.
+    """Compute the energy of relaxed answers and its gradient. The result is a `ValueAndGrad`.
 
     Attributes:
-        point: (C, T, K) logits, −∞ for what must not be said.
-        support: (C, T, K) ids.
+        point: (C, T, K) logits, −∞ for tokens that are not allowed.
+        support: (C, T, K) ids of the candidates.
         mask: (C, T) False for padding.
-        logits: whether the policy's logits are wanted.
-        leaf: what the gradient is taken in.
+        return_logits: whether the result holds the policy's logits.
+        leaf: the tensor in which the gradient is taken.
     """
 
     energy: Energy
@@ -124,102 +129,113 @@ class GradientOp:
     point: Tensor
     support: Tensor
     mask: Tensor
-    logits: bool = False
+    return_logits: bool = False
     leaf: Tensor = field(init=False)
-    _views: EnergyInputs = field(init=False)
+    _inputs: EnergyInputs = field(init=False)
 
-    def views(self) -> list[AnswerBatch]:
-        """As in `ForwardOp`; with a graph back to `leaf`."""
+    def batches(self) -> list[AnswerBatch]:
+        """Return the answers that need a forward pass before `terms`, with a graph back to `leaf`."""
         energy, point = self.energy, self.point.detach()
         with torch.enable_grad():
             if energy.is_straight_through:
                 self.leaf = energy.policy_relaxation(point).requires_grad_()
                 tokens = Tokens(self.leaf, self.support, self.mask).after(self.prompt.answer)
-                self._views = energy.prepare_soft(self.prompt, tokens)
+                self._inputs = energy.prepare_soft(self.prompt, tokens)
             else:
                 self.leaf = point.requires_grad_()
-                self._views = energy.prepare_logits(self.prompt, self.leaf, self.support, self.mask)
-        fluency, steering = self._views
-        if self.logits:
+                self._inputs = energy.prepare_logits(self.prompt, self.leaf, self.support, self.mask)
+        fluency, steering = self._inputs
+        if self.return_logits:
             fluency.output_spec |= LOGITS
-        return fluency.all_batches() if fluency is steering else [*fluency.all_batches(), *steering.all_batches()]
+        batches = fluency.all_batches()
+        return batches if fluency is steering else [*batches, *steering.all_batches()]
 
     def terms(self) -> EnergyTerms:
-        """The energy, once all is read, with its graph."""
+        """Return the energy with its graph, after the forward pass."""
         with torch.enable_grad():
-            return self.energy.evaluate(self._views, self.leaf)
+            return self.energy.evaluate(self._inputs, self.leaf)
 
     def finish(self, terms: EnergyTerms, gradient: Tensor) -> ValueAndGrad:
-        """The result, from both halves."""
-        logits = self._views.fluency.output.logits.detach() if self.logits else None
+        """Return the result, after the backward pass."""
+        logits = self._inputs.fluency.output.logits.detach() if self.return_logits else None
         return ValueAndGrad(terms.map(Tensor.detach), gradient, logits)
 
 
 @dataclass(slots=True, eq=False)
 class PrefillOp:
-    """The prompt with more of the answer behind it; the result is a `Prompt`."""
+    """Add ids to the prompt's answer and run the policy on them once. The result is the new `Prompt`."""
 
     energy: Energy
     prompt: Prompt
     ids: Sequence[int]
 
-    def views(self) -> list[AnswerBatch]:
-        """None: the policy reads what it keeps."""
+    def batches(self) -> list[AnswerBatch]:
+        """Return nothing: the policy runs its own forward pass."""
         return []
 
     def finish(self) -> Prompt:
-        """As in `ForwardOp`."""
-        output_spec = self.energy.prepare_prefixes(self.prompt, [[*self.prompt.answer, *self.ids]]).output_spec
-        found: Prompt = self.energy.policy.prefill(self.prompt, self.ids, output_spec)
-        return found
+        """Return the result."""
+        answer = [*self.prompt.answer, *self.ids]
+        output_spec = self.energy.prepare_prefixes(self.prompt, [answer]).output_spec
+        prompt: Prompt = self.energy.policy.prefill(self.prompt, self.ids, output_spec)
+        return prompt
 
 
-class GenerationRows(NamedTuple):
-    """Rows that go on after the same prompt."""
+class GenerationInput(NamedTuple):
+    """Answers to one prompt that are to be continued.
+
+    `prefixes` are C answers so far. `temperature_scale` multiplies the sampling temperature. `generators` are C,
+    one for each answer; `Drafter` fills them in.
+    """
 
     prompt: Prompt
     prefixes: Sequence[Sequence[int]]
-    generators: Sequence[torch.Generator]
     steering: Steering | None = None
-    cooling: float = 1.0  # of the temperature
+    temperature_scale: float = 1.0
+    generators: Sequence[torch.Generator] = ()
 
-    def each(self) -> list[GenerationRows]:
-        """Its rows apart."""
-        pushes = [
-            self.steering and Steering(self.steering.layer, self.steering.vectors[[i]])
-            for i in range(len(self.prefixes))
-        ]
-        rows = zip(self.prefixes, self.generators, pushes, strict=True)
-        return [
-            GenerationRows(self.prompt, [ids], [rng], steering, self.cooling) for ids, rng, steering in rows
-        ]
+    def split_rows(self) -> list[GenerationInput]:
+        """Return one input for each answer."""
+        rows = []
+        for i, (prefix, generator) in enumerate(zip(self.prefixes, self.generators, strict=True)):
+            steering = self.steering and Steering(self.steering.layer, self.steering.vectors[[i]])
+            rows.append(self._replace(prefixes=[prefix], generators=[generator], steering=steering))
+        return rows
 
 
 @dataclass(slots=True, eq=False)
 class GenerateOp:
-    """What the policy writes after prefixes; the result is the new ids of each, a list for every part."""
+    """Let the policy continue answers. The result is the list of the new ids of each answer, for every input.
+
+    Attributes:
+        tokens: the largest number of new ids of each answer.
+        temperature: of sampling.
+        should_continue: called before each token with the number of unfinished answers; False ends all of them.
+    """
 
     policy: Policy
-    parts: Sequence[GenerationRows]
+    inputs: Sequence[GenerationInput]
     tokens: int
     temperature: float
-    go_on: Callable[[int], bool]
+    should_continue: Callable[[int], bool]
 
-    def writings(self) -> list[GenerationState]:
-        """What is to be written, as the policy begins it."""
+    def start(self) -> list[GenerationState]:
+        """Return the state of every input before the first token."""
         return [
             self.policy.start_generation(
-                part.prompt,
-                part.prefixes,
+                each.prompt,
+                each.prefixes,
                 tokens=self.tokens,
-                temperature=self.temperature * part.cooling,
-                generators=part.generators,
-                steering=part.steering,
+                temperature=self.temperature * each.temperature_scale,
+                generators=each.generators,
+                steering=each.steering,
             )
-            for part in self.parts
+            for each in self.inputs
         ]
 
 
-Op = ForwardOp | ScorePrefixesOp | ScoreTextsOp | GradientOp | PrefillOp | GenerateOp
+BatchOp = ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp
+"""Ops that need one forward pass without a gradient."""
+Op = BatchOp | GradientOp | GenerateOp
 RequestSteps = Generator[Op, Any, R]
-"""A refinement, or a part of one, that ends with an R."""
+"""The steps of a request, or of a part of one, that return an R."""

@@ -1,4 +1,4 @@
-"""The package in one function: prompts to refinements. What each prompt goes through is in `request.py`."""
+"""The engine in one function: refine the answers to prompts. What one prompt goes through is in `refinement.py`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.request import Request
-from langchain_sea.engine.scheduler import Scheduler, Seat
-from langchain_sea.errors import RefinementInterrupted
+from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.presets import find_preset
 
 if TYPE_CHECKING:
@@ -64,29 +63,19 @@ def refine(
     if generators is None:
         count = max(config.chains.num_chains, config.drafts.num_drafts)
         generators = [generators_for(seed, prompt.key, count, energy.policy.device) for prompt in prompts]
+    if drafts is None:
+        drafts = [[] for _ in prompts]
     requests = [
-        Request(
+        RefinementRequest(
             prompt,
             list(answers),
             energy,
             langevin or chosen.langevin,
             config,
-            rngs,
+            own_generators,
             BudgetTracker(limits, max_new_tokens),
             tuple(stop),
         )
-        for prompt, answers, rngs in zip(
-            prompts, [[] for _ in prompts] if drafts is None else drafts, generators, strict=True
-        )
+        for prompt, answers, own_generators in zip(prompts, drafts, generators, strict=True)
     ]
-    rounds = Scheduler()
-    try:
-        for run in requests:
-            rounds.join(Seat(run.task(), run.ended))
-        while rounds.seats:
-            rounds.round()
-    except KeyboardInterrupt:
-        for run in requests:
-            run.interrupt()
-        raise RefinementInterrupted([run.result() for run in requests]) from None
-    return [run.result() for run in requests]
+    return get_engine(energy.policy).refine(requests)

@@ -1,279 +1,284 @@
-"""Refinements side by side: each round, what they ask for next is answered in as few forwards as it fits in.
+"""Requests side by side: each step computes one op of every request, in as few forward passes as memory allows.
 
-Refinements join and leave between rounds. Whatever goes wrong is brought home: a group that fails is halved
-until the one that fails is alone, and only that one hears of it. Knows no text and no reward.
+Requests can be added and cancelled between steps. If a group fails it is split until the failing request is
+alone, and only that request gets the error. Knows no text and no reward.
 """
 
 from __future__ import annotations
 
-import contextvars
 import math
 import threading
 import time
 from collections import defaultdict
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from langchain_sea.core.protocols import AnswerBatch, ForwardRequest, GenerationState
+from langchain_sea.core.protocols import AnswerBatch, ForwardRequest
+from langchain_sea.core.timeouts import run_in_daemon_thread
 from langchain_sea.engine.gradients import gradients, min_gradient_cosine
 from langchain_sea.engine.memory import capture_error, to_package_error
-from langchain_sea.engine.ops import (
-    ForwardOp,
-    GenerateOp,
-    GradientOp,
-    Op,
-    PrefillOp,
-    R,
-    RequestSteps,
-    ScorePrefixesOp,
-    ScoreTextsOp,
-)
+from langchain_sea.engine.ops import GenerateOp, GradientOp, R, ScoreTextsOp
+from langchain_sea.engine.request import PendingReward, Request
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Scheduler", "Seat", "run_to_completion"]
+    from langchain_sea.budget import StopReason
+    from langchain_sea.core.protocols import Policy
+    from langchain_sea.engine.ops import BatchOp, RequestSteps
 
-_GROWTH = 64  # successes after which a group may be twice as large again
+__all__ = ["Scheduler", "run_to_completion"]
+
+T = TypeVar("T")
+
+_NUM_SUCCESSES = 64  # after which a group may be twice as large again
+_NO_LIMIT = 1 << 30
 
 
-@dataclass(slots=True, eq=False)
-class Seat:
-    """One refinement among others.
+@dataclass(slots=True)
+class _GroupLimit:
+    """How many requests with the same kind of op are computed together."""
 
-    Attributes:
-        task: its generator.
-        ended: called when it has ended, with what it raised, if it raised anything.
-        work: what it asks for now; None before the first time.
-        writings: where `work` is being written, how far it is.
-        waits: where `work` is a function's to answer, its answer to come, and until when.
-    """
+    size: int = _NO_LIMIT
+    num_successes: int = 0
 
-    task: RequestSteps[Any]
-    ended: Callable[[BaseException | None], None] = lambda _error: None
-    work: Op | None = None
-    writings: list[GenerationState] | None = None
-    waits: tuple[Future[Any], float] | None = None
-    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+    def count_success(self) -> None:
+        """Double the size after many successes."""
+        self.num_successes += 1
+        if self.num_successes >= _NUM_SUCCESSES:
+            self.size, self.num_successes = min(self.size * 2, _NO_LIMIT), 0
+
+    def halve(self, size: int) -> None:
+        """Allow half of a size for which memory did not suffice."""
+        self.size, self.num_successes = size // 2, 0
 
 
 class Scheduler:
-    """All refinements that are under way."""
+    """All requests in progress.
+
+    Attributes:
+        requests: in the order in which they came.
+        has_news: set by another thread to end the wait of `step`.
+    """
 
     def __init__(self) -> None:
-        """None yet."""
-        self.seats: list[Seat] = []
-        self.wake = threading.Event()  # set by whoever has news while nothing is to do but to wait
-        self._most: dict[type, list[int]] = defaultdict(lambda: [1 << 30, 0])
+        """Begin without requests."""
+        self.requests: list[Request[Any]] = []
+        self.has_news = threading.Event()
+        self._limits: dict[type, _GroupLimit] = defaultdict(_GroupLimit)
 
-    def join(self, seat: Seat) -> None:
-        """Let one begin; it goes to its first piece of work."""
-        self.seats.append(seat)
-        self._go_on(seat, seat.task.send, None)
+    def add_request(self, request: Request[Any]) -> None:
+        """Start a request: run it to its first op."""
+        self.requests.append(request)
+        self._resume(request, None)
 
-    def leave(self, seat: Seat) -> None:
-        """Let one stop where it is."""
-        if seat in self.seats:
-            self.end(seat, capture_error(seat.task.close))
+    def cancel_request(self, request: Request[Any], reason: StopReason) -> None:
+        """End a request with its result so far."""
+        request.cancel(reason)
+        self._remove_if_finished(request)
 
-    def round(self, *, most: float = math.inf) -> None:
-        """Answer each once; where all wait for functions, wait too, for `most` seconds."""
-        by_kind: dict[type, list[Seat]] = defaultdict(list)
-        for seat in self.seats:
-            if seat.waits is None:
-                by_kind[type(seat.work)].append(seat)
-        for kind, seats in by_kind.items():
-            serve = {GradientOp: self._climb, GenerateOp: self._extend}.get(kind, self._read)
-            self._in_groups(kind, seats, serve)
-        self._collect(0.0 if by_kind else most)
+    def fail_requests(self, error: Exception) -> None:
+        """End all requests with an error."""
+        while self.requests:
+            self.requests.pop().fail(error)
 
-    def _in_groups(self, kind: type, seats: list[Seat], serve: Callable[[list[Seat]], None]) -> None:
-        """Serve as many at once as memory lets; fewer after a failure, more again after many successes."""
-        limit = self._most[kind]
-        while seats:
-            group, seats = seats[: limit[0]], seats[limit[0] :]
-            asked = [seat.work for seat in group]
-            error = capture_error(partial(serve, group))
+    def step(self, *, max_wait: float = math.inf) -> None:
+        """Compute the current op of every request.
+
+        Args:
+            max_wait: seconds to wait where all requests wait for rewards that are plain functions.
+        """
+        by_kind: dict[type, list[Request[Any]]] = defaultdict(list)
+        for request in self.requests:
+            if request.pending is None:
+                by_kind[type(request.op)].append(request)
+        for kind, requests in by_kind.items():
+            compute = {GradientOp: self._compute_gradients, GenerateOp: self._generate}.get(
+                kind, self._compute_batch
+            )
+            self._compute_in_groups(self._limits[kind], requests, compute)
+        if not by_kind and self.requests:
+            self._wait_for_rewards(max_wait)
+        self._collect_rewards()
+
+    def _compute_in_groups(
+        self,
+        limit: _GroupLimit,
+        requests: list[Request[Any]],
+        compute: Callable[[list[Request[Any]]], None],
+    ) -> None:
+        """Compute as many together as memory allows."""
+        while requests:
+            group, requests = requests[: limit.size], requests[limit.size :]
+            ops = [request.op for request in group]
+            error = capture_error(partial(compute, group))
             if error is None:
-                limit[1] += 1
-                if limit[1] >= _GROWTH:
-                    limit[:] = [min(limit[0] * 2, 1 << 30), 0]
+                limit.count_success()
                 continue
             unanswered = [
-                seat
-                for seat, work in zip(group, asked, strict=True)
-                if seat.work is work and seat.waits is None
+                request
+                for request, op in zip(group, ops, strict=True)
+                if request.op is op and request.pending is None
             ]
             if len(group) == 1:
-                for seat in unanswered:
-                    self._go_on(seat, seat.task.throw, error)
+                for request in unanswered:
+                    self._resume(request, error)
             elif isinstance(error, OutOfMemoryError):
-                limit[:] = [len(group) // 2, 0]
-                seats = unanswered + seats
+                limit.halve(len(group))
+                requests = unanswered + requests
             else:
-                for seat in unanswered:  # whose fault it is shows when each is alone
-                    self._in_groups(kind, [seat], serve)
+                for request in unanswered:  # alone, to find the one that fails
+                    self._compute_in_groups(limit, [request], compute)
 
-    def _read(self, seats: list[Seat]) -> None:
-        """`ForwardOp`, `ScorePrefixesOp`, `ScoreTextsOp` and `PrefillOp`: one forward a policy."""
-        works: list[ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp] = [seat.work for seat in seats]  # type: ignore[misc]
-        _read_views([view for work in works for view in work.views()])
-        for seat, work in zip(seats, works, strict=True):
-            if isinstance(work, ScoreTextsOp) and work.energy.has_function_rewards:
-                seat.waits = _aside(seat, work, self.wake), time.monotonic() + work.seconds
+    def _compute_batch(self, requests: list[Request[Any]]) -> None:
+        """Compute ops without a gradient: one forward pass for each policy."""
+        ops: list[BatchOp] = [request.op for request in requests]  # type: ignore[misc]
+        _run_forward([batch for op in ops for batch in op.batches()])
+        for request, op in zip(requests, ops, strict=True):
+            if isinstance(op, ScoreTextsOp) and op.energy.has_function_rewards:
+                # in a thread of its own, so that no other request waits for a slow function
+                future = run_in_daemon_thread(
+                    partial(_result_or_error, op.finish),
+                    context=request.context.copy(),
+                    on_done=self.has_news.set,
+                )
+                request.pending = PendingReward(future, time.monotonic() + op.seconds)
             else:
-                found = _caught(seat, work.finish)
-                _raise_if_short([found], seats)
-                self._answer(seat, found)
+                result = _run_in_context(request, op.finish)
+                _raise_if_out_of_memory([result], requests)
+                self._resume(request, result)
 
-    def _climb(self, seats: list[Seat]) -> None:
-        """One forward and one backward for all; a reward that fails fails its own refinement alone."""
-        works: list[GradientOp] = [seat.work for seat in seats]  # type: ignore[misc]
-        _read_views([view for work in works for view in work.views()])
-        found: list[Any] = [_caught(seat, work.terms) for seat, work in zip(seats, works, strict=True)]
-        _raise_if_short(found, seats)
-        good = [
-            (work, terms)
-            for work, terms in zip(works, found, strict=True)
-            if not isinstance(terms, Exception)
+    def _compute_gradients(self, requests: list[Request[Any]]) -> None:
+        """Compute gradients: one forward and one backward pass. A reward that fails affects its request alone."""
+        ops: list[GradientOp] = [request.op for request in requests]  # type: ignore[misc]
+        _run_forward([batch for op in ops for batch in op.batches()])
+        results: list[Any] = [
+            _run_in_context(request, op.terms) for request, op in zip(requests, ops, strict=True)
         ]
-        # a backward for each reward first, since the last one frees the graph
-        found_conflicts = iter(min_gradient_cosine(good))
-        values = iter(gradients([(work.leaf, terms.energy) for work, terms in good]))
-        for seat, work, terms in zip(seats, works, found, strict=True):
+        _raise_if_out_of_memory(results, requests)
+        pairs = [
+            (op, terms) for op, terms in zip(ops, results, strict=True) if not isinstance(terms, Exception)
+        ]
+        # a backward pass for each reward first, since the last one frees the graph
+        cosines = iter(min_gradient_cosine(pairs))
+        values = iter(gradients([(op.leaf, terms.energy) for op, terms in pairs]))
+        for request, op, terms in zip(requests, ops, results, strict=True):
+            result = terms
             if not isinstance(terms, Exception):
-                whole = terms._replace(min_gradient_cosine=next(found_conflicts))
-                terms = _caught(seat, partial(work.finish, whole, next(values)))  # noqa: PLW2901 - what is sent
-            self._answer(seat, terms)
+                all_terms = terms._replace(min_gradient_cosine=next(cosines))
+                result = _run_in_context(request, partial(op.finish, all_terms, next(values)))
+            self._resume(request, result)
 
-    def _extend(self, seats: list[Seat]) -> None:
-        """One token more for each that still writes."""
-        batches: dict[int, list[Seat]] = defaultdict(list)
-        for seat in seats:
-            work = seat.work
-            assert isinstance(work, GenerateOp)
-            if seat.writings is None:
-                seat.writings = work.writings()
-            rows = sum(writing.num_unfinished for writing in seat.writings)
-            if rows and work.go_on(rows):
-                batches[id(work.policy)].append(seat)
+    def _generate(self, requests: list[Request[Any]]) -> None:
+        """Generate one token for every unfinished answer: one forward pass for each policy."""
+        by_policy: dict[int, tuple[Policy, list[Request[Any]]]] = {}
+        for request in requests:
+            op = request.op
+            assert isinstance(op, GenerateOp)
+            if request.generations is None:
+                request.generations = op.start()
+            num_unfinished = _num_unfinished(request)
+            if num_unfinished and op.should_continue(num_unfinished):
+                by_policy.setdefault(id(op.policy), (op.policy, []))[1].append(request)
             else:
-                self._written(seat)
-        for batch in batches.values():
-            work = batch[0].work
-            assert isinstance(work, GenerateOp)
-            work.policy.generate_step([writing for seat in batch for writing in seat.writings or ()])
-            for seat in batch:
-                if not any(writing.num_unfinished for writing in seat.writings or ()):
-                    self._written(seat)
+                self._finish_generation(request)
+        for policy, group in by_policy.values():
+            policy.generate_step([state for request in group for state in request.generations or ()])
+            for request in group:
+                if not _num_unfinished(request):
+                    self._finish_generation(request)
 
-    def _written(self, seat: Seat) -> None:
-        written = [writing.written for writing in seat.writings or ()]
-        self._go_on(seat, seat.task.send, written)
+    def _finish_generation(self, request: Request[Any]) -> None:
+        self._resume(request, [state.written for state in request.generations or ()])
 
-    def _collect(self, most: float) -> None:
-        """The answers of functions that are there, and errors for those that come too late."""
-        waiting = [seat for seat in self.seats if seat.waits is not None]
-        if most and waiting:
-            self._wait(most, [seat.waits[1] for seat in waiting if seat.waits])
-        for seat in waiting:
-            assert seat.waits is not None
-            future, until = seat.waits
+    def _wait_for_rewards(self, max_wait: float) -> None:
+        """Wait until a function returns, a deadline is over, or another thread has news."""
+        deadline = min(request.pending.deadline for request in self.requests if request.pending)
+        seconds = min(max_wait, deadline - time.monotonic(), threading.TIMEOUT_MAX)
+        self.has_news.wait(max(0.0, seconds))
+        self.has_news.clear()
+
+    def _collect_rewards(self) -> None:
+        """Resume the requests whose functions have returned or are too late."""
+        for request in [request for request in self.requests if request.pending]:
+            assert request.pending is not None
+            future, deadline = request.pending
             if future.done():
-                seat.waits = None
-                self._answer(seat, _caught(seat, future.result))
-            elif time.monotonic() >= until:
-                seat.waits = None
-                late = "a reward was still at work when the budget's seconds were over: make it faster."
-                self._go_on(seat, seat.task.throw, RewardUnavailableError(late))
+                self._resume(request, future.result())
+            elif time.monotonic() >= deadline:
+                message = "a reward was still running when the time limit was over; make it faster."
+                self._resume(request, RewardUnavailableError(message))
 
-    def _wait(self, most: float, ends: Sequence[float]) -> None:
-        """Until a function answers, one is late, or somebody has news."""
-        self.wake.wait(max(0.0, min(most, min(ends) - time.monotonic(), threading.TIMEOUT_MAX)))
-        self.wake.clear()
-
-    def _answer(self, seat: Seat, found: Any) -> None:  # noqa: ANN401 - whatever came of the work
-        """Send it, or raise it in the refinement if it is an error."""
-        self._go_on(seat, seat.task.throw if isinstance(found, Exception) else seat.task.send, found)
-
-    def _go_on(self, seat: Seat, resume: Callable[[Any], Op], value: Any) -> None:  # noqa: ANN401 - as generators take
-        """To the next piece of work, or to the end."""
-        seat.work, seat.writings, seat.waits = None, None, None
+    def _resume(self, request: Request[Any], result: Any) -> None:  # noqa: ANN401 - the result of any op
         try:
-            seat.work = seat.context.run(resume, value)
-        except StopIteration:
-            self.end(seat, None)
-        except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-            self.end(seat, to_package_error(error))
+            request.resume(result)
+        finally:
+            self._remove_if_finished(request)
 
-    def end(self, seat: Seat, error: BaseException | None) -> None:
-        """Take one out, and tell it why if something was wrong."""
-        if seat in self.seats:
-            self.seats.remove(seat)
-            seat.ended(error)
+    def _remove_if_finished(self, request: Request[Any]) -> None:
+        if request.future.done() and request in self.requests:
+            self.requests.remove(request)
 
 
-def run_to_completion(task: RequestSteps[R]) -> R:
-    """One task by itself, here and now."""
-    rounds, found, errors = Scheduler(), list[R](), list[BaseException | None]()
+@dataclass(eq=False)
+class _Steps(Request[R]):
+    """Steps that nobody cancels."""
 
-    def watched() -> RequestSteps[None]:
-        found.append((yield from task))
+    generator: RequestSteps[R]
 
-    rounds.join(Seat(watched(), errors.append))
-    while rounds.seats:
-        rounds.round()
-    for error in errors:
-        if error is not None:
-            raise error
-    return found[0]
+    def steps(self) -> RequestSteps[R]:
+        return self.generator
+
+    def partial_result(self, reason: StopReason) -> R:
+        raise RuntimeError(f"these steps have no result yet; they were cancelled: {reason}.")
 
 
-def _raise_if_short(found: Sequence[Any], seats: Sequence[Seat]) -> None:
-    """Where memory ran out among several, who asked for least may have met it: try again with fewer."""
-    for error in found:
-        if len(seats) > 1 and isinstance(error, OutOfMemoryError):
-            raise error
+def run_to_completion(steps: RequestSteps[R]) -> R:
+    """Run steps by themselves, in this thread, and return their result."""
+    scheduler, request = Scheduler(), _Steps(steps)
+    scheduler.add_request(request)
+    while scheduler.requests:
+        scheduler.step()
+    return request.future.result()
 
 
-def _read_views(views: Sequence[AnswerBatch]) -> None:
-    """Fill in what the views want: one forward for each policy, and one for what needs no gradient."""
+def _num_unfinished(request: Request[Any]) -> int:
+    return sum(state.num_unfinished for state in request.generations or ())
+
+
+def _raise_if_out_of_memory(results: Sequence[Any], requests: Sequence[Request[Any]]) -> None:
+    """Raise an error about memory, where fewer requests at a time may succeed."""
+    for result in results:
+        if len(requests) > 1 and isinstance(result, OutOfMemoryError):
+            raise result
+
+
+def _run_forward(batches: Sequence[AnswerBatch]) -> None:
+    """Set the outputs of the batches: one forward pass for each policy, and one for what needs no gradient."""
     groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
-    for view in views:
-        if view.output_spec and not view.is_computed:
-            groups[id(view.policy), view.tokens.soft.requires_grad].append(view)
-    for (_, climbs), group in groups.items():
-        with torch.set_grad_enabled(climbs):
-            readings = group[0].policy.forward_all(
-                [ForwardRequest(view.prompt, view.tokens, view.output_spec) for view in group]
+    for batch in batches:
+        if batch.output_spec and not batch.is_computed:
+            groups[id(batch.policy), batch.tokens.soft.requires_grad].append(batch)
+    for (_, needs_gradient), group in groups.items():
+        with torch.set_grad_enabled(needs_gradient):
+            outputs = group[0].policy.forward_all(
+                [ForwardRequest(batch.prompt, batch.tokens, batch.output_spec) for batch in group]
             )
-        for view, reading in zip(group, readings, strict=True):
-            view.output = reading
+        for batch, output in zip(group, outputs, strict=True):
+            batch.output = output
 
 
-def _caught(seat: Seat, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - whatever comes of it
-    """What `call` returns, or the exception that it raised; in the context that the refinement came from."""
+def _run_in_context(request: Request[Any], call: Callable[[], T]) -> T | Exception:
+    return request.context.run(_result_or_error, call)
+
+
+def _result_or_error(call: Callable[[], T]) -> T | Exception:
+    """Return what `call` returns or the exception that it raised, for `Request.resume`."""
     try:
-        return seat.context.run(call)
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the refinement
+        return call()
+    except BaseException as error:  # noqa: BLE001 - it is raised again in the request's steps
         return to_package_error(error)
-
-
-def _aside(seat: Seat, work: ScoreTextsOp, wake: threading.Event) -> Future[Any]:
-    """The work's end in a thread of its own, so that whoever is slow is waited for by nobody else."""
-    future: Future[Any] = Future()
-
-    def call() -> None:
-        try:
-            future.set_result(work.finish())
-        except BaseException as error:  # noqa: BLE001 - raised again where the answer is waited for
-            future.set_exception(to_package_error(error))
-        wake.set()
-
-    threading.Thread(target=seat.context.copy().run, args=(call,), daemon=True).start()
-    return future

@@ -1,6 +1,6 @@
-"""One prompt's search without gradient, and all prompts' side by side: what `baselines` are made of.
+"""Search without a gradient: the request of one prompt, and `search` for many. The methods are in `baselines.py`.
 
-The counterpart of `refine`: same caches, clock, keep-best and result. Shapes: C answers, T positions.
+The counterpart of `refine`, with the same caches, budget, rule of the best answer, and result.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import torch
 
 from langchain_sea.budget import Budget, BudgetTracker, StopReason
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.drafting import Drafter, GenerationInput
-from langchain_sea.engine.ops import ScorePrefixesOp
-from langchain_sea.engine.scheduler import Scheduler, Seat
+from langchain_sea.engine.drafting import Drafter
+from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
+from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
@@ -27,83 +28,115 @@ if TYPE_CHECKING:
     from langchain_sea.engine.drafting import Answer
     from langchain_sea.engine.ops import RequestSteps
 
-__all__ = ["Search", "SearchRun", "search"]
+__all__ = ["Search", "SearchRequest", "search"]
 
 
 class Search(Protocol):
-    """A method.
+    """A search method.
 
     Attributes:
-        temperature: of drafting and writing on.
-        rows: how many answers it writes at once at the most.
+        temperature: of sampling.
+        rows: the largest number of answers that it generates together.
     """
 
     @property
-    def temperature(self) -> float: ...  # noqa: D102 - above
+    def temperature(self) -> float: ...  # noqa: D102 - see the class
     @property
-    def rows(self) -> int: ...  # noqa: D102 - above
-    def task(self, searching: SearchRun) -> RequestSteps[None]:
-        """All of it, for one prompt; the first answer offered is the draft."""
+    def rows(self) -> int: ...  # noqa: D102 - see the class
+    def steps(self, request: SearchRequest) -> RequestSteps[None]:
+        """Search for one prompt's best answer. The first answer that it offers is the draft."""
 
 
-@dataclass
-class SearchRun:
-    """One prompt's search under way: what methods do alike."""
+@dataclass(eq=False)
+class SearchRequest(Request[Refinement]):
+    """The search for one prompt's best answer: what all methods have in common.
+
+    Attributes:
+        energy: with scales fitted to the first prefixes that were ranked.
+        scores: of all answers that were scored, by their ids.
+    """
 
     prompt: Prompt
+    method: Search
     energy: Energy
-    writer: Drafter
-    best: BestSoFar
-    found: dict[tuple[int, ...], ScoredText] = field(default_factory=dict)
+    drafter: Drafter
+    scores: dict[tuple[int, ...], ScoredText] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.tracker = self.drafter.tracker
+        self._best = BestSoFar(self.energy, self.prompt, self.tracker)
+
+    def steps(self) -> RequestSteps[Refinement]:
+        """Run the method. A reward that fails, or a lack of memory, ends it with what was best before."""
+        failure = None
+        try:
+            yield from self.method.steps(self)
+        except (RewardUnavailableError, OutOfMemoryError) as error:
+            failure = error
+        self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
+        return self._best.refinement("", failure=failure)
+
+    def partial_result(self, reason: StopReason) -> Refinement:
+        """Return the best answer so far."""
+        self.tracker.stop_reason = reason
+        return self._best.refinement("")
 
     @property
-    def over(self) -> bool:
-        """Whether a limit is reached."""
-        return self.writer.tracker.exhausted_limit() is not None
+    def is_exhausted(self) -> bool:
+        """Whether a limit of the budget is reached."""
+        return self.tracker.exhausted_limit() is not None
 
     @property
-    def tokens(self) -> int:
-        """Of the longest answer."""
-        return self.writer.tracker.max_new_tokens
+    def max_new_tokens(self) -> int:
+        """The length of the longest answer."""
+        return self.tracker.max_new_tokens
 
     def random(self) -> float:
-        """From [0, 1), by the prompt's own generator."""
-        rng = self.writer.generators[0]
-        return float(torch.rand((), generator=rng, device=rng.device))
+        """Return a number from [0, 1), from the prompt's own generator."""
+        generator = self.drafter.generators[0]
+        return float(torch.rand((), generator=generator, device=generator.device))
 
     def write(self, prefixes: Sequence[Answer], tokens: int) -> RequestSteps[tuple[list[Answer], bool]]:
-        """The prefixes with up to `tokens` more, cut at the longest answer, and whether the clock cut."""
-        (written,), cut = yield from self.writer.write([GenerationInput(self.prompt, list(prefixes))], tokens)
-        whole = [[*a, *b][: self.tokens] for a, b in zip(prefixes, written, strict=True)]
-        return whole, cut
+        """Continue the prefixes.
+
+        Args:
+            prefixes: answers so far.
+            tokens: the largest number of new ids of each.
+
+        Returns:
+            The prefixes with what follows, no longer than the longest answer, and whether time was too short.
+        """
+        inputs = [GenerationInput(self.prompt, list(prefixes))]
+        (written,), is_cut = yield from self.drafter.write(inputs, tokens)
+        answers = [[*a, *b][: self.max_new_tokens] for a, b in zip(prefixes, written, strict=True)]
+        return answers, is_cut
 
     def finish(self, prefixes: Sequence[Answer]) -> RequestSteps[list[Answer]]:
-        """Written to their end and offered; those that the clock cut off only where nothing else is there."""
-        longest = self.tokens - min(map(len, prefixes))
-        whole, cut = yield from self.write(prefixes, longest)
-        if not cut or not self.found:
-            yield from self.offer(whole)
-        return whole
+        """Continue the prefixes to their end, and offer them; those cut short only if there are no others."""
+        longest = self.max_new_tokens - min(map(len, prefixes))
+        answers, is_cut = yield from self.write(prefixes, longest)
+        if not is_cut or not self.scores:
+            yield from self.offer(answers)
+        return answers
 
     def offer(self, answers: Sequence[Answer]) -> RequestSteps[None]:
-        """Decoded, scored, and the best kept."""
+        """Decode and score the answers, and keep the best."""
         texts = [self.energy.policy.decode(ids) for ids in answers]
-        scored = yield from self.best.offer(texts)
-        self.found.update(zip(map(tuple, answers), scored, strict=True))
+        scored = yield from self._best.offer(texts)
+        self.scores.update(zip(map(tuple, answers), scored, strict=True))
 
-    def ranked(self, begun: Sequence[Answer]) -> RequestSteps[list[Answer]]:
-        """The distinct ones by the energy of what is written so far, lowest first."""
-        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, begun)) if ids]
+    def rank(self, prefixes: Sequence[Answer]) -> RequestSteps[list[Answer]]:
+        """Return the distinct prefixes, the one of the lowest energy first."""
+        distinct = [list(ids) for ids in dict.fromkeys(map(tuple, prefixes)) if ids]
         if not distinct:
             return []
-        self.writer.tracker.evaluations += len(distinct)
-        energies = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
+        self.tracker.evaluations += len(distinct)
+        self.energy, energies = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
         return [distinct[i] for i in energies.argsort(stable=True).tolist()]
 
-    def leading(self) -> Answer:
-        """The best answer's ids."""
-        best = self.best.best
-        items = self.found.items()
+    def best_answer(self) -> Answer:
+        """Return the ids of the best answer so far."""
+        best, items = self._best.best, self.scores.items()
         return list(max(items, key=lambda item: (item[1] is best, item[1].score))[0])
 
 
@@ -125,26 +158,14 @@ def search(
         seed: decides all random numbers, together with the prompt's own ids.
         budget: limits of time and evaluations; None takes the default ones.
         max_new_tokens: the length of the longest answer, in the policy's tokens.
+
+    Raises:
+        RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
     """
-    rounds, found = Scheduler(), []
+    policy, requests = energy.policy, []
     for prompt in prompts:
-        rngs = generators_for(seed, prompt.key, method.rows, energy.policy.device)
         tracker = BudgetTracker(budget or Budget(), max_new_tokens)
-        writer = Drafter(energy.policy, method.temperature, rngs, tracker)
-        searching = SearchRun(prompt, energy, writer, BestSoFar(energy, prompt, tracker))
-        errors: list[BaseException | None] = []
-        rounds.join(Seat(method.task(searching), errors.append))
-        found.append((searching, errors))
-    while rounds.seats:
-        rounds.round()
-    return [_result(searching, errors) for searching, errors in found]
-
-
-def _result(searching: SearchRun, errors: Sequence[BaseException | None]) -> Refinement:
-    """What was found; a failed reward or a lack of memory leaves the best before it."""
-    for error in errors:
-        if error is not None and not isinstance(error, (RewardUnavailableError, OutOfMemoryError)):
-            raise error
-    failure = next((error for error in errors if isinstance(error, Exception)), None)
-    searching.writer.tracker.stop_reason = searching.writer.tracker.exhausted_limit() or StopReason.STEPS
-    return searching.best.refinement("", failure=failure)
+        generators = generators_for(seed, prompt.key, method.rows, policy.device)
+        drafter = Drafter(policy, method.temperature, generators, tracker)
+        requests.append(SearchRequest(prompt, method, energy, drafter))
+    return get_engine(policy).refine(requests)

@@ -9,8 +9,9 @@ import torch
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.trace import ScoredText, Trace
+from langchain_sea.engine.memory import split_on_out_of_memory
 from langchain_sea.engine.ops import ScoreTextsOp
-from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.errors import RewardUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +80,7 @@ class BestSoFar:
         """
         fresh = [text for text in dict.fromkeys(texts) if text not in self._seen]
         for chunk in self._chunks(fresh):
-            yield from self._score(chunk)
+            yield from split_on_out_of_memory(self._score, chunk, self.tracker)
         return [self._seen[text] for text in texts]
 
     def refinement(
@@ -132,26 +133,19 @@ class BestSoFar:
         size = max(1, _POSITIONS // max(1, longest))
         return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
 
-    def _score(self, texts: list[str]) -> RequestSteps[None]:
-        """Score new texts; where memory holds them only apart, apart."""
-        seconds = max(_GRACE, self.tracker.remaining(1.0))
-        work = ScoreTextsOp(self.energy, self.prompt, texts, seconds, first=self.draft is None)
-        try:
-            terms: EnergyTerms = yield work
-        except OutOfMemoryError:
-            if len(texts) == 1:
-                raise
-            self.tracker.is_out_of_memory, half = True, len(texts) // 2
-            yield from self._score(texts[:half])
-            yield from self._score(texts[half:])
-            return
-        self.energy = work.energy
+    def _score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
+        """Score new texts, and keep the best."""
+        seconds = max(_GRACE, self.tracker.remaining())
+        op = ScoreTextsOp(self.energy, self.prompt, texts, seconds, is_draft=self.draft is None)
+        self.energy, terms = yield op
         self.tracker.evaluations += len(texts)
-        for scored in self._scored(texts, terms):
+        scored_texts = self._scored(texts, terms)
+        for scored in scored_texts:
             self._seen[scored.text] = scored
             self._keep(scored)
+        return scored_texts
 
-    def _scored(self, texts: list[str], terms: EnergyTerms) -> list[ScoredText]:
+    def _scored(self, texts: Sequence[str], terms: EnergyTerms) -> list[ScoredText]:
         names = [term.name for term in self.energy.terms]
         finite = terms.rewards.isfinite()
         if not bool(finite.all()):

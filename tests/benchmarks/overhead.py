@@ -127,7 +127,7 @@ def cancel_over_step_ms(turns: int) -> dict[str, Any]:
         began = time.perf_counter()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        while not queue.idle:  # noqa: ASYNC110 - it sets no event
+        while not queue.is_idle:  # noqa: ASYNC110 - it sets no event
             await asyncio.sleep(0.0005)
         return time.perf_counter() - began, statistics.median(steps) if steps else 0.0
 

@@ -17,8 +17,8 @@ from langchain_sea import SEAChatModel, load_model
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.engine.request import Request
-from langchain_sea.engine.scheduler import Scheduler, Seat, run_to_completion
+from langchain_sea.engine.refinement import RefinementRequest
+from langchain_sea.engine.scheduler import Scheduler, run_to_completion
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import registry
 
@@ -60,11 +60,11 @@ KINDS = ("Prompt", "Extend", "Look", "Rank", "Climb", "Score")
 def kinds(on: Subject) -> Any:
     """Seconds of each kind of work while the block runs."""
     places: dict[str, tuple[Any, str]] = {"Prompt": (CausalLMPolicy, "prompt_from_ids")}
-    return timed(places | {"Work": (Scheduler, "_in_groups")}, on.policy.device, {"Work": _kind})
+    return timed(places | {"Work": (Scheduler, "_compute_in_groups")}, on.policy.device, {"Work": _kind})
 
 
-def _kind(_rounds: Scheduler, kind: type, *_rest: Any) -> str:
-    return kind.__name__
+def _kind(_scheduler: Scheduler, _limit: Any, requests: list[Any], _compute: Any) -> str:
+    return type(requests[0].op).__name__
 
 
 def shown(seconds: dict[str, float]) -> dict[str, float]:
@@ -213,7 +213,7 @@ class Repeated:
     tokens: int
     seed: int
 
-    def run(self) -> Request:
+    def request(self) -> RefinementRequest:
         """Anew, with everything that it has alone."""
         policy, tracker = self.on.policy, BudgetTracker(Budget(max_time=None), self.tokens)
         prompt = policy.prompt(self.messages, room=self.tokens)
@@ -224,13 +224,11 @@ class Repeated:
             max(search_config.chains.num_chains, search_config.drafts.num_drafts),
             policy.device,
         )
-        return Request(prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, tracker)
+        return RefinementRequest(prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, tracker)
 
-    def run_to_completion(self) -> Any:
+    def alone(self) -> Any:
         """What it gives by itself."""
-        run = self.run()
-        run_to_completion(run.task())
-        return kept(run.result())
+        return kept(run_to_completion(self.request().steps()))
 
 
 def kept(found: Refinement) -> Any:
@@ -241,15 +239,14 @@ def kept(found: Refinement) -> Any:
 
 def in_company(requests: list[Repeated], rng: random.Random) -> list[Any]:
     """What each gives while others join at random rounds; those of different policies share the rounds too."""
-    runs, waiting, rounds = [request.run() for request in requests], [], Scheduler()
-    waiting = list(runs)
-    while waiting or rounds.seats:
-        if waiting and (not rounds.seats or rng.random() < 0.3):
+    made, scheduler = [request.request() for request in requests], Scheduler()
+    waiting = list(made)
+    while waiting or scheduler.requests:
+        if waiting and (not scheduler.requests or rng.random() < 0.3):
             for _ in range(min(len(waiting), rng.randint(1, 4))):
-                run = waiting.pop(0)
-                rounds.join(Seat(run.task(), run.ended))
-        rounds.round()
-    return [kept(run.result()) for run in runs]
+                scheduler.add_request(waiting.pop(0))
+        scheduler.step()
+    return [kept(request.future.result()) for request in made]
 
 
 def equal_share(requests: list[Repeated], rng: random.Random) -> list[bool]:
@@ -268,7 +265,7 @@ def batch_equal(on: Subject, device: str | None, seed: int) -> dict[str, Any]:
     """The tiny policy's requests, and the shape's, in float32; beside them the shape's own dtype."""
     rng = random.Random(seed)
     policy = load_model("tiny", device)
-    tiny = Subject("tiny", policy, registry.make_terms(["tiny"], "tiny", policy))
+    tiny = Subject("tiny", policy, registry.make_terms(["tiny"], policy))
     problems = [p for kind in ("arithmetic", "polite") for p in held_out(kind, EQUAL // 2, seed)]
     rng.shuffle(problems)
     parts: dict[str, list[Repeated]] = {

@@ -12,18 +12,19 @@ import uvicorn
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.engine import queue
-from langchain_sea.serving.api_server import ServerConfig, application
+from langchain_sea.serving.api_server import make_app
+from langchain_sea.serving.config import ServerConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "test-key"
 MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=24)
-LIMITS = ServerConfig(
+CONFIG = ServerConfig(
     api_keys=(KEY, "another"),
-    tokens=200,
-    waiting=8,
-    body_seconds=2.0,
+    max_tokens=200,
+    max_requests=8,
+    body_timeout=2.0,
     rewards={"arithmetic": ["tiny"]},
     presets=("default", "paper"),
     budgets={"quick": Budget(max_steps=0, max_time=None)},
@@ -37,9 +38,9 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def served(model: Any = MODEL, limits: ServerConfig = LIMITS) -> Iterator[tuple[str, Any]]:
+def served(model: Any = MODEL, config: ServerConfig = CONFIG) -> Iterator[tuple[str, Any]]:
     """Its base URL, and the application."""
-    app, port = application(model, limits), free_port()
+    app, port = make_app(model, config), free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", ws="none"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -56,6 +57,6 @@ def served(model: Any = MODEL, limits: ServerConfig = LIMITS) -> Iterator[tuple[
 def idle(policy: Any) -> bool:
     """The policy's queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not queue.get_engine(policy).idle and time.monotonic() < until:
+    while not queue.get_engine(policy).is_idle and time.monotonic() < until:
         time.sleep(0.01)
-    return bool(queue.get_engine(policy).idle)
+    return bool(queue.get_engine(policy).is_idle)

@@ -124,7 +124,7 @@ def test_metropolis_hastings_accepts_by_its_ratio(
     """Scores over the heat, times the ratio of the lengths."""
     old, new = [1, 2, 3], [1, 2]
     known = {tuple(ids): ScoredText("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}
-    searching = SimpleNamespace(found=known, random=lambda: drawn)
+    searching = SimpleNamespace(scores=known, random=lambda: drawn)
     ratio = math.exp(min(0.0, (after - before) / heat + math.log(3 / 2)))
     assert QAlign(heat=heat)._next(searching, old, new) == (new if drawn < ratio else old)
     assert QAlign()._next(searching, old, [9]) == old  # the clock cut it: unscored

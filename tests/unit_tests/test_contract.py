@@ -339,11 +339,11 @@ def test_whoever_stops_listening_ends_the_refinement():
 
     queue = get_engine(load_model("tiny"))
     for _ in range(200):
-        if queue.idle:
+        if queue.is_idle:
             break
 
         time.sleep(0.05)
-    assert queue.idle
+    assert queue.is_idle
 
 
 class Note(BaseModel):

@@ -63,7 +63,7 @@ def policy():
 def idle(policy):
     """The queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not queue.get_engine(policy).idle:
+    while not queue.get_engine(policy).is_idle:
         assert time.monotonic() < until, "the queue still has something to do"
         time.sleep(0.01)
     return True

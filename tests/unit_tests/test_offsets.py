@@ -17,7 +17,7 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Steering, SteeringVector
 from langchain_sea.core.terms import RewardTerm, find_steering_vector
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.ops import GenerationRows
+from langchain_sea.engine.ops import GenerationInput
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import DraftConfig, SearchConfig
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
@@ -65,10 +65,12 @@ def test_each_row_has_its_own(name):
 def test_rows_apart_keep_their_own():
     """As where memory holds only some of them."""
     steering = Steering(2, torch.arange(6.0).view(3, 2))
-    parts = GenerationRows(None, [[1], [2], [3]], [torch.Generator() for _ in range(3)], steering).each()
+    generators = [torch.Generator() for _ in range(3)]
+    parts = GenerationInput(None, [[1], [2], [3]], steering, generators=generators).split_rows()
     assert [part.prefixes for part in parts] == [[[1]], [[2]], [[3]]]
     assert torch.equal(torch.cat([part.steering.vectors for part in parts]), steering.vectors)
-    assert all(part.steering is None for part in GenerationRows(None, [[1]], [torch.Generator()]).each())
+    (part,) = GenerationInput(None, [[1]], generators=generators[:1]).split_rows()
+    assert part.steering is None
 
 
 class Recording(MarkovPolicy):
