@@ -1,4 +1,4 @@
-"""Messages and text to ids, and no text ever becomes a control token. Knows the tokenizer, no model."""
+"""Encodes messages and text such that no text becomes a control token. Knows the tokenizer, no model."""
 
 from __future__ import annotations
 
@@ -16,20 +16,18 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _PRIVATE_USE = range(0xE000, 0xF900)
-
-
 _BLANKS = " \t\r\n\u2581"
 
 
 class ChatTemplate:
-    """A tokenizer and its chat template, both left as they are.
+    """A tokenizer and its chat template; neither is changed.
 
     Attributes:
-        special: the ids that stand for no text: those that the tokenizer itself calls special.
+        special: the ids that represent no text: those that the tokenizer marks as special.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None) -> None:
-        """Read the tokenizer's added tokens once.
+        """Collect the control tokens of the tokenizer.
 
         Args:
             tokenizer: any tokenizer of `transformers`.
@@ -39,7 +37,7 @@ class ChatTemplate:
         added = {i: token for i, token in tokenizer.added_tokens_decoder.items() if token.content}
         special = {i: token.content for i, token in added.items() if token.special}
         special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
-        # of the others, `<tool_call>` or `[INST]` structure a chat; blanks and words do not
+        # of the other added tokens, `<tool_call>` or `[INST]` structure a chat; blanks and words do not
         markup = {
             i: token.content
             for i, token in added.items()
@@ -55,33 +53,33 @@ class ChatTemplate:
 
     @property
     def supports_tools(self) -> bool:
-        """Whether the template has a place for tools."""
+        """Whether the template renders tools."""
         source = self._chat_template or self._tokenizer.chat_template
         return "tools" in (source if isinstance(source, str) else "")
 
     def encode(self, text: str) -> list[int]:
-        """The ids of text, the strings of special tokens split as text."""
+        """Encode text; the strings of special tokens are split as text."""
         return self._encode_pieces(self._split(text, self._special))
 
     def is_control_token(self, text: str) -> bool:
-        """Whether this is a control token."""
+        """Return whether this is a control token."""
         return text in self._control.values()
 
     def markup(self, text: str) -> list[int]:
-        """The ids of text of our own, in which control strings are control tokens."""
+        """Encode trusted text, in which control strings become control tokens."""
         return self._encode(text) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, special tokens left out."""
+        """Decode ids without special tokens."""
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         assert isinstance(text, str)
         return text
 
     def chat(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None) -> list[int]:
-        """The ids of a conversation up to where the answer begins.
+        """Encode a conversation up to where the answer begins.
 
-        Inside every string of `messages` and `tools` that holds a control string, that string is broken in
-        two by a private character; the template renders, and what lies between the breaks is encoded apart.
+        Every control string inside `messages` and `tools` is cut in two by a private-use character. The
+        template then renders, and the pieces between the cuts are encoded separately.
 
         Raises:
             ChatTemplateError: there is no template, or it rejects the messages.
@@ -95,14 +93,15 @@ class ChatTemplate:
         )
         if mark is None:
             raise ChatTemplateError("the messages use every private-use character; remove some of them.")
-        broken = [self._break(dict(message), mark) for message in messages]
-        shown = None if tools is None else [self._break(dict(t), mark) for t in tools]
+        cut_messages = [self._cut_control_strings(dict(message), mark) for message in messages]
+        cut_tools = None if tools is None else [self._cut_control_strings(dict(t), mark) for t in tools]
         try:
-            rendered = self._render(broken, shown)
+            rendered = self._render(cut_messages, cut_tools)
         except ChatTemplateError:
-            if broken[0].get("role") != "system" or len(broken) == 1:
+            if cut_messages[0].get("role") != "system" or len(cut_messages) == 1:
                 raise
-            rendered = self._render(_without_system(broken), shown)  # some templates know none
+            # some templates have no system role
+            rendered = self._render(_merge_system_message(cut_messages), cut_tools)
         ids = self._encode_pieces(rendered.replace(_escape(mark), mark).split(mark))
         if not ids:
             raise ChatTemplateError("the chat template rendered these messages to nothing.")
@@ -131,56 +130,57 @@ class ChatTemplate:
         assert isinstance(rendered, str)
         return rendered
 
-    def _break(self, value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
-        """The same value with `mark` wherever one of its strings would hold, or open, a control string."""
+    def _cut_control_strings(self, value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
+        """Insert `mark` into every string of `value` that contains a control string or could begin one."""
         if isinstance(value, dict):
-            return {self._break(key, mark): self._break(entry, mark) for key, entry in value.items()}
+            cut = self._cut_control_strings
+            return {cut(key, mark): cut(entry, mark) for key, entry in value.items()}
         if isinstance(value, list | tuple):
-            return [self._break(entry, mark) for entry in value]
+            return [self._cut_control_strings(entry, mark) for entry in value]
         if not isinstance(value, str):
             return value
         body = value.rstrip()
         pieces = self._split(body, self._control)
-        # the template may put another text right behind this one, without the blanks between
+        # the template may append another text directly, without the blanks between them
         closing = mark if any(map(body.endswith, self._openings)) else ""
         return mark.join(pieces) + closing + value[len(body) :]
 
     def _split(self, text: str, control: dict[int, str]) -> list[str]:
-        """The text in pieces that each encode to none of `control`; one piece if the whole does not.
+        """Cut the text into pieces of which none encodes to an id of `control`; one piece if none needs a cut.
 
-        A character that is a control token all by itself is left out.
+        A single character that is a control token is dropped.
         """
-        found = {i: control[i] for i in control.keys() & self._encode(text)}
-        if all(i == self._unknown and string not in text for i, string in found.items()):
+        controls = {i: control[i] for i in control.keys() & self._encode(text)}
+        if all(i == self._unknown and string not in text for i, string in controls.items()):
             return [text]
         if len(text) == 1:
             return []
-        starts = re.finditer(f"(?={'|'.join(map(re.escape, found.values()))})", text)
-        # a normaliser may hide where they are: then by halves
+        starts = re.finditer(f"(?={'|'.join(map(re.escape, controls.values()))})", text)
+        # a normalizer may hide the positions; then the text is halved
         cuts = [start.start() + 1 for start in starts if start.start() + 1 < len(text)] or [len(text) // 2]
         pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
         return [part for piece in pieces for part in self._split(piece, control)]
 
     def _encode_pieces(self, pieces: Sequence[str]) -> list[int]:
-        """The ids of pieces of one text, each encoded apart."""
+        """Encode the pieces of one text separately."""
         ids = self._encode(pieces[0]) if pieces else []
         return ids + [i for piece in pieces[1:] if piece for i in self._encode_inside(piece)]
 
     def _encode_inside(self, piece: str) -> list[int]:
-        """The ids of a piece that is not the first, without the blank that some tokenizers put before it."""
+        """Encode a piece other than the first, without the blank that some tokenizers put before it."""
         newline, ids = self._encode("\n"), self._encode("\n" + piece)
-        begins = ids[: len(newline)] == newline
-        return ids[len(newline) :] if begins else self._encode(piece)
+        has_newline = ids[: len(newline)] == newline
+        return ids[len(newline) :] if has_newline else self._encode(piece)
 
     def _encode(self, text: str) -> list[int]:
-        # whatever the tokenizer's defaults: a begin token comes from the template alone
+        # independent of the tokenizer's defaults: only the template adds a begin token
         return list(
             self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False)
         )
 
 
-def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the system says, said by the first user."""
+def _merge_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put the system message into the first user message."""
     first, rest = messages[0], messages[1:]
     if rest[0].get("role") == "user":
         return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
@@ -188,5 +188,5 @@ def _without_system(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _escape(character: str) -> str:
-    """How JSON in ASCII writes it."""
+    """Return the character as JSON in ASCII writes it."""
     return f"\\u{ord(character):04x}"

@@ -1,7 +1,7 @@
-"""What an answer may be, token by token: a JSON schema as a matcher of the policy's own tokens (llguidance).
+"""Answers constrained to a JSON schema, token by token, by llguidance.
 
-llguidance: a mask of 49,152 tokens takes about a millisecond, it refuses what it cannot enforce, needs
-neither numpy nor a compiler, and says whether a text is whole.
+Why llguidance: a mask of 49,152 tokens takes about a millisecond; it refuses schemas that it cannot enforce,
+needs neither numpy nor a compiler, and can tell whether a text is complete.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from langchain_sea.errors import ExtraMissingError, GrammarError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import llguidance
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["JsonGrammar", "Matcher"]
 
-# how an answer is brought to an end: the first of these that may stand
+# tokens that end an answer soon: the first allowed one is taken
 _CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", ",", "0", "null", "true", '""', "{}", "[]")
-_LOOKED_AT = 64
-_EXACT = 2**53
-_tokenizers: dict[int, _Known] = {}  # by the id of the tokenizer, which is kept alive in it
+_MAX_KEY_CANDIDATES = 64
+_MAX_EXACT_INTEGER = 2**53
+_vocabularies: dict[int, _GuidanceVocabulary] = {}  # by the id of the tokenizer, which the value keeps alive
 _lock = threading.Lock()
 
 
-class _Known(NamedTuple):
-    """What is made of a tokenizer once."""
+class _GuidanceVocabulary(NamedTuple):
+    """What is derived from a tokenizer, once."""
 
     tokenizer: PreTrainedTokenizerBase
-    guidance: Any  # the library's view of it
+    guidance: llguidance.LLTokenizer
     closers: list[int]
-    places: torch.Tensor  # (V,)
+    positions: torch.Tensor  # (V,): 0 … V − 1
 
 
 class Matcher:
-    """One answer under way."""
+    """The state of one unfinished answer."""
 
-    def __init__(self, inner: Any, places: torch.Tensor) -> None:  # noqa: ANN401 - llguidance has no types
-        """Hold the library's own, and 0 … V − 1."""
-        self._inner, self._places = inner, places
+    def __init__(self, inner: llguidance.LLMatcher, positions: torch.Tensor) -> None:
+        """Hold the library's matcher, and 0 … V − 1."""
+        self._inner, self._positions = inner, positions
 
     def allowed_mask(self) -> torch.Tensor:
-        """(V,) bool: what may come next; the end token where the answer may end."""
-        bits = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
-        found: torch.Tensor = (bits[self._places // 32] >> (self._places % 32)) & 1
-        return found.bool()
+        """Return (V,) bool: which tokens may come next; the end token if the answer may end."""
+        words = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
+        bits: torch.Tensor = (words[self._positions // 32] >> (self._positions % 32)) & 1
+        return bits.bool()
 
     def consume_token(self, token: int) -> None:
-        """Go on with a token that is allowed."""
+        """Append an allowed token to the answer."""
         self._inner.consume_token(token)
 
     @property
@@ -62,10 +63,10 @@ class Matcher:
 
 
 class JsonGrammar:
-    """JSON of a schema.
+    """Constrains answers to the JSON of a schema.
 
     Attributes:
-        schema: as it was given.
+        schema: unchanged.
     """
 
     def __init__(
@@ -77,123 +78,132 @@ class JsonGrammar:
         *,
         around: tuple[str, str] = ("", ""),
     ) -> None:
-        """Compile it.
+        """Compile the schema.
 
         Args:
             schema: JSON schema.
             tokenizer: the policy's.
             size: V.
-            end_ids: what ends an answer.
-            around: text that must stand before and behind the JSON.
+            end_ids: the ids that end an answer.
+            around: text that must come before and after the JSON.
 
         Raises:
             ExtraMissingError: llguidance is not installed.
-            GrammarError: the schema cannot be enforced; the message says what of it.
+            GrammarError: the schema cannot be enforced; the message says which part.
         """
         self.schema, self._end = schema, min(end_ids)
-        self._matcher_class, self._known = _guidance(tokenizer, size, sorted(end_ids))
-        # blanks between the parts would be choices of the policy that say nothing
-        plain = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-        whole = {**schema, "x-guidance": plain}
+        self._matcher_class, self._vocabulary = _guidance(tokenizer, size, sorted(end_ids))
+        # with flexible blanks the policy would choose between texts of equal meaning
+        compact = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+        compact_schema = {**schema, "x-guidance": compact}
         try:
             before, behind = (f"{json.dumps(text)} " if text else "" for text in around)
-            lark = f"start: {before}json {behind}\njson: %json {json.dumps(whole)}\n"
+            lark = f"start: {before}json {behind}\njson: %json {json.dumps(compact_schema)}\n"
             self._source = self._matcher_class.grammar_from_lark(lark)
-            fault = self._matcher_class.validate_grammar(self._source, self._known.guidance)
+            fault = self._matcher_class.validate_grammar(self._source, self._vocabulary.guidance)
         except ValueError as error:
             fault = str(error)
-        fault = fault or _too_long(schema)
+        fault = fault or _inexact_integer(schema)
         if fault:
-            shown = json.dumps(schema)[:300]
-            raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {shown}")
+            raise GrammarError(
+                f"this schema cannot be enforced: {fault}. Simplify it: {json.dumps(schema)[:300]}"
+            )
 
     def matcher(self, prefix: Sequence[int] = ()) -> Matcher:
-        """An answer from its start, or from what is written of it."""
-        inner = self._matcher_class(self._known.guidance, self._source)
+        """Return the matcher of a new answer, or of one that begins with `prefix`."""
+        inner = self._matcher_class(self._vocabulary.guidance, self._source)
         if prefix:
             inner.consume_tokens(list(prefix))
-        return Matcher(inner, self._known.places)
+        return Matcher(inner, self._vocabulary.positions)
 
     def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
-        """An answer begun, brought to a short end: strings and lists closed, what is required filled in.
+        """Complete an answer with few tokens: close strings and lists, and fill in required properties.
 
-        None where that takes more than `max_new_tokens` tokens.
+        Returns:
+            All ids of the answer; None if it needs more than `max_new_tokens` more.
         """
-        found, matcher = list(ids), self.matcher(ids)
+        completed, matcher = list(ids), self.matcher(ids)
         for _ in range(max_new_tokens + 1):
             if matcher.is_accepting:
-                return found
-            allowed = matcher.allowed_mask()
-            closing = next((i for i in self._known.closers if allowed[i]), None)
-            if closing is None:
-                places = allowed.nonzero().flatten().tolist()
-                if not places:
-                    return None
-                # part of a key that must stand there: the more at once the better
-                closing = max(
-                    places[:_LOOKED_AT], key=lambda i: len(self._known.tokenizer.convert_ids_to_tokens(i))
-                )
-            matcher.consume_token(closing)
-            found.append(closing)
+                return completed
+            token = self._closing_token(matcher.allowed_mask())
+            if token is None:
+                return None
+            matcher.consume_token(token)
+            completed.append(token)
         return None
 
+    def _closing_token(self, allowed: torch.Tensor) -> int | None:
+        """Choose among the allowed tokens, (V,), one that leads to a short end."""
+        closing = next((i for i in self._vocabulary.closers if allowed[i]), None)
+        if closing is not None:
+            return closing
+        candidates = allowed.nonzero().flatten().tolist()
+        if not candidates:
+            return None
+        # part of a required key: the longest token takes the fewest steps
+        convert = self._vocabulary.tokenizer.convert_ids_to_tokens
+        return max(candidates[:_MAX_KEY_CANDIDATES], key=lambda i: len(convert(i)))
+
     def is_complete(self, ids: Sequence[int]) -> bool:
-        """Whether these are a whole answer."""
-        inner = self._matcher_class(self._known.guidance, self._source)
+        """Return whether these are a complete answer."""
+        inner = self._matcher_class(self._vocabulary.guidance, self._source)
         return inner.validate_tokens(list(ids)) == len(ids) and self.matcher(ids).is_accepting
 
     def allowed_candidates(self, ids: Sequence[int], support: torch.Tensor) -> torch.Tensor:
-        """Which candidates may stand in a whole answer's place, all else left as it is.
+        """Find the candidates that may replace one token of a complete answer, the others unchanged.
 
-        Names and braces leave room for nothing else; within a string there is.
+        The text of a string can change; keys and syntax cannot.
 
         Args:
-            ids: T tokens of a whole answer.
-            support: (T, K) candidates at each of its places.
+            ids: T tokens of a complete answer.
+            support: (T, K) candidates at each position.
 
         Returns:
             (T, K) bool.
         """
-        found = torch.zeros(support.shape, dtype=torch.bool)
-        inner = self._matcher_class(self._known.guidance, self._source)
-        for place, (token, row) in enumerate(zip(ids, support.tolist(), strict=True)):
-            allowed = Matcher(inner, self._known.places).allowed_mask()
-            rest = [*ids[place + 1 :], self._end]
+        is_allowed = torch.zeros(support.shape, dtype=torch.bool)
+        inner = self._matcher_class(self._vocabulary.guidance, self._source)
+        for position, (token, row) in enumerate(zip(ids, support.tolist(), strict=True)):
+            allowed = Matcher(inner, self._vocabulary.positions).allowed_mask()
+            rest = [*ids[position + 1 :], self._end]
             for k, candidate in enumerate(row):
                 if candidate == token:
-                    found[place, k] = True
+                    is_allowed[position, k] = True
                 elif allowed[candidate] and inner.consume_token(candidate):
-                    found[place, k] = inner.validate_tokens(rest) == len(rest)
+                    is_allowed[position, k] = inner.validate_tokens(rest) == len(rest)
                     inner.rollback(1)
             inner.consume_token(token)
-        return found
+        return is_allowed
 
 
-def _too_long(schema: Any) -> str:  # noqa: ANN401 - any JSON
-    """The library keeps numbers in float64, where the larger whole ones are others."""
+def _inexact_integer(schema: object) -> str:
+    """Return why llguidance cannot enforce an integer of the schema: it keeps numbers in float64."""
     if isinstance(schema, dict):
-        return next(filter(None, map(_too_long, schema.values())), "")
+        return next(filter(None, map(_inexact_integer, schema.values())), "")
     if isinstance(schema, list):
-        return next(filter(None, map(_too_long, schema)), "")
-    long = isinstance(schema, int) and abs(schema) > _EXACT
-    return f"{schema} has more digits than the library counts exactly" if long else ""
+        return next(filter(None, map(_inexact_integer, schema)), "")
+    if isinstance(schema, int) and abs(schema) > _MAX_EXACT_INTEGER:
+        return f"{schema} has more digits than the library counts exactly"
+    return ""
 
 
-def _guidance(tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]) -> tuple[Any, _Known]:
-    """The library's matcher, and what is made of a tokenizer once."""
+def _guidance(
+    tokenizer: PreTrainedTokenizerBase, size: int, end_ids: list[int]
+) -> tuple[type[llguidance.LLMatcher], _GuidanceVocabulary]:
+    """Return the library's matcher class, and what it needs of a tokenizer."""
     try:
-        import llguidance  # noqa: PLC0415 - an extra
-        import llguidance.hf  # noqa: PLC0415 - as above
+        import llguidance.hf  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ExtraMissingError(
             "schemas and forced calls are enforced by llguidance: pip install 'langchain-sea[constrained]'"
         ) from error
     with _lock:
         key = id(tokenizer)
-        if key not in _tokenizers:
+        if key not in _vocabularies:
             make: Any = llguidance.hf.from_tokenizer
             vocabulary = tokenizer.get_vocab()
             closers = [vocabulary[text] for text in _CLOSERS if text in vocabulary]
-            seen = make(tokenizer, n_vocab=size, eos_token=end_ids)
-            _tokenizers[key] = _Known(tokenizer, seen, closers, torch.arange(size))
-        return llguidance.LLMatcher, _tokenizers[key]
+            guidance = make(tokenizer, n_vocab=size, eos_token=end_ids)
+            _vocabularies[key] = _GuidanceVocabulary(tokenizer, guidance, closers, torch.arange(size))
+        return llguidance.LLMatcher, _vocabularies[key]

@@ -1,21 +1,28 @@
-"""Load policies by name, each once per process. Knows no reward and no LangChain."""
+"""Loads language models by name, each once per process. Knows no rewards and no LangChain."""
 
 from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from langchain_sea.models import loading, tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    from langchain_sea.models.loading import Bits
+
 __all__ = ["TINY_NAMES", "load_model", "unload_models"]
 
 TINY_NAMES = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
 _policies: dict[int, CausalLMPolicy] = {}
-"""By the id of the model, which the policy keeps alive: one policy however its weights were named."""
+"""By the id of the model, which the policy keeps alive: one policy per model, whatever name loaded it."""
 _lock = threading.RLock()
 
 
@@ -24,14 +31,51 @@ def load_model(
     device: str | None = None,
     *,
     dtype: torch.dtype | str | None = None,
-    **options: Any,
+    quantization: Bits | QuantizationConfigMixin | dict[str, Any] | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
+    report: Callable[[str], None] | None = None,
 ) -> CausalLMPolicy:
-    """The policy of that name, its weights loaded once per process; `options` are those of `weights.load`."""
+    """Load a language model that writes answers, once per process for each device and precision.
+
+    Args:
+        name: `smollm2-135m`, `tiny`, a folder, a `.gguf` file or a hub id; a policy is returned unchanged.
+        device: `cuda` if there is one, else `cpu`.
+        dtype: of the weights, e.g. `torch.bfloat16` or `"bfloat16"`. By default bfloat16 on cuda and on CPUs
+            that multiply it natively, else float32; the tiny models always have float32.
+        quantization: `int8`, `int4`, or the `quantization_config` of transformers' `from_pretrained`.
+        device_map: how transformers spreads the layers over devices, in place of `device`; needs accelerate.
+        trust_remote_code: run Python code that comes with the weights.
+        allow_pickle: read `*.bin` if there are no safetensors.
+        report: called with one line before each slow step.
+
+    Raises:
+        WeightsNotFoundError: there is nothing under that name; the message says what to run.
+        WeightsCorruptError: the weights cannot, or must not, be used.
+        ExtraMissingError: accelerate or a quantization library is missing.
+        ArchitectureError: the model has no linear layers that could be quantized.
+        ValueError: both `device` and `device_map`, or an unknown `dtype`.
+
+    Example:
+        >>> from langchain_sea import load_model
+        >>> policy = load_model("tiny")
+        >>> policy.decode(policy.encode("two plus two"))
+        'two plus two'
+    """
     if isinstance(name, CausalLMPolicy):
         return name
-    precision = getattr(torch, dtype) if isinstance(dtype, str) else dtype or _precision(name, device)
     with _lock:
-        loaded = loading.load(name, device=device, dtype=precision, **options)
+        loaded = loading.load(
+            name,
+            device=device,
+            dtype=_resolve_dtype(dtype) or _default_dtype(name, device),
+            quantization=quantization,
+            device_map=device_map,
+            trust_remote_code=trust_remote_code,
+            allow_pickle=allow_pickle,
+            report=report,
+        )
         key = id(loaded.model)
         if key not in _policies:
             _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
@@ -39,11 +83,20 @@ def load_model(
         return _policies[key]
 
 
-def _precision(name: str | os.PathLike[str], device: str | None) -> torch.dtype | None:
-    """Of a policy: bfloat16 where a CPU multiplies it natively, else what `weights.load` takes by itself.
+def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if not isinstance(dtype, str):
+        return dtype
+    resolved = getattr(torch, dtype, None)
+    if not isinstance(resolved, torch.dtype):
+        raise ValueError(f"dtype={dtype!r} is no dtype of torch; pass one such as 'float32' or 'bfloat16'.")
+    return resolved
 
-    Drafting and steps are bound by the bandwidth of the weights, which it halves; chains and scores stay
-    float32 either way. The tiny models are bound by overhead, and stay exact.
+
+def _default_dtype(name: str | os.PathLike[str], device: str | None) -> torch.dtype | None:
+    """Return bfloat16 on CPUs that multiply it natively; None leaves the choice to `loading.load`.
+
+    Generation and steps are limited by the memory bandwidth of the weights, which bfloat16 halves; chains and
+    scores are float32 either way. The tiny models are limited by overhead, and stay exact.
     """
     if os.fspath(name) in TINY_NAMES:
         return torch.float32
@@ -52,9 +105,9 @@ def _precision(name: str | os.PathLike[str], device: str | None) -> torch.dtype 
 
 
 def _has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16; False where torch cannot say."""
-    asked: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(asked.get("avx512_bf16") or asked.get("amx_bf16"))
+    """Return whether this CPU multiplies bfloat16; False if torch cannot tell."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def unload_models(name: str | os.PathLike[str] | None = None) -> None:

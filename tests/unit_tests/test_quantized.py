@@ -9,10 +9,11 @@ import pytest
 import torch
 from models import ARCHS, save_folder, tiny_model, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
+from transformers import TorchAoConfig
 
 from langchain_sea import weights
 from langchain_sea.core.protocols import LOGITS, Tokens
-from langchain_sea.errors import ArchitectureError
+from langchain_sea.errors import ArchitectureError, ExtraMissingError, WeightsCorruptError
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 
@@ -156,3 +157,43 @@ def test_few_bits_are_weights_of_their_own(bits):
     assert few is not whole
     weights.unload("tiny")
     assert few is not weights.load("tiny", quantization=bits)
+
+
+def test_a_missing_quantization_library_is_named(tmp_path):
+    folder = save_folder(tmp_path / "model")
+    config = {"quant_method": "compressed-tensors"}
+    with pytest.raises(ExtraMissingError, match="compressed"):
+        weights.load(folder, quantization=config)
+
+
+def test_a_configuration_of_transformers_quantizes_as_well(tmp_path):
+    """Near the exact model, smaller, and differentiable in soft tokens; from a folder and from memory."""
+    library = pytest.importorskip("torchao.quantization")
+    config = TorchAoConfig(library.Int8WeightOnlyConfig())
+    for name in (save_folder(tmp_path / "model"), "tiny"):
+        exact, quantized = (
+            weights.load(name, device="cpu"),
+            weights.load(name, quantization=config, device="cpu"),
+        )
+        assert quantized is weights.load(name, quantization=config, device="cpu")
+        policies = [CausalLMPolicy(each.model, tiny_tokenizer()) for each in (exact, quantized)]
+        tokens = Tokens(
+            torch.rand(1, 3, 8).softmax(-1).requires_grad_(),
+            torch.arange(5, 29).view(1, 3, 8),
+            torch.ones(1, 3, dtype=torch.bool),
+        )
+        outputs = [
+            each.forward(each.prompt([{"role": "user", "content": "hi"}]), tokens, LOGITS)
+            for each in policies
+        ]
+        near, plain = (output.log_probs(tokens) for output in reversed(outputs))
+        assert cosine_similarity(outputs[1].logits.flatten(), outputs[0].logits.flatten(), 0) > 0.99
+        slopes = [torch.autograd.grad(part.sum(), tokens.soft)[0].flatten() for part in (near, plain)]
+        assert cosine_similarity(*slopes, 0) > 0.99
+
+
+def test_an_adapter_is_not_quantized_while_it_is_merged(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(WeightsCorruptError, match="save_pretrained"):
+        weights.load(tmp_path, quantization={"quant_method": "torchao"})

@@ -1,24 +1,28 @@
-"""What memory a refinement takes, part by part, before anything is loaded. Reads configurations, never weights."""
+"""Estimates the memory of a refinement, part by part, before anything is loaded. Reads configurations, no weights."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from langchain_sea.errors import WeightsNotFoundError
-from langchain_sea.models import loading
+from langchain_sea.models.loading.locations import where
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
     from langchain_sea.presets import SearchConfig
 
-__all__ = ["MemoryPart", "plan"]
+__all__ = ["MemoryPart", "estimate_memory"]
 
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
-_KEPT = 18  # widths of hidden states a layer that a backward keeps: norms, projections, attention's and MLP's products
-_GRADED = 4  # copies of (chains, window, vocabulary) in float32: logits, log π, their gradient, soft tokens
+_KEPT_STATES = 18  # hidden states per layer that a backward pass keeps: norms, projections, products
+_LOGIT_COPIES = (
+    4  # float32 copies of (chains, tokens, vocabulary): logits, log π, their gradient, soft tokens
+)
 
 
 class MemoryPart(NamedTuple):
@@ -29,7 +33,31 @@ class MemoryPart(NamedTuple):
     formula: str
 
 
-def plan(
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """The numbers of a model's configuration that decide its memory; `width` is bytes per value."""
+
+    layers: int
+    hidden: int
+    heads: int
+    head_dim: int
+    vocabulary: int
+    width: int
+
+    @classmethod
+    def of(cls, config: PreTrainedConfig, width: int) -> _Shape:
+        """Read them from a configuration of `transformers`."""
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return cls(config.num_hidden_layers, config.hidden_size, heads, head_dim, config.vocab_size, width)
+
+    @property
+    def token(self) -> int:
+        """Bytes of the keys and values of one token."""
+        return 2 * self.layers * self.heads * self.head_dim * self.width
+
+
+def estimate_memory(
     policy: str,
     rewards: list[str],
     search_config: SearchConfig,
@@ -39,11 +67,11 @@ def plan(
     requests: int = 1,
     dtype: str = "bfloat16",
 ) -> list[MemoryPart]:
-    """The parts, largest things that are there at the same time; activations are estimated from above.
+    """Estimate the largest parts that exist at the same time, and their sum; activations are an upper bound.
 
     Args:
-        policy: a name, folder or `.gguf` file that is at hand.
-        rewards: folders or names of models that steer or rank, beside heads, which are small.
+        policy: a name, folder or `.gguf` file on this machine.
+        rewards: folders or names of reward models; heads are small and need not be listed.
         search_config: of the preset.
         tokens: of an answer.
         prompt_tokens: of a prompt.
@@ -51,76 +79,70 @@ def plan(
         dtype: of the weights.
 
     Raises:
-        WeightsNotFoundError: no configuration is at hand.
+        WeightsNotFoundError: a configuration is not on this machine.
     """
-    config, width = _config(policy), _WIDTHS[dtype]
-    layers, hidden = config.num_hidden_layers, config.hidden_size
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or hidden // config.num_attention_heads
-    state = 2 * layers * heads * size * width  # bytes of keys and values of a token
-    moved = search_config.block_size or tokens
-    rows = max(search_config.drafts.num_drafts, search_config.chains.num_chains)
-    vocabulary = (
-        config.vocab_size
-        if search_config.chains.num_candidates is None
-        else min(search_config.chains.num_candidates, config.vocab_size)
-    )
-    found = [
-        MemoryPart(
-            f"policy {policy}", _parameters(config, AutoModelForCausalLM) * width, "parameters × bytes"
-        ),
+    width = _WIDTHS[dtype]
+    config = _read_config(policy)
+    models = [(f"policy {policy}", config, AutoModelForCausalLM)]
+    models += [(f"reward {name}", _read_config(name), AutoModelForSequenceClassification) for name in rewards]
+    shape = _Shape.of(config, width)
+    parts = [
         *(
-            MemoryPart(
-                f"reward {name}",
-                _parameters(_config(name), AutoModelForSequenceClassification) * width,
-                "parameters × bytes",
-            )
-            for name in rewards
+            MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes")
+            for name, each, kind in models
         ),
         MemoryPart(
             "prompts' states",
-            requests * prompt_tokens * state,
-            f"{requests} requests × {prompt_tokens} tokens × 2 × {layers} layers × {heads} heads × {size} × {width} bytes",
+            requests * prompt_tokens * shape.token,
+            f"{requests} requests × {prompt_tokens} tokens × 2 × {shape.layers} layers × {shape.heads} heads × {shape.head_dim} × {width} bytes",
         ),
+        *_search_parts(shape, search_config, search_config.block_size or tokens, requests),
+    ]
+    return [*parts, MemoryPart("together", sum(part.size for part in parts), "sum")]
+
+
+def _search_parts(shape: _Shape, search_config: SearchConfig, tokens: int, requests: int) -> list[MemoryPart]:
+    """Estimate the drafts and the steps of the chains; `tokens` are those that move at once."""
+    chains = search_config.chains.num_chains
+    rows = max(search_config.drafts.num_drafts, chains)
+    candidates = min(search_config.chains.num_candidates or shape.vocabulary, shape.vocabulary)
+    layers, hidden, vocabulary = shape.layers, shape.hidden, shape.vocabulary
+    return [
         MemoryPart(
             "drafts' states",
-            requests * rows * moved * state,
-            f"{requests} × {rows} rows × {moved} tokens × the same",
+            requests * rows * tokens * shape.token,
+            f"{requests} × {rows} rows × {tokens} tokens × the same",
         ),
         MemoryPart(
             "drafts' logits",
-            requests * rows * config.vocab_size * 4,
-            f"{requests} × {rows} rows × {config.vocab_size} × 4 bytes",
+            requests * rows * vocabulary * 4,
+            f"{requests} × {rows} rows × {vocabulary} × 4 bytes",
         ),
         MemoryPart(
             "a step: activations",
-            requests * search_config.chains.num_chains * moved * layers * _KEPT * hidden * width,
-            f"{requests} × {search_config.chains.num_chains} chains × {moved} tokens × {layers} layers × {_KEPT} × {hidden} × {width} bytes",
+            requests * chains * tokens * layers * _KEPT_STATES * hidden * shape.width,
+            f"{requests} × {chains} chains × {tokens} tokens × {layers} layers × {_KEPT_STATES} × {hidden} × {shape.width} bytes",
         ),
         MemoryPart(
             "a step: logits and their gradient",
-            requests
-            * search_config.chains.num_chains
-            * moved
-            * (config.vocab_size * 4 + _GRADED * vocabulary * 4),
-            f"{requests} × {search_config.chains.num_chains} × {moved} × ({config.vocab_size} + {_GRADED} × {vocabulary}) × 4 bytes",
+            requests * chains * tokens * (vocabulary * 4 + _LOGIT_COPIES * candidates * 4),
+            f"{requests} × {chains} × {tokens} × ({vocabulary} + {_LOGIT_COPIES} × {candidates}) × 4 bytes",
         ),
     ]
-    return [*found, MemoryPart("together", sum(part.size for part in found), "sum")]
 
 
-def _config(name: str) -> Any:  # noqa: ANN401 - transformers' configurations share no type
-    found = loading.where(name)
-    path = None if found.path is None else Path(found.path)
+def _read_config(name: str) -> PreTrainedConfig:
+    location = where(name)
+    path = location.path
     if path is not None and path.suffix == ".gguf":
         return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
     if path is None or not (path / "config.json").is_file():
-        raise WeightsNotFoundError(f"no configuration of {name!r} is at hand: {found.advice or found.source}")
-    config = AutoConfig.from_pretrained(path, local_files_only=True)
-    return getattr(config, "text_config", config)
+        reason = location.advice or location.source
+        raise WeightsNotFoundError(f"the configuration of {name!r} is not on this machine: {reason}")
+    return AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
 
 
-def _parameters(config: Any, kind: Any) -> int:  # noqa: ANN401 - as above
-    """Counted on a model without storage; tied ones once."""
+def _count_parameters(config: PreTrainedConfig, kind: Any) -> int:  # noqa: ANN401 - auto classes share no type
+    """Count on a model without storage; tied ones once."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in kind.from_config(config).parameters())

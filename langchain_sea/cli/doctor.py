@@ -1,0 +1,84 @@
+"""Show versions, devices and weights, and what to do about each; or plan the memory of a model."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from langchain_sea.cli.console import write_line
+from langchain_sea.cli.options import DTYPES
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["add_arguments", "run"]
+
+_PACKAGES = ("langchain-sea", "langchain-core", "torch", "transformers", "pydantic", "safetensors", "gguf")
+_WEIGHTS = ("smollm2-135m", "minilm", "tiny")
+_GB = 1e9
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `doctor`."""
+    parser.add_argument("--plan", metavar="MODEL", help="memory by part, before anything is loaded")
+    parser.add_argument("--reward", action="append", default=[], help="with --plan: a reward model beside it")
+    parser.add_argument("--preset", default="default", help="with --plan")
+    parser.add_argument("--max-tokens", type=int, default=64, help="with --plan: tokens of an answer")
+    parser.add_argument("--prompt-tokens", type=int, default=256, help="with --plan: tokens of a prompt")
+    parser.add_argument("--requests", type=int, default=1, help="with --plan: prompts refined together")
+    parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="with --plan")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Return 0 if all weights are present, else 1."""
+    if options.plan:
+        return _plan_memory(options)
+    import torch
+
+    from langchain_sea.models import loading
+
+    for name in _PACKAGES:
+        write_line(f"{name:16} {_find_version(name)}")
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    write_line(f"{'devices':16} {', '.join([f'cpu ({torch.get_num_threads()} threads)', *devices])}")
+    write_line(f"{'cache':16} {loading.cache_folder()}")
+    num_missing = 0
+    for name in _WEIGHTS:
+        location = loading.where(name)
+        write_line(f"{name:16} {location.source}{f': {location.path}' if location.path else ''}")
+        if location.advice:
+            num_missing += 1
+            write_line(f"{'':16} → {location.advice}")
+    return int(num_missing > 0)
+
+
+def _find_version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _plan_memory(options: argparse.Namespace) -> int:
+    import torch
+
+    from langchain_sea.models.loading.memory_estimate import estimate_memory
+    from langchain_sea.presets import find_preset
+
+    parts = estimate_memory(
+        options.plan,
+        options.reward,
+        find_preset(options.preset).search_config,
+        tokens=options.max_tokens,
+        prompt_tokens=options.prompt_tokens,
+        requests=options.requests,
+        dtype=options.dtype,
+    )
+    for part in parts:
+        write_line(f"{part.name:34} {part.size / _GB:9.3f} GB  {part.formula}")
+    total = parts[-1].size
+    for index in range(torch.cuda.device_count()):
+        free, _ = torch.cuda.mem_get_info(index)
+        verdict = "fits" if total < free else "too little for one device: device_map='auto' spreads the model"
+        write_line(f"cuda:{index:<29} {free / _GB:9.3f} GB  free: {verdict}")
+    return 0
