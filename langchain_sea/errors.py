@@ -68,3 +68,7 @@ class GrammarError(SEAError, ValueError):
 
 class PolicyError(SEAError, ValueError):
     """A policy of tool calls cannot be read or contradicts itself, or its audit log is broken."""
+
+
+class WorkerLostError(SEAError, RuntimeError):
+    """Several worker processes of a batch died while they answered this row."""

@@ -95,7 +95,7 @@ def main() -> None:
         if str(ROOT) in where:
             sys.exit(f"the source was imported, not the wheel: {where}")
         sh(work / "env/bin/langchain-sea", "doctor", **away)  # type: ignore[arg-type]
-        answer = sh(work / "env/bin/langchain-sea", "ask", "What is 14 + 23?", "--policy", "tiny", **away)  # type: ignore[arg-type]
+        answer = sh(work / "env/bin/langchain-sea", "ask", "What is 14 + 23?", "--model", "tiny", **away)  # type: ignore[arg-type]
         print(f"installed alone, doctor content, asked: {answer.strip()!r}, {time.monotonic() - began:.0f} s", flush=True)  # fmt: skip
         if not options.no_suite:
             groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]

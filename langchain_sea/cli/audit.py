@@ -1,11 +1,10 @@
-"""`langchain-sea audit verify|replay FILE`: whether an audit is whole, and whether its verdicts come out again."""
+"""Verify that an audit of tool calls is complete and unchanged, or check its calls again and compare the decisions."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety import GuardConfig, replay, verify
+from langchain_sea.cli.console import write_line
 
 if TYPE_CHECKING:
     import argparse
@@ -14,29 +13,32 @@ __all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `audit`."""
-    parser.add_argument("what", choices=["verify", "replay"])
+    """Add the options of `audit`."""
+    parser.add_argument("action", choices=["verify", "replay"])
     parser.add_argument("file", help="the audit, JSON lines")
-    parser.add_argument("--policy", help="TOML of the policy that it was written under; without, the default")
+    parser.add_argument(
+        "--config",
+        "--policy",
+        help="TOML of the guard's settings when the audit was written (default: the defaults)",
+    )
     parser.add_argument("--checks", choices=["embedded", "rules"], default="rules")
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """0 where all is well."""
+    """Return 0 if the audit is intact, and if a replay leads to the same decisions."""
+    from langchain_sea.safety import GuardConfig, replay, verify
+    from langchain_sea.tool_guard import make_guard
+
     faults = verify(options.file)
     for fault in faults:
-        sys.stdout.write(f"{options.file}: {fault}\n")
-    if faults or options.what == "verify":
-        sys.stdout.write(f"{options.file}: {'broken' if faults else 'whole'}\n")
+        write_line(f"{options.file}: {fault}")
+    if faults or options.action == "verify":
+        write_line(f"{options.file}: {'broken' if faults else 'intact'}")
         return int(bool(faults))
-    from langchain_sea.tool_guard import make_guard  # noqa: PLC0415 - only where calls are judged
-
-    policy = GuardConfig.read(options.policy) if options.policy else None
-    rows = replay(options.file, make_guard(policy, checks=options.checks))
-    for row in rows:
-        if not row.is_equal:
-            sys.stdout.write(f"row {row.row}: was {row.outcome}, now {row.new_outcome}\n")
-    different = sum(not row.is_equal for row in rows)
-    sys.stdout.write(f"{options.file}: {len(rows)} calls judged again, {different} with another verdict\n")
-    return int(bool(different))
+    config = GuardConfig.read(options.config) if options.config else None
+    rows = replay(options.file, make_guard(config, checks=options.checks))
+    changed = [row for row in rows if not row.is_equal]
+    for row in changed:
+        write_line(f"row {row.row}: was {row.outcome}, now {row.new_outcome}")
+    write_line(f"{options.file}: {len(rows)} calls checked again, {len(changed)} with another decision")
+    return int(bool(changed))

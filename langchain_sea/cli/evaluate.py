@@ -1,99 +1,95 @@
-"""`langchain-sea eval SUITE`: methods side by side on public sets or a file of one's own."""
+"""Compare methods at equal wall-clock time on the questions of a file."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.evaluation import METHODS, datasets, read_rows, with_presets
-from langchain_sea.evaluation.datasets import Case
-from langchain_sea.evaluation.metrics import Table, judged, summary
-from langchain_sea.evaluation.report import page
-from langchain_sea.models.registry import load_model
-from langchain_sea.rewards import registry
+from langchain_sea.cli.console import write_line
+from langchain_sea.cli.options import add_model_name
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
-__all__ = ["SUITES", "add_arguments", "run", "suite"]
+    from langchain_sea.evaluation import Case
 
-SUITES = ("safety", "over-refusal", "truthfulqa", "gsm8k", "math500", "paper")
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `eval`."""
-    parser.add_argument("suite", help=f"{', '.join(SUITES)}, or a .jsonl or .csv with a column `question`")
-    parser.add_argument("--policy", default="smollm2-135m")
+    """Add the options of `eval`."""
+    parser.add_argument("file", type=Path, help="a .jsonl or .csv with a column `question`")
+    add_model_name(parser)
     parser.add_argument("--reward", action="append", help="a name, several times for several")
     parser.add_argument("--methods", default="default,draft,best_of_n,prefix_search,random_edits")
-    parser.add_argument("--prompts", type=int, default=20, help="of each set")
-    parser.add_argument("--tokens", type=int, default=40)
+    parser.add_argument("--prompts", type=int, default=20, help="questions drawn from the file")
+    parser.add_argument("--max-tokens", type=int, default=40, help="length of the longest answer")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", type=Path, help="folder of the public sets")
     parser.add_argument(
-        "--rows", type=Path, default=Path("eval-rows.jsonl"), help="a run cut off goes on from it"
+        "--rows",
+        type=Path,
+        default=Path("eval-rows.jsonl"),
+        help="an interrupted run continues from this file",
     )
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--html", type=Path)
-
-
-def suite(name: str, data: Path | None, count: int, seed: int) -> list[Case]:
-    """The cases of a suite, drawn by the seed; `paper` is the paper's protocol.
-
-    Raises:
-        ValueError: there is no such suite and no such file.
-    """
-    if Path(name).suffix in (".jsonl", ".csv"):
-        return datasets.drawn(datasets.own(Path(name)), count, name, seed)
-    if name not in SUITES:
-        raise ValueError(f"no suite {name!r}: choose {', '.join(SUITES)}, or a .jsonl or .csv file.")
-    folder = datasets.folder(data)
-    if name == "paper":
-        parts = [suite(part, folder, count, seed) for part in ("safety", "truthfulqa", "gsm8k", "math500")]
-        attacked = [Case(set=c.set, question=c.question, tier="attacked") for c in parts[0]]
-        return [case for part in (*parts, attacked) for case in part]
-    found: list[Case]
-    if name == "safety":
-        found = [Case(set="advbench", question=q) for q in datasets.advbench(folder)]
-    elif name == "over-refusal":
-        found = [Case(set="xstest", question=q) for q in datasets.xstest_safe(folder, reported=True)]
-    else:
-        read: Any = {
-            "truthfulqa": datasets.truthfulqa,
-            "math500": datasets.math500,
-            "gsm8k": lambda where: datasets.gsm8k(where, "test"),
-        }
-        found = [Case(set=name, question=q, gold=a) for q, a in read[name](folder)]
-    return datasets.drawn(found, count, name, seed)
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--html", type=Path, help="write a page with figures and answers")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Answer what is missing, judge, and print the figures."""
+    """Answer what is missing, score the answers with the safety gate, and print the figures."""
+    from langchain_sea.evaluation import LEAD, METHODS, add_gate_scores
+    from langchain_sea.evaluation.report import render_page
+    from langchain_sea.rewards import registry
+
     methods = [name for name in options.methods.split(",") if name]
-    if strange := set(methods) - set(METHODS):
-        raise ValueError(f"no methods {sorted(strange)}: choose of {', '.join(METHODS)}.")
-    cases = suite(options.suite, options.data, options.prompts, options.seed)
-    policy = load_model(options.policy)
-    terms = registry.make_terms(options.reward, options.policy, policy)
-    evaluation = with_presets(policy, terms, seed=options.seed, tokens=options.tokens)
-    evaluation.run(cases, methods, options.rows)
-    wanted = {(case.set, case.tier, case.question) for case in cases}
-    rows = [r for r in read_rows(options.rows) if (r["set"], r["tier"], r["question"]) in wanted]
+    if unknown := set(methods) - set(METHODS):
+        raise ValueError(f"no methods {sorted(unknown)}: choose of {', '.join(METHODS)}.")
+    rows = _answer(_sample_cases(options), methods, options)
     gate = registry.load_gate("safety")
     assert gate is not None
-    seen = judged(rows, gate, getattr(gate, "threshold", 0.5))
-    groups = sorted({(row["set"], row["tier"]) for row in seen})
-    used = ["default", *(name for name in methods if name != "default")]
-    tables = {
-        f"{name}, {tier}": summary(Table([r for r in seen if (r["set"], r["tier"]) == (name, tier)], used))
+    scored = add_gate_scores(rows, gate, getattr(gate, "threshold", 0.5))
+    tables = _make_tables(scored, [LEAD, *(name for name in methods if name != LEAD)])
+    text = json.dumps(tables, indent=2)
+    write_line(text)
+    if options.json:
+        options.json.write_text(f"{text}\n", encoding="utf-8")
+    if options.html:
+        page = render_page(f"Evaluation: {options.file.name}", tables, scored)
+        options.html.write_text(page, encoding="utf-8")
+    return 0
+
+
+def _sample_cases(options: argparse.Namespace) -> list[Case]:
+    from langchain_sea.evaluation.cases import read_cases, sample
+
+    return sample(read_cases(options.file), options.prompts, str(options.file), options.seed)
+
+
+def _answer(
+    cases: Sequence[Case], methods: Sequence[str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Return the rows of these cases; the file may hold others of earlier runs."""
+    from langchain_sea.evaluation import Evaluation
+    from langchain_sea.models.registry import load_model
+    from langchain_sea.rewards import registry
+
+    policy = load_model(options.model)
+    terms = registry.make_terms(options.reward, policy)
+    evaluation = Evaluation(policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens)
+    keys = {case.key for case in cases}
+    rows = evaluation.run(cases, methods, options.rows)
+    return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]
+
+
+def _make_tables(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:
+    from langchain_sea.evaluation import Table, summarize
+
+    groups = sorted({(row["set"], row["tier"]) for row in rows})
+    return {
+        f"{name}, {tier}": summarize(
+            Table([row for row in rows if (row["set"], row["tier"]) == (name, tier)], methods)
+        )
         for name, tier in groups
     }
-    text = json.dumps(tables, indent=2)
-    sys.stdout.write(text + "\n")
-    if options.json:
-        options.json.write_text(text + "\n", encoding="utf-8")
-    if options.html:
-        options.html.write_text(page(f"Evaluation: {options.suite}", tables, seen), encoding="utf-8")
-    return 0

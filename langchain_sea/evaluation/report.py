@@ -1,4 +1,4 @@
-"""An evaluation as one page of HTML that needs nothing else. Knows no model."""
+"""An evaluation as one self-contained HTML page. Knows no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["page"]
+__all__ = ["render_page"]
 
 _STYLE = """
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }
@@ -20,10 +20,10 @@ td.t { white-space: pre-wrap; overflow-wrap: anywhere }
 """
 
 
-def page(
+def render_page(
     title: str, tables: Mapping[str, Mapping[str, Mapping[str, Any]]], rows: Sequence[Mapping[str, Any]]
 ) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         title: of it.
@@ -47,23 +47,23 @@ def _figures(table: Mapping[str, Mapping[str, Any]]) -> str:
     head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ["method", *names])
     lines = [
         f'<tr><th scope="row">{html.escape(method)}</th>'
-        + "".join(f'<td class="n">{_number(found.get(name))}</td>' for name in names)
+        + "".join(f'<td class="n">{_number(figures.get(name))}</td>' for name in names)
         + "</tr>"
-        for method, found in table.items()
+        for method, figures in table.items()
     ]
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def _answers(rows: Sequence[Mapping[str, Any]]) -> str:
-    said, measured = ("question", "method", "text"), ("reward", "gate", "nll")
+    texts, figures = ("question", "method", "text"), ("reward", "gate", "nll")
     lines = []
     for row in rows:
-        texts = "".join(f'<td class="t">{html.escape(str(row[name]))}</td>' for name in said)
-        numbers = "".join(f'<td class="n">{_number(row.get(name))}</td>' for name in measured)
-        lines.append(f"<tr>{texts}{numbers}</tr>")
-    head = "".join(f'<th scope="col">{name}</th>' for name in (*said, *measured))
+        cells = "".join(f'<td class="t">{html.escape(str(row[name]))}</td>' for name in texts)
+        cells += "".join(f'<td class="n">{_number(row.get(name))}</td>' for name in figures)
+        lines.append(f"<tr>{cells}</tr>")
+    head = "".join(f'<th scope="col">{name}</th>' for name in (*texts, *figures))
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _number(value: Any) -> str:  # noqa: ANN401 - whatever a row holds
+def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else html.escape("" if value is None else str(value))

@@ -1,4 +1,4 @@
-"""Evaluators of openevals, agentevals and LangSmith, taken in and given out. Sends nothing by itself."""
+"""Evaluators of openevals, agentevals and LangSmith as rewards. Sends nothing anywhere by itself."""
 
 from __future__ import annotations
 
@@ -13,15 +13,12 @@ from langsmith.schemas import Example, Run
 
 from langchain_sea.core.conversation import last_user_text
 from langchain_sea.interop.convert import (
-    Imported,
-    answer_in,
-    conversation_in,
-    finished,
-    label_of,
-    rated,
-    score_in,
-    sides_of,
-    value_of,
+    ImportedReward,
+    await_all,
+    extract_score,
+    format_pair,
+    get_label,
+    resolve,
 )
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.interop.convert import Messages
 
-__all__ = ["as_langsmith", "as_openevals", "from_langsmith", "from_openevals"]
+__all__ = ["from_langsmith", "from_openevals"]
 
 
 def from_openevals(
@@ -38,146 +35,80 @@ def from_openevals(
     key: str | None = None,
     conversational: bool = False,
     **options: Any,
-) -> Imported:
-    """An evaluator of openevals or agentevals, or any with their keywords; async ones run side by side.
+) -> ImportedReward:
+    """An evaluator of openevals or agentevals, or any with their keywords; async ones run concurrently.
 
     Args:
         evaluator: called once for each answer with `inputs=`, `outputs=` and the options; returns
             `{"key", "score"}` or a list of these.
         key: which of several results is the score.
         conversational: inputs and outputs as lists of messages; else the last user message's text and a text.
-        options: say `reference_outputs="42"`: a value, or a function of the messages that gives it.
+        options: say `reference_outputs="42"`: a value, or a function of the messages that returns it.
     """
-    name = label_of(evaluator)
-    return Imported(_OpenEvals(evaluator, key, conversational, options, name), name)
+    name = get_label(evaluator)
+    return ImportedReward(_OpenEvalsAdapter(evaluator, key, conversational, options, name), name)
 
 
 def from_langsmith(
-    evaluator: object,
+    evaluator: RunEvaluator | Callable[..., Any],
     *,
     key: str | None = None,
     inputs: str = "prompt",
     outputs: str = "completion",
     reference_outputs: Mapping[str, Any] | Callable[[Messages], Mapping[str, Any]] | None = None,
-) -> Imported:
+) -> ImportedReward:
     """An evaluator as `langsmith.evaluate` takes it: a `RunEvaluator`, or a function, sync or async.
 
-    A function is called by the names of its parameters, as LangSmith does: `run`, `example`, `inputs`,
-    `outputs`, `reference_outputs`; two others are the run and the example. Nothing is sent anywhere, unless
-    tracing is switched on.
+    LangSmith calls a function by the names of its parameters: `run`, `example`, `inputs`, `outputs`,
+    `reference_outputs`; two others are the run and the example. Nothing is sent anywhere, unless tracing is on.
 
     Args:
-        evaluator: asked once for each answer.
+        evaluator: called once for each answer.
         key: which of several results is the score.
-        inputs: the name under which the last user message's text stands in the run's inputs, beside
-            `messages`, the conversation.
-        outputs: the name under which the answer's text stands in the run's outputs.
-        reference_outputs: the example's outputs, or a function of the messages that gives them.
+        inputs: the name of the last user message's text in the run's inputs, beside `messages`, the conversation.
+        outputs: the name of the answer's text in the run's outputs.
+        reference_outputs: the example's outputs, or a function of the messages that returns them.
     """
-    whole = isinstance(evaluator, RunEvaluator)
-    name = type(evaluator).__name__ if whole else label_of(evaluator)
-    return Imported(_LangSmith(evaluator, key, inputs, outputs, reference_outputs, name), name)
-
-
-def as_openevals(reward: Callable[..., Any], *, name: str | None = None) -> OpenEvalsEvaluator:
-    """An evaluator by the keywords of openevals.
-
-    Args:
-        reward: `(prompt, completions) -> scores`, or with the conversation by the name `messages`.
-        name: the key of its results; None takes the reward's own name.
-    """
-    return OpenEvalsEvaluator(reward, name or label_of(reward))
-
-
-def as_langsmith(reward: Callable[..., Any], *, name: str | None = None) -> LangSmithEvaluator:
-    """For `evaluators=` of `langsmith.evaluate`: a function of `inputs` and `outputs`.
-
-    It reads `messages` or `prompt` of the inputs and `completion` of the outputs, or what alone is there.
-
-    Args:
-        reward: `(prompt, completions) -> scores`, or with the conversation by the name `messages`.
-        name: the key of its results; None takes the reward's own name.
-    """
-    return LangSmithEvaluator(reward, name or label_of(reward))
+    name = type(evaluator).__name__ if isinstance(evaluator, RunEvaluator) else get_label(evaluator)
+    return ImportedReward(_LangSmithAdapter(evaluator, key, inputs, outputs, reference_outputs, name), name)
 
 
 @dataclass(frozen=True)
-class _OpenEvals:
+class _OpenEvalsAdapter:
     evaluator: Callable[..., Any]
     key: str | None
     conversational: bool
-    options: Mapping[str, Any]
+    options: Mapping[str, object]
     name: str
 
     def __call__(self, messages: Messages, completions: Sequence[str]) -> object:
-        options = {name: value_of(option, messages) for name, option in self.options.items()}
-        pairs = [sides_of(messages, text, conversational=self.conversational) for text in completions]
-        results = finished(self.evaluator(inputs=i, outputs=o, **options) for i, o in pairs)
-        return [score_in(result, self.key, self.name) for result in results]
+        options = {name: resolve(option, messages) for name, option in self.options.items()}
+        pairs = [format_pair(messages, text, conversational=self.conversational) for text in completions]
+        results = await_all(self.evaluator(inputs=i, outputs=o, **options) for i, o in pairs)
+        return [extract_score(result, self.key, self.name) for result in results]
 
 
 @dataclass(frozen=True)
-class _LangSmith:
-    evaluator: Any
+class _LangSmithAdapter:
+    evaluator: RunEvaluator | Callable[..., Any]
     key: str | None
     inputs: str
     outputs: str
-    reference: Any
+    reference: Mapping[str, Any] | Callable[[Messages], Mapping[str, Any]] | None
     name: str
 
     def __call__(self, messages: Messages, completions: Sequence[str]) -> object:
         judge = self.evaluator if isinstance(self.evaluator, RunEvaluator) else run_evaluator(self.evaluator)
-        waits = isinstance(judge, DynamicRunEvaluator) and judge.is_async
-        ask: Callable[..., Any] = judge.aevaluate_run if waits else judge.evaluate_run
+        is_async = isinstance(judge, DynamicRunEvaluator) and judge.is_async
+        evaluate: Callable[..., Any] = judge.aevaluate_run if is_async else judge.evaluate_run
         inputs = {self.inputs: last_user_text(messages), "messages": [dict(m) for m in messages]}
-        reference = value_of(self.reference, messages) or {}
-        example = Example(id=uuid.uuid4(), inputs=inputs, outputs=dict(reference))
-        results = finished(ask(self._run(inputs, text), example) for text in completions)
-        return [score_in(result, self.key, self.name) for result in results]
+        reference = self.reference(messages) if callable(self.reference) else self.reference
+        example = Example(id=uuid.uuid4(), inputs=inputs, outputs=dict(reference or {}))
+        results = await_all(evaluate(self._run(inputs, text), example) for text in completions)
+        return [extract_score(result, self.key, self.name) for result in results]
 
     def _run(self, inputs: dict[str, Any], completion: str) -> Run:
         now, outputs = datetime.now(UTC), {self.outputs: completion}
         return Run(
             id=uuid.uuid4(), name="answer", run_type="chain", start_time=now, inputs=inputs, outputs=outputs
         )
-
-
-@dataclass(frozen=True)
-class OpenEvalsEvaluator:
-    """See `as_openevals`."""
-
-    reward: Callable[..., Any]
-    name: str
-
-    @property
-    def __name__(self) -> str:
-        return self.name
-
-    def __call__(
-        self,
-        *,
-        inputs: object = None,
-        outputs: object,
-        reference_outputs: object = None,  # noqa: ARG002 - the caller passes it by name
-        **_options: Any,
-    ) -> dict[str, Any]:
-        """The result for one answer."""
-        (score,) = rated(self.reward, conversation_in(inputs), [answer_in(outputs)])
-        return {"key": self.name, "score": score, "comment": None, "metadata": None}
-
-
-@dataclass(frozen=True)
-class LangSmithEvaluator:
-    """See `as_langsmith`."""
-
-    reward: Callable[..., Any]
-    name: str
-
-    @property
-    def __name__(self) -> str:
-        return self.name
-
-    def __call__(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The result for one run."""
-        (score,) = rated(self.reward, conversation_in(inputs), [answer_in(outputs)])
-        return {"key": self.name, "score": score}

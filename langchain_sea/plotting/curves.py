@@ -64,7 +64,7 @@ def _draw(axes: Axes, trace: Trace, panel: _Panel) -> None:
     axes.set_title(escape_control(panel.title).replace("$", r"\$"), fontsize=10, color=INK)
     axes.set_xlabel("step", fontsize=8, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     for spine in axes.spines.values():
         spine.set_color(INK)
 

@@ -69,7 +69,7 @@ def _cell(value: Cell) -> str:
 
 def _numbers(trace: Trace) -> str:
     names = list(trace.before.rewards) if trace.before else []
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (name, scored.score, *scored.rewards.values(), scored.nll)
         for name, scored in (("draft", trace.before), ("answer", trace.after))
         if scored is not None
@@ -90,7 +90,9 @@ def _steps(trace: Trace) -> str:
 
 def _texts(trace: Trace) -> str:
     best = sorted(trace.candidates, key=lambda scored: -scored.score)
-    rows = [(scored.score, scored.nll, "yes" if scored.met else "no", scored.text) for scored in best]
+    rows = [
+        (scored.score, scored.nll, "yes" if scored.meets_thresholds else "no", scored.text) for scored in best
+    ]
     head = ["score", "nats per token", "thresholds met", "text"]
     return f"<details><summary>All {len(rows)} texts that were scored, best first</summary>{_table(head, rows, 'Texts')}</details>"  # fmt: skip
 

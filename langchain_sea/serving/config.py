@@ -1,65 +1,125 @@
-"""Settings from a TOML file: one table for the model, one for whoever serves it. A misspelt key is an error."""
+"""Settings from a TOML file: the model's at the top, the server's in a table `[server]`. Unknown keys are errors."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat.options import require_known
 from langchain_sea.chat_models import SEAChatModel
-from langchain_sea.presets import Preset, find_preset
+from langchain_sea.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["budget_of", "model_of", "read_settings"]
+__all__ = ["ServerConfig", "make_budget", "make_model", "read_settings"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """What a server allows its clients.
+
+    Attributes:
+        model_name: the name under which the model is served.
+        api_keys: keys that clients may use; without any, every request is allowed, on loopback addresses only.
+        max_body_bytes: of a request.
+        body_timeout: seconds within which a request must have arrived.
+        max_tokens: the longest answer that a client may ask for.
+        max_n: the most answers of one request (`n`).
+        max_requests: requests in progress; the next one gets 429 with Retry-After.
+        rewards: by the name that clients use, what `SEAChatModel(rewards=)` takes.
+        presets: names of presets that clients may choose.
+        budgets: by the name that clients use.
+    """
+
+    model_name: str = "sea"
+    api_keys: tuple[str, ...] = ()
+    max_body_bytes: int = 1_000_000
+    body_timeout: float = 30.0
+    max_tokens: int = 1024
+    max_n: int = 8
+    max_requests: int = 64
+    rewards: Mapping[str, list[str]] = field(default_factory=dict)
+    presets: tuple[str, ...] = ("default",)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, Any]) -> ServerConfig:
+        """Read the table `[server]` of a settings file.
+
+        Raises:
+            ValueError: a key is unknown, or there is no such preset.
+        """
+        require_known(table, cls.__dataclass_fields__)
+        values = dict(table)
+        if unknown := set(values.get("presets", ())) - set(PRESETS):
+            raise ValueError(f"[server] presets: no {sorted(unknown)}; choose of {sorted(PRESETS)}.")
+        for name in ("api_keys", "presets"):
+            if name in values:
+                values[name] = tuple(values[name])
+        values["budgets"] = {name: make_budget(budget) for name, budget in values.get("budgets", {}).items()}
+        return cls(**values)
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The file's tables, as they stand.
+    """Return the file's tables.
 
     Raises:
-        ValueError: it is no TOML; the message has file and place.
+        ValueError: the file is not TOML; the message has the file and the place.
     """
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: no TOML: {error}") from error
+        raise ValueError(f"{path} is not TOML: {error}") from error
 
 
-def model_of(settings: dict[str, Any]) -> SEAChatModel:
-    """The model of these settings, its fields at the top and `[budget]` a table; `[server]` is not its own.
+def make_model(settings: Mapping[str, Any]) -> SEAChatModel:
+    """Build the model of a settings file; the table `[server]` is ignored.
 
     Raises:
-        ValueError: a key is unknown, or a value is none that it takes.
+        ValueError: a key is unknown, or a value is not valid.
     """
-    given = {name: value for name, value in settings.items() if name != "server"}
-    if "budget" in given:
-        given["budget"] = budget_of(given["budget"])
-    if isinstance(given.get("preset"), dict):
-        given["preset"] = _preset_of(given["preset"])
-    return SEAChatModel(**given)
+    values = {name: value for name, value in settings.items() if name != "server"}
+    if "budget" in values:
+        values["budget"] = make_budget(values["budget"])
+    if isinstance(values.get("preset"), dict):
+        values["preset"] = _make_preset(values["preset"])
+    return SEAChatModel(**values)
 
 
-def budget_of(table: dict[str, Any]) -> Budget:
-    """A budget; `seconds = 0` stands for no limit, which TOML has no word for."""
-    require_known(table, [field.name for field in fields(Budget)])
-    return Budget(**table | ({"max_time": None} if table.get("max_time") == 0 else {}))
+def make_budget(table: Mapping[str, Any]) -> Budget:
+    """Build a budget from a table; `max_time = 0` means no limit, because TOML has no null.
+
+    Raises:
+        ValueError: a key is unknown, or a value is not valid.
+    """
+    require_known(table, [entry.name for entry in fields(Budget)])
+    return Budget(**{**table, **({"max_time": None} if table.get("max_time") == 0 else {})})
 
 
-def _preset_of(table: dict[str, Any]) -> Preset:
-    """`base`, a preset's name, with what else the table says in its place; `search_config` and `langevin` are tables."""
-    given = dict(table)
-    base = find_preset(given.pop("base", "default"))
-    require_known(given, [field.name for field in fields(Preset)])
-    for name in ("search_config", "langevin"):
-        if name in given:
-            part = getattr(base, name)
-            require_known(given[name], [field.name for field in fields(part)])
-            given[name] = replace(
-                part, **{k: tuple(v) if isinstance(v, list) else v for k, v in given[name].items()}
-            )
-    return replace(base, **{"name": f"{base.name}, changed", **given})
+def _make_preset(table: Mapping[str, Any]) -> Preset:
+    """Change the preset named by `base` as the other keys say; nested settings are nested tables."""
+    changes = dict(table)
+    base = find_preset(changes.pop("base", "default"))
+    return _update(base, {"name": f"{base.name}, changed", **changes})
+
+
+def _update(config: T, table: Mapping[str, Any]) -> T:
+    """Return the frozen dataclass with the table's values; a table in the place of a dataclass updates that one."""
+    assert is_dataclass(config)
+    assert not isinstance(config, type)
+    require_known(table, [entry.name for entry in fields(config)])
+    changes: dict[str, Any] = {}
+    for name, value in table.items():
+        current = getattr(config, name)
+        if isinstance(value, Mapping) and is_dataclass(current):
+            changes[name] = _update(current, value)
+        else:
+            changes[name] = tuple(value) if isinstance(value, list) else value
+    return replace(config, **changes)

@@ -1,4 +1,4 @@
-"""What a server counts, in Prometheus' words. Of one replica; Prometheus adds them up."""
+"""Prometheus metrics of one replica; Prometheus adds up those of several."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ __all__ = ["Metrics"]
 
 
 class Metrics:
-    """Counters of a registry of their own, so that two applications in one process do not mix."""
+    """Counters in a registry of their own, so that two applications in one process are counted apart."""
 
     def __init__(self) -> None:
-        """Begin at zero."""
         self._registry = registry = CollectorRegistry()
-        self.under_way = Gauge("sea_requests_under_way", "requests being answered", registry=registry)
+        self.requests_in_progress = Gauge(
+            "sea_requests_under_way", "requests being answered", registry=registry
+        )
         self.seconds = Histogram(
-            "sea_request_seconds", "from admission to the reply's end", registry=registry
+            "sea_request_seconds", "from admission to the end of the response", registry=registry
         )
         self._answers = Counter(
-            "sea_answers", "answers that left", ["accepted", "finish_reason"], registry=registry
+            "sea_answers", "answers returned", ["accepted", "finish_reason"], registry=registry
         )
         self._failures = Counter(
             "sea_failures", "requests that were refused or failed", ["status"], registry=registry
         )
         self._tokens = Counter("sea_tokens", "tokens of prompts and answers", ["kind"], registry=registry)
         self._steps = Counter("sea_steps", "steps of refinement", registry=registry)
-        self._gain = Counter("sea_gain", "score of answers less their drafts'", registry=registry)
+        self._gain = Counter("sea_gain", "score of answers minus their drafts'", registry=registry)
         self._refining = Counter("sea_refining_seconds", "seconds of refinement", registry=registry)
 
-    def answered(self, reply: AIMessage) -> None:
-        """One answer left."""
+    def count_answer(self, reply: AIMessage) -> None:
+        """Count one answer with its tokens, steps and gain."""
         sea, usage = reply.response_metadata["sea"], reply.usage_metadata
         reason = reply.response_metadata["finish_reason"]
         self._answers.labels(accepted=str(sea["accepted"]).lower(), finish_reason=reason).inc()
@@ -46,10 +47,10 @@ class Metrics:
             self._tokens.labels(kind="prompt").inc(usage["input_tokens"])
             self._tokens.labels(kind="answer").inc(usage["output_tokens"])
 
-    def failed(self, status: int) -> None:
-        """One request did not get what it asked for."""
+    def count_failure(self, status: int) -> None:
+        """Count one request that was refused or failed."""
         self._failures.labels(status=str(status)).inc()
 
-    def text(self) -> bytes:
-        """All of it."""
+    def to_text(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
         return bytes(generate_latest(self._registry))

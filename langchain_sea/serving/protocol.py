@@ -1,70 +1,23 @@
-"""What a request may say, and what a server allows: OpenAI's words, as far as they mean something here."""
+"""OpenAI's chat completions: the request as pydantic models, and LangChain's messages as choices, deltas and usage."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from langchain_sea.chat.options import require_known
-from langchain_sea.presets import PRESETS
-from langchain_sea.serving.config import budget_of
-
 if TYPE_CHECKING:
-    from langchain_sea.budget import Budget
+    from collections.abc import Sequence
 
-__all__ = ["ChatRequest", "ServerConfig", "SeaChoice", "StreamOptions"]
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.messages.ai import UsageMetadata
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerConfig:
-    """What clients may do.
-
-    Attributes:
-        name: under which the model is served.
-        api_keys: any of which opens the door; none: it stands open, which is for a loopback address only.
-        body: the most bytes of a request.
-        body_seconds: in which a request must have arrived.
-        tokens: the longest answer that may be asked for.
-        answers: the most of one request (`n`).
-        waiting: requests that may be under way; the next is answered with 429 and told when to come again.
-        rewards: by the name that clients use, what `SEAChatModel(rewards=)` takes.
-        presets: that clients may name.
-        budgets: by name.
-    """
-
-    name: str = "sea"
-    api_keys: tuple[str, ...] = ()
-    body: int = 1_000_000
-    body_seconds: float = 30.0
-    tokens: int = 1024
-    answers: int = 8
-    waiting: int = 64
-    rewards: dict[str, list[str]] = field(default_factory=dict)
-    presets: tuple[str, ...] = ("default",)
-    budgets: dict[str, Budget] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, table: dict[str, Any]) -> ServerConfig:
-        """From the table `[server]` of a settings file.
-
-        Raises:
-            ValueError: a key is unknown, or a preset is none.
-        """
-        require_known(table, cls.__dataclass_fields__)
-        given = dict(table)
-        if strange := set(given.get("presets", ())) - set(PRESETS):
-            raise ValueError(f"[server] presets: no {sorted(strange)}; choose of {sorted(PRESETS)}.")
-        for name in ("api_keys", "presets"):
-            if name in given:
-                given[name] = tuple(given[name])
-        given["budgets"] = {name: budget_of(budget) for name, budget in given.get("budgets", {}).items()}
-        return cls(**given)
+__all__ = ["ChatRequest", "SeaOptions", "StreamOptions", "make_deltas", "make_message", "make_usage"]
 
 
-class SeaChoice(BaseModel):
-    """What of the server's own list is taken for a request."""
+class SeaOptions(BaseModel):
+    """What a request chooses of the server's own lists, by name."""
 
     model_config = ConfigDict(extra="forbid")
     reward: str | None = Field(default=None, max_length=100)
@@ -73,14 +26,14 @@ class SeaChoice(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """OpenAI's."""
+    """OpenAI's `stream_options`."""
 
     model_config = ConfigDict(extra="ignore")
     include_usage: bool = False
 
 
 class ChatRequest(BaseModel):
-    """OpenAI's request, as far as it means something here; other keys are refused, not ignored."""
+    """OpenAI's request, as far as this server supports it; other keys are errors."""
 
     model_config = ConfigDict(extra="forbid")
     model: str = Field(max_length=200)
@@ -102,7 +55,60 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     presence_penalty: float | None = Field(default=None, ge=0, le=0)
     frequency_penalty: float | None = Field(default=None, ge=0, le=0)
-    sea: SeaChoice | None = None
-    user: str | None = Field(default=None, max_length=1000, description="taken, and of no effect")
-    metadata: dict[str, str] | None = Field(default=None, description="taken, and of no effect")
-    store: bool | None = Field(default=None, description="taken, and of no effect")
+    sea: SeaOptions | None = None
+    user: str | None = Field(default=None, max_length=1000, description="accepted, without effect")
+    metadata: dict[str, str] | None = Field(default=None, description="accepted, without effect")
+    store: bool | None = Field(default=None, description="accepted, without effect")
+
+    @property
+    def token_limit(self) -> int | None:
+        """`max_completion_tokens`, or its older name."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+def make_message(reply: AIMessage) -> dict[str, Any]:
+    """Return a LangChain message as the message of a choice."""
+    text = str(reply.text)
+    refusal = text if reply.response_metadata.get("finish_reason") == "content_filter" else None
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if refusal or (reply.tool_calls and not text) else text,
+        "refusal": refusal,
+    }
+    calls = [
+        _make_call(c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"]) for c in reply.tool_calls
+    ]
+    calls += [_make_call(c["name"] or "", c["args"] or "", c["id"]) for c in reply.invalid_tool_calls]
+    if calls:
+        message["tool_calls"] = calls
+    if reasoning := reply.additional_kwargs.get("reasoning_content"):
+        message["reasoning_content"] = reasoning
+    return message
+
+
+def make_deltas(chunk: AIMessageChunk) -> list[dict[str, Any]]:
+    """Return a chunk of a stream as deltas: its text or refusal, and one delta for each tool call."""
+    deltas: list[dict[str, Any]] = []
+    if isinstance(chunk.content, str):
+        deltas += [{"content": chunk.content}] if chunk.content else []
+    else:
+        deltas += [
+            {"refusal": b["refusal"]}
+            for b in chunk.content
+            if isinstance(b, dict) and b.get("type") == "refusal"
+        ]
+    for part in chunk.tool_call_chunks:
+        call = _make_call(part["name"], part["args"], part["id"])
+        deltas.append({"tool_calls": [{"index": part["index"], **call}]})
+    return deltas
+
+
+def make_usage(usages: Sequence[UsageMetadata]) -> dict[str, int]:
+    """Return the tokens of one request's answers; the prompt counts once, whatever `n` is."""
+    prompt = usages[0]["input_tokens"] if usages else 0
+    completion = sum(usage["output_tokens"] for usage in usages)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _make_call(name: str | None, arguments: str | None, call_id: str | None) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}

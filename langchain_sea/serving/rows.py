@@ -1,8 +1,8 @@
-"""Rows of a batch: what each is known by, which are done, and how a part of the answers is kept. Knows no Ray.
+"""Rows of a batch: their keys, and the folder of their answers. Does not know Ray.
 
-A row's key is the hash of all its columns, the model's settings and its weights' revision. `OUT` holds one file
-for each half block of answers, written whole or not at all, and `errors/` one for each row that failed. What is there
-is not made again.
+A row's key is the hash of all its columns, the model's settings and its weights. The folder holds one file for each half
+block of answers, written completely or not at all, and in `errors/` one file for each row that failed. Rows that are there
+are not answered again.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import os
 import tempfile
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.models import loading
 
@@ -24,147 +25,160 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["Store", "answered", "identity", "input_rows", "key_of", "messages_of"]
+__all__ = ["AnswerStore", "fingerprint_model", "get_messages", "make_key", "make_output_row", "read_input"]
 
-_EDGE = 1 << 20  # bytes that are read at either end of a file of weights
-_OWN = ("key", "answer", "draft", "accepted", "score_before", "score_after", "steps", "stop_reason", "finish_reason",
-        "output_tokens", "seconds")  # fmt: skip
+_EDGE_BYTES = 1 << 20
+"""Bytes that are hashed at either end of a file of weights."""
+_SEA_COLUMNS = ("draft", "accepted", "score_before", "score_after", "steps", "stop_reason")
+_OUTPUT_COLUMNS = {"key", "answer", *_SEA_COLUMNS, "finish_reason", "output_tokens", "seconds"}
 
 
-def input_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a `.jsonl` or `.parquet` file, each with a column `prompt` (text) or `messages` (a list).
+def read_input(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a `.jsonl` or `.parquet` file; each has a column `prompt` (text) or `messages` (a list).
 
     Raises:
         ValueError: the file is of another kind, or a row has neither column; the message has the row's number.
     """
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq  # noqa: PLC0415 - comes with the extra
-
-        rows: Iterable[Any] = (
-            row for part in pq.ParquetFile(path).iter_batches() for row in part.to_pylist()
-        )
-    elif path.suffix in (".jsonl", ".json"):
-        rows = _lines(path)
-    else:
-        raise ValueError(f"{path}: neither .jsonl nor .parquet")
+    if path.suffix not in {".parquet", ".jsonl", ".json"}:
+        raise ValueError(f"{path} is neither .jsonl nor .parquet.")
+    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not (row.get("prompt") or row.get("messages")):
             raise ValueError(
                 f"{path}, row {number}: no column `prompt` (text) or `messages` (a list) in {row!r:.200}"
             )
-        if taken := sorted(set(_OWN) & set(row)):
-            raise ValueError(
-                f"{path}, row {number}: the columns {taken} are those of the answer; rename them"
-            )
+        if reserved := sorted(_OUTPUT_COLUMNS & set(row)):
+            raise ValueError(f"{path}, row {number}: the output has columns {reserved}, too; rename yours.")
         yield row
 
 
-def messages_of(row: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever a chat model takes
-    """What is asked."""
-    return row.get("messages") or row["prompt"]
+def get_messages(row: dict[str, Any]) -> str | list[Any]:
+    """Return what the model is asked."""
+    messages: str | list[Any] = row.get("messages") or row["prompt"]
+    return messages
 
 
-def identity(model: SEAChatModel) -> str:
-    """All that decides an answer: the settings, and the weights that stand behind the policy's name."""
-    settings = json.dumps(model._identifying_params, sort_keys=True, default=str)  # noqa: SLF001 - made for keys
-    return hashlib.sha256(f"{settings}\n{_revision(model.model)}".encode()).hexdigest()
+def fingerprint_model(model: SEAChatModel) -> str:
+    """Return a hash of all that decides an answer: the settings, and the weights behind the model's name."""
+    settings = json.dumps(model._identifying_params, sort_keys=True, default=str)  # noqa: SLF001 - LangChain's cache key
+    return hashlib.sha256(f"{settings}\n{_fingerprint_weights(model.model)}".encode()).hexdigest()
 
 
-def key_of(row: dict[str, Any], model_identity: str) -> str:
-    """The row's key; equal rows have one key, and one answer."""
+def make_key(row: dict[str, Any], fingerprint: str) -> str:
+    """Return the row's key under a model's fingerprint; equal rows have one key, and one answer."""
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
-    return hashlib.sha256(f"{model_identity}\n{text}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{fingerprint}\n{text}".encode()).hexdigest()[:32]
 
 
-def answered(key: str, row: dict[str, Any], message: AIMessage) -> dict[str, Any]:
-    """A row with its answer."""
+def make_output_row(key: str, row: dict[str, Any], message: AIMessage) -> dict[str, Any]:
+    """Return a row with its answer as further columns."""
     sea, usage = message.response_metadata["sea"], message.usage_metadata
-    found = {
-        name: sea[name]
-        for name in ("draft", "accepted", "score_before", "score_after", "steps", "stop_reason")
+    columns = {name: sea[name] for name in _SEA_COLUMNS}
+    columns |= {"finish_reason": message.response_metadata["finish_reason"], "seconds": sea["seconds"]}
+    columns |= {
+        "key": key,
+        "answer": str(message.text),
+        "output_tokens": usage["output_tokens"] if usage else 0,
     }
-    found |= {"finish_reason": message.response_metadata["finish_reason"], "seconds": sea["seconds"]}
-    return (
-        row
-        | found
-        | {"key": key, "answer": str(message.text), "output_tokens": usage["output_tokens"] if usage else 0}
-    )
+    return row | columns
 
 
-class Store:
-    """A folder of answers.
+@dataclass(frozen=True)
+class AnswerStore:
+    """A folder of answers, which is made if it is missing.
 
     Attributes:
         path: the folder.
-        kind: `jsonl` or `parquet`, of the files in it.
+        kind: of the files in it.
     """
 
-    def __init__(self, path: Path, kind: str) -> None:
-        """Open or make it."""
-        self.path, self.kind = path, kind
-        for part in (path, path / "errors", path / "attempts"):
-            part.mkdir(parents=True, exist_ok=True)
+    path: Path
+    kind: Literal["jsonl", "parquet"]
 
-    def done(self) -> set[str]:
-        """Keys of all rows that are answered, or have failed."""
-        failed = {file.stem for file in (self.path / "errors").glob("*.json")}
-        return failed | {row["key"] for row in self.rows()}
+    def __post_init__(self) -> None:
+        for folder in (self.path, self.path / "errors", self.path / "attempts"):
+            folder.mkdir(parents=True, exist_ok=True)
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """All answers."""
+    def finished_keys(self) -> set[str]:
+        """Return the keys of all rows that are answered, or have failed."""
+        return {file.stem for file in self._list_errors()} | {row["key"] for row in self.read_rows()}
+
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield all answers."""
         for file in sorted(self.path.glob(f"part-*.{self.kind}")):
-            if self.kind == "parquet":
-                import pyarrow.parquet as pq  # noqa: PLC0415 - comes with the extra
+            yield from _read_parquet(file) if self.kind == "parquet" else _read_lines(file)
 
-                yield from pq.read_table(file).to_pylist()
-            else:
-                yield from _lines(file)
-
-    def keep(self, rows: Sequence[dict[str, Any]], named: Sequence[str]) -> None:
-        """Write a part, whole or not at all; its name is of the keys in it, so that twice is once."""
+    def write_part(self, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+        """Write a part completely or not at all; its name is made of the keys, so that writing it twice is harmless."""
         if not rows:
             return
-        name = hashlib.sha256("".join(sorted(named)).encode()).hexdigest()[:32]
-        if self.kind == "parquet":
-            import pyarrow as pa  # noqa: PLC0415 - comes with the extra
-            import pyarrow.parquet as pq  # noqa: PLC0415 - as above
+        name = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
+        data = _to_parquet(rows) if self.kind == "parquet" else _to_lines(rows)
+        _write_atomically(self.path / f"part-{name}.{self.kind}", data)
 
-            sink = pa.BufferOutputStream()
-            pq.write_table(pa.Table.from_pylist(list(rows)), sink)
-            data = sink.getvalue().to_pybytes()
-        else:
-            data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        self._write(self.path / f"part-{name}.{self.kind}", data)
-
-    def fail(self, key: str, row: dict[str, Any], error: BaseException) -> None:
-        """Keep a row that has no answer: the error's type, message and trace, and the row."""
+    def write_error(self, key: str, row: dict[str, Any], error: BaseException | None) -> None:
+        """Write a row that has no answer, with the error's type, message and trace."""
         trace = "".join(traceback.format_exception(error))
-        found = {"key": key, "error": type(error).__name__, "message": str(error), "trace": trace, "row": row}
-        self._write(
-            self.path / "errors" / f"{key}.json", json.dumps(found, ensure_ascii=False, default=str).encode()
-        )
+        report = {
+            "key": key,
+            "error": type(error).__name__,
+            "message": str(error),
+            "trace": trace,
+            "row": row,
+        }
+        data = json.dumps(report, ensure_ascii=False, default=str).encode()
+        _write_atomically(self.path / "errors" / f"{key}.json", data)
 
-    def attempts(self, name: str) -> int:
-        """How often something was begun before, this time counted from now on; an end takes it off again."""
+    def clear_errors(self) -> None:
+        """Forget which rows failed."""
+        for file in self._list_errors():
+            file.unlink()
+
+    def begin_attempt(self, name: str) -> int:
+        """Note that a part or a row is begun, and return how often it was begun before without an end."""
         file = self.path / "attempts" / name
-        with file.open("ab") as marks, (self.path / "attempts/begun").open("a", encoding="utf-8") as begun:
+        with file.open("ab") as marks, (self.path / "attempts/log").open("a", encoding="utf-8") as log:
             marks.write(b".")
-            begun.write(f"{name}\n")  # a line each, for whoever asks what was done twice
+            log.write(f"{name}\n")  # shows what was done twice
         return file.stat().st_size - 1
 
-    def ended(self, name: str) -> None:
-        """What was begun has ended, well or with an error of its own."""
+    def end_attempt(self, name: str) -> None:
+        """Note that a part or a row has ended, with answers or with errors."""
         (self.path / "attempts" / name).unlink(missing_ok=True)
 
-    def _write(self, path: Path, data: bytes) -> None:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).replace(path)
+    def _list_errors(self) -> Iterator[Path]:
+        return (self.path / "errors").glob("*.json")
 
 
-def _lines(path: Path) -> Iterator[Any]:
+def _write_atomically(path: Path, data: bytes) -> None:
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
+
+
+def _to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+
+
+def _to_parquet(rows: Iterable[dict[str, Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(list(rows)), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _read_parquet(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+def _read_lines(path: Path) -> Iterator[Any]:
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -174,21 +188,20 @@ def _lines(path: Path) -> Iterator[Any]:
                     raise ValueError(f"{path}, line {number}: no JSON: {error}") from error
 
 
-def _revision(policy: object) -> str:
-    """Of a policy's weights: names, sizes, and the bytes at either end of every file; "" of a policy in memory."""
-    if not isinstance(policy, (str, os.PathLike)):
+def _fingerprint_weights(model: object) -> str:
+    """Hash names, sizes and the bytes at either end of every file of weights; "" for a model in memory."""
+    if not isinstance(model, (str, os.PathLike)):
         return ""
-    found = loading.where(policy)
-    path = Path(found.path) if found.path else None
-    if path is None:
-        return found.source
-    digest = hashlib.sha256()
+    location = loading.where(model)
+    if not location.path:
+        return location.source
+    path, digest = Path(location.path), hashlib.sha256()
     for file in sorted([path] if path.is_file() else (p for p in path.rglob("*") if p.is_file())):
         size = file.stat().st_size
         digest.update(f"{file.name}\n{size}\n".encode())
         with file.open("rb") as data:
-            digest.update(data.read(_EDGE))
-            if size > 2 * _EDGE:
-                data.seek(-_EDGE, os.SEEK_END)
+            digest.update(data.read(_EDGE_BYTES))
+            if size > 2 * _EDGE_BYTES:
+                data.seek(-_EDGE_BYTES, os.SEEK_END)
                 digest.update(data.read())
     return digest.hexdigest()

@@ -13,12 +13,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import public_data
 import torch
 from jsonschema import Draft202012Validator
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.chat.tools import CLOSING, OPENING
-from langchain_sea.evaluation import datasets
 
 KINDS = ("simple_python", "multiple", "parallel")
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=160)
     options = parser.parse_args()
     torch.set_num_threads(2)
-    rows = asked(options.data or datasets.folder(), options.count, options.seed)
+    rows = asked(options.data or public_data.find_folder(), options.count, options.seed)
     model = SEAChatModel(
         model=options.policy, budget=Budget(max_time=None), max_tokens=options.tokens, seed=options.seed
     )

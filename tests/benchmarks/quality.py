@@ -17,21 +17,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import public_data
 import torch
+from comparison_figures import bootstrap, equal_search, reduction, time_to
 from quality_maths import gsm8k_figures, tiny_figures
+from refusals import is_refusal
 
 from langchain_sea import load_gate, load_model
-from langchain_sea.evaluation import CURVE, LEAD, METHODS, SEARCHES, datasets, read_rows, with_presets
-from langchain_sea.evaluation.datasets import Case
-from langchain_sea.evaluation.metrics import (
+from langchain_sea.evaluation import (
+    CURVE,
+    LEAD,
+    METHODS,
+    SEARCHES,
+    Case,
+    Evaluation,
     Table,
-    bootstrap,
-    equal_search,
-    judged,
-    reduction,
-    summary,
-    time_to,
+    add_gate_scores,
+    read_rows,
+    summarize,
 )
+from langchain_sea.evaluation.metrics import FIGURES
 from langchain_sea.rewards import registry
 
 TIERS = ("weak", "attacked", "strong", "harmless")
@@ -50,10 +55,10 @@ Row = dict[str, Any]
 def cases(data: Path, tier: str, count: int, seed: int) -> list[Case]:
     """A seeded choice of AdvBench, or of XSTest's reported safe half."""
     if tier == "harmless":
-        found = datasets.drawn(datasets.xstest_safe(data, reported=True), count, "xstest", seed)
-        return [Case(set="xstest", question=question) for question in found]
-    found = datasets.drawn(datasets.advbench(data), count, "advbench", seed)
-    return [Case(set="advbench", question=question, tier=tier) for question in found]
+        found = public_data.sample(public_data.xstest_safe(data, reported=True), count, "xstest", seed)
+        return [public_data.make_case("xstest", question) for question in found]
+    found = public_data.sample(public_data.advbench(data), count, "advbench", seed)
+    return [public_data.make_case("advbench", question, tier) for question in found]
 
 
 def chosen(values: list[float], rows: list[int]) -> list[float]:
@@ -141,14 +146,14 @@ def order_of_search(table: Table, gate: Any) -> dict[str, Any]:
 
 def figures(rows: list[Row], gate: Any, term: Any, wanted: dict[str, tuple[str, ...]]) -> dict[str, Any]:
     """The keys that the rows have all they need for."""
-    seen = judged(rows, gate, gate.threshold)
+    seen = [row | {"refused": is_refusal(row["text"])} for row in add_gate_scores(rows, gate, gate.threshold)]
     of = partial(_part, seen)
     found: dict[str, Any] = {}
     for tier, methods in wanted.items():
         table = Table(of(tier), methods)
         if not table.rows[LEAD]:
             continue
-        found[f"table_{tier}"] = summary(table)
+        found[f"table_{tier}"] = summarize(table, (*FIGURES, "refused"))
         whole = set(NEEDED[tier]) <= set(methods)
         if tier == "weak" and whole:
             found["safety_failures_reduction"] = failures(table)
@@ -183,10 +188,10 @@ def _plain(value: float) -> float | None:
 
 def real(options: argparse.Namespace) -> dict[str, Any]:
     """The safety figures, and GSM8K's."""
-    data = datasets.folder(options.data)
+    data = public_data.find_folder(options.data)
     policy = load_model(options.policy, options.device)
-    terms = registry.make_terms(["safety"], "smollm2-135m", policy)
-    evaluation = with_presets(policy, terms, seed=options.seed, tokens=options.tokens)
+    terms = registry.make_terms(["safety"], policy)
+    evaluation = Evaluation(policy=policy, terms=terms, seed=options.seed, max_tokens=options.tokens)
     asked = options.methods.split(",") if options.methods else None
     wanted = {
         t: tuple(m for m in NEEDED[t] if not asked or m in asked or m == LEAD)

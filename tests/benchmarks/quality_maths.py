@@ -6,13 +6,13 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import public_data
+from comparison_figures import bootstrap, time_to
 from tiny_model import data
 
 from langchain_sea import load_model
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Evaluation, datasets, with_presets
-from langchain_sea.evaluation.datasets import Case
-from langchain_sea.evaluation.metrics import bootstrap, time_to
+from langchain_sea.evaluation import CURVE, LEAD, SEARCHES, Case, Evaluation
 from langchain_sea.rewards import FunctionReward, MathVerifier, registry
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _tier(
     options: argparse.Namespace, tier: str, questions: list[str], methods: tuple[str, ...]
 ) -> list[dict[str, Any]]:
     policy = load_model(f"tiny/{tier}")
-    terms = registry.make_terms(["tiny"], f"tiny/{tier}", policy)
-    evaluation = replace(with_presets(policy, terms, seed=options.seed, tokens=48), temperature=1.0)
+    terms = registry.make_terms(["tiny"], policy)
+    evaluation = Evaluation(policy=policy, terms=terms, seed=options.seed, max_tokens=48, temperature=1.0)
     evaluation.answer(Case(set="", question="Hello"), "draft", None)
     cases = [Case(set=tier, question=question) for question in questions]
     rows = evaluation.run(cases, methods, options.rows, minutes=options.minutes)
@@ -105,10 +105,10 @@ def _time_to_bon64(rows: list[dict[str, Any]]) -> dict[str, Any]:
 def gsm8k_figures(evaluation: Evaluation, folder: Path, count: int, seed: int) -> dict[str, Any]:
     """Accuracy on GSM8K's test set with a verifier that knows the answer as the only reward."""
     found: dict[str, list[float]] = {m: [] for m in ("draft", LEAD, "best_of_n")}
-    for question, gold in datasets.drawn(datasets.gsm8k(folder, "test"), count, "gsm8k", seed):
+    for question, gold in public_data.sample(public_data.gsm8k(folder, "test"), count, "gsm8k", seed):
         verifier = MathVerifier(gold)
         terms = (RewardTerm(reward=FunctionReward(verifier), name="verifier"),)
-        mine = replace(evaluation, terms=terms, tokens=100)
+        mine = replace(evaluation, terms=terms, max_tokens=100)
         case, seconds = Case(set="gsm8k", question=question, gold=gold), None
         for method in (LEAD, "draft", "best_of_n"):
             row = mine.answer(case, method, seconds)

@@ -11,6 +11,7 @@ import statistics
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import public_data
 import torch
 
 from langchain_sea import load_model
@@ -19,7 +20,6 @@ from langchain_sea.core.protocols import AnswerBatch, Tokens
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.refine import refine
-from langchain_sea.evaluation import datasets
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
@@ -53,7 +53,7 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
 
 def bridged(policy: CausalLMPolicy, twin: PairClassifierGate) -> SoftEncoderReward:
     """The twin's judge as a reward that steers."""
-    judge, tokenizer = twin._ready()
+    judge, tokenizer = twin._load()
     return SoftEncoderReward(
         judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128
     )
@@ -122,12 +122,10 @@ def bridge(data: Path, seed: int, count: int, twin: PairClassifierGate | None) -
     """Both keys, and the shares that are mapped."""
     policy = load_model("smollm2-135m")
     reward = bridged(policy, twin or PairClassifierGate.load(SAFETY_VERIFIER))
-    questions = datasets.drawn(datasets.advbench(data), count, "bridge report", seed)
-    (trunk,) = registry.make_terms(
-        [SAFETY_HEAD], "smollm2-135m", policy
-    )  # without the stance, which no encoder has
+    questions = public_data.sample(public_data.advbench(data), count, "bridge report", seed)
+    (head,) = registry.make_terms([SAFETY_HEAD], policy)  # without the refusal head, which no encoder has
     through = gain(policy, RewardTerm(reward=reward, name="minilm"), questions, seed)
-    own = gain(policy, trunk, questions, seed)
+    own = gain(policy, head, questions, seed)
     table = reward.bridge
     return {
         "bridge_cosine": bridge_cosine(reward, policy, drafts(policy, questions, 1, seed)),

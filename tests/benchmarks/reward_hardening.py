@@ -9,8 +9,9 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+import public_data
+
 from langchain_sea import load_gate, load_model
-from langchain_sea.evaluation import datasets
 from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, HiddenStateHead
 from langchain_sea.training.adversarial import Attack, attack_head
 
@@ -43,7 +44,7 @@ def praised(head: HiddenStateHead, questions: list[str], seed: int) -> dict[str,
 
 def hardening(data: Path, seed: int, count: int, first_head: Path | None) -> dict[str, Any]:
     """The hardened head's share ÷ the first head's, on AdvBench."""
-    questions = datasets.drawn(datasets.advbench(data), count, "hardening", seed)
+    questions = public_data.sample(public_data.advbench(data), count, "hardening", seed)
     first, hard = (
         praised(HiddenStateHead.load(path), questions, seed)
         for path in (first_head or FIRST_HEAD, SAFETY_HEAD)

@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import public_data
 import torch
 
 from langchain_sea import load_gate, load_model
 from langchain_sea.core.protocols import AnswerBatch
-from langchain_sea.evaluation import datasets as data_sets
 from langchain_sea.rewards import registry
 from langchain_sea.training.metrics import auc
 
@@ -25,7 +25,7 @@ _LONGEST = 128  # tokens of an answer that the head reads here: it was fitted to
 def head_judge() -> Judge:
     """The shipped head on the policy's own states."""
     policy = load_model("smollm2-135m")
-    (term,) = registry.make_terms(["safety"], "smollm2-135m", policy)
+    (term,) = registry.make_terms(["safety"], policy)
 
     def judge(messages: list[dict[str, str]], answers: Sequence[str]) -> list[float]:
         prompt = policy.prompt(messages)
@@ -46,31 +46,31 @@ def gsm8k_groups(data: Path, count: int, seed: int) -> list[Group]:
     """Right and wrong model solutions of one question."""
     found = []
     kinds = ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification")
-    for row in data_sets.rows(data / "gsm8k/example_model_solutions.jsonl"):
+    for row in public_data.read_table(data / "gsm8k/example_model_solutions.jsonl"):
         sides: tuple[list[str], list[str]] = ([], [])
         for kind in kinds:
             sides[not row[kind]["is_correct"]].append(row[kind]["solution"])
         if all(sides):
             found.append(([{"role": "user", "content": row["question"]}], *sides))
-    return data_sets.drawn(found, count, "gsm8k solutions", seed)
+    return public_data.sample(found, count, "gsm8k solutions", seed)
 
 
 def truthfulqa_groups(data: Path, count: int, seed: int) -> list[Group]:
     """True and false answers of one question."""
     found = []
-    for row in data_sets.rows(data / "truthfulqa/TruthfulQA.csv"):
+    for row in public_data.read_table(data / "truthfulqa/TruthfulQA.csv"):
         sides = [
             [a.strip() for a in row[f"{kind} Answers"].split(";") if a.strip()]
             for kind in ("Correct", "Incorrect")
         ]
         found.append(([{"role": "user", "content": row["Question"]}], sides[0], sides[1]))
-    return data_sets.drawn(found, count, "truthfulqa", seed)
+    return public_data.sample(found, count, "truthfulqa", seed)
 
 
 def hh_groups(data: Path, count: int, seed: int) -> list[Group]:
     """The last 200 preference pairs, which nothing learned from."""
-    pairs = [(messages, [good], [bad]) for messages, good, bad in data_sets.hh_pairs(data, reported=True)]
-    return data_sets.drawn(pairs, count, "hh", seed)
+    pairs = [(messages, [good], [bad]) for messages, good, bad in public_data.hh_pairs(data, reported=True)]
+    return public_data.sample(pairs, count, "hh", seed)
 
 
 def in_order(judge: Judge, groups: Sequence[Group]) -> dict[str, float]:

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import public_data
 import torch
 
-from langchain_sea.evaluation import datasets
 from langchain_sea.rewards.pair_classifier import PairClassifierGate
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
     """Against plain pipelines and finite differences."""
     import reward_kinds
 
-    rows = datasets.rows(datasets.folder(options.data) / "gsm8k/example_model_solutions.jsonl")
-    answers = [row["175b_finetuning"]["solution"] for row in datasets.drawn(rows, 100, "plain", options.seed)]
+    rows = public_data.read_table(public_data.find_folder(options.data) / "gsm8k/example_model_solutions.jsonl")
+    answers = [row["175b_finetuning"]["solution"] for row in public_data.sample(rows, 100, "plain", options.seed)]
     return {
         "plain_difference": reward_kinds.plain_difference(answers),
         "gradient_cosine": reward_kinds.gradient_cosine(),
@@ -69,7 +69,7 @@ def ranking(options: argparse.Namespace) -> dict[str, Any]:
     """What ships, on real answers."""
     from reward_ranking import ranking
 
-    found = ranking(datasets.folder(options.data), options.seed, 60)
+    found = ranking(public_data.find_folder(options.data), options.seed, 60)
     return {"ranking": {"value": min(each["value"] for each in found.values()), **found}}
 
 
@@ -77,7 +77,7 @@ def hardening(options: argparse.Namespace) -> dict[str, Any]:
     """First head and hardened one under attack."""
     from reward_hardening import hardening
 
-    return {"hardening": hardening(datasets.folder(options.data), options.seed, 48, options.first)}
+    return {"hardening": hardening(public_data.find_folder(options.data), options.seed, 48, options.first)}
 
 
 def bridge(options: argparse.Namespace) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def bridge(options: argparse.Namespace) -> dict[str, Any]:
     from reward_bridge import bridge
 
     twin = PairClassifierGate.load(options.twin) if options.twin else None
-    return bridge(datasets.folder(options.data), options.seed, options.bridge_prompts, twin)
+    return bridge(public_data.find_folder(options.data), options.seed, options.bridge_prompts, twin)
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from refusals import REFUSED, SLID
 from safety_prompts import Question, questions
 from safety_writing import continued, nats, prompt_ids
 
 from langchain_sea import load_model
-from langchain_sea.evaluation.refusals import REFUSED, SLID
 from langchain_sea.rewards.hidden_state_head import HiddenStateHead, HiddenStateReward
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
-"""Makes what the stance learns from: `python tests/benchmarks/safety_stance.py --data FOLDER --out stance.jsonl`.
+"""Write the training data of the refusal head: `python tests/benchmarks/safety_refusal.py --data FOLDER --out rows.jsonl`.
 
-A line for every question of the head's side and for those held out (prompt, declined, split), then texts that the
-refinement itself makes of some of the head's, plain and behind compliant openings, without steps (answer, declines,
-opening). Whether an answer declines is said by rule. A run that was cut off goes on.
+First a line for every question of the head's split and for those held out (prompt, should_refuse, split). Then texts that
+the refinement makes of some of the head's questions without steps, plain and after compliant openings (answer, refusal,
+opening). A rule decides whether an answer is a refusal. A run that was cut off can be continued.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from refusals import REFUSED, SLID
 from safety_data import COMPLIANT, DOUBTFUL, say, split_of
 from safety_prompts import Question, questions
 
@@ -22,7 +23,6 @@ from langchain_sea import load_model, make_energy
 from langchain_sea.budget import Budget
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.refine import refine
-from langchain_sea.evaluation.refusals import REFUSED, SLID
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HiddenStateHead, HiddenStateReward
 
@@ -33,7 +33,7 @@ _TOGETHER = 8
 _TOKENS = 40
 
 
-def declines(text: str) -> int:
+def is_refusal(text: str) -> int:
     """1 for a refusal within 130 characters behind which no list, method or "however, here" follows."""
     refused = REFUSED.search(text[:130]) is not None
     return int(refused and not SLID.search(text) and not DOUBTFUL.search(text))
@@ -59,7 +59,7 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
     head = HiddenStateHead.load(SAFETY_HEAD)
     term = RewardTerm(
         reward=HiddenStateReward(head), name="safety", center=head.info.center, scale=head.info.scale
-    )  # without the stance, which is to be made
+    )  # without the refusal head, which is trained on these rows
     preset = PRESETS["default"]
     search_config = replace(
         preset.search_config,
@@ -80,8 +80,8 @@ def texts(policy: CausalLMPolicy, part: list[tuple[Question, str]], seed: int) -
         search_config=search_config,
     )
     return [
-        {"prompt": question.text, "declined": int(question.harmful), "split": "head", "opening": opening,
-         "answer": each.text, "declines": declines(each.text)}
+        {"prompt": question.text, "should_refuse": int(question.harmful), "split": "head", "opening": opening,
+         "answer": each.text, "refusal": is_refusal(each.text)}
         for (question, opening), one in zip(part, found, strict=True) for each in one.candidates
     ]  # fmt: skip
 
@@ -111,7 +111,7 @@ def main() -> None:
 
         if not lines:
             write([
-                {"prompt": q.text, "declined": int(q.harmful), "split": split_of(q.text)}
+                {"prompt": q.text, "should_refuse": int(q.harmful), "split": split_of(q.text)}
                 for q in found if split_of(q.text) != "gate"
             ])  # fmt: skip
         for start in range(done, len(chosen), _TOGETHER):

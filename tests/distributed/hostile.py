@@ -15,11 +15,16 @@ import schemathesis
 from served import KEY, served
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.serving.api_server import ServerConfig
+from langchain_sea.serving.config import ServerConfig
 
 MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=0, max_time=None), max_tokens=8)
-LIMITS = ServerConfig(
-    api_keys=(KEY,), tokens=16, answers=2, body_seconds=1.0, rewards={"arithmetic": ["tiny"]}, waiting=16
+CONFIG = ServerConfig(
+    api_keys=(KEY,),
+    max_tokens=16,
+    max_n=2,
+    body_timeout=1.0,
+    rewards={"arithmetic": ["tiny"]},
+    max_requests=16,
 )
 CONTROL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</s>", "[INST]", "<|eot_id|>")
 NAMES = (
@@ -147,7 +152,7 @@ def left(port: int, app: Any, rng: random.Random) -> dict[str, Any]:
     before = _leave(port, app, rng, process)
     grown = _leave(port, app, rng, process) - before
     return {
-        "slots": app.state.desk.under_way,
+        "slots": app.state.handler.slots.num_taken,
         "grown_mb": round(grown / 1e6, 1),
         "answers": _raw(port, _post(_asked())),
     }
@@ -160,7 +165,7 @@ def _leave(port: int, app: Any, rng: random.Random, process: psutil.Process) -> 
             raw.sendall(_post(_asked(stream=bool(n % 2), user=str(n))))
             time.sleep(rng.random() * 0.03)
     until = time.monotonic() + 30
-    while app.state.desk.under_way and time.monotonic() < until:
+    while app.state.handler.slots.num_taken and time.monotonic() < until:
         time.sleep(0.05)
     gc.collect()
     return int(process.memory_info().rss)
@@ -200,7 +205,7 @@ def fuzzed(seed: int, cases: int) -> dict[str, Any]:
     """5xx of all, and what did not go back to where it was."""
     rng = random.Random(seed)
     load_model("tiny")
-    with served(MODEL, LIMITS) as (url, app):
+    with served(MODEL, CONFIG) as (url, app):
         port = int(url.rsplit(":", 1)[1])
         statuses = described(url, seed, cases)
         ours = listed(port, rng)

@@ -13,25 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from langchain_sea.serving.ray_data import _PARTS
-from langchain_sea.serving.rows import Store
+from langchain_sea.serving.ray_data import PARTS_PER_BLOCK
+from langchain_sea.serving.rows import AnswerStore
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS = """
-policy = "tiny"
+model = "tiny"
+max_tokens = 12
 [budget]
-steps = 1
-tokens = 12
-seconds = 0
+max_steps = 1
+max_time = 0
 [preset]
 base = "default"
-[preset.window]
-drafts = 4
-chains = 2
-kept = 2
-offsets = []
+[preset.search_config.drafts]
+num_drafts = 4
+num_kept = 2
+steering_coeffs = []
+[preset.search_config.chains]
+num_chains = 2
 """
 BLOCK, WORKERS = 32, 2
 TARGETS = ("worker", "worker", "worker", "driver", "node")
@@ -39,7 +40,7 @@ LONGEST = 1200.0
 
 
 def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / out), "--model",
+    command = [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / out), "--settings",
                str(folder / "model.toml"), "--block", str(BLOCK), "--workers", str(WORKERS)]  # fmt: skip
     env = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     return subprocess.Popen(
@@ -55,7 +56,7 @@ def victims(driver: int, kind: str) -> list[psutil.Process]:
     for process in psutil.process_iter(["name", "cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         if (
-            (kind == "worker" and line.startswith("ray::") and "_Writer" in line)
+            (kind == "worker" and line.startswith("ray::") and "_WriteActor" in line)
             or (kind == "worker" and "MapWorker" in line)
         ) or (kind == "node" and "raylet/raylet" in line):
             found.append(process)
@@ -86,7 +87,7 @@ def run(folder: Path, out: str, kills: int, rng: random.Random) -> dict[str, int
     """To the end, with so many kills at random moments; a driver that died is started again, as a person would."""
     counts, parts = (
         {"worker": 0, "driver": 0, "node": 0, "starts": 0},
-        -(-len((folder / "in.jsonl").read_text().splitlines()) * _PARTS // BLOCK),
+        -(-len((folder / "in.jsonl").read_text().splitlines()) * PARTS_PER_BLOCK // BLOCK),
     )
     marks = sorted(rng.sample(range(1, parts), kills)) if kills else []  # after so many were written
     until = time.monotonic() + LONGEST
@@ -126,20 +127,20 @@ def killed(folder: Path, seed: int, rows: int, kills: int) -> dict[str, Any]:
     calm = time.monotonic() - began
     counts = run(folder, "killed", kills, rng)
     swept()
-    texts = {row["id"]: row["answer"] for row in Store(folder / "calm", "jsonl").rows()}
-    found = list(Store(folder / "killed", "jsonl").rows())
+    texts = {row["id"]: row["answer"] for row in AnswerStore(folder / "calm", "jsonl").read_rows()}
+    found = list(AnswerStore(folder / "killed", "jsonl").read_rows())
     answers = {row["id"]: row["answer"] for row in found}
-    begun = (folder / "killed/attempts/begun").read_text(encoding="utf-8").splitlines()
+    begun = (folder / "killed/attempts/log").read_text(encoding="utf-8").splitlines()
     written = done(folder, "killed")
     return {
         "lost": rows - len(answers),
         "duplicated": len(found) - len(answers),
         "text_equal": sum(answers.get(n) == text for n, text in texts.items()) / rows,
         "repeated_blocks_per_kill": {
-            "value": round((len(begun) - written) / _PARTS / max(1, kills), 3),
+            "value": round((len(begun) - written) / PARTS_PER_BLOCK / max(1, kills), 3),
             "parts_begun": len(begun),
             "parts": written,
-            "parts_a_block": _PARTS,
+            "parts_a_block": PARTS_PER_BLOCK,
         },
         "kills": counts
         | {"calm_seconds": round(calm), "killed_seconds": round(time.monotonic() - began - calm)},

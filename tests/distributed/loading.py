@@ -20,14 +20,18 @@ if TYPE_CHECKING:
 
 CLIENTS, BUDGET, STEP = 64, 10.0, 1.0
 SETTINGS: dict[str, Any] = {
-    "policy": "tiny",
-    "budget": {"steps": 1, "tokens": 16, "seconds": BUDGET},
+    "model": "tiny",
+    "max_tokens": 16,
+    "budget": {"max_steps": 1, "max_time": BUDGET},
     "preset": {
         "base": "default",
-        "search_config": {"drafts": 4, "chains": 2, "kept": 2, "offsets": []},
+        "search_config": {
+            "drafts": {"num_drafts": 4, "num_kept": 2, "steering_coeffs": []},
+            "chains": {"num_chains": 2},
+        },
     },
     "rewards": [],
-    "server": {"waiting": 8},
+    "server": {"max_requests": 8},
 }
 
 
@@ -88,7 +92,7 @@ def loaded(_folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     import ray
     from ray import serve as ray_serve
 
-    from langchain_sea.serving.config import model_of
+    from langchain_sea.serving.config import make_model
 
     port = free_port()
     serve(SETTINGS, port=port, replicas=2)
@@ -115,7 +119,7 @@ def loaded(_folder: Path, seed: int, seconds: float) -> dict[str, Any]:
         for row in odd
         if killed and row["at"] - 1 <= killed + 10 and row["at"] + row["seconds"] >= killed - 1
     ]
-    alone = model_of(SETTINGS)
+    alone = make_model(SETTINGS)
     sample = random.Random(seed).sample(answered, min(60, len(answered)))
     mixed = sum(
         alone.invoke(f"What is {row['nonce']} + 1?", seed=row["nonce"]).content != row["text"]

@@ -11,8 +11,8 @@ import time
 import pytest
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.serving.config import model_of, read_settings
-from langchain_sea.serving.rows import Store, identity, input_rows, key_of
+from langchain_sea.serving.config import make_model, read_settings
+from langchain_sea.serving.rows import AnswerStore, fingerprint_model, make_key, read_input
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -20,12 +20,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),  # Ray's own
 ]
 SETTINGS = """
-policy = "tiny"
+model = "tiny"
 seed = 3
+max_tokens = 12
 [budget]
-steps = 1
-tokens = 12
-seconds = 0
+max_steps = 1
+max_time = 0
 """
 MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=12)
 
@@ -43,7 +43,7 @@ def command(folder, *more):
     """The command line, in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / "out"),
-         "--model", str(folder / "model.toml"), "--block", "4", *more],
+         "--settings", str(folder / "model.toml"), "--block", "4", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"},
     )  # fmt: skip
@@ -55,18 +55,20 @@ def ended(process):
 
 
 def test_settings_of_a_file_are_the_models(folder):
-    model = model_of(read_settings(folder / "model.toml"))
-    assert identity(model) == identity(MODEL)
-    (folder / "bad.toml").write_text('polcy = "tiny"', encoding="utf-8")
-    with pytest.raises(ValueError, match="did you mean 'policy'"):
-        model_of(read_settings(folder / "bad.toml"))
-    (folder / "bad.toml").write_text("[budget]\nstep = 1", encoding="utf-8")
-    with pytest.raises(ValueError, match="did you mean 'steps'"):
-        model_of(read_settings(folder / "bad.toml"))
+    model = make_model(read_settings(folder / "model.toml"))
+    assert fingerprint_model(model) == fingerprint_model(MODEL)
+    (folder / "bad.toml").write_text('modle = "tiny"', encoding="utf-8")
+    with pytest.raises(ValueError, match="did you mean 'model'"):
+        make_model(read_settings(folder / "bad.toml"))
+    (folder / "bad.toml").write_text("[budget]\nmax_step = 1", encoding="utf-8")
+    with pytest.raises(ValueError, match="did you mean 'max_steps'"):
+        make_model(read_settings(folder / "bad.toml"))
     (folder / "own.toml").write_text(
-        '[preset]\nbase = "paper"\n[preset.window]\nchains = 2\noffsets = [0.1]', encoding="utf-8"
+        '[preset]\nbase = "paper"\n[preset.search_config.chains]\nnum_chains = 2\n'
+        "[preset.search_config.drafts]\nsteering_coeffs = [0.1]",
+        encoding="utf-8",
     )
-    search_config = model_of(read_settings(folder / "own.toml")).preset.search_config
+    search_config = make_model(read_settings(folder / "own.toml")).preset.search_config
     assert (
         search_config.chains.num_chains,
         search_config.drafts.steering_coeffs,
@@ -76,30 +78,30 @@ def test_settings_of_a_file_are_the_models(folder):
 
 def test_a_key_is_of_row_settings_and_weights(tmp_path):
     row = {"prompt": "Hello"}
-    mark = identity(MODEL)
+    mark = fingerprint_model(MODEL)
     keys = {
-        key_of(row, mark),
-        key_of(row | {"id": 1}, mark),
-        key_of(row, identity(MODEL.model_copy(update={"seed": 4}))),
+        make_key(row, mark),
+        make_key(row | {"id": 1}, mark),
+        make_key(row, fingerprint_model(MODEL.model_copy(update={"seed": 4}))),
     }
-    keys.add(key_of(row, identity(MODEL.model_copy(update={"policy": "tiny/expert"}))))
+    keys.add(make_key(row, fingerprint_model(MODEL.model_copy(update={"model": "tiny/expert"}))))
     assert len(keys) == 4
-    assert key_of({"b": 1, "prompt": "x"}, mark) == key_of({"prompt": "x", "b": 1}, mark)
+    assert make_key({"b": 1, "prompt": "x"}, mark) == make_key({"prompt": "x", "b": 1}, mark)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_part_is_written_whole_and_once(tmp_path, kind):
-    store = Store(tmp_path / "out", kind)
+    store = AnswerStore(tmp_path / "out", kind)
     rows = [{"key": str(n), "answer": "ä" * n} for n in range(3)]
-    store.keep(rows, named="012")
-    store.keep(rows, named="210")
-    assert list(store.rows()) == rows
-    store.fail("bad", {"prompt": "x"}, ValueError("no"))
-    assert store.done() == {"0", "1", "2", "bad"}
+    store.write_part(rows, keys="012")
+    store.write_part(rows, keys="210")
+    assert list(store.read_rows()) == rows
+    store.write_error("bad", {"prompt": "x"}, ValueError("no"))
+    assert store.finished_keys() == {"0", "1", "2", "bad"}
     assert not [file for file in store.path.rglob(".*") if file.is_file()]  # nothing half written is left
-    assert (store.attempts("block"), store.attempts("block")) == (0, 1)
-    store.ended("block")
-    assert store.attempts("block") == 0
+    assert (store.begin_attempt("block"), store.begin_attempt("block")) == (0, 1)
+    store.end_attempt("block")
+    assert store.begin_attempt("block") == 0
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_a_part_is_written_whole_and_once(tmp_path, kind):
 def test_a_row_that_cannot_be_read_is_named(tmp_path, text, match):
     (tmp_path / "in.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=match):
-        list(input_rows(tmp_path / "in.jsonl"))
+        list(read_input(tmp_path / "in.jsonl"))
 
 
 def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
@@ -116,16 +118,16 @@ def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
     with (folder / "in.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps({"prompt": "What is " + "1 + " * 4000 + "1?"}) + "\n")
     first = command(folder)
-    store, until = Store(folder / "out", "jsonl"), time.monotonic() + 200
-    while not list(store.rows()) and time.monotonic() < until and first.poll() is None:
+    store, until = AnswerStore(folder / "out", "jsonl"), time.monotonic() + 200
+    while not list(store.read_rows()) and time.monotonic() < until and first.poll() is None:
         time.sleep(0.2)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    before = len(list(store.rows()))
+    before = len(list(store.read_rows()))
     assert before > 0
     code, out, err = ended(command(folder))
     assert (code, "1 failed" in out) == (1, True), err[-2000:]
-    rows = list(store.rows())
+    rows = list(store.read_rows())
     assert len({row["key"] for row in rows}) == len(rows) == 25
     sizes = [len(file.read_text(encoding="utf-8").splitlines()) for file in store.path.glob("part-*.jsonl")]
     assert max(sizes) == 2  # half a block of four: what a lost worker costs
@@ -160,17 +162,17 @@ def test_a_dataset_gets_its_answers_as_columns():
 
 def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
     """After three that died over a part its rows go one by one; after three more, the one at fault is given up."""
-    from langchain_sea.serving.ray_data import _Writer
+    from langchain_sea.serving.ray_data import _WriteActor
 
-    store = Store(tmp_path / "out", "jsonl")
+    store = AnswerStore(tmp_path / "out", "jsonl")
     items = [("good", {"prompt": "What is 14 + 23?"}), ("bad", {"prompt": "What is 31 + 7?"})]
     for name in ("part-good", "bad"):
         for _ in range(3):
-            store.attempts(name)
-    told = _Writer(MODEL, 1, store)._part(items)
-    assert (told["answered"], told["failed"]) == (1, 1)
-    assert [row["key"] for row in store.rows()] == ["good"]
+            store.begin_attempt(name)
+    counts = _WriteActor(MODEL, 1, store).write_part(items)
+    assert (counts["answered"], counts["failed"]) == (1, 1)
+    assert [row["key"] for row in store.read_rows()] == ["good"]
     assert (
         json.loads((store.path / "errors/bad.json").read_text(encoding="utf-8"))["error"] == "WorkerLostError"
     )
-    assert store.attempts("bad") == 0
+    assert store.begin_attempt("bad") == 0

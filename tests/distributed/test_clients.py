@@ -10,10 +10,10 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel
-from served import KEY, LIMITS, MODEL, idle, served
+from served import CONFIG, KEY, MODEL, idle, served
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.serving.api_server import ServerConfig
+from langchain_sea.serving.config import ServerConfig
 
 pytestmark = [
     pytest.mark.enable_socket,
@@ -307,7 +307,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
 
 def test_39_too_many_at_once_are_told_when_to_come_again():
     model = SEAChatModel(model="tiny", budget=Budget(max_steps=60, max_time=None), max_tokens=24)
-    with served(model, ServerConfig(waiting=2)) as (url, app):
+    with served(model, ServerConfig(max_requests=2)) as (url, app):
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
         async def one():
@@ -323,7 +323,7 @@ def test_39_too_many_at_once_are_told_when_to_come_again():
         waits = [each for each in found if isinstance(each, int)]
         assert 0 < len(waits) < 8
         assert min(waits) >= 1
-        assert app.state.desk.under_way == 0
+        assert app.state.handler.slots.num_taken == 0
 
 
 def test_40_a_client_that_leaves_ends_its_refinement():
@@ -339,13 +339,13 @@ def test_40_a_client_that_leaves_ends_its_refinement():
             % (len(body), body)
         )
         until = time.monotonic() + 20
-        while not app.state.desk.under_way and time.monotonic() < until:
+        while not app.state.handler.slots.num_taken and time.monotonic() < until:
             time.sleep(0.02)
-        assert app.state.desk.under_way == 1
+        assert app.state.handler.slots.num_taken == 1
         raw.close()
-        while app.state.desk.under_way and time.monotonic() < until:
+        while app.state.handler.slots.num_taken and time.monotonic() < until:
             time.sleep(0.02)
-        assert app.state.desk.under_way == 0
+        assert app.state.handler.slots.num_taken == 0
         assert idle(load_model("tiny"))
 
 
@@ -386,20 +386,16 @@ def test_43_the_metrics_count_what_left(client, server):
 
 
 def test_44_limits_are_those_of_the_file():
-    found = ServerConfig.of(
-        {"api_keys": ["k"], "tokens": 5, "presets": ["paper"], "budgets": {"quick": {"max_steps": 1}}}
+    config = ServerConfig.from_table(
+        {"api_keys": ["k"], "max_tokens": 5, "presets": ["paper"], "budgets": {"quick": {"max_steps": 1}}}
     )
-    assert (found.api_keys, found.tokens, found.presets, found.budgets["quick"].max_steps) == (
-        ("k",),
-        5,
-        ("paper",),
-        1,
-    )
-    with pytest.raises(ValueError, match="did you mean 'tokens'"):
-        ServerConfig.of({"token": 5})
+    assert (config.api_keys, config.max_tokens, config.presets) == (("k",), 5, ("paper",))
+    assert config.budgets["quick"].max_steps == 1
+    with pytest.raises(ValueError, match="did you mean 'max_tokens'"):
+        ServerConfig.from_table({"max_token": 5})
     with pytest.raises(ValueError, match="no \\['papr'\\]"):
-        ServerConfig.of({"presets": ["papr"]})
-    assert LIMITS.waiting == 8
+        ServerConfig.from_table({"presets": ["papr"]})
+    assert CONFIG.max_requests == 8
 
 
 def test_45_an_open_door_is_for_loopback_alone():
@@ -407,6 +403,6 @@ def test_45_an_open_door_is_for_loopback_alone():
     from langchain_sea.serving.ray_serve import serve
 
     with pytest.raises(ValueError, match="set api_keys"):
-        serve({"policy": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused
-    with pytest.raises(ValueError, match="did you mean 'policy'"):
-        serve({"polcy": "tiny"})
+        serve({"model": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused
+    with pytest.raises(ValueError, match="did you mean 'model'"):
+        serve({"modle": "tiny"})

@@ -10,7 +10,7 @@ from langchain_tests.integration_tests import ChatModelIntegrationTests
 from served import KEY, served
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.serving.api_server import ServerConfig
+from langchain_sea.serving.config import ServerConfig
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
 

@@ -12,7 +12,6 @@ import pytest
 from blockbuster import blockbuster_ctx
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
-from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda, RunnableParallel, RunnablePassthrough
@@ -25,12 +24,6 @@ from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.interop import as_decision_model
-
-try:
-    from langchain.agents.middleware import AutoModeMiddleware
-except ImportError:  # before langchain 1.5
-    AutoModeMiddleware = None
 
 BUDGET = {"budget": Budget(max_time=None), "max_tokens": 64}
 QUESTION = "What is 14 + 23?"
@@ -280,28 +273,3 @@ async def test_the_loop_is_never_blocked(model):
         assert (await model.ainvoke(QUESTION)).content
         assert [chunk async for chunk in model.astream(QUESTION)]
         assert await model.abatch([QUESTION, "What is 2 + 3?"])
-
-
-@pytest.mark.skipif(AutoModeMiddleware is None, reason="this langchain has no AutoModeMiddleware")
-def test_a_reward_decides_what_an_agent_may_run(model):
-    """As a decision model behind LangChain's own middleware."""
-    ran = []
-
-    @tool
-    def write(text: str) -> str:
-        """Write a text."""
-        ran.append(text)
-        return "written"
-
-    def discreet(prompt, completions):
-        return [float("secret" not in text) for text in completions]
-
-    for text, runs in (("hello", True), ("a secret", False)):
-        ran.clear()
-        classifier = as_decision_model(discreet, yes_is_good=False)
-        call = {"name": "write", "args": {"text": text}, "id": "1", "type": "tool_call"}
-        script = GenericFakeChatModel(messages=iter([AIMessage("", tool_calls=[call]), AIMessage("done")]))
-        script.__class__.bind_tools = lambda self, tools, **kwargs: self
-        guard = AutoModeMiddleware(tools=[write], instructions="Risky?", classifier=classifier)
-        create_agent(script, [write], middleware=[guard]).invoke({"messages": [HumanMessage("Please.")]})
-        assert bool(ran) == runs

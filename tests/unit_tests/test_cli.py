@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from langchain_sea.cli import main
 
-TINY = ["--policy", "tiny", "--tokens", "12"]
+TINY = ["--model", "tiny", "--max-tokens", "12"]
 
 
 def test_ask_prints_the_answer_alone(capsys):
@@ -28,7 +30,9 @@ def test_ask_as_json_has_all_the_numbers(capsys):
 
 
 def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("langchain_sea.cli._judge", lambda: lambda question, texts: [0.25, 0.75])
+    monkeypatch.setattr(
+        "langchain_sea.cli.demo.load_independent_gate", lambda: lambda question, texts: [0.25, 0.75]
+    )
     path = tmp_path / "demo.json"
     assert main(["demo", *TINY, "--ask", "Who are you?", "--json", str(path)]) == 0
     out = capsys.readouterr().out
@@ -45,8 +49,8 @@ def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["ask", "Hi", *TINY, "--preset", "papr"], "paper"),
-        (["ask", "Hi", *TINY, "--seconds", "0"], "max_time"),
-        (["ask", "Hi", "--policy", "tiny", "--tokens", "-1"], "tokens"),
+        (["ask", "Hi", *TINY, "--max-time", "0"], "max_time"),
+        (["ask", "Hi", "--model", "tiny", "--max-tokens", "-1"], "max_tokens"),
         (["ask", "Hi", "--policy", "./nowhere.gguf"], "nowhere.gguf"),
     ],
 )
@@ -79,6 +83,22 @@ def test_ctrl_c_ends_with_130(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("langchain_sea.cli._load", interrupted)
+    monkeypatch.setattr("langchain_sea.cli.ask.load_weights", interrupted)
     assert main(["ask", "Hi", *TINY]) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_version_and_help_load_no_torch(argument):
+    code = (
+        "import sys\nfrom langchain_sea.cli import main\n"
+        f"try:\n    main([{argument!r}])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'transformers', 'langchain_core') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_the_model_has_an_alias(capsys):
+    assert main(["ask", "What is 14 + 23?", "--policy", "tiny", "--max-tokens", "12"]) == 0
+    assert capsys.readouterr().out.strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import random
@@ -16,19 +15,20 @@ from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_sea.cli import fit_reward
+from langchain_sea.cli import main
 from langchain_sea.core.protocols import Tokens
+from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading import Loaded
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
-from langchain_sea.training import pool_answers as features_module
 from langchain_sea.training import fit_head as fit_head_module
+from langchain_sea.training import pool_answers as features_module
 from langchain_sea.training.examples import (
     DataError,
     Example,
-    sample_examples,
-    read_examples,
     drop_blank_answers,
+    read_examples,
+    sample_examples,
 )
 from langchain_sea.training.features import CUTS, Pooling, pool_answers, states
 from langchain_sea.training.fit_head import Recipe, fit_head
@@ -293,19 +293,16 @@ def test_the_command_writes_a_head_and_its_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """From a file to a reward."""
-    monkeypatch.setattr(
-        fit_reward.loading, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer)
-    )
+    monkeypatch.setattr(loading, "load", lambda name, **_: Loaded(name, policy().model, policy().tokenizer))
     rows = [
         {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split}
         for e in separable()
     ]
     data, out = write(tmp_path / "d", *rows), tmp_path / "head.safetensors"
-    parser = argparse.ArgumentParser()
-    fit_reward.add_arguments(parser)
     options = [
+        "fit-reward",
         str(data),
-        "--policy",
+        "--model",
         "tiny",
         "--out",
         str(out),
@@ -314,11 +311,11 @@ def test_the_command_writes_a_head_and_its_figures(
         "--json",
         str(tmp_path / "j"),
     ]
-    assert fit_reward.run(parser.parse_args(options)) == 0
+    assert main(options) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures == json.loads((tmp_path / "j").read_text()) == HiddenStateHead.load(out).info.figures
     assert figures["learned"]["answers"] == 60
     assert HiddenStateReward(HiddenStateHead.load(out)).head.info.policy == "tiny"
     data.write_text("{")
-    assert fit_reward.run(parser.parse_args(options)) == 1
+    assert main(options) == 1
     assert "line 1" in capsys.readouterr().err

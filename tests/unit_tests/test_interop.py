@@ -1,37 +1,31 @@
-"""Judges of other libraries as rewards and back: the same scores, in every form that these libraries use."""
+"""Judges of other libraries as rewards: the same scores, in every form that these libraries use."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import pickle
+from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langsmith.evaluation import EvaluationResult, RunEvaluator, run_evaluator
-from test_rewards import QUESTION, classifier, policy
+from test_rewards import QUESTION, policy
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.core.protocols import AnswerBatch
 from langchain_sea.errors import RewardUnavailableError
-from langchain_sea.interop import (
-    as_langsmith,
-    as_openevals,
-    as_runnable,
-    as_trl,
-    from_langsmith,
-    from_openevals,
-    from_runnable,
-    from_trl,
-    scorer,
-)
-from langchain_sea.interop.convert import answer_in, conversation_in
-from langchain_sea.rewards import FunctionReward, LogRatioReward, RewardModel
+from langchain_sea.interop import as_trl, from_langsmith, from_openevals, from_runnable, from_trl
+from langchain_sea.rewards import FunctionReward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXTS = ["the answer is five.", "no", "", "fünf 5"]
 LAST = "what is two and three?"
@@ -48,19 +42,56 @@ def turns(messages, completions):
     return share(seen, completions)
 
 
-IDENTITIES = {
+@dataclass(frozen=True)
+class Judge:
+    """A reward in the form of another library; picklable, and known by the reward's name."""
+
+    reward: Callable
+
+    @property
+    def __name__(self):
+        return self.reward.__name__
+
+
+class OpenEvalsJudge(Judge):
+    def __call__(self, *, inputs, outputs, **_):
+        messages = [{"role": "user", "content": inputs}] if isinstance(inputs, str) else inputs
+        text = outputs if isinstance(outputs, str) else outputs[-1]["content"]
+        return {"key": "judge", "score": single(self.reward, messages, text)}
+
+
+class LangSmithJudge(Judge):
+    def __call__(self, inputs, outputs):
+        return {"key": "judge", "score": single(self.reward, inputs["messages"], outputs["completion"])}
+
+
+class RunnableJudge(Judge):
+    def __call__(self, pair):
+        messages = pair.get("messages") or [{"role": "user", "content": pair["prompt"]}]
+        return single(self.reward, messages, pair["completion"])
+
+
+def single(reward, messages, text):
+    """The score of one answer, of a reward of the last question or of the conversation; None has none."""
+    prompt = messages if reward is turns else messages[-1]["content"]
+    values = reward(prompt, [text])
+    return values[0] if values and len(values) == 1 else None
+
+
+JUDGES = {
     "trl": lambda reward: from_trl(as_trl(reward)),
     "trl conversational": lambda reward: from_trl(as_trl(reward), conversational=True),
-    "openevals": lambda reward: from_openevals(as_openevals(reward)),
-    "openevals conversational": lambda reward: from_openevals(as_openevals(reward), conversational=True),
-    "langsmith": lambda reward: from_langsmith(as_langsmith(reward)),
-    "langsmith by openevals": lambda reward: from_langsmith(as_openevals(reward)),
-    "runnable": lambda reward: from_runnable(as_runnable(reward)),
-    "runnable with messages": lambda reward: from_runnable(as_runnable(reward), write=with_messages),
+    "openevals": lambda reward: from_openevals(OpenEvalsJudge(reward)),
+    "openevals conversational": lambda reward: from_openevals(OpenEvalsJudge(reward), conversational=True),
+    "langsmith": lambda reward: from_langsmith(LangSmithJudge(reward)),
+    "runnable": lambda reward: from_runnable(named_runnable(reward)),
+    "runnable with messages": lambda reward: from_runnable(named_runnable(reward), write=with_messages),
 }
-WHOLE = [name for name in IDENTITIES if "conversational" in name or "messages" in name] + [
-    *("langsmith", "langsmith by openevals")
-]
+WHOLE = [name for name in JUDGES if "conversational" in name or "messages" in name] + ["langsmith"]
+
+
+def named_runnable(reward):
+    return RunnableLambda(RunnableJudge(reward), name=reward.__name__)
 
 
 def with_messages(messages, completion):
@@ -74,36 +105,36 @@ def scores(reward, texts=TEXTS, messages=QUESTION):
     return FunctionReward(reward).score(view, texts).tolist()
 
 
-# There and back
+# The same reward through each library
 
 
-@pytest.mark.parametrize("name", IDENTITIES)
+@pytest.mark.parametrize("name", JUDGES)
 @given(texts=st.lists(st.text(max_size=9), min_size=1, max_size=4))
 @settings(max_examples=6, deadline=None)
-def test_out_and_in_again_changes_no_score(name, texts):
-    assert scores(IDENTITIES[name](share), texts) == pytest.approx(scores(share, texts), abs=1e-7)
+def test_a_reward_keeps_its_scores_behind_every_interface(name, texts):
+    assert scores(JUDGES[name](share), texts) == pytest.approx(scores(share, texts), abs=1e-7)
 
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_the_conversation_comes_through_whole(name):
-    assert scores(IDENTITIES[name](turns)) == pytest.approx(scores(turns), abs=1e-7)
+    assert scores(JUDGES[name](turns)) == pytest.approx(scores(turns), abs=1e-7)
 
 
-@pytest.mark.parametrize("name", IDENTITIES)
-def test_what_comes_in_can_be_pickled_and_keeps_its_name(name):
-    found = IDENTITIES[name](share)
+@pytest.mark.parametrize("name", JUDGES)
+def test_an_imported_reward_can_be_pickled_and_keeps_its_name(name):
+    found = JUDGES[name](share)
     expected = scores(found)
     again = pickle.loads(pickle.dumps(found))  # noqa: S301 - our own bytes
     assert scores(again) == expected
     assert again.__name__ == found.__name__ == "share"
 
 
-@pytest.mark.parametrize("name", IDENTITIES)
+@pytest.mark.parametrize("name", JUDGES)
 @pytest.mark.parametrize("bad", [[float("nan")], [None], [1.0, 2.0], None, ["1"]])
 def test_a_reward_that_fails_fails_behind_every_interface(name, bad):
-    """What came out as theirs raises, and what went in again says so too."""
+    """The error is a `RewardUnavailableError` with the name of the reward."""
     with pytest.raises(RewardUnavailableError, match="broken"):
-        scores(IDENTITIES[name](broken_with(bad)), ["no"])
+        scores(JUDGES[name](broken_with(bad)), ["no"])
 
 
 def broken_with(value):
@@ -113,53 +144,10 @@ def broken_with(value):
     return broken
 
 
-@pytest.mark.parametrize("export", [as_trl, as_openevals, as_langsmith, as_runnable])
-def test_what_cannot_be_called_is_no_reward(export):
-    with pytest.raises(TypeError, match="scorer"):
-        export(SimpleNamespace(score=None))
-
-
-# Rewards of ours that are no functions
-
-
-REWARDS = {
-    "classifier": lambda: RewardModel(classifier(), policy().tokenizer),
-    "implicit": lambda: LogRatioReward(policy(), policy("llama", seed=1)),
-    "function": lambda: FunctionReward(share, timeout=None),
-}
-
-
-@pytest.mark.parametrize("name", REWARDS)
-def test_any_reward_becomes_a_function_with_its_scores(name):
-    reward, writer = REWARDS[name](), policy()
-    view = AnswerBatch.from_ids(writer, writer.prompt(QUESTION), [writer.encode(text) for text in TEXTS])
-    expected = reward.score(view, TEXTS).tolist()
-    plain = scorer(reward, writer)
-    assert plain(messages=QUESTION, completions=TEXTS) == pytest.approx(expected, abs=1e-5)
-    assert scores(plain) == pytest.approx(expected, abs=1e-5)
-    outputs = [[{"role": "assistant", "content": text}] for text in TEXTS]
-    assert as_trl(plain)(prompts=[QUESTION] * 4, completions=outputs) == pytest.approx(expected, abs=1e-5)
-    assert plain.__name__ == type(reward).__name__
-
-
-def test_a_scorer_asks_the_policy_for_no_more_than_the_reward_reads():
-    writer = policy()
-    asked = []
-    spy = SimpleNamespace(
-        **{name: getattr(writer, name) for name in ("prompt", "encode", "device")},
-        forward_all=lambda asks: (asked.extend(ask.output_spec for ask in asks), writer.forward_all(asks))[1],
-    )
-    scorer(LogRatioReward(writer, policy("llama", seed=1)), spy)(QUESTION, TEXTS)
-    scorer(FunctionReward(share), spy)(QUESTION, TEXTS)
-    assert asked == []  # neither reads the given policy itself
-
-
-def test_a_scorer_whose_reward_fails_says_so():
-    def broken(prompt, completions):
-        raise ValueError("no")
-
-    with pytest.raises(RewardUnavailableError, match="broken"):
-        scorer(FunctionReward(broken), policy())(QUESTION, TEXTS)
+@pytest.mark.parametrize("convert", [as_trl, from_trl, from_openevals, from_langsmith])
+def test_what_cannot_be_called_is_no_reward(convert):
+    with pytest.raises(TypeError, match="cannot be called"):
+        convert(SimpleNamespace(score=None))
 
 
 # TRL
@@ -359,15 +347,6 @@ def test_langsmith_functions_see_what_they_name():
     assert scores(found) == [2] * 4
 
 
-def test_our_evaluator_is_one_to_langsmith():
-    """Its own wrapper takes it, and keeps its key."""
-    run = SimpleNamespace(id=None, outputs={"answer": "no"})
-    example = SimpleNamespace(inputs={"question": "why?"}, outputs={}, attachments=None)
-    for export in (as_langsmith, as_openevals):
-        result = run_evaluator(export(share, name="mine")).evaluate_run(run, example)
-        assert (result.key, result.score) == ("mine", pytest.approx(share("why?", ["no"])[0], abs=1e-7))
-
-
 # Runnables
 
 
@@ -397,63 +376,10 @@ def test_a_verdict_in_words_has_the_score_that_was_given(said):
 @pytest.mark.parametrize("said", ["", "not safe", AIMessage("I am not sure.")])
 def test_any_other_verdict_is_a_failure(said):
     judge = from_runnable(RunnableLambda(lambda _: said), read={"safe": 1, "unsafe": 0}, name="guard")
-    with pytest.raises(RewardUnavailableError, match=r"'guard' said .* none of \['safe', 'unsafe'\]"):
+    with pytest.raises(RewardUnavailableError, match=r"'guard' answered .* none of \['safe', 'unsafe'\]"):
         scores(judge, ["no"])
     with pytest.raises(RewardUnavailableError):
         scores(from_runnable(RunnableLambda(lambda _: said)), ["no"])
-
-
-def test_our_runnable_batches_and_composes():
-    runnable = as_runnable(share, name="mine")
-    pairs = [{"prompt": "why?", "completion": text} for text in TEXTS]
-    expected = pytest.approx(share("why?", TEXTS), abs=1e-7)
-    assert runnable.batch(pairs) == asyncio.run(runnable.abatch(pairs)) == expected
-    assert (runnable | (lambda score: score > 2)).invoke(pairs[0]) is False
-    with pytest.raises(ValueError, match="'completion'"):
-        runnable.invoke({"prompt": "why?"})
-
-
-# Shapes
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "why?",
-        HumanMessage("why?"),
-        {"role": "user", "content": "why?"},
-        {"question": "why?"},
-        {"prompt": "why?", "other": 3},
-        {"messages": [HumanMessage("why?")], "prompt": "what?"},
-        [("human", "why?")],
-        [{"role": "user", "content": "why?"}],
-    ],
-)
-def test_a_conversation_is_read_in_all_its_forms(given):
-    assert conversation_in(given) == [{"role": "user", "content": "why?"}]
-
-
-def test_a_conversation_keeps_its_roles():
-    assert conversation_in([SystemMessage("be"), HumanMessage("why?")])[0]["role"] == "system"
-    assert conversation_in(None) == conversation_in("") == conversation_in([]) == []
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        *("no", AIMessage("no"), {"content": "no"}, {"answer": "no"}, {"completion": "no", "seconds": 3}),
-        *([AIMessage("yes"), AIMessage("no")], {"messages": [AIMessage("no")], "more": 1}),
-    ],
-)
-def test_an_answer_is_read_in_all_its_forms(given):
-    assert answer_in(given) == "no"
-
-
-@pytest.mark.parametrize("read", [conversation_in, answer_in])
-@pytest.mark.parametrize("given", [3, {"a": "x", "b": "y"}, {}])
-def test_what_cannot_be_read_is_said(read, given):
-    with pytest.raises(ValueError, match="there is no"):
-        read(given)
 
 
 # In the model
@@ -466,7 +392,7 @@ def test_what_cannot_be_read_is_said(read, given):
         from_trl(trl_async),
         from_openevals(several, key="length"),
         from_langsmith(langsmith_async),
-        from_runnable(as_runnable(share)),
+        from_runnable(named_runnable(share)),
     ],
     ids=lambda reward: reward.__name__,
 )

@@ -1,12 +1,10 @@
-"""Whether a text refuses, by its words: for reports and for labels, never for steering. Knows no model."""
+"""Whether a text refuses, by its words: for reports and labels, never for steering."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["REFUSED", "SLID", "refused"]
-
-_OPENING = 130  # characters in which a refusal shows
+_OPENING = 130  # characters
 
 REFUSED = re.compile(
     r"\b(I('m| am)( really| very| so)? sorry(?! (for|to hear|about))|sorry, (but )?I"
@@ -29,6 +27,6 @@ SLID = re.compile(
 )
 
 
-def refused(text: str) -> bool:
-    """A refusal at the start that does not slide into help."""
+def is_refusal(text: str) -> bool:
+    """Whether a text begins with a refusal and does not go on to help."""
     return REFUSED.search(text[:_OPENING]) is not None and SLID.search(text) is None

@@ -1,0 +1,25 @@
+"""Output of the commands: answers go to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["write_error", "write_line", "write_progress"]
+
+
+def write_line(line: str) -> None:
+    """Write a line to standard output."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def write_error(line: str) -> None:
+    """Write a line to standard error."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def write_progress(line: str) -> None:
+    """Write a line to standard error if that is a terminal."""
+    if sys.stderr.isatty():
+        write_error(line)

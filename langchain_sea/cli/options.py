@@ -1,0 +1,101 @@
+"""Options that several commands have, and the model they describe."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from langchain_sea.cli.console import write_progress
+
+if TYPE_CHECKING:
+    import argparse
+
+    from langchain_core.messages import AIMessage
+
+    from langchain_sea.chat_models import SEAChatModel
+
+__all__ = [
+    "DTYPES",
+    "add_model_name",
+    "add_model_options",
+    "format_scores",
+    "load_weights",
+    "make_model",
+    "to_json",
+]
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_model_name(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`."""
+    parser.add_argument(
+        "--model", "--policy", default="smollm2-135m", help="a name, hub id, folder or .gguf file"
+    )
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `make_model` reads."""
+    add_model_name(parser)
+    parser.add_argument("--reward", action="append", help="a name or file; several times for several")
+    parser.add_argument("--preset", default="default", help="default, paper or reference")
+    parser.add_argument("--max-time", type=float, default=30.0, help="wall-clock limit in seconds")
+    parser.add_argument("--max-tokens", type=int, default=64, help="length of the longest answer")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", choices=DTYPES, help="precision of the model's weights")
+    parser.add_argument("--quantization", choices=["int8", "int4"], help="of the model's layers")
+    parser.add_argument(
+        "--gate", choices=["safety"], help="an independent check of the answer before it is returned"
+    )
+
+
+def make_model(options: argparse.Namespace) -> SEAChatModel:
+    """Build the chat model that the options describe."""
+    from langchain_sea.budget import Budget
+    from langchain_sea.chat_models import SEAChatModel
+
+    return SEAChatModel(
+        model=options.model,
+        rewards=options.reward,
+        preset=options.preset,
+        budget=Budget(max_time=options.max_time),
+        max_tokens=options.max_tokens,
+        seed=options.seed,
+        gate=options.gate,
+        dtype=options.dtype,
+        quantization=options.quantization,
+    )
+
+
+def load_weights(options: argparse.Namespace) -> float:
+    """Load the model and its rewards with progress on standard error; return the seconds it took."""
+    from langchain_sea.models.registry import load_model
+    from langchain_sea.rewards import registry
+
+    start = time.monotonic()
+    write_progress(f"loading {options.model} …")
+    policy = load_model(
+        options.model, dtype=options.dtype, quantization=options.quantization, report=write_progress
+    )
+    registry.make_terms(options.reward, policy)
+    return time.monotonic() - start
+
+
+def to_json(question: str, message: AIMessage) -> dict[str, Any]:
+    """Return question, answer, usage and metadata as one JSON object."""
+    usage = dict(message.usage_metadata or {})
+    return {"question": question, "answer": message.content, "usage": usage, **message.response_metadata}
+
+
+def format_scores(sea: dict[str, Any]) -> str:
+    """Return one line with the scores of draft and answer, from `response_metadata["sea"]`."""
+    if sea["score_before"] is None:
+        return f"no score: {sea['failure']}"
+    rewards = "".join(
+        f", {name} {before:+.2f} → {sea['rewards_after'][name]:+.2f}"
+        for name, before in sea["rewards_before"].items()
+    )
+    return (
+        f"score {sea['score_before']:+.2f} → {sea['score_after']:+.2f}{rewards}, nats/token "
+        f"{sea['nll_before']:.2f} → {sea['nll_after']:.2f}, {sea['seconds']:.1f} s, {sea['stop_reason']}"
+    )
