@@ -1,4 +1,4 @@
-"""Answers as relaxed or hard tokens, and what of a reading is wanted. Knows no network.
+"""Answers as relaxed tokens or as ids, and which outputs of a forward pass are needed. Knows no network.
 
 Shapes: C chains of one prompt, T positions, K candidates, V vocabulary.
 """
@@ -13,19 +13,19 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ALL", "LOGITS", "NOTHING", "Tokens", "OutputSpec"]
+__all__ = ["ALL", "LOGITS", "NOTHING", "OutputSpec", "Tokens"]
 
 
 class Tokens(NamedTuple):
-    """Answers to one prompt, relaxed or hard, on a support. Padding on the right has mask False."""
+    """Answers to one prompt as weights over the candidates of each position. Padding is on the right."""
 
-    soft: Tensor  # (C, T, K) rows that sum to one
-    support: Tensor  # (C, T, K) vocabulary ids
-    mask: Tensor  # (C, T) bool
+    soft: Tensor  # (C, T, K) weights, rows sum to one
+    support: Tensor  # (C, T, K) vocabulary ids of the candidates
+    mask: Tensor  # (C, T) bool, False for padding
 
     @classmethod
     def from_ids(cls, answers: Sequence[Sequence[int]], device: torch.device | None = None) -> Tokens:
-        """Plain ids as one-hot tokens on a support of one; an empty answer is one masked position."""
+        """Return ids as one-hot tokens with one candidate each; an empty answer is one masked position."""
         width = max(1, *(len(ids) for ids in answers))
         rows = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids in answers], device=device)
         lengths = torch.tensor([len(ids) for ids in answers], device=device)
@@ -34,16 +34,16 @@ class Tokens(NamedTuple):
 
     @property
     def ids(self) -> Tensor:
-        """(C, T) the most weighted candidate."""
+        """(C, T) the id with the largest weight."""
         return self.support.gather(-1, self.soft.argmax(-1, keepdim=True)).squeeze(-1)
 
     def log_probs(self, policy_logits: Tensor) -> Tensor:
-        """Σₖ softₖ · log π(k), (C, T), from (C, T, V) logits of at least float32."""
+        """Return Σₖ softₖ · log π(k), (C, T), from (C, T, V) logits of at least float32."""
         chosen = policy_logits.gather(-1, self.support)
         return (self.soft * chosen).sum(-1) - policy_logits.logsumexp(-1)
 
     def after(self, ids: Sequence[int]) -> Tokens:
-        """With ids that stand before every answer."""
+        """Return the tokens with `ids` put before every answer."""
         if not ids:
             return self
         device, shape = self.soft.device, (len(self.soft), len(ids), self.soft.shape[-1])
@@ -55,23 +55,25 @@ class Tokens(NamedTuple):
         return Tokens(*(torch.cat(pair, 1) for pair in pairs))
 
     def mean(self, values: Tensor) -> Tensor:
-        """(C, T) → (C,): the mean over each answer's unmasked positions, 0 where there are none."""
+        """Return the mean of (C, T) values over each answer's unmasked positions, (C,); 0 without any."""
         return values.masked_fill(~self.mask, 0).sum(-1) / self.mask.sum(-1).clamp(min=1)
 
 
 class OutputSpec(NamedTuple):
-    """What of a reading will be looked at: what nobody wants is not computed."""
+    """Which outputs of a forward pass are needed; others are not computed."""
 
-    layers: frozenset[int] | None = None  # of the hidden states; None: any
-    logits: bool = True  # or anything that is made of them
+    layers: frozenset[int] | None = None  # whose hidden states are needed; None: all
+    logits: bool = True  # whether logits, or anything computed from them, are needed
 
-    def __or__(self, other: OutputSpec) -> OutputSpec:  # union, as of sets
-        """Both."""
-        both = None if None in (self.layers, other.layers) else self.layers | other.layers  # type: ignore[operator]
-        return OutputSpec(both, self.logits or other.logits)
+    def __or__(self, other: OutputSpec) -> OutputSpec:
+        """Return the spec of what either of the two needs."""
+        layers = None
+        if self.layers is not None and other.layers is not None:
+            layers = self.layers | other.layers
+        return OutputSpec(layers, self.logits or other.logits)
 
     def __bool__(self) -> bool:
-        """Whether anything is wanted at all."""
+        """Return whether anything is needed."""
         return self.logits or self.layers is None or bool(self.layers)
 
 

@@ -162,7 +162,7 @@ def accept(
     generators: Sequence[torch.Generator],
 ) -> tuple[LangevinState, LangevinInfo]:
     """The second half of `step`, with the energy, (C,), and gradient, (C, ...), at the proposal's point."""
-    moved, finite = with_energy(proposal, energy, gradient), _finite(energy, gradient)
+    moved, finite = with_energy(proposal, energy, gradient), is_finite(energy, gradient)
     if langevin.kernel != "mala":
         certain = torch.ones_like(energy)
         return moved, LangevinInfo(certain, certain.bool(), finite)
@@ -246,5 +246,5 @@ def where(chains: Tensor, yes: Tensor, no: Tensor) -> Tensor:
     return torch.where(chains.view(-1, *[1] * (yes.dim() - 1)), yes, no)
 
 
-def _finite(energy: Tensor, gradient: Tensor) -> Tensor:
+def is_finite(energy: Tensor, gradient: Tensor) -> Tensor:
     return energy.isfinite() & gradient.reshape(len(gradient), -1).isfinite().all(1)

@@ -52,7 +52,7 @@ class Step:
 
     def __call__(self) -> None:
         """One step, of all chains; none is spared because its text still stands."""
-        self.chains._held = None
+        self.chains.state = self.chains.state._replace(cached_grad=None)
         run_to_completion(self.chains.step())
         assert len(self.chains) == CHAINS
 

@@ -96,7 +96,7 @@ def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel)
         policy_relaxation=relaxation,
         reward_relaxation=relaxation,
     )
-    assert chains.answers() == starts
+    assert chains.state.answers() == starts
     assert chains.trace([None] * len(starts)).changed == (0,) * len(starts)
 
 
@@ -116,13 +116,13 @@ def test_banned_ids_are_never_said(seed, support, top):
     chains = chains_of(seed=seed, reward=reward, search_config=search_config, langevin=method)
     for _ in range(5):
         run_to_completion(chains.step())
-        assert all(i < END for ids in chains.answers() for i in ids)
-        assert chains.terms.rewards.abs().max() < 1e-3
+        assert all(i < END for ids in chains.state.answers() for i in ids)
+        assert chains.state.terms.rewards.abs().max() < 1e-3
 
 
 def test_a_given_token_may_stand_though_it_is_banned():
     """What the draft holds, the start holds."""
-    assert chains_of([[0, END, 1]]).answers() == [[0, END, 1]]
+    assert chains_of([[0, END, 1]]).state.answers() == [[0, END, 1]]
 
 
 @pytest.mark.parametrize("policy_weight", [0.3, 0.0])
@@ -142,13 +142,15 @@ def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     )
     said = set()
     for _ in range(6):
-        point = chains.state.position.masked_fill(chains.barred, -torch.inf)
-        soft = chains.energy.policy_relaxation(point)
-        logits = policy.forward(PROMPT, Tokens(soft, chains.support, chains.mask)).logits
+        point = chains.state.space.masked(chains.state.sampler.position)
+        soft = chains.evaluator.energy.policy_relaxation(point)
+        logits = policy.forward(
+            PROMPT, Tokens(soft, chains.state.space.support, chains.state.space.mask)
+        ).logits
         logits = logits.masked_fill(policy.banned, -torch.inf)
-        rank = (logits > logits.gather(-1, chains.ids[..., None])).sum(-1)
-        assert rank[chains.mask].max() < top
-        said.update(map(tuple, chains.answers()))
+        rank = (logits > logits.gather(-1, chains.state.ids[..., None])).sum(-1)
+        assert rank[chains.state.space.mask].max() < top
+        said.update(map(tuple, chains.state.answers()))
         run_to_completion(chains.step())
     assert top == 1 or len(said) > 1
 
@@ -159,7 +161,7 @@ def test_chains_keep_to_their_generators():
     for _ in range(4):
         run_to_completion(together.step())
         run_to_completion(single.step())
-        torch.testing.assert_close(together.state.position[:1], single.state.position)
+        torch.testing.assert_close(together.state.sampler.position[:1], single.state.sampler.position)
 
 
 class Poisoned(TokenReward):
@@ -186,21 +188,31 @@ def test_a_chain_that_is_not_finite_ends_alone(kernel):
     healthy = chains_of(reward=TokenReward.random(0), langevin=method)
     for n in range(4):
         object.__setattr__(poisoned, "armed", n == 1)
-        chains._held = None  # read again, though the text may stand
+        chains.state = chains.state._replace(cached_grad=None)  # read again, though the text may stand
         run_to_completion(chains.step())
         run_to_completion(healthy.step())
-        assert chains.names == ([0, 1, 2] if n == 0 else [0, 2])
-        torch.testing.assert_close(chains.state.position, healthy.state.position[chains.names])
-        assert chains.answers() == [healthy.answers()[name] for name in chains.names]
+        assert list(chains.state.numbers) == ([0, 1, 2] if n == 0 else [0, 2])
+        torch.testing.assert_close(
+            chains.state.sampler.position, healthy.state.sampler.position[list(chains.state.numbers)]
+        )
+        assert chains.state.answers() == [
+            healthy.state.answers()[name] for name in list(chains.state.numbers)
+        ]
     assert chains.trace([0.0, 0.0]).chains == (0, 2)
-    assert len(chains.terms.energy) == len(chains.generators) == len(chains.still) == len(chains) == 2
+    assert (
+        len(chains.state.terms.energy)
+        == len(chains.state.generators)
+        == len(chains.state.steps_unchanged)
+        == len(chains)
+        == 2
+    )
 
 
 def test_a_start_that_is_not_finite_ends_alone():
     """At the first evaluation too, whatever the kernel."""
     for kernel in ("ula", "adam", "mala"):
         chains = chains_of(reward=armed(Poisoned.random(0)), langevin=Langevin(kernel=kernel))
-        assert chains.names == [0, 2]
+        assert list(chains.state.numbers) == [0, 2]
 
 
 class Counted(MarkovPolicy):
@@ -230,9 +242,9 @@ def test_a_text_that_stands_is_read_once(seed, kernel, support):
         chains = chains_of(seed=seed, policy=policy, langevin=method, search_config=search_config)
         for _ in range(6):
             if not keeps:
-                chains._held = None
+                chains.state = chains.state._replace(cached_grad=None)
             run_to_completion(chains.step())
-        walks.append((chains.state.position, chains.state.energy, chains.ids))
+        walks.append((chains.state.sampler.position, chains.state.sampler.energy, chains.state.ids))
         reads.append(sum(policy.rows))
     for kept, read in zip(*walks, strict=True):
         torch.testing.assert_close(kept, read)
@@ -260,25 +272,29 @@ def test_candidates_follow_the_text(seed, kernel, refresh, support):
     chains = chains_of(
         seed=seed, reward=TokenReward.random(seed, scale=20.0), search_config=search_config, langevin=langevin
     )
-    policy = chains.energy.policy
+    policy = chains.evaluator.energy.policy
     for _ in range(4):
         run_to_completion(chains.step())
-        ids, old, state, read = chains.ids, chains.support, chains.state, chains.read
-        run_to_completion(chains._refresh())
-        assert torch.equal(chains._decode(), ids)
-        stale = torch.zeros_like(chains.mask)
-        for row, changed in enumerate(((ids != read) & chains.mask).int().tolist()):
+        before = chains.state
+        ids, old, state, read = before.ids, before.space.support, before.sampler, before.space.context_ids
+        chains.state = run_to_completion(chains.evaluator.refresh_candidates(before))
+        sampler = chains.state.sampler
+        assert torch.equal(chains.state.space.decode(sampler.position + sampler.offset), ids)
+        stale = torch.zeros_like(chains.state.space.mask)
+        for row, changed in enumerate(((ids != read) & chains.state.space.mask).int().tolist()):
             first = changed.index(1) if 1 in changed else len(changed)
-            stale[row, first + 1 :] = chains.mask[row, first + 1 :]
-        reading = policy.forward(PROMPT, Tokens.from_ids(chains.answers(), CPU))
+            stale[row, first + 1 :] = chains.state.space.mask[row, first + 1 :]
+        reading = policy.forward(PROMPT, Tokens.from_ids(chains.state.answers(), CPU))
         fresh, _ = reading.candidates(ids, support, policy.banned)
-        assert torch.equal(chains.support[~stale], old[~stale])
-        assert torch.equal(chains.support[stale].sort(-1).values, fresh[stale].sort(-1).values)
-        same = chains.support[..., :, None] == old[..., None, :]  # (C, T, K new, K old)
-        for part, earlier in zip(chains.state[2:6], state[2:6], strict=True):
+        assert torch.equal(chains.state.space.support[~stale], old[~stale])
+        assert torch.equal(chains.state.space.support[stale].sort(-1).values, fresh[stale].sort(-1).values)
+        same = chains.state.space.support[..., :, None] == old[..., None, :]  # (C, T, K new, K old)
+        for part, earlier in zip(sampler[2:6], state[2:6], strict=True):
             assert torch.equal((same * earlier[..., None, :]).sum(-1), part)
         kept = same.any(-1)
-        assert torch.equal((same * state.position[..., None, :]).sum(-1)[kept], chains.state.position[kept])
+        assert torch.equal(
+            (same * state.position[..., None, :]).sum(-1)[kept], chains.state.sampler.position[kept]
+        )
 
 
 def test_candidates_that_need_no_reading_are_not_read():
@@ -296,7 +312,7 @@ def test_candidates_that_need_no_reading_are_not_read():
 
 
 def test_mala_keeps_its_space():
-    with pytest.raises(ValueError, match="refresh=2"):
+    with pytest.raises(ValueError, match="refresh_every=2"):
         chains_of(
             search_config=SearchConfig(chains=ChainConfig(refresh_every=2), block_size=None),
             langevin=Langevin(kernel="mala"),
@@ -326,7 +342,7 @@ def test_a_rejected_proposal_ends_no_chain():
     before = chains.trace([None] * 3)
     run_to_completion(chains.step())
     after = chains.trace([None] * 3)
-    assert chains.answers() == STARTS
+    assert chains.state.answers() == STARTS
     assert (after.chains, after.energy, after.nll) == (before.chains, before.energy, before.nll)
     assert after.rewards == before.rewards
 
@@ -336,10 +352,10 @@ def test_malas_record_is_of_the_state():
     chains = chains_of(langevin=Langevin(kernel="mala", step_size=2.0), reward=TokenReward.random(1, scale=5))
     accepted = 0
     for _ in range(20):
-        before = chains.state.position
+        before = chains.state.sampler.position
         run_to_completion(chains.step())
-        accepted += int((chains.state.position != before).any((1, 2)).sum())
-        torch.testing.assert_close(chains.terms.energy, chains.state.energy)
+        accepted += int((chains.state.sampler.position != before).any((1, 2)).sum())
+        torch.testing.assert_close(chains.state.terms.energy, chains.state.sampler.energy)
     assert 0 < accepted < 60
 
 
@@ -352,7 +368,7 @@ def test_patience_ends_a_chain_that_stands_still():
         run_to_completion(patient.step())
         run_to_completion(endless.step())
         assert len(patient) == left
-    assert patient.answers() == []
+    assert patient.state.answers() == []
     assert len(endless) == 3
 
 
@@ -364,7 +380,7 @@ def test_a_changed_token_restores_patience():
     chains = chains_of(search_config=search_config, langevin=Langevin(kernel="ula", step_size=50.0))
     for _ in range(3):
         run_to_completion(chains.step())
-    assert chains.still == [0] * len(chains)
+    assert chains.state.steps_unchanged.tolist() == [0] * len(chains)
     assert len(chains) > 0
 
 
@@ -373,8 +389,8 @@ def test_an_energy_that_is_constant_moves_by_noise_alone():
     reward = Troubled(raises(AssertionError("asked")), where="score_soft")
     chains = chains_of(reward=Ranking(reward), policy_weight=0.0)
     run_to_completion(chains.step())
-    assert chains.state.gradient.abs().sum() == 0
-    assert chains.state.position.isfinite().all()
+    assert chains.state.sampler.gradient.abs().sum() == 0
+    assert chains.state.sampler.position.isfinite().all()
 
 
 class Ranking:

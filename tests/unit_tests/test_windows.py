@@ -21,6 +21,7 @@ from doubles import (
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.block_search import BlockSearch
 from langchain_sea.engine.blocks import BlockwiseRefiner
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
@@ -152,18 +153,8 @@ def test_what_leaves_on_the_way_leaves_in_long_parts():
     """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
     energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
     method, search_config = shrunk("default", stride=12, token_additive_stride=4)
-    parts = {
-        "prompt": PROMPTS[0],
-        "energy": energy,
-        "langevin": method,
-        "search_config": search_config,
-        "writer": None,
-        "given": [],
-    }
-    strides = [
-        BlockwiseRefiner(**parts, note=print, commit=commit).search_config.continuation.stride
-        for commit in (None, print)
-    ]
+    search = BlockSearch(energy, method, search_config, drafter=None, record=print)
+    strides = [BlockwiseRefiner(PROMPTS[0], search, [], commit).stride for commit in (None, print)]
     assert strides == [4, 12]
 
 
