@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.budget import Budget
     from langchain_sea.models.causal_lm import CausalLMPolicy
-    from langchain_sea.rewards.registry import GateLike, RewardLike
+    from langchain_sea.core.inputs import GateLike, RewardLike
 
 __all__ = [
     "CALL_FIELDS",
@@ -48,7 +48,7 @@ class ModelConfig:
 
     Attributes:
         model: a name, a folder, or the loaded policy.
-        model_name: the name in reports, which also selects the default rewards.
+        model_name: the name in reports.
         load_options: `dtype`, `quantization` and `device_map` of `load_model`.
     """
 

@@ -137,9 +137,7 @@ def _prepare_call(
 ) -> PreparedCall:
     template_messages = to_template_messages(messages)
     policy, preset = load_policy(config), options.preset
-    energy = make_energy(
-        policy, config.rewards, preset=preset, retries=config.max_retries
-    )
+    energy = make_energy(policy, config.rewards, preset=preset, retries=config.max_retries)
     gate = load_gate(config.gate)
     prompt = _make_prompt(policy, template_messages, options)
     search = preset.search_config

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
 
     from langchain_sea.models.causal_lm import CausalLMPolicy
-    from langchain_sea.rewards.registry import GateLike, RewardLike
+    from langchain_sea.core.inputs import GateLike, RewardLike
 
     ModelLike = str | os.PathLike[str] | CausalLMPolicy
 else:

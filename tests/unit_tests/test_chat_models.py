@@ -26,6 +26,7 @@ from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, unload
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import REFUSAL
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
@@ -206,14 +207,13 @@ def test_the_model_has_two_names(name):
 
 
 def test_two_names_with_two_values_are_refused(model):
-    for use in (
-        SEAChatModel,
-        partial(model.invoke, QUESTION),
-        lambda **names: model.model_copy(update=names),
-    ):
+    names = {"model": "tiny", "policy": "tiny/expert"}
+    for use in (SEAChatModel, partial(model.invoke, QUESTION)):
         with pytest.raises(ValueError, match="pass model= alone"):
-            use(model="tiny", policy="tiny/expert")
-    assert SEAChatModel(model="tiny", policy="tiny").model == "tiny"
+            use(**names)
+    with pytest.raises(ValueError, match="pass model= alone"):
+        model.model_copy(update=names)
+    assert SEAChatModel(**(names | {"policy": "tiny"})).model == "tiny"
 
 
 def test_a_misspelt_option_of_a_call_names_the_nearest(model):
@@ -243,11 +243,12 @@ def test_a_prompt_beyond_the_context_is_a_context_overflow(model):
         model.invoke("word " * 2000)
 
 
-def test_a_policy_without_rewards_of_its_own_asks_for_some(monkeypatch):
-    policy = load_model("tiny")
-    monkeypatch.setattr(policy.model.config, "_name_or_path", "other")
+def test_a_policy_without_rewards_of_its_own_asks_for_some():
+    named = load_model("tiny")
+    assert [term.name for term in registry.make_terms(None, named)] == ["tiny"]
+    policy = CausalLMPolicy(named.model, named.tokenizer)
     with pytest.raises(ValueError, match="rewards="):
-        registry.make_terms(None, "other", policy)
+        registry.make_terms(None, policy)
 
 
 def test_a_callable_ranks():

@@ -126,7 +126,7 @@ def test_n_answers_are_those_of_n_seeds(model):
     found = model.generate([[HumanMessage(QUESTION)]], n=3).generations[0]
     apart = [model.invoke(QUESTION, seed=seed).content for seed in range(3)]
     assert [each.message.content for each in found] == apart
-    with pytest.raises(ValueError, match="streamed"):
+    with pytest.raises(ValueError, match="a stream holds one answer"):
         list(model.stream(QUESTION, n=2))
     with pytest.raises(ValueError, match="at least one"):
         model.invoke(QUESTION, n=0)
