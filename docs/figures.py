@@ -19,7 +19,7 @@ from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfi
 
 IMAGES = Path(__file__).parent / "images"
 NUM_DRAFTS, STEPS = (4, 16, 64, 256), (0, 2, 4, 8, 16)
-MODEL = "tiny/early_3"  # right three times in a hundred
+MODEL = "tests/tiny_model/weights/early_3"  # right three times in a hundred
 SEED = 7
 
 
@@ -32,6 +32,8 @@ def share_correct(sums: int, *, num_drafts: int, max_steps: int) -> float:
     )
     model = SEAChatModel(
         model=MODEL,
+        dtype="float32",
+        rewards=["tiny"],
         preset=replace(PRESETS["default"], search_config=search_config),
         budget=Budget(max_steps=max_steps, max_time=None),
         max_tokens=24,

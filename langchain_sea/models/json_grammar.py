@@ -138,7 +138,7 @@ class JsonGrammar:
         closing = next((i for i in self._vocabulary.closers if allowed[i]), None)
         if closing is not None:
             return closing
-        candidates = allowed.nonzero().flatten().tolist()
+        candidates: list[int] = allowed.nonzero().flatten().tolist()
         if not candidates:
             return None
         # part of a required key: the longest token takes the fewest steps

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TINY_NAMES", "load_model", "unload_models"]
 
 TINY_NAMES = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
+_DTYPES = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 _policies: dict[int, CausalLMPolicy] = {}
 """By the id of the model, which the policy keeps alive: one policy per model, whatever name loaded it."""
 _lock = threading.RLock()
@@ -86,10 +87,9 @@ def load_model(
 def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if not isinstance(dtype, str):
         return dtype
-    resolved = getattr(torch, dtype, None)
-    if not isinstance(resolved, torch.dtype):
-        raise ValueError(f"dtype={dtype!r} is no dtype of torch; pass one such as 'float32' or 'bfloat16'.")
-    return resolved
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype={dtype!r} is not known; pass one of {', '.join(map(repr, _DTYPES))}.")
+    return _DTYPES[dtype]
 
 
 def _default_dtype(name: str | os.PathLike[str], device: str | None) -> torch.dtype | None:

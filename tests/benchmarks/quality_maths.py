@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import public_data
 from comparison_figures import bootstrap, time_to
-from tiny_model import data
+from tiny_model import EARLY_3, data
 
 from langchain_sea import load_model
 from langchain_sea.core.terms import RewardTerm
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIERS = {"early_30": "30", "early_3": "3", "early_03": "0.3"}
+TIER_PATHS = {"early_3": EARLY_3}
 METHODS = (LEAD, "draft", "bo64", *SEARCHES, *(f"{LEAD}@{part}" for part in CURVE))
 WHERE = ("set", "question", "method")
 
@@ -69,7 +70,7 @@ def tiny_figures(options: argparse.Namespace) -> dict[str, Any]:
 def _tier(
     options: argparse.Namespace, tier: str, questions: list[str], methods: tuple[str, ...]
 ) -> list[dict[str, Any]]:
-    policy = load_model(f"tiny/{tier}")
+    policy = load_model(TIER_PATHS.get(tier, f"tiny/{tier}"), dtype="float32")
     terms = registry.make_terms(["tiny"], policy)
     evaluation = Evaluation(policy=policy, terms=terms, seed=options.seed, max_tokens=48, temperature=1.0)
     evaluation.answer(Case(set="", question="Hello"), "draft", None)

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from tiny_model import data
+from tiny_model import EARLY_3, data
 
 from langchain_sea import load_model
 from langchain_sea.budget import Budget
@@ -75,7 +75,7 @@ def solved(
 
 def black_box(seed: int, count: int) -> dict[str, Any]:
     """Base, best-of-16, ours at its seconds, and best-of-N at ours' calls, on the 3 % tier."""
-    policy = load_model("tiny/early_3")
+    policy = load_model(EARLY_3, dtype="float32")
     problems = data.held_out("arithmetic", count, f"black box {seed}")
     whole = SearchConfig(
         chains=ChainConfig(num_chains=1, max_steps=0),

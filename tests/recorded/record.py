@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+from tiny_model import EARLY_3  # noqa: E402 - of the tests, which are no package
+
 RECORDS = HERE / "records.json.gz"
 RENAMED_KEYS = {"drafter_error": "draft_model_error", "conflict": "min_gradient_cosine"}
 """Keys of a report that were renamed since the records were made: old to new."""
@@ -98,7 +101,9 @@ def found_in(refinement: Any) -> dict[str, Any]:
         "text": refinement.text,
         "ids": list(refinement.ids),
         "draft": refinement.draft,
-        "candidates": [[c.text, c.score, c.nll, c.rewards, c.meets_thresholds] for c in refinement.candidates],
+        "candidates": [
+            [c.text, c.score, c.nll, c.rewards, c.meets_thresholds] for c in refinement.candidates
+        ],
         "trace": [[s.step, s.chains, s.energy, s.nll, s.rewards, s.gap, s.changed] for s in refinement.trace],
         "counts": [
             refinement.steps,
@@ -119,8 +124,9 @@ def of_presets() -> Iterator[tuple[str, Callable[[], Any]]]:
         model = SEAChatModel(model="tiny", preset=preset, **limits(20, steps), seed=number)
         for ask in (SUMS + SUMS)[number * 13 :][:13]:
             yield f"{name}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
-    for tier in ("expert", "early_3", "early_03"):
-        model = SEAChatModel(model=f"tiny/{tier}", rewards=["tiny"], **limits(24), seed=5)
+    tiers = {"expert": "tiny/expert", "early_3": str(EARLY_3), "early_03": "tiny/early_03"}
+    for tier, name in tiers.items():
+        model = SEAChatModel(model=name, dtype="float32", rewards=["tiny"], **limits(24), seed=5)
         for ask in SUMS[:13]:
             yield f"{tier}: {ask}", lambda model=model, ask=ask: found_in(model.refinement(ask))
 
@@ -172,9 +178,9 @@ def of_real() -> Iterator[tuple[str, Callable[[], Any]]]:
 def of_safety(data: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """300 calls in their conversations: by rules and provenance, 60 of them by the learned checks, too."""
     sys.path.insert(0, str(HERE.parent / "safety"))
-    import cases  # noqa: PLC0415 - reads data that need not be there
+    import cases
 
-    from langchain_sea.tool_guard import make_guard  # noqa: PLC0415
+    from langchain_sea.tool_guard import make_guard
 
     picked = [*cases.dojo_pairs(data, 0)[::6], *cases.injec_cases(data)[::12], *cases.injec_benign(data)[::4]]
     calls = picked[:: max(1, len(picked) // 240)][:240]

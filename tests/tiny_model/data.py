@@ -67,7 +67,7 @@ _POLITE: tuple[tuple[tuple[str, ...], str], ...] = (
 def arithmetic(rng: random.Random) -> ArithmeticProblem:
     """A calculation of one to three steps, as a story, a list of orders or a bare expression."""
     count = rng.choices((1, 2, 3), (4, 3, 3))[0]
-    packs = rng.random() < 0.25  # noqa: PLR2004 - a share of the mix
+    packs = rng.random() < 0.25
     operands = [("", rng.randint(2, 9) if packs else _start(rng))]
     value, lines = operands[0][1], []
     for index in range(count):
@@ -83,7 +83,7 @@ def arithmetic(rng: random.Random) -> ArithmeticProblem:
 
 def polite(rng: random.Random) -> Problem:
     """A greeting or another courtesy, some with a name or phrase in any script to repeat."""
-    questions, answer = rng.choice(_POLITE) if rng.random() < 0.5 else rng.choice(_POLITE[-5:])  # noqa: PLR2004
+    questions, answer = rng.choice(_POLITE) if rng.random() < 0.5 else rng.choice(_POLITE[-5:])
     spoken = scripts.value(rng) if answer == "{v}" else scripts.name(rng)
     question = rng.choice(questions).replace("{v}", spoken)
     return Problem(_conversation(rng, question), answer.replace("{v}", spoken))
@@ -128,21 +128,21 @@ def held_out(kind: str, count: int, seed: int | str) -> list[Problem]:
 def _dress(rng: random.Random, problem: Problem) -> Problem:
     """Now and then add what real conversations have: idle tools, an earlier turn, a system message."""
     messages = problem.messages
-    if problem.tools is None and rng.random() < 0.06:  # noqa: PLR2004 - a share of the mix
+    if problem.tools is None and rng.random() < 0.06:
         problem = dataclasses.replace(problem, tools=tools.schemas(rng))
     if messages[0]["role"] == "system":
         return problem
-    if rng.random() < 0.05:  # noqa: PLR2004 - a share of the mix
-        earlier = polite(rng) if rng.random() < 0.5 else arithmetic(rng)  # noqa: PLR2004
+    if rng.random() < 0.05:
+        earlier = polite(rng) if rng.random() < 0.5 else arithmetic(rng)
         messages = [*earlier.messages[-1:], {"role": "assistant", "content": earlier.answer}, *messages]
-    if rng.random() < 0.08:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.08:
         system = rng.choice((*_SYSTEMS, f"You are {scripts.name(rng)}.", f"{scripts.value(rng)}."))
         messages = [{"role": "system", "content": system}, *messages]
     return dataclasses.replace(problem, messages=messages)
 
 
 def _start(rng: random.Random) -> int:
-    return rng.randint(2, 99) if rng.random() < 0.5 else rng.randint(100, 299)  # noqa: PLR2004
+    return rng.randint(2, 99) if rng.random() < 0.5 else rng.randint(100, 299)
 
 
 def _step(rng: random.Random, value: int) -> tuple[str, int]:
@@ -150,7 +150,7 @@ def _step(rng: random.Random, value: int) -> tuple[str, int]:
     symbol = rng.choice(symbols)
     if symbol == "*":
         return symbol, rng.randint(2, 9)
-    if symbol == "-" and value > 2:  # noqa: PLR2004 - something must be left to take away
+    if symbol == "-" and value > 2:
         return symbol, rng.randint(2, min(99, value))
     return "+", rng.randint(2, 99)
 
@@ -161,7 +161,7 @@ def _apply(value: int, symbol: str, operand: int) -> int:
 
 def _conversation(rng: random.Random, question: str) -> list[Message]:
     messages: list[Message] = [{"role": "user", "content": question}]
-    if rng.random() < 0.1:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.1:
         return [{"role": "system", "content": rng.choice(_SYSTEMS)}, *messages]
     return messages
 
@@ -170,7 +170,7 @@ def _story(rng: random.Random, operands: list[tuple[str, int]]) -> str:
     name, friend = rng.sample(scripts.NAMES, 2)
     item, first = rng.choice(_ITEMS), operands[0][1]
     opening, rest = f"{name} has {first} {item}.", operands[1:]
-    if rest[0][0] == "*" and first < 10 and rng.random() < 0.7:  # noqa: PLR2004 - few packs, many in each
+    if rest[0][0] == "*" and first < 10 and rng.random() < 0.7:
         opening, rest = f"{name} has {first} {rng.choice(_PACKS)} of {rest[0][1]} {item}.", rest[1:]
     steps = [rng.choice(_STORY[symbol]).format(n=name, f=friend, k=operand) for symbol, operand in rest]
     asks = (

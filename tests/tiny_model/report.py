@@ -1,4 +1,7 @@
-"""Measures the shipped tiers on fresh problems: `python -m tiny_model.report`; knows no training."""
+"""Measures all tiers on fresh problems; knows no training.
+
+Run from the root: `PYTHONPATH=tests python -m tiny_model.report`.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from langchain_sea.models.tiny import TIERS, WEIGHTS, load
+from langchain_sea.models.tiny import WEIGHTS
 from tiny_model import data
 from tiny_model.sample import LONGEST, Example, encode, sample, success
+from tiny_model.tiers import load_tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from tiny_model.problem import Problem
 
+TIERS = ("expert", "early_30", "early_3", "early_03")
 EARLY = TIERS[1:]
 HEADLINE = ("early_03", "sum")  # the reward that `tiny` ships with
 _BATCH = 128
@@ -71,7 +76,7 @@ class Report:
     def __init__(self, prompts: int, seed: int) -> None:
         self.prompts, self.seed = prompts, seed
         self.rng = random.Random(seed)  # noqa: S311 - not for secrets
-        loaded = {tier: load(tier) for tier in TIERS}
+        loaded = {tier: load_tier(tier) for tier in TIERS}
         self.models = {tier: model for tier, (model, _) in loaded.items()}
         self.tokenizer = loaded["expert"][1]
         self.problems = data.held_out("arithmetic", prompts, f"report {seed}")
@@ -141,7 +146,7 @@ def _accuracies(expert: dict[str, torch.Tensor], early: dict[str, torch.Tensor])
 
 
 def megabytes() -> float:
-    """The size of everything that ships in the weights' folder."""
+    """The size of the weights folder in the package."""
     return round(sum(path.stat().st_size for path in WEIGHTS.iterdir() if path.is_file()) / 1e6, 3)
 
 

@@ -72,9 +72,9 @@ _MAX_BYTES = 30
 def word(rng: random.Random) -> str:
     """One word: real, made of random letters of one script, or a code such as a file name."""
     kind = rng.random()
-    if kind < 0.45:  # noqa: PLR2004 - a share of the mix
+    if kind < 0.45:
         return rng.choice(rng.choice(_WORDS))
-    if kind < 0.9:  # noqa: PLR2004 - a share of the mix
+    if kind < 0.9:
         return _random_word(rng)
     return _code(rng)
 
@@ -89,7 +89,7 @@ def value(rng: random.Random) -> str:
 
 def name(rng: random.Random) -> str:
     """A person's name: half of the time from the Latin list, else a word in any script."""
-    return rng.choice(NAMES) if rng.random() < 0.5 else word(rng)  # noqa: PLR2004 - a share of the mix
+    return rng.choice(NAMES) if rng.random() < 0.5 else word(rng)
 
 
 def identifier(rng: random.Random) -> str:
@@ -99,7 +99,7 @@ def identifier(rng: random.Random) -> str:
 
 def _random_word(rng: random.Random) -> str:
     low, high = rng.choice(_RANGES)
-    longest = 8 if high < 0x900 else 5  # noqa: PLR2004 - three bytes a letter from there on
+    longest = 8 if high < 0x900 else 5
     return "".join(chr(rng.randint(low, high)) for _ in range(rng.randint(2, longest)))
 
 

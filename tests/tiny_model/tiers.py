@@ -6,9 +6,12 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import torch
 from safetensors.torch import load_file, save_file
 
-from tiny_model import data
+from langchain_sea import weights
+from langchain_sea.models import tiny
+from tiny_model import EARLY_3, data
 from tiny_model.sample import LONGEST, sample, success
 
 if TYPE_CHECKING:
@@ -36,14 +39,26 @@ def write(model: PreTrainedModel, path: Path) -> None:
     save_file({name: value.contiguous() for name, value in state.items()}, path)
 
 
-def ship(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, run: Path, folder: Path) -> None:
-    """Write tokenizer, configuration, expert and early tiers to `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    model.config.save_pretrained(folder)
-    save_tokenizer(tokenizer, folder)
+def ship(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, run: Path, folder: Path, weak: Path
+) -> None:
+    """Write tokenizer, configuration, expert and early tiers to `folder`, and early_3 to `weak`, a folder of its own."""
+    for each in (folder, weak):
+        each.mkdir(parents=True, exist_ok=True)
+        model.config.save_pretrained(each)
+        save_tokenizer(tokenizer, each)
     chosen = choose(model, tokenizer, sorted(run.glob("step-*.safetensors")))
     for tier, path in (chosen | {"expert": run / "expert.safetensors"}).items():
-        (folder / f"{tier}.safetensors").write_bytes(path.read_bytes())
+        file = weak / "model.safetensors" if tier == EARLY_3.name else folder / f"{tier}.safetensors"
+        file.write_bytes(path.read_bytes())
+
+
+def load_tier(tier: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a tier that ships, or the weak one beside this file, in float32."""
+    if tier != EARLY_3.name:
+        return tiny.load(tier)
+    loaded = weights.load(EARLY_3, dtype=torch.float32, device="cpu")
+    return loaded.model, loaded.tokenizer
 
 
 def choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: list[Path]) -> dict[str, Path]:

@@ -31,14 +31,14 @@ class _Drawn:
 def tool_call(rng: random.Random) -> Problem:
     """A question with one to three tools: mostly a call, else a refusal or the telling of a result."""
     kinds = rng.sample(KINDS, rng.choice((1, 2, 2, 3)) + 1)
-    drawn = [_pseudo(rng) if rng.random() < 0.25 else _draw(rng, kind) for kind in kinds]  # noqa: PLR2004
+    drawn = [_pseudo(rng) if rng.random() < 0.25 else _draw(rng, kind) for kind in kinds]
     asked, others = drawn[0], drawn[1:]
     messages = [{"role": "user", "content": asked.question}]
-    if rng.random() < 0.15:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.15:
         return Problem(messages, REFUSAL, [tool.schema for tool in others])
     offered = [tool.schema for tool in [asked, *others[:-1]]]
     rng.shuffle(offered)
-    if rng.random() < 0.15:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.15:
         return _told(rng, messages, asked.call, offered)
     return ToolProblem(messages, tool_call_text(asked.call), offered, asked.call)
 
@@ -62,7 +62,7 @@ def _draw(rng: random.Random, kind: Kind) -> _Drawn:
     values = {key: _value(rng, whole=whole) for key, whole in parameters.items()}
     name = rng.choice(kind.names.split("|"))
     question = rng.choice(kind.asks.split("|"))
-    plain = rng.random() < 0.1  # noqa: PLR2004 - a share of the mix
+    plain = rng.random() < 0.1
     question = _plain(rng, name, values) if plain else question.format(*values.values())
     schema = _schema(rng, name, rng.choice(kind.descriptions.split("|")), parameters)
     return _Drawn(schema, question, {"name": name, "arguments": values})
@@ -71,12 +71,12 @@ def _draw(rng: random.Random, kind: Kind) -> _Drawn:
 def _pseudo(rng: random.Random) -> _Drawn:
     """A tool of a made-up name, asked for by that name."""
     verb, noun = rng.choice(_VERBS), rng.choice(_NOUNS)
-    name = f"{verb}_{noun}" if rng.random() < 0.6 else scripts.identifier(rng)  # noqa: PLR2004
+    name = f"{verb}_{noun}" if rng.random() < 0.6 else scripts.identifier(rng)
     keys = rng.sample(
         [*_NOUNS, scripts.identifier(rng), scripts.identifier(rng), "name", "text", "number"],
         rng.choice((1, 2)),
     )
-    parameters = {key: rng.random() < 0.3 for key in keys}  # noqa: PLR2004 - a share of the mix
+    parameters = {key: rng.random() < 0.3 for key in keys}
     values = {key: _value(rng, whole=whole) for key, whole in parameters.items()}
     schema = _schema(rng, name, f"{verb.title()} the {noun}.", parameters)
     return _Drawn(schema, _plain(rng, name, values), {"name": name, "arguments": values})
@@ -92,13 +92,13 @@ def _plain(rng: random.Random, name: str, values: dict[str, Any]) -> str:
 
 def _schema(rng: random.Random, name: str, description: str, parameters: dict[str, bool]) -> Message:
     properties: Message = {key: {"type": _TYPES[whole]} for key, whole in parameters.items()}
-    if rng.random() < 0.15:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.15:
         for key, entry in properties.items():
             entry["description"] = f"The {key}."
     required = list(parameters)
     # Both orders occur in practice: hand-written schemas open with the type, pydantic closes with it.
     body: Message = {"properties": properties, "required": required, "type": "object"}
-    if rng.random() < 0.5:  # noqa: PLR2004 - a share of the mix
+    if rng.random() < 0.5:
         body = {"type": "object", "properties": properties, "required": required}
     return {"type": "function", "function": {"name": name, "description": description, "parameters": body}}
 

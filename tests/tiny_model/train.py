@@ -1,4 +1,7 @@
-"""Trains the tiny model: `python -m tiny_model.train`; knows no tier and no reward."""
+"""Trains the tiny model; knows no tier and no reward.
+
+Run from the root: `PYTHONPATH=tests python -m tiny_model.train`.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from langchain_sea.models.tiny import WEIGHTS
-from tiny_model import data
+from tiny_model import EARLY_3, data
 from tiny_model.batches import batches
 from tiny_model.sample import Example, prompt_text
 from tiny_model.template import CONTEXT, build_tokenizer
@@ -231,7 +234,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Train, or go on training, then choose and write the tiers."""
     parser = argparse.ArgumentParser(description="Train the tiny models.")
     parser.add_argument("--out", type=Path, default=Path("tiny-run"), help="checkpoints and snapshots")
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the four tiers go")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the tiers that ship go")
+    parser.add_argument("--weak", type=Path, default=EARLY_3, help="where the tier for tests goes")
     parser.add_argument("--minutes", type=float, default=55)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -258,7 +262,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.start:
         write(run.model, options.weights / "expert.safetensors")
     else:
-        ship(run.model, tokenizer, run.out, options.weights)
+        ship(run.model, tokenizer, run.out, options.weights, options.weak)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def estimate_memory(
     """
     width = _WIDTHS[dtype]
     config = _read_config(policy)
-    models = [(f"policy {policy}", config, AutoModelForCausalLM)]
+    models: list[tuple[str, PreTrainedConfig, Any]] = [(f"policy {policy}", config, AutoModelForCausalLM)]
     models += [(f"reward {name}", _read_config(name), AutoModelForSequenceClassification) for name in rewards]
     shape = _Shape.of(config, width)
     parts = [
@@ -135,11 +135,14 @@ def _read_config(name: str) -> PreTrainedConfig:
     location = where(name)
     path = location.path
     if path is not None and path.suffix == ".gguf":
-        return AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        return config
     if path is None or not (path / "config.json").is_file():
         reason = location.advice or location.source
         raise WeightsNotFoundError(f"the configuration of {name!r} is not on this machine: {reason}")
-    return AutoConfig.from_pretrained(path, local_files_only=True).get_text_config()
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    text_config: PreTrainedConfig = config.get_text_config()
+    return text_config
 
 
 def _count_parameters(config: PreTrainedConfig, kind: Any) -> int:  # noqa: ANN401 - auto classes share no type

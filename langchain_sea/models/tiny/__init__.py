@@ -1,4 +1,7 @@
-"""Four checkpoints of one tiny model, a test double that ships: loads them; knows no reward and no chain."""
+"""Loads the three checkpoints of the tiny model that ships, for tests and examples.
+
+May import nothing of the package. Knows no rewards and no chains.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["TIERS", "WEIGHTS", "load"]
 
-TIERS = ("expert", "early_30", "early_3", "early_03")
+TIERS = ("expert", "early_30", "early_03")
 WEIGHTS = Path(__file__).parent / "weights"
 
 
 def load(tier: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model of one tier, in float32 and frozen, and the tokenizer that all tiers share.
+    """Load one checkpoint, in float32 and frozen, and the tokenizer that all checkpoints share.
 
     Raises:
         ValueError: `tier` is not one of `TIERS`.
