@@ -165,7 +165,7 @@ class EnergyTerms(NamedTuple):
     energy: Tensor  # (C,)
     nll: Tensor  # (C,) nats per token under the policy
     rewards: Tensor  # (C, R) standardised, unweighted, in the order of `Energy.terms`
-    min_gradient_cosine: Tensor  # (C,) lowest cosine between two rewards' gradients; infinity if none was computed
+    min_gradient_cosine: Tensor  # (C,) between two rewards; infinity if none was computed
 
     def map(self, change: Callable[..., Tensor], *others: EnergyTerms) -> EnergyTerms:
         """Return `change` applied to every part, with the same part of each of the others as arguments."""

@@ -133,7 +133,7 @@ def initial_logits(
 ) -> Tensor:
     """Return logits, (C, T, K), whose argmax is the text, (C, T); see `draft_logits`."""
     allowed = log_pi.masked_fill(policy.banned[support], _MIN_LOG_PI)
-    return draft_logits(allowed, ids, support, sharpness=config.init_temperature, margin=config.init_margin)
+    return draft_logits(allowed, ids, support, temperature=config.init_temperature, margin=config.init_margin)
 
 
 def stale_positions(space: SearchSpace, ids: Tensor) -> Tensor:

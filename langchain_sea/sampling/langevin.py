@@ -1,13 +1,16 @@
-"""The sampler: pure `init` and `step` over named tuples. Knows neither tokens nor rewards.
+"""Langevin kernels: pure `init` and `step` over named tuples. Knows neither tokens nor rewards.
 
 One iteration of the paper (arXiv 2505.20081, eq. for the Langevin step), with the letters used below:
 
     y ← y − η · ∇E(y) + σ · √(2η) · ξ,   ξ ~ N(0, I)
 
 σ = 1 targets exp(−E) as η → 0; the paper prints the noise without its scale, which is σ = 1/√(2η).
-Shapes: C chains, then any trailing shape (the refiner's is T positions × K candidates). State is float32
-or float64 whatever the weights are, and one generator per chain makes a chain's path independent of what
-else is in the batch.
+`init` and `step` evaluate the energy themselves. Each is also there in two halves, so that many requests can
+share a forward pass: `propose_initial` and `with_energy`, `propose` and `accept`.
+
+Shapes: C chains, then any trailing shape (the engine's is T positions × K candidates). The state is float32
+or float64 whatever the weights are. Each chain has its own generator, so that its path does not depend on the other
+chains of the batch.
 """
 
 from __future__ import annotations
@@ -21,40 +24,41 @@ import torch
 from torch import Tensor
 
 EnergyFn = Callable[[Tensor], Tensor]
-"""(C, ...) → (C,): each chain's energy; differentiable, and no chain's depends on another chain."""
+"""(C, ...) → (C,): the energy of each chain, differentiable. It must not depend on other chains."""
 
 
 class LangevinState(NamedTuple):
-    """Where the chains are. Every field's first axis is the chain."""
+    """The chains' positions and what belongs to them. The first axis of every tensor is the chain."""
 
     position: Tensor  # (C, ...)
     energy: Tensor  # (C,) at the point where the gradient was taken
     gradient: Tensor  # (C, ...)
-    offset: Tensor  # (C, ...) transient noise of the coming evaluation, else zeros
+    offset: Tensor  # (C, ...) transient noise of the next evaluation, else zeros
     first_moment: Tensor  # (C, ...) Adam's m, else zeros
     second_moment: Tensor  # (C, ...) Adam's v, else zeros
     step: int
 
 
 class LangevinInfo(NamedTuple):
-    """What one step did, per chain."""
+    """What one step did, for each chain."""
 
-    acceptance_rate: Tensor  # (C,) probability in [0, 1]; 1 for kernels without a test
+    acceptance_rate: Tensor  # (C,) probability in [0, 1]; 1 for kernels without an accept-reject test
     is_accepted: Tensor  # (C,) bool
-    is_finite: Tensor  # (C,) bool: the new energy and gradient are finite; a chain that is not should end
+    is_finite: Tensor  # (C,) bool: whether the new energy and gradient are finite; else the chain should end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Langevin:
-    """The method: which kernel moves the chains, how far, with how much noise.
+    """Settings of the sampler: the kernel, its step size and its noise.
 
     Attributes:
         kernel: `ula` is the unadjusted Langevin step above. `mala` adds Metropolis' test, so that exp(−E) is
             the exact target. `adam` preconditions the gradient (Kingma & Ba 2015), as the authors' code does.
         step_size: η > 0, in logits per unit gradient (`adam`: logits per step, whatever the gradient).
         noise_scale: σ ≥ 0, in noise mode `langevin`; `mala` is exact only at 1 and refuses others.
-        noise: `langevin` adds it to the state; `transient`, as the authors do, to the next evaluation alone.
-        schedule: for `transient`: pairs (step from which it holds, standard deviation in logits), ascending.
+        noise: `langevin` adds noise to the state. `transient` adds it to the point of the next evaluation only, as
+            the authors' code does.
+        schedule: for `transient`: pairs (first step, standard deviation in logits), in ascending order.
         betas: Adam's decay rates of first and second moment.
         epsilon: Adam's denominator floor.
     """
@@ -89,23 +93,30 @@ class Langevin:
 
 
 class Proposal(NamedTuple):
-    """Where the energy is wanted next: a move begun, to be ended by `with_energy` or `accept`."""
+    """A move whose energy is not known yet; `with_energy` or `accept` completes it."""
 
-    state: LangevinState  # moved; energy and gradient are still those of before
-    noise: Tensor  # (C, ...) mala's ξ, else nothing in it
+    state: LangevinState  # the moved chains, with the energy and gradient of before the move
+    noise: Tensor  # (C, ...) the noise ξ of mala, else unused
 
     @property
     def point(self) -> Tensor:
-        """(C, ...) the point itself."""
+        """The point at which the energy is needed, (C, ...)."""
         return self.state.position + self.state.offset
 
 
 def init(
     position: Tensor, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
 ) -> LangevinState:
-    """The state at step 0. Float16 and bfloat16 positions, (C, ...), are raised to float32.
+    """Return the state at step 0.
 
-    The generators, one for each chain and on the position's device, are advanced, here as in `step`.
+    Args:
+        position: (C, ...); float16 and bfloat16 are converted to float32.
+        energy_fn: the energy.
+        langevin: the settings.
+        generators: one for each chain, on the position's device; they are advanced.
+
+    Raises:
+        ValueError: the number of generators is not C.
     """
     proposal = propose_initial(position, langevin, generators)
     return with_energy(proposal, *value_and_grad(energy_fn, proposal.point))
@@ -114,9 +125,9 @@ def init(
 def step(
     state: LangevinState, energy_fn: EnergyFn, langevin: Langevin, generators: Sequence[torch.Generator]
 ) -> tuple[LangevinState, LangevinInfo]:
-    """The next state, at the cost of one gradient for each chain, and what the step did.
+    """Return the next state and what the step did; it computes one gradient for each chain.
 
-    A non-finite energy is reported, never raised.
+    An energy that is not finite raises no error: see `LangevinInfo.is_finite`.
     """
     proposal = propose(state, langevin, generators)
     energy, gradient = value_and_grad(energy_fn, proposal.point)
@@ -124,7 +135,7 @@ def step(
 
 
 def propose_initial(position: Tensor, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
-    """The first half of `init`, for whoever evaluates many chains' energies together."""
+    """Return the point at which `init` needs the energy; `with_energy` completes it."""
     if len(generators) != len(position):
         raise ValueError(f"{len(generators)} generators for {len(position)} chains; pass one per chain.")
     position = position.detach().to(torch.promote_types(position.dtype, torch.float32))
@@ -135,12 +146,12 @@ def propose_initial(position: Tensor, langevin: Langevin, generators: Sequence[t
 
 
 def with_energy(proposal: Proposal, energy: Tensor, gradient: Tensor) -> LangevinState:
-    """The second half of `init`: the state with its energy, (C,), and gradient, (C, ...)."""
+    """Return the proposed state with its energy, (C,), and gradient, (C, ...)."""
     return proposal.state._replace(energy=energy, gradient=gradient)
 
 
 def propose(state: LangevinState, langevin: Langevin, generators: Sequence[torch.Generator]) -> Proposal:
-    """The first half of `step`: the move, before its energy is known."""
+    """Return the point at which `step` needs the energy; `accept` completes it."""
     moved, direction = (state, state.gradient) if langevin.kernel != "adam" else _adam(state, langevin)
     position, xi = state.position - langevin.step_size * direction, state.energy
     if langevin.noise == "langevin" and langevin.noise_scale > 0:
@@ -161,7 +172,16 @@ def accept(
     langevin: Langevin,
     generators: Sequence[torch.Generator],
 ) -> tuple[LangevinState, LangevinInfo]:
-    """The second half of `step`, with the energy, (C,), and gradient, (C, ...), at the proposal's point."""
+    """Return the next state, and what the step did.
+
+    Args:
+        state: the state before the move.
+        proposal: the move, of `propose`.
+        energy: (C,) at the proposal's point.
+        gradient: (C, ...) at the proposal's point.
+        langevin: the settings.
+        generators: one for each chain; mala draws from them.
+    """
     moved, finite = with_energy(proposal, energy, gradient), is_finite(energy, gradient)
     if langevin.kernel != "mala":
         certain = torch.ones_like(energy)
@@ -175,16 +195,16 @@ def accept(
     acceptance = log_ratio.nan_to_num(nan=-torch.inf).clamp(max=0).exp()  # NaN: from a non-finite state
     uniform = torch.stack([torch.rand((), generator=g, dtype=xi.dtype, device=xi.device) for g in generators])
     accepted = uniform < acceptance
-    kept = moved._replace(
+    result = moved._replace(
         position=where(accepted, moved.position, state.position),
         energy=torch.where(accepted, energy, state.energy),
         gradient=where(accepted, gradient, state.gradient),
     )
-    return kept, LangevinInfo(acceptance, accepted, finite)
+    return result, LangevinInfo(acceptance, accepted, finite)
 
 
 def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tensor]:
-    """The moments with this gradient in them, and the gradient as they precondition it."""
+    """Return the state with Adam's moments updated, and the preconditioned gradient."""
     (b1, b2), n = langevin.betas, state.step + 1
     m = b1 * state.first_moment + (1 - b1) * state.gradient
     v = b2 * state.second_moment + (1 - b2) * state.gradient.square()
@@ -192,30 +212,33 @@ def _adam(state: LangevinState, langevin: Langevin) -> tuple[LangevinState, Tens
     return state._replace(first_moment=m, second_moment=v), direction
 
 
-def select_chains(state: LangevinState, keep: Tensor) -> LangevinState:
-    """The chains whose indices `keep` lists, (C',); pass their generators from then on."""
+def select_chains(state: LangevinState, rows: Tensor) -> LangevinState:
+    """Return the chains with these indices, (C',)."""
     position, energy, gradient, offset, m, v, n = state
-    return LangevinState(position[keep], energy[keep], gradient[keep], offset[keep], m[keep], v[keep], n)
+    return LangevinState(position[rows], energy[rows], gradient[rows], offset[rows], m[rows], v[rows], n)
 
 
-def reindex(state: LangevinState, place: Tensor, known: Tensor, entering: Tensor) -> LangevinState:
-    """On other coordinates, (C, T, K): each takes those at its `place`, or, not being `known`, enters anew.
+def reindex(state: LangevinState, place: Tensor, is_old: Tensor, entering: Tensor) -> LangevinState:
+    """Return the state on other coordinates of the last axis.
 
-    `entering` are the logits of the new ones, which have felt no gradient yet.
+    Args:
+        state: the state, with positions (C, T, K).
+        place: (C, T, K') the old index of each new coordinate.
+        is_old: (C, T, K') bool; where it is False there was no such coordinate, and `place` is not used.
+        entering: (C, T, K') positions of coordinates that were not there; their gradient and moments are 0.
     """
 
     def moved(part: Tensor) -> Tensor:
-        return part.gather(-1, place).masked_fill(~known, 0)
+        return part.gather(-1, place).masked_fill(~is_old, 0)
 
-    position = torch.where(known, state.position.gather(-1, place), entering)
-    gradient, offset, m, v = map(
-        moved, (state.gradient, state.offset, state.first_moment, state.second_moment)
-    )
+    position = torch.where(is_old, state.position.gather(-1, place), entering)
+    parts = (state.gradient, state.offset, state.first_moment, state.second_moment)
+    gradient, offset, m, v = map(moved, parts)
     return LangevinState(position, state.energy, gradient, offset, m, v, state.step)
 
 
 def normal(like: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Standard normal noise, (C, ...): chain c's draw comes from generator c alone."""
+    """Return standard normal noise, (C, ...), drawn for each chain from its own generator."""
     shape, dtype, device = like.shape[1:], like.dtype, like.device
     return torch.stack([torch.randn(shape, generator=g, dtype=dtype, device=device) for g in generators])
 
@@ -228,11 +251,11 @@ def _transient(like: Tensor, n: int, langevin: Langevin, generators: Sequence[to
 
 
 def value_and_grad(energy_fn: EnergyFn, position: Tensor) -> tuple[Tensor, Tensor]:
-    """The energies, (C,), and their gradient, (C, ...), at a point."""
+    """Return the energy, (C,), and its gradient, (C, ...), at a position."""
     with torch.enable_grad():
         point = position.detach().requires_grad_()
         energy = energy_fn(point)
-        # the zeros: an energy may be constant, and then knows no point
+        # the added zeros connect a constant energy to the point, whose gradient is then zero
         (gradient,) = torch.autograd.grad(energy.sum() + 0 * point.sum(), point)
     return energy.detach(), gradient
 
@@ -242,9 +265,10 @@ def _sum(values: Tensor) -> Tensor:
 
 
 def where(chains: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """(C, ...): `yes` for the chains that (C,) `chains` says, else `no`."""
+    """Return `yes` for the chains where (C,) `chains` is True, else `no`, (C, ...)."""
     return torch.where(chains.view(-1, *[1] * (yes.dim() - 1)), yes, no)
 
 
 def is_finite(energy: Tensor, gradient: Tensor) -> Tensor:
+    """Return whether energy, (C,), and gradient, (C, ...), are finite, (C,) bool."""
     return energy.isfinite() & gradient.reshape(len(gradient), -1).isfinite().all(1)

@@ -121,11 +121,11 @@ def on(policy_logits, support):
 
 @property_
 @given(seeds, st.integers(1, 14), st.floats(0.05, 50), st.floats(0.01, 10), st.booleans())
-def test_the_start_discretises_to_the_draft(seed, size, sharpness, margin, full):
+def test_the_start_discretises_to_the_draft(seed, size, temperature, margin, full):
     """argmax(y₀) is the draft, whatever the support, and it leads the runner-up by the margin."""
     policy_logits, ids = draw(seed, 2, 3, 14), draw_ids(seed, 2, 3, vocab=14)
     support = full_support(ids, 14) if full else top_support(policy_logits, ids, size)
-    logits = draft_logits(on(policy_logits, support), ids, support, sharpness=sharpness, margin=margin)
+    logits = draft_logits(on(policy_logits, support), ids, support, temperature=temperature, margin=margin)
     assert logits.dtype == torch.float32
     assert torch.equal(discretise(logits, support), ids)
     rest = logits.masked_fill(support == ids[..., None], -torch.inf).amax(-1)
@@ -135,10 +135,10 @@ def test_the_start_discretises_to_the_draft(seed, size, sharpness, margin, full)
 @settings(property_, max_examples=25)
 @given(seeds, st.sampled_from([torch.float16, torch.bfloat16, torch.float32]))
 def test_the_start_is_the_scaled_log_policy_off_the_draft(seed, dtype):
-    """Off the draft y₀ is log π / sharpness in float32; the draft's entry leads the row by the margin."""
+    """Off the draft y₀ is log π / temperature in float32; the draft's entry leads the row by the margin."""
     policy_logits, ids = draw(seed, 2, 3, 6).to(dtype), draw_ids(seed, 2, 3, vocab=6)
     support = top_support(policy_logits, ids, 4)
-    logits = draft_logits(on(policy_logits, support), ids, support, sharpness=2.0, margin=0.5)
+    logits = draft_logits(on(policy_logits, support), ids, support, temperature=2.0, margin=0.5)
     expected = on(policy_logits, support).float() / 2
     torch.testing.assert_close(logits[..., 1:], expected[..., 1:])
     torch.testing.assert_close(logits[..., 0], expected.amax(-1) + 0.5)
@@ -174,12 +174,12 @@ def test_a_draft_outside_its_support_is_refused_by_name():
     """The error lists the ids that are outside, and only those."""
     support = torch.tensor([[[0, 1], [1, 2]]])
     with pytest.raises(ValueError, match=r"draft ids \[3\]"):
-        draft_logits(torch.zeros(1, 2, 2), torch.tensor([[1, 3]]), support, sharpness=1.0, margin=1.0)
+        draft_logits(torch.zeros(1, 2, 2), torch.tensor([[1, 3]]), support, temperature=1.0, margin=1.0)
 
 
-@pytest.mark.parametrize(("sharpness", "margin"), [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0)])
-def test_a_start_that_would_lose_the_draft_is_refused(sharpness, margin):
+@pytest.mark.parametrize(("temperature", "margin"), [(0.0, 1.0), (1.0, 0.0), (math.nan, 1.0)])
+def test_a_start_that_would_lose_the_draft_is_refused(temperature, margin):
     """Sharpness and margin must be positive; the error shows both."""
     ids = torch.zeros(1, 1, dtype=torch.long)
-    with pytest.raises(ValueError, match=f"sharpness={sharpness} and margin={margin}"):
-        draft_logits(torch.zeros(1, 1, 2), ids, full_support(ids, 2), sharpness=sharpness, margin=margin)
+    with pytest.raises(ValueError, match=f"temperature={temperature} and margin={margin}"):
+        draft_logits(torch.zeros(1, 1, 2), ids, full_support(ids, 2), temperature=temperature, margin=margin)

@@ -162,7 +162,7 @@ def finds_optimum(case: int, *, chains: int = 64, steps: int = 100, method: Lang
     ids, policy_logits = toy.draft(rngs)
     support = full_support(ids, toy.shape[1])
     energy_fn = toy.energy(Relaxation(kind="straight_through"), base=False)
-    start = draft_logits(policy_logits, ids, support, sharpness=1.0, margin=1.0)
+    start = draft_logits(policy_logits, ids, support, temperature=1.0, margin=1.0)
     state = langevin.init(start, energy_fn, method, rngs)
     best, found = state.energy.new_tensor(torch.inf), ids[0]
     for n in range(steps + 1):
