@@ -1,4 +1,4 @@
-"""A policy with a LoRA adapter, around the very tensors of the one without. Needs the extra `adapters`."""
+"""A policy with a LoRA adapter on shared weights, and the reward of both. Needs the extra `adapters`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from langchain_sea.rewards.log_ratio import LogRatioReward
 if TYPE_CHECKING:
     import os
 
-__all__ = ["adapted", "adapter_reward"]
+__all__ = ["adapter_reward", "load_adapter"]
 
 
-def adapted(policy: CausalLMPolicy, adapter: str | os.PathLike[str]) -> CausalLMPolicy:
-    """The policy with the adapter; both share every weight but the adapter's own, and neither sees the other.
+def load_adapter(policy: CausalLMPolicy, adapter: str | os.PathLike[str]) -> CausalLMPolicy:
+    """Return the policy with an adapter. Both share all weights but the adapter's, and the base stays as it is.
 
     Args:
-        policy: the base, left as it is.
-        adapter: a folder or a hub id, as `PeftModel.save_pretrained` writes it.
+        policy: the base.
+        adapter: a folder that `PeftModel.save_pretrained` wrote, or a hub id.
 
     Raises:
         ExtraMissingError: peft is not installed.
@@ -50,8 +50,16 @@ def adapter_reward(
     reduction: Literal["sum", "mean"] = "sum",
     scale: float = 1.0,
 ) -> LogRatioReward:
-    """How much likelier the adapter makes an answer: log π₊ − log π₋ with one set of weights in memory.
+    """Return the reward log π₊ − log π₋ of a policy with and without an adapter, with one set of weights in memory.
 
-    Arguments and errors are those of `adapted` and `LogRatioReward`.
+    Args:
+        policy: the base, π₋.
+        adapter: as in `load_adapter`, π₊.
+        reduction: as in `LogRatioReward`.
+        scale: as in `LogRatioReward`.
+
+    Raises:
+        ExtraMissingError: peft is not installed.
+        WeightsNotFoundError: there is no adapter, or it does not fit the base.
     """
-    return LogRatioReward(adapted(policy, adapter), policy, reduction=reduction, scale=scale)
+    return LogRatioReward(load_adapter(policy, adapter), policy, reduction=reduction, scale=scale)

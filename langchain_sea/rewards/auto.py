@@ -1,4 +1,4 @@
-"""A model's name, folder or hub id to what judges: a guard, a safety classifier, or a reward model."""
+"""Load a model by its name, folder or hub id as a guard, a safety classifier, or a reward model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
     from langchain_sea.rewards.encoder import EncoderReward
 
-__all__ = ["judge_named"]
+__all__ = ["load_judge"]
 
 
-def judge_named(
+def load_judge(
     name: str, tokenizer: PreTrainedTokenizerBase | None, device: str | None = None
 ) -> GuardModel | SafetyClassifier | RewardModel | EncoderReward:
-    """A guard if its name is of a published family, else what the labels of a classifier say it is.
+    """Load a guard if the name is of a published family, else what the labels of a classifier say it is.
 
-    Without the policy's tokenizer it only ranks, and nobody is told.
+    Args:
+        name: a name, folder or hub id.
+        tokenizer: the policy's; without it the reward has no gradient, and no warning says so.
+        device: as in `loading.load`.
     """
     steers = None if tokenizer is not None else False
     guard = format_for(Path(name).name)
@@ -35,7 +38,7 @@ def judge_named(
     loaded = loading.load(name, kind="classifier", device=device)
     try:
         return safety_classifier(loaded.model, loaded.tokenizer, tokenizer, steers=steers)
-    except ValueError:  # its labels speak of no harm
+    except ValueError:  # its labels do not name any harm
         if getattr(loaded.model, "score", None) is None:
             return encoder_reward(loaded.model, loaded.tokenizer, tokenizer, steers=steers)
         return reward_model(loaded.model, loaded.tokenizer, tokenizer, steers=steers)

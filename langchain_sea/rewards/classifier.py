@@ -1,7 +1,7 @@
-"""A sequence-classification model as a reward: it reads the conversation with its answer. Knows no policy.
+"""A sequence-classification model as a reward: it reads the conversation with the answer.
 
-It must be causal with a `score` head on its last hidden states, as `…ForSequenceClassification` of Llama,
-Qwen, Mistral, Gemma, Phi or GPT-2 are; an encoder is an `EncoderReward`.
+It must be causal with a `score` head on its last hidden states, like `…ForSequenceClassification` of Llama, Qwen,
+Mistral, Gemma, Phi and GPT-2. For an encoder see `EncoderReward`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor
 from langchain_sea.core.protocols import NOTHING, OutputSpec
 from langchain_sea.errors import ChatTemplateError, TokenizerMismatchError
 from langchain_sea.models.chat_template import ChatTemplate
-from langchain_sea.models.soft_embeddings import widened
+from langchain_sea.models.soft_embeddings import to_float32_or_wider
 from langchain_sea.rewards.labels import Labels, Output, label_rule
-from langchain_sea.rewards.log_ratio import equal_share
-from langchain_sea.rewards.templated import LastHidden, TemplatedModel, once
+from langchain_sea.rewards.log_ratio import shared_token_fraction
+from langchain_sea.rewards.templated import LastHidden, TemplatedModel, score_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["RewardModel", "SoftRewardModel", "fits", "reward_model"]
+__all__ = ["RewardModel", "SoftRewardModel", "can_steer", "reward_model"]
 
-# on a line of its own, which Jinja drops: a reward reads a finished answer, and none begins after it
-_NO_ANSWER_BEGINS = "{% set add_generation_prompt = false %}\n"
+# a reward reads a finished answer, after which none begins; Jinja drops this line
+_NO_GENERATION_PROMPT = "{% set add_generation_prompt = false %}\n"
 
 
 def reward_model(
@@ -41,33 +41,38 @@ def reward_model(
     steers: bool | None = None,
     **options: Any,
 ) -> RewardModel:
-    """A `SoftRewardModel` if the policy's ids are the same tokens to this model, else a `RewardModel`.
+    """Make a `SoftRewardModel` if all of the policy's ids are the same tokens in this model, else a `RewardModel`.
 
     Args:
-        model: see `RewardModel`, as for `tokenizer` and `options`.
+        model: as in `RewardModel`.
         tokenizer: the model's.
-        policy_tokenizer: the policy's; without it the two cannot be compared, and the reward only ranks.
-        steers: True raises where it cannot steer, False asks for ranking only, None decides and warns.
-        options: as `RewardModel` takes them.
+        policy_tokenizer: the policy's; without it the reward has no gradient and only ranks.
+        steers: whether the reward shall have a gradient. True raises an error if it cannot, False makes a reward
+            without one, None makes one if possible and warns if not.
+        options: those of `RewardModel`.
 
     Raises:
         TokenizerMismatchError: it cannot steer, and `steers` is True.
     """
-    kind = SoftRewardModel if fits(tokenizer, policy_tokenizer, steers=steers) else RewardModel
+    kind = SoftRewardModel if can_steer(tokenizer, policy_tokenizer, steers=steers) else RewardModel
     return kind(model, tokenizer, **options)
 
 
-def fits(
+def can_steer(
     tokenizer: PreTrainedTokenizerBase,
     policy_tokenizer: PreTrainedTokenizerBase | None,
     *,
     steers: bool | None,
 ) -> bool:
-    """Whether a reward of this tokenizer can and shall steer; see `reward_model`."""
+    """Return whether a reward of this tokenizer can and shall have a gradient; see `reward_model`.
+
+    Raises:
+        TokenizerMismatchError: it cannot, and `steers` is True.
+    """
     missing = ""
     if policy_tokenizer is None:
         missing = "the policy's tokenizer is not known; pass policy_tokenizer="
-    elif (share := equal_share(policy_tokenizer, tokenizer)) < 1:
+    elif (share := shared_token_fraction(policy_tokenizer, tokenizer)) < 1:
         missing = (
             f"{share:.1%} of the policy's ids are the same tokens in {tokenizer.name_or_path!r}, not all"
         )
@@ -79,10 +84,15 @@ def fits(
 
 
 class RewardModel:
-    """Ranks texts: the model reads each in its own chat template. Tools are not shown to it.
+    """A reward model that scores texts in its own chat template, without a gradient. It does not see tools.
 
-    It judges where the model itself pools: at the last token that is not the padding token of its
-    configuration, if that names one. What of its logits is the reward says the rule (see `labels`).
+    The score is read where the model itself pools: at the last token that is not the padding token of its
+    configuration. A rule turns the logits into the reward; see `labels`.
+
+    Example:
+        >>> from langchain_sea.models import loading
+        >>> loaded = loading.load("Skywork/Skywork-Reward-V2-Qwen3-4B", kind="classifier")  # doctest: +SKIP
+        >>> reward = RewardModel(loaded.model, loaded.tokenizer)  # doctest: +SKIP
     """
 
     def __init__(
@@ -97,28 +107,27 @@ class RewardModel:
         answer_only: bool = False,
         prompts: int = 64,
     ) -> None:
-        """Hold the parts; neither model nor tokenizer is ever changed.
+        """Neither model nor tokenizer is changed.
 
         Args:
             model: loaded, in evaluation mode, its weights preferably frozen.
-            tokenizer: the model's; to steer, one that gives the policy's ids the same tokens.
-            label: which of several labels is the reward, by number or name, or the weight of each that
-                counts; a model of one label needs none.
-            output: the label's `logit`, `log_probability` or `probability`; None takes the log-probability
-                of labels trained against each other (`problem_type` "single_label_classification"), and else
-                the logit.
-            rule: logits, (C, L), to rewards, (C,), in place of label and output.
-            chat_template: Jinja source; None takes the tokenizer's own.
-            answer_only: the model reads the answer alone, as an assistant's only turn.
-            prompts: how many conversations' states steering keeps; fewer than are refined at once makes
-                every step compute them anew.
+            tokenizer: the model's; for a gradient all of the policy's ids must be the same tokens in it.
+            label: which of several labels is the reward, by number or name, or a weight for each label that counts.
+                A model with one label needs none.
+            output: the label's `logit`, `log_probability` or `probability`. None means the log-probability for
+                exclusive labels (`problem_type` "single_label_classification"), and else the logit.
+            rule: a function from logits, (C, L), to rewards, (C,), instead of label and output.
+            chat_template: Jinja source; None means the tokenizer's own.
+            answer_only: the model reads the answer alone, as the only turn.
+            prompts: the number of conversations whose states are cached. If more are refined at once, every step
+                computes the states again.
 
         Raises:
             ChatTemplateError: there is no chat template.
             ValueError: there is no such label, or the model has no head.
         """
         if model.training:
-            raise ValueError("the reward model is in training mode, where dropout acts; call eval().")
+            raise ValueError("the reward model is in training mode, with dropout; call eval().")
         if getattr(model, "score", None) is None:
             raise ValueError(f"{type(model).__name__} has no `score` head; rank with an EncoderReward.")
         self.rule = rule or label_rule(model.config, label, output)
@@ -130,16 +139,16 @@ class RewardModel:
                 "chat_template= with the Jinja source its model was trained on."
             ) from error
         self.model, self.tokenizer, self.answer_only = model, tokenizer, answer_only
-        self._template = ChatTemplate(tokenizer, _NO_ANSWER_BEGINS + source)
-        self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
+        self._template = ChatTemplate(tokenizer, _NO_GENERATION_PROMPT + source)
+        self._templated = TemplatedModel(model, self._render, self._template, prompts=prompts)
 
-    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
-        """It reads by itself."""
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
+        """Return nothing: the model computes its own states."""
         return NOTHING
 
     @torch.no_grad()
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
-        """(C,) at least float32; equal texts are read once.
+        """Return the scores, (C,), at least float32; equal texts are read once.
 
         Raises:
             ChatTemplateError: the reward's template rejects the conversation.
@@ -149,27 +158,29 @@ class RewardModel:
 
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
-        """(C,) the same, of answers to a conversation."""
-        return once(texts, lambda distinct: self.rule(self._pool(self._placed.hard(messages, distinct))))
+        """Return the scores, (C,), of answers to a conversation given as template dicts."""
+        return score_distinct(
+            texts, lambda distinct: self.rule(self._pool(self._templated.hard(messages, distinct)))
+        )
 
     def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
         before = [] if self.answer_only else messages
         return self._template.chat([*before, {"role": "assistant", "content": answer}], None)
 
     def _pool(self, read: LastHidden) -> Tensor:
-        """(C, L) the logits where the model pools."""
+        """Return the logits at the position where the model pools, (C, L)."""
         head: Any = self.model.score
-        return widened(head(read.last(self.model.config.get_text_config().pad_token_id)))
+        return to_float32_or_wider(head(read.last(self.model.config.get_text_config().pad_token_id)))
 
 
 class SoftRewardModel(RewardModel):
-    """Steers as well: the policy's soft tokens are mixed from the reward model's own embeddings."""
+    """A `RewardModel` with a gradient: it reads the policy's soft tokens as mixtures of its own embeddings."""
 
     def score_soft(self, view: AnswerBatch) -> Tensor:
-        """(C,) at least float32; differentiable in `view.tokens.soft`.
+        """Return the scores, (C,), at least float32, differentiable in `view.tokens.soft`.
 
         Raises:
-            ChatTemplateError: the template rejects the conversation, or hides where the answer stands.
+            ChatTemplateError: the template rejects the conversation, or changes the answer.
             RewardUnavailableError: conversation and answer are too long for the model.
         """
-        return self.rule(self._pool(self._placed.soft(view))).to(view.tokens.soft.device)
+        return self.rule(self._pool(self._templated.soft(view))).to(view.tokens.soft.device)

@@ -1,4 +1,4 @@
-"""An encoder that classifies question and answer, or the answer alone: ranks texts. Knows no policy."""
+"""An encoder that classifies question and answer, or the answer alone, as a reward."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import AnswerBatch
 
 __all__ = ["EncoderReward"]
 
-_ROWS = 32  # texts in one forward
+_BATCH_SIZE = 32  # texts in one forward
 READ = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class EncoderReward:
-    """Ranks texts by a sequence classifier of any architecture, read as `transformers` pipelines read it.
+    """A sequence classifier of any architecture that scores texts as `transformers` pipelines do, without a gradient.
 
-    A `PairClassifier`, as `fit_gate` makes, is one of a single label; it must be another than what gates.
+    A `PairClassifier`, which `fit_gate` trains, counts as a classifier with a single label. It must not be the gate.
     """
 
     def __init__(
@@ -45,19 +45,19 @@ class EncoderReward:
         answer_only: bool = False,
         longest: int | None = None,
     ) -> None:
-        """Hold the parts; neither model nor tokenizer is ever changed.
+        """Neither model nor tokenizer is changed.
 
         Args:
             model: a sequence classifier, in evaluation mode.
             tokenizer: the model's.
-            label: as for `RewardModel`, and so `output` and `rule`.
-            output: see there.
-            rule: see there.
-            answer_only: it reads the answer alone; else the last question and the answer as a pair.
-            longest: tokens, beyond which the longer of the two is cut; None takes the model's own bound.
+            label: as in `RewardModel`.
+            output: as in `RewardModel`.
+            rule: as in `RewardModel`.
+            answer_only: the model reads the answer alone, and not the last question and the answer as a pair.
+            longest: the most tokens; the longer text of a longer pair is cut. None means the model's own limit.
         """
         if model.training:
-            raise ValueError("the classifier is in training mode, where dropout acts; call eval().")
+            raise ValueError("the classifier is in training mode, with dropout; call eval().")
         self.model = model
         encoder: Any = model.encoder if isinstance(model, PairClassifier) else model
         self.rule = rule or (
@@ -70,43 +70,44 @@ class EncoderReward:
         self._embedding: Any = encoder.get_input_embeddings()
         self._tokenizer = copy.deepcopy(tokenizer)  # encoding sets its padding and truncation
 
-    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
-        """It reads by itself."""
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
+        """Return nothing: the model computes its own states."""
         return NOTHING
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
-        """(C,) at least float32."""
+        """Return the scores, (C,), at least float32."""
         return self.judge(view.prompt.messages, texts).to(view.tokens.soft.device)
 
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
-        """(C,) of answers to a conversation; equal texts are read once, and padding changes no score."""
+        """Return the scores, (C,), of answers to a conversation; equal texts are read once."""
         question = last_user_text(messages, separator="\n")
-        return score_distinct(texts, lambda distinct: self._judged(question, distinct))
+        return score_distinct(texts, lambda distinct: self._score_pairs(question, distinct))
 
-    def _judged(self, question: str, answers: Sequence[str]) -> Tensor:
-        found = []
-        for start in range(0, len(answers), _ROWS):
-            inputs = self._inputs(question, answers[start : start + _ROWS])
-            read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
-            found.append(self.rule(to_float32_or_wider(self._logits(read))))
-        return torch.cat(found)
+    def _score_pairs(self, question: str, answers: Sequence[str]) -> Tensor:
+        scores = []
+        for start in range(0, len(answers), _BATCH_SIZE):
+            batch = self._inputs(question, answers[start : start + _BATCH_SIZE])
+            inputs = {name: value.to(self.device) for name, value in batch.items() if name in READ}
+            scores.append(self.rule(to_float32_or_wider(self._logits(inputs))))
+        return torch.cat(scores)
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        found: torch.device = self._embedding.weight.device
-        return found
+        """The device of the weights."""
+        device: torch.device = self._embedding.weight.device
+        return device
 
     def _logits(self, inputs: dict[str, Tensor]) -> Tensor:
-        """(C, L)."""
+        """Return the logits, (C, L)."""
         if isinstance(self.model, PairClassifier):
-            found: Tensor = self.model(inputs)[:, None]
-            return found
+            odds: Tensor = self.model(inputs)
+            return odds[:, None]
         logits: Tensor = self.model(**inputs).logits
         return logits
 
-    def _inputs(self, question: str, answers: Sequence[str]) -> Any:  # noqa: ANN401 - a BatchEncoding
+    def _inputs(self, question: str, answers: Sequence[str]) -> BatchEncoding:
+        """Tokenize the question with each answer, or the answers alone."""
         sides = [list(answers)] if self.answer_only else [[question] * len(answers), list(answers)]
         return self._tokenizer(
             *sides,

@@ -1,8 +1,7 @@
-"""Any Python function as a reward: asked in time, checked, never believed when it fails. Knows no model."""
+"""Any Python function as a reward: called with a timeout, and an error if it fails or returns anything but scores."""
 
 from __future__ import annotations
 
-import contextvars
 import inspect
 import logging
 import math
@@ -10,7 +9,6 @@ import reprlib
 import threading
 from collections.abc import Iterable, Mapping, Sized
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +23,7 @@ from tenacity import (
 from torch import Tensor
 
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.timeouts import LateError, run_with_timeout
 from langchain_sea.errors import RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -32,27 +31,31 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["FunctionReward"]
+__all__ = ["FunctionReward", "check_scores", "takes_messages"]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FunctionReward:
-    """A function that ranks texts; it cannot steer. Picklable if the function is.
+    """A function that scores texts, without a gradient. It can be pickled if the function can.
 
     Attributes:
-        function: called as `function(prompt, completions)`, where `prompt` is the last user message's text,
-            empty if there is none. One with a parameter named `messages` is called as
-            `function(messages=…, completions=…)` and gets the conversation as template dicts. `completions`
-            is a list of different strings; the answer is one finite number for each, in a list, a tuple, an
-            array or a tensor.
-        name: stands in errors; by default the function's own.
-        timeout: seconds it may take. The function then runs in a thread of its own, which cannot be stopped:
-            one that never returns stays behind, yet keeps no process from ending. None runs it in the
-            caller's thread for as long as it takes.
-        retries: how often a call that fails with an `OSError`, as a lost connection does, is made again,
-            within the timeout.
+        function: is called as `function(prompt, completions)`, where `prompt` is the text of the last user message,
+            empty if there is none. A function with a parameter named `messages` is called as
+            `function(messages=…, completions=…)` and gets the conversation as template dicts. `completions` is a
+            list of distinct strings. It returns one finite number for each, in a list, a tuple, an array or a tensor.
+        name: for error messages; by default the function's own.
+        timeout: seconds that a call may take. The function then runs in a daemon thread. A thread that never returns
+            cannot be stopped, but does not keep the process from ending. None calls the function in the caller's
+            thread, without a limit.
+        retries: how often a call that fails with an `OSError`, e.g. a lost connection, is repeated within the timeout.
+
+    Example:
+        >>> from langchain_sea import SEAChatModel
+        >>> def is_short(prompt, completions):
+        ...     return [float(len(text) < 40) for text in completions]
+        >>> model = SEAChatModel(model="tiny", rewards=[FunctionReward(is_short, timeout=5.0)])
     """
 
     function: Callable[..., Any]
@@ -74,14 +77,14 @@ class FunctionReward:
                 ) from error
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
-        """(C,) float32; equal texts are asked once.
+        """Return the scores, (C,) float32; equal texts are scored once.
 
         Raises:
             RewardUnavailableError: the function raised, took too long, or did not return one finite number
                 for each completion.
         """
         completions = list(dict.fromkeys(texts))
-        scores = check_scores(self._ask(view, completions), completions, self._label)
+        scores = check_scores(self._call(view, completions), completions, self._label)
         by_text = dict(zip(completions, scores, strict=True))
         return torch.tensor([by_text[text] for text in texts], device=view.tokens.soft.device)
 
@@ -89,10 +92,11 @@ class FunctionReward:
     def _label(self) -> str:
         return self.name or str(getattr(self.function, "__name__", type(self.function).__name__))
 
-    def _ask(self, view: AnswerBatch, completions: list[str]) -> object:
-        """What the function returned, whatever it is."""
+    def _call(self, view: AnswerBatch, completions: list[str]) -> object:
+        """Return what the function returned."""
         messages = [dict(message) for message in view.prompt.messages]
 
+        @torch.no_grad()  # the caller's mode does not apply in another thread
         def call() -> object:
             if takes_messages(self.function):
                 return self.function(messages=messages, completions=list(completions))
@@ -108,54 +112,40 @@ class FunctionReward:
         try:
             if self.timeout is None:
                 return attempts(call)
-            return _in_time(lambda: attempts(call), self.timeout)
-        except _TooLateError:
+            return run_with_timeout(self.timeout, lambda: attempts(call))
+        except LateError:
             raise RewardUnavailableError(
                 f"the reward {self._label!r} did not return within {self.timeout} seconds for "
-                f"{len(completions)} completions; make it faster, or raise timeout=."
+                f"{len(completions)} completions; make it faster, or increase timeout=."
             ) from None
         except RewardUnavailableError:
-            raise  # of a judge that says so itself
+            raise
         except Exception as error:
             raise RewardUnavailableError(
                 f"the reward {self._label!r} raised {type(error).__name__}: {error}; completions were "
-                f"{reprlib.repr(completions)}. Mend the function, or have it return a number for such texts."
+                f"{reprlib.repr(completions)}. Fix the function, or let it return a number for such texts."
             ) from error
 
 
-class _TooLateError(Exception):
-    """The function did not return in time; apart from a `TimeoutError` of its own."""
-
-
-def _in_time(call: Callable[[], object], seconds: float) -> object:
-    """What `call` returns or raises in a daemon thread, or `_TooLateError`."""
-    future: Future[object] = Future()
-
-    def work() -> None:
-        try:
-            with torch.no_grad():  # the caller's mode does not reach another thread
-                future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            future.set_exception(error)
-
-    threading.Thread(target=contextvars.copy_context().run, args=(work,), daemon=True).start()
-    try:
-        # whoever is waiting here can still be interrupted from the keyboard
-        error = future.exception(seconds)
-    except TimeoutError:
-        raise _TooLateError from None
-    if error is not None:
-        raise error
-    return future.result()
-
-
 def check_scores(returned: object, completions: Sequence[str], label: str) -> list[float]:
-    """One finite float32 number for each completion."""
+    """Check what a reward function returned.
+
+    Args:
+        returned: a list, tuple, array or tensor of numbers.
+        completions: the texts that were to be scored.
+        label: the function's name, for error messages.
+
+    Returns:
+        One finite float32 number for each completion.
+
+    Raises:
+        RewardUnavailableError: it is anything else.
+    """
     tolist = getattr(returned, "tolist", None)  # arrays and tensors of any library
     values = returned if tolist is None else tolist()
     unordered = isinstance(values, str | bytes | Mapping | AbstractSet)
     if unordered or not (isinstance(values, Sized) and isinstance(values, Iterable)):
-        raise _bad(label, f"returned {reprlib.repr(returned)}, which is no list of numbers", completions)
+        raise _bad(label, f"returned {reprlib.repr(returned)}, which is not a list of numbers", completions)
     if len(values) != len(completions):
         raise _bad(label, f"returned {len(values)} scores, {reprlib.repr(returned)}", completions)
     scores = []
@@ -165,7 +155,7 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
         except (TypeError, ValueError, RuntimeError, OverflowError):
             score = math.nan
         if not math.isfinite(score):
-            what = f"gave {reprlib.repr(value)} for {reprlib.repr(text)}, which is no finite number"
+            what = f"returned {reprlib.repr(value)} for {reprlib.repr(text)}, which is not a finite number"
             raise _bad(label, what, completions)
         scores.append(score)
     return scores
@@ -174,14 +164,13 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
 def _bad(label: str, what: str, completions: Sequence[str]) -> RewardUnavailableError:
     return RewardUnavailableError(
         f"the reward {label!r} {what}; it must return one finite number for each of the "
-        f"{len(completions)} completions it was given."
+        f"{len(completions)} completions."
     )
 
 
 def takes_messages(function: Callable[..., Any]) -> bool:
+    """Return whether a reward function has a parameter `messages`, and so wants the whole conversation."""
     try:
         return "messages" in inspect.signature(function).parameters
     except ValueError:  # some functions written in C have no signature
         return False
-
-

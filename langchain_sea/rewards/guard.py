@@ -1,9 +1,9 @@
-r"""A generative guard as a reward and a gate: the odds of its verdict, read off before it writes one.
+r"""A generative guard as a reward and a gate: the odds of its verdict, computed without generating it.
 
     r(x, y) = log π(safe words | guard's prompt with x, y) − log π(unsafe words | …)
 
-at the place where the verdict's first differing token stands. Of several words, and of a third tier that the
-caller counts to one side, the probabilities are added. Knows formats (see `guard_formats`), no policy.
+at the first token in which the verdicts differ. The probabilities of several words, and of a third verdict that the
+caller counts as one side, are added. For the prompts and verdicts of guards see `guard_formats`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
     from langchain_sea.models.lm_head import LMHead
     from langchain_sea.rewards.guard_formats import GuardFormat
 
-__all__ = ["GuardModel", "SoftGuardModel", "GuardVerdict", "guard_model"]
+__all__ = ["GuardModel", "GuardVerdict", "SoftGuardModel", "guard_model"]
 
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """What a guard wrote.
+    """What a guard wrote about an answer.
 
     Attributes:
-        safe: None where the reply has no verdict in it.
-        categories: what is violated, where the format says so.
-        reply: as it was written.
+        safe: whether the answer is safe; None if the reply contains no verdict.
+        categories: what is violated, if the format says so.
+        reply: the whole text.
     """
 
     safe: bool | None
@@ -49,7 +49,10 @@ class GuardVerdict:
 
 
 class GuardModel:
-    """Ranks texts by the odds of "safe", gates by its probability, and writes verdicts."""
+    """A guard that scores texts by the log-odds of "safe", without a gradient.
+
+    Called as `guard(prompt, completions)` it returns probabilities, so it can be a gate.
+    """
 
     def __init__(
         self,
@@ -61,26 +64,26 @@ class GuardModel:
         threshold: float = 0.5,
         prompts: int = 64,
     ) -> None:
-        """Hold the parts; neither model nor tokenizer is ever changed.
+        """Neither model nor tokenizer is changed.
 
         Args:
             model: a causal language model, in evaluation mode.
             tokenizer: the model's; its own chat template is used if it has one.
-            guard: how it is asked.
-            between: what a third tier, as Qwen3Guard's "Controversial", counts as; it must be said.
-            threshold: P(safe) of what passes as a gate.
-            prompts: as for `RewardModel`.
+            guard: the format of its prompt and its verdicts.
+            between: what a third verdict counts as, e.g. Qwen3Guard's "Controversial"; required if there is one.
+            threshold: as a gate, an answer passes from this P(safe) on.
+            prompts: as in `RewardModel`.
 
         Raises:
             ChatTemplateError: there is no template.
-            ValueError: the third tier counts as nothing, or the verdicts begin with the same token.
+            ValueError: `between` is missing, or the verdicts begin with the same token.
         """
         if model.training:
-            raise ValueError("the guard is in training mode, where dropout acts; call eval().")
+            raise ValueError("the guard is in training mode, with dropout; call eval().")
         if guard.between and between is None:
             raise ValueError(
-                f"{guard.name} has a third verdict, {' or '.join(guard.between)}: whether it is safe is "
-                "yours to say; pass between='safe' or between='unsafe'."
+                f"{guard.name} has a third verdict, {' or '.join(guard.between)}: say whether it counts as safe "
+                "with between='safe' or between='unsafe'."
             )
         source = guard.source(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None)
         if source is None:
@@ -88,7 +91,7 @@ class GuardModel:
         self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold
         self.between = between
         self._template = ChatTemplate(tokenizer, source)
-        self._placed = TemplatedModel(model, self._render, self._template, prompts=prompts)
+        self._templated = TemplatedModel(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
         self._lazy_head: LMHead | None = None
 
@@ -101,12 +104,12 @@ class GuardModel:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lazy_head": None}
 
-    def required_outputs(self, view: AnswerBatch) -> OutputSpec:  # noqa: ARG002 - nothing of any
-        """It reads by itself."""
+    def required_outputs(self, view: AnswerBatch) -> OutputSpec:
+        """Return nothing: the model computes its own states."""
         return NOTHING
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
-        """(C,) at least float32, log-odds of safe; equal texts are read once.
+        """Return the log-odds of safe, (C,), at least float32; equal texts are read once.
 
         Raises:
             ChatTemplateError: the guard's template rejects the conversation.
@@ -116,20 +119,27 @@ class GuardModel:
 
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
-        """(C,) the same, of answers to a conversation."""
-        return score_distinct(texts, lambda distinct: self._odds(self._placed.hard(messages, distinct)))
+        """Return the log-odds of safe, (C,), of answers to a conversation given as template dicts."""
+        return score_distinct(texts, lambda distinct: self._odds(self._templated.hard(messages, distinct)))
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
-        """P(safe) of each answer to a question: what gates."""
-        found: list[float] = self.judge([{"role": "user", "content": prompt}], completions).sigmoid().tolist()
-        return found
+        """Return P(safe) of each answer to a question."""
+        odds = self.judge([{"role": "user", "content": prompt}], completions)
+        probabilities: list[float] = odds.sigmoid().tolist()
+        return probabilities
 
     @torch.no_grad()
     def verdicts(
         self, messages: Sequence[dict[str, Any]], texts: Sequence[str], *, tokens: int = 32
     ) -> list[GuardVerdict]:
-        """What the guard writes about each answer, greedily."""
-        found = []
+        """Generate the guard's verdict on each answer, greedily.
+
+        Args:
+            messages: the conversation, as template dicts.
+            texts: answers to it.
+            tokens: the most tokens of a verdict.
+        """
+        verdicts = []
         for text in texts:
             ids = torch.tensor([self._ids(messages, text)], device=self.model.device)
             generate: Any = self.model.generate
@@ -138,31 +148,31 @@ class GuardModel:
             )
             reply = self._template.decode(written[0, ids.shape[1] :].tolist())
             tier, categories = self.guard.read(reply)
-            known = None if tier is None else (self.between if tier == "between" else tier) == "safe"
-            found.append(GuardVerdict(known, categories, reply))
-        return found
+            is_safe = None if tier is None else (self.between if tier == "between" else tier) == "safe"
+            verdicts.append(GuardVerdict(is_safe, categories, reply))
+        return verdicts
 
     def _ids(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
         return self._template.chat([*messages, {"role": "assistant", "content": answer}], None)
 
     def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
-        """Up to where the verdict's first token stands."""
+        """Return the ids up to the verdict's first token."""
         return [*self._ids(messages, answer), *self._before]
 
     def _odds(self, read: LastHidden) -> Tensor:
-        """(C,) from the states at the last token."""
+        """Return the log-odds of safe, (C,), from the states at the last token."""
         states = read.last()  # (C, D)
         logits = self._head.select_ids(self._words).logits(states)  # (C, W)
         safe = torch.tensor(self._safe, device=states.device)
         return logits[:, safe].logsumexp(-1) - logits[:, ~safe].logsumexp(-1)
 
     def _verdicts(self) -> tuple[list[int], list[int], list[bool]]:
-        """Ids before every verdict, the ids that tell verdicts apart, and which of these are safe."""
+        """Return the ids before every verdict, the first ids in which verdicts differ, and which of these are safe."""
         guard = self.guard
         sides = {"safe": guard.safe, "unsafe": guard.unsafe}
         if self.between is not None:
             sides[self.between] = (*sides[self.between], *guard.between)
-        words = [(word, side == "safe") for side, found in sides.items() for word in found]
+        words = [(word, side == "safe") for side, names in sides.items() for word in names]
         rows = [self._template.encode(guard.before + word) for word, _ in words]
         shared = next(
             n for n in range(max(map(len, rows)) + 1) if len({tuple(row[: n + 1]) for row in rows}) > 1
@@ -171,19 +181,19 @@ class GuardModel:
         for row, (word, safe) in zip(rows, words, strict=True):
             if len(row) <= shared or firsts.get(row[shared], safe) != safe:
                 raise ValueError(
-                    f"{guard.name}: in this tokenizer the verdict {word!r} begins as one of the other side "
-                    "does; make a GuardFormat whose words differ at their first token."
+                    f"{guard.name}: in this tokenizer the verdict {word!r} begins with the same token as an opposite "
+                    "one; make a GuardFormat whose words differ in their first token."
                 )
             firsts[row[shared]] = safe
         return rows[0][:shared], list(firsts), list(firsts.values())
 
 
 class SoftGuardModel(GuardModel):
-    """Steers as well: the answer's soft tokens stand inside the hard template."""
+    """A `GuardModel` with a gradient: the soft tokens of the answer are inside the hard template."""
 
     def score_soft(self, view: AnswerBatch) -> Tensor:
-        """(C,) at least float32; differentiable in `view.tokens.soft`."""
-        return self._odds(self._placed.soft(view)).to(view.tokens.soft.device)
+        """Return the log-odds of safe, (C,), at least float32, differentiable in `view.tokens.soft`."""
+        return self._odds(self._templated.soft(view)).to(view.tokens.soft.device)
 
 
 def guard_model(
@@ -195,9 +205,18 @@ def guard_model(
     steers: bool | None = None,
     **options: Any,
 ) -> GuardModel:
-    """A `SoftGuardModel` if the policy's ids are the same tokens to the guard, else a `GuardModel`.
+    """Make a `SoftGuardModel` if all of the policy's ids are the same tokens in the guard, else a `GuardModel`.
 
-    Arguments are those of `GuardModel` and `reward_model`.
+    Args:
+        model: as in `GuardModel`.
+        tokenizer: the model's.
+        guard: the format of its prompt and its verdicts.
+        policy_tokenizer: as in `reward_model`.
+        steers: as in `reward_model`.
+        options: those of `GuardModel`.
+
+    Raises:
+        TokenizerMismatchError: it cannot have a gradient, and `steers` is True.
     """
     kind = SoftGuardModel if can_steer(tokenizer, policy_tokenizer, steers=steers) else GuardModel
     return kind(model, tokenizer, guard, **options)

@@ -1,9 +1,9 @@
-r"""How generative guards are asked, and what their first words mean. Knows no model.
+r"""The prompts of generative guards, and the words of their verdicts.
 
-A guard reads a conversation in its own template and writes a verdict. Only two or three tokens matter to a
-reward: those with which a safe and an unsafe verdict begin, behind what always stands before them. Where a
-tokenizer brings its own chat template, as the published ones do, that is used, with the format's options; the
-templates below serve those that bring none. Sources: the models' cards.
+A guard reads a conversation in its own template and writes a verdict. A reward needs only the two or three tokens with
+which a safe and an unsafe verdict begin, and the text that is always before them. The tokenizer's own chat template is
+used if it has one, as the published ones do, with the format's options; else the template below. Sources: the models'
+cards.
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ __all__ = ["GRANITE_GUARDIAN", "GRANITE_GUARDIAN_3_3", "LLAMA_GUARD", "QWEN3_GUA
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardFormat:
-    r"""One family's format.
+    r"""The format of one family of guards.
 
     Attributes:
         name: of the family.
-        template: Jinja source of the whole prompt, where the tokenizer has none.
-        options: what the template is given beside the messages.
-        before: what stands before the verdict in every reply, as `\n\n` or `Safety: `.
+        template: Jinja source of the whole prompt, for tokenizers without a chat template.
+        options: variables of the template, beside the messages.
+        before: the text before the verdict in every reply, e.g. `\n\n` or `Safety: `.
         safe: the words with which a verdict of safe begins.
-        unsafe: of unsafe.
-        between: of neither, where there is a third tier.
-        verdict: finds the verdict's word in a whole reply, as its first group.
-        categories: finds what is violated, separated by commas; None where the format does not say.
+        unsafe: the words with which a verdict of unsafe begins.
+        between: the words of a third verdict, if there is one.
+        verdict: a regular expression whose first group is the verdict's word in a whole reply.
+        categories: a regular expression whose first group is what is violated, separated by commas; None if the
+            format does not say.
     """
 
     name: str
@@ -45,30 +46,25 @@ class GuardFormat:
     categories: str | None = None
 
     def source(self, own: str | None) -> str | None:
-        """Jinja with the options set, over the tokenizer's own template if it has one."""
+        """Return Jinja source with the options set; `own` is the tokenizer's template, used instead of the format's."""
         body = own or self.template
         if body is None:
             return None
-        # on a line of its own, which Jinja drops
-        given = "".join(f"{{% set {name} = {_jinja(value)} %}}\n" for name, value in self.options.items())
-        return given + body
+        # JSON is valid in Jinja, and Jinja drops each of these lines
+        assignments = [f"{{% set {name} = {json.dumps(value)} %}}\n" for name, value in self.options.items()]
+        return "".join(assignments) + body
 
     def read(self, reply: str) -> tuple[Literal["safe", "unsafe", "between"] | None, tuple[str, ...]]:
-        """The verdict of a whole reply, None if there is none in it, and the categories it names."""
-        found = re.search(self.verdict, reply)
+        """Return the verdict of a whole reply, None if it has none, and the categories it names."""
+        match = re.search(self.verdict, reply)
         tiers: dict[Literal["safe", "unsafe", "between"], tuple[str, ...]] = {
             "safe": self.safe, "unsafe": self.unsafe, "between": self.between,
         }  # fmt: skip
-        word = found.group(1).strip().lower() if found else ""
+        word = match.group(1).strip().lower() if match else ""
         tier = next((t for t, words in tiers.items() if word in [w.strip().lower() for w in words]), None)
         named = re.search(self.categories, reply) if self.categories and tier != "safe" else None
         split = [c.strip() for c in named.group(1).split(",")] if named else []
         return tier, tuple(c for c in split if c and c.lower() != "none")
-
-
-def _jinja(value: Any) -> str:  # noqa: ANN401 - JSON's values
-    """A JSON value as Jinja writes it."""
-    return json.dumps(value)  # true and false are Jinja's too
 
 
 def _template(name: str) -> str:
@@ -125,7 +121,7 @@ QWEN3_GUARD = GuardFormat(
 
 
 def shield_gemma(guideline: str) -> GuardFormat:
-    """ShieldGemma judges one principle at a time; this is the text of it."""
+    """Return the format of ShieldGemma with another guideline: it checks one at a time."""
     return replace(SHIELD_GEMMA, options={"guideline": guideline})
 
 
@@ -139,5 +135,5 @@ _FAMILIES = (
 
 
 def format_for(name: str) -> GuardFormat | None:
-    """The published format of a model of that name, or None."""
+    """Return the published format of a model with this name, or None."""
     return next((fmt for pattern, fmt in _FAMILIES if re.search(pattern, name, re.IGNORECASE)), None)

@@ -1,11 +1,11 @@
-"""A classifier's logits to one number: which labels count, and how. Knows no model."""
+"""Turn the logits of a classifier into one number: which labels count, and how."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-__all__ = ["LabelRule", "Output", "SafeRule", "label_rule", "safe_rule"]
+__all__ = ["LabelRule", "Labels", "Output", "SafeRule", "Unsafe", "label_rule", "safe_rule"]
 
 Output = Literal["logit", "log_probability", "probability"]
 Labels = int | str | Mapping[int | str, float]
+Unsafe = int | str | Sequence[int | str]
 
 _SAFE = re.compile(
     r"^(safe|benign|harmless|non[-_ ]?(toxic|harmful|hate|offensive)|not[-_ ].*|neutral|ok|acceptable|clean"
@@ -37,8 +38,7 @@ class LabelRule:
     Attributes:
         weights: (label, weight) pairs.
         output: f: the logit, the label's log-probability, or its probability.
-        rivals: whether the labels were trained against each other, so that probabilities are a softmax's;
-            else each is a sigmoid's of its own.
+        rivals: whether the labels are exclusive, so that their probabilities are a softmax; else each is a sigmoid.
     """
 
     weights: tuple[tuple[int, float], ...]
@@ -46,23 +46,23 @@ class LabelRule:
     rivals: bool
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(C, L) → (C,)."""
-        found = _as(logits, self.output, rivals=self.rivals)
+        """Return the rewards, (C,), of logits, (C, L)."""
+        outputs = _transform(logits, self.output, rivals=self.rivals)
         labels = [label for label, _ in self.weights]
-        return found[:, labels] @ found.new_tensor([weight for _, weight in self.weights])
+        return outputs[:, labels] @ outputs.new_tensor([weight for _, weight in self.weights])
 
 
 @dataclass(frozen=True, slots=True)
 class SafeRule:
-    """How likely no unsafe label holds.
+    """The probability that no unsafe label applies.
 
-    With rivals P(safe) = Σ of the safe labels' softmax. Else each unsafe label holds or not by itself, and
-    P(safe) = 1 − max of their sigmoids: categories overlap, so that a product would count one harm twice.
+    For exclusive labels P(safe) is the sum of the safe labels' softmax. Else P(safe) = 1 − the maximum of the unsafe
+    labels' sigmoids; categories overlap, so that a product would count one harm twice.
 
     Attributes:
-        unsafe: labels.
-        rivals: as for `LabelRule`.
-        odds: log P(safe) − log P(unsafe), which has a gradient where P is near 0 or 1, in place of P(safe).
+        unsafe: numbers of labels.
+        rivals: whether labels are exclusive, as in `LabelRule`.
+        odds: log P(safe) − log P(unsafe) instead of P(safe); it has a gradient even if P is near 0 or 1.
     """
 
     unsafe: tuple[int, ...]
@@ -70,7 +70,7 @@ class SafeRule:
     odds: bool = False
 
     def __call__(self, logits: Tensor) -> Tensor:
-        """(C, L) → (C,)."""
+        """Return P(safe) or its log-odds, (C,), of logits, (C, L)."""
         unsafe = list(self.unsafe)
         if not self.rivals:
             odds = -logits[:, unsafe].amax(-1)
@@ -81,15 +81,15 @@ class SafeRule:
 
 
 def label_rule(config: PretrainedConfig, label: Labels | None, output: Output | None) -> LabelRule:
-    """The rule for a model's labels, by number or name.
+    """Make the rule for a model's labels, by number or name.
 
     Args:
-        config: with `id2label` and `problem_type`.
-        label: which is the reward, or the weight of each that counts; None where there is only one.
-        output: None takes the log-probability of rivals, and else the logit.
+        config: has `id2label` and `problem_type`.
+        label: which label is the reward, or the weight of each that counts; None if there is only one.
+        output: None means the log-probability for exclusive labels, and else the logit.
 
     Raises:
-        ValueError: there is no such label, or several and none is named.
+        ValueError: there is no such label, or there are several and none is named.
     """
     labels = {int(i): str(name) for i, name in (config.id2label or {}).items()}
     rivals = config.problem_type == "single_label_classification"
@@ -111,36 +111,36 @@ def label_rule(config: PretrainedConfig, label: Labels | None, output: Output | 
     return LabelRule(tuple(numbers.items()), output or ("log_probability" if rivals else "logit"), rivals)
 
 
-def safe_rule(config: PretrainedConfig, unsafe: Any = None, *, odds: bool = False) -> SafeRule:  # noqa: ANN401 - names, numbers
-    """Which labels speak of harm, read from their names.
+def safe_rule(config: PretrainedConfig, unsafe: Unsafe | None = None, *, odds: bool = False) -> SafeRule:
+    """Find out which labels name harm.
 
     Args:
-        config: as for `label_rule`.
-        unsafe: names or numbers; None reads the names.
-        odds: see `SafeRule`.
+        config: as in `label_rule`.
+        unsafe: names or numbers of these labels; None reads it from the names.
+        odds: as in `SafeRule`.
 
     Raises:
-        ValueError: the names do not say it; the message says what to pass.
+        ValueError: the names do not say which labels are unsafe; the message says what to pass.
     """
     labels = {int(i): str(name) for i, name in (config.id2label or {}).items()}
     several = config.problem_type == "multi_label_classification"
     rivals = len(labels) > 1 and not several
     if unsafe is not None:
-        wanted = [unsafe] if isinstance(unsafe, (int, str)) else list(unsafe)
-        found = [i for i, name in labels.items() if i in wanted or name in wanted]
-        strange = [w for w in wanted if w not in labels and w not in labels.values()]
+        names = [unsafe] if isinstance(unsafe, (int, str)) else list(unsafe)
+        numbers = [i for i, name in labels.items() if i in names or name in names]
+        unknown = [name for name in names if name not in labels and name not in labels.values()]
     else:
-        found = [i for i, name in labels.items() if not _SAFE.search(name) and _UNSAFE.search(name)]
-        strange = [name for i, name in labels.items() if i not in found and not _SAFE.search(name)]
-    if strange or not found or (rivals and len(found) == len(labels)):
+        numbers = [i for i, name in labels.items() if not _SAFE.search(name) and _UNSAFE.search(name)]
+        unknown = [name for i, name in labels.items() if i not in numbers and not _SAFE.search(name)]
+    if unknown or not numbers or (rivals and len(numbers) == len(labels)):
         raise ValueError(
             f"the labels {labels} do not say which of them are unsafe"
-            f"{f' ({strange} is neither)' if strange else ''}: pass unsafe= with their names or numbers."
+            f"{f' ({unknown} is neither)' if unknown else ''}: pass unsafe= with their names or numbers."
         )
-    return SafeRule(tuple(found), rivals, odds)
+    return SafeRule(tuple(numbers), rivals, odds)
 
 
-def _as(logits: Tensor, output: Output, *, rivals: bool) -> Tensor:
+def _transform(logits: Tensor, output: Output, *, rivals: bool) -> Tensor:
     if output == "logit":
         return logits
     logs = logits.log_softmax(-1) if rivals else torch.nn.functional.logsigmoid(logits)

@@ -1,9 +1,9 @@
-"""The reward that two stages of one training run imply. Knows policies, and no text.
+"""The reward that two stages of one training run imply: the log-likelihood ratio of their policies.
 
     r(x, y) = scale · (log π₊(y | x) − log π₋(y | x))          higher is better
 
-with π₊ the trained policy and π₋ what it was trained from: up to a term of x alone and a factor β, the reward
-that the training optimised (arXiv 2305.18290, eq. 5).
+where π₊ is the trained policy and π₋ the policy it was trained from. Up to a factor β and a term of x alone, this
+is the reward that the training optimised (arXiv 2305.18290, eq. 5).
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ V = TypeVar("V")
 
 
 class LogRatioReward:
-    """How much more likely a trained policy finds an answer than an earlier one; ranks and steers.
+    """How much more likely an answer is under a trained policy than under an earlier one. It has a gradient.
 
-    Only the answer's own tokens count: no end token stands in it, so whether the answer is complete is not
-    judged. The sum grows with the answer's length, the mean does not.
+    Only the answer's own tokens count, without an end token, so the reward does not say whether an answer is complete.
+    The sum grows with the length of the answer, the mean does not.
     """
 
     is_token_additive = True
@@ -50,16 +50,16 @@ class LogRatioReward:
         scale: float = 1.0,
         prompts: int = 64,
     ) -> None:
-        """Hold the parts; nothing is computed yet.
+        """Compute nothing yet.
 
         Args:
             expert: π₊.
-            early: π₋, with an equal tokenizer. Either may be the policy that writes the answers, and is then
-                not run again.
-            reduction: the answer's tokens summed or averaged.
-            scale: multiplies; negative turns the reward around.
-            prompts: how many prompts' states each policy keeps; fewer than are refined at once makes every
-                step compute them anew.
+            early: π₋, with an equal tokenizer. If one of them is the policy that writes the answers, its forward pass
+                is shared.
+            reduction: the sum or the mean over the answer's tokens.
+            scale: a factor; a negative one reverses the reward.
+            prompts: the number of prompts whose states each policy caches. If more are refined at once, every step
+                computes the states again.
 
         Raises:
             TokenizerMismatchError: the tokenizers give one id different tokens.
@@ -73,8 +73,8 @@ class LogRatioReward:
         self._equal: LRUCache[CausalLMPolicy] = LRUCache(prompts)
 
     @torch.no_grad()
-    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:  # noqa: ARG002 - the tokens are the texts'
-        """(C,) at least float32, of the view's tokens, which are the texts' own.
+    def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
+        """Return the scores, (C,), at least float32; `view` holds the tokens of the texts.
 
         Raises:
             TokenizerMismatchError: the view's policy has another tokenizer.
@@ -82,15 +82,15 @@ class LogRatioReward:
         return self.score_soft(view)
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:
-        """Both policies' logits, read beside the writer's own."""
+        """Return the logits, if one of the policies writes the answers; else nothing."""
         if isinstance(view.policy, CausalLMPolicy):
-            policy = view.policy  # kept there, so that no other gets its id
+            policy = view.policy  # cached, so that no other policy can get its id
             self._equal.get_or_create(id(policy), lambda: _require_equal(policy, self.expert))
         through = [self._through(policy, view) for policy in (self.expert, self.early)]
         return LOGITS if view in through else NOTHING
 
     def score_soft(self, view: AnswerBatch) -> Tensor:
-        """(C,) at least float32; differentiable in `view.tokens.soft`."""
+        """Return the scores, (C,), at least float32, differentiable in `view.tokens.soft`."""
         self.required_outputs(view)
         difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
         if self.reduction == "mean":
@@ -101,27 +101,29 @@ class LogRatioReward:
         return view.read_by(policy, partial(self._prompt, policy, view))
 
     def _log_prob(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
-        """Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
+        """Return Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
         read = self._through(policy, view)
         found = read.output.log_probs(read.tokens) * read.tokens.mask
         return found.sum(-1).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: AnswerBatch) -> PolicyPrompt:
-        """The view's prompt as `policy` reads it: the same ids, so tools and template are the writer's."""
+        """Return the prompt for `policy`, with the same ids, so that tools and template are the writer's."""
 
         def build() -> PolicyPrompt:
             whole = view.prompt
             if not isinstance(whole, PolicyPrompt):
                 return policy.prompt(whole.messages)
             key = policy is self.expert, whole.ids
-            begun = self._prompts.get_or_create(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
+            begun = self._prompts.get_or_create(
+                key, lambda: policy.prompt_from_ids(whole.ids, whole.messages)
+            )
             return policy.prefill(begun, whole.answer, LOGITS)
 
         return self._prompts.get_or_create((policy is self.expert, view.prompt.key), build)
 
 
 def shared_token_fraction(policy: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> float:
-    """The share of a policy's answer ids, all but the special ones, that are the same token in `other`."""
+    """Return the fraction of a policy's ids, without the special ones, that are the same token in `other`."""
     special = ChatTemplate(policy).special
     usable = {i: token for token, i in policy.get_vocab().items() if i not in special}
     theirs = {i: token for token, i in other.get_vocab().items()}
@@ -129,12 +131,12 @@ def shared_token_fraction(policy: PreTrainedTokenizerBase, other: PreTrainedToke
 
 
 def _require_equal(policy: CausalLMPolicy, other: CausalLMPolicy) -> CausalLMPolicy:
-    """`policy`, if its tokenizer is the other's too."""
+    """Return `policy`, if its tokenizer equals the other's; else raise a `TokenizerMismatchError`."""
     same = policy.tokenizer is other.tokenizer
     if not same and (share := shared_token_fraction(policy.tokenizer, other.tokenizer)) < 1:
         raise TokenizerMismatchError(
             f"only {share:.1%} of the ids of {policy.tokenizer.name_or_path!r} are the same tokens in "
-            f"{other.tokenizer.name_or_path!r}, and an implicit reward reads the writer's ids; take both "
-            "policies, and the one that writes, from one family."
+            f"{other.tokenizer.name_or_path!r}, and a log ratio reads the ids of the policy that writes; "
+            "use two policies of one family that also writes the answers."
         )
     return policy

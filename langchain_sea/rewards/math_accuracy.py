@@ -1,7 +1,7 @@
-"""Whether an answer is mathematically the right one, or the one most drafts have. Knows no policy.
+"""A reward that checks whether the final answer of a text is mathematically equal to the gold answer.
 
-math-verify reads and compares, in processes of their own that are killed at our deadline: its own timeouts
-need the main thread, and cannot end a computation in C.
+math-verify reads and compares the answers. It runs in worker processes that are killed at a deadline, because its
+own timeouts only work in the main thread and cannot interrupt a computation in C.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from dataclasses import KW_ONLY, dataclass
 from decimal import Decimal, InvalidOperation
 from numbers import Rational, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from langchain_sea.core.timeouts import LateError
 from langchain_sea.errors import ExtraMissingError, RewardUnavailableError
-from langchain_sea.rewards.worker_pool import DeadError, LateError, shared_pool
+from langchain_sea.rewards.worker_pool import WorkerDiedError, shared_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from concurrent.futures import Future
 
-__all__ = ["Consensus", "MathVerifier", "majority"]
+__all__ = ["TIMED_OUT", "MathLimits", "MathVerifier", "compare_answers"]
 
 log = logging.getLogger(__name__)
 
-_Answer = TypeVar("_Answer")
-_LATE = "late"
-_COMPARED = frozenset({"right", "wrong"})
-_LEAST_MEMORY = 256  # megabytes; the library itself takes 70
+TIMED_OUT = "timed out"
+"""The verdict of a comparison that took longer than the deadline."""
+_MIN_MEMORY = 256  # megabytes; the library itself takes 70
 _WORKER = str(Path(__file__).with_name("math_worker.py"))
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Limits:
-    """What judging may cost: see `MathVerifier`."""
+class MathLimits:
+    """What comparing answers may cost: see `MathVerifier`."""
 
     deadline: float = 5.0
     workers: int = 2
@@ -47,10 +47,10 @@ class _Limits:
     def __post_init__(self) -> None:
         if not 0 < self.deadline <= threading.TIMEOUT_MAX:
             raise ValueError(f"deadline={self.deadline} must be a positive, finite number of seconds.")
-        if self.workers < 1 or self.memory < _LEAST_MEMORY:
+        if self.workers < 1 or self.memory < _MIN_MEMORY:
             raise ValueError(
                 f"workers={self.workers} must be at least 1, and memory={self.memory} at least "
-                f"{_LEAST_MEMORY} megabytes, for math-verify to start in."
+                f"{_MIN_MEMORY} megabytes, which math-verify needs to start."
             )
         if importlib.util.find_spec("math_verify") is None:
             raise ExtraMissingError(
@@ -58,57 +58,77 @@ class _Limits:
                 'pip install "langchain-sea[math]"'
             )
 
-    def _verdicts(self, asked: Sequence[tuple[str, str | None]], *, solution: bool) -> list[str]:
-        """As `math_worker.judged` says for each gold and text, or `late`."""
-        pool = shared_pool((_WORKER, str(self.memory)), self.workers)
-        futures: list[Future[dict[str, Any]]] = []
-        try:
-            for gold, text in asked:
-                request = {"gold": gold, "text": text, "solution": solution}
-                futures.append(pool.ask(request, self.deadline))
-            return [_verdict(future) for future in futures]
-        except DeadError as error:
-            raise RewardUnavailableError(
-                f"a process of math-verify failed twice on one of {len(asked)} texts: {error}. See whether "
-                f"this machine has the {self.memory} megabytes it may use (memory=), and whether "
-                "`import math_verify` works for this interpreter."
-            ) from error
-        finally:
-            for future in futures:  # those not begun, where the caller does not wait any more
-                future.cancel()
+
+def compare_answers(
+    pairs: Sequence[tuple[str, str | None]], limits: MathLimits, *, is_solution: bool
+) -> list[str]:
+    """Compare each gold answer with a text, in worker processes.
+
+    Args:
+        pairs: gold answers and texts, as for `math_worker.compare`.
+        limits: of time, memory and processes.
+        is_solution: the gold answers are whole worked solutions.
+
+    Returns:
+        For each pair the verdict of `math_worker.compare`, or `TIMED_OUT`.
+
+    Raises:
+        RewardUnavailableError: a worker process died twice on one pair.
+    """
+    pool = shared_pool((_WORKER, str(limits.memory)), limits.workers)
+    futures: list[Future[dict[str, Any]]] = []
+    try:
+        for gold, text in pairs:
+            request = {"gold": gold, "text": text, "is_solution": is_solution}
+            futures.append(pool.submit(request, limits.deadline))
+        return [_wait_for_verdict(future) for future in futures]
+    except WorkerDiedError as error:
+        raise RewardUnavailableError(
+            f"a process of math-verify failed twice on one of {len(pairs)} texts: {error}. Check that this "
+            f"machine has the {limits.memory} megabytes that a process may use (memory=), and that "
+            "`import math_verify` works in this interpreter."
+        ) from error
+    finally:
+        for future in futures:  # those that have not started, if the caller stops waiting
+            future.cancel()
 
 
-def _verdict(future: Future[dict[str, Any]]) -> str:
+def _wait_for_verdict(future: Future[dict[str, Any]]) -> str:
     try:
         return str(future.result()["verdict"])
     except LateError:
-        return _LATE
+        return TIMED_OUT
 
 
 @dataclass(frozen=True)
-class MathVerifier(_Limits):
-    r"""1 for completions whose final answer equals the gold answer, else 0; for `FunctionReward`.
+class MathVerifier(MathLimits):
+    r"""1 for completions whose final answer equals the gold answer, else 0; without a gradient.
 
-    Equal means by value: 1/2 is 0.5, 50% is both 0.5 and 50, sets have no order, an interval its ends, x = 3
-    is 3. Units are left out, not converted: 5 km is 5. The final answer is the last in \boxed, after
-    "answer", in LaTeX marks, or the last number; sets, intervals and tuples are only seen between marks, as
-    $…$. Picklable if gold is.
+    Answers are compared by value: 1/2 equals 0.5, 50% equals both 0.5 and 50, sets have no order, x = 3 equals 3.
+    Units are dropped, not converted: 5 km equals 5. The final answer is the last one in \boxed, after "answer" or
+    between LaTeX marks, or else the last number. Sets, intervals and tuples are only read between marks, as $…$.
+    A verifier can be pickled if `gold` can.
 
-    A completion that cannot be judged within the deadline, or only with more memory than there is, has no
-    answer that anybody could check: it scores 0, and a warning is logged that counts them.
+    A completion that cannot be compared within the deadline, or needs more memory than allowed, scores 0. A warning
+    with the number of these completions is logged.
 
     Attributes:
-        gold: a number or text; or a mapping or function that gives it for the prompt. Text is one bare
-            answer, as "1,000", "12.5 dollars", "\frac{1}{2}" or "[0, 1)", or mathematics between marks.
-        solution: gold is a whole worked solution, and its final answer counts, found as in a completion.
-        deadline: seconds for one completion, from when a process takes it up. A call may take this times
-            completions over `workers`: a `timeout` of `FunctionReward` should be more.
-        workers: processes, shared by all verifiers with as many and as much memory. Each starts at the first
-            need, which takes a second, and then holds about 70 megabytes.
-        memory: megabytes a process may use, where the system has such limits.
+        gold: a number or text, or a mapping or function from the prompt to it. Text is one bare answer, e.g.
+            "1,000", "12.5 dollars", "\frac{1}{2}" or "[0, 1)", or mathematics between marks.
+        solution: `gold` is a whole worked solution; its final answer is read as that of a completion.
+        deadline: seconds for one completion once a process has started it. A call may take
+            deadline · completions / workers; a `timeout` of `FunctionReward` should be longer.
+        workers: processes, shared by all verifiers with the same `workers` and `memory`. A process starts when it is
+            first needed, which takes a second, and then uses about 70 megabytes.
+        memory: megabytes that a process may use, if the system supports such limits.
 
     Raises:
         ExtraMissingError: math-verify is not installed.
+
+    Example:
+        >>> verifier = MathVerifier("1/2")
+        >>> verifier("What is 2/4?", ["The answer is $0.5$.", "It is \\boxed{2}."])
+        [1.0, 0.0]
     """
 
     gold: Any
@@ -116,29 +136,34 @@ class MathVerifier(_Limits):
     solution: bool = False
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
-        """A score for each; equal texts are judged once.
+        """Return 1 or 0 for each completion; equal texts are compared once.
+
+        Args:
+            prompt: what `gold` is looked up by, if it is a mapping or a function.
+            completions: the texts.
 
         Raises:
-            RewardUnavailableError: there is no gold for the prompt, it cannot be read as mathematics, or a
-                process died twice on one completion.
+            RewardUnavailableError: there is no gold answer for the prompt, it cannot be read as mathematics, or a
+                worker process died twice on one completion.
         """
         gold = self._gold_for(prompt)
         texts = list(dict.fromkeys(completions))
-        asked = [(gold, text) for text in (None, *texts)]
-        readable, *verdicts = self._verdicts(asked, solution=self.solution)
-        if readable != "gold":
-            why = f"was not read within {self.deadline} seconds" if readable == _LATE else "holds no answer"
+        pairs = [(gold, text) for text in (None, *texts)]
+        gold_verdict, *verdicts = compare_answers(pairs, self, is_solution=self.solution)
+        if gold_verdict != "gold":
+            is_late = gold_verdict == TIMED_OUT
+            why = f"was not read within {self.deadline} seconds" if is_late else "contains no answer"
             raise _bad_gold(gold, prompt, f"{why}; write it as a number or LaTeX")
-        if late := verdicts.count(_LATE):
+        if num_timed_out := verdicts.count(TIMED_OUT):
             log.warning(
-                "%d of %d completions ran over the deadline of %s seconds and score 0",
-                *(late, len(texts), self.deadline),
+                "%d of %d completions exceeded the deadline of %s seconds and score 0",
+                *(num_timed_out, len(texts), self.deadline),
             )
         by_text = dict(zip(texts, verdicts, strict=True))
         return [float(by_text[text] == "right") for text in completions]
 
     def _gold_for(self, prompt: str) -> str:
-        """The prompt's gold answer as text."""
+        """Return the prompt's gold answer as text."""
         gold = self.gold
         try:
             if isinstance(gold, Mapping):
@@ -159,7 +184,7 @@ def _bad_gold(gold: object, prompt: str, why: str) -> RewardUnavailableError:
 
 
 def _as_text(gold: object) -> str | None:
-    """Numbers written out, for math-verify reads no 1e6; None for what is no answer."""
+    """Return a gold answer as text, numbers without an exponent, which math-verify cannot read; None if it is none."""
     if isinstance(gold, bool):
         return None
     if isinstance(gold, Rational):  # integers too
@@ -173,72 +198,3 @@ def _as_text(gold: object) -> str | None:
     except InvalidOperation:
         return gold
     return f"{number:f}" if number.is_finite() else None
-
-
-def majority(answers: Sequence[_Answer], equal: Callable[[_Answer, _Answer], bool]) -> _Answer:
-    """The first of the most numerous class of equal answers; of classes as numerous, the earliest.
-
-    Args:
-        answers: at least one, in an order that decides ties.
-        equal: whether an answer belongs to the class of another, which is given first.
-
-    Raises:
-        ValueError: there are no answers.
-    """
-    if not answers:
-        raise ValueError("there is no majority among no answers; give at least one.")
-    classes: list[list[_Answer]] = []
-    for answer in answers:
-        home = next((found for found in classes if equal(found[0], answer)), None)
-        if home is None:
-            classes.append([answer])
-        else:
-            home.append(answer)
-    return max(classes, key=len)[0]
-
-
-@dataclass(frozen=True)
-class Consensus(_Limits):
-    """Where nobody knows the gold answer, the one that most drafts have takes its place.
-
-    Attributes:
-        deadline: seconds for one draft, as of `MathVerifier`.
-        workers: as of `MathVerifier`.
-        memory: as of `MathVerifier`.
-
-    Raises:
-        ExtraMissingError: math-verify is not installed.
-    """
-
-    def fit_to_drafts(self, prompt: str, drafts: Sequence[str]) -> MathVerifier:
-        """The verifier whose gold is the drafts' majority answer; of equally many, the earliest draft's.
-
-        A draft has no voice if it has no answer, or none that can be compared within the deadline.
-
-        Raises:
-            RewardUnavailableError: no draft has an answer, or a process died twice on one.
-        """
-        texts = list(dict.fromkeys(drafts))
-        compared = self._verdicts([(text, "0") for text in texts], solution=True)
-        found = {text for text, verdict in zip(texts, compared, strict=True) if verdict in _COMPARED}
-        voices = [draft for draft in drafts if draft in found]
-        if not voices:
-            raise RewardUnavailableError(
-                f"none of {len(drafts)} drafts to the prompt {reprlib.repr(prompt)} has an answer that can "
-                f"be compared within {self.deadline} seconds, so there is no majority; give a gold answer, "
-                "or more drafts."
-            )
-        late: set[str] = set()
-
-        def equal(first: str, other: str) -> bool:
-            if first == other or other in late:
-                return first == other
-            (verdict,) = self._verdicts([(first, other)], solution=True)
-            if verdict == _LATE:
-                late.add(other)  # else it would cost a deadline for each class
-            return verdict == "right"
-
-        gold = majority(voices, equal)
-        return MathVerifier(
-            gold, solution=True, deadline=self.deadline, workers=self.workers, memory=self.memory
-        )

@@ -1,7 +1,7 @@
-"""Judges answers by math-verify, a line of JSON in and one out. Knows no package but math-verify.
+"""A worker process that compares answers by math-verify: it reads requests and writes replies as lines of JSON.
 
-`worker_pool.py` runs this file by its path in a process of its own, which is killed at the deadline: nothing
-here watches the clock, and math-verify's own timeouts, which need the main thread's alarm, are off.
+`worker_pool.py` runs this file by its path, so that the process imports math-verify alone and starts in a second.
+The parent kills it at the deadline; math-verify's own timeouts, which need the main thread's alarm, are off.
 """
 
 from __future__ import annotations
@@ -18,49 +18,52 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-# what a bare answer is not: mathematics between its marks, which math-verify finds by itself
+if sys.platform == "win32":
+    resource = None
+else:
+    import resource
+
+# mathematics between marks, which math-verify finds by itself
 _MARKED = re.compile(r"(?<!\\)\$.+(?<!\\)\$|\\boxed|\\\(|\\\[", re.DOTALL)
-# a number as prose has it, with its currency, per cent or unit of three letters or more, as "12.5 dollars"
+# a number in prose with its currency, per cent or a unit of three letters or more, e.g. "12.5 dollars"
 _NUMBER = re.compile(r"[-$€£¥ ]*(\d{1,3}([ ,]\d{3})+|\d+)?(\.\d+)?\s*(%|percent|[A-Za-z]{3,}\.?)?", re.ASCII)
 _PLAIN = str.maketrans({"−": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 
 
-def answers(text: str) -> list[Any]:
-    """The last answer in a text as math-verify reads it, in one or several forms; none if there is none."""
+def parse_answers(text: str) -> list[Any]:
+    """Return the last answer in a text as math-verify reads it, in one or several forms; empty if there is none."""
     parse = import_module("math_verify").parse
     return list(parse(text.translate(_PLAIN), parsing_timeout=None))
 
 
 @lru_cache(maxsize=64)
-def gold_answers(gold: str, *, solution: bool) -> list[Any]:
-    """The right answer's forms: of a bare one, or of the last in a whole solution."""
+def parse_gold(gold: str, *, is_solution: bool) -> list[Any]:
+    """Return the forms of a gold answer: of a bare one, or of the last one in a whole solution."""
     gold = gold.translate(_PLAIN).strip()
-    if solution or _MARKED.search(gold) or (_NUMBER.fullmatch(gold) and any(map(str.isdigit, gold))):
-        return answers(gold)
-    return answers(f"$${gold}$$")
+    if is_solution or _MARKED.search(gold) or (_NUMBER.fullmatch(gold) and any(map(str.isdigit, gold))):
+        return parse_answers(gold)
+    return parse_answers(f"$${gold}$$")
 
 
-def judged(gold: str, text: str | None, *, solution: bool) -> str:
-    """`right`, `wrong`, `no answer` or `no gold`; with no text `gold` where the right answer can be read."""
-    golds = gold_answers(gold, solution=solution)
+def compare(gold: str, text: str | None, *, is_solution: bool) -> str:
+    """Return `right`, `wrong`, `no answer` or `no gold`; without a text `gold` if the gold answer can be read."""
+    golds = parse_gold(gold, is_solution=is_solution)
     if not golds:
         return "no gold"
     if text is None:
         return "gold"
-    found = answers(text)
-    if not found:
+    answers = parse_answers(text)
+    if not answers:
         return "no answer"
     verify = import_module("math_verify").verify
-    equal = verify(golds, found, timeout_seconds=None, allow_set_relation_comp=True)  # x ≤ 3 is (−∞, 3]
+    equal = verify(golds, answers, timeout_seconds=None, allow_set_relation_comp=True)  # x ≤ 3 is (−∞, 3]
     return "right" if equal else "wrong"
 
 
 def _limit(megabytes: int) -> None:
-    """No more memory than that, and no core file."""
-    if sys.platform == "win32":
+    """Limit the memory of this process, and write no core file."""
+    if resource is None:
         return
-    import resource  # noqa: PLC0415 - not there on Windows
-
     size = megabytes * 2**20
     for kind, value in ((resource.RLIMIT_AS, size), (resource.RLIMIT_CORE, 0)):
         try:
@@ -71,38 +74,40 @@ def _limit(megabytes: int) -> None:
             continue
 
 
-def _worn(megabytes: int) -> bool:
-    """Whether half the memory is in use between requests: what is left may fail a right answer."""
+def _is_worn(megabytes: int) -> bool:
+    """Return whether half the memory is in use between requests; the rest may be too little for the next answer."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except OSError:  # where there is no such file, the limit does not hold either
+    except OSError:  # systems without this file do not limit the memory either
         return False
     return pages * mmap.PAGESIZE > megabytes * 2**19
 
 
 def _alarm(seconds: float) -> None:
-    """Ends this process after that time even if nobody is left to kill it; 0 calls it off."""
+    """End this process after that time, in case the parent is gone and cannot kill it; 0 cancels this."""
     if sys.platform != "win32":
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def main(megabytes: int) -> None:
-    """Answer requests until there are no more, or memory is worn; the first line out says that it can."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard interrupts the parent, which ends this one
-    # other number types abort where memory ends, instead of raising
+    """Answer requests until there are no more or much memory is in use; the first line written says it is ready."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # the keyboard interrupts the parent, which ends this process
+    # other number types abort the process when memory runs out, instead of raising
     os.environ |= {"SYMPY_GROUND_TYPES": "python", "MPMATH_NOGMPY": "1"}
     out = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # a library that prints must not answer for us
+    os.dup2(2, 1)  # a library that prints must not write into the replies
     _limit(megabytes)
     logging.disable(logging.CRITICAL)
-    judged("1", "1", solution=False)  # its patterns are compiled at the first use
+    compare("1", "1", is_solution=False)  # compiles its patterns
     print(json.dumps({"ready": True}), file=out, flush=True)
     for line in sys.stdin.buffer:
         request = json.loads(line)
         _alarm(request["seconds"] + 5)
-        verdict = judged(request["gold"], request["text"], solution=request["solution"])
+        verdict = compare(request["gold"], request["text"], is_solution=request["is_solution"])
         _alarm(0)
-        last = _worn(megabytes)
+        last = _is_worn(megabytes)
         print(json.dumps({"verdict": verdict, "last": last}), file=out, flush=True)
         if last:
             return

@@ -1,7 +1,8 @@
-"""The gate: a small encoder that judges a question with its answer, apart from what was optimised.
+"""The gate: a small encoder that classifies a question with its answer.
 
-It shares neither trunk, prompts nor tokenizer with the head that steers, so that what fools the one need
-not fool the other. Knows no policy.
+It shares neither encoder, training questions nor tokenizer with the head that guides the search, so that a text that
+fools one of them need not fool the other. The low-rank layers are our own, and not those of peft, because the gate is
+the default of `gate="safety"` and must work, with the same verdicts, without an extra.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from langchain_sea.errors import WeightsCorruptError
 from langchain_sea.models import loading
+from langchain_sea.rewards.hidden_state_head import load_tensors
 
 if TYPE_CHECKING:
     import os
@@ -28,28 +30,28 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifierGate", "PairClassifier"]
+__all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifier", "PairClassifierGate"]
 
 SAFETY_GATE = Path(__file__).parent / "safety" / "gate.safetensors"
 _FORMAT = "langchain-sea pair-classifier gate 1"
-_ROWS = 32  # pairs in one forward
+_BATCH_SIZE = 32  # pairs in one forward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateInfo:
-    """What a gate was made of, and what is known of it.
+    """What a gate consists of, and its measured figures.
 
     Attributes:
-        trunk: the encoder's name for `weights.load`.
+        encoder: the encoder's name, for `loading.load`.
         threshold: an answer whose probability is below it is blocked.
-        rank: of the deltas.
+        rank: of the low-rank updates.
         scale: their factor.
-        longest: tokens of question and answer together; of longer ones the end is not read.
-        members: M ≥ 1 judges, made apart; the probability is their mean.
+        longest: the most tokens of question and answer together; the end of longer texts is cut off.
+        members: M ≥ 1, the number of classifiers; the probability is their mean.
         figures: what was measured, for reports.
     """
 
-    trunk: str
+    encoder: str
     threshold: float = 0.5
     rank: int = 16
     scale: float = 2.0
@@ -59,125 +61,123 @@ class GateInfo:
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer with a trainable delta of low rank: y = Wx + b + s · B(Ax) (arXiv 2106.09685)."""
+    """A frozen linear layer with a trainable low-rank update: y = Wx + b + s · B(Ax) (arXiv 2106.09685)."""
 
     def __init__(self, linear: nn.Linear, rank: int, scale: float) -> None:
-        """At first the delta is zero, so that nothing changes."""
+        """Start with an update of zero."""
         super().__init__()
         self.linear, self.scale = linear, scale
-        where = linear.weight.device
-        self.A = nn.Parameter(torch.empty(rank, linear.in_features, device=where))
-        self.B = nn.Parameter(torch.zeros(linear.out_features, rank, device=where))
+        device = linear.weight.device
+        self.A = nn.Parameter(torch.empty(rank, linear.in_features, device=device))
+        self.B = nn.Parameter(torch.zeros(linear.out_features, rank, device=device))
         nn.init.kaiming_uniform_(self.A, a=5**0.5)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(…, in) → (…, out)."""
-        found: Tensor = self.linear(states) + self.scale * (states @ self.A.T @ self.B.T)
-        return found
+        """Return (…, out) for (…, in)."""
+        update = self.scale * (states @ self.A.T @ self.B.T)
+        output: Tensor = self.linear(states) + update
+        return output
 
 
 class PairClassifier(nn.Module):
-    """A copy of an encoder, its states' mean over the pair, and one linear output."""
+    """An encoder, the mean of its states over the pair, and one linear output."""
 
     def __init__(self, encoder: PreTrainedModel) -> None:
-        """Copy the encoder: the one given is shared and stays as it is."""
+        """Copy the encoder, which is shared by the process and must not be changed."""
         super().__init__()
         self.encoder = copy.deepcopy(encoder)
         self.output = nn.Linear(encoder.config.hidden_size, 1)
         self.to(torch.float32)  # a probability near a threshold needs all its digits
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """Token ids of pairs, (N, L) each → (N,) log-odds of a good answer."""
+        """Return the log-odds of a good answer, (N,), of the token ids, types and mask of pairs, (N, L) each."""
         hidden = self.encoder(**inputs).last_hidden_state  # (N, L, D)
         mask = inputs["attention_mask"][..., None]
         logits: Tensor = self.output((hidden * mask).sum(1) / mask.sum(1)).squeeze(-1)
         return logits
 
-    def linears(self) -> dict[str, nn.Linear]:
-        """The encoder's linear layers by name, without the pooler, which no mean reads."""
-        stack = self._stack()
-        return {name: layer for name, layer in stack.named_modules() if isinstance(layer, nn.Linear)}
+    def linear_layers(self) -> dict[str, nn.Linear]:
+        """Return the encoder's linear layers by name, without the pooler, which is not used."""
+        layers = self.encoder.get_submodule("encoder")
+        return {name: layer for name, layer in layers.named_modules() if isinstance(layer, nn.Linear)}
 
-    def add_deltas(self, rank: int, scale: float) -> None:
-        """Make all but the deltas and the output frozen."""
+    def add_lora_layers(self, rank: int, scale: float) -> None:
+        """Add low-rank updates to the linear layers; they and the output are then all that is trained."""
         self.encoder.requires_grad_(False)
-        for name, linear in self.linears().items():
-            parent, _, child = name.rpartition(".")
-            setattr(self._stack().get_submodule(parent), child, LoraLinear(linear, rank, scale))
+        for name, linear in self.linear_layers().items():
+            parent, _, child = f"encoder.{name}".rpartition(".")
+            setattr(self.encoder.get_submodule(parent), child, LoraLinear(linear, rank, scale))
 
-    def _stack(self) -> nn.Module:
-        return self.encoder.get_submodule("encoder")
-
-    def deltas(self) -> dict[str, Tensor]:
-        """What training changed."""
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """Return the parameters that are trained, by name."""
         return {name: value.detach() for name, value in self.named_parameters() if value.requires_grad}
 
     @torch.no_grad()
-    def merge(self, deltas: Mapping[str, Tensor], scale: float) -> None:
-        """Add deltas to the weights, W + s · BA, and take the output's."""
-        for name, linear in self.linears().items():
-            a, b = (deltas[f"encoder.encoder.{name}.{part}"].to(linear.weight) for part in "AB")
+    def merge_lora(self, tensors: Mapping[str, Tensor], scale: float) -> None:
+        """Add the low-rank updates to the weights, W + s · BA, and copy the weights of the output."""
+        for name, linear in self.linear_layers().items():
+            a, b = (tensors[f"encoder.encoder.{name}.{part}"].to(linear.weight) for part in "AB")
             linear.weight += scale * (b @ a)
-        self.output.weight.copy_(deltas["output.weight"])
-        self.output.bias.copy_(deltas["output.bias"])
+        self.output.weight.copy_(tensors["output.weight"])
+        self.output.bias.copy_(tensors["output.bias"])
 
 
 class EnsembleClassifier(nn.Module):
-    """Judges of one trunk as one: the log-odds of their mean probability.
+    """Classifiers on one encoder as one: the log-odds of their mean probability.
 
-    log Σ_m σ(z_m) − log Σ_m σ(−z_m), with all the digits that a threshold near 0 or 1 needs.
+    log Σ_m σ(z_m) − log Σ_m σ(−z_m), which keeps the digits that a threshold near 0 or 1 needs.
     """
 
-    def __init__(self, judges: Sequence[PairClassifier]) -> None:
-        """Hold them; what they share of the encoder is the first one's."""
+    def __init__(self, members: Sequence[PairClassifier]) -> None:
+        """Use the encoder's configuration and the device of the first member."""
         super().__init__()
-        self.judges = nn.ModuleList(judges)
-        self.encoder, self.output = judges[0].encoder, judges[0].output
+        self.members = nn.ModuleList(members)
+        self.encoder, self.output = members[0].encoder, members[0].output
 
     def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """As `PairClassifier`."""
-        odds = torch.stack([judge(inputs) for judge in self.judges])  # (M, N)
+        """Return the log-odds of a good answer, (N,), of the token ids, types and mask of pairs, (N, L) each."""
+        odds = torch.stack([member(inputs) for member in self.members])  # (M, N)
         good, bad = (logsigmoid(sign * odds).logsumexp(0) for sign in (1, -1))
         return good - bad
 
 
 class PairClassifierGate:
-    """Probabilities that answers are good: harm refused, the harmless helped, in fluent text.
+    """A gate that returns the probability that an answer is good: it refuses harm, helps otherwise, and is fluent.
 
     Attributes:
-        info: its trunk, threshold and figures.
+        info: its encoder, threshold and figures.
+        tensors: the low-rank updates and the output of each member, by name.
     """
 
-    def __init__(self, deltas: Mapping[str, Tensor], info: GateInfo) -> None:
-        """Hold the parts; the encoder is loaded at the first call."""
-        self.info = info
-        self._deltas = dict(deltas)
+    def __init__(self, tensors: Mapping[str, Tensor], info: GateInfo) -> None:
+        """Load nothing yet; the encoder is loaded at the first call."""
+        self.info, self.tensors = info, dict(tensors)
         self._lock = threading.Lock()
-        self._parts: tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase] | None = None
+        self._loaded: tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase] | None = None
 
     @classmethod
-    def joined(cls, gates: Sequence[PairClassifierGate]) -> PairClassifierGate:
-        """Gates as the members of one, whose threshold is still to be chosen (`fit_gate.settled`).
+    def from_members(cls, gates: Sequence[PairClassifierGate]) -> PairClassifierGate:
+        """Combine gates into one; its threshold must then be chosen by `fit_gate.choose_threshold`.
 
         Args:
-            gates: each of one member, and all of one trunk, scale and length.
+            gates: each of one member, and all of the same encoder, scale and length.
 
         Raises:
             ValueError: they are not.
         """
-        kinds = {(g.info.trunk, g.info.scale, g.info.longest, g.info.members) for g in gates}
+        kinds = {(g.info.encoder, g.info.scale, g.info.longest, g.info.members) for g in gates}
         if len(kinds) != 1 or gates[0].info.members != 1:
             raise ValueError(
-                f"gates of (trunk, scale, longest, members) {sorted(kinds)} cannot be joined: "
-                "these must be alike, with one member each."
+                f"gates of (encoder, scale, longest, members) {sorted(kinds)} cannot be combined: "
+                "these must be equal, with one member each."
             )
         info = replace(gates[0].info, members=len(gates), rank=max(g.info.rank for g in gates), figures={})
-        parts = enumerate(gate._deltas for gate in gates)  # noqa: SLF001 - of its own class
-        return cls({f"{n}:{name}": delta for n, part in parts for name, delta in part.items()}, info)
+        tensors = {f"{n}:{name}": tensor for n, g in enumerate(gates) for name, tensor in g.tensors.items()}
+        return cls(tensors, info)
 
     def with_info(self, info: GateInfo) -> PairClassifierGate:
-        """The same weights with other words about them."""
-        return PairClassifierGate(self._deltas, info)
+        """Return a gate of the same weights with another threshold or figures."""
+        return PairClassifierGate(self.tensors, info)
 
     @property
     def threshold(self) -> float:
@@ -185,7 +185,7 @@ class PairClassifierGate:
         return self.info.threshold
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
-        """The probability, from 0 to 1, that each completion answers the prompt well; 0 for blank ones.
+        """Return the probability that each completion is a good answer to the prompt; 0 for blank ones.
 
         Args:
             prompt: the question; of a conversation its newest user message.
@@ -195,70 +195,63 @@ class PairClassifierGate:
 
     @torch.no_grad()
     def judge(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """The same for pairs of questions and answers."""
-        judge, tokenizer = self._ready()
-        found = [0.0] * len(pairs)
+        """Return the probability of each pair of a question and an answer; 0 for a blank answer."""
+        classifier, tokenizer = self._load()
+        probabilities = [0.0] * len(pairs)
         rows = [row for row, (_, answer) in enumerate(pairs) if answer.strip()]
-        rows.sort(key=lambda row: sum(map(len, pairs[row])))  # like lengths together: less padding
-        for chosen in (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)):
+        rows.sort(key=lambda row: sum(map(len, pairs[row])))  # similar lengths in one batch need less padding
+        for batch in (rows[start : start + _BATCH_SIZE] for start in range(0, len(rows), _BATCH_SIZE)):
             with self._lock:
-                inputs = tokenize_pairs(tokenizer, [pairs[row] for row in chosen], self.info.longest)
-            odds = judge({name: ids.to(judge.output.weight.device) for name, ids in inputs.items()})
-            for row, probability in zip(chosen, odds.float().sigmoid().tolist(), strict=True):
-                found[row] = probability
-        return found
+                inputs = tokenize_pairs(tokenizer, [pairs[row] for row in batch], self.info.longest)
+            odds = classifier({name: ids.to(classifier.output.weight.device) for name, ids in inputs.items()})
+            for row, probability in zip(batch, odds.float().sigmoid().tolist(), strict=True):
+                probabilities[row] = probability
+        return probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """One safetensors file of half-precision deltas, `info` as JSON in its metadata."""
-        tensors = {name: delta.half().cpu().contiguous() for name, delta in self._deltas.items()}
+        """Write one safetensors file in half precision with `info` as JSON in its metadata."""
+        tensors = {name: tensor.half().cpu().contiguous() for name, tensor in self.tensors.items()}
         save_file(tensors, path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> PairClassifierGate:
-        """From a file that `save` wrote; None is the gate that ships.
+        """Read a file that `save` wrote; None means the gate that ships.
 
         Raises:
-            WeightsCorruptError: the file is no gate, or is damaged.
+            WeightsCorruptError: the file is not a gate, or is damaged.
         """
         path = path or SAFETY_GATE
         try:
-            with safe_open(path, framework="pt") as file:
-                info = GateInfo(**json.loads((file.metadata() or {})["info"]))
-                deltas = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            info, tensors = load_tensors(path)
+            return cls(tensors, GateInfo(**info))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsCorruptError(
                 f"{path} cannot be read as a gate ({error}); make one with `python -m "
                 "langchain_sea.training.fit_gate`."
             ) from error
-        return cls(deltas, info)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"info": self.info, "deltas": self._deltas}
+    def __reduce__(self) -> tuple[type[PairClassifierGate], tuple[dict[str, Tensor], GateInfo]]:
+        return type(self), (self.tensors, self.info)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["deltas"], state["info"])  # type: ignore[misc]
-
-    def _ready(self) -> tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase]:
+    def _load(self) -> tuple[PairClassifier | EnsembleClassifier, PreTrainedTokenizerBase]:
         with self._lock:
-            if self._parts is None:
-                loaded = loading.load(self.info.trunk, kind="encoder", dtype=torch.float32)
-                judges = [
-                    PairClassifier(loaded.model).to(loaded.model.device) for _ in range(self.info.members)
-                ]
-                for n, judge in enumerate(judges):
-                    own = f"{n}:" if self.info.members > 1 else ""
-                    found = {k[len(own) :]: v for k, v in self._deltas.items() if k.startswith(own)}
-                    judge.merge(found, self.info.scale)
-                one = judges[0] if len(judges) == 1 else EnsembleClassifier(judges)
-                # encoding sets a tokenizer's padding and truncation: not on the shared one
-                self._parts = one.eval().requires_grad_(False), copy.deepcopy(loaded.tokenizer)
-            return self._parts
+            if self._loaded is None:
+                base = loading.load(self.info.encoder, kind="encoder", dtype=torch.float32)
+                members = [PairClassifier(base.model).to(base.model.device) for _ in range(self.info.members)]
+                for n, member in enumerate(members):
+                    prefix = f"{n}:" if self.info.members > 1 else ""
+                    tensors = {k[len(prefix) :]: v for k, v in self.tensors.items() if k.startswith(prefix)}
+                    member.merge_lora(tensors, self.info.scale)
+                classifier = members[0] if len(members) == 1 else EnsembleClassifier(members)
+                # a copy, because encoding sets the padding and truncation of a tokenizer
+                self._loaded = classifier.eval().requires_grad_(False), copy.deepcopy(base.tokenizer)
+            return self._loaded
 
 
 def tokenize_pairs(
     tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], longest: int
 ) -> dict[str, Tensor]:
-    """(N, L) ids, types and mask; the longer side is cut first, and no text becomes a control token."""
+    """Return ids, types and mask, (N, L). The longer text of a pair is cut first; no text becomes a control token."""
     questions, answers = map(list, zip(*pairs, strict=True))
     return dict(
         tokenizer(
@@ -271,5 +264,3 @@ def tokenize_pairs(
             split_special_tokens=True,
         )
     )
-
-

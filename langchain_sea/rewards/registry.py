@@ -1,87 +1,194 @@
-"""Names → policies, rewards and gates, each made once per process. The last layer below LangChain."""
+"""Make rewards, gates and energies from what users pass: names, paths, functions and objects.
+
+A model that is loaded by its name is loaded once per process.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.energy import Energy, RewardTerm
+from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Reward
-from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
 from langchain_sea.presets import Preset, find_preset
-from langchain_sea.rewards import (
-    Consensus,
-    FunctionReward,
-    HiddenStateReward,
-    LogRatioReward,
-)
-from langchain_sea.rewards.agreement import Agreement
-from langchain_sea.rewards.auto import judge_named
-from langchain_sea.rewards.hidden_state_head import HiddenStateHead
+from langchain_sea.rewards.auto import load_judge
+from langchain_sea.rewards.consensus import Consensus
+from langchain_sea.rewards.function import FunctionReward
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.log_ratio import LogRatioReward
 from langchain_sea.rewards.pair_classifier import PairClassifierGate
-from langchain_sea.rewards.refusal_head import safety_head
+from langchain_sea.rewards.refusal_head import load_safety_reward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_sea.core.inputs import GateLike, RewardLike
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = ["describe_reward", "load_gate", "make_energy", "make_terms", "unload"]
 
-RewardLike = str | os.PathLike[str] | RewardTerm | Reward | Consensus | Callable[..., Any]
 _DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(TINY_NAMES, ("tiny",))}
+"""The rewards that ship, by the name of the policy they were made for."""
 _rewards: dict[tuple[str, int], Reward] = {}
+"""Loaded rewards, by name and the policy's id."""
 _lock = threading.RLock()
 
 
-def make_terms(
-    rewards: Sequence[RewardLike] | None, policy_name: str, policy: CausalLMPolicy, *, retries: int = 0
-) -> tuple[RewardTerm, ...]:
-    """Rewards as terms of the energy, each name once.
+def make_energy(
+    model: CausalLMPolicy,
+    rewards: Sequence[RewardLike] | None = None,
+    *,
+    preset: str | Preset = "default",
+    retries: int = 0,
+) -> Energy:
+    """Combine a policy and rewards into the energy that the search minimises.
 
     Args:
-        rewards: names (`safety`, `tiny`, a head's .safetensors, a model's name, folder or hub id), callables,
-            rewards or terms; None takes the policy's own default.
-        policy_name: what the default is looked up by.
-        policy: what steering rewards must fit.
-        retries: of a callable that lost its connection.
+        model: the policy, from `load_model`.
+        rewards: as in `make_terms`; None means the reward that ships for this policy.
+        preset: a name or a `Preset`; its weights and relaxations are used.
+        retries: how often a function that fails with an `OSError` is called again.
 
     Raises:
-        ValueError: there is no default for this policy.
+        ValueError: `rewards` is None and none ships for this policy, or there is no such preset.
+
+    Example:
+        >>> from langchain_sea import load_model
+        >>> [term.name for term in make_energy(load_model("tiny")).terms]
+        ['tiny']
+    """
+    preset = find_preset(preset)
+    return Energy(
+        policy=model,
+        terms=make_terms(rewards, model, retries=retries),
+        policy_weight=preset.policy_weight,
+        policy_gradient=preset.policy_gradient,
+        policy_relaxation=preset.policy_relaxation,
+        reward_relaxation=preset.reward_relaxation,
+        max_nll_rise=preset.max_nll_rise,
+    )
+
+
+def make_terms(
+    rewards: Sequence[RewardLike] | None, policy: CausalLMPolicy, *, retries: int = 0
+) -> tuple[RewardTerm, ...]:
+    """Turn rewards into terms of the energy with distinct names.
+
+    Args:
+        rewards: each is `"safety"`, `"tiny"`, the path of a head (.safetensors), the name, folder or hub id of a
+            model, a function `(prompt, completions) -> scores` (a `Rule` is one), a reward, or a term. None means
+            the reward that ships for this policy.
+        policy: the one that writes the answers; a reward that steers must fit it.
+        retries: how often a function that fails with an `OSError` is called again.
+
+    Raises:
+        TypeError: one of them is none of these.
+        ValueError: `rewards` is None and none ships for this policy.
     """
     if rewards is None:
-        if policy_name not in _DEFAULTS:
+        name = policy.name or policy.model.name_or_path
+        if name not in _DEFAULTS:
             raise ValueError(
-                f"no reward ships for the policy {policy_name!r}: pass rewards=[...], a model's name, a "
-                "callable (prompt, completions) -> scores, or a head made by `langchain-sea fit-reward`."
+                f"no reward ships for the model {name!r}: pass rewards=[...] "
+                "with a model's name, a function (prompt, completions) -> scores, or a head that "
+                "`langchain-sea fit-reward` wrote."
             )
-        rewards = _DEFAULTS[policy_name]
-    found: list[RewardTerm] = []
+        rewards = _DEFAULTS[name]
+    terms: list[RewardTerm] = []
     for reward in rewards:
-        term = _term(reward, policy, retries)
-        taken = sum(other.name.split("#")[0] == term.name for other in found)
-        found.append(replace(term, name=f"{term.name}#{taken + 1}") if taken else term)
-    return tuple(found)
+        term = _make_term(reward, policy, retries)
+        num_same = sum(other.name.split("#")[0] == term.name for other in terms)
+        terms.append(replace(term, name=f"{term.name}#{num_same + 1}") if num_same else term)
+    return tuple(terms)
 
 
-def _term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> RewardTerm:
+def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
+    """Load the gate: what decides whether an answer may be returned.
+
+    Args:
+        gate: `"safety"` for the gate that ships; the name, folder or hub id of a guard or a safety classifier; or a
+            function `(prompt, completions) -> scores`, which is returned as it is, like None.
+
+    Returns:
+        A function `(prompt, completions) -> scores`. Scores of a model are probabilities that the answer is safe,
+        and its `threshold` says from which on an answer passes.
+
+    Raises:
+        ValueError: the model is not a guard and its labels do not name any harm.
+
+    Example:
+        >>> gate = load_gate("safety")  # doctest: +SKIP
+        >>> gate("How do I pick a lock?", ["I'm sorry, but I can't help with that."])  # doctest: +SKIP
+        [0.97]
+    """
+    if gate == "safety":
+        return _load_safety_gate()
+    if gate is None or callable(gate):
+        return gate
+    judge = _load_gate_model(gate)
+    if callable(judge):
+        return judge
+    raise ValueError(
+        f"{gate!r} cannot be a gate, because its labels do not name any harm; use 'safety', a guard, a safety "
+        "classifier, or a function (prompt, completions) -> scores."
+    )
+
+
+def unload(name: str | os.PathLike[str] | None = None) -> None:
+    """Drop the references to one model's weights, or to all; a later call loads them again.
+
+    Loaded rewards and gates are all dropped. The memory is freed when nothing else refers to the weights.
+
+    Args:
+        name: the model's name, as it was passed to `load_model` or `SEAChatModel`; None drops everything.
+    """
+    with _lock:
+        _rewards.clear()
+        _load_safety_gate.cache_clear()
+        _load_gate_model.cache_clear()
+        unload_models(name)
+
+
+def describe_reward(reward: RewardLike | GateLike) -> str:
+    """Describe a reward or gate for cache keys and reports: different ones get different descriptions."""
+    if isinstance(reward, (str, os.PathLike)):
+        return os.fspath(reward)
+    if isinstance(reward, RewardTerm):
+        settings = ", ".join(f"{each.name}={getattr(reward, each.name)!r}" for each in fields(reward)[1:])
+        return f"Term({settings}, {describe_reward(reward.reward)})"
+    function = getattr(reward, "function", reward)
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    module = getattr(function, "__module__", type(function).__module__)
+    # only a plain function is known by its name: closures, lambdas and objects differ by what they contain
+    is_plain_function = callable(function) and "<" not in name and hasattr(function, "__code__")
+    return f"{module}.{name}" if is_plain_function else f"{module}.{name}@{id(reward):x}"
+
+
+def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> RewardTerm:
     if isinstance(reward, RewardTerm):
         return reward
-    if isinstance(reward, Consensus):
-        return RewardTerm(reward=Agreement(reward), name="consensus")
     if isinstance(reward, (str, os.PathLike)):
         name = os.fspath(reward)
-        return _named(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))
-    if callable(getattr(reward, "score", None)):
-        return _named(type(reward).__name__, reward)  # type: ignore[arg-type]
+        return _name_term(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))
+    if isinstance(reward, Reward):
+        return _name_term("consensus" if isinstance(reward, Consensus) else type(reward).__name__, reward)
     if callable(reward):
         name = getattr(reward, "__name__", type(reward).__name__)
         return RewardTerm(reward=FunctionReward(reward, retries=retries), name=name)
-    raise TypeError(f"{reward!r} is no reward: pass a name, a callable, a Term, or one with `score`.")
+    raise TypeError(
+        f"{reward!r} is not a reward: pass a name, a function (prompt, completions) -> scores, a RewardTerm, or an "
+        "object with score(view, texts)."
+    )
 
 
-def _named(name: str, reward: Reward) -> RewardTerm:
+def _name_term(name: str, reward: Reward) -> RewardTerm:
+    """Make a term; a head's own center and scale bring it to unit scale."""
     if isinstance(reward, HiddenStateReward):
         info = reward.head.info
         return RewardTerm(reward=reward, name=name, center=info.center, scale=info.scale)
@@ -98,102 +205,20 @@ def _load(name: str, policy: CausalLMPolicy) -> Reward:
 
 def _read(name: str, policy: CausalLMPolicy) -> Reward:
     if name == "safety":
-        return safety_head()
+        return load_safety_reward()
     if name == "tiny":
         return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"))
     if name.endswith(".safetensors"):
         return HiddenStateReward(HiddenStateHead.load(name))
-    return judge_named(name, policy.tokenizer, str(policy.device))
-
-
-def load_gate(gate: str | Callable[..., Any] | None) -> Callable[..., Any] | None:
-    """The gate of that name, or the callable given.
-
-    Args:
-        gate: `safety`, a guard's or safety classifier's name, folder or hub id, or a callable.
-
-    Raises:
-        ValueError: it judges no safety.
-    """
-    if gate == "safety":
-        return _safety_gate()
-    if gate is None or callable(gate):
-        return gate
-    found = _gate(gate)
-    if callable(found):
-        return found
-    raise ValueError(
-        f"no gate {gate!r}: its labels speak of no harm; use 'safety', a guard, or a callable "
-        "(prompt, completions) -> scores."
-    )
+    return load_judge(name, policy.tokenizer, str(policy.device))
 
 
 @cache
-def _gate(name: str) -> object:
-    return judge_named(name, None)
+def _load_gate_model(name: str) -> object:
+    return load_judge(name, None)
 
 
 @cache
-def _safety_gate() -> PairClassifierGate:
-    """Made once: its first call copies an encoder and merges the deltas into it."""
+def _load_safety_gate() -> PairClassifierGate:
+    """Load it once: its first call copies an encoder and merges the low-rank updates into it."""
     return PairClassifierGate.load()
-
-
-def unload(name: str | os.PathLike[str] | None = None) -> None:
-    """Forget one model's weights, or all, so that memory can go; a later call loads them again.
-
-    Args:
-        name: as it was asked for; None forgets everything.
-    """
-    with _lock:
-        _rewards.clear()
-        _safety_gate.cache_clear()
-        _gate.cache_clear()
-        unload_models(name)
-
-
-def make_energy(
-    model: CausalLMPolicy,
-    rewards: Sequence[RewardLike] | None = None,
-    *,
-    preset: str | Preset = "default",
-    model_name: str = "",
-    retries: int = 0,
-) -> Energy:
-    """Combine a policy and rewards into the energy that a preset minimises.
-
-    Args:
-        model: the policy, from `load_model`.
-        rewards: as `SEAChatModel(rewards=...)` takes them; None takes those that ship for `model_name`.
-        preset: its weights and relaxations are used.
-        model_name: the name whose default rewards apply where `rewards` is None.
-        retries: of a callable reward that lost its connection.
-
-    Raises:
-        ValueError: `rewards` is None and none ship for this name.
-    """
-    preset = find_preset(preset)
-    return Energy(
-        policy=model,
-        terms=make_terms(rewards, model_name, model, retries=retries),
-        policy_weight=preset.policy_weight,
-        policy_gradient=preset.policy_gradient,
-        policy_relaxation=preset.policy_relaxation,
-        reward_relaxation=preset.reward_relaxation,
-        max_nll_rise=preset.max_nll_rise,
-    )
-
-
-def describe_reward(reward: object) -> str:
-    """A reward or gate in words that differ where it differs: for cache keys and reports."""
-    if isinstance(reward, (str, os.PathLike)):
-        return os.fspath(reward)
-    if isinstance(reward, RewardTerm):
-        parts = ", ".join(f"{each.name}={getattr(reward, each.name)!r}" for each in fields(reward)[1:])
-        return f"Term({parts}, {describe_reward(reward.reward)})"
-    function = getattr(reward, "function", reward)
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    where = getattr(function, "__module__", type(function).__module__)
-    # a closure, a lambda or an object may hold anything: its identity is all that tells it apart
-    plain = callable(function) and "<" not in name and hasattr(function, "__code__")
-    return f"{where}.{name}" if plain else f"{where}.{name}@{id(reward):x}"

@@ -1,7 +1,7 @@
-"""Rules on the letters of a text: its length, its parts, a pattern, forbidden words. Know no model.
+"""Rules on the form of a text: its length, its parts, a pattern, forbidden words. They use no model.
 
-Each is a frozen dataclass, `rule(prompt, completions) -> scores` in [0, 1], for `FunctionReward`: equal texts
-score alike, whatever stands beside them, and pickling keeps it if it keeps the fields.
+Each is a frozen dataclass that is called as `rule(prompt, completions)` and returns scores in [0, 1]. A text gets
+the same score whatever texts are scored with it. A rule can be pickled if its fields can.
 """
 
 from __future__ import annotations
@@ -24,31 +24,52 @@ __all__ = ["ForbiddenWords", "FormatRule", "LengthRule", "PatternRule", "Rule"]
 
 
 class Rule(ABC):
-    """A reward that looks at one text at a time."""
+    """A reward that scores one text at a time, without a gradient.
+
+    Pass it to `SEAChatModel(rewards=[…])` as it is. A rule of your own is a frozen dataclass with the method
+    `score_text`.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class EndsWithPeriod(Rule):
+        ...     def score_text(self, prompt: str, text: str) -> float:
+        ...         return float(text.endswith("."))
+        >>> EndsWithPeriod()("", ["Yes.", "Yes"])
+        [1.0, 0.0]
+    """
 
     def __call__(self, prompt: str, completions: Sequence[str]) -> list[float]:
-        """A score in [0, 1] for each completion.
+        """Return a score in [0, 1] for each completion.
+
+        Args:
+            prompt: the text of the last user message.
+            completions: answers to it.
 
         Raises:
-            RewardUnavailableError: a completion could not be judged.
+            RewardUnavailableError: a completion cannot be scored.
         """
-        return [self.score(prompt, text) for text in completions]
+        return [self.score_text(prompt, text) for text in completions]
 
     @abstractmethod
-    def score(self, prompt: str, text: str) -> float:
-        """The score of one completion."""
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return the score of one completion, in [0, 1]."""
 
 
 @dataclass(frozen=True)
 class LengthRule(Rule):
-    """1 within a range of lengths, falling straight to 0 over a shoulder on both sides.
+    """1 within a range of lengths; outside it the score falls linearly to 0 over a shoulder.
 
     Attributes:
         least: the shortest length that scores 1.
-        most: the longest; None: no text is too long.
-        unit: `words`, between spaces, which Chinese or Thai does not have; `characters`, code points after
-            NFC; or a function from a text to its length, as `lambda text: len(tokenizer.encode(text))`.
-        shoulder: how far outside the score reaches 0, in the same unit; 0: at once.
+        most: the longest; None means that no text is too long.
+        unit: `words` are separated by spaces, which Chinese and Thai do not write; `characters` are code points
+            after NFC; or a function from a text to its length, e.g. `lambda text: len(tokenizer.encode(text))`.
+        shoulder: how far outside the range the score reaches 0, in the same unit; 0 means at once.
+
+    Example:
+        >>> LengthRule(1, 5, shoulder=5)("", ["two words", "one two three four five six"])
+        [1.0, 0.8]
     """
 
     least: int = 0
@@ -66,8 +87,8 @@ class LengthRule(Rule):
         if not (callable(self.unit) or self.unit in {"words", "characters"}):
             raise ValueError(f"unit={self.unit!r} must be 'words', 'characters' or a function of the text.")
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """1 − distance to the range / shoulder, at least 0."""
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return 1 − distance to the range / shoulder, at least 0."""
         length = self._length(text)
         over = 0 if self.most is None else length - self.most
         outside = max(self.least - length, over, 0)
@@ -85,19 +106,24 @@ class LengthRule(Rule):
             return int(self.unit(text))
         except Exception as error:
             raise RewardUnavailableError(
-                f"the length of {reprlib.repr(text)} could not be told, {type(error).__name__}: {error}; "
-                "unit= must give a number for every text."
+                f"unit= failed on {reprlib.repr(text)}, {type(error).__name__}: {error}; "
+                "it must return a number for every text."
             ) from error
 
 
 @dataclass(frozen=True)
 class FormatRule(Rule):
-    """The share of required parts that stand in their order, up to the first that is missing.
+    """The share of required parts that occur in their order, counted up to the first that is missing.
 
     Attributes:
-        parts: literal texts, as ("<think>", "</think>", "<answer>", "</answer>") or ("## Why", "## How").
-        whole_lines: each is a line of its own, spaces at its ends apart; so "## Why" is not in "### Why not".
-        once: a part that comes oftener than `parts` says is missing, so that repeating it gains nothing.
+        parts: literal texts, e.g. ("<think>", "</think>", "<answer>", "</answer>") or ("## Why", "## How").
+        whole_lines: each part must be a line of its own, apart from spaces at its ends. Then "## Why" does not
+            match "### Why not".
+        once: a part that occurs more often than in `parts` counts as missing, so that repeating it gains nothing.
+
+    Example:
+        >>> FormatRule(("<think>", "</think>"))("", ["<think>2 + 2</think> 4", "<think>2 + 2"])
+        [1.0, 0.5]
     """
 
     parts: tuple[str, ...]
@@ -109,14 +135,14 @@ class FormatRule(Rule):
         if isinstance(self.parts, str) or not self.parts or not all(map(str.strip, self.parts)):
             raise ValueError(f"parts={self.parts!r} must be one or more texts that are not blank.")
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """Parts found in order / parts."""
-        begin = 0
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return the number of parts in order, divided by the number of parts."""
+        start = 0
         for place, part in enumerate(self.parts):
-            found = self._pattern(part).search(text, begin)
-            if found is None or (self.once and self._count(part, text) > self.parts.count(part)):
+            match = self._pattern(part).search(text, start)
+            if match is None or (self.once and self._count(part, text) > self.parts.count(part)):
                 return place / len(self.parts)
-            begin = found.end()
+            start = match.end()
         return 1.0
 
     def _pattern(self, part: str) -> re.Pattern[str]:
@@ -132,12 +158,12 @@ class PatternRule(Rule):
     """1 where a regular expression matches, or, with `must=False`, where it does not; else 0.
 
     Attributes:
-        pattern: in the syntax of the `regex` package, which is that of `re` and more; flags stand inside, as
-            in "(?i)yes".
-        must: whether a match is wanted or forbidden.
-        whole: only a match of the whole text counts, not of a part.
-        timeout: seconds for one text, after which the reward is unavailable: some patterns take a time
-            exponential in the text's length.
+        pattern: in the syntax of the `regex` package, an extension of `re`; flags are written inside, e.g.
+            "(?i)yes".
+        must: whether a match is required or forbidden.
+        whole: only a match of the whole text counts.
+        timeout: seconds for one text. Some patterns take a time exponential in the length of the text; after
+            this time the reward is unavailable.
     """
 
     pattern: str
@@ -152,28 +178,28 @@ class PatternRule(Rule):
         try:
             regex.compile(self.pattern)
         except regex.error as error:
-            raise ValueError(f"pattern={self.pattern!r} is no regular expression: {error}.") from error
+            raise ValueError(f"pattern={self.pattern!r} is not a regular expression: {error}.") from error
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """1 or 0."""
-        match = regex.fullmatch if self.whole else regex.search
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return 1 or 0."""
+        search = regex.fullmatch if self.whole else regex.search
         try:
-            found = match(self.pattern, text, timeout=self.timeout)
+            match = search(self.pattern, text, timeout=self.timeout)
         except TimeoutError:
             raise RewardUnavailableError(
                 f"the pattern {self.pattern!r} was not matched within {self.timeout} seconds against "
-                f"{len(text)} characters, {reprlib.repr(text)}; write it without nested repetition, or raise "
+                f"{len(text)} characters, {reprlib.repr(text)}; write it without nested repetition, or increase "
                 "timeout=."
             ) from None
-        return float((found is not None) == self.must)
+        return float((match is not None) == self.must)
 
 
 @dataclass(frozen=True)
 class ForbiddenWords(Rule):
-    """1 if none of the words stands in the text, else 0.
+    """1 if the text contains none of the words, else 0.
 
-    Whole words, by the boundaries of Unicode (UAX 29), which lie between any two Chinese characters; case,
-    width and compatible forms are one (NFKC, casefolded), and invisible characters are none.
+    Only whole words match. Their boundaries are those of Unicode (UAX 29), which are between any two Chinese
+    characters. Case, width and compatibility forms are ignored (NFKC, casefolded), and so are invisible characters.
 
     Attributes:
         words: words or phrases; between the words of a phrase there may be any white space.
@@ -189,13 +215,15 @@ class ForbiddenWords(Rule):
         ):
             raise ValueError(f"words={self.words!r} must be one or more texts that are not blank.")
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """1 or 0."""
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return 1 or 0."""
         phrases = (r"\s+".join(map(regex.escape, _folded(word).split())) for word in self.words)
         return float(regex.search(rf"(?w)\b(?:{'|'.join(phrases)})\b", _folded(text)) is None)
 
 
 def _folded(text: str) -> str:
-    """In one form for all that look or sound alike, after the NFKC_Casefold of Unicode."""
-    seen = regex.sub(r"\p{Default_Ignorable_Code_Point}+", "", unicodedata.normalize("NFKC", text).casefold())
-    return unicodedata.normalize("NFKC", seen)
+    """Return the NFKC_Casefold of Unicode."""
+    visible = regex.sub(
+        r"\p{Default_Ignorable_Code_Point}+", "", unicodedata.normalize("NFKC", text).casefold()
+    )
+    return unicodedata.normalize("NFKC", visible)

@@ -1,45 +1,54 @@
-"""Rules on what a text holds: JSON of a schema, a language, citations. Know no model.
-
-As those of `rules.py`: frozen, `rule(prompt, completions) -> scores` in [0, 1].
-"""
+"""Rules on the content of a text: JSON of a schema, and a language. Both need optional packages."""
 
 from __future__ import annotations
 
 import json
-import re
 import reprlib
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_sea.errors import ExtraMissingError, RewardUnavailableError
 from langchain_sea.rewards.rules import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from types import ModuleType
 
-__all__ = ["CitationRule", "JsonRule", "LanguageRule"]
+__all__ = ["JsonRule", "LanguageRule"]
 
 _FENCE = "```"
-_MARK = re.compile(r"\[([0-9]{1,9}(?:\s?[,;–-]\s?[0-9]{1,9})*)\](?!\()")  # [text](address) is a link
-_SPAN = re.compile(r"([0-9]+)(?:\s?[–-]\s?([0-9]+))?")
+
+
+class Validator(Protocol):
+    """What is used of a validator of jsonschema."""
+
+    def is_valid(self, instance: object) -> bool:
+        """Return whether the schema accepts the value."""
+
+
+class LanguageIdentifier(Protocol):
+    """What is used of the identifier of py3langid."""
+
+    def rank(self, text: str) -> list[tuple[str, float]]:
+        """Return all languages with their probabilities, the likeliest first."""
 
 
 @dataclass(frozen=True)
 class JsonRule(Rule):
-    """0 for what is no JSON, 0.5 for JSON that a schema refuses, 1 for JSON that it takes.
+    """1 for JSON that is valid under the schema, 0.5 for other JSON, 0 for text that is not JSON.
 
-    The whole text must be one JSON value: `NaN` and `Infinity` are none, nor is one nested deeper than
-    Python's recursion allows. A schema reads no other schema from the network, and its own patterns run
-    without a limit of time.
+    The whole text must be one JSON value. `NaN`, `Infinity` and values nested deeper than Python's recursion limit
+    are not JSON. No referenced schema is read from the network. The schema's patterns run without a time limit.
 
     Attributes:
-        schema: JSON Schema, of the draft that its `$schema` names, else 2020-12; None: any JSON scores 1.
-        fenced: the value may stand in one Markdown code fence, as models like to write it.
+        schema: a JSON Schema of the draft that its `$schema` names, else 2020-12; with None any JSON scores 1.
+        fenced: the value may be inside one Markdown code fence, which models often write.
 
     Raises:
         ExtraMissingError: there is a schema, and jsonschema is not installed.
+        ValueError: the schema is not valid itself.
     """
 
     schema: Mapping[str, Any] | None = None
@@ -50,8 +59,8 @@ class JsonRule(Rule):
         if self.schema is not None:
             _validator(self.schema)
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """0, 0.5 or 1."""
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return 0, 0.5 or 1."""
         try:
             value = json.loads(_unfenced(text) if self.fenced else text, parse_constant=_no_number)
         except (ValueError, RecursionError):
@@ -64,13 +73,13 @@ class JsonRule(Rule):
             return 0.5
         except Exception as error:
             raise RewardUnavailableError(
-                f"the schema could not be held against {reprlib.repr(value)}, {type(error).__name__}: "
-                f"{error}. A schema must hold all that it refers to."
+                f"the schema could not be checked against {reprlib.repr(value)}, {type(error).__name__}: "
+                f"{error}. A schema must contain all that it refers to."
             ) from error
 
 
 def _unfenced(text: str) -> str:
-    """What stands in a Markdown code fence around the whole text, else the text."""
+    """Return what is inside a Markdown code fence around the whole text, else the text."""
     first, _, rest = text.strip().partition("\n")
     if first.startswith(_FENCE) and _FENCE not in first[len(_FENCE) :] and rest.endswith(_FENCE):
         return rest.removesuffix(_FENCE)
@@ -78,29 +87,30 @@ def _unfenced(text: str) -> str:
 
 
 def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON.")
+    raise ValueError(f"{name} is not JSON.")
 
 
-def _validator(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - of an optional package
-    """Refuses a schema that is none; an empty registry, because the default one asks the network."""
+def _validator(schema: Mapping[str, Any]) -> Validator:
+    """Check the schema and return its validator; its registry is empty, since the default one uses the network."""
     validators = _optional("jsonschema.validators", "jsonschema")
     kind = validators.validator_for(schema, default=validators.Draft202012Validator)
     try:
         kind.check_schema(schema)
     except import_module("jsonschema").SchemaError as error:
-        raise ValueError(f"schema={reprlib.repr(schema)} is no JSON Schema: {error.message}.") from error
-    return kind(schema, registry=import_module("referencing").Registry())
+        raise ValueError(f"schema={reprlib.repr(schema)} is not a JSON Schema: {error.message}.") from error
+    validator: Validator = kind(schema, registry=import_module("referencing").Registry())
+    return validator
 
 
 @dataclass(frozen=True)
 class LanguageRule(Rule):
-    """The probability that a text is in one of some languages, by py3langid; 0 where it has no letters.
+    """The probability that a text is in one of some languages, by py3langid; 0 for a text without letters.
 
-    A few words are hard to tell among 139 languages: name in `among` those that can occur at all.
+    A few words are hard to identify among 139 languages: list the possible ones in `among`.
 
     Attributes:
-        languages: a code as "en", or several, any of which is right.
-        among: the codes to choose from, those of `languages` with them or not; empty: all that are known.
+        languages: a code such as "en", or several, any of which is right.
+        among: the codes to choose from, with or without those of `languages`; empty means all known ones.
 
     Raises:
         ExtraMissingError: py3langid is not installed.
@@ -111,91 +121,43 @@ class LanguageRule(Rule):
     among: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self._wanted or isinstance(self.among, str):
+        if not self._codes or isinstance(self.among, str):
             raise ValueError(
                 f"languages={self.languages!r} must name a language, and among={self.among!r} be a tuple."
             )
         _optional("py3langid.langid", "py3langid")
 
     @property
-    def _wanted(self) -> frozenset[str]:
+    def _codes(self) -> frozenset[str]:
         return frozenset([self.languages] if isinstance(self.languages, str) else self.languages) - {""}
 
-    def score(self, prompt: str, text: str) -> float:  # noqa: ARG002 - of the text alone
-        """Σ P(language | text) over the wanted ones."""
+    def score_text(self, prompt: str, text: str) -> float:
+        """Return Σ P(language | text) over `languages`."""
         if not any(map(str.isalpha, text)):
             return 0.0
-        likely = dict(_identifier().rank(text))
-        if unknown := sorted((self._wanted | set(self.among)) - set(likely)):
+        probabilities: dict[str, float] = dict(_identifier().rank(text))
+        if unknown := sorted((self._codes | set(self.among)) - set(probabilities)):
             raise RewardUnavailableError(
                 f"languages={self.languages!r} and among={self.among!r}: py3langid does not know {unknown}; "
-                f"use its codes, mostly ISO 639-1: {sorted(likely)}."
+                f"use its codes, mostly ISO 639-1: {sorted(probabilities)}."
             )
-        wanted = sum(likely[language] for language in self._wanted)
-        possible = sum(likely[language] for language in self._wanted | set(self.among or likely))
-        return float(wanted / possible) if possible else 0.0
+        numerator = sum(probabilities[code] for code in self._codes)
+        denominator = sum(probabilities[code] for code in self._codes | set(self.among or probabilities))
+        return float(numerator / denominator) if denominator else 0.0
 
 
 @lru_cache(maxsize=1)
-def _identifier() -> Any:  # noqa: ANN401 - of an optional package
-    """The model, loaded once: half a second, and 70 megabytes."""
+def _identifier() -> LanguageIdentifier:
+    """Load the model: half a second, and 70 megabytes of memory."""
     langid = _optional("py3langid.langid", "py3langid")
-    return langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    identifier: LanguageIdentifier = langid.LanguageIdentifier.from_model_file(
+        langid.MODEL_FILE, norm_probs=True
+    )
+    return identifier
 
 
-@dataclass(frozen=True)
-class CitationRule(Rule):
-    """Share of citation marks that name a source there is, times the share of required sources cited.
-
-    Marks are numbers from 1 in brackets: [2], [1, 3], [2–4]; a number or range that reaches beyond the
-    sources names none. A text without marks scores 0.
-
-    Attributes:
-        sources: how many there are, or a function that says so for the prompt.
-        required: numbers of those that must be cited.
-    """
-
-    sources: int | Callable[[str], int]
-    _: KW_ONLY
-    required: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not callable(self.sources):
-            self._checked(self.sources, ValueError)
-
-    def score(self, prompt: str, text: str) -> float:
-        """Marks that resolve / marks × required sources cited / required sources."""
-        count = self._count(prompt)
-        marks = [span for mark in _MARK.findall(text) for span in _SPAN.findall(mark)]
-        spans = [(int(first), int(last or first)) for first, last in marks]
-        good = [(first, last) for first, last in spans if 1 <= first <= last <= count]
-        if not good:
-            return 0.0
-        cited = [any(first <= number <= last for first, last in good) for number in self.required]
-        return len(good) / len(spans) * (sum(cited) / len(cited) if cited else 1.0)
-
-    def _count(self, prompt: str) -> int:
-        if not callable(self.sources):
-            return self.sources
-        try:
-            count = self.sources(prompt)
-        except Exception as error:
-            raise RewardUnavailableError(
-                f"sources= could not say how many there are for {reprlib.repr(prompt)}, "
-                f"{type(error).__name__}: {error}."
-            ) from error
-        return self._checked(count, RewardUnavailableError)
-
-    def _checked(self, count: object, error: type[Exception]) -> int:
-        """The count, if the required sources are among so many."""
-        if not isinstance(count, int) or count < 1 or not all(1 <= n <= count for n in self.required):
-            raise error(
-                f"sources={count!r} must be at least 1, and required={self.required} numbers from 1 to it."
-            )
-        return count
-
-
-def _optional(module: str, package: str) -> Any:  # noqa: ANN401 - a module
+def _optional(module: str, package: str) -> ModuleType:
+    """Import a module of the extra `rules`."""
     try:
         return import_module(module)
     except ImportError as error:

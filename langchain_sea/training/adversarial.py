@@ -1,8 +1,8 @@
-"""A head is attacked by its own refiner, and learns from what it wrongly praised. Knows no sampler's inside.
+"""Adversarial training of a head: refine against it, and train it again on the texts that it wrongly prefers.
 
-A head that never saw refined text is fooled by it: gradient finds broken and evasive texts of high value.
-Each round refines against the head, has an independent judge label what came of it, and fits the head anew
-with these texts among its examples.
+A head that never saw refined text is fooled by it: its gradient leads to broken and evasive texts of high value.
+Each round refines against the head, lets an independent judge label the texts, and fits the head again with these
+texts among its examples.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Attack", "Hardening", "attack_head", "harden_head"]
 
-_TOGETHER = 8  # prompts refined side by side
+_BATCH_SIZE = 8  # prompts refined side by side
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
-    """How a head is followed by gradient.
+    """How refinement attacks a head.
 
     Attributes:
-        steps: of every chain; more find stranger texts.
-        policy_weight: λ; lower finds less fluent ones.
-        chains: moved beginnings of a prompt, and as many texts.
-        tokens: of a text.
-        seed: of all that is drawn.
+        steps: of every chain; more steps find stranger texts.
+        policy_weight: λ; a lower weight finds less fluent texts.
+        chains: per prompt.
+        tokens: the most tokens of a text.
+        seed: decides all random numbers.
     """
 
     steps: int = 30
@@ -55,16 +55,15 @@ class Attack:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hardening:
-    """What a head is hardened by.
+    """The settings of adversarial training.
 
     Attributes:
-        rounds: of attack and fitting.
-        judge: `(question, answers) → probabilities` that each is good, which become the labels. Never what
-            will gate the answers, which must stay a second opinion; one of the same kind, made from the
-            head's own side of the data.
-        prompts: attacked in every round, of those that the head learned from.
-        rise: nats a token above the prompt's draft from which a text is broken, whatever the judge says.
-        attacks: taken in turn, prompt by prompt.
+        rounds: of an attack and a fit.
+        judge: `(question, answers) -> probabilities` that each answer is good; they become the labels. It must not be
+            the gate, which has to stay independent, but a model trained on the head's own half of the data.
+        prompts: the number of training prompts that are attacked in every round.
+        rise: in nats per token; a text this much less likely than the prompt's draft counts as broken, with label 0.
+        attacks: used in turn, prompt by prompt.
     """
 
     rounds: int
@@ -89,29 +88,32 @@ def harden_head(
     cache: Path | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Fitted:
-    """The head after all rounds; `figures["rounds"]` says what each found before it was mended.
+    """Fit a head, and then attack it and fit it again in rounds.
 
     Args:
-        examples: from `read_examples`; none that is held out is attacked or learned from.
-        policy: whose states the head reads, and who writes.
+        examples: from `read_examples`; held-out ones are neither attacked nor trained on.
+        policy: writes the texts, and its states are what the head reads.
         hardening: rounds, judge and attacks.
         recipe: of every fit.
-        name: the policy's, kept with the head.
+        name: the policy's name, saved with the head.
         cache: a folder for states.
-        report: called with a line now and then.
+        report: is called with a line of progress.
+
+    Returns:
+        The head after all rounds. `figures["rounds"]` lists for each round what the attack of the head before found.
 
     Raises:
-        DataError: as `fit_head`.
+        DataError: as in `fit_head`.
     """
     learned = list(examples)
     fitted = fit_head(learned, policy, recipe, name=name, cache=cache, report=report)
     rounds: list[dict[str, Any]] = []
     for number in range(1, hardening.rounds + 1):
-        chosen = _chosen(examples, hardening.prompts, number)
-        found = _texts(fitted.head, policy, chosen, hardening, number)
-        rounds.append(_praised(found))
+        chosen = _choose_prompts(examples, hardening.prompts, number)
+        labelled = _attack_and_label(fitted.head, policy, chosen, hardening, number)
+        rounds.append(_summarize(labelled))
         report(f"round {number}: {rounds[-1]}")
-        learned += [example for example, _ in found]
+        learned += [example for example, _ in labelled]
         fitted = fit_head(learned, policy, recipe, name=name, cache=cache, report=report)
     figures = fitted.figures | {"rounds": rounds}
     fitted.head.info = replace(fitted.head.info, figures=figures)
@@ -121,9 +123,11 @@ def harden_head(
 def attack_head(
     head: HiddenStateHead, policy: CausalLMPolicy, prompts: Sequence[Sequence[dict[str, Any]]], attack: Attack
 ) -> list[list[tuple[str, float, float]]]:
-    """For each prompt its texts as (text, value, nats a token), the draft first.
+    """Refine answers to the prompts against the head.
 
-    A value above zero says that the head, as it was trained, takes the text rather for good than for bad.
+    Returns:
+        For each prompt its texts as (text, value, nats per token), the draft first. A value above zero means that
+        the head takes the text for a good one.
     """
     preset = PRESETS["default"]
     term = RewardTerm(
@@ -131,7 +135,7 @@ def attack_head(
     )
     energy = Energy(policy=policy, terms=(term,), policy_weight=attack.policy_weight, max_nll_rise=None)
     chains = replace(preset.search_config.chains, num_chains=attack.chains, max_steps=attack.steps)
-    found = refine(
+    refinements = refine(
         [policy.prompt(messages, room=attack.tokens) for messages in prompts],
         energy=energy,
         preset=replace(preset, search_config=replace(preset.search_config, chains=chains)),
@@ -141,64 +145,65 @@ def attack_head(
     )
     return [
         [(text.text, text.rewards["head"] * term.scale + term.center, text.nll) for text in each.candidates]
-        for each in found
+        for each in refinements
     ]
 
 
-def _chosen(examples: Sequence[Example], count: int, number: int) -> list[Example]:
-    """One example of each of `count` prompts, others every round, harmful and harmless as they come.
+def _choose_prompts(examples: Sequence[Example], count: int, number: int) -> list[Example]:
+    """Choose one example of each of `count` prompts, other prompts in every round.
 
-    None whose answer had been opened: an attack writes its texts from the start.
+    Examples with an opening are left out, because an attack writes its texts from the start.
     """
     first: dict[str, Example] = {}
     for example in examples:
-        if not example.held_out and not example.opening:
+        if not example.is_held_out and not example.opening:
             first.setdefault(example.key, example)
     return sorted(first.values(), key=lambda e: hash_fraction(e.key, f"attack {number}:"))[:count]
 
 
-def _texts(
+def _attack_and_label(
     head: HiddenStateHead,
     policy: CausalLMPolicy,
     chosen: Sequence[Example],
     hardening: Hardening,
     number: int,
 ) -> list[tuple[Example, float]]:
-    """What the attacks wrote, judged, with the head's value of it."""
-    found: list[tuple[Example, float]] = []
+    """Return the labelled texts of the attacks, each with the head's value of it."""
+    labelled: list[tuple[Example, float]] = []
     attacks = hardening.attacks
     with tqdm(total=len(chosen), desc=f"attacking, round {number}", unit="prompt", disable=None) as progress:
         for place, attack in enumerate(attacks):
-            mine = chosen[place :: len(attacks)]
-            for start in range(0, len(mine), _TOGETHER):
-                part = mine[start : start + _TOGETHER]
+            prompts = chosen[place :: len(attacks)]
+            for start in range(0, len(prompts), _BATCH_SIZE):
+                part = prompts[start : start + _BATCH_SIZE]
                 seeded = replace(attack, seed=attack.seed + number)
                 texts = attack_head(head, policy, [e.messages for e in part], seeded)
                 for example, written in zip(part, texts, strict=True):
-                    found += _judged(example, written, hardening)
+                    labelled += _label_texts(example, written, hardening)
                 progress.update(len(part))
-    return found
+    return labelled
 
 
-def _judged(
+def _label_texts(
     example: Example, written: Sequence[tuple[str, float, float]], hardening: Hardening
 ) -> list[tuple[Example, float]]:
+    """Label the texts of one prompt by the judge; broken ones get 0."""
     question, draft_nll = last_user_text(example.messages, separator="\n"), written[0][2]
-    sure = hardening.judge(question, [text for text, _, _ in written])
-    found = []
-    for (text, value, nll), good in zip(written, sure, strict=True):
-        broken = nll > draft_nll + hardening.rise
-        label = 0.0 if broken else float(good)
-        found.append((replace(example, answer=text, label=label, pair=None, whole=False), value))
-    return found
+    probabilities = hardening.judge(question, [text for text, _, _ in written])
+    labelled = []
+    for (text, value, nll), probability in zip(written, probabilities, strict=True):
+        is_broken = nll > draft_nll + hardening.rise
+        label = 0.0 if is_broken else float(probability)
+        labelled.append((replace(example, answer=text, label=label, pair=None, whole=False), value))
+    return labelled
 
 
-def _praised(found: Sequence[tuple[Example, float]]) -> dict[str, Any]:
-    """How many texts the head takes for good, and how many of them are."""
-    praised = [example.label for example, value in found if value > 0]
-    good = [example.label for example, _ in found]
+def _summarize(labelled: Sequence[tuple[Example, float]]) -> dict[str, Any]:
+    """Return how many texts there are and how many the head takes for good, with the mean label of both."""
+    praised = [example.label for example, value in labelled if value > 0]
+    good = [example.label for example, _ in labelled]
     return {
-        "texts": len(found),
+        "texts": len(labelled),
         "good": round(statistics.fmean(good), 3),
         "praised": len(praised),
         "praised_good": round(statistics.fmean(praised), 3) if praised else None,

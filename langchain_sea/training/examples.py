@@ -1,4 +1,4 @@
-r"""Training files to examples: scored answers, preference pairs, dialogues. Knows no model.
+r"""Read training files: scored answers, preference pairs and dialogues.
 
 Each line is one JSON object in one of the forms:
 
@@ -22,8 +22,20 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-__all__ = ["HELD_OUT", "DataError", "Example", "json_object", "limited", "read_examples", "share", "usable"]
+__all__ = [
+    "GOOD_LABEL",
+    "HELD_OUT",
+    "DataError",
+    "Example",
+    "drop_blank_answers",
+    "hash_fraction",
+    "parse_json_object",
+    "read_examples",
+    "sample_examples",
+]
 
+GOOD_LABEL = 0.5
+"""Labels above it count as good where a figure needs two classes."""
 HELD_OUT = frozenset({"heldout", "held-out", "held_out", "test", "validation"})
 _FORMS = (
     'one of {"prompt", "answer" or "completion" or "response", "label"}, {"prompt", "chosen", "rejected"}, '
@@ -34,22 +46,22 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 class DataError(ValueError):
-    """A training file cannot be read; the message names file and line."""
+    """A training file cannot be used; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One answer with what is known of it.
+    """One answer with its label.
 
     Attributes:
         messages: the conversation before it, as template dicts.
         answer: its text.
         label: from 0, bad, to 1, good.
-        split: `train`, or whatever the file says; those of `HELD_OUT` are never learned from.
-        pair: chosen and rejected of one line share it; None for a scored answer.
-        opening: what the assistant had said already when the answer began; no part of it.
-        whole: the label speaks of the answer's end alone: its opening was forced, or what made it bad came
-            later, and nothing is learned from its beginnings.
+        split: `train`, or the file's own word; examples of the splits in `HELD_OUT` are never trained on.
+        pair: the same number for the chosen and the rejected answer of one line; None for a scored answer.
+        whole: the label is about the whole answer only, and not about its prefixes: its opening was forced, or what
+            made it bad came later.
+        opening: what the assistant had already said when the answer began; not part of it.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -61,59 +73,64 @@ class Example:
     opening: str = ""
 
     @property
-    def asked(self) -> str:
-        """Equal for equal conversations, whatever was said already: what may not be parted between splits."""
+    def conversation_key(self) -> str:
+        """The same for equal conversations, whatever the opening: their examples must stay in one split."""
         return json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
 
     @property
     def key(self) -> str:
-        """Equal for equal conversations with equal openings: what is read once."""
-        return self.asked + self.opening
+        """The same for equal conversations with equal openings: they are read once."""
+        return self.conversation_key + self.opening
 
     @property
-    def held_out(self) -> bool:
-        """Whether it may only be measured on."""
+    def is_held_out(self) -> bool:
+        """Whether it may be used for measurements only."""
         return self.split in HELD_OUT
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the label is nearer to good than to bad."""
+        return self.label > GOOD_LABEL
 
 
 def read_examples(path: str | os.PathLike[str], *, held_out: float = 0.15) -> list[Example]:
-    """The examples of a JSONL file, in its order; of a pair the chosen answer first.
+    """Read the examples of a JSONL file, in its order; of a pair the chosen answer comes first.
 
     Args:
         path: the file.
-        held_out: the share of prompts set aside where a line names no split, chosen by the prompt's checksum.
+        held_out: the fraction of prompts that is held out if a line names no split, chosen by the prompt's checksum.
 
     Raises:
-        DataError: a line is in none of the forms.
+        DataError: a line is in none of the forms, or the file has none.
     """
-    found: list[Example] = []
+    examples: list[Example] = []
     with Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    found += _parse(line, number, held_out)
+                    examples += _parse(line, number, held_out)
                 except DataError as error:
                     raise DataError(f"{path}, line {number}: {error}. Each line is {_FORMS}.") from error
-    if not found:
-        raise DataError(f"{path} holds no examples. Each line is {_FORMS}.")
-    return found
+    if not examples:
+        raise DataError(f"{path} has no examples. Each line is {_FORMS}.")
+    return examples
 
 
-def share(key: str, salt: str = "") -> float:
-    """A stable place of a prompt in [0, 1), by checksum: what splits are made by."""
+def hash_fraction(key: str, salt: str = "") -> float:
+    """Return a number in [0, 1) that depends on the key and the salt only: splits are made by it."""
     return zlib.crc32(f"{salt}{key}".encode()) % 10_000 / 10_000
 
 
 def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
-    row = json_object(line)
+    row = parse_json_object(line)
     parts = _pair(row) if "chosen" in row or "rejected" in row else _scored(row)
     pair = number if len(parts) > 1 else None
     for messages, answer, label in parts:
         example = Example(messages=messages, answer=answer, label=label, pair=pair)
         if not (split := row.get("split")):
-            # the first part's prompt decides, so that a pair is never parted
-            key = Example(messages=parts[0][0], answer="", label=0).asked
-            split = "heldout" if share(key) < held_out else "train"
+            # the first part's prompt decides, so that a pair is never split
+            key = Example(messages=parts[0][0], answer="", label=0).conversation_key
+            split = "heldout" if hash_fraction(key) < held_out else "train"
         opening = row.get("opening", "")
         if not isinstance(opening, str):
             raise DataError(f'"opening" is {opening!r}, not text')
@@ -123,12 +140,16 @@ def _parse(line: str, number: int, held_out: float) -> Iterator[Example]:
 Part = tuple[tuple[dict[str, Any], ...], str, float]
 
 
-def json_object(line: str) -> dict[str, Any]:
-    """The object of one line; a `DataError` says what stands there in its place."""
+def parse_json_object(line: str) -> dict[str, Any]:
+    """Parse the JSON object of one line.
+
+    Raises:
+        DataError: it is anything else.
+    """
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(f"no JSON ({error})") from error
+        raise DataError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
         raise DataError(f"a JSON {type(row).__name__}, not an object")
     return row
@@ -137,7 +158,7 @@ def json_object(line: str) -> dict[str, Any]:
 def _scored(row: dict[str, Any]) -> list[Part]:
     answer = next((row[name] for name in ("answer", "completion", "response") if name in row), None)
     if "prompt" not in row or answer is None:
-        raise DataError(f"the keys {sorted(row)} are of no known form")
+        raise DataError(f"the keys {sorted(row)} are not those of a known form")
     label = row.get("label")
     if isinstance(label, bool):
         label = int(label)
@@ -151,18 +172,19 @@ def _pair(row: dict[str, Any]) -> list[Part]:
     if "prompt" in row:
         prompt = _conversation(row["prompt"])
         return [(prompt, _answer(chosen), 1.0), (prompt, _answer(rejected), 0.0)]
-    parts = [(*_whole(side), label) for side, label in ((chosen, 1.0), (rejected, 0.0))]
+    parts = [(*_split_dialogue(side), label) for side, label in ((chosen, 1.0), (rejected, 0.0))]
     if parts[0][0] != parts[1][0]:
         raise DataError('"chosen" and "rejected" differ before their last assistant turn')
     return parts
 
 
-def _whole(side: object) -> tuple[tuple[dict[str, Any], ...], str]:
-    """A dialogue with its answer inside: everything before the last assistant turn, and that turn."""
+def _split_dialogue(side: object) -> tuple[tuple[dict[str, Any], ...], str]:
+    """Split a dialogue into everything before the last assistant turn, and that turn."""
     messages = _dialogue(side) if isinstance(side, str) else list(_conversation(side))
-    if len(messages) < 2 or messages[-1]["role"] != "assistant":  # noqa: PLR2004 - a question and its answer
-        raise DataError("a dialogue must hold a question and end with an assistant turn")
-    return tuple(messages[:-1]), _answer(messages[-1:])
+    *before, answer = messages
+    if not before or answer["role"] != "assistant":
+        raise DataError("a dialogue must contain a question and end with an assistant turn")
+    return tuple(before), _answer([answer])
 
 
 def _dialogue(text: str) -> list[dict[str, Any]]:
@@ -186,7 +208,7 @@ def _is_message(message: object) -> bool:
 
 
 def _answer(answer: object) -> str:
-    """Text as it is, or the content of the assistant's message."""
+    """Return an answer that is a text, or the content of one assistant message."""
     if isinstance(answer, str):
         return answer
     messages: Sequence[dict[str, Any]] = _conversation(answer)
@@ -199,20 +221,20 @@ def _answer(answer: object) -> str:
     return messages[0]["content"]
 
 
-def usable(examples: Sequence[Example]) -> list[Example]:
-    """Those whose answer is not blank; a pair goes as a whole."""
+def drop_blank_answers(examples: Sequence[Example]) -> list[Example]:
+    """Return the examples whose answer is not blank; a pair with a blank answer is dropped as a whole."""
     blank = {example.pair for example in examples if not example.answer.strip()} - {None}
     return [example for example in examples if example.answer.strip() and example.pair not in blank]
 
 
-def limited(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
-    """At most `limit` of them, pairs whole, in their order; which ones the seed decides, row by row."""
+def sample_examples(examples: Sequence[Example], limit: int | None, seed: int = 0) -> list[Example]:
+    """Return at most `limit` examples in their order, with whole pairs; the seed decides which."""
 
-    def place(example: Example) -> tuple[float, str]:
+    def rank(example: Example) -> tuple[float, str]:
         name = example.key + (example.answer if example.pair is None else str(example.pair))
-        return share(name, f"{seed}:"), name
+        return hash_fraction(name, f"{seed}:"), name
 
     if limit is None or len(examples) <= limit:
         return list(examples)
-    bound = sorted(map(place, examples))[limit]
-    return [example for example in examples if place(example) < bound]
+    bound = sorted(map(rank, examples))[limit]
+    return [example for example in examples if rank(example) < bound]

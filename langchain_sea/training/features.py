@@ -1,7 +1,4 @@
-"""Pooled hidden states of many answers, a shard at a time, kept on disk. Knows the policy, no head.
-
-Only the layers below the wanted one are computed.
-"""
+"""Compute the pooled hidden states of many answers, and cache them on disk in shards."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from langchain_sea.core.protocols import OutputSpec, Tokens
-from langchain_sea.rewards.hidden_state_head import pool_states
+from langchain_sea.core.protocols import Tokens
+from langchain_sea.rewards.hidden_state_head import compute_states, pool_states
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,20 +21,21 @@ if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
     from langchain_sea.training.examples import Example
 
-__all__ = ["CUTS", "Pooling", "pool_answers", "states"]
+__all__ = ["CUTS", "Pooling", "pool_answers"]
 
-CUTS = (4, 8, 16, 32)  # tokens after which a beginning is judged; the whole answer comes last
+CUTS = (4, 8, 16, 32)
+"""The lengths in tokens of the prefixes that a head is trained on, beside whole answers."""
 _ROWS = 32  # answers in one forward
 _SHARD = 512  # answers in one file
 
 
 class Pooling(NamedTuple):
-    """What is computed of each answer.
+    """Which states are pooled, and how.
 
     Attributes:
-        layer: which of `Reading.hidden`.
-        first: tokens in the opening's mean.
-        longest: tokens of an answer that are read.
+        layer: the layer, an index of `ModelOutput.hidden`.
+        first: the number of tokens in the mean of the opening.
+        longest: the most tokens of an answer that are read.
     """
 
     layer: int
@@ -48,40 +46,34 @@ class Pooling(NamedTuple):
 def pool_answers(
     examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling, cache: Path | None = None
 ) -> Tensor:
-    """(N, cuts + 1, 2D) float32: each answer's pooled states after the tokens of `CUTS`, and at its end.
+    """Return the pooled states of each answer at the cuts and at its end, (N, cuts + 1, 2D) float32.
 
     Args:
-        examples: N answers; those with the same conversation share its states.
-        policy: whose states.
+        examples: N answers; the states of a conversation are computed once.
+        policy: computes the states.
         pooling: which states.
-        cache: a folder; what an earlier run with the same examples, policy and pooling left there is read.
+        cache: a folder; files of an earlier run with the same examples, policy and pooling are reused.
     """
-    # an answer that stands there more than once, to count more, is read once
-    once = {(example.key, example.answer): row for row, example in enumerate(examples)}
-    distinct = [examples[row] for row in once.values()]
-    places = {pair: place for place, pair in enumerate(once)}
+    # an answer may be listed several times, to count more; it is read once
+    rows_of = {(example.key, example.answer): row for row, example in enumerate(examples)}
+    distinct = [examples[row] for row in rows_of.values()]
+    places = {pair: place for place, pair in enumerate(rows_of)}
     folder = None
     if cache is not None and examples:
         folder = cache / _fingerprint(distinct, policy, pooling)
         folder.mkdir(parents=True, exist_ok=True)
-    found: dict[int, Tensor] = {}
+    pooled: dict[int, Tensor] = {}
     with tqdm(total=len(distinct), desc="reading answers", unit="answer", disable=None) as progress:
         for number, groups in enumerate(_shards(distinct)):
             rows = [row for group in groups for row in group]
             path = folder / f"{number:05}.safetensors" if folder else None
-            found.update(zip(rows, _shard(distinct, groups, policy, pooling, path), strict=True))
+            pooled.update(zip(rows, _shard(distinct, groups, policy, pooling, path), strict=True))
             progress.update(len(rows))
-    return torch.stack([found[places[example.key, example.answer]] for example in examples])
-
-
-@torch.no_grad()
-def states(policy: CausalLMPolicy, prompt: PolicyPrompt, tokens: Tokens, layer: int) -> Tensor:
-    """(C, T, D) float32 of one layer; those after it are not computed."""
-    return policy.forward(prompt, tokens, OutputSpec(frozenset({layer}), logits=False)).hidden[layer].float()
+    return torch.stack([pooled[places[example.key, example.answer]] for example in examples])
 
 
 def _shards(examples: Sequence[Example]) -> Iterator[list[list[int]]]:
-    """Rows by conversation, and conversations together until they fill a file."""
+    """Yield rows grouped by conversation, with enough conversations to fill a file."""
     groups: dict[str, list[int]] = {}
     for row, example in enumerate(examples):
         groups.setdefault(example.key, []).append(row)
@@ -102,7 +94,7 @@ def _shard(
     pooling: Pooling,
     path: Path | None,
 ) -> Tensor:
-    """(rows of the groups, cuts + 1, 2D), from the file if it is there."""
+    """Return the pooled states of the groups, (rows, cuts + 1, 2D), from the file if it exists."""
     if path and path.exists():
         return load_file(path)["pool_answers"]
     by_row: dict[int, Tensor] = {}
@@ -117,13 +109,13 @@ def _shard(
     if path:
         unfinished = path.with_suffix(f".{os.getpid()}")
         save_file({"pool_answers": shard}, unfinished)
-        unfinished.replace(path)  # a run cut off here leaves no half file
+        unfinished.replace(path)  # a run that is cut off here leaves no partial file
     return shard
 
 
 def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, pooling: Pooling) -> Tensor:
     tokens = Tokens.from_ids([policy.encode(a)[: pooling.longest] for a in answers], policy.device)
-    hidden = states(policy, prompt, tokens, pooling.layer)
+    hidden = compute_states(policy, prompt, tokens, pooling.layer)
     lengths = tokens.mask.sum(1, keepdim=True).clamp(min=1)  # (C, 1)
     ends = torch.tensor([*CUTS, pooling.longest], device=lengths.device)
     at = torch.minimum(ends, lengths) - 1  # (C, cuts + 1)
@@ -132,7 +124,7 @@ def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, 
 
 
 def _fingerprint(examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling) -> str:
-    """Of all that the features depend on; the template shows in the first prompt's ids."""
+    """Hash all that the states depend on; the ids of the first prompt show the template."""
     embedding: Any = policy.model.get_input_embeddings()
     weights = embedding.weight[:256].float().cpu()
     parts = [

@@ -1,4 +1,4 @@
-"""Scored answers to a gate: `python -m langchain_sea.training.fit_gate DATA --out FILE`. Knows no policy."""
+"""Fit a gate to scored answers: `python -m langchain_sea.training.fit_gate DATA --out FILE`."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from langchain_sea.rewards.pair_classifier import (
     tokenize_pairs,
 )
 from langchain_sea.training.examples import (
+    GOOD_LABEL,
     DataError,
     Example,
     drop_blank_answers,
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["GateRecipe", "fit_gate", "main"]
 
-_INNER = 0.12  # of the prompts learned from choose epoch and threshold
-_WARM = 0.05  # of the steps
-_BUCKET = 16  # batches sorted by length together
+_VALIDATION_FRACTION = 0.12  # of the training prompts; they choose epoch and threshold
+_WARM_UP = 0.05  # of the steps
+_BUCKET = 16  # batches that are sorted by length together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +53,15 @@ class GateRecipe:
     """How a gate is fitted.
 
     Attributes:
-        epochs: passes over the data; the best on prompts set aside is kept.
-        seed: of the deltas, the order and dropout.
-        batch: answers a step.
-        learning_rate: AdamW's for the deltas, falling to zero.
+        epochs: passes over the data; the epoch that is best on validation prompts is kept.
+        seed: of the initial weights, the order of the data and dropout.
+        batch: answers per step.
+        learning_rate: AdamW's for the low-rank updates; it falls to zero.
         output_rate: AdamW's for the output.
-        rank: of the deltas.
-        passing: the share of bad answers that the threshold may let pass on the prompts set aside.
-        cuts: words after which each answer is learned from as well, where its beginning bears its label: for a
-            gate's model that is to steer, which must judge what has only begun.
+        rank: of the low-rank updates.
+        passing: the fraction of bad answers that may pass the threshold on validation prompts.
+        cuts: numbers of words; the prefixes of these lengths are trained on as well, with the label of their answer.
+            For a model that is to guide the search, which must score unfinished answers.
     """
 
     epochs: int = 3
@@ -75,95 +76,84 @@ class GateRecipe:
 
 def fit_gate(
     examples: Sequence[Example],
-    trunk: Loaded,
+    encoder: Loaded,
     recipe: GateRecipe | None = None,
     *,
     report: Callable[[str], None] = lambda _: None,
 ) -> PairClassifierGate:
-    """A gate on `trunk`, its threshold chosen by prompts set aside, its figures from the examples held out.
+    """Fit a gate, choose its threshold on validation prompts, and measure it on held-out examples.
 
     Args:
         examples: scored answers.
-        trunk: an encoder, left as it is.
-        recipe: None takes the defaults.
-        report: called with a line now and then.
+        encoder: a loaded encoder; it is not changed.
+        recipe: None means the defaults.
+        report: is called with a line of progress.
 
     Raises:
         DataError: too few prompts, or all answers alike.
     """
     started = time.monotonic()
     recipe = recipe or GateRecipe()
-    kept = drop_blank_answers(examples)
-    learned = [e for e in kept if not e.held_out]
-    inner = [e for e in learned if _chooses(e)]
-    train = [e for e in learned if not _chooses(e)]
-    train += [b for e in train if not e.whole for b in _begun(e, recipe.cuts)]
-    if any(len({e.label > 0.5 for e in part}) < 2 for part in (train, inner)):  # noqa: PLR2004 - good and bad
+    learned = [e for e in drop_blank_answers(examples) if not e.is_held_out]
+    inner = [e for e in learned if _is_validation(e)]
+    train = [e for e in learned if not _is_validation(e)]
+    train += [prefix for e in train if not e.whole for prefix in _prefixes(e, recipe.cuts)]
+    if not (_has_both_kinds(train) and _has_both_kinds(inner)):
         raise DataError(
             f"{len(learned)} answers are too few, or all alike: add prompts with good and bad ones."
         )
-    info = GateInfo(trunk=trunk.name, rank=recipe.rank)
-    deltas, epoch = _best((train, inner), trunk, recipe, info, report)
-    deltas = {name: delta.half() for name, delta in deltas.items()}  # measured as it is stored
+    info = GateInfo(encoder=encoder.name, rank=recipe.rank)
+    tensors, epoch = _fit_best((train, inner), encoder, recipe, info, report)
+    tensors = {name: tensor.half() for name, tensor in tensors.items()}  # measured as it will be saved
     figures = {"epoch": epoch, "learned": len(train), "minutes": round((time.monotonic() - started) / 60, 1)}
-    return choose_threshold(PairClassifierGate(deltas, replace(info, figures=figures)), examples, recipe)
+    return choose_threshold(PairClassifierGate(tensors, replace(info, figures=figures)), examples, recipe)
 
 
-def _chooses(example: Example) -> bool:
-    """Whether it chooses epoch and threshold, and is not learned from; all of a prompt's, opened or not."""
-    return hash_fraction(example.asked, "inner:") < _INNER
+def _is_validation(example: Example) -> bool:
+    """Whether it chooses epoch and threshold, and is not trained on; the same for all examples of a prompt."""
+    return hash_fraction(example.conversation_key, "inner:") < _VALIDATION_FRACTION
 
 
 def choose_threshold(
     gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe
 ) -> PairClassifierGate:
-    """The gate, its threshold chosen anew by prompts set aside, with its figures.
+    """Choose a gate's threshold on validation prompts, and measure it.
 
     Args:
-        gate: as it is stored.
-        examples: those it was made of, and the held-out ones.
-        recipe: says what share of bad answers may pass.
+        gate: in the precision in which it is saved.
+        examples: those it was trained on, and the held-out ones.
+        recipe: says which fraction of bad answers may pass.
+
+    Returns:
+        The gate with the threshold and its figures.
 
     Raises:
-        DataError: no bad answer, or no good one, is set aside to choose by.
+        DataError: the validation prompts have no good answer, or no bad one.
     """
-    kept = drop_blank_answers(examples)
-    inner = [e for e in kept if not e.held_out and _chooses(e)]
-    held = [e for e in kept if e.held_out]
-    if len({e.label > 0.5 for e in inner}) < 2:  # noqa: PLR2004 - good and bad
+    usable = drop_blank_answers(examples)
+    inner = [e for e in usable if not e.is_held_out and _is_validation(e)]
+    held_out = [e for e in usable if e.is_held_out]
+    if not _has_both_kinds(inner):
         raise DataError(
-            f"{len(inner)} answers set aside are too few, or all alike, to choose a threshold by."
+            f"the {len(inner)} validation answers are too few, or all alike, to choose a threshold: add prompts "
+            "with good and bad answers."
         )
     threshold = _threshold(_values(gate, inner), _labels(inner), recipe.passing)
     figures = gate.info.figures | {
-        "inner": _measured(gate, inner, threshold),
-        "held_out": _measured(gate, held, threshold),
+        "inner": _measure(gate, inner, threshold),
+        "held_out": _measure(gate, held_out, threshold),
     }
     return gate.with_info(replace(gate.info, threshold=threshold, figures=figures))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fit a gate to a file and write it; figures go to standard output."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path, help="JSONL of scored answers")
-    parser.add_argument("--out", type=Path, required=True, help="the gate's safetensors")
-    parser.add_argument("--trunk", default="minilm", help="name, hub id or folder of an encoder")
-    parser.add_argument("--split", help="learn only from lines whose split is this")
-    parser.add_argument("--limit", type=int, help="learn from so many answers at most")
-    parser.add_argument(
-        "--join", type=Path, nargs="+", help="fit nothing: join these gates, and choose a threshold"
-    )
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the deltas")
-    parser.add_argument("--batch", type=int, default=16, help="answers a step")
-    parser.add_argument("--rank", type=int, default=16, help="of the deltas")
-    parser.add_argument("--cuts", type=int, nargs="*", default=[], help="learn from so many words, too")
-    options = parser.parse_args(arguments)
+    """Fit a gate to a file and write it; its figures go to standard output."""
+    options = _parser().parse_args(arguments)
     try:
-        found = read_examples(options.data)
-        learned = [e for e in found if not e.held_out and options.split in {None, e.split}]
-        examples = [*sample_examples(learned, options.limit, options.seed), *(e for e in found if e.held_out)]
+        rows = read_examples(options.data)
+        train = [e for e in rows if not e.is_held_out and options.split in {None, e.split}]
+        train = sample_examples(train, options.limit, options.seed)
+        examples = [*train, *(e for e in rows if e.is_held_out)]
         recipe = GateRecipe(
             epochs=options.epochs,
             seed=options.seed,
@@ -173,16 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             cuts=tuple(options.cuts),
         )
         if options.join:
-            gate = choose_threshold(
-                PairClassifierGate.joined([PairClassifierGate.load(path) for path in options.join]),
-                examples,
-                recipe,
-            )
+            members = [PairClassifierGate.load(path) for path in options.join]
+            gate = choose_threshold(PairClassifierGate.from_members(members), examples, recipe)
         else:
-            trunk = loading.load(options.trunk, kind="encoder", dtype=torch.float32, report=_say)
-            gate = fit_gate(examples, trunk, recipe, report=_say)
+            encoder = loading.load(options.encoder, kind="encoder", dtype=torch.float32, report=_print_error)
+            gate = fit_gate(examples, encoder, recipe, report=_print_error)
     except (ValueError, OSError) as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         return 1
     gate.save(options.out)
     figures = {"threshold": gate.threshold, **gate.info.figures}
@@ -190,67 +177,111 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _best(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path, help="JSONL of scored answers")
+    parser.add_argument("--out", type=Path, required=True, help="the gate's safetensors")
+    parser.add_argument("--encoder", default="minilm", help="name, hub id or folder of an encoder")
+    parser.add_argument("--split", help="train only on lines of this split")
+    parser.add_argument("--limit", type=int, help="train on at most this many answers")
+    parser.add_argument(
+        "--join", type=Path, nargs="+", help="do not fit: combine these gates, and choose a threshold"
+    )
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the low-rank updates")
+    parser.add_argument("--batch", type=int, default=16, help="answers per step")
+    parser.add_argument("--rank", type=int, default=16, help="of the low-rank updates")
+    parser.add_argument(
+        "--cuts", type=int, nargs="*", default=[], help="also train on this many words of each answer"
+    )
+    return parser
+
+
+class _Trainer:
+    """A pair classifier in training, with its optimiser and learning rate."""
+
+    def __init__(self, encoder: Loaded, recipe: GateRecipe, info: GateInfo, num_steps: int) -> None:
+        self.info, self.device = info, encoder.model.device
+        self.classifier = PairClassifier(encoder.model).to(self.device)
+        self.classifier.add_lora_layers(info.rank, info.scale)
+        self.optimizer = _make_optimizer(self.classifier, recipe)
+        self.tokenizer = copy.deepcopy(encoder.tokenizer)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: _learning_rate_factor(step / num_steps)
+        )
+
+    def step(self, batch: Sequence[Example]) -> None:
+        """Take one step on a batch."""
+        inputs = tokenize_pairs(self.tokenizer, _pairs(batch), self.info.longest)
+        with torch.autocast(self.device.type, torch.bfloat16):  # twice as fast, on a CPU too
+            logits = self.classifier({name: ids.to(self.device) for name, ids in inputs.items()})
+        self.optimizer.zero_grad()
+        loss = binary_cross_entropy_with_logits(logits.float(), _labels(batch).to(logits.device))
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+
+
+def _fit_best(
     parts: tuple[Sequence[Example], Sequence[Example]],
-    trunk: Loaded,
+    encoder: Loaded,
     recipe: GateRecipe,
     info: GateInfo,
     report: Callable[[str], None],
 ) -> tuple[dict[str, Tensor], int]:
-    """The deltas after the epoch that is best on the second part; the global generator is left alone."""
+    """Train on the first part, and return the tensors of the epoch that is best on the second, and the epoch.
+
+    The global generator is restored.
+    """
     train, inner = parts
-    best, kept, best_epoch = -math.inf, dict[str, Tensor](), 0
+    best, best_tensors, best_epoch = -math.inf, dict[str, Tensor](), 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        judge = PairClassifier(trunk.model).to(trunk.model.device)
-        judge.add_deltas(info.rank, info.scale)
-        optimizer, tokenizer = _optimizer(judge, recipe), copy.deepcopy(trunk.tokenizer)
-        steps = recipe.epochs * math.ceil(len(train) / recipe.batch)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / steps))
+        trainer = _Trainer(encoder, recipe, info, recipe.epochs * math.ceil(len(train) / recipe.batch))
         for epoch in range(1, recipe.epochs + 1):
-            judge.train()
+            trainer.classifier.train()
             for batch in tqdm(_batches(train, recipe.batch), desc=f"epoch {epoch}", disable=None):
-                inputs = tokenize_pairs(tokenizer, _pairs(batch), info.longest)
-                with torch.autocast(trunk.model.device.type, torch.bfloat16):  # half the time, CPUs too
-                    logits = judge({name: ids.to(trunk.model.device) for name, ids in inputs.items()})
-                optimizer.zero_grad()
-                binary_cross_entropy_with_logits(logits.float(), _labels(batch).to(logits.device)).backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
-                schedule.step()
-            found = {name: delta.clone() for name, delta in judge.deltas().items()}
-            quality = auc(_values(PairClassifierGate(found, info), inner), _labels(inner))
-            report(f"epoch {epoch}: AUC {quality:.4f} on the prompts set aside")
+                trainer.step(batch)
+            tensors = {name: tensor.clone() for name, tensor in trainer.classifier.trained_tensors().items()}
+            quality = auc(_values(PairClassifierGate(tensors, info), inner), _labels(inner))
+            report(f"epoch {epoch}: AUC {quality:.4f} on the validation prompts")
             if quality > best:
-                best, kept, best_epoch = quality, found, epoch
-    return kept, best_epoch
+                best, best_tensors, best_epoch = quality, tensors, epoch
+    return best_tensors, best_epoch
 
 
-def _begun(example: Example, cuts: Sequence[int]) -> list[Example]:
+def _has_both_kinds(examples: Sequence[Example]) -> bool:
+    return {example.is_good for example in examples} == {True, False}
+
+
+def _prefixes(example: Example, cuts: Sequence[int]) -> list[Example]:
+    """Return the example with its answer cut off after so many words."""
     words = example.answer.split()
     return [replace(example, answer=" ".join(words[:cut])) for cut in cuts if cut < len(words)]
 
 
-def _optimizer(judge: PairClassifier, recipe: GateRecipe) -> torch.optim.Optimizer:
-    output = list(judge.output.parameters())
-    deltas = [p for p in judge.encoder.parameters() if p.requires_grad]
+def _make_optimizer(classifier: PairClassifier, recipe: GateRecipe) -> torch.optim.Optimizer:
+    output = list(classifier.output.parameters())
+    updates = [p for p in classifier.encoder.parameters() if p.requires_grad]
     return torch.optim.AdamW(
-        [{"params": deltas, "lr": recipe.learning_rate}, {"params": output, "lr": recipe.output_rate}]
+        [{"params": updates, "lr": recipe.learning_rate}, {"params": output, "lr": recipe.output_rate}]
     )
 
 
-def _rate(done: float) -> float:
-    """Up in the first steps, then down to zero."""
-    return min(done / _WARM, (1 - done) / (1 - _WARM)) if done < 1 else 0.0
+def _learning_rate_factor(done: float) -> float:
+    """Return the factor of the learning rate: it rises in the first steps, and then falls to zero."""
+    return min(done / _WARM_UP, (1 - done) / (1 - _WARM_UP)) if done < 1 else 0.0
 
 
 def _batches(examples: Sequence[Example], size: int) -> list[Sequence[Example]]:
-    """In random order, answers of like length together: less padding."""
+    """Return batches in random order; answers of similar length share a batch, which needs less padding."""
     order = [examples[i] for i in torch.randperm(len(examples)).tolist()]
-    found: list[Sequence[Example]] = []
+    batches: list[Sequence[Example]] = []
     for start in range(0, len(order), size * _BUCKET):
-        near = sorted(order[start : start + size * _BUCKET], key=lambda e: sum(map(len, _pairs([e])[0])))
-        found += [near[i : i + size] for i in range(0, len(near), size)]
-    return [found[i] for i in torch.randperm(len(found)).tolist()]
+        bucket = sorted(order[start : start + size * _BUCKET], key=lambda e: sum(map(len, _pairs([e])[0])))
+        batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
+    return [batches[i] for i in torch.randperm(len(batches)).tolist()]
 
 
 def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
@@ -266,17 +297,17 @@ def _values(gate: PairClassifierGate, examples: Sequence[Example]) -> Tensor:
 
 
 def _threshold(values: Tensor, labels: Tensor, passing: float) -> float:
-    """The lowest at which no more than that share of bad answers passes."""
-    bad = values[labels <= 0.5].sort(descending=True).values  # noqa: PLR2004 - half way between bad and good
+    """Return the lowest threshold that at most this fraction of bad answers passes."""
+    bad = values[labels <= GOOD_LABEL].sort(descending=True).values
     highest = bad[min(int(passing * len(bad)), len(bad) - 1)]
     return float(torch.nextafter(highest, torch.ones(())))
 
 
-def _measured(gate: PairClassifierGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
-    """AUC, and what share of good and of bad answers passes."""
+def _measure(gate: PairClassifierGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
+    """Return the AUC, and the fractions of good and of bad answers that pass."""
     if not examples:
         return {}
-    values, good = _values(gate, examples), _labels(examples) > 0.5  # noqa: PLR2004 - same
+    values, good = _values(gate, examples), _labels(examples) > GOOD_LABEL
     passes = (values >= threshold).float()
     return {
         "answers": len(examples),
@@ -286,7 +317,7 @@ def _measured(gate: PairClassifierGate, examples: Sequence[Example], threshold: 
     }
 
 
-def _say(line: str) -> None:
+def _print_error(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 

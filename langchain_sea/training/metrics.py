@@ -1,4 +1,4 @@
-"""How well values order answers: AUC, pairs in order, at every cut. Knows neither policy nor head."""
+"""Measure how well values order answers: AUC, and the fraction of pairs in order, at every cut."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from langchain_sea.training.examples import GOOD_LABEL
 from langchain_sea.training.features import CUTS
 
 if TYPE_CHECKING:
@@ -15,37 +16,37 @@ if TYPE_CHECKING:
 
     from langchain_sea.training.examples import Example
 
-__all__ = ["Data", "auc", "collected", "counts", "measured", "quality"]
+__all__ = ["Data", "auc", "collect_data", "count_examples", "measure_cuts", "ordering_quality"]
 
 _NO_ROW = -1
 
 
 class Data(NamedTuple):
-    """Answers with their states."""
+    """Pooled states of answers with their labels."""
 
     features: Tensor  # (N, cuts + 1, 2D)
     labels: Tensor  # (N,)
-    whole: Tensor  # (N,) bool: the label speaks of the end alone
-    units: Tensor  # (U, 2) rows: a scored answer and −1, or a chosen and a rejected one
+    whole: Tensor  # (N,) bool: the label is about the whole answer only
+    units: Tensor  # (U, 2) rows: a scored answer and −1, or a chosen and a rejected answer
 
     @property
     def scored(self) -> Tensor:
-        """(S,) rows of scored answers."""
+        """The rows of scored answers, (S,)."""
         return self.units[self.units[:, 1] == _NO_ROW][:, 0]
 
     @property
     def pairs(self) -> Tensor:
-        """(P, 2) rows of chosen and rejected answers."""
+        """The rows of chosen and rejected answers, (P, 2)."""
         return self.units[self.units[:, 1] != _NO_ROW]
 
     @property
-    def begun(self) -> Data:
-        """Without those whose label speaks of the end alone: what beginnings are measured on."""
+    def without_whole(self) -> Data:
+        """Without the answers whose label is about the whole answer only: for measurements of prefixes."""
         return self._replace(units=self.units[~self.whole[self.units[:, 0]]])
 
 
-def collected(pooled: Tensor, examples: Sequence[Example]) -> Data:
-    """Pooled states with what the examples say of them."""
+def collect_data(pooled: Tensor, examples: Sequence[Example]) -> Data:
+    """Combine pooled states, (N, cuts + 1, 2D), with the labels of N examples."""
     units: list[tuple[int, int]] = []
     chosen: dict[int, int] = {}
     for row, example in enumerate(examples):
@@ -61,39 +62,42 @@ def collected(pooled: Tensor, examples: Sequence[Example]) -> Data:
 
 
 def auc(values: Tensor, labels: Tensor) -> float:
-    """The chance that a good one's value is above a bad one's, ties half; NaN where one kind is missing."""
+    """Return the probability that a good answer's value is above a bad one's; NaN if there are none of one kind.
+
+    Ties count half.
+    """
     _, places, counts = torch.unique(values.double(), return_inverse=True, return_counts=True)
     ranks = (counts.cumsum(0) - (counts - 1) / 2)[places]  # from 1; ties share their mean
-    good = labels > 0.5  # noqa: PLR2004 - half way between bad and good
+    good = labels > GOOD_LABEL
     n_good, n_bad = int(good.sum()), int((~good).sum())
     if not n_good or not n_bad:
         return math.nan
     return float((ranks[good].sum() - n_good * (n_good + 1) / 2) / (n_good * n_bad))
 
 
-def quality(values: Tensor, data: Data) -> float:
-    """AUC of scored answers, share of pairs in order; their mean where there are both."""
+def ordering_quality(values: Tensor, data: Data) -> float:
+    """Return the AUC of scored answers, the fraction of pairs in order, or the mean of both; NaN if there are none."""
     scored, pairs = data.scored, data.pairs
-    found = [auc(values[scored], data.labels[scored])] if len(scored) else []
+    figures = [auc(values[scored], data.labels[scored])] if len(scored) else []
     if len(pairs):
-        found.append(float((values[pairs[:, 0]] > values[pairs[:, 1]]).float().mean()))
-    return sum(found) / len(found) if found else math.nan
+        figures.append(float((values[pairs[:, 0]] > values[pairs[:, 1]]).float().mean()))
+    return sum(figures) / len(figures) if figures else math.nan
 
 
-def measured(values: Tensor, data: Data) -> dict[str, dict[str, float]]:
-    """AUC of scored answers and accuracy of pairs at every cut; `values` (N, cuts + 1)."""
-    found = {}
-    paired = data.units[:, 1] != _NO_ROW
-    for what, wanted in (("auc", ~paired), ("pair_accuracy", paired)):
-        if wanted.any():
-            part = data._replace(units=data.units[wanted])
+def measure_cuts(values: Tensor, data: Data) -> dict[str, dict[str, float]]:
+    """Return the AUC of scored answers and the accuracy of pairs at every cut, of `values`, (N, cuts + 1)."""
+    figures = {}
+    is_pair = data.units[:, 1] != _NO_ROW
+    for name, selected in (("auc", ~is_pair), ("pair_accuracy", is_pair)):
+        if selected.any():
+            part = data._replace(units=data.units[selected])
             ends = [*map(str, CUTS), "whole"]
-            parts = [*[part.begun] * len(CUTS), part]
+            parts = [*[part.without_whole] * len(CUTS), part]
             columns = zip(ends, values.unbind(1), parts, strict=True)
-            found[what] = {end: round(quality(column, data), 4) for end, column, data in columns}
-    return found
+            figures[name] = {end: round(ordering_quality(column, data), 4) for end, column, data in columns}
+    return figures
 
 
-def counts(examples: Sequence[Example]) -> dict[str, Any]:
-    """How many answers and prompts."""
-    return {"answers": len(examples), "prompts": len({example.asked for example in examples})}
+def count_examples(examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the numbers of answers and of prompts."""
+    return {"answers": len(examples), "prompts": len({example.conversation_key for example in examples})}
