@@ -126,7 +126,7 @@ def bridge(data: Path, seed: int, count: int, twin: PairClassifierGate | None) -
     (head,) = registry.make_terms([SAFETY_HEAD], policy)  # without the refusal head, which no encoder has
     through = gain(policy, RewardTerm(reward=reward, name="minilm"), questions, seed)
     own = gain(policy, head, questions, seed)
-    table = reward.bridge
+    table = reward.alignment
     return {
         "bridge_cosine": bridge_cosine(reward, policy, drafts(policy, questions, 1, seed)),
         "bridge_gain": {

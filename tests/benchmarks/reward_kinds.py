@@ -73,8 +73,8 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
         .eval()
         .requires_grad_(False)
     )
-    stance = RefusalHead(copy.deepcopy(head), weight=1.5).to(dtype)
-    stance.bias.fill_(0.3)
+    refusal_head = RefusalHead(copy.deepcopy(head), weight=1.5).to(dtype)
+    refusal_head.bias.fill_(0.3)
     model = classifier("gpt2", dtype=dtype)
     several = copy.deepcopy(classifier("gpt2", labels=3, dtype=dtype))
     found: dict[str, DifferentiableReward] = {
@@ -82,7 +82,7 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
         "several_heads": SoftRewardModel(several, tokenizer, label={0: 1.0, 2: -0.5}),
         "safety_classifier": safety_classifier(safe_model(dtype), tokenizer, tokenizer, odds=True),
         "trunk": HiddenStateReward(head),
-        "stance": RefusalReward(head, stance),
+        "refusal": RefusalReward(head, refusal_head),
         "implicit": LogRatioReward(policy("gpt2", seed=1, dtype=dtype), writer),
         "process": ProcessReward(TokenScores(several, tokenizer), separator=None, reduction="mean"),
         "encoder_bridged": SoftEncoderReward(encoder(dtype), word_pieces(), bridge()),

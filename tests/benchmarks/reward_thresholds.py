@@ -69,7 +69,7 @@ def answers(
     policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int
 ) -> list[Row]:
     """The default preset's, with `right` and this."""
-    (right,) = registry.make_terms(["tiny"], "tiny", policy)
+    (right,) = registry.make_terms(["tiny"], policy)
     # beside those that count, the same in their own units, which only report
     terms = (
         replace(right, normalize="drafts"),

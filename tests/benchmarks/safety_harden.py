@@ -53,7 +53,7 @@ def main() -> None:
     torch.set_num_threads(2)
     loaded = weights.load("smollm2-135m", dtype=torch.bfloat16)
     policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
-    examples = [e for e in read_examples(options.data) if e.held_out or e.split == "head"]
+    examples = [e for e in read_examples(options.data) if e.is_held_out or e.split == "head"]
     start = HiddenStateHead.load(options.start) if options.start else None
     recipe = Recipe(members=options.members, seeds=2 * options.members, start=start)
     hardening = Hardening(rounds=options.rounds, judge=Rules(options.data), prompts=options.prompts)

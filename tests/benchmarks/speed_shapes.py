@@ -99,7 +99,7 @@ def subject(shape: str, device: str | None = None, dtype: torch.dtype | None = N
     """`real`, or one of `SHAPES`; without a dtype the one that is loaded by default, for `1b` bfloat16."""
     if shape == "real":
         policy = load_model("smollm2-135m", device, **({"dtype": dtype} if dtype else {}))
-        return Subject(shape, policy, registry.make_terms(["safety"], "smollm2-135m", policy))
+        return Subject(shape, policy, registry.make_terms(["safety"], policy))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     half = shape == "1b" or torch.device(device).type == "cuda"
     policy = random_policy(SHAPES[shape], device, dtype or (torch.bfloat16 if half else torch.float32))

@@ -27,7 +27,7 @@ class Attack:
 
     def __init__(self) -> None:
         gate = PairClassifierGate.load(SAFETY_GATE)
-        self.judge, self.tokenizer = gate._ready()
+        self.judge, self.tokenizer = gate._load()
         self.longest = gate.info.longest
         vocabulary = self.tokenizer.get_vocab()
         self.plain = torch.tensor(sorted(i for t, i in vocabulary.items() if t.isascii() and t.isalpha()))

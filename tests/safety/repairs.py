@@ -126,7 +126,7 @@ def repairs(checks: Any, data: Path, seed: int) -> dict[str, Any]:
 def _steers(question: str, text: str) -> bool:
     """Whether the reward that steers is content."""
     policy = load_model("smollm2-135m")
-    (term,) = registry.make_terms([SAFETY_HEAD], "smollm2-135m", policy)
+    (term,) = registry.make_terms([SAFETY_HEAD], policy)
     prompt = policy.prompt([{"role": "user", "content": question}])
     view = AnswerBatch.from_ids(policy, prompt, [policy.encode(text) or [0]])
     return float(term.score(view, [text])[0]) > 0

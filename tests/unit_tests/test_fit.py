@@ -20,9 +20,14 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading import Loaded
-from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
+from langchain_sea.rewards.hidden_state_head import (
+    HeadInfo,
+    HiddenStateHead,
+    HiddenStateReward,
+    compute_states,
+)
+from langchain_sea.training import features as features_module
 from langchain_sea.training import fit_head as fit_head_module
-from langchain_sea.training import pool_answers as features_module
 from langchain_sea.training.examples import (
     DataError,
     Example,
@@ -30,7 +35,7 @@ from langchain_sea.training.examples import (
     read_examples,
     sample_examples,
 )
-from langchain_sea.training.features import CUTS, Pooling, pool_answers, states
+from langchain_sea.training.features import CUTS, Pooling, pool_answers
 from langchain_sea.training.fit_head import Recipe, fit_head
 from langchain_sea.training.metrics import auc, collect_data
 
@@ -89,7 +94,7 @@ def test_an_opening_is_no_part_of_the_answer_and_parts_conversations(tmp_path: P
     found = pool_answers([plain, opened], policy(), Pooling(2))
     prompt = policy().prompt(opened.messages, opening="return")
     ids = policy().encode(opened.answer)
-    wanted = states(policy(), prompt, Tokens.from_ids([ids]), 2).mean(1)
+    wanted = compute_states(policy(), prompt, Tokens.from_ids([ids]), 2).mean(1)
     torch.testing.assert_close(found[1, -1, 32:], wanted[0], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(found[0, -1], found[1, -1], atol=1e-3)
 
@@ -130,10 +135,10 @@ def test_a_dialogues_prompt_is_all_but_the_last_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ("[1]", "not an object"),
         ({"prompt": "q"}, r"\['prompt'\]"),
-        ({"answer": "a", "label": 1}, "no known form"),
+        ({"answer": "a", "label": 1}, "not those of a known form"),
         ({"prompt": "q", "answer": "a"}, '"label" is None'),
         ({"prompt": "q", "answer": "a", "label": 2}, '"label" is 2'),
         ({"prompt": "q", "answer": "a", "label": 1, "opening": 3}, '"opening" is 3'),
@@ -196,7 +201,7 @@ def test_stopping_early_changes_no_state(name: str, layer: int) -> None:
     tokens = Tokens.from_ids([[40, 50, 60], [70]])
     prompt = policy(name).prompt(QUESTION)
     expected = policy(name).forward(prompt, tokens)
-    assert torch.equal(states(policy(name), prompt, tokens, layer), expected.hidden[layer])
+    assert torch.equal(compute_states(policy(name), prompt, tokens, layer), expected.hidden[layer])
     assert torch.equal(policy(name).forward(prompt, tokens).logits, expected.logits)
 
 
@@ -204,7 +209,7 @@ def test_layers_above_are_not_computed() -> None:
     """That is what stopping is for."""
     reached, own = [], CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
     own.model.base_model.layers[2].register_forward_hook(lambda *_: reached.append(1))  # before it is read by
-    states(own, own.prompt(QUESTION), Tokens.from_ids([[40]]), 1)
+    compute_states(own, own.prompt(QUESTION), Tokens.from_ids([[40]]), 1)
     assert len(reached) == 1  # the prompt's own reading
 
 
@@ -269,7 +274,7 @@ def test_labels_of_the_whole_teach_nothing_of_beginnings() -> None:
     fit_head_module._loss(head, data, data.units).backward()
     reached = inputs.grad.abs().sum(-1) > 0
     assert reached.tolist() == [[True] * 5] * 2 + [[False] * 4 + [True]] * 2
-    assert data.begun.units[:, 0].tolist() == [0, 1]
+    assert data.without_whole.units[:, 0].tolist() == [0, 1]
 
 
 def test_the_same_seed_gives_the_same_head_and_leaves_the_generator() -> None:
@@ -281,7 +286,7 @@ def test_the_same_seed_gives_the_same_head_and_leaves_the_generator() -> None:
 
 
 @pytest.mark.parametrize(
-    ("examples", "words"), [(separable(1), "nothing to learn"), (separable(2), "too few")]
+    ("examples", "words"), [(separable(1), "nothing to train"), (separable(2), "too few")]
 )
 def test_too_little_data_is_refused(examples: list[Example], words: str) -> None:
     """Rather than a head that learned nothing."""

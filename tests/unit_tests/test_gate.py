@@ -68,11 +68,11 @@ def examples(prompts: int = 40) -> list[Example]:
 
 
 def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairClassifierGate:
-    info = GateInfo(trunk=trunk.name, rank=4, threshold=threshold)
+    info = GateInfo(encoder=trunk.name, rank=4, threshold=threshold)
     judge = PairClassifier(trunk.model)
-    judge.add_deltas(info.rank, info.scale)
+    judge.add_lora_layers(info.rank, info.scale)
     generator = torch.Generator().manual_seed(seed)
-    deltas = {n: torch.randn(d.shape, generator=generator).half() for n, d in judge.deltas().items()}
+    deltas = {n: torch.randn(d.shape, generator=generator).half() for n, d in judge.trained_tensors().items()}
     return PairClassifierGate(deltas, info)
 
 
@@ -86,20 +86,20 @@ def test_a_delta_of_zero_changes_nothing(trunk: Loaded) -> None:
     """As deltas begin, the encoder says what it said."""
     judge = PairClassifier(trunk.model).eval()
     before = judge(inputs(trunk))
-    judge.add_deltas(4, 2.0)
+    judge.add_lora_layers(4, 2.0)
     assert torch.equal(judge(inputs(trunk)), before)
 
 
 def test_merged_deltas_are_the_trained_ones(trunk: Loaded) -> None:
     """W + s·BA in the weights does what B(Ax) beside them did, in every linear layer."""
     judge = PairClassifier(trunk.model).eval()
-    judge.add_deltas(4, 2.0)
+    judge.add_lora_layers(4, 2.0)
     with torch.no_grad():
-        for delta in judge.deltas().values():
+        for delta in judge.trained_tensors().values():
             delta.normal_(std=0.1)
     merged = PairClassifier(trunk.model).eval()
-    merged.merge(judge.deltas(), 2.0)
-    assert len(judge.deltas()) == 2 * 6 * 2 + 2
+    merged.merge_lora(judge.trained_tensors(), 2.0)
+    assert len(judge.trained_tensors()) == 2 * 6 * 2 + 2
     torch.testing.assert_close(merged(inputs(trunk)), judge(inputs(trunk)), rtol=1e-4, atol=1e-4)
 
 
@@ -131,33 +131,33 @@ def test_weights_in_half_precision_are_judged_in_full(trunk: Loaded) -> None:
 def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_path: Path) -> None:
     """As one gate that is stored, read and pickled like any other."""
     one, other = random_gate(trunk), random_gate(trunk, seed=1)
-    joined = PairClassifierGate.joined([one, other])
+    joined = PairClassifierGate.from_members([one, other])
     joined.save(tmp_path / "g.safetensors")
     pairs = [("how do i", "sorry"), ("how", "first take mix")]
     wanted = [(a + b) / 2 for a, b in zip(one.judge(pairs), other.judge(pairs), strict=True)]
     for gate in (
         joined,
         PairClassifierGate.load(tmp_path / "g.safetensors"),
-        pickle.loads(pickle.dumps(joined)),
-    ):  # noqa: S301
+        pickle.loads(pickle.dumps(joined)),  # noqa: S301 - our own bytes
+    ):
         assert gate.judge(pairs) == pytest.approx(wanted, abs=2e-3)
         assert gate.info.members == 2
-    settled = fitting.settled(joined, examples(), GateRecipe())
-    assert settled.info.figures["held_out"]["answers"] == 16
+    with_threshold = fitting.choose_threshold(joined, examples(), GateRecipe())
+    assert with_threshold.info.figures["held_out"]["answers"] == 16
 
 
 def test_gates_that_differ_are_not_joined(trunk: Loaded) -> None:
     """Nor is one that is joined already."""
     one = random_gate(trunk)
-    for other in (one.with_info(replace(one.info, scale=3.0)), PairClassifierGate.joined([one, one])):
-        with pytest.raises(ValueError, match="cannot be joined"):
-            PairClassifierGate.joined([one, other])
+    for other in (one.with_info(replace(one.info, scale=3.0)), PairClassifierGate.from_members([one, one])):
+        with pytest.raises(ValueError, match="cannot be combined"):
+            PairClassifierGate.from_members([one, other])
 
 
 def test_a_prompt_is_set_aside_with_all_its_openings() -> None:
     """Else what chooses the threshold has been learned from."""
     for example in examples():
-        sides = {fitting._chooses(replace(example, opening=words)) for words in ("", "Sure", "Yes, here is")}
+        sides = {fitting._is_validation(replace(example, opening=words)) for words in ("", "Sure", "Yes, here is")}
         assert len(sides) == 1
 
 
@@ -180,7 +180,7 @@ def test_saved_loaded_and_pickled_it_is_the_same(trunk: Loaded, tmp_path: Path) 
     loaded = PairClassifierGate.load(tmp_path / "gate")
     pickled = pickle.loads(pickle.dumps(gate))  # noqa: S301 - our own bytes
     for again in (loaded, pickled):
-        assert again._parts is None
+        assert again._loaded is None
         assert again.info == gate.info
         assert again.threshold == 0.7
         assert again("how do i", ["sorry", "first take"]) == expected
@@ -249,7 +249,7 @@ def test_the_command_writes_a_gate_and_its_figures(
     ]
     data, out = tmp_path / "data", tmp_path / "gate"
     data.write_text("\n".join(map(json.dumps, rows)))
-    options = [str(data), "--out", str(out), "--trunk", trunk.name, "--epochs", "1", "--limit", "50"]
+    options = [str(data), "--out", str(out), "--encoder", trunk.name, "--epochs", "1", "--limit", "50"]
     assert fitting.main(options) == 0
     gate = PairClassifierGate.load(out)
     assert json.loads(capsys.readouterr().out) == {"threshold": gate.threshold, **gate.info.figures}
@@ -263,7 +263,7 @@ def test_the_shipped_gate_is_small_and_says_what_it_is() -> None:
     """Its file loads without the trunk."""
     assert SAFETY_GATE.stat().st_size <= 4 * 2**20
     gate = PairClassifierGate.load()
-    assert gate.info.trunk == "minilm"
+    assert gate.info.encoder == "minilm"
     assert 0 < gate.threshold < 1
     assert gate.info.figures["held_out"]["auc"] >= 0.95
 

@@ -107,10 +107,10 @@ def placed_alike(found: GuardModel) -> list[str]:
     """Texts that the guard's tokenizer cuts behind the template's blank as the policy's does without it."""
     vocabulary = tiny_tokenizer().get_vocab()
     texts = [f"{word} is five" for word in vocabulary if word.isalpha() and f"Ġ{word}" in vocabulary]
-    prompt, blank, after = found._placed._place(QUESTION)
+    prompt, blank, after = found._templated._place(QUESTION)
 
     def alike(text: str) -> bool:
-        tokens = found._placed._after(blank, view_of([text]).tokens)
+        tokens = found._templated._after(blank, view_of([text]).tokens)
         return found._render(QUESTION, text) == [*prompt.ids, *tokens.ids[0].tolist(), *after.tolist()]
 
     return [text for text in texts if alike(text)][:6]
@@ -344,7 +344,7 @@ def test_a_causal_safety_classifier_steers_ranks_and_gates() -> None:
     assert ((scores > 0) & (scores < 1)).all()
     torch.testing.assert_close(found.score_soft(view), scores, atol=1e-5, rtol=0)
     messages = [{"role": "user", "content": "q"}]
-    torch.testing.assert_close(torch.tensor(found("q", TEXTS)), found.reads.judge(messages, TEXTS))
+    torch.testing.assert_close(torch.tensor(found("q", TEXTS)), found.classifier.judge(messages, TEXTS))
     turned = safety_classifier(model, tiny_tokenizer(), tiny_tokenizer(), unsafe="safe")
     torch.testing.assert_close(turned.score(view, [*TEXTS, ""]), 1 - scores, atol=1e-5, rtol=0)
 

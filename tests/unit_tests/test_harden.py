@@ -80,8 +80,8 @@ def test_no_held_out_question_is_attacked() -> None:
 def test_no_question_with_an_opened_answer_is_attacked() -> None:
     """An attack writes its texts from the start."""
     opened = [replace(e, opening="import") for e in examples()]
-    assert adversarial._chosen(opened, 9, 1) == []
-    assert all(not e.opening for e in adversarial._chosen([*opened, *examples()], 99, 1))
+    assert adversarial._choose_prompts(opened, 9, 1) == []
+    assert all(not e.opening for e in adversarial._choose_prompts([*opened, *examples()], 99, 1))
 
 
 @given(st.floats(-3, 3), st.floats(0, 1))
@@ -89,7 +89,7 @@ def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float) ->
     """Else the judge alone decides."""
     how = Hardening(rounds=1, judge=lambda _, texts: [sure] * len(texts))
     written = [("draft", 0.5, 2.0), ("moved", 1.5, 2.0 + rise)]
-    draft, moved = adversarial._judged(examples()[0], written, how)
+    draft, moved = adversarial._label_texts(examples()[0], written, how)
     assert draft[0].label == sure
     assert moved[0].label == (sure if rise <= how.rise else 0.0)
     assert (moved[0].answer, moved[0].pair, moved[1]) == ("moved", None, 1.5)
@@ -111,11 +111,11 @@ def test_joined_members_are_their_mean_less_their_spread() -> None:
     heads = [HiddenStateHead(info).eval() for _ in range(3)]
     features = torch.randn(5, 4, 16)
     values = torch.stack([head(features) for head in heads])
-    joined = HiddenStateHead.joined(heads, penalty=0.7)
+    joined = HiddenStateHead.from_members(heads, penalty=0.7)
     torch.testing.assert_close(
         joined(features), values.mean(0) - 0.7 * values.std(0, correction=0), atol=1e-3, rtol=1e-3
     )
-    torch.testing.assert_close(HiddenStateHead.joined(heads[:1])(features), values[0])
+    torch.testing.assert_close(HiddenStateHead.from_members(heads[:1])(features), values[0])
 
 
 def test_hardening_without_a_judge_says_how_one_is_made(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_hardening_without_a_judge_says_how_one_is_made(tmp_path: Path) -> None:
     fit_reward.add_arguments(parser)
     options = parser.parse_args([str(tmp_path / "d"), "--out", str(tmp_path / "h"), "--harden", "1"])
     with pytest.raises(DataError, match="fit_gate"):
-        fit_reward._hardening(options)
+        fit_reward._make_hardening(options)

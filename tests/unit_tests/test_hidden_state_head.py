@@ -74,13 +74,15 @@ def test_what_padding_holds_does_not_matter() -> None:
     hidden, mask = torch.randn(2, 6, 32), torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
     spoilt = hidden.clone()
     spoilt[0, 4:] = torch.nan
-    torch.testing.assert_close(reward().head.values(spoilt, mask), reward().head.values(hidden, mask))
+    torch.testing.assert_close(
+        reward().head.prefix_values(spoilt, mask), reward().head.prefix_values(hidden, mask)
+    )
 
 
 def test_the_features_are_the_stated_means() -> None:
     """Opening of eight tokens beside the mean of all."""
     hidden, head = torch.randn(1, 12, 32), reward().head
-    found = head.values(hidden, torch.ones(1, 12, dtype=torch.bool))[0]
+    found = head.prefix_values(hidden, torch.ones(1, 12, dtype=torch.bool))[0]
     for end in (1, 5, 8, 9, 12):
         means = torch.cat([hidden[0, : min(8, end)].mean(0), hidden[0, :end].mean(0)])
         torch.testing.assert_close(found[end - 1], head(means), rtol=1e-4, atol=1e-4)
@@ -88,7 +90,7 @@ def test_the_features_are_the_stated_means() -> None:
 
 def test_an_empty_answer_gets_the_stated_low_value() -> None:
     """center − 3 · scale, finite, with no gradient trouble beside it."""
-    assert reward().score_soft(view([], [40, 50]))[0].item() == reward().head.empty == 0.5 - 3 * 2.0
+    assert reward().score_soft(view([], [40, 50]))[0].item() == reward().head.empty_value == 0.5 - 3 * 2.0
 
 
 def test_gradient_reaches_the_soft_tokens() -> None:

@@ -23,10 +23,12 @@ from hypothesis import strategies as st
 
 from langchain_sea import errors
 from langchain_sea.core.protocols import AnswerBatch
+from langchain_sea.core.timeouts import LateError
 from langchain_sea.rewards import math_accuracy, math_worker, worker_pool
+from langchain_sea.rewards.consensus import Consensus, find_majority
 from langchain_sea.rewards.function import FunctionReward
-from langchain_sea.rewards.math_accuracy import Consensus, MathVerifier, majority
-from langchain_sea.rewards.worker_pool import DeadError, LateError, Pool, shared_pool
+from langchain_sea.rewards.math_accuracy import MathVerifier
+from langchain_sea.rewards.worker_pool import WorkerDiedError, WorkerPool, shared_pool
 
 PATIENT = 120.0  # seconds, where a deadline is not what is tested
 HURRIED = 0.5
@@ -51,13 +53,13 @@ COMMAND = ("-c", STUB)
 
 @pytest.fixture
 def pool():
-    pool = Pool(COMMAND, 2)
+    pool = WorkerPool(COMMAND, 2)
     yield pool
     pool.close()
 
 
 def said(pool, number, seconds=PATIENT):
-    return pool.ask({"do": "say", "say": number}, seconds).result()["said"]
+    return pool.submit({"do": "say", "say": number}, seconds).result()["said"]
 
 
 def gone(pid):
@@ -78,22 +80,22 @@ def gone(pid):
 
 def test_nothing_starts_before_it_is_needed(pool):
     """Then one process, and no second while the first is idle."""
-    assert pool.processes == []
+    assert pool.process_ids == []
     assert [said(pool, number) for number in range(20)] == list(range(20))
-    assert len(pool.processes) == 1
+    assert len(pool.process_ids) == 1
 
 
 def test_many_threads_share_few_processes(pool):
     """Each gets the reply to its own request."""
     with ThreadPoolExecutor(16) as threads:
         assert list(threads.map(lambda number: said(pool, number), range(200))) == list(range(200))
-    assert 1 <= len(pool.processes) <= 2
+    assert 1 <= len(pool.process_ids) <= 2
 
 
 def test_a_late_process_is_killed_and_replaced(pool):
     """Its own request fails alone."""
-    late = pool.ask({"do": "sleep"}, 0.1)
-    others = [pool.ask({"do": "say", "say": number}, PATIENT) for number in range(9)]
+    late = pool.submit({"do": "sleep"}, 0.1)
+    others = [pool.submit({"do": "say", "say": number}, PATIENT) for number in range(9)]
     with pytest.raises(LateError, match=r"0\.1 seconds"):
         late.result()
     assert [other.result()["said"] for other in others] == list(range(9))
@@ -102,64 +104,64 @@ def test_a_late_process_is_killed_and_replaced(pool):
 def test_a_process_that_somebody_killed_is_replaced(pool):
     """The request that finds it dead does not notice."""
     assert said(pool, 1) == 1
-    (pid,) = pool.processes
+    (pid,) = pool.process_ids
     os.kill(pid, signal.SIGKILL)
     assert said(pool, 2) == 2
-    assert pool.processes != [pid]
+    assert pool.process_ids != [pid]
     assert gone(pid)
 
 
 def test_a_request_that_kills_twice_fails(pool):
     """And the pool lives on."""
-    with pytest.raises(DeadError, match="exit code 3"):
-        pool.ask({"do": "die"}, PATIENT).result()
+    with pytest.raises(WorkerDiedError, match="exit code 3"):
+        pool.submit({"do": "die"}, PATIENT).result()
     assert said(pool, 1) == 1
 
 
 def test_a_worn_process_is_replaced(pool):
     """One that says it is the last time gave its reply, and no later request meets it."""
-    first = pool.ask({"do": "last"}, PATIENT).result()["pid"]
-    assert pool.ask({"do": "say"}, PATIENT).result()["pid"] != first
+    first = pool.submit({"do": "last"}, PATIENT).result()["pid"]
+    assert pool.submit({"do": "say"}, PATIENT).result()["pid"] != first
     assert gone(first)
 
 
 @pytest.mark.parametrize("script", ["raise SystemExit(4)", "import missing", ""])
 def test_a_process_that_does_not_start_is_dead(script):
     """Not late: it is not the request's fault."""
-    pool = Pool(("-c", script), 1)
-    with pytest.raises(DeadError, match="exit code"):
-        pool.ask({}, PATIENT).result()
-    assert pool.processes == []
+    pool = WorkerPool(("-c", script), 1)
+    with pytest.raises(WorkerDiedError, match="exit code"):
+        pool.submit({}, PATIENT).result()
+    assert pool.process_ids == []
     pool.close()
 
 
 def test_a_process_that_is_never_ready_is_dead(monkeypatch):
     """After a time of its own."""
     monkeypatch.setattr(worker_pool, "START_SECONDS", 0.1)
-    pool = Pool(("-c", "import time; time.sleep(600)"), 1)
-    with pytest.raises(DeadError, match="not ready"):
-        pool.ask({}, PATIENT).result()
+    pool = WorkerPool(("-c", "import time; time.sleep(600)"), 1)
+    with pytest.raises(WorkerDiedError, match="not ready"):
+        pool.submit({}, PATIENT).result()
     pool.close()
 
 
 def test_a_missing_interpreter_is_dead(monkeypatch):
     """As where Python is embedded."""
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    pool = Pool(COMMAND, 1)
-    with pytest.raises(DeadError, match="could not be started"):
-        pool.ask({}, PATIENT).result()
+    pool = WorkerPool(COMMAND, 1)
+    with pytest.raises(WorkerDiedError, match="could not be started"):
+        pool.submit({}, PATIENT).result()
     pool.close()
 
 
 def test_closing_ends_what_is_under_way():
     """Its request too, and every later one."""
-    pool = Pool(COMMAND, 2)
+    pool = WorkerPool(COMMAND, 2)
     assert said(pool, 1) == 1
-    pids, asleep = pool.processes, pool.ask({"do": "sleep"}, PATIENT)
+    pids, asleep = pool.process_ids, pool.submit({"do": "sleep"}, PATIENT)
     pool.close()
-    with pytest.raises(DeadError):
+    with pytest.raises(WorkerDiedError):
         asleep.result()
-    with pytest.raises(DeadError, match="closed"):
+    with pytest.raises(WorkerDiedError, match="closed"):
         said(pool, 1)
     assert all(map(gone, pids))
 
@@ -173,8 +175,8 @@ import os, sys
 sys.path.insert(0, {str(folder)!r})
 from worker_pool import shared_pool
 pool = shared_pool({COMMAND!r}, 2)
-print(pool.ask({{"do": "say"}}, 60).result()["pid"], flush=True)
-{"" if end else 'pool.ask({"do": "sleep"}, 600)'}
+print(pool.submit({{"do": "say"}}, 60).result()["pid"], flush=True)
+{"" if end else 'pool.submit({"do": "sleep"}, 600)'}
 {end}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -188,12 +190,12 @@ def test_a_forked_process_has_a_pool_of_its_own():
     """It neither uses nor ends its parent's."""
     pool = shared_pool(COMMAND, 1)
     assert shared_pool(COMMAND, 1) is pool
-    mine = pool.ask({"do": "say"}, PATIENT).result()["pid"]
+    mine = pool.submit({"do": "say"}, PATIENT).result()["pid"]
     reader, writer = os.pipe()
     if (child := os.fork()) == 0:
         try:
             theirs = shared_pool(COMMAND, 1)
-            os.write(writer, json.dumps(theirs.ask({"do": "say"}, PATIENT).result()["pid"]).encode())
+            os.write(writer, json.dumps(theirs.submit({"do": "say"}, PATIENT).result()["pid"]).encode())
             theirs.close()
         finally:
             os._exit(0)
@@ -203,7 +205,7 @@ def test_a_forked_process_has_a_pool_of_its_own():
         theirs = json.loads(pipe.read())
     assert theirs != mine
     assert gone(theirs)
-    assert pool.ask({"do": "say"}, PATIENT).result()["pid"] == mine
+    assert pool.submit({"do": "say"}, PATIENT).result()["pid"] == mine
     pool.close()
     del worker_pool._shared.pools[COMMAND, 1]
 
@@ -361,9 +363,7 @@ def test_an_endless_gold_is_an_error():
 )
 def test_every_hostile_text_ends(text):
     """At the latest at the deadline, with a score of 0, and with the next text judged."""
-    begun = time.monotonic()
     assert MathVerifier(42, deadline=2.0)("", [text, "42"]) == [0.0, 1.0]
-    assert time.monotonic() - begun < 60
 
 
 def test_the_processes_have_limits():
@@ -371,8 +371,8 @@ def test_the_processes_have_limits():
     verifier = MathVerifier(42, deadline=PATIENT)
     assert verifier("", ["42"]) == [1.0]
     pool = shared_pool((math_accuracy._WORKER, "1024"), 2)
-    assert pool.processes
-    for pid in pool.processes:
+    assert pool.process_ids
+    for pid in pool.process_ids:
         if sys.platform == "linux":
             assert psutil.Process(pid).rlimit(psutil.RLIMIT_AS)[0] == 2**30
         os.kill(pid, signal.SIGKILL)
@@ -385,9 +385,9 @@ def test_a_large_parent_does_not_wear_its_processes():
     pool = shared_pool((math_accuracy._WORKER, "256"), 1)
     assert psutil.Process().memory_info().rss > 2**27
     assert verifier("", ["42"]) == [1.0]
-    pids = pool.processes
+    pids = pool.process_ids
     assert verifier("", ["42"]) == [1.0]
-    assert pool.processes == pids != []
+    assert pool.process_ids == pids != []
     pool.close()
     del worker_pool._shared.pools[(math_accuracy._WORKER, "256"), 1]
 
@@ -395,16 +395,16 @@ def test_a_large_parent_does_not_wear_its_processes():
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit does not hold everywhere")
 def test_a_process_is_worn_at_half_its_memory():
     """This one has more than two megabytes, and less than a million."""
-    assert math_worker._worn(2)
-    assert not math_worker._worn(10**6)
+    assert math_worker._is_worn(2)
+    assert not math_worker._is_worn(10**6)
 
 
 def test_a_verdict_says_what_was_missing():
     """An answer, or the right one."""
     asked = [("1/2", "0.5"), ("1/2", "0.6"), ("1/2", "none"), ("1/2", None), ("", "0.5"), ("$1$ cup", "1")]
-    verdicts = [math_worker.judged(gold, text, solution=False) for gold, text in asked]
+    verdicts = [math_worker.compare(gold, text, is_solution=False) for gold, text in asked]
     assert verdicts == ["right", "wrong", "no answer", "gold", "no gold", "right"]
-    assert math_worker.judged("3 and 4 is 7", "7", solution=True) == "right"
+    assert math_worker.compare("3 and 4 is 7", "7", is_solution=True) == "right"
 
 
 def test_dead_processes_make_the_reward_unavailable(monkeypatch):
@@ -418,7 +418,7 @@ def test_the_worker_brings_no_network_along():
     """Its file, run by path, loads the standard library and math-verify alone."""
     code = (
         "import runpy, sys; worker = runpy.run_path(sys.argv[1]); "
-        "worker['judged']('1', '1', solution=False); print(*sys.modules)"
+        "worker['compare']('1', '1', is_solution=False); print(*sys.modules)"
     )
     command = [sys.executable, "-P", "-c", code, math_accuracy._WORKER]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -447,7 +447,9 @@ def test_as_a_reward():
     """`FunctionReward` asks it as any function."""
     writer = MarkovPolicy(0)
     texts = ["42", "41"]
-    view = AnswerBatch.from_ids(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
+    view = AnswerBatch.from_ids(
+        writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts]
+    )
     reward = FunctionReward(MathVerifier(42, deadline=PATIENT), timeout=None)
     assert reward.score(view, texts).tolist() == [1.0, 0.0]
 
@@ -461,13 +463,13 @@ def test_the_majority_is_the_most_frequent_class(answers, modulus):
     rests = [answer % modulus for answer in answers]
     best = max(map(rests.count, rests))
     expected = next(answer for answer, rest in zip(answers, rests, strict=True) if rests.count(rest) == best)
-    assert majority(answers, lambda a, b: a % modulus == b % modulus) == expected
+    assert find_majority(answers, lambda a, b: a % modulus == b % modulus) == expected
 
 
 def test_there_is_no_majority_of_none():
     """An error, not an answer."""
     with pytest.raises(ValueError, match="at least one"):
-        majority([], lambda a, b: a == b)
+        find_majority([], lambda a, b: a == b)
 
 
 DRAFTS = ["The answer is 1/2.", "It is 3", "no idea", "so $0.5$", "3.0", "about 50%"]
@@ -476,7 +478,7 @@ DRAFTS = ["The answer is 1/2.", "It is 3", "no idea", "so $0.5$", "3.0", "about 
 def test_the_drafts_decide():
     """Equal by value, not by text; those without an answer have no voice."""
     consensus = pickle.loads(pickle.dumps(Consensus(deadline=PATIENT)))  # noqa: S301 - ours
-    verifier = consensus.fit_to_drafts("q", DRAFTS)
+    verifier = consensus.make_verifier("q", DRAFTS)
     assert verifier.gold == DRAFTS[0]
     assert verifier.deadline == PATIENT
     assert verifier("q", DRAFTS) == [1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
@@ -485,18 +487,18 @@ def test_the_drafts_decide():
 def test_a_tie_goes_to_the_earliest_draft():
     """In whatever order the answers come."""
     consensus = Consensus(deadline=PATIENT)
-    assert consensus.fit_to_drafts("q", ["none", "1", "2", "2.0", "1.0"]).gold == "1"
-    assert consensus.fit_to_drafts("q", ["2", "1", "1", "2"]).gold == "2"
+    assert consensus.make_verifier("q", ["none", "1", "2", "2.0", "1.0"]).gold == "1"
+    assert consensus.make_verifier("q", ["2", "1", "1", "2"]).gold == "2"
 
 
 def test_an_endless_draft_has_no_voice():
     """Wherever it stands, and the others are compared as without it."""
     drafts = ["$8^{8^{8^8}}$", "5", "6", "5.0"]
-    assert Consensus(deadline=HURRIED).fit_to_drafts("q", drafts).gold == "5"
+    assert Consensus(deadline=HURRIED).make_verifier("q", drafts).gold == "5"
 
 
 @pytest.mark.parametrize("drafts", [[], ["none", "no idea"]])
 def test_no_answer_is_no_majority(drafts):
     """The reward is unavailable, and nobody is right."""
     with pytest.raises(errors.RewardUnavailableError, match="no majority"):
-        Consensus(deadline=PATIENT).fit_to_drafts("q", drafts)
+        Consensus(deadline=PATIENT).make_verifier("q", drafts)

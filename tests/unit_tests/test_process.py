@@ -16,7 +16,7 @@ from test_rewards import QUESTION, TEXTS, assert_gradient, classifier, policy, s
 from langchain_sea import errors
 from langchain_sea.core.protocols import DifferentiableReward
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.rewards.adapters import load_adapter, adapter_reward
+from langchain_sea.rewards.adapters import adapter_reward, load_adapter
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 from langchain_sea.rewards.log_ratio import LogRatioReward
 from langchain_sea.rewards.process_reward import ProcessReward, TokenScores

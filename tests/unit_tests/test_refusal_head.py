@@ -17,7 +17,7 @@ from langchain_sea import errors
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
-from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward, question_states
+from langchain_sea.rewards.refusal_head import RefusalHead, RefusalReward, compute_question_states
 from langchain_sea.training import fit_refusal as fitting
 from langchain_sea.training.examples import DataError
 from langchain_sea.training.fit_head import Recipe
@@ -42,7 +42,7 @@ def head(seed: int) -> HiddenStateHead:
     return found.eval().requires_grad_(False)
 
 
-def stance(bias: float, weight: float = 1.5) -> RefusalHead:
+def refusal_head(bias: float, weight: float = 1.5) -> RefusalHead:
     """One that calls for the same whatever is asked."""
     found = RefusalHead(head(1), weight)
     found.bias.fill_(bias)
@@ -50,11 +50,13 @@ def stance(bias: float, weight: float = 1.5) -> RefusalHead:
 
 
 def view(*ids: list[int], question: str = QUESTION) -> AnswerBatch:
-    return AnswerBatch(policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.from_ids(ids))
+    return AnswerBatch(
+        policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.from_ids(ids)
+    )
 
 
 def values(bias: float, seen: AnswerBatch, weight: float = 1.5) -> torch.Tensor:
-    return RefusalReward(head(0), stance(bias, weight)).prefix_values(seen)
+    return RefusalReward(head(0), refusal_head(bias, weight)).prefix_values(seen)
 
 
 @settings(deadline=None, max_examples=20)
@@ -78,10 +80,10 @@ def test_an_answer_without_tokens_neither_declines_nor_helps() -> None:
 
 
 def test_it_steers() -> None:
-    """The gradient in the tokens is that of both parts, and finite where the stance is beyond its bound."""
+    """The gradient in the tokens is that of both parts, and finite where the refusal head is beyond its bound."""
     seen = view([40, 41, 42])
     soft = seen.tokens.soft.clone().requires_grad_()
-    reward = RefusalReward(head(0), stance(1.0, weight=50.0))
+    reward = RefusalReward(head(0), refusal_head(1.0, weight=50.0))
     assert isinstance(reward, DifferentiableReward)
     moved = AnswerBatch(policy(), seen.prompt, Tokens(soft, seen.tokens.support, seen.tokens.mask))
     (slope,) = torch.autograd.grad(reward.score_soft(moved).sum(), soft)
@@ -92,7 +94,7 @@ def test_it_steers() -> None:
 
 
 def test_both_layers_come_of_one_forward() -> None:
-    """Those of head and stance, where they differ; states of other widths are of another policy."""
+    """Those of both heads, where they differ; states of other widths are of another policy."""
     deeper = RefusalHead(HiddenStateHead(replace(INFO, layer=1)), 1.0).eval()
     seen = view([40])
     assert RefusalReward(head(0), deeper).required_outputs(seen).layers == {1, 2}
@@ -103,35 +105,35 @@ def test_both_layers_come_of_one_forward() -> None:
 
 def test_a_question_is_read_once_and_in_its_own_words() -> None:
     """The last one of a conversation, whatever was said before or has been put into the answer's mouth."""
-    found = stance(0.0)
+    found = refusal_head(0.0)
     found.slope.normal_(generator=torch.Generator().manual_seed(0)).mul_(0.05)
     long = [
         {"role": "user", "content": "hello"},
         {"role": "assistant", "content": "hi"},
         {"role": "user", "content": QUESTION},
     ]
-    plain = found.call(view([40]))
-    assert plain == found.call(
+    plain = found.should_refuse(view([40]))
+    assert plain == found.should_refuse(
         AnswerBatch(policy(), policy().prompt(long, opening="Sure"), Tokens.from_ids([[40]]))
     )
-    assert plain != found.call(view([40], question="who are you?"))
-    assert len(found._calls) == 2
-    assert plain == float(found.calls(question_states(policy(), QUESTION, 2)))
+    assert plain != found.should_refuse(view([40], question="who are you?"))
+    assert len(found._cache) == 2
+    assert plain == float(found.question_logits(compute_question_states(policy(), QUESTION, 2)))
     for number in range(1100):
-        found._calls[0, str(number)] = 0.0
-    found.call(view([40], question="how many?"))
-    assert len(found._calls) <= 1025
+        found._cache[0, str(number)] = 0.0
+    found.should_refuse(view([40], question="how many?"))
+    assert len(found._cache) <= 1025
 
 
 def test_files(tmp_path) -> None:
     """Saved, loaded, pickled: the same values; another file is refused."""
-    one = stance(0.3)
-    one.save(tmp_path / "stance.safetensors")
+    one = refusal_head(0.3)
+    one.save(tmp_path / "refusal_head.safetensors")
     seen = view([40, 41, 42])
-    for other in (RefusalHead.load(tmp_path / "stance.safetensors"), pickle.loads(pickle.dumps(one))):  # noqa: S301 - our own
-        assert not other._calls
+    for other in (RefusalHead.load(tmp_path / "refusal_head.safetensors"), pickle.loads(pickle.dumps(one))):  # noqa: S301 - our own
+        assert not other._cache
         assert other.weight == one.weight
-        torch.testing.assert_close(other.values(seen), one.values(seen))
+        torch.testing.assert_close(other.prefix_values(seen), one.prefix_values(seen))
     head(0).save(tmp_path / "head.safetensors")
     with pytest.raises(errors.WeightsCorruptError, match="fit_refusal"):
         RefusalHead.load(tmp_path / "head.safetensors")
@@ -143,11 +145,13 @@ def rows() -> list[dict[str, object]]:
     for number in range(40):
         declined = number % 2
         prompt = f"what is {'two' if declined else 'one'} and {number}?"
-        found.append({"prompt": prompt, "declined": declined, "split": "train" if number < 32 else "test"})
+        found.append(
+            {"prompt": prompt, "should_refuse": declined, "split": "train" if number < 32 else "test"}
+        )
         if number < 32:
             found += [
-                found[-1] | {"answer": "no no " * 3, "declines": 1},
-                found[-1] | {"answer": "three four " * 3, "declines": 0},
+                found[-1] | {"answer": "no no " * 3, "refusal": 1},
+                found[-1] | {"answer": "three four " * 3, "refusal": 0},
             ]
     return found
 
@@ -158,7 +162,7 @@ def test_fitting_learns_both() -> None:
     figures = fitted.head.info.figures["questions"]
     assert (figures["learned"], figures["held_out"]) == (32, 8)
     assert figures["auc"] == 1.0
-    no, other = fitted.head.values(
+    no, other = fitted.head.prefix_values(
         *_hidden(view(policy().encode("no no no no"), policy().encode("three four three four")))
     )[:, -1].tolist()
     assert no > other
@@ -171,9 +175,9 @@ def _hidden(seen: AnswerBatch) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"declined": 2}, "declined"),
-        ({"declined": None}, "declined"),
-        ({"declines": "yes"}, "declines"),
+        ({"should_refuse": 2}, "should_refuse"),
+        ({"should_refuse": None}, "should_refuse"),
+        ({"refusal": "yes"}, "refusal"),
         ({"prompt": " "}, "prompt"),
     ],
 )
@@ -184,8 +188,8 @@ def test_what_lacks_is_named(change: dict[str, object], said: str) -> None:
 
 
 def test_questions_of_one_kind_teach_nothing() -> None:
-    """An error, not a stance that declines all."""
-    alike = [row | {"declined": 1} for row in rows()]
+    """An error, not a head that refuses everything."""
+    alike = [row | {"should_refuse": 1} for row in rows()]
     with pytest.raises(DataError, match="both kinds"):
         fit_refusal_head(alike, policy(), Recipe(layer=2, epochs=1), weight=1.0)
 
@@ -193,7 +197,7 @@ def test_questions_of_one_kind_teach_nothing() -> None:
 def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     """Writes a file that loads, and says what is wrong with one that cannot be read."""
     monkeypatch.setattr(fitting.loading, "load", lambda _name, **_options: policy())
-    data, out = tmp_path / "data.jsonl", tmp_path / "stance.safetensors"
+    data, out = tmp_path / "data.jsonl", tmp_path / "refusal_head.safetensors"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows()), encoding="utf-8")
     arguments = [str(data), "--out", str(out), "--layer", "2", "--members", "1", "--weight", "2"]
     assert fitting.main(arguments) == 0
@@ -202,6 +206,6 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
     data.write_text("[1]\n", encoding="utf-8")
     assert fitting.main(arguments) == 1
     assert "not an object" in capsys.readouterr().err
-    data.write_text('{"prompt": "x", "declined": 3}\n', encoding="utf-8")
+    data.write_text('{"prompt": "x", "should_refuse": 3}\n', encoding="utf-8")
     assert fitting.main(arguments) == 1
-    assert "declined" in capsys.readouterr().err
+    assert "should_refuse" in capsys.readouterr().err

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.presets import ChainConfig, SearchConfig
-from langchain_sea.rewards.ensemble import Ensemble
 from langchain_sea.sampling.langevin import Langevin
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
@@ -162,9 +161,14 @@ def test_conflicts_stand_in_the_trace():
     for expected, terms in cases.items():
         for preset in PRESETS:
             found = run(energy_of(*terms), PROMPTS[:2], preset=preset)
-            values = {c if c is None else round(c, 3) for f in found for s in f.trace for c in s.min_gradient_cosine}
+            values = {
+                c if c is None else round(c, 3) for f in found for s in f.trace for c in s.min_gradient_cosine
+            }
             assert values == {expected}
-            assert {f.min_gradient_cosine if f.min_gradient_cosine is None else round(f.min_gradient_cosine, 3) for f in found} == {expected}
+            assert {
+                f.min_gradient_cosine if f.min_gradient_cosine is None else round(f.min_gradient_cosine, 3)
+                for f in found
+            } == {expected}
 
 
 def test_conflicts_change_no_answer():
@@ -176,35 +180,7 @@ def test_conflicts_change_no_answer():
     assert any(f.min_gradient_cosine is not None for f in with_them)
 
 
-# Ensembles
-
-
-def test_an_ensemble_is_mean_less_spread():
-    """By the formula, in texts and in gradients."""
-    rewards = [TokenReward.random(i) for i in range(3)]
-    ensemble = Ensemble(tuple(term(r, str(i), center=0.1, scale=2.0) for i, r in enumerate(rewards)), 0.7)
-    energy = energy_of(term(ensemble), policy_weight=0.0)
-    texts = ["abc", "dad", "m"]
-    found = energy.evaluate_texts(PROMPTS[0], texts).rewards[:, 0]
-    parts = torch.tensor(
-        [[(r.values[energy.policy.encode(t)].sum().item() - 0.1) / 2 for t in texts] for r in rewards]
-    )
-    torch.testing.assert_close(found, parts.mean(0) - 0.7 * parts.std(0, correction=0), atol=1e-3, rtol=1e-3)
-
-
-def test_where_all_agree_the_gradient_is_finite():
-    """A spread of zero has no slope."""
-    reward = TokenReward.random(1)
-    energy = energy_of(term(Ensemble((term(reward), term(reward)))))
-    found = run(energy, PROMPTS, preset="paper")
-    assert all(step.energy for f in found for step in f.trace)
-
-
-def test_an_ensemble_needs_two_that_steer():
-    with pytest.raises(ValueError, match="two or more"):
-        Ensemble((term(TokenReward.random(1)),))
-    with pytest.raises(ValueError, match="cannot"):
-        Ensemble((term(TokenReward.random(1)), term(Vowels(), "vowels")))
+# Options
 
 
 @pytest.mark.parametrize(

@@ -71,12 +71,12 @@ def encoder(dtype: torch.dtype = torch.float32):
 
 
 @cache
-def bridge() -> TokenAlignment:
+def alignment() -> TokenAlignment:
     return TokenAlignment.between(tiny_tokenizer(), word_pieces(), floor=0.4)
 
 
 def reward(dtype: torch.dtype = torch.float32) -> SoftEncoderReward:
-    return SoftEncoderReward(encoder(dtype), word_pieces(), bridge())
+    return SoftEncoderReward(encoder(dtype), word_pieces(), alignment())
 
 
 def names(ids) -> list[str]:
@@ -91,12 +91,12 @@ def test_blanks_and_continuations_are_written_as_the_reward_does(token: str, pie
     """A word with a blank is a word, one without goes on with the word before it."""
     vocabulary = tiny_tokenizer().get_vocab()
     assert token in vocabulary
-    assert names(bridge().of(torch.tensor(vocabulary[token]))) == pieces
+    assert names(alignment().lookup(torch.tensor(vocabulary[token]))) == pieces
 
 
 def test_the_shares_are_stated_and_a_floor_refuses() -> None:
     """Bytes that are no character cannot be written; the message shows some."""
-    found = bridge()
+    found = alignment()
     assert 0 < found.exact <= found.share < 1
     assert 0 < found.reached <= 1
     with pytest.raises(TokenizerMismatchError, match="floor of 90%"):
@@ -176,7 +176,7 @@ def test_all_of_another_word_is_that_word() -> None:
     inputs = found._inputs("q", ["what is"])
     places = [found._places(inputs, 0, [view.policy.decode([i]) for i in ids[0].tolist()])]
     own = found._embedding(inputs["input_ids"])
-    moved = found._moved(
+    moved = found._soft_change(
         AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)), places, own
     )
     table, pieces = found._embedding.weight, word_pieces().get_vocab()
