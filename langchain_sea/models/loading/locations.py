@@ -16,7 +16,7 @@ from langchain_sea.models.loading.weight_packages import WEIGHT_PACKAGES, Weight
 
 __all__ = ["TINY_TIERS", "WeightsLocation", "resolve", "where"]
 
-Source = Literal["cache", "carrier package", "folder", "gguf file", "tiny", "hub cache", "missing"]
+Source = Literal["cache", "weight package", "folder", "gguf file", "tiny", "hub cache", "missing"]
 
 TINY_TIERS = {"tiny": "early_30"} | {f"tiny/{tier}": tier for tier in tiny.TIERS}
 """The names of the tiny models: name to checkpoint."""
@@ -65,7 +65,7 @@ def _where_package(package: WeightPackage) -> WeightsLocation:
     if package.cached.is_dir():
         return WeightsLocation("cache", package.cached, "")
     if path := package.find():
-        return WeightsLocation("carrier package", path, _gguf_advice() if path.is_file() else "")
+        return WeightsLocation("weight package", path, _gguf_advice() if path.is_file() else "")
     return _where_hub(package.hub_id) or WeightsLocation("missing", None, package.advice)
 
 
