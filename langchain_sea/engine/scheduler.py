@@ -152,6 +152,7 @@ class Scheduler:
                 _raise_if_out_of_memory([result], requests)
                 self._resume(request, result)
 
+    @torch.enable_grad()  # the caller may have switched gradients off
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
         """Compute gradients: one forward and one backward pass. A reward that fails affects its request alone."""
         ops: list[GradientOp] = [request.op for request in requests]  # type: ignore[misc]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from doubles import DoublePrompt, MarkovPolicy, Vowels
+from doubles import DoublePrompt, MarkovPolicy, TokenReward, Vowels
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,6 +115,25 @@ def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
         _, energies = problem.score_prefixes(problem.prepare_prefixes(PROMPTS[0], rows))
         ids = rows[int(energies.argmin())]
     assert problem.policy.decode(ids) in [text.text for text in result.candidates]
+
+
+def test_all_rankings_of_a_search_use_one_scale():
+    """A reward that is normalised by the drafts is fitted to the first prefixes that are ranked, and only once."""
+    terms, ranked = [], []
+
+    class Twice(BestOfN):
+        def steps(self, request):
+            for prefixes in ([[0], [1], [2]], [[3], [4], [5]]):
+                ranked.extend((yield from request.rank(prefixes)))
+                terms.append(request.energy.terms[0])
+            yield from request.finish(ranked[:1])
+
+    reward = TokenReward.random(3)
+    problem = Energy(policy=MarkovPolicy(0), terms=(RewardTerm(reward=reward, name="r", normalize="drafts"),))
+    search(PROMPTS[:1], Twice(), energy=problem, budget=FEW, max_new_tokens=8)
+    first, second = terms
+    assert (first.center, first.scale) == (second.center, second.scale) != (0.0, 1.0)
+    assert len(ranked) == 6
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 2), st.floats(0, 0.999))

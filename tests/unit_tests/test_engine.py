@@ -1,53 +1,227 @@
-"""Names to policies: which precision, and one policy for one set of weights."""
+"""The engine of a policy: requests of any thread, one at a time or many, ended early or not."""
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
+
 import pytest
 import torch
-from models import save_folder
+from doubles import DoublePrompt, MarkovPolicy, TokenReward, Vowels, run, shrunk
 
-from langchain_sea import Budget, SEAChatModel, load_model, weights
-from langchain_sea.rewards import Consensus, registry
+from langchain_sea.budget import Budget, BudgetTracker, StopReason
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.refinement import RefinementRequest
+from langchain_sea.engine.request import RequestStatus
 
-
-@pytest.fixture
-def folder(tmp_path):
-    yield save_folder(tmp_path / "model")
-    registry.unload()
-
-
-def capabilities(**found):
-    return lambda: {"architecture": "x86_64"} | found
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(4)]
 
 
-@pytest.mark.parametrize("name", ["avx512_bf16", "amx_bf16"])
-def test_a_cpu_that_multiplies_bfloat16_reads_policies_in_it(monkeypatch, folder, name):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities(**{name: True}), raising=False)
-    assert load_model(folder, "cpu").model.dtype == torch.bfloat16
-    assert load_model(folder, "cpu", dtype=torch.float32).model.dtype == torch.float32
-    assert load_model("tiny", "cpu").model.dtype == torch.float32
-    assert weights.load(folder, device="cpu").model.dtype == torch.float32
+def energy_of(policy, reward=None):
+    term = RewardTerm(reward=reward or TokenReward.of("e", 3.0), name="r")
+    return Energy(policy=policy, terms=(term,), max_nll_rise=None)
 
 
-def test_other_cpus_and_older_torch_read_them_in_float32(monkeypatch, folder):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", capabilities(avx512_bf16=False), raising=False)
-    assert load_model(folder, "cpu").model.dtype == torch.float32
-    monkeypatch.delattr(torch.cpu, "get_capabilities")
-    assert load_model(folder, "cpu").model.dtype == torch.float32
+def request_of(energy, prompt, *, max_steps=3, **options):
+    """A request as `refine` makes it."""
+    langevin, search_config = shrunk("paper", max_steps=max_steps)
+    return RefinementRequest(
+        prompt,
+        [],
+        energy,
+        langevin,
+        search_config,
+        generators_for(0, prompt.key, search_config.drafts.num_drafts, energy.policy.device),
+        BudgetTracker(Budget(max_time=None), max_new_tokens=8),
+        **options,
+    )
 
 
-def test_one_policy_for_one_set_of_weights(folder):
-    first = load_model(folder, "cpu", dtype=torch.float32)
-    assert load_model(folder, "cpu", dtype=torch.float32) is first
-    assert load_model(folder, "cpu", dtype=torch.bfloat16) is not first
-    assert load_model(first) is first
-    registry.unload()
-    assert load_model(folder, "cpu", dtype=torch.float32) is not first
+def endless(energy, prompt, **options):
+    """A request that does not end by itself."""
+    return request_of(energy, prompt, max_steps=10**9, **options)
 
 
-def test_drafts_may_be_the_gold():
-    """What most answers of the policy agree on is right, and nothing is told it beforehand."""
-    model = SEAChatModel(model="tiny", rewards=[Consensus()], budget=Budget(max_time=None), max_tokens=32)
-    sea = model.invoke("What is 14 + 23?").response_metadata["sea"]
-    assert sea["failure"] is None
-    assert sea["rewards_after"] == {"consensus": 1.0}
+def wait_until(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_futures_hold_what_the_requests_give_alone():
+    """Submitted together or refined one by one."""
+    energy = energy_of(MarkovPolicy(0))
+    engine = get_engine(energy.policy)
+    alone = [engine.refine([request_of(energy, prompt)])[0] for prompt in PROMPTS]
+    requests = [request_of(energy, prompt) for prompt in PROMPTS]
+    assert {request.status for request in requests} == {RequestStatus.WAITING}
+    together = [future.result(20) for future in engine.submit(requests)]
+    assert {request.status for request in requests} == {RequestStatus.FINISHED}
+    assert [found.text for found in together] == [found.text for found in alone]
+    assert [found.candidates for found in together] == [found.candidates for found in alone]
+    wait_until(lambda: engine.is_idle)
+    assert engine.submit([]) == []
+    assert engine.refine([]) == []
+
+
+def test_a_cancelled_request_has_the_best_answer_so_far():
+    """The reason is the caller's, and requests beside it go on."""
+    energy = energy_of(MarkovPolicy(0))
+    engine, steps = get_engine(energy.policy), []
+    cancelled = endless(energy, PROMPTS[0], watch=steps.append)
+    other = request_of(energy, PROMPTS[1], max_steps=40)
+    futures = engine.submit([cancelled, other])
+    wait_until(lambda: len(steps) > 1)
+    assert cancelled.status is RequestStatus.RUNNING
+    engine.cancel([cancelled], StopReason.CLOSED)
+    first, second = (future.result(20) for future in futures)
+    assert first.stop_reason == "closed"
+    assert first.after.score >= first.before.score
+    assert second.stop_reason == "steps"
+    engine.cancel([cancelled, other], StopReason.CANCELLED)  # which changes nothing any more
+    assert cancelled.future.result() is first
+    wait_until(lambda: engine.is_idle)
+
+
+def test_a_future_cannot_be_cancelled_behind_the_engine():
+    """It would leave the request running."""
+    energy = energy_of(MarkovPolicy(0))
+    (future,) = get_engine(energy.policy).submit([request_of(energy, PROMPTS[0])])
+    assert not future.cancel()
+    assert future.result(20).text
+
+
+def test_a_cancelled_task_cancels_its_requests():
+    """At the next step."""
+    energy = energy_of(MarkovPolicy(0))
+    engine, steps = get_engine(energy.policy), []
+    request = endless(energy, PROMPTS[0], watch=steps.append)
+
+    async def cancel():
+        task = asyncio.ensure_future(engine.arefine([request]))
+        while len(steps) < 2:
+            await asyncio.sleep(0.005)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel())
+    assert request.future.result(20).stop_reason == "cancelled"
+    wait_until(lambda: engine.is_idle)
+
+
+def test_a_reward_may_refine_with_the_same_policy():
+    """Its requests run at once, in the thread that the others wait for."""
+    policy, texts = MarkovPolicy(0), []
+
+    class Nested(TokenReward):
+        def score_soft(self, view):
+            if not texts:
+                texts.append("")
+                texts[0] = run(energy_of(policy), PROMPTS[1:2])[0].text
+            return super().score_soft(view)
+
+    energy = energy_of(policy, Nested.of("e", 3.0))
+    expected = run(energy_of(MarkovPolicy(0)), PROMPTS[1:2])[0].text
+    for refine in (lambda: run(energy, PROMPTS[:1]), lambda: _in_a_thread(lambda: run(energy, PROMPTS[:1]))):
+        texts.clear()
+        assert refine()[0].text
+        assert texts == [expected]
+
+
+def _in_a_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result(20)
+
+
+def test_gradients_are_taken_where_the_caller_has_switched_them_off():
+    """The answer is the same."""
+    energy = energy_of(MarkovPolicy(0))
+    (expected,) = run(energy, PROMPTS[:1])
+    with torch.no_grad():
+        (found,) = run(energy, PROMPTS[:1])
+    assert (found.text, found.candidates) == (expected.text, expected.candidates)
+    assert found.steps
+
+
+def test_a_reward_sees_the_context_of_the_caller():
+    """Whichever thread calls it."""
+    name, seen = ContextVar("name", default="nobody"), []
+
+    class Watching(Vowels):
+        def score(self, view, texts):
+            seen.append(name.get())
+            return super().score(view, texts)
+
+    energy = energy_of(MarkovPolicy(0), Watching())
+    token = name.set("main")
+    run(energy, PROMPTS[:1])
+    (future,) = get_engine(energy.policy).submit([request_of(energy, PROMPTS[1])])
+    name.reset(token)
+    future.result(20)
+    assert set(seen) == {"main"}
+
+
+def test_an_error_of_the_policy_reaches_every_caller():
+    """No request waits for ever."""
+
+    class Broken(MarkovPolicy):
+        def generate_step(self, _writings):
+            raise RuntimeError("broken")
+
+    energy = energy_of(Broken(0))
+    engine = get_engine(energy.policy)
+    for future in engine.submit([request_of(energy, prompt) for prompt in PROMPTS]):
+        with pytest.raises(RuntimeError, match="broken"):
+            future.result(20)
+    with pytest.raises(RuntimeError, match="broken"):
+        engine.refine([request_of(energy, PROMPTS[0])])
+    wait_until(lambda: engine.is_idle)
+
+
+def test_the_main_thread_hands_over_what_others_asked_for():
+    """It steps the requests of all threads while it waits for its own, and then goes on itself."""
+    energy = energy_of(MarkovPolicy(0))
+    engine, steps, threads = get_engine(energy.policy), [], set()
+
+    def watch(step):
+        steps.append(step)
+        threads.add(threading.current_thread())
+
+    other = endless(energy, PROMPTS[1], watch=watch)
+    submitted = threading.Thread(
+        target=lambda: (wait_until(lambda: not engine.is_idle), engine.submit([other]))
+    )
+    submitted.start()
+
+    def hold(_step):
+        wait_until(lambda: other.status is not RequestStatus.WAITING or not submitted.is_alive())
+
+    assert engine.refine([request_of(energy, PROMPTS[0], watch=hold)])[0].text
+    submitted.join()
+    count = len(steps)
+    wait_until(lambda: len(steps) > count + 2)
+    engine.cancel([other], StopReason.CANCELLED)
+    assert other.future.result(20).stop_reason == "cancelled"
+    assert threading.main_thread() not in threads or len(threads) == 2
+
+
+def test_an_engine_keeps_no_policy_alive():
+    """Nor does its thread, once there is nothing to do."""
+    policy = MarkovPolicy(0)
+    energy = energy_of(policy)
+    get_engine(policy).submit([request_of(energy, PROMPTS[0])])[0].result(20)
+    run(energy, PROMPTS[:1])
+    wait_until(lambda: get_engine(policy).is_idle)
+    reference = weakref.ref(policy)
+    del policy, energy
+    wait_until(lambda: gc.collect() >= 0 and reference() is None)
