@@ -117,7 +117,7 @@ RESUMED = """
     from langgraph.types import Command, interrupt
     from langchain_sea import Budget, SEAChatModel
 
-    model = SEAChatModel(policy="tiny", budget=Budget(seconds=None, tokens=64))
+    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64)
 
     def write(state):
         return {"messages": [model.invoke(state["messages"])]}

@@ -353,7 +353,7 @@ def test_the_command_line_verifies_and_replays(tmp_path, capsys):
     GuardPipeline(audit=AuditLog(path, keep="full"))([make_call("send", to="x", body="hi")], context)
     assert cli.main(["audit", "verify", str(path)]) == 0
     assert cli.main(["audit", "replay", str(path)]) == 0
-    assert "0 with another verdict" in capsys.readouterr().out
+    assert "0 with another decision" in capsys.readouterr().out
     path.write_bytes(path.read_bytes().replace(b"allowed", b"blocked"))
     assert cli.main(["audit", "verify", str(path)]) == 1
 
