@@ -1,4 +1,4 @@
-"""Search without gradient: what a refinement must beat, each method one frozen value for `search`.
+"""Search without a gradient: what a refinement must beat. Each method is a frozen value for `search`.
 
 All stop at their budget. For self-consistency take `BestOfN` with `rewards.Consensus` as a reward.
 """
@@ -33,56 +33,64 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BestOfN:
-    """Whole answers drawn from the policy; `count` None draws until the budget is spent."""
+    """Sample whole answers and keep the best.
+
+    Attributes:
+        count: of answers; None samples until the budget is used up.
+        rows: answers that are sampled together.
+        temperature: of sampling.
+    """
 
     count: int | None = None
     rows: int = 16
     temperature: float = 0.8
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """Batch after batch."""
-        left = math.inf if self.count is None else self.count
-        while left > 0 and not request.is_exhausted:
-            size = int(min(left, self.rows))
+        """Sample batch after batch."""
+        num_left = math.inf if self.count is None else self.count
+        while num_left > 0 and not request.is_exhausted:
+            size = int(min(num_left, self.rows))
             yield from request.finish([[] for _ in range(size)])
-            left -= size
+            num_left -= size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrefixSearch:
-    """Many short beginnings, the best by the reward's value written on; anew until the budget is spent.
+    """Sample many short prefixes, and continue the best by the rewards' value; repeat until the budget is used up.
 
     Attributes:
-        rows: beginnings.
-        tokens: of each.
-        kept: of them.
+        rows: prefixes.
+        tokens: of each prefix.
+        num_kept: prefixes that are continued.
         continuations: of each of those.
+        temperature: of sampling.
     """
 
     rows: int = 128
     tokens: int = 8
-    kept: int = 8
+    num_kept: int = 8
     continuations: int = 2
     temperature: float = 0.8
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """Begin, rank, write on; the draft is the first beginning, written on as it is."""
+        """Sample, rank, continue. The draft is the first prefix, continued whatever its rank."""
         while not request.is_exhausted:
-            begun, _ = yield from request.write([[] for _ in range(self.rows)], self.tokens)
-            best = (yield from request.rank(begun))[: self.kept]
-            mine = [] if request.scores else begun[:1]
-            rows = [*mine, *(ids for ids in best for _ in range(self.continuations))]
+            prefixes, _ = yield from request.write([[] for _ in range(self.rows)], self.tokens)
+            best = (yield from request.rank(prefixes))[: self.num_kept]
+            draft = [] if request.scores else prefixes[:1]
+            rows = [*draft, *(ids for ids in best for _ in range(self.continuations))]
             yield from request.finish(rows or [[]])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkBeam:
-    """Beams of answers that grow a chunk at a time, the best by value kept (CBS, arXiv 2405.19262).
+    """Beam search over chunks of tokens, by the rewards' value (CBS, arXiv 2405.19262).
 
     Attributes:
         beams: that are kept.
-        width: continuations of each.
-        chunk: tokens.
+        width: continuations of each beam.
+        chunk: tokens of each continuation.
+        temperature: of sampling.
     """
 
     beams: int = 4
@@ -92,36 +100,38 @@ class ChunkBeam:
 
     @property
     def rows(self) -> int:
-        """All continuations."""
+        """The number of continuations."""
         return self.beams * self.width
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """Beam after beam; what ends first is the draft."""
+        """Search beam after beam. The draft is the first answer that ends."""
         while not request.is_exhausted:
-            yield from self._beam(request)
+            yield from self._search_once(request)
 
-    def _beam(self, request: SearchRequest) -> RequestSteps[None]:
+    def _search_once(self, request: SearchRequest) -> RequestSteps[None]:
         beams: list[Answer] = [[] for _ in range(self.beams)]
-        ended: list[Answer] = []
-        at = 0
-        while beams and at < request.max_new_tokens:
-            wider = [ids for ids in beams for _ in range(self.width)]
-            grown, cut = yield from request.write(wider, self.chunk)
-            if cut and request.scores:
+        finished_answers: list[Answer] = []
+        length = 0
+        while beams and length < request.max_new_tokens:
+            prefixes = [ids for ids in beams for _ in range(self.width)]
+            continued, is_cut = yield from request.write(prefixes, self.chunk)
+            if is_cut and request.scores:
                 return
-            at += self.chunk
-            ranked = (yield from request.rank(grown))[: self.beams]
-            ended += [ids for ids in ranked if len(ids) < min(at, request.max_new_tokens)]
-            beams = [ids for ids in ranked if len(ids) >= at]
-        yield from request.offer(ended + beams)
+            length += self.chunk
+            ranked = (yield from request.rank(continued))[: self.beams]
+            finished_answers += [ids for ids in ranked if len(ids) < min(length, request.max_new_tokens)]
+            beams = [ids for ids in ranked if len(ids) >= length]
+        yield from request.offer(finished_answers + beams)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardGuided:
-    """A token at a time, of the policy's likeliest the one of the lowest energy (ARGS, arXiv 2402.01694).
+    """Of the policy's likeliest next tokens take the one of the lowest energy (ARGS, arXiv 2402.01694).
 
     Attributes:
         top: candidates at each position.
+        rows: ignored, since one answer is written.
+        temperature: of sampling, where no token could be ranked.
     """
 
     top: int = 10
@@ -129,13 +139,13 @@ class RewardGuided:
     temperature: float = 0.8
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """One answer; no end token is among the candidates."""
-        energy, ids = request.energy, list[int]()
+        """Write one answer of full length; end tokens are not among the candidates."""
+        policy, ids = request.energy.policy, list[int]()
         while len(ids) < request.max_new_tokens and not request.is_exhausted:
-            reading = yield ForwardOp(energy.policy, request.prompt, [[*ids, 0]])
-            here = torch.tensor([[*ids, 0]], device=energy.policy.device)
-            likely = reading.candidates(here, self.top + 1, energy.policy.banned)[0][0, -1, 1:].tolist()
-            ids = (yield from request.rank([[*ids, token] for token in likely]))[0]
+            output = yield ForwardOp(policy, request.prompt, [[*ids, 0]])
+            here = torch.tensor([[*ids, 0]], device=policy.device)
+            candidates = output.candidates(here, self.top + 1, policy.banned)[0][0, -1, 1:].tolist()
+            ids = (yield from request.rank([[*ids, token] for token in candidates]))[0]
         if not ids:
             ids = (yield from request.write([[]], request.max_new_tokens))[0][0]
         yield from request.offer([ids])
@@ -143,10 +153,15 @@ class RewardGuided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QAlign:
-    """Metropolis–Hastings over answers whose proposals rewrite a suffix (QAlign, arXiv 2504.03790).
+    """Metropolis-Hastings over answers, whose proposals rewrite a suffix (QAlign, arXiv 2504.03790).
 
-    A place is drawn uniformly and the policy writes on from it; accepted with probability
-    min(1, exp((E − E′) / `heat`) · |y| / |y′|).
+    A position is drawn uniformly, and the policy continues from there. The new answer is accepted with
+    probability min(1, exp((E − E′) / `heat`) · |y| / |y′|).
+
+    Attributes:
+        rows: chains.
+        heat: the temperature of the target distribution.
+        temperature: of sampling.
     """
 
     rows: int = 8
@@ -154,15 +169,15 @@ class QAlign:
     temperature: float = 0.8
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """As many chains as `rows`."""
+        """Run the chains until the budget is used up."""
         states = yield from request.finish([[] for _ in range(self.rows)])
         while not request.is_exhausted:
-            cuts = [int(request.random() * max(1, len(ids))) for ids in states]
-            begun = [ids[:cut] for ids, cut in zip(states, cuts, strict=True)]
-            proposed = yield from request.finish(begun)
-            states = [self._next(request, a, b) for a, b in zip(states, proposed, strict=True)]
+            positions = [int(request.random() * max(1, len(ids))) for ids in states]
+            prefixes = [ids[:position] for ids, position in zip(states, positions, strict=True)]
+            proposals = yield from request.finish(prefixes)
+            states = [self._next_state(request, a, b) for a, b in zip(states, proposals, strict=True)]
 
-    def _next(self, request: SearchRequest, old: Answer, new: Answer) -> Answer:
+    def _next_state(self, request: SearchRequest, old: Answer, new: Answer) -> Answer:
         before, after = (request.scores.get(tuple(ids)) for ids in (old, new))
         if before is None or after is None:
             return old
@@ -172,12 +187,13 @@ class QAlign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RandomEdits:
-    """The best answer so far with one early token exchanged at random, written on by the policy.
+    """Replace an early token of the best answer so far at random, and let the policy continue from there.
 
     Attributes:
         rows: drafts, and edits of a round.
-        span: tokens from the start among which the place is drawn.
-        top: the policy's likeliest tokens from which the new one is drawn, by their probability.
+        span: tokens from the start among which the position is drawn.
+        top: the policy's likeliest tokens, from which the new one is drawn by its probability.
+        temperature: of sampling.
     """
 
     rows: int = 16
@@ -186,19 +202,21 @@ class RandomEdits:
     temperature: float = 0.8
 
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
-        """Round after round."""
+        """Edit round after round."""
+        policy = request.energy.policy
         yield from request.finish([[] for _ in range(self.rows)])
         while not request.is_exhausted:
-            ids, energy = request.best_answer(), request.energy
+            ids = request.best_answer()
             if not ids:
                 return
-            reading = yield ForwardOp(energy.policy, request.prompt, [ids])
-            here = torch.tensor([ids], device=energy.policy.device)
-            support, log_pi = reading.candidates(here, self.top, energy.policy.banned)
-            shares = (log_pi[0, :, 1:] / self.temperature).softmax(-1).cumsum(-1)  # all but what stands there
+            output = yield ForwardOp(policy, request.prompt, [ids])
+            here = torch.tensor([ids], device=policy.device)
+            support, log_pi = output.candidates(here, self.top, policy.banned)
+            # without the token that is there now
+            shares = (log_pi[0, :, 1:] / self.temperature).softmax(-1).cumsum(-1)
             edits = []
             for _ in range(self.rows):
-                place = int(request.random() * min(self.span, len(ids)))
-                chosen = int((shares[place] < request.random()).sum().clamp(max=shares.shape[-1] - 1))
-                edits.append([*ids[:place], int(support[0, place, 1 + chosen])])
+                position = int(request.random() * min(self.span, len(ids)))
+                column = int((shares[position] < request.random()).sum().clamp(max=shares.shape[-1] - 1))
+                edits.append([*ids[:position], int(support[0, position, 1 + column])])
             yield from request.finish(edits)

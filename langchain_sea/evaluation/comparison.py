@@ -44,7 +44,7 @@ LEAD = "default"
 SEARCHES: dict[str, Search] = {
     "best_of_n": BestOfN(),
     "prefix_search": PrefixSearch(),
-    "prefix_search_24": PrefixSearch(rows=24, kept=6, continuations=1),
+    "prefix_search_24": PrefixSearch(rows=24, num_kept=6, continuations=1),
     "chunk_beam": ChunkBeam(),
     "args": RewardGuided(),
     "qalign": QAlign(),

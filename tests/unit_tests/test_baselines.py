@@ -27,7 +27,7 @@ from langchain_sea.engine.selection import ScoredText
 
 METHODS = [
     BestOfN(rows=4),
-    PrefixSearch(rows=8, tokens=2, kept=2),
+    PrefixSearch(rows=8, tokens=2, num_kept=2),
     ChunkBeam(beams=2, width=2, chunk=2),
     RewardGuided(top=3),
     QAlign(rows=3),
@@ -42,7 +42,7 @@ def energy(reward=None, **options) -> Energy:
     return Energy(policy=MarkovPolicy(0), terms=(term,), **({"max_nll_rise": None} | options))
 
 
-def found(method, prompts, seed=0, budget=FEW, problem=None, max_new_tokens=8):
+def found(method, prompts, seed=0, *, budget=FEW, problem=None, max_new_tokens=8):
     problem = problem or energy()
     limits = {"budget": budget, "max_new_tokens": max_new_tokens}
     return search(prompts, method, energy=problem, seed=seed, **limits)
@@ -145,5 +145,5 @@ def test_metropolis_hastings_accepts_by_its_ratio(
     known = {tuple(ids): ScoredText("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}
     searching = SimpleNamespace(scores=known, random=lambda: drawn)
     ratio = math.exp(min(0.0, (after - before) / heat + math.log(3 / 2)))
-    assert QAlign(heat=heat)._next(searching, old, new) == (new if drawn < ratio else old)
-    assert QAlign()._next(searching, old, [9]) == old  # the clock cut it: unscored
+    assert QAlign(heat=heat)._next_state(searching, old, new) == (new if drawn < ratio else old)
+    assert QAlign()._next_state(searching, old, [9]) == old  # the clock cut it: unscored

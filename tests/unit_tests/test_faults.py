@@ -18,8 +18,8 @@ import pytest
 import torch
 from langchain_core.exceptions import ContextOverflowError
 
-from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model
-from langchain_sea.engine import queue
+from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
+from langchain_sea.engine.queue import get_engine
 from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
@@ -61,10 +61,10 @@ def policy():
 
 
 def idle(policy):
-    """The queue is free again, and soon."""
+    """The engine is idle again, and soon."""
     until = time.monotonic() + 20
-    while not queue.get_engine(policy).is_idle:
-        assert time.monotonic() < until, "the queue still has something to do"
+    while not get_engine(policy).is_idle:
+        assert time.monotonic() < until, "the engine still has requests"
         time.sleep(0.01)
     return True
 
@@ -102,17 +102,20 @@ def rows(asks):
         pytest.param(6, marks=pytest.mark.slow),
     ],
 )
-def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, model, alone, method, at):
-    """Fewer stand side by side, and each gets what it gets alone."""
+def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, policy, method, at):
+    """Fewer are computed together, and each gets what it gets alone."""
+    prompts = [policy.prompt([{"role": "user", "content": question}]) for question in QUESTIONS]
+    options = {"energy": make_energy(policy, ["tiny"]), "budget": SMALL["budget"], "max_new_tokens": 8}
+    alone = [refine([prompt], **options)[0] for prompt in prompts]
 
     def once(number, *_):
         return torch.OutOfMemoryError("CUDA out of memory") if number == at else None
 
     with failing(monkeypatch, method, once) as calls:
-        found = model.batch(QUESTIONS)
+        together = refine(prompts, **options)
     assert calls[0] > at
-    assert [message.content for message in found] == alone
-    assert {sea(message)["stop_reason"] for message in found} <= {"steps", "converged", "empty"}
+    assert [found.text for found in together] == [found.text for found in alone]
+    assert {found.stop_reason for found in together} <= {"steps", "converged", "empty"}
 
 
 def test_memory_that_holds_few_chains_gives_an_answer_of_few_chains(monkeypatch, model):
@@ -259,10 +262,11 @@ def test_an_interrupt_ends_what_the_main_thread_asked_and_nothing_else(policy, m
 FORK = """
 import os, sys, threading
 from langchain_sea import Budget, SEAChatModel
-model = SEAChatModel(policy="tiny", budget=Budget(steps=2, tokens=8, seconds=None))
+model = SEAChatModel(policy="tiny", budget=Budget(max_steps=2, max_time=None), max_tokens=8)
 before = model.invoke("What is 11 + 14?").content
 # while another thread refines
-busy = threading.Thread(target=lambda: model.invoke("Hello", budget=Budget(steps=400, tokens=8, seconds=20)))
+long = Budget(max_steps=400, max_time=20)
+busy = threading.Thread(target=lambda: model.invoke("Hello", budget=long, max_tokens=8))
 busy.start()
 child = os.fork()
 if child == 0:
