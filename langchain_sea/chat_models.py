@@ -9,18 +9,14 @@ from langchain_core.runnables.config import get_config_list
 from langchain_sea.chat.events import AsyncStepEvents, step_events
 from langchain_sea.chat.generate import (
     agenerate_answers,
-    astream_blocks,
+    astream_answer,
     generate_answers,
-    is_streamed_in_blocks,
-    load_policy,
-    stream_blocks,
+    stream_answer,
 )
-from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.options import require_one_answer
-from langchain_sea.chat.responses import to_chat_result, to_chunks
-from langchain_sea.chat.settings import SEASettings
+from langchain_sea.chat.inspection import SEAInspection
+from langchain_sea.chat.responses import to_chat_result
 from langchain_sea.chat.structured_output import make_structured_output
-from langchain_sea.chat.tools import parse_tool_choice, render_tools_as_text, to_openai_tools
+from langchain_sea.chat.tools import parse_tool_choice, to_openai_tools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -32,30 +28,21 @@ if TYPE_CHECKING:
     from langchain_core.runnables import Runnable, RunnableConfig
     from langchain_core.tools import BaseTool
 
-    from langchain_sea.chat.options import CallOptions, ModelConfig
-    from langchain_sea.engine.selection import Refinement
-
 __all__ = ["SEAChatModel"]
 
 _MAX_BATCH_THREADS = 256
 
 
-class SEAChatModel(SEASettings):
+class SEAChatModel(SEAInspection):
     """A local chat model that improves its answers by the gradient of a reward.
 
     The model samples drafts, moves them in continuous logits towards a higher reward (Simple Energy
-    Adaptation, arXiv 2505.20081), and returns the best decoded text. That text is never worse than the draft
-    by the rewards' own score; `response_metadata["sea"]` reports both.
+    Adaptation, arXiv 2505.20081), and returns the best decoded text. It never scores lower than the draft:
+    `response_metadata["sea"]` reports both scores. `SEASettings` documents the fields.
 
     Setup:
-        ```bash
-        pip install torch langchain-sea
-        ```
-
-    Instantiate:
         ```python
-        from langchain_sea import SEAChatModel
-
+        from langchain_sea import SEAChatModel  # pip install torch langchain-sea
         model = SEAChatModel(model="tiny", max_tokens=32)
         ```
 
@@ -82,18 +69,15 @@ class SEAChatModel(SEASettings):
         def add(a: int, b: int) -> int:
             '''Add two numbers.'''
             return a + b
-
         model.bind_tools([add], tool_choice="add").invoke("What is 14 + 23?").tool_calls
         ```
 
     Structured output:
         ```python
         from pydantic import BaseModel
-
         class Person(BaseModel):
             name: str
             age: int
-
         model.with_structured_output(Person).invoke("Tom is 14 years old.")
         ```
     """
@@ -132,17 +116,10 @@ class SEAChatModel(SEASettings):
     ) -> Iterator[ChatGenerationChunk]:
         """Yield only refined text that the gate passes, one word a chunk; the report is on the last chunk.
 
-        An answer of several blocks is streamed block by block. A streamed block is final, so the text may
-        differ from that of `invoke`, which compares whole answers.
+        A streamed block is final, so the text may differ from that of `invoke`, which compares whole answers.
         """
         config, options = self._settings_of_call(stop, kwargs)
-        require_one_answer(options)
-        events = step_events(run_manager)
-        if is_streamed_in_blocks(config, options):
-            yield from stream_blocks(config, options, messages, events)
-        else:
-            (answer,) = generate_answers(config, options, messages, events)
-            yield from to_chunks(answer, options, config.model_name)
+        yield from stream_answer(config, options, messages, step_events(run_manager))
 
     async def _astream(
         self,
@@ -152,16 +129,9 @@ class SEAChatModel(SEASettings):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         """Yield the chunks of `_stream` without blocking the event loop."""
-        (config, options), events = self._settings_of_call(stop, kwargs), AsyncStepEvents(run_manager)
-        require_one_answer(options)
-        if is_streamed_in_blocks(config, options):
-            async for chunk in astream_blocks(config, options, messages, events):
-                yield chunk
-            await events.wait()
-            return
-        (answer,) = await agenerate_answers(config, options, messages, events)
-        await events.wait()
-        for chunk in to_chunks(answer, options, config.model_name):
+        config, options = self._settings_of_call(stop, kwargs)
+        events = AsyncStepEvents(run_manager)
+        async for chunk in astream_answer(config, options, messages, events):
             yield chunk
 
     def batch(
@@ -172,13 +142,9 @@ class SEAChatModel(SEASettings):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer all inputs; the engine refines them together, each as it would be refined alone.
-
-        Every input waits in a thread of its own, up to 256, unless `max_concurrency` sets another number:
-        LangChain's default would be few more than there are processors.
-        """
+        """Answer all inputs, refined together; each gets a thread, up to `max_concurrency` or else 256."""
         configs = get_config_list(config, len(inputs))
-        for first in configs[:1]:  # LangChain reads the first one's alone
+        for first in configs[:1]:  # LangChain reads this setting of the first one; its default is too low
             first.setdefault("max_concurrency", min(len(inputs), _MAX_BATCH_THREADS))
         return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
 
@@ -195,9 +161,8 @@ class SEAChatModel(SEASettings):
         Args:
             tools: tools, functions, pydantic classes, TypedDicts or JSON schemas.
             tool_choice: `auto` or None lets the model decide; `none` hides the tools; `any`, `required` or True
-                forces a call of some tool; a name or OpenAI's dict forces a call of that tool. A forced call
-                is constrained to the tool's schema at every token.
-            strict: OpenAI's flag; forced calls follow their schema either way.
+                forces a call of some tool; a name or OpenAI's dict forces a call of that tool.
+            strict: OpenAI's flag; forced calls follow their schema at every token either way.
             kwargs: options of every call.
 
         Raises:
@@ -228,37 +193,3 @@ class SEAChatModel(SEASettings):
         return make_structured_output(
             self, schema, method=method, include_raw=include_raw, strict=strict, options=kwargs
         )
-
-    def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as in `invoke`
-        """Answer once and return the refinement: every scored text and, in its `trace`, every step.
-
-        For inspection: the gate changes nothing here, and callbacks are not called.
-
-        Args:
-            input: as for `invoke`.
-            kwargs: options of a call, as for `invoke`.
-        """
-        config, options = self._settings_of_call(kwargs.pop("stop", None), kwargs)
-        messages = self._convert_input(input).to_messages()
-        (answer,) = generate_answers(config, require_one_answer(options), messages)
-        return answer.refinement
-
-    def get_token_ids(self, text: str) -> list[int]:
-        """Return the model's token ids of a text; special tokens in it are read as plain text."""
-        return load_policy(self._settings_of_call(None, {})[0]).encode(text)
-
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
-        """Return the number of tokens of the prompt made of these messages and tools."""
-        policy, openai_tools = load_policy(self._settings_of_call(None, {})[0]), to_openai_tools(tools or [])
-        template_messages = to_template_messages(messages)
-        if openai_tools and not policy.supports_tools:
-            template_messages, openai_tools = render_tools_as_text(template_messages, openai_tools), []
-        return policy.count_tokens(template_messages, openai_tools or None)
-
-    def _settings_of_call(
-        self, stop: list[str] | None, kwargs: dict[str, Any]
-    ) -> tuple[ModelConfig, CallOptions]:
-        options = self._call_options(stop, kwargs)
-        return self._config_of(options), options

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.budget import StopReason
+from langchain_sea.chat.options import require_one_answer
 from langchain_sea.chat.responses import gate_texts, to_chunks, word_chunks
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk
 
-    from langchain_sea.chat.events import OnStep
+    from langchain_sea.chat.events import AsyncStepEvents, OnStep
     from langchain_sea.chat.options import CallOptions, ModelConfig
     from langchain_sea.chat.prepare import PreparedCall
     from langchain_sea.chat.responses import GatedAnswer
@@ -31,12 +32,11 @@ if TYPE_CHECKING:
 __all__ = [
     "StreamState",
     "agenerate_answers",
-    "astream_blocks",
+    "astream_answer",
     "generate_answers",
-    "is_streamed_in_blocks",
     "load_policy",
     "prepare_call",
-    "stream_blocks",
+    "stream_answer",
 ]
 
 
@@ -100,7 +100,39 @@ async def _awrite_draft(draft_model: BaseChatModel, messages: Sequence[BaseMessa
         return error
 
 
-def is_streamed_in_blocks(config: ModelConfig, options: CallOptions) -> bool:
+def stream_answer(
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
+) -> Iterator[ChatGenerationChunk]:
+    """Yield the chunks of one answer: each block as soon as it is final, or the whole answer at its end.
+
+    Raises:
+        ValueError: the call asks for several answers.
+    """
+    require_one_answer(options)
+    if _is_streamed_in_blocks(config, options):
+        yield from _stream_blocks(config, options, messages, on_step)
+        return
+    (answer,) = generate_answers(config, options, messages, on_step)
+    yield from to_chunks(answer, options, config.model_name)
+
+
+async def astream_answer(
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], events: AsyncStepEvents
+) -> AsyncIterator[ChatGenerationChunk]:
+    """Do what `stream_answer` does without blocking the event loop; all events are handled before it ends."""
+    require_one_answer(options)
+    if _is_streamed_in_blocks(config, options):
+        async for chunk in _astream_blocks(config, options, messages, events):
+            yield chunk
+        await events.wait()
+        return
+    (answer,) = await agenerate_answers(config, options, messages, events)
+    await events.wait()
+    for chunk in to_chunks(answer, options, config.model_name):
+        yield chunk
+
+
+def _is_streamed_in_blocks(config: ModelConfig, options: CallOptions) -> bool:
     """Whether the answer is plain text of more than one block, so that finished blocks are streamed early."""
     search = options.preset.search_config
     has_blocks = (
@@ -150,7 +182,7 @@ class StreamState:
         return bool(passing)
 
 
-def stream_blocks(
+def _stream_blocks(
     config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
 ) -> Iterator[ChatGenerationChunk]:
     """Yield the chunks of one answer, each block as soon as it is final; closing ends the refinement."""
@@ -169,10 +201,10 @@ def stream_blocks(
     yield from to_chunks(answer, options, config.model_name, sent=state.sent)
 
 
-async def astream_blocks(
+async def _astream_blocks(
     config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
 ) -> AsyncIterator[ChatGenerationChunk]:
-    """Do what `stream_blocks` does without blocking the event loop; cancelling ends the refinement."""
+    """Do what `_stream_blocks` does without blocking the event loop; cancelling ends the refinement."""
     loop, blocks = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
     call = await run_in_executor(_executor(), prepare_call, config, options, messages, on_step)
     state = StreamState(call)

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from langchain_sea.budget import Budget
-    from langchain_sea.models.causal_lm import CausalLMPolicy
     from langchain_sea.core.inputs import GateLike, RewardLike
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = [
     "CALL_FIELDS",
+    "MODEL_FIELDS",
     "CallOptions",
     "ModelConfig",
     "make_call_options",
@@ -35,6 +36,11 @@ CALL_FIELDS = (
     *("n", "logprobs", "top_logprobs", "stop"),
 )
 """The model's fields that one call may override by name."""
+MODEL_FIELDS = (
+    *("device", "rewards", "max_retries", "draft_model"),
+    *("gate", "gate_threshold", "on_reward_error", "on_timeout"),
+)
+"""The model's fields that are fields of `ModelConfig` as well."""
 _CALL_ONLY = (
     *("model", "policy", "tools", "tool_choice", "response_format"),
     *("strict", "ls_structured_output_format"),

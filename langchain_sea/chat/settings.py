@@ -14,6 +14,7 @@ from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
 from langchain_sea.chat.options import (
     CALL_FIELDS,
+    MODEL_FIELDS,
     CallOptions,
     ModelConfig,
     make_call_options,
@@ -26,8 +27,8 @@ from langchain_sea.presets import Preset, find_preset
 if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
 
-    from langchain_sea.models.causal_lm import CausalLMPolicy
     from langchain_sea.core.inputs import GateLike, RewardLike
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
     ModelLike = str | os.PathLike[str] | CausalLMPolicy
 else:
@@ -121,8 +122,9 @@ class SEASettings(BaseChatModel):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the weights; None takes bfloat16 where the hardware multiplies it, else float32."""
 
-    quantization: Literal["int8", "int4"] | None = None
-    """Stores the linear layers in 8 or 4 bits: slower, and smaller."""
+    quantization: Literal["int8", "int4"] | dict[str, Any] | None = None
+    """Stores the linear layers in 8 or 4 bits: slower, and smaller. A dict is the `quantization_config` of
+    transformers' `from_pretrained`."""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the model with some fields changed, as pydantic does; `policy` also names `model` here."""
@@ -136,7 +138,7 @@ class SEASettings(BaseChatModel):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        self._call_options(None, {})
+        self._settings_of_call(None, {})
         load_options = {name: value for name, value in self._load_options.items() if value is not None}
         if load_options and not isinstance(self.model, (str, os.PathLike)):
             raise ValueError(
@@ -152,25 +154,18 @@ class SEASettings(BaseChatModel):
         self._add_version("langchain-sea", __version__)
         return self
 
-    def _call_options(self, stop: Sequence[str] | None, overrides: dict[str, Any]) -> CallOptions:
-        """Return the settings of one call: these fields, with the call's keyword arguments over them."""
-        return make_call_options({name: getattr(self, name) for name in CALL_FIELDS}, overrides, stop)
-
-    def _config_of(self, options: CallOptions) -> ModelConfig:
-        """Return what the helpers of one call need of these fields; a call may name another model."""
-        return ModelConfig(
+    def _settings_of_call(
+        self, stop: Sequence[str] | None, overrides: dict[str, Any]
+    ) -> tuple[ModelConfig, CallOptions]:
+        """Return these settings and those of one call, in which keyword arguments override the fields."""
+        options = make_call_options({name: getattr(self, name) for name in CALL_FIELDS}, overrides, stop)
+        config = ModelConfig(
             model=options.model or self.model,
             model_name=options.model or self._model_name,
-            device=self.device,
             load_options=self._load_options,
-            rewards=self.rewards,
-            max_retries=self.max_retries,
-            draft_model=self.draft_model,
-            gate=self.gate,
-            gate_threshold=self.gate_threshold,
-            on_reward_error=self.on_reward_error,
-            on_timeout=self.on_timeout,
+            **{name: getattr(self, name) for name in MODEL_FIELDS},
         )
+        return config, options
 
     @property
     def _load_options(self) -> dict[str, Any]:
@@ -190,29 +185,32 @@ class SEASettings(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        """All that decides an answer, so that two different models never share a cache key."""
-        from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - imports transformers
-
-        names = (
-            *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
-            *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
-        )
-        draft_model = self.draft_model
-        return {
-            **{name: getattr(self, name) for name in names},
-            **self._load_options,
-            "model_name": self._model_name,
-            "rewards": None if self.rewards is None else [describe_reward(each) for each in self.rewards],
-            "preset": asdict(find_preset(self.preset)),
-            "budget": asdict(self.budget),
-            "gate": None if self.gate is None else describe_reward(self.gate),
-            "stop_sequences": self.stop,  # LangChain adds a key "stop" for the call's own
-            # LangChain's own cache key, which holds no secrets
-            "draft_model": None if draft_model is None else draft_model._get_llm_string(),  # noqa: SLF001
-        }
+        return {"model_name": self._model_name, **_describe_settings(self)}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         params = super()._get_ls_params(stop=stop, **kwargs)
         params["ls_provider"] = "sea"
         params["ls_model_name"] = kwargs.get("model") or self._model_name
         return params
+
+
+def _describe_settings(model: SEASettings) -> dict[str, Any]:
+    """Return all that decides an answer, so that two different models never share a cache key."""
+    from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - imports transformers
+
+    names = (
+        *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
+        *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
+        *("dtype", "quantization", "device_map"),
+    )
+    draft_model = model.draft_model
+    return {
+        **{name: getattr(model, name) for name in names},
+        "rewards": None if model.rewards is None else [describe_reward(each) for each in model.rewards],
+        "preset": asdict(find_preset(model.preset)),
+        "budget": asdict(model.budget),
+        "gate": None if model.gate is None else describe_reward(model.gate),
+        "stop_sequences": model.stop,  # LangChain adds a key "stop" for the call's own
+        # the key of LangChain's cache, which holds no secrets
+        "draft_model": None if draft_model is None else draft_model._get_llm_string(),  # noqa: SLF001
+    }

@@ -212,18 +212,15 @@ def test_errors_are_of_both_families(model, monkeypatch, tmp_path):
     with pytest.raises(ModelInvalidRequestError, match="image_url"):
         model.invoke([HumanMessage([{"type": "image_url", "image_url": {"url": "x"}}])])
     strict = SEAChatModel(model="tiny", on_reward_error="error", **SMALL)
-    options, short = (
-        strict._call_options(None, {}),
-        _refined(strict)._replace(failure=OutOfMemoryError("no room")),
-    )
+    config, options = strict._settings_of_call(None, {})
+    short = _refined(strict)._replace(failure=OutOfMemoryError("no room"))
     with pytest.raises(ModelError) as caught:
-        prepare.raise_failure(strict._config_of(options), options, short)
+        prepare.raise_failure(config, options, short)
     assert isinstance(caught.value, MemoryError)
 
 
 def _refined(model):
-    options = model._call_options(None, {})
-    call = prepare.prepare_call(model._config_of(options), options, [HumanMessage(QUESTION)])
+    call = prepare.prepare_call(*model._settings_of_call(None, {}), [HumanMessage(QUESTION)])
     (refinement,) = call.engine.refine(call.requests)
     return refinement
 
@@ -239,7 +236,8 @@ def test_a_refusal_of_the_gate_is_words_and_a_block():
 def test_what_was_thought_is_told_apart(model):
     refinement = _refined(model)._replace(text="<think>14 and 23</think>\n\n37")
     answer = choose_answer(refinement, 3, None, None, [])
-    (found,) = to_chat_result([answer], model._call_options(None, {}), "tiny").generations
+    config, options = model._settings_of_call(None, {})
+    (found,) = to_chat_result([answer], options, config.model_name).generations
     assert found.message.content == "37"
     assert found.message.additional_kwargs["reasoning_content"] == "14 and 23"
     assert found.message.content_blocks[0] == {"type": "reasoning", "reasoning": "14 and 23"}

@@ -1,0 +1,58 @@
+"""Methods of `SEAChatModel` that look into the model: its tokens, and the refinement behind an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain_sea.chat.generate import generate_answers, load_policy
+from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.options import require_one_answer
+from langchain_sea.chat.settings import SEASettings
+from langchain_sea.chat.tools import render_tools_as_text, to_openai_tools
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_core.language_models import LanguageModelInput
+    from langchain_core.messages import BaseMessage
+
+    from langchain_sea.engine.selection import Refinement
+    from langchain_sea.models.causal_lm import CausalLMPolicy
+
+__all__ = ["SEAInspection"]
+
+
+class SEAInspection(SEASettings):
+    """A model whose tokens and refinements can be looked at."""
+
+    def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as in `invoke`
+        """Answer once and return the refinement: every scored text and, in its `trace`, every step.
+
+        For inspection: the gate changes nothing here, and callbacks are not called.
+
+        Args:
+            input: as for `invoke`.
+            kwargs: options of a call, as for `invoke`.
+        """
+        config, options = self._settings_of_call(kwargs.pop("stop", None), kwargs)
+        messages = self._convert_input(input).to_messages()
+        (answer,) = generate_answers(config, require_one_answer(options), messages)
+        return answer.refinement
+
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return the model's token ids of a text; special tokens in it are read as plain text."""
+        return self._load_policy().encode(text)
+
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
+    ) -> int:
+        """Return the number of tokens of the prompt made of these messages and tools."""
+        policy, openai_tools = self._load_policy(), to_openai_tools(tools or [])
+        template_messages = to_template_messages(messages)
+        if openai_tools and not policy.supports_tools:
+            template_messages, openai_tools = render_tools_as_text(template_messages, openai_tools), []
+        return policy.count_tokens(template_messages, openai_tools or None)
+
+    def _load_policy(self) -> CausalLMPolicy:
+        config, _ = self._settings_of_call(None, {})
+        return load_policy(config)
