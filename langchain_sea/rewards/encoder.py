@@ -109,7 +109,7 @@ class EncoderReward:
     def _inputs(self, question: str, answers: Sequence[str]) -> BatchEncoding:
         """Tokenize the question with each answer, or the answers alone."""
         sides = [list(answers)] if self.answer_only else [[question] * len(answers), list(answers)]
-        return self._tokenizer(
+        batch: BatchEncoding = self._tokenizer(
             *sides,
             truncation=True if self.answer_only else "longest_first",
             max_length=self.longest,
@@ -118,3 +118,4 @@ class EncoderReward:
             split_special_tokens=True,
             return_offsets_mapping=self._tokenizer.is_fast,
         )
+        return batch

@@ -103,8 +103,8 @@ class LogRatioReward:
     def _log_prob(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
         """Return Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
         read = self._through(policy, view)
-        found = read.output.log_probs(read.tokens) * read.tokens.mask
-        return found.sum(-1).to(view.tokens.soft.device)
+        log_probs = read.output.log_probs(read.tokens) * read.tokens.mask
+        return log_probs.sum(-1).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: AnswerBatch) -> PolicyPrompt:
         """Return the prompt for `policy`, with the same ids, so that tools and template are the writer's."""
@@ -114,10 +114,10 @@ class LogRatioReward:
             if not isinstance(whole, PolicyPrompt):
                 return policy.prompt(whole.messages)
             key = policy is self.expert, whole.ids
-            begun = self._prompts.get_or_create(
+            prompt = self._prompts.get_or_create(
                 key, lambda: policy.prompt_from_ids(whole.ids, whole.messages)
             )
-            return policy.prefill(begun, whole.answer, LOGITS)
+            return policy.prefill(prompt, whole.answer, LOGITS)
 
         return self._prompts.get_or_create((policy is self.expert, view.prompt.key), build)
 

@@ -74,12 +74,12 @@ class Example:
 
     @property
     def conversation_key(self) -> str:
-        """The same for equal conversations, whatever the opening: their examples must stay in one split."""
+        """Identifies the conversation, whatever the opening; examples with equal keys must stay in one split."""
         return json.dumps(self.messages, sort_keys=True, ensure_ascii=False)
 
     @property
     def key(self) -> str:
-        """The same for equal conversations with equal openings: they are read once."""
+        """Identifies the conversation with its opening, which is read once."""
         return self.conversation_key + self.opening
 
     @property

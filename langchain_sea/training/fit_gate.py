@@ -10,14 +10,13 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
-from langchain_sea.core.conversation import last_user_text
 from langchain_sea.models import loading
 from langchain_sea.rewards.pair_classifier import (
     GateInfo,
@@ -26,7 +25,6 @@ from langchain_sea.rewards.pair_classifier import (
     tokenize_pairs,
 )
 from langchain_sea.training.examples import (
-    GOOD_LABEL,
     DataError,
     Example,
     drop_blank_answers,
@@ -34,7 +32,14 @@ from langchain_sea.training.examples import (
     read_examples,
     sample_examples,
 )
-from langchain_sea.training.metrics import auc
+from langchain_sea.training.metrics import (
+    auc,
+    find_threshold,
+    measure_gate,
+    score_examples,
+    to_labels,
+    to_pairs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,10 +143,10 @@ def choose_threshold(
             f"the {len(inner)} validation answers are too few, or all alike, to choose a threshold: add prompts "
             "with good and bad answers."
         )
-    threshold = _threshold(_values(gate, inner), _labels(inner), recipe.passing)
+    threshold = find_threshold(score_examples(gate, inner), to_labels(inner), recipe.passing)
     figures = gate.info.figures | {
-        "inner": _measure(gate, inner, threshold),
-        "held_out": _measure(gate, held_out, threshold),
+        "inner": measure_gate(gate, inner, threshold),
+        "held_out": measure_gate(gate, held_out, threshold),
     }
     return gate.with_info(replace(gate.info, threshold=threshold, figures=figures))
 
@@ -213,11 +218,11 @@ class _Trainer:
 
     def step(self, batch: Sequence[Example]) -> None:
         """Take one step on a batch."""
-        inputs = tokenize_pairs(self.tokenizer, _pairs(batch), self.info.longest)
+        inputs = tokenize_pairs(self.tokenizer, to_pairs(batch), self.info.longest)
         with torch.autocast(self.device.type, torch.bfloat16):  # twice as fast, on a CPU too
             logits = self.classifier({name: ids.to(self.device) for name, ids in inputs.items()})
         self.optimizer.zero_grad()
-        loss = binary_cross_entropy_with_logits(logits.float(), _labels(batch).to(logits.device))
+        loss = binary_cross_entropy_with_logits(logits.float(), to_labels(batch).to(logits.device))
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.schedule.step()
@@ -244,7 +249,7 @@ def _fit_best(
             for batch in tqdm(_batches(train, recipe.batch), desc=f"epoch {epoch}", disable=None):
                 trainer.step(batch)
             tensors = {name: tensor.clone() for name, tensor in trainer.classifier.trained_tensors().items()}
-            quality = auc(_values(PairClassifierGate(tensors, info), inner), _labels(inner))
+            quality = auc(score_examples(PairClassifierGate(tensors, info), inner), to_labels(inner))
             report(f"epoch {epoch}: AUC {quality:.4f} on the validation prompts")
             if quality > best:
                 best, best_tensors, best_epoch = quality, tensors, epoch
@@ -279,42 +284,9 @@ def _batches(examples: Sequence[Example], size: int) -> list[Sequence[Example]]:
     order = [examples[i] for i in torch.randperm(len(examples)).tolist()]
     batches: list[Sequence[Example]] = []
     for start in range(0, len(order), size * _BUCKET):
-        bucket = sorted(order[start : start + size * _BUCKET], key=lambda e: sum(map(len, _pairs([e])[0])))
+        bucket = sorted(order[start : start + size * _BUCKET], key=lambda e: sum(map(len, to_pairs([e])[0])))
         batches += [bucket[i : i + size] for i in range(0, len(bucket), size)]
     return [batches[i] for i in torch.randperm(len(batches)).tolist()]
-
-
-def _pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
-    return [(last_user_text(e.messages, separator="\n"), f"{e.opening}{e.answer}") for e in examples]
-
-
-def _labels(examples: Sequence[Example]) -> Tensor:
-    return torch.tensor([example.label for example in examples])
-
-
-def _values(gate: PairClassifierGate, examples: Sequence[Example]) -> Tensor:
-    return torch.tensor(gate.judge(_pairs(examples)))
-
-
-def _threshold(values: Tensor, labels: Tensor, passing: float) -> float:
-    """Return the lowest threshold that at most this fraction of bad answers passes."""
-    bad = values[labels <= GOOD_LABEL].sort(descending=True).values
-    highest = bad[min(int(passing * len(bad)), len(bad) - 1)]
-    return float(torch.nextafter(highest, torch.ones(())))
-
-
-def _measure(gate: PairClassifierGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
-    """Return the AUC, and the fractions of good and of bad answers that pass."""
-    if not examples:
-        return {}
-    values, good = _values(gate, examples), _labels(examples) > GOOD_LABEL
-    passes = (values >= threshold).float()
-    return {
-        "answers": len(examples),
-        "auc": round(auc(values, good), 4),
-        "good_passing": round(float(passes[good].mean()), 4),
-        "bad_passing": round(float(passes[~good].mean()), 4),
-    }
 
 
 def _print_error(line: str) -> None:

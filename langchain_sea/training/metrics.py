@@ -1,4 +1,4 @@
-"""Measure how well values order answers: AUC, and the fraction of pairs in order, at every cut."""
+"""Measure how well values order answers, alone and in pairs, at every cut; and what a gate lets pass."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from langchain_sea.core.conversation import last_user_text
 from langchain_sea.training.examples import GOOD_LABEL
 from langchain_sea.training.features import CUTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_sea.rewards.pair_classifier import PairClassifierGate
     from langchain_sea.training.examples import Example
 
-__all__ = ["Data", "auc", "collect_data", "count_examples", "measure_cuts", "ordering_quality"]
+__all__ = [
+    "Data",
+    "auc",
+    "collect_data",
+    "count_examples",
+    "find_threshold",
+    "measure_cuts",
+    "measure_gate",
+    "ordering_quality",
+    "score_examples",
+    "to_labels",
+    "to_pairs",
+]
 
 _NO_ROW = -1
 
@@ -101,3 +115,39 @@ def measure_cuts(values: Tensor, data: Data) -> dict[str, dict[str, float]]:
 def count_examples(examples: Sequence[Example]) -> dict[str, Any]:
     """Return the numbers of answers and of prompts."""
     return {"answers": len(examples), "prompts": len({example.conversation_key for example in examples})}
+
+
+def to_pairs(examples: Sequence[Example]) -> list[tuple[str, str]]:
+    """Return the questions and answers of examples, as a gate reads them: with the opening before the answer."""
+    return [(last_user_text(e.messages, separator="\n"), f"{e.opening}{e.answer}") for e in examples]
+
+
+def to_labels(examples: Sequence[Example]) -> Tensor:
+    """Return the labels of N examples, (N,)."""
+    return torch.tensor([example.label for example in examples])
+
+
+def score_examples(gate: PairClassifierGate, examples: Sequence[Example]) -> Tensor:
+    """Return the gate's probabilities of N examples, (N,)."""
+    return torch.tensor(gate.judge(to_pairs(examples)))
+
+
+def find_threshold(values: Tensor, labels: Tensor, passing: float) -> float:
+    """Return the lowest threshold that at most this fraction of bad answers passes."""
+    bad = values[labels <= GOOD_LABEL].sort(descending=True).values
+    highest = bad[min(int(passing * len(bad)), len(bad) - 1)]
+    return float(torch.nextafter(highest, torch.ones(())))
+
+
+def measure_gate(gate: PairClassifierGate, examples: Sequence[Example], threshold: float) -> dict[str, Any]:
+    """Return the AUC, and the fractions of good and of bad answers that pass."""
+    if not examples:
+        return {}
+    values, good = score_examples(gate, examples), to_labels(examples) > GOOD_LABEL
+    passes = (values >= threshold).float()
+    return {
+        "answers": len(examples),
+        "auc": round(auc(values, good), 4),
+        "good_passing": round(float(passes[good].mean()), 4),
+        "bad_passing": round(float(passes[~good].mean()), 4),
+    }

@@ -119,7 +119,7 @@ def test_the_shared_trunk_is_left_alone(trunk: Loaded) -> None:
 def test_what_was_said_already_stands_before_the_answer() -> None:
     """A gate reads what a user would see."""
     example = replace(examples(1)[0], opening="Sure, ", answer="sorry")
-    assert fitting._pairs([example]) == [("how do i question 0", "Sure, sorry")]
+    assert fitting.to_pairs([example]) == [("how do i question 0", "Sure, sorry")]
 
 
 def test_weights_in_half_precision_are_judged_in_full(trunk: Loaded) -> None:
