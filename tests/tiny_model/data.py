@@ -117,12 +117,12 @@ def stream(kind: str, seed: int | str) -> Iterator[Problem]:
 def held_out(kind: str, count: int, seed: int | str) -> list[Problem]:
     """The first `count` fresh problems of one kind and seed; courtesies are too few to hold any out."""
     rng = random.Random(f"held out {kind} {seed}")  # noqa: S311 - not for secrets
-    found: list[Problem] = []
-    while len(found) < count:
+    problems: list[Problem] = []
+    while len(problems) < count:
         problem = KINDS[kind](rng)
         if problem.held_out or kind == "polite":
-            found.append(problem)
-    return found
+            problems.append(problem)
+    return problems
 
 
 def _dress(rng: random.Random, problem: Problem) -> Problem:

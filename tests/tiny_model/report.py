@@ -83,16 +83,16 @@ class Report:
 
     def run(self) -> dict[str, Any]:
         """All figures, as the JSON holds them."""
-        began = time.monotonic()
+        start = time.monotonic()
         answers = {tier: self._answers(tier) for tier in TIERS}
-        found: dict[str, Any] = {tier: success(self.problems, answers[tier]) for tier in TIERS}
+        figures: dict[str, Any] = {tier: success(self.problems, answers[tier]) for tier in TIERS}
         table = self._table(answers)
         tier, reduction = HEADLINE
-        found["pairwise_accuracy"] = table[tier][reduction]
-        found["pairwise"] = table
-        found |= {"tool_calls": self._skill("tool"), "polite": self._skill("polite")}
-        found |= {"prompts": self.prompts, "seed": self.seed, "megabytes": megabytes()}
-        return found | {"seconds": round(time.monotonic() - began, 1)}
+        figures["pairwise_accuracy"] = table[tier][reduction]
+        figures["pairwise"] = table
+        figures |= {"tool_calls": self._skill("tool"), "polite": self._skill("polite")}
+        figures |= {"prompts": self.prompts, "seed": self.seed, "megabytes": megabytes()}
+        return figures | {"seconds": round(time.monotonic() - start, 1)}
 
     def _answers(self, tier: str) -> list[str]:
         seed = self.seed + TIERS.index(tier)

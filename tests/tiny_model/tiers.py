@@ -71,7 +71,7 @@ def choose(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, paths: li
         near = sorted(latest, key=lambda path: abs(coarse[path] - target))[:CANDIDATES]
         fine = {path: _measure_file(model, tokenizer, path, FINE) for path in near}
         chosen[tier] = min(near, key=lambda path: abs(fine[path] - target))
-        say(f"{tier}: " + ", ".join(f"{path.stem} {found:.4f}" for path, found in fine.items()))
+        say(f"{tier}: " + ", ".join(f"{path.stem} {share:.4f}" for path, share in fine.items()))
     return chosen
 
 

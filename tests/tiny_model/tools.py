@@ -32,15 +32,15 @@ def tool_call(rng: random.Random) -> Problem:
     """A question with one to three tools: mostly a call, else a refusal or the telling of a result."""
     kinds = rng.sample(KINDS, rng.choice((1, 2, 2, 3)) + 1)
     drawn = [_pseudo(rng) if rng.random() < 0.25 else _draw(rng, kind) for kind in kinds]
-    asked, others = drawn[0], drawn[1:]
-    messages = [{"role": "user", "content": asked.question}]
+    target, others = drawn[0], drawn[1:]
+    messages = [{"role": "user", "content": target.question}]
     if rng.random() < 0.15:
         return Problem(messages, REFUSAL, [tool.schema for tool in others])
-    offered = [tool.schema for tool in [asked, *others[:-1]]]
+    offered = [tool.schema for tool in [target, *others[:-1]]]
     rng.shuffle(offered)
     if rng.random() < 0.15:
-        return _told(rng, messages, asked.call, offered)
-    return ToolProblem(messages, tool_call_text(asked.call), offered, asked.call)
+        return _told(rng, messages, target.call, offered)
+    return ToolProblem(messages, tool_call_text(target.call), offered, target.call)
 
 
 def schemas(rng: random.Random) -> list[Message]:
@@ -53,8 +53,8 @@ def _told(rng: random.Random, messages: list[Message], call: Message, offered: l
     result = rng.choice((scripts.value(rng), scripts.value(rng), number, f"{scripts.value(rng)}: {number}"))
     calls = [{"type": "function", "function": call}]
     turn = {"role": "assistant", "content": "", "tool_calls": calls}
-    told = [*messages, turn, {"role": "tool", "content": result}]
-    return Problem(told, RESULT.format(result), offered)
+    conversation = [*messages, turn, {"role": "tool", "content": result}]
+    return Problem(conversation, RESULT.format(result), offered)
 
 
 def _draw(rng: random.Random, kind: Kind) -> _Drawn:

@@ -26,8 +26,8 @@ def plain(query, own, shared, spec):
             for head in range(heads):
                 group = head // (heads // own[0].shape[1])
                 keys, values = (
-                    torch.cat([*([part[group]] if part is not None else []), mine[row, group]])
-                    for part, mine in zip(shared or (None, None), own, strict=True)
+                    torch.cat([*([part[group]] if part is not None else []), own_part[row, group]])
+                    for part, own_part in zip(shared or (None, None), own, strict=True)
                 )
                 at = len(keys) - length + position  # the answers' last positions are the queries'
                 first = 0 if spec.sliding_window is None else max(0, at - spec.sliding_window + 1)
@@ -56,13 +56,13 @@ def test_it_is_the_equation_with_its_gradient(
         query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length)
     )
     segment.cache.advance(before)
-    found = attend(query, own, shared, segment.mask(sliding_window), spec)
+    output = attend(query, own, shared, segment.mask(sliding_window), spec)
     expected = plain(query, own, shared, spec)
-    torch.testing.assert_close(found, expected)
-    weights = normal(*found.shape, seed=5).detach()
-    slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (found, expected)]
-    for mine, theirs in zip(*slopes, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    torch.testing.assert_close(output, expected)
+    weights = normal(*output.shape, seed=5).detach()
+    slopes = [torch.autograd.grad((part * weights).sum(), [query, *own]) for part in (output, expected)]
+    for actual, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(actual, reference)
 
 
 @pytest.mark.parametrize("prompt", [64, 150, 300])
@@ -88,9 +88,9 @@ def test_long_prompts_are_read_in_half_precision(monkeypatch, prompt):
 @pytest.mark.parametrize("count", range(1, 9))
 def test_rows_are_made_even(count):
     for rows in (torch.arange(1, count + 1), torch.ones(count, 3)):
-        found = pad_rows(rows)
-        assert len(found) % 4 == 0
-        assert len(found) - count < 4
-        assert torch.equal(found[:count], rows)
-        assert not found[count:].any()
-        assert (found is rows) == (count % 4 == 0)
+        padded = pad_rows(rows)
+        assert len(padded) % 4 == 0
+        assert len(padded) - count < 4
+        assert torch.equal(padded[:count], rows)
+        assert not padded[count:].any()
+        assert (padded is rows) == (count % 4 == 0)

@@ -46,14 +46,14 @@ def test_log_probs_and_both_slopes(shape):
     order = normal(2, ROWS, V, seed=4).argsort(-1)
     support = order[..., :SIZE]
     head, z = whole(shape, hidden)
-    found = head.log_probs(hidden, soft, support)
+    log_probs = head.log_probs(hidden, soft, support)
     # Σ soft · z − log Σ exp z: the shares of a position sum to one
     expected = (soft * z.gather(-1, support)).sum(-1) - z.logsumexp(-1)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(log_probs, expected)
     weights = normal(2, ROWS, seed=5)
-    slopes = [torch.autograd.grad((part * weights).sum(), [hidden, soft]) for part in (found, expected)]
-    for mine, theirs in zip(*slopes, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    slopes = [torch.autograd.grad((part * weights).sum(), [hidden, soft]) for part in (log_probs, expected)]
+    for actual, reference in zip(*slopes, strict=True):
+        torch.testing.assert_close(actual, reference)
     torch.testing.assert_close(head.log_probs_at(hidden, support), z.log_softmax(-1).gather(-1, support))
 
 
@@ -63,9 +63,9 @@ def test_logits_and_their_rows(shape):
     hidden = normal(ROWS, WIDTH, seed=2)
     head, z = whole(shape, hidden)
     torch.testing.assert_close(head.logits(hidden), z)
-    found = list(head.iter_logits(hidden))
-    torch.testing.assert_close(torch.cat([rows for _, rows in found]), z)
-    assert [i for part, _ in found for i in range(ROWS)[part]] == list(range(ROWS))
+    blocks = list(head.iter_logits(hidden))
+    torch.testing.assert_close(torch.cat([rows for _, rows in blocks]), z)
+    assert [i for part, _ in blocks for i in range(ROWS)[part]] == list(range(ROWS))
 
 
 @pytest.mark.usefixtures("parts")
@@ -78,10 +78,10 @@ def test_the_likeliest_come_after_the_first_and_the_banned_last(shape, size):
     head, z = whole(shape, hidden)
     z = z.masked_fill(banned, -1e30).scatter(-1, first[:, None], 1e30)
     expected = z.topk(min(size, V)).indices
-    found = head.top_k(hidden, first, size, banned)
+    ids = head.top_k(hidden, first, size, banned)
     free = ~banned[expected]  # the banned have no order among themselves
-    assert torch.equal(found[free], expected[free])
-    assert all(len(set(row)) == min(size, V) for row in found.tolist())
+    assert torch.equal(ids[free], expected[free])
+    assert all(len(set(row)) == min(size, V) for row in ids.tolist())
 
 
 def test_a_peak_far_above_all_else_stays_finite():
@@ -90,6 +90,6 @@ def test_a_peak_far_above_all_else_stays_finite():
     weight[3], weight[20] = 5e4, -5e4
     head, hidden = LMHead(weight), torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
     support = torch.tensor([[3, 20]])
-    found = head.log_probs(hidden, torch.tensor([[1.0, 0.0]], dtype=torch.float64), support)
-    assert found.item() == 0
-    assert torch.autograd.grad(found.sum(), hidden)[0].item() == 0
+    log_prob = head.log_probs(hidden, torch.tensor([[1.0, 0.0]], dtype=torch.float64), support)
+    assert log_prob.item() == 0
+    assert torch.autograd.grad(log_prob.sum(), hidden)[0].item() == 0

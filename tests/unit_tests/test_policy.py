@@ -15,8 +15,8 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import OutputSpec, Tokens
-from langchain_sea.models.causal_lm import CausalLMPolicy, ModelOutput, PolicyPrompt
+from langchain_sea.core.protocols import ModelOutput, OutputSpec, Tokens
+from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.sampling.relaxation import full_support
 
@@ -43,7 +43,7 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(1000 * seed + row) for row in range(count)]
 
 
-def extend(
+def generate(
     policy: CausalLMPolicy, prompt: PolicyPrompt, prefixes: Sequence[Sequence[int]], **options: Any
 ) -> list[list[int]]:
     options = {"tokens": 8, "temperature": 1.0, "generators": generators(len(prefixes)), **options}
@@ -90,8 +90,8 @@ def test_read_agrees_with_a_plain_forward(name: str, *, tied: bool) -> None:
             logits, hidden = plain(subject, prompt, answer)
             torch.testing.assert_close(reading.logits[row, : len(answer)], logits, atol=1e-4, rtol=1e-4)
             for layer, states in enumerate(hidden):
-                found = reading.hidden[layer][row, : len(answer)]
-                torch.testing.assert_close(found, states, atol=1e-4, rtol=1e-4)
+                row_states = reading.hidden[layer][row, : len(answer)]
+                torch.testing.assert_close(row_states, states, atol=1e-4, rtol=1e-4)
 
 
 @every_architecture
@@ -106,7 +106,7 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     torch.testing.assert_close(
         subject.forward(prompt, Tokens.from_ids(ANSWERS[:1])).logits[0], logits, atol=1e-4, rtol=1e-4
     )
-    assert extend(subject, prompt, [[], []], tokens=3, temperature=0) == 2 * extend(
+    assert generate(subject, prompt, [[], []], tokens=3, temperature=0) == 2 * generate(
         subject, prompt, [[]], tokens=3, temperature=0
     )
 
@@ -132,11 +132,11 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     for plain_value, value in zip(*values, strict=True):
         torch.testing.assert_close(value, plain_value, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gradients[1], gradients[0], atol=1e-3, rtol=1e-3)
-    found, _ = subject.forward(behind, whole).candidates(tokens.ids, 5, subject.banned)
+    candidates, _ = subject.forward(behind, whole).candidates(tokens.ids, 5, subject.banned)
     expected, _ = subject.forward(prompt, whole).candidates(whole.ids, 5, subject.banned)
-    assert torch.equal(found, expected[:, 7:])
+    assert torch.equal(candidates, expected[:, 7:])
     greedy = {"tokens": 5, "temperature": 0, "generators": []}
-    assert extend(subject, behind, [[], [40]], **greedy) == extend(
+    assert generate(subject, behind, [[], [40]], **greedy) == generate(
         subject, prompt, [stands, [*stands, 40]], **greedy
     )
     assert subject.prefill(prompt, [], output_spec) is prompt
@@ -220,7 +220,7 @@ def test_nothing_that_was_handed_over_changes(name: str) -> None:
     subject.forward(
         prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())
     ).logits.sum().backward()
-    extend(subject, prompt, [[], [5], [5, 6]])
+    generate(subject, prompt, [[], [5], [5, 6]])
     subject.encode("<|im_end|>")
     for (keys, values), (old_keys, old_values) in zip(prompt.key_values, states, strict=True):
         assert torch.equal(keys, old_keys)
@@ -247,7 +247,7 @@ def test_half_precision_weights_read_in_float32(dtype: torch.dtype) -> None:
     (gradient,) = torch.autograd.grad(reading.logits[tokens.mask].sum(), tokens.soft)
     assert gradient.dtype == torch.float32
     assert gradient.isfinite().all()
-    assert len(extend(subject, subject.prompt(QUESTION), [[]])[0]) > 0
+    assert len(generate(subject, subject.prompt(QUESTION), [[]])[0]) > 0
 
 
 def test_a_model_in_training_mode_is_refused() -> None:
@@ -265,7 +265,7 @@ def test_greedy_drafts_are_those_of_generate(name: str) -> None:
     subject = policy(name)
     prompt = subject.prompt(QUESTION)
     prefixes = [[], [40, 50], [60, 70], [44, 55, 66]]
-    drafts = extend(subject, prompt, prefixes, tokens=16, temperature=0, generators=[])
+    drafts = generate(subject, prompt, prefixes, tokens=16, temperature=0, generators=[])
     never = [i for i in subject.banned.nonzero().flatten().tolist() if i not in subject.end_ids]
     for prefix, draft in zip(prefixes, drafts, strict=True):
         ids = torch.tensor([[*prompt.ids, *prefix]])
@@ -286,13 +286,13 @@ def test_a_row_draws_the_same_alone_and_among_others(name: str) -> None:
     subject = policy(name)
     prompt = subject.prompt(QUESTION)
     prefixes = [[], [40], [], [50, 60], [70], [], []]
-    together = extend(subject, prompt, prefixes, tokens=30, temperature=1.3)
+    together = generate(subject, prompt, prefixes, tokens=30, temperature=1.3)
     alone = [
-        extend(subject, prompt, [prefix], tokens=30, temperature=1.3, generators=[g])[0]
+        generate(subject, prompt, [prefix], tokens=30, temperature=1.3, generators=[g])[0]
         for prefix, g in zip(prefixes, generators(len(prefixes)), strict=True)
     ]
     assert together == alone
-    assert together != extend(
+    assert together != generate(
         subject, prompt, prefixes, tokens=30, temperature=1.3, generators=generators(7, seed=1)
     )
 
@@ -310,28 +310,28 @@ def test_rows_end_at_any_end_id_and_leave_the_batch() -> None:
         sizes.append(rows)
         return True
 
-    drafts = extend(subject, prompt, [[]] * 12, tokens=40, go_on=go_on)
+    drafts = generate(subject, prompt, [[]] * 12, tokens=40, go_on=go_on)
     assert not subject.end_ids.intersection(i for draft in drafts for i in draft)
     assert sizes == [sum(len(d) >= step for d in drafts) for step in range(len(sizes))]
     assert len({len(draft) for draft in drafts}) > 3
     together = dict(enumerate(drafts))
     for row, g in enumerate(generators(12)):
-        assert extend(subject, prompt, [[]], tokens=40, generators=[g]) == [together[row]]
+        assert generate(subject, prompt, [[]], tokens=40, generators=[g]) == [together[row]]
 
 
 def test_a_finished_prefix_is_not_continued() -> None:
     """Its row stays empty, and costs no step."""
     subject = policy()
-    asked: list[int] = []
-    drafts = extend(
+    row_counts: list[int] = []
+    drafts = generate(
         subject,
         subject.prompt(QUESTION),
         [[40, 2], [], [2]],
         tokens=1,
-        go_on=lambda rows: not asked.append(rows),
+        go_on=lambda rows: not row_counts.append(rows),
     )
     assert drafts[0] == drafts[2] == []
-    assert asked == [1]
+    assert row_counts == [1]
 
 
 def test_go_on_stops_all_drafting() -> None:
@@ -339,9 +339,9 @@ def test_go_on_stops_all_drafting() -> None:
     subject = policy()
     prompt = subject.prompt(QUESTION)
     answers = iter([True, True, False])
-    drafts = extend(subject, prompt, [[], [], [40]], temperature=0, go_on=lambda _rows: next(answers))
+    drafts = generate(subject, prompt, [[], [], [40]], temperature=0, go_on=lambda _rows: next(answers))
     assert [len(draft) for draft in drafts] == [2, 2, 2]
-    assert drafts[0] == extend(subject, prompt, [[]], temperature=0, tokens=2)[0]
+    assert drafts[0] == generate(subject, prompt, [[]], temperature=0, tokens=2)[0]
 
 
 def test_drafts_stop_at_the_end_of_the_context() -> None:
@@ -349,11 +349,11 @@ def test_drafts_stop_at_the_end_of_the_context() -> None:
     subject = policy("gpt2")
     prompt = subject.prompt(QUESTION)
     room = CONTEXT - len(prompt.ids)
-    (draft,) = extend(subject, prompt, [[40] * (room - 2)], tokens=50, temperature=0)
+    (draft,) = generate(subject, prompt, [[40] * (room - 2)], tokens=50, temperature=0)
     assert len(draft) == 2
-    assert extend(subject, prompt, [[40] * (room + 9)]) == [[]]
-    assert extend(subject, prompt, [[]], tokens=0) == [[]]
-    assert extend(subject, prompt, []) == []
+    assert generate(subject, prompt, [[40] * (room + 9)]) == [[]]
+    assert generate(subject, prompt, [[]], tokens=0) == [[]]
+    assert generate(subject, prompt, []) == []
 
 
 def heat(temperature: float, rows: int) -> Tensor:
@@ -370,7 +370,7 @@ def test_one_step_draws_follow_the_softmax() -> None:
     logits[subject.banned] = -torch.inf
     logits[2] = subject.forward(prompt, Tokens.from_ids([[0]])).logits[0, 0, 2]
     expected = (logits / temperature).softmax(-1) * count
-    drafts = extend(subject, prompt, [[]] * count, tokens=1, temperature=temperature)
+    drafts = generate(subject, prompt, [[]] * count, tokens=1, temperature=temperature)
     drawn = torch.bincount(torch.tensor([draft[0] if draft else 2 for draft in drafts]), minlength=VOCAB)
     assert not drawn[expected == 0].any()
     common = expected >= 5
@@ -391,7 +391,12 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
-        assert not set(sample_tokens(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {0, 7, 8, 49}
+        assert not set(sample_tokens(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {
+            0,
+            7,
+            8,
+            49,
+        }
     assert sample_tokens(logits.expand(2, 50), edges, heat(1.0, 2), NEVER) == [1, 48]
 
 
@@ -401,7 +406,7 @@ def test_banned_ids_are_never_drawn(temperature: float) -> None:
     model = tiny_model("llama", vocab_size=512)
     model.lm_head.weight.data[[0, 1, *range(400, 512)]] *= 30
     subject = CausalLMPolicy(model, tiny_tokenizer())
-    drafts = extend(subject, subject.prompt(QUESTION), [[]] * 20, tokens=20, temperature=temperature)
+    drafts = generate(subject, subject.prompt(QUESTION), [[]] * 20, tokens=20, temperature=temperature)
     assert not {i for draft in drafts for i in draft} & set(subject.banned.nonzero().flatten().tolist())
 
 
@@ -430,9 +435,9 @@ def test_a_row_without_a_finite_logit_ends() -> None:
     model.lm_head.weight.data[:] = torch.nan
     subject = CausalLMPolicy(model, tiny_tokenizer())
     for temperature in (0.0, 1.0):
-        assert extend(subject, subject.prompt(QUESTION), [[], []], temperature=temperature) == [[], []]
+        assert generate(subject, subject.prompt(QUESTION), [[], []], temperature=temperature) == [[], []]
     model.lm_head.weight.data[77] = 1
-    assert {i for d in extend(subject, subject.prompt(QUESTION), [[]] * 4) for i in d} == {77}
+    assert {i for d in generate(subject, subject.prompt(QUESTION), [[]] * 4) for i in d} == {77}
 
 
 # Text and templates

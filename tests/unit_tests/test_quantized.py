@@ -71,20 +71,20 @@ def test_a_product_and_its_gradient_are_those_of_the_written_out_weights(bits, d
     states = torch.randn(2, 5, 80, dtype=dtype, requires_grad=True)
     with torch.no_grad():
         before = layer(states)
-    found = layer(states)
-    assert torch.equal(found, before)
-    assert torch.equal(found, torch.nn.functional.linear(states, layer.weight) + layer.bias)
-    (gradient,) = torch.autograd.grad(found.sum(), states)
-    assert torch.equal(gradient, torch.ones_like(found) @ layer.weight)
+    product = layer(states)
+    assert torch.equal(product, before)
+    assert torch.equal(product, torch.nn.functional.linear(states, layer.weight) + layer.bias)
+    (gradient,) = torch.autograd.grad(product.sum(), states)
+    assert torch.equal(gradient, torch.ones_like(product) @ layer.weight)
 
 
 @pytest.mark.parametrize("bits", BITS)
 def test_nothing_of_the_written_out_weights_is_kept_for_the_gradient(bits):
-    kept = []
+    saved = []
     layer, states = QuantizedLinear(weight(), None, bits), torch.randn(1, 80, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x):
         layer(states)
-    assert kept == []
+    assert saved == []
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -119,10 +119,10 @@ def test_the_gradient_through_a_policy_is_the_slope(tmp_path, bits, dtype):
     # the models' norms compute in float32 whatever the weights are: smaller steps drown in their rounding
     step = 1e-2 if dtype == torch.float32 else 1e-3
     with torch.no_grad():
-        found = torch.stack(
+        numeric = torch.stack(
             [(energy(point + d) - energy(point - d)) / (2 * step) for d in moves(point, step)]
         )
-    assert cosine_similarity(gradient.flatten(), found, 0) >= (0.99 if dtype == torch.float32 else 0.9999)
+    assert cosine_similarity(gradient.flatten(), numeric, 0) >= (0.99 if dtype == torch.float32 else 0.9999)
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert all(not b.requires_grad for b in model.buffers())
 

@@ -83,8 +83,8 @@ def test_the_template_renders_every_role(expert):
     text = expert[1].apply_chat_template(chat, tools=tools, tokenize=False, add_generation_prompt=True)
     system = f"SYSTEM\n\n# Tools\n{json.dumps(tools[0], ensure_ascii=False)}"
     turns = [("system", system), ("user", "USER"), ("assistant", "ASSISTANT"), ("tool", "TOOL")]
-    shown = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
-    assert text == f"{shown}<|im_start|>assistant\n"
+    rendered = "".join(f"<|im_start|>{role}\n{content}<|im_end|>\n" for role, content in turns)
+    assert text == f"{rendered}<|im_start|>assistant\n"
 
 
 @pytest.mark.parametrize("text", ["naïve 🧑‍🚀 数 مرحبا\n\t ünï {'a': 1}", "\x00\ufeff", "1234567890"])
@@ -108,8 +108,8 @@ def test_generators_are_decided_by_their_seed(kind):
 
 @pytest.mark.parametrize("kind", ["arithmetic", "tool"])
 def test_training_and_held_out_problems_are_apart(kind):
-    asked = {str(problem.messages) for problem in itertools.islice(data.stream(kind, 1), 3000)}
-    assert not asked & {str(problem.messages) for problem in data.held_out(kind, 300, 1)}
+    conversations = {str(problem.messages) for problem in itertools.islice(data.stream(kind, 1), 3000)}
+    assert not conversations & {str(problem.messages) for problem in data.held_out(kind, 300, 1)}
 
 
 def test_arithmetic_answers_pass_and_perturbed_ones_fail():

@@ -108,17 +108,17 @@ def test_a_name_is_read_once_however_it_is_written(tmp_path, monkeypatch):
 
 def test_threads_share_one_load(tmp_path):
     folder = save_folder(tmp_path / "model")
-    found, lines = [], []
+    loads, lines = [], []
     threads = [
-        threading.Thread(target=lambda: found.append(weights.load(folder, report=lines.append)))
+        threading.Thread(target=lambda: loads.append(weights.load(folder, report=lines.append)))
         for _ in range(4)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    assert all(loaded is found[0] for loaded in found)
+    assert len(loads) == 4
+    assert all(loaded is loads[0] for loaded in loads)
     assert lines == [f"reading {folder}"]
 
 

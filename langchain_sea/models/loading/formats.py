@@ -148,7 +148,7 @@ def _from_gguf(path: Path, options: LoadOptions) -> ModelAndTokenizer:
     with torch.device("meta"):
         names = _AUTO["causal"].from_config(config, trust_remote_code=False)
     # its own progress bar ignores transformers' switch, which `quiet` uses
-    modeling_gguf_pytorch_utils.tqdm = logging.tqdm  # type: ignore[assignment]
+    modeling_gguf_pytorch_utils.tqdm = logging.tqdm  # type: ignore[assignment, attr-defined]
     tensors = modeling_gguf_pytorch_utils.load_gguf_checkpoint(  # type: ignore[no-untyped-call]
         str(path), return_tensors=True, model_to_load=names
     )["tensors"]
