@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tqdm.auto import tqdm
 
-from langchain_sea.errors import ExtraMissingError, WorkerLostError
+from langchain_sea.errors import ExtraMissingError
+from langchain_sea.serving.actors import RefineActor, WriteActor
 from langchain_sea.serving.rows import (
     AnswerStore,
+    KeyedRow,
+    Row,
     fingerprint_model,
     get_messages,
     make_key,
-    make_output_row,
     read_input,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
     from types import ModuleType
 
-    from langchain_core.messages import AIMessage
-    from pyarrow import Table
     from ray.data import Dataset
 
     from langchain_sea.chat_models import SEAChatModel
@@ -40,12 +39,7 @@ __all__ = ["PARTS_PER_BLOCK", "answer_file", "refine_dataset"]
 PARTS_PER_BLOCK = 2
 """Parts of a block, each of which is written when it is done: a lost worker loses one of them."""
 _BLOCK_SIZE = 32
-_MAX_ATTEMPTS = 3
-"""Workers that may die over a part, and then over a row, before the row is taken to be the reason."""
 _log = logging.getLogger(__name__)
-
-Row = dict[str, Any]
-KeyedRow = tuple[str, Row]
 
 
 def refine_dataset(
@@ -69,7 +63,7 @@ def refine_dataset(
         ExtraMissingError: Ray is not installed.
     """
     return dataset.map_batches(
-        _RefineActor,
+        RefineActor,
         fn_constructor_args=(model, threads or _threads_per_worker(workers)),
         batch_size=batch_size,
         batch_format="pyarrow",
@@ -144,7 +138,7 @@ def _write_answers(
     blocks = [json.dumps(parts[i : i + PARTS_PER_BLOCK]) for i in range(0, len(parts), PARTS_PER_BLOCK)]
     dataset = ray.data.from_items([{"block": block} for block in blocks], override_num_blocks=len(blocks))
     reports: Iterator[dict[str, Any]] = dataset.map_batches(
-        _WriteActor,
+        WriteActor,
         fn_constructor_args=(model, _threads_per_worker(workers), store),
         batch_size=1,
         batch_format="pyarrow",
@@ -164,100 +158,6 @@ def _show_progress(reports: Iterator[dict[str, Any]], num_rows: int, counts: dic
             bar.update(report["answered"] + report["failed"])
             mean_gain = gain / max(1, counts["answered"])
             bar.set_postfix(tokens=int(tokens), gain=f"{mean_gain:+.2f}", failed=counts["failed"])
-
-
-class _Outcome(NamedTuple):
-    message: AIMessage | None
-    error: BaseException | None
-
-
-class _RefineActor:
-    """An actor of `refine_dataset`."""
-
-    def __init__(self, model: SEAChatModel, num_threads: int) -> None:
-        torch.set_num_threads(num_threads)
-        self.model = model
-
-    def __call__(self, table: Table) -> Table:
-        import pyarrow as pa
-
-        rows = table.to_pylist()
-        outcomes = _answer_rows(self.model, rows)
-        return pa.Table.from_pylist(
-            [self._make_row(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
-        )
-
-    def _make_row(self, row: Row, outcome: _Outcome) -> Row:
-        if outcome.message is None:
-            return row | {"answer": None, "error": repr(outcome.error)}
-        columns = make_output_row("", row, outcome.message) | {"error": None}
-        return {name: value for name, value in columns.items() if name != "key"}
-
-
-@dataclass
-class _WriteActor:
-    """An actor of `answer_file`: it writes answers before it reports them."""
-
-    model: SEAChatModel
-    num_threads: int
-    store: AnswerStore
-
-    def __post_init__(self) -> None:
-        torch.set_num_threads(self.num_threads)
-
-    def __call__(self, table: Table) -> Table:
-        import pyarrow as pa
-
-        blocks = [json.loads(item["block"]) for item in table.to_pylist()]
-        return pa.Table.from_pylist([self.write_part(part) for block in blocks for part in block])
-
-    def write_part(self, items: Sequence[KeyedRow]) -> dict[str, Any]:
-        """Answer and write the rows of a part, and return its counts.
-
-        The rows are answered together. If workers died over this part before, they are answered one by one, so that only
-        the row that is the reason is lost.
-        """
-        name = f"part-{items[0][0]}"
-        is_isolated = self.store.begin_attempt(name) >= _MAX_ATTEMPTS
-        outcomes = (
-            self._answer_one_by_one(items)
-            if is_isolated
-            else _answer_rows(self.model, [row for _, row in items])
-        )
-        answers, num_failed = list[Row](), 0
-        for (key, row), outcome in zip(items, outcomes, strict=True):
-            if outcome.message is not None:
-                answers.append(make_output_row(key, row, outcome.message))
-            else:
-                num_failed += 1
-                self.store.write_error(key, row, outcome.error)
-        self.store.write_part(answers, keys=[key for key, _ in items])
-        self.store.end_attempt(name)
-        gains = [
-            row["score_after"] - row["score_before"] for row in answers if row["score_before"] is not None
-        ]
-        num_tokens = sum(row["output_tokens"] for row in answers)
-        return {
-            "answered": len(answers),
-            "failed": num_failed,
-            "tokens": num_tokens,
-            "gain": float(sum(gains)),
-        }
-
-    def _answer_one_by_one(self, items: Sequence[KeyedRow]) -> Iterator[_Outcome]:
-        for key, row in items:
-            if self.store.begin_attempt(key) >= _MAX_ATTEMPTS:
-                message = f"{_MAX_ATTEMPTS} workers died over this row, so it is left out. Its length may exceed the memory: shorten it."
-                yield _Outcome(None, WorkerLostError(message))
-            else:
-                yield from _answer_rows(self.model, [row])
-            self.store.end_attempt(key)
-
-
-def _answer_rows(model: SEAChatModel, rows: Sequence[Row]) -> list[_Outcome]:
-    """Return a message or an error for each row; a row that cannot be read fails alone."""
-    results: list[Any] = model.batch([get_messages(row) for row in rows], return_exceptions=True)
-    return [_Outcome(None, r) if isinstance(r, BaseException) else _Outcome(r, None) for r in results]
 
 
 def _actor_options(workers: int) -> dict[str, Any]:

@@ -25,15 +25,28 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["AnswerStore", "fingerprint_model", "get_messages", "make_key", "make_output_row", "read_input"]
+__all__ = [
+    "AnswerStore",
+    "KeyedRow",
+    "Row",
+    "fingerprint_model",
+    "get_messages",
+    "make_key",
+    "make_output_row",
+    "read_input",
+]
 
 _EDGE_BYTES = 1 << 20
 """Bytes that are hashed at either end of a file of weights."""
 _SEA_COLUMNS = ("draft", "accepted", "score_before", "score_after", "steps", "stop_reason")
 _OUTPUT_COLUMNS = {"key", "answer", *_SEA_COLUMNS, "finish_reason", "output_tokens", "seconds"}
 
+Row = dict[str, Any]
+KeyedRow = tuple[str, Row]
+"""A row with its key."""
 
-def read_input(path: Path) -> Iterator[dict[str, Any]]:
+
+def read_input(path: Path) -> Iterator[Row]:
     """Yield the rows of a `.jsonl` or `.parquet` file; each has a column `prompt` (text) or `messages` (a list).
 
     Raises:
@@ -52,7 +65,7 @@ def read_input(path: Path) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def get_messages(row: dict[str, Any]) -> str | list[Any]:
+def get_messages(row: Row) -> str | list[Any]:
     """Return what the model is asked."""
     messages: str | list[Any] = row.get("messages") or row["prompt"]
     return messages
@@ -64,13 +77,13 @@ def fingerprint_model(model: SEAChatModel) -> str:
     return hashlib.sha256(f"{settings}\n{_fingerprint_weights(model.model)}".encode()).hexdigest()
 
 
-def make_key(row: dict[str, Any], fingerprint: str) -> str:
+def make_key(row: Row, fingerprint: str) -> str:
     """Return the row's key under a model's fingerprint; equal rows have one key, and one answer."""
     text = json.dumps(row, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(f"{fingerprint}\n{text}".encode()).hexdigest()[:32]
 
 
-def make_output_row(key: str, row: dict[str, Any], message: AIMessage) -> dict[str, Any]:
+def make_output_row(key: str, row: Row, message: AIMessage) -> Row:
     """Return a row with its answer as further columns."""
     sea, usage = message.response_metadata["sea"], message.usage_metadata
     columns = {name: sea[name] for name in _SEA_COLUMNS}
@@ -103,12 +116,12 @@ class AnswerStore:
         """Return the keys of all rows that are answered, or have failed."""
         return {file.stem for file in self._list_errors()} | {row["key"] for row in self.read_rows()}
 
-    def read_rows(self) -> Iterator[dict[str, Any]]:
+    def read_rows(self) -> Iterator[Row]:
         """Yield all answers."""
         for file in sorted(self.path.glob(f"part-*.{self.kind}")):
             yield from _read_parquet(file) if self.kind == "parquet" else _read_lines(file)
 
-    def write_part(self, rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> None:
+    def write_part(self, rows: Sequence[Row], keys: Sequence[str]) -> None:
         """Write a part completely or not at all; its name is made of the keys, so that writing it twice is harmless."""
         if not rows:
             return
@@ -116,7 +129,7 @@ class AnswerStore:
         data = _to_parquet(rows) if self.kind == "parquet" else _to_lines(rows)
         _write_atomically(self.path / f"part-{name}.{self.kind}", data)
 
-    def write_error(self, key: str, row: dict[str, Any], error: BaseException | None) -> None:
+    def write_error(self, key: str, row: Row, error: BaseException | None) -> None:
         """Write a row that has no answer, with the error's type, message and trace."""
         trace = "".join(traceback.format_exception(error))
         report = {
@@ -158,11 +171,11 @@ def _write_atomically(path: Path, data: bytes) -> None:
     Path(file.name).replace(path)
 
 
-def _to_lines(rows: Iterable[dict[str, Any]]) -> bytes:
+def _to_lines(rows: Iterable[Row]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _to_parquet(rows: Iterable[dict[str, Any]]) -> bytes:
+def _to_parquet(rows: Iterable[Row]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -40,7 +40,7 @@ LONGEST = 1200.0
 
 
 def start(folder: Path, out: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / out), "--settings",
+    command = [sys.executable, "-c", "import sys; from langchain_sea.cli import main; sys.exit(main())", "batch", str(folder / "in.jsonl"), str(folder / out), "--settings",
                str(folder / "model.toml"), "--block", str(BLOCK), "--workers", str(WORKERS)]  # fmt: skip
     env = os.environ | {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
     return subprocess.Popen(
@@ -56,7 +56,7 @@ def victims(driver: int, kind: str) -> list[psutil.Process]:
     for process in psutil.process_iter(["name", "cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         if (
-            (kind == "worker" and line.startswith("ray::") and "_WriteActor" in line)
+            (kind == "worker" and line.startswith("ray::") and "WriteActor" in line)
             or (kind == "worker" and "MapWorker" in line)
         ) or (kind == "node" and "raylet/raylet" in line):
             found.append(process)

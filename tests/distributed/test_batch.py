@@ -42,7 +42,7 @@ def folder(tmp_path):
 def command(folder, *more):
     """The command line, in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "langchain_sea.cli", "batch", str(folder / "in.jsonl"), str(folder / "out"),
+        [sys.executable, "-c", "import sys; from langchain_sea.cli import main; sys.exit(main())", "batch", str(folder / "in.jsonl"), str(folder / "out"),
          "--settings", str(folder / "model.toml"), "--block", "4", *more],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env=os.environ | {"RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"},
@@ -162,14 +162,14 @@ def test_a_dataset_gets_its_answers_as_columns():
 
 def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
     """After three that died over a part its rows go one by one; after three more, the one at fault is given up."""
-    from langchain_sea.serving.ray_data import _WriteActor
+    from langchain_sea.serving.actors import WriteActor
 
     store = AnswerStore(tmp_path / "out", "jsonl")
     items = [("good", {"prompt": "What is 14 + 23?"}), ("bad", {"prompt": "What is 31 + 7?"})]
     for name in ("part-good", "bad"):
         for _ in range(3):
             store.begin_attempt(name)
-    counts = _WriteActor(MODEL, 1, store).write_part(items)
+    counts = WriteActor(MODEL, 1, store).write_part(items)
     assert (counts["answered"], counts["failed"]) == (1, 1)
     assert [row["key"] for row in store.read_rows()] == ["good"]
     assert (
