@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import Op
     from langchain_sea.presets import ChainConfig
 
-__all__ = ["ChainEvaluator", "Evaluation"]
+__all__ = ["ChainEvaluator", "ChainEvaluation"]
 
 
-class Evaluation(NamedTuple):
+class ChainEvaluation(NamedTuple):
     """The energy at a point, with its gradient in the logits."""
 
     terms: EnergyTerms
@@ -103,15 +103,15 @@ class ChainEvaluator:
 
     def evaluate(
         self, space: SearchSpace, point: Tensor, cached_grad: CachedGradient | None
-    ) -> Generator[Op, Any, Evaluation]:
+    ) -> Generator[Op, Any, ChainEvaluation]:
         """Return the energy and its gradient at the point, (C, T, K)."""
         point = space.masked(point)
         if not self.energy.is_straight_through or self.config.top_k is not None:
             result = yield self._gradient_op(space, point)
-            return Evaluation(result.terms, self._to_logit_grad(point, result.gradient), result.logits)
+            return ChainEvaluation(result.terms, self._to_logit_grad(point, result.gradient), result.logits)
         cached_grad = yield from self._update_cache(space, point, cached_grad)
         gradient = self._to_logit_grad(point, cached_grad.token_gradient)
-        return Evaluation(cached_grad.terms, gradient, cached_grad=cached_grad)
+        return ChainEvaluation(cached_grad.terms, gradient, cached_grad=cached_grad)
 
     def decode(self, space: SearchSpace, point: Tensor, policy_logits: Tensor | None) -> Tensor:
         """Return the ids at a point, (C, T)."""
