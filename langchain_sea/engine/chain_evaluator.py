@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import Op
     from langchain_sea.presets import ChainConfig
 
-__all__ = ["ChainEvaluator", "ChainEvaluation"]
+__all__ = ["ChainEvaluation", "ChainEvaluator"]
 
 
 class ChainEvaluation(NamedTuple):
