@@ -1,4 +1,4 @@
-"""The presets: a method, a window, and how the energy reads its tokens, as one frozen value each."""
+"""Settings of the search, and presets of them: named, frozen values with everything but models, rewards and budget."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = [
     "find_preset",
 ]
 
-_HARD = Relaxation(kind="straight_through")
+_STRAIGHT_THROUGH = Relaxation(kind="straight_through")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftConfig:
-    """How the beginnings are drafted from which the chains start.
+    """How drafts are written; the chains start from the best of them.
 
     Attributes:
-        num_drafts: beginnings to draft for each block; the chains start at the best of them.
-        num_kept: the best beginnings that are also continued as they are. Where `steering_coeffs` apply, so many
-            of the policy's own and so many on each side of the steering vector.
+        num_drafts: beginnings to draft for each block.
+        num_kept: the best beginnings that are continued without a change, beside those that the chains have moved.
+            With a steering vector, so many of the policy's own and so many steered in each direction.
         temperature: of sampling; 1 samples from the policy itself.
-        steering_coeffs: used where a reward has a steering vector. `num_drafts` / 2 beginnings are then the
-            policy's own, and `num_drafts` more are drafted with these multiples of the vector added to the
-            policy's hidden states, each from another one of its likeliest first tokens. Empty: no steering.
+        steering_coeffs: multiples of a reward's steering vector that are added to the policy's hidden states. If a
+            reward has such a vector, half of `num_drafts` beginnings are the policy's own, and `num_drafts` more are
+            steered, each with another one of the likeliest first tokens. Empty: no steering.
     """
 
     num_drafts: int = 128
@@ -50,19 +50,19 @@ class DraftConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainConfig:
-    """How the chains are initialised and when they end; `Langevin` says how they move.
+    """How the chains start and when they end. `Langevin` says how they move.
 
     Attributes:
-        num_chains: C, trajectories for each prompt.
-        max_steps: of each chain, where the budget sets no number.
-        patience: a chain ends after this many steps without a changed token; None never ends one early.
+        num_chains: C, the chains of each prompt.
+        max_steps: the largest number of steps of each chain, if the budget sets none.
+        patience: a chain ends after this many steps without a changed token. None: it goes on.
         num_candidates: K, the policy's likeliest tokens at each position; None is the whole vocabulary.
-        refresh_every: after this many steps the candidates are chosen again wherever the text before them has
-            changed. None never does. Not with `mala`, whose target is defined on one space.
+        refresh_every: after so many steps the candidates are chosen again wherever the text before them has changed.
+            None: never. It excludes the kernel `mala`, whose target is defined on one set of candidates.
         top_k: only the policy's likeliest tokens, given the relaxed tokens so far, may be decoded. None: all.
         init_temperature: divides log π at the start; higher starts flatter.
-        init_margin: lead of the draft's token at the start, in logits; with a larger lead a chain takes longer
-            to leave the draft.
+        init_margin: lead of the draft's token at the start, in logits; with a larger one a chain takes longer to
+            leave the draft.
     """
 
     num_chains: int = 4
@@ -90,12 +90,12 @@ class ContinuationConfig:
     """How an answer goes on after the block that was refined.
 
     Attributes:
-        stride: tokens after which the next block begins, behind the best answer so far.
-        token_additive_stride: the stride where every differentiable reward is a sum over tokens
-            (`TokenAdditive`), so that the value of a beginning holds whatever follows. None: `stride`.
+        stride: tokens after which the next block begins, at the end of the best answer so far.
+        token_additive_stride: the stride if every differentiable reward is a sum over tokens (`TokenAdditive`): the
+            value of a beginning then does not depend on what follows. None: `stride`.
         temperature_scale: chosen beginnings are continued at the draft temperature times this.
-        optimise_fraction: share of the budget's time for drafting beginnings and moving chains; the rest is
-            for writing the answers to their end.
+        optimise_fraction: share of the budget's time for drafting beginnings and moving chains; the rest is for
+            continuing the answers.
     """
 
     stride: int = 64
@@ -112,14 +112,14 @@ class ContinuationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Where the search starts, what it moves and how the answer goes on.
+    """Settings of the search: drafts, chains and continuation.
 
     Attributes:
-        block_size: tokens of the beginning that the chains move, after which the policy continues. None moves
-            the whole answer; `drafts.num_drafts`, `drafts.num_kept` and `continuation` then have no effect.
-        drafts: the beginnings to start from.
-        chains: the trajectories.
-        continuation: what follows a block.
+        block_size: tokens at the beginning of a block that the chains move; the policy writes the rest. None moves the
+            whole answer; `drafts.num_drafts`, `drafts.num_kept` and `continuation` then have no effect.
+        drafts: what the chains start from.
+        chains: their number, start and end.
+        continuation: how the answer goes on after a block.
     """
 
     block_size: int | None = 8
@@ -140,17 +140,17 @@ def require_at_least(least: int, **values: float | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Everything of a method but the policy, the rewards and the budget.
+    """All settings of a method; only policy, rewards and budget are not part of it.
 
     Attributes:
-        name: as reports show it.
+        name: its name in reports.
         langevin: how the chains move.
-        search_config: what moves, and from where.
+        search_config: drafts, chains and continuation.
         policy_weight: λ.
         policy_gradient: whether gradient passes through the policy's network in its own term.
         policy_relaxation: how tokens enter the policy's term.
         reward_relaxation: how tokens enter the rewards.
-        max_nll_rise: nats per token that an answer may lose against the draft; None: any.
+        max_nll_rise: the largest rise of nats per token over the draft's with which a text is accepted. None: any.
     """
 
     name: str
@@ -164,13 +164,13 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    # Ours: many short drafts, the best moved jointly by policy and reward, the policy writes on.
+    # Ours: many short drafts; chains move the best of them by policy and rewards; the policy continues.
     "default": Preset(
         name="default",
         langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
         search_config=SearchConfig(),
     ),
-    # arXiv 2505.20081 as printed, σ = 1 our reading of the noise: whole answers, the whole vocabulary.
+    # arXiv 2505.20081 as printed: whole answers, the whole vocabulary. We read its noise as σ = 1.
     "paper": Preset(
         name="paper",
         langevin=Langevin(kernel="ula", step_size=0.1, noise_scale=1.0),
@@ -182,11 +182,11 @@ PRESETS: dict[str, Preset] = {
             block_size=None,
         ),
         policy_weight=1.0,
-        policy_relaxation=_HARD,
-        reward_relaxation=_HARD,
+        policy_relaxation=_STRAIGHT_THROUGH,
+        reward_relaxation=_STRAIGHT_THROUGH,
         max_nll_rise=None,
     ),
-    # The authors' release: Adam, soft tokens into the reward, the policy's term detached, transient noise.
+    # The authors' release: Adam, soft tokens for the reward, the policy's term detached, transient noise.
     "reference": Preset(
         name="reference",
         langevin=Langevin(
@@ -209,7 +209,7 @@ PRESETS: dict[str, Preset] = {
         ),
         policy_weight=0.1,
         policy_gradient=False,
-        policy_relaxation=_HARD,
+        policy_relaxation=_STRAIGHT_THROUGH,
         reward_relaxation=Relaxation(kind="soft", tau=0.1),
         max_nll_rise=None,
     ),
@@ -217,10 +217,10 @@ PRESETS: dict[str, Preset] = {
 
 
 def find_preset(preset: str | Preset) -> Preset:
-    """The preset of that name, or the one given.
+    """Return the preset of that name, or the preset itself.
 
     Raises:
-        ValueError: no such name; the message names the nearest.
+        ValueError: there is no preset of that name; the message suggests the nearest one.
     """
     if isinstance(preset, Preset):
         return preset

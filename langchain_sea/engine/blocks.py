@@ -121,10 +121,10 @@ class BlockwiseRefiner:
         ranked = yield from self.search.rank(best, external + drafted.answers)
         optimised = yield from self.search.optimise(best, ranked, plan.fraction)
         by_answer = dict(zip(map(tuple, drafted.answers), drafted.coefficients, strict=True))
-        kept = best_of_each_sign(ranked, by_answer, self.search.search_config.drafts.num_kept)
+        best_drafts = best_of_each_sign(ranked, by_answer, self.search.search_config.drafts.num_kept)
         if self.is_token_additive and not self._has_time_for(self.tracker.seconds - started):
             plan = plan._replace(stride=self.tracker.max_new_tokens - plan.start)
-        return plan, Beginnings([*kept, *optimised], drafted.unfinished_length)
+        return plan, Beginnings([*best_drafts, *optimised], drafted.unfinished_length)
 
     def _has_time_for(self, seconds: float) -> bool:
         """Return whether another block of so many seconds can begin; else the policy writes the rest."""

@@ -240,7 +240,10 @@ def test_weight_zero_reports_and_does_no_more():
     """Its values are in the terms of a text; it changes no energy and is not asked to steer."""
     reward = Troubled(raises(AssertionError("asked")), where="score_soft")
     energy = Energy(policy=MarkovPolicy(0), terms=terms(reward, weight=0.0))
-    found, bare = energy.evaluate_texts(PROMPT, ["abc", "b"]), replace(energy, terms=()).evaluate_texts(PROMPT, ["abc", "b"])
+    found, bare = (
+        energy.evaluate_texts(PROMPT, ["abc", "b"]),
+        replace(energy, terms=()).evaluate_texts(PROMPT, ["abc", "b"]),
+    )
     assert found.rewards.abs().min() > 0
     torch.testing.assert_close(found.energy, bare.energy)
     hard = Tokens.from_ids([[1, 2]])

@@ -166,7 +166,7 @@ def test_bad_relaxations_are_refused_with_their_value(settings_, message):
 
 def test_an_empty_support_is_refused():
     """K must be at least 1."""
-    with pytest.raises(ValueError, match="support size 0"):
+    with pytest.raises(ValueError, match="candidates is 0"):
         top_support(torch.zeros(1, 1, 3), torch.zeros(1, 1, dtype=torch.long), 0)
 
 
