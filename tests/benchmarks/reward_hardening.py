@@ -7,17 +7,17 @@ draft's, one a prompt, how many does the gate, another trunk on other questions,
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import public_data
 
 from langchain_sea import load_gate, load_model
-from langchain_sea.rewards.hidden_state_head import FIRST_HEAD, SAFETY_HEAD, HiddenStateHead
+from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD, HiddenStateHead
 from langchain_sea.training.adversarial import Attack, attack_head
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+FIRST_HEAD = Path(__file__).parent / "weights" / "first_head.safetensors"
+"""A head that was never hardened, for comparison."""
 ATTACK = Attack(steps=30, chains=4, tokens=32)
 _TOGETHER = 8
 
