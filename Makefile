@@ -55,14 +55,14 @@ $(VENV)/.dev: $(VENV)/.test
 dev: $(VENV)/.dev  ## install every extra and group, for benchmarks, reports, notebooks and docs
 
 bench: $(VENV)/.test  ## speed, the sampler on a toy problem, never-worse, the tiny models
-	PYTHONPATH=tests $(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown - $(if $(SHAPE),--shape $(SHAPE))
+	$(BIN)/python tests/benchmarks/speed.py --json speed.json --markdown - $(if $(SHAPE),--shape $(SHAPE))
 	$(BIN)/python tests/benchmarks/toy.py --seed 0
 	$(BIN)/python tests/benchmarks/never_worse.py --draws 500 --seed 0
 	PYTHONPATH=tests $(BIN)/python -m tiny_model.report --prompts 300 --seed 0
 
 bench-quality: $(VENV)/.test  ## every method at equal wall-clock time, on both models
-	PYTHONPATH=tests $(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
-	PYTHONPATH=tests $(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
+	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
+	$(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
 
 notebooks: $(VENV)/.dev  ## run the cookbook on the real model (WRITE=1 saves the outputs)
 	$(BIN)/python tests/notebooks.py $(if $(WRITE),--write)

@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
+
 import public_data
 import torch
 from comparison_figures import bootstrap, equal_search, reduction, time_to

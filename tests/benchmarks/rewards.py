@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
+
 import public_data
 import torch
 
@@ -30,8 +32,12 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
     """Against plain pipelines and finite differences."""
     import reward_kinds
 
-    rows = public_data.read_table(public_data.find_folder(options.data) / "gsm8k/example_model_solutions.jsonl")
-    answers = [row["175b_finetuning"]["solution"] for row in public_data.sample(rows, 100, "plain", options.seed)]
+    rows = public_data.read_table(
+        public_data.find_folder(options.data) / "gsm8k/example_model_solutions.jsonl"
+    )
+    answers = [
+        row["175b_finetuning"]["solution"] for row in public_data.sample(rows, 100, "plain", options.seed)
+    ]
     return {
         "plain_difference": reward_kinds.plain_difference(answers),
         "gradient_cosine": reward_kinds.gradient_cosine(),

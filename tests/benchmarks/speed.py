@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
+
 import torch
 from speed_answers import batch_equal, batch_speedup, refine_over_draft, window_ratio
 from speed_clock import Plan, note, nothing

@@ -13,6 +13,7 @@ import logging
 import math
 import random
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +25,6 @@ import faults
 import pytest
 import torch
 from adaptive import adaptive
-from benchmarks import public_data
 from cases import Case
 from repairs import repairs
 from scripted import WAYS, World, agent, asks, run
@@ -33,6 +33,9 @@ from langchain_sea.middleware import ToolCallSafetyMiddleware
 from langchain_sea.safety import RULES_ONLY, AuditLog, GuardConfig, GuardPipeline, replay, verify
 from langchain_sea.safety.defaults import make_embedded_checks
 from langchain_sea.tool_guard import ToolCallGuard
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import public_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
