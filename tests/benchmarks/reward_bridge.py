@@ -2,7 +2,7 @@
 
 `minilm`, fine-tuned on the head's side of the questions (the verifier that ships, or `--twin`), reads the policy's soft tokens through
 the vocabulary bridge. Its gain is counted in the spreads of drafts of its own values, beside that of the shipped
-head on the policy's own trunk, on the same prompts, with the same steps.
+head on the policy's own hidden states, on the same prompts, with the same steps.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def bridge_cosine(
 def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: int) -> float:
     """Mean rise over the draft in spreads of drafts' values.
 
-    Without offsets: the axis is the trunk head's own, and no encoder can know it.
+    Without offsets: the steering vector is the head's own, and no encoder can know it.
     """
     preset = PRESETS["default"]
     search_config = replace(

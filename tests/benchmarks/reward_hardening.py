@@ -1,7 +1,7 @@
 """What a head is worth once it is followed by gradient: the key `hardening` of `rewards.py`.
 
 Each head is attacked on the same prompts with thirty steps. Of the texts whose value rose highest above the
-draft's, one a prompt, how many does the gate, another trunk on other questions, take for good?
+draft's, one a prompt, how many does the gate, another model trained on other questions, take for good?
 """
 
 from __future__ import annotations

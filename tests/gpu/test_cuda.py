@@ -16,7 +16,7 @@ from langchain_sea.core.protocols import AnswerBatch, Steering, Tokens
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HiddenStateReward
-from langchain_sea.training.adversarial import Hardening, hardened
+from langchain_sea.training.adversarial import Hardening, harden_head
 from langchain_sea.training.fit_gate import fit_gate
 from langchain_sea.training.fit_head import fit_head
 
@@ -35,7 +35,7 @@ def test_the_same_ids_cost_the_same_nats(name: str) -> None:
     for device in ("cpu", "cuda"):
         policy = load_model(name, device)
         prompt = policy.prompt(ASKED)
-        nats.append(AnswerBatch.hard(policy, prompt, [policy.encode("42"), policy.encode("7")]).nll.cpu())
+        nats.append(AnswerBatch.from_ids(policy, prompt, [policy.encode("42"), policy.encode("7")]).nll.cpu())
     torch.testing.assert_close(*nats, atol=1e-3, rtol=1e-3)
 
 
@@ -76,7 +76,7 @@ def test_what_is_written_along_an_axis_differs() -> None:
     rngs = generators_for(0, prompt.key, 2, policy.device)
     steering = Steering(1, torch.randn(2, 32) * 5)
     found = [
-        policy.extend(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, steering=p)
+        policy.generate(prompt, [[], []], tokens=6, temperature=0.0, generators=rngs, steering=p)
         for p in (None, steering)
     ]
     assert found[0] != found[1]
@@ -84,7 +84,7 @@ def test_what_is_written_along_an_axis_differs() -> None:
 
 def test_a_head_is_fitted_and_hardened_where_its_policy_is() -> None:
     policy = random_policy("cuda")
-    found = hardened(
+    found = harden_head(
         head_examples(), policy, Hardening(rounds=1, judge=Judge(), prompts=4, attacks=(QUICK,)), FAST
     )
     assert found.figures["rounds"][0]["texts"] >= 4

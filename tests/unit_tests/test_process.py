@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:Futu
 
 
 @cache
-def trunk() -> HiddenStateReward:
+def head_reward() -> HiddenStateReward:
     torch.manual_seed(0)
     return HiddenStateReward(
         HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).eval().requires_grad_(False)
@@ -49,7 +49,7 @@ REDUCED = {
 def test_the_reward_is_the_reduction_of_the_values_at_step_ends(steps, how) -> None:
     """Of each answer up to and with each separator, and of the whole."""
     text, view = "\n\n".join(steps), view_of(["\n\n".join(steps), "no"])
-    values = trunk().prefix_values(view)[0]
+    values = head_reward().prefix_values(view)[0]
     ids, ends = view.policy.encode(text), []
     for number in range(1, len(ids) + 1):
         begun = view.policy.decode(ids[:number])
@@ -57,17 +57,17 @@ def test_the_reward_is_the_reduction_of_the_values_at_step_ends(steps, how) -> N
         grown = begun.count("\n\n") > view.policy.decode(ids[: number - 1]).count("\n\n")
         ends += [values[number - 1]] if whole or grown else []
     assert len(ends) == len(steps)
-    found = ProcessReward(trunk(), reduction=how).score_soft(view)[0]
+    found = ProcessReward(head_reward(), reduction=how).score_soft(view)[0]
     torch.testing.assert_close(found, REDUCED[how](torch.stack(ends)))
 
 
 @pytest.mark.parametrize("how", sorted(REDUCED))
 def test_every_token_may_be_a_step(how) -> None:
     """Alone as beside a longer one."""
-    reward = ProcessReward(trunk(), separator=None, reduction=how)
+    reward = ProcessReward(head_reward(), separator=None, reduction=how)
     together = reward.score_soft(view_of([*TEXTS]))
     for text, value in zip(TEXTS, together, strict=True):
-        values = trunk().prefix_values(view_of([text]))[0]
+        values = head_reward().prefix_values(view_of([text]))[0]
         torch.testing.assert_close(value, REDUCED[how](values), atol=1e-4, rtol=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_token_scores_are_the_models_own() -> None:
 def test_strange_settings_are_refused(options) -> None:
     """With what would do."""
     with pytest.raises(ValueError, match=r"reduction=|separator="):
-        ProcessReward(trunk(), **options)
+        ProcessReward(head_reward(), **options)
 
 
 # Adapters
