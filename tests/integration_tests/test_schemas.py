@@ -91,7 +91,7 @@ def test_what_leaves_is_of_its_schema(schema, refers):
         message = MODEL.invoke("Write what is asked for.", response_format=wanted)
     except (GrammarError, PromptTooLongError) as error:
         # it says so: a schema that cannot be enforced, no room for a whole answer, or none for the schema itself
-        said = ("cannot be enforced", "no whole answer", "exceeds the policy's context")
+        said = ("cannot be enforced", "no complete answer", "exceeds the policy's context")
         assert any(part in str(error) for part in said)  # noqa: PT017 - each is an answer
         return
     Draft202012Validator(asked).validate(json.loads(message.content))
