@@ -1,4 +1,4 @@
-"""Long answers, a window at a time: linear in their length, never worse, and the same in a batch."""
+"""Long answers, block by block: the work is linear in the length, never worse, and the same in a batch."""
 
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -46,7 +46,7 @@ class Endless(MarkovPolicy):
 
 
 def long(policy, tokens, *, stride=6, **options):
-    """Refinements of long answers with short windows."""
+    """Refinements of long answers with short blocks."""
     energy = Energy(
         policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
     )
@@ -63,14 +63,14 @@ def long(policy, tokens, *, stride=6, **options):
 
 @pytest.mark.parametrize("tokens", [6, 7, 9, 10, 24, 50])
 def test_an_answer_of_any_length_is_whole(tokens):
-    """Every window but the last is as long as the stride; draft and answer have all the tokens."""
+    """Every block but the last is as long as the stride; draft and answer have all the tokens."""
     for found in long(Endless(), tokens):
         assert len(found.draft) == len(found.ids) == tokens
         assert found.after.score >= found.before.score
 
 
-def test_every_window_is_moved():
-    """There are as many walks as windows, and a reward that any token moves is climbed in each."""
+def test_chains_run_in_every_block():
+    """Chains start once for each block, and raise a reward that any token can raise."""
     (short, _), (whole, _) = long(Endless(), 6), long(Endless(), 30)
     starts = [step.step for step in whole.trace].count(0)
     assert (starts, [step.step for step in short.trace].count(0)) == (5, 1)
@@ -87,8 +87,8 @@ class Sum(TokenReward):
     ("kinds", "additive_stride", "walks"),
     [([Sum], 6, 5), ([TokenReward], 6, 1), ([Sum, TokenReward], 6, 1), ([], 6, 1), ([Sum], None, 1), ([Sum], 90, 1)],
 )  # fmt: skip
-def test_windows_are_short_where_every_reward_adds_up(kinds, additive_stride, walks):
-    """There a beginning is worth the same whatever follows, so that the next one may begin behind it."""
+def test_blocks_are_short_if_every_reward_is_a_sum_over_tokens(kinds, additive_stride, walks):
+    """The value of a beginning does not depend on what follows, so that the next block may begin after it."""
     terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
     _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
@@ -110,8 +110,8 @@ class Hours(BudgetTracker):
 
 
 @pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
-def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
-    """Half of the seconds are for windows, as many as fit; the policy writes the rest, and the answer is whole."""
+def test_short_blocks_leave_time_for_the_rest(monkeypatch, seconds, walks):
+    """Half of the time is for blocks, as many as fit; the policy writes the rest of the answer."""
     monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
     _, search_config = shrunk("default", stride=64, token_additive_stride=6)
     energy = Energy(
@@ -124,7 +124,7 @@ def test_short_windows_leave_time_for_the_rest(monkeypatch, seconds, walks):
     assert len(found.ids) == 30
 
 
-def test_never_worse_with_short_windows():
+def test_never_worse_with_short_blocks():
     """40 random problems whose one reward is a sum."""
     broken = {}
     for number in range(40_000, 40_040):
@@ -149,8 +149,8 @@ def test_never_worse_with_short_windows():
     assert broken == {}
 
 
-def test_what_leaves_on_the_way_leaves_in_long_parts():
-    """A stream's windows stay as they are: what has left stands, and is better chosen from whole sentences."""
+def test_committed_text_keeps_the_long_stride():
+    """Committed text is final, and is better chosen among whole sentences: it keeps the long stride."""
     energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
     method, search_config = shrunk("default", stride=12, token_additive_stride=4)
     search = BlockSearch(energy, method, search_config, drafter=None, record=print)
@@ -166,13 +166,13 @@ def test_the_work_is_linear_in_the_length():
         found = long(policy, tokens, stride=12)
         scored = sum(f.evaluations for f in found)
         costs.append((policy.read_positions, sum(f.draft_tokens for f in found), scored))
-        assert max(policy.began) <= 3  # a prefix is a window's own
+        assert max(policy.began) <= 3  # a prefix belongs to one block
     for small, large in zip(*costs, strict=True):
         assert large <= 4.4 * small
 
 
 def test_a_given_draft_is_the_draft_however_long():
-    """It is never cut, and the windows write candidates beside it."""
+    """It is never cut, and the blocks write candidates beside it."""
     policy = Endless()
     given = [i % 7 for i in range(40)]
     found, _ = long(policy, 40, drafts=[[given], [given]])
@@ -180,11 +180,11 @@ def test_a_given_draft_is_the_draft_however_long():
     assert found.after.score >= found.before.score
 
 
-@pytest.mark.parametrize("block", range(2))
-def test_never_worse_with_windows(block):
-    """100 random problems of several windows each."""
+@pytest.mark.parametrize("half", range(2))
+def test_never_worse_with_blocks(half):
+    """100 random problems of several blocks each."""
     broken = {}
-    for number in range(30_000 + 50 * block, 30_050 + 50 * block):
+    for number in range(30_000 + 50 * half, 30_050 + 50 * half):
         case = random_case(number)
         search_config = replace(
             case.search_config,
