@@ -234,8 +234,8 @@ class GenerateOp:
         ]
 
 
-BatchOp = ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp
+ForwardPassOp = ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp
 """Ops that need one forward pass without a gradient."""
-Op = BatchOp | GradientOp | GenerateOp
+Op = ForwardPassOp | GradientOp | GenerateOp
 RequestSteps = Generator[Op, Any, R]
 """The steps of a request, or of a part of one, that return an R."""

@@ -79,19 +79,11 @@ class Engine:
             RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far. A second Ctrl-C does
                 not wait for the current step.
         """
-        try:
-            if requests and not self._is_inside() and self._claim(requests):
-                with _deferred_interrupt() as is_interrupted:
-                    self._drive(lambda: is_interrupted() or all(r.future.done() for r in requests))
-                futures = [request.future for request in requests]
-            else:
-                futures = self.submit(requests)
-            wait(futures)
-        except KeyboardInterrupt:
-            self.cancel(requests, StopReason.INTERRUPTED)
-            wait([request.future for request in requests])
-            raise RefinementInterrupted([request.future.result() for request in requests]) from None
-        return [future.result() for future in futures]
+        if self._is_inside():
+            _run_here(requests)
+        else:
+            self._run_and_wait(requests)
+        return [request.future.result() for request in requests]
 
     async def arefine(self, requests: Sequence[Request[R]]) -> list[R]:
         """Run requests without blocking the event loop; cancelling the task cancels them."""
@@ -102,6 +94,22 @@ class Engine:
             self.cancel(requests, StopReason.CANCELLED)
             raise
         return [future.result() for future in futures]
+
+    def _run_and_wait(self, requests: Sequence[Request[Any]]) -> None:
+        futures = [request.future for request in requests]
+        try:
+            if self._claim(requests):
+                with _deferred_interrupt() as is_interrupted:
+                    self._drive(lambda: is_interrupted() or all(future.done() for future in futures))
+            else:
+                self.submit(requests)
+            wait(futures)
+        except KeyboardInterrupt:
+            if self._is_inside():  # between two steps
+                self._release()
+            self.cancel(requests, StopReason.INTERRUPTED)
+            wait(futures)
+            raise RefinementInterrupted([future.result() for future in futures]) from None
 
     def _is_inside(self) -> bool:
         """Whether this is the thread that steps: a reward that it has called calls the model again."""

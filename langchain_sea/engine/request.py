@@ -81,7 +81,7 @@ class Request(ABC, Generic[R]):
     def _generator(self) -> RequestSteps[R]:
         return self.steps()
 
-    def resume(self, result: Any = None) -> None:  # noqa: ANN401 - the result of any op
+    def resume(self, result: object = None) -> None:
         """Run the steps until they yield the next op or end.
 
         Args:
@@ -91,9 +91,11 @@ class Request(ABC, Generic[R]):
             KeyboardInterrupt: the steps raised it in the main thread.
         """
         self.op, self.generations, self.pending, self.is_started = None, None, None, True
-        resume = self._generator.throw if isinstance(result, Exception) else self._generator.send
         try:
-            self.op = self.context.run(resume, result)
+            if isinstance(result, Exception):
+                self.op = self.context.run(self._generator.throw, result)
+            else:
+                self.op = self.context.run(self._generator.send, result)
         except StopIteration as stop:
             self.future.set_result(stop.value)
         except BaseException as error:  # noqa: BLE001 - the caller gets it from the future

@@ -12,28 +12,23 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from langchain_sea.core.protocols import AnswerBatch, ForwardRequest
 from langchain_sea.core.timeouts import run_in_daemon_thread
-from langchain_sea.engine.gradients import gradients, min_gradient_cosine
-from langchain_sea.engine.memory import capture_error, to_package_error
-from langchain_sea.engine.ops import GenerateOp, GradientOp, R, ScoreTextsOp
+from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients
+from langchain_sea.engine.memory import capture_error
+from langchain_sea.engine.ops import GenerateOp, GradientOp, R
 from langchain_sea.engine.request import PendingReward, Request
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from langchain_sea.budget import StopReason
     from langchain_sea.core.protocols import Policy
-    from langchain_sea.engine.ops import BatchOp, RequestSteps
+    from langchain_sea.engine.ops import RequestSteps
 
 __all__ = ["Scheduler", "run_to_completion"]
-
-T = TypeVar("T")
 
 _NUM_SUCCESSES = 64  # after which a group may be twice as large again
 _NO_LIMIT = 1 << 30
@@ -98,7 +93,7 @@ class Scheduler:
                 by_kind[type(request.op)].append(request)
         for kind, requests in by_kind.items():
             compute = {GradientOp: self._compute_gradients, GenerateOp: self._generate}.get(
-                kind, self._compute_batch
+                kind, self._compute_forward
             )
             self._compute_in_groups(self._limits[kind], requests, compute)
         if not by_kind and self.requests:
@@ -134,44 +129,19 @@ class Scheduler:
                 for request in unanswered:  # alone, to find the one that fails
                     self._compute_in_groups(limit, [request], compute)
 
-    def _compute_batch(self, requests: list[Request[Any]]) -> None:
-        """Compute ops without a gradient: one forward pass for each policy."""
-        ops: list[BatchOp] = [request.op for request in requests]  # type: ignore[misc]
-        _run_forward([batch for op in ops for batch in op.batches()])
-        for request, op in zip(requests, ops, strict=True):
-            if isinstance(op, ScoreTextsOp) and op.energy.has_function_rewards:
-                # in a thread of its own, so that no other request waits for a slow function
-                future = run_in_daemon_thread(
-                    partial(_result_or_error, op.finish),
-                    context=request.context.copy(),
-                    on_done=self.has_news.set,
-                )
-                request.pending = PendingReward(future, time.monotonic() + op.seconds)
-            else:
-                result = _run_in_context(request, op.finish)
-                _raise_if_out_of_memory([result], requests)
+    def _compute_forward(self, requests: list[Request[Any]]) -> None:
+        """Compute ops that need no gradient; rewards that are plain functions go on in a thread of their own."""
+        for request, result in zip(requests, compute_forward(requests), strict=True):
+            if not isinstance(result, DeferredReward):
                 self._resume(request, result)
+                continue
+            future = run_in_daemon_thread(
+                result.call, context=request.context.copy(), on_done=self.has_news.set
+            )
+            request.pending = PendingReward(future, time.monotonic() + result.seconds)
 
-    @torch.enable_grad()  # the caller may have switched gradients off
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
-        """Compute gradients: one forward and one backward pass. A reward that fails affects its request alone."""
-        ops: list[GradientOp] = [request.op for request in requests]  # type: ignore[misc]
-        _run_forward([batch for op in ops for batch in op.batches()])
-        results: list[Any] = [
-            _run_in_context(request, op.terms) for request, op in zip(requests, ops, strict=True)
-        ]
-        _raise_if_out_of_memory(results, requests)
-        pairs = [
-            (op, terms) for op, terms in zip(ops, results, strict=True) if not isinstance(terms, Exception)
-        ]
-        # a backward pass for each reward first, since the last one frees the graph
-        cosines = iter(min_gradient_cosine(pairs))
-        values = iter(gradients([(op.leaf, terms.energy) for op, terms in pairs]))
-        for request, op, terms in zip(requests, ops, results, strict=True):
-            result = terms
-            if not isinstance(terms, Exception):
-                all_terms = terms._replace(min_gradient_cosine=next(cosines))
-                result = _run_in_context(request, partial(op.finish, all_terms, next(values)))
+        for request, result in zip(requests, compute_gradients(requests), strict=True):
             self._resume(request, result)
 
     def _generate(self, requests: list[Request[Any]]) -> None:
@@ -214,7 +184,7 @@ class Scheduler:
                 message = "a reward was still running when the time limit was over; make it faster."
                 self._resume(request, RewardUnavailableError(message))
 
-    def _resume(self, request: Request[Any], result: Any) -> None:  # noqa: ANN401 - the result of any op
+    def _resume(self, request: Request[Any], result: object) -> None:
         try:
             request.resume(result)
         finally:
@@ -249,37 +219,3 @@ def run_to_completion(steps: RequestSteps[R]) -> R:
 
 def _num_unfinished(request: Request[Any]) -> int:
     return sum(state.num_unfinished for state in request.generations or ())
-
-
-def _raise_if_out_of_memory(results: Sequence[Any], requests: Sequence[Request[Any]]) -> None:
-    """Raise an error about memory, where fewer requests at a time may succeed."""
-    for result in results:
-        if len(requests) > 1 and isinstance(result, OutOfMemoryError):
-            raise result
-
-
-def _run_forward(batches: Sequence[AnswerBatch]) -> None:
-    """Set the outputs of the batches: one forward pass for each policy, and one for what needs no gradient."""
-    groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
-    for batch in batches:
-        if batch.output_spec and not batch.is_computed:
-            groups[id(batch.policy), batch.tokens.soft.requires_grad].append(batch)
-    for (_, needs_gradient), group in groups.items():
-        with torch.set_grad_enabled(needs_gradient):
-            outputs = group[0].policy.forward_all(
-                [ForwardRequest(batch.prompt, batch.tokens, batch.output_spec) for batch in group]
-            )
-        for batch, output in zip(group, outputs, strict=True):
-            batch.output = output
-
-
-def _run_in_context(request: Request[Any], call: Callable[[], T]) -> T | Exception:
-    return request.context.run(_result_or_error, call)
-
-
-def _result_or_error(call: Callable[[], T]) -> T | Exception:
-    """Return what `call` returns or the exception that it raised, for `Request.resume`."""
-    try:
-        return call()
-    except BaseException as error:  # noqa: BLE001 - it is raised again in the request's steps
-        return to_package_error(error)

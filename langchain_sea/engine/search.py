@@ -32,17 +32,16 @@ __all__ = ["Search", "SearchRequest", "search"]
 
 
 class Search(Protocol):
-    """A search method.
-
-    Attributes:
-        temperature: of sampling.
-        rows: the largest number of answers that it generates together.
-    """
+    """A search method."""
 
     @property
-    def temperature(self) -> float: ...  # noqa: D102 - see the class
+    def temperature(self) -> float:
+        """The temperature of sampling."""
+
     @property
-    def rows(self) -> int: ...  # noqa: D102 - see the class
+    def rows(self) -> int:
+        """The largest number of answers that it generates together."""
+
     def steps(self, request: SearchRequest) -> RequestSteps[None]:
         """Search for one prompt's best answer. The first answer that it offers is the draft."""
 
