@@ -108,8 +108,7 @@ def test_a_cancelled_task_cancels_its_requests():
 
     async def cancel():
         task = asyncio.ensure_future(engine.arefine([request]))
-        while len(steps) < 2:
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(wait_until, lambda: len(steps) > 1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -219,9 +218,10 @@ def test_an_engine_keeps_no_policy_alive():
     """Nor does its thread, once there is nothing to do."""
     policy = MarkovPolicy(0)
     energy = energy_of(policy)
-    get_engine(policy).submit([request_of(energy, PROMPTS[0])])[0].result(20)
+    engine = get_engine(policy)
+    engine.submit([request_of(energy, PROMPTS[0])])[0].result(20)
     run(energy, PROMPTS[:1])
-    wait_until(lambda: get_engine(policy).is_idle)
+    wait_until(lambda: engine.is_idle)
     reference = weakref.ref(policy)
     del policy, energy
     wait_until(lambda: gc.collect() >= 0 and reference() is None)

@@ -89,7 +89,7 @@ def test_the_check_would_notice(monkeypatch):
         self.draft = self.draft or scored
         self.best = scored
 
-    monkeypatch.setattr(BestSoFar, "_keep", keep_last)
+    monkeypatch.setattr(BestSoFar, "_update", keep_last)
     cases = [random_case(number) for number in range(10_000, 10_100)]
     assert sum(bool(broken_promises(case, refined(case))) for case in cases) > 10
 
