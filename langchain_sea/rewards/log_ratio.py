@@ -137,6 +137,6 @@ def _require_equal(policy: CausalLMPolicy, other: CausalLMPolicy) -> CausalLMPol
         raise TokenizerMismatchError(
             f"only {share:.1%} of the ids of {policy.tokenizer.name_or_path!r} are the same tokens in "
             f"{other.tokenizer.name_or_path!r}, and a log ratio reads the ids of the policy that writes; "
-            "use two policies of one family that also writes the answers."
+            "take both policies, and the one that writes, from one family."
         )
     return policy

@@ -158,8 +158,8 @@ class TemplatedModel:
         answer = self._template.decode(one[before:end])
         if before == 0 or answer.strip() != "a":
             raise ChatTemplateError(
-                f"the reward's template writes the answer 'a' as {answer!r}, so soft tokens cannot replace it; "
-                "pass another chat_template=, or steers=False."
+                f"the reward's template writes the answer 'a' as {answer!r} after {before} tokens; for a gradient it "
+                "must write it unchanged, after at least one token: pass another chat_template=, or steers=False."
             )
         ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
         states = self._runner.prompt_key_values(self._embed(ids))

@@ -154,7 +154,7 @@ def test_a_guards_gradient_is_right(family: str) -> None:
 
 def test_the_third_tier_is_the_callers_to_say() -> None:
     """Without a word it is an error; counted as safe it makes texts safer."""
-    with pytest.raises(ValueError, match="yours to say"):
+    with pytest.raises(ValueError, match="counts as safe"):
         guard("qwen3", between=None)
     strict, lenient = (
         guard("qwen3", between=side).score(view_of(TEXTS), TEXTS) for side in ("unsafe", "safe")
@@ -245,7 +245,7 @@ def test_words_that_begin_alike_are_refused() -> None:
         unsafe=("yes!",),
         verdict="(yes)",
     )
-    with pytest.raises(ValueError, match="differ at their first token"):
+    with pytest.raises(ValueError, match="differ in their first token"):
         GuardModel(guard_weights("llama"), tiny_tokenizer(chat_template=None), same)
 
 
@@ -424,5 +424,5 @@ def test_a_gate_may_be_named(tmp_path) -> None:
     assert (
         gate("what is two and three?", ["five"])[0] == guard("llama")("what is two and three?", ["five"])[0]
     )
-    with pytest.raises(ValueError, match="speak of no harm"):
+    with pytest.raises(ValueError, match="do not name any harm"):
         load_gate(saved(tmp_path / "reward", classifier(), "own"))

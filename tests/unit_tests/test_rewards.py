@@ -361,7 +361,7 @@ def test_steering_on_hard_tokens_is_the_score(name: str, padding: int | None) ->
 def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
     """Nothing stands before the answer to read first, so there is no state for its first token."""
     reward = SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template)
-    with pytest.raises(errors.ChatTemplateError, match="find no place"):
+    with pytest.raises(errors.ChatTemplateError, match="after at least one token"):
         reward.score_soft(view_of(["no"]))
 
 
@@ -375,7 +375,7 @@ def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
 )
 def test_a_template_that_hides_the_answer_cannot_steer(template: str) -> None:
     """It says so instead of steering somewhere else."""
-    with pytest.raises(errors.ChatTemplateError, match="find no place"):
+    with pytest.raises(errors.ChatTemplateError, match="after at least one token"):
         SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template).score_soft(view_of(["no"]))
 
 
