@@ -58,7 +58,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     It must be the last in the agent's list of middlewares: see `with_guard`.
 
-    Example:
+    Examples:
         >>> agent = create_agent(model, tools, middleware=[ToolCallSafetyMiddleware(policy)])  # doctest: +SKIP
     """
 
@@ -209,7 +209,7 @@ def with_guard(
         middleware: all others, in their order; the guard may be among them, at any place.
         guard: to be the last.
 
-    Example:
+    Examples:
         >>> agent = create_agent(model, tools, middleware=with_guard([retry], guard))  # doctest: +SKIP
     """
     return [*(each for each in middleware if each is not guard), guard]

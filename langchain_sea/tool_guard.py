@@ -32,7 +32,7 @@ __all__ = ["ToolCallGuard", "make_guard"]
 class ToolCallGuard(Runnable[Any, AIMessage]):
     """`AIMessage → AIMessage`: keeps the calls that may run, repaired where needed, and makes the others invalid calls.
 
-    Example:
+    Examples:
         >>> chain = model.bind_tools(tools) | ToolCallGuard(tools)  # doctest: +SKIP
     """
 

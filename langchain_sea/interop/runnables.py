@@ -38,7 +38,7 @@ def from_runnable(
         write: conversation and answer → its input; None makes `{"prompt", "completion"}`, two texts.
         name: used in reports; None takes the Runnable's own.
 
-    Example:
+    Examples:
         >>> from langchain_core.runnables import RunnableLambda
         >>> judge = RunnableLambda(lambda pair: "unsafe" if "poison" in pair["completion"] else "safe")
         >>> reward = from_runnable(judge, read={"safe": 1.0, "unsafe": 0.0})

@@ -60,7 +60,7 @@ def load_model(
         ArchitectureError: the model has no linear layers that could be quantized.
         ValueError: both `device` and `device_map`, or an unknown `dtype`.
 
-    Example:
+    Examples:
         >>> from langchain_sea import load_model
         >>> policy = load_model("tiny")
         >>> policy.decode(policy.encode("two plus two"))

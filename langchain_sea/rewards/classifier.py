@@ -89,7 +89,7 @@ class RewardModel:
     The score is read where the model itself pools: at the last token that is not the padding token of its
     configuration. A rule turns the logits into the reward; see `labels`.
 
-    Example:
+    Examples:
         >>> from langchain_sea.models import loading
         >>> loaded = loading.load("Skywork/Skywork-Reward-V2-Qwen3-4B", kind="classifier")  # doctest: +SKIP
         >>> reward = RewardModel(loaded.model, loaded.tokenizer)  # doctest: +SKIP

@@ -51,7 +51,7 @@ class FunctionReward:
             thread, without a limit.
         retries: how often a call that fails with an `OSError`, e.g. a lost connection, is repeated within the timeout.
 
-    Example:
+    Examples:
         >>> from langchain_sea import SEAChatModel
         >>> def is_short(prompt, completions):
         ...     return [float(len(text) < 40) for text in completions]

@@ -165,7 +165,7 @@ class HiddenStateReward:
     Attributes:
         head: in evaluation mode; it is moved to the device of the states that it reads.
 
-    Example:
+    Examples:
         >>> from langchain_sea import SEAChatModel
         >>> reward = HiddenStateReward(HiddenStateHead.load(SAFETY_HEAD))
         >>> model = SEAChatModel(model="smollm2-135m", rewards=[reward])

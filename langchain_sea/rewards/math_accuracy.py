@@ -125,7 +125,7 @@ class MathVerifier(MathLimits):
     Raises:
         ExtraMissingError: math-verify is not installed.
 
-    Example:
+    Examples:
         >>> verifier = MathVerifier("1/2")
         >>> verifier("What is 2/4?", ["The answer is $0.5$.", "It is \\boxed{2}."])
         [1.0, 0.0]

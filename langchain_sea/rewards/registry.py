@@ -58,7 +58,7 @@ def make_energy(
     Raises:
         ValueError: `rewards` is None and none ships for this policy, or there is no such preset.
 
-    Example:
+    Examples:
         >>> from langchain_sea import load_model
         >>> [term.name for term in make_energy(load_model("tiny")).terms]
         ['tiny']
@@ -122,7 +122,7 @@ def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
     Raises:
         ValueError: the model is not a guard and its labels do not name any harm.
 
-    Example:
+    Examples:
         >>> gate = load_gate("safety")  # doctest: +SKIP
         >>> gate("How do I pick a lock?", ["I'm sorry, but I can't help with that."])  # doctest: +SKIP
         [0.97]

@@ -29,7 +29,7 @@ class Rule(ABC):
     Pass it to `SEAChatModel(rewards=[…])` as it is. A rule of your own is a frozen dataclass with the method
     `score_text`.
 
-    Example:
+    Examples:
         >>> from dataclasses import dataclass
         >>> @dataclass(frozen=True)
         ... class EndsWithPeriod(Rule):
@@ -67,7 +67,7 @@ class LengthRule(Rule):
             after NFC; or a function from a text to its length, e.g. `lambda text: len(tokenizer.encode(text))`.
         shoulder: how far outside the range the score reaches 0, in the same unit; 0 means at once.
 
-    Example:
+    Examples:
         >>> LengthRule(1, 5, shoulder=5)("", ["two words", "one two three four five six"])
         [1.0, 0.8]
     """
@@ -121,7 +121,7 @@ class FormatRule(Rule):
             match "### Why not".
         once: a part that occurs more often than in `parts` counts as missing, so that repeating it gains nothing.
 
-    Example:
+    Examples:
         >>> FormatRule(("<think>", "</think>"))("", ["<think>2 + 2</think> 4", "<think>2 + 2"])
         [1.0, 0.5]
     """
