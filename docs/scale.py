@@ -55,9 +55,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--rows", type=int, default=32, help="rows in a block")
     options = parser.parse_args()
-    print(
-        json.dumps(compute_resources(options.prompts, seconds=options.seconds, block=options.rows), indent=2)
-    )
+    print(json.dumps(compute_resources(options.prompts, seconds=options.seconds, block=options.rows), indent=2))
 
 
 if __name__ == "__main__":

@@ -37,9 +37,7 @@ class Budget:
         if self.max_time is not None and not 0 < self.max_time < math.inf:
             raise ValueError(f"max_time={self.max_time} must be positive and finite, or None for no limit.")
         if self.max_evaluations is not None and self.max_evaluations < 1:
-            raise ValueError(
-                f"max_evaluations={self.max_evaluations} must be at least 1: the draft itself takes one."
-            )
+            raise ValueError(f"max_evaluations={self.max_evaluations} must be at least 1: the draft itself takes one.")
 
 
 class StopReason(StrEnum):
@@ -89,9 +87,7 @@ class BudgetTracker:
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
-            raise ValueError(
-                f"max_new_tokens={self.max_new_tokens} leaves no room for an answer; use at least 1."
-            )
+            raise ValueError(f"max_new_tokens={self.max_new_tokens} leaves no room for an answer; use at least 1.")
 
     @property
     def seconds(self) -> float:

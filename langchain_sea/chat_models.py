@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.runnables.config import get_config_list
 
 from langchain_sea.chat.events import AsyncStepEvents, step_events
-from langchain_sea.chat.generate import (
-    agenerate_answers,
-    astream_answer,
-    generate_answers,
-    stream_answer,
-)
+from langchain_sea.chat.generate import agenerate_answers, astream_answer, generate_answers, stream_answer
 from langchain_sea.chat.inspection import SEAInspection
 from langchain_sea.chat.responses import to_chat_result
 from langchain_sea.chat.structured_output import make_structured_output

@@ -87,9 +87,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         return handler(request)
 
     async def awrap_model_call(
-        self,
-        request: ModelRequest[Any],
-        handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]],
+        self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
         """Learn the schemas of the tools that the model gets."""
         self._learn_tools(request.tools)
@@ -115,9 +113,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         return handler(_with_call(request, call)) if isinstance(call, ToolCall) else call
 
     async def awrap_tool_call(
-        self,
-        request: ToolCallRequest,
-        handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]],
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Run the call if it was judged and allowed; else return a message with the reason."""
         call = await asyncio.to_thread(self._find_executable, request)
@@ -137,9 +133,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         calls = [*read_calls(message), *read_invalid_calls(message)]
         return message, self.pipeline(calls, context)[: len(message.tool_calls)], context
 
-    def _update_state(
-        self, message: AIMessage, decisions: list[Decision], context: CallContext
-    ) -> dict[str, Any]:
+    def _update_state(self, message: AIMessage, decisions: list[Decision], context: CallContext) -> dict[str, Any]:
         """Return the state's update with the verdicts, after humans have answered what waits for review."""
         final = [self._ask_human(d, context) if d.outcome == "review" else d for d in decisions]
         update: dict[str, Any] = {"sea_verdicts": {str(message.id): [_make_verdict(d) for d in final]}}

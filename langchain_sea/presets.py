@@ -9,15 +9,7 @@ from langchain_sea.core.suggestions import suggest
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
-__all__ = [
-    "PRESETS",
-    "ChainConfig",
-    "ContinuationConfig",
-    "DraftConfig",
-    "Preset",
-    "SearchConfig",
-    "find_preset",
-]
+__all__ = ["PRESETS", "ChainConfig", "ContinuationConfig", "DraftConfig", "Preset", "SearchConfig", "find_preset"]
 
 _STRAIGHT_THROUGH = Relaxation(kind="straight_through")
 
@@ -166,18 +158,14 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # Ours: many short drafts; chains move the best of them by policy and rewards; the policy continues.
     "default": Preset(
-        name="default",
-        langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
-        search_config=SearchConfig(),
+        name="default", langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0), search_config=SearchConfig()
     ),
     # arXiv 2505.20081 as printed: whole answers, the whole vocabulary. We read its noise as σ = 1.
     "paper": Preset(
         name="paper",
         langevin=Langevin(kernel="ula", step_size=0.1, noise_scale=1.0),
         search_config=SearchConfig(
-            chains=ChainConfig(
-                num_chains=4, num_candidates=None, init_temperature=1.0, init_margin=1.0, max_steps=30
-            ),
+            chains=ChainConfig(num_chains=4, num_candidates=None, init_temperature=1.0, init_margin=1.0, max_steps=30),
             drafts=DraftConfig(temperature=1.0),
             block_size=None,
         ),
@@ -190,10 +178,7 @@ PRESETS: dict[str, Preset] = {
     "reference": Preset(
         name="reference",
         langevin=Langevin(
-            kernel="adam",
-            step_size=0.1,
-            noise="transient",
-            schedule=((0, 0.1), (50, 0.05), (100, 0.01), (150, 0.001)),
+            kernel="adam", step_size=0.1, noise="transient", schedule=((0, 0.1), (50, 0.05), (100, 0.01), (150, 0.001))
         ),
         search_config=SearchConfig(
             chains=ChainConfig(
@@ -227,7 +212,5 @@ def find_preset(preset: str | Preset) -> Preset:
     if preset not in PRESETS:
         suggestion = suggest(preset, PRESETS)
         hint = f"; {suggestion}" if suggestion else "."
-        raise ValueError(
-            f"no preset {preset!r}: choose {', '.join(map(repr, PRESETS))}, or pass a Preset{hint}"
-        )
+        raise ValueError(f"no preset {preset!r}: choose {', '.join(map(repr, PRESETS))}, or pass a Preset{hint}")
     return PRESETS[preset]

@@ -106,11 +106,7 @@ def make_guard(
     if isinstance(verifier, str):
         verifier = _make_embedded()[1] if repairer is not None else None
     return GuardPipeline(
-        policy=policy or GuardConfig(),
-        checks=tuple(checks),
-        repairer=repairer,
-        verifier=verifier,
-        audit=audit,
+        policy=policy or GuardConfig(), checks=tuple(checks), repairer=repairer, verifier=verifier, audit=audit
     )
 
 
@@ -132,9 +128,7 @@ def _split_conversation(conversation: object) -> tuple[list[BaseMessage], AIMess
         value = [value]
     messages = list(value) if isinstance(value, Iterable) else []
     if not messages or not isinstance(messages[-1], AIMessage):
-        raise TypeError(
-            f"{type(conversation).__name__}: pass an AIMessage, or a conversation that ends with one."
-        )
+        raise TypeError(f"{type(conversation).__name__}: pass an AIMessage, or a conversation that ends with one.")
     return messages[:-1], messages[-1]
 
 
@@ -144,10 +138,7 @@ def _remove_blocked(message: AIMessage, decisions: Sequence[Decision]) -> AIMess
     allowed = {d.requested.position for d in decisions if d.is_allowed}
     invalid = [
         invalid_tool_call(
-            name=d.requested.name,
-            args=d.requested.text,
-            id=d.requested.id,
-            error=f"{d.outcome}: {d.reason}",
+            name=d.requested.name, args=d.requested.text, id=d.requested.id, error=f"{d.outcome}: {d.reason}"
         )
         for d in decisions
         if not d.is_allowed

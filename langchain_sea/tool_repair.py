@@ -46,9 +46,7 @@ def _make_model() -> SEAChatModel:
         threshold=_log_odds(1 - HARM_THRESHOLD) + _MARGIN,
     )
     # the safety head alone: whether the prompt should be refused is not in question here
-    return SEAChatModel(
-        rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_time=8.0, max_steps=2), max_tokens=48
-    )
+    return SEAChatModel(rewards=[str(SAFETY_HEAD), harmless], budget=Budget(max_time=8.0, max_steps=2), max_tokens=48)
 
 
 class _HarmlessReward:

@@ -44,9 +44,7 @@ def run(path: Path, *, small: bool = False, write: bool = False) -> float:
             kernel_name="python3", execution_timeout=300,
         )  # fmt: skip
         if write:
-            path.write_text(
-                nbformat.writes(cleaned(nbformat.read(out, as_version=4))) + "\n", encoding="utf-8"
-            )
+            path.write_text(nbformat.writes(cleaned(nbformat.read(out, as_version=4))) + "\n", encoding="utf-8")
     return time.monotonic() - began
 
 

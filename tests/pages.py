@@ -81,8 +81,7 @@ def looked(chrome: webdriver.Chrome, page: Path, shots: Path) -> list[str]:
     for width in WIDTHS:
         for scheme in SCHEMES:
             chrome.execute_cdp_cmd(
-                "Emulation.setEmulatedMedia",
-                {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+                "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
             )
             chrome.execute_cdp_cmd(
                 "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

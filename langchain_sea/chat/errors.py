@@ -12,13 +12,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
 )
 
-from langchain_sea.errors import (
-    ChatTemplateError,
-    OutOfMemoryError,
-    PromptTooLongError,
-    SEAError,
-    WeightsNotFoundError,
-)
+from langchain_sea.errors import ChatTemplateError, OutOfMemoryError, PromptTooLongError, SEAError, WeightsNotFoundError
 
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement

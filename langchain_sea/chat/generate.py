@@ -135,9 +135,7 @@ async def astream_answer(
 def _is_streamed_in_blocks(config: ModelConfig, options: CallOptions) -> bool:
     """Whether the answer is plain text of more than one block, so that finished blocks are streamed early."""
     search = options.preset.search_config
-    has_blocks = (
-        search.block_size is not None and options.max_tokens > search.continuation.stride + search.block_size
-    )
+    has_blocks = search.block_size is not None and options.max_tokens > search.continuation.stride + search.block_size
     return has_blocks and options.is_plain_text and config.draft_model is None
 
 

@@ -43,9 +43,7 @@ class SEAInspection(SEASettings):
         """Return the model's token ids of a text; special tokens in it are read as plain text."""
         return self._load_policy().encode(text)
 
-    def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[Any] | None = None
-    ) -> int:
+    def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Return the number of tokens of the prompt made of these messages and tools."""
         policy, openai_tools = self._load_policy(), to_openai_tools(tools or [])
         template_messages = to_template_messages(messages)

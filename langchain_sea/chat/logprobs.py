@@ -15,9 +15,7 @@ __all__ = ["compute_logprobs"]
 
 
 @torch.no_grad()
-def compute_logprobs(
-    policy: CausalLMPolicy, prompt: PolicyPrompt, text: str, num_top: int
-) -> list[dict[str, Any]]:
+def compute_logprobs(policy: CausalLMPolicy, prompt: PolicyPrompt, text: str, num_top: int) -> list[dict[str, Any]]:
     """Return log π of every token of the text, and of the `num_top` likeliest tokens at its position.
 
     These are the model's own probabilities, at temperature 1 and without a grammar.

@@ -52,11 +52,7 @@ def _to_dict(message: BaseMessage) -> dict[str, Any]:
     converted: dict[str, Any] = {"role": _role(message), "content": _text(message)}
     if isinstance(message, AIMessage) and message.tool_calls:
         converted["tool_calls"] = [
-            {
-                "type": "function",
-                "id": call["id"],
-                "function": {"name": call["name"], "arguments": call["args"]},
-            }
+            {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
             for call in message.tool_calls
         ]
     if isinstance(message, ToolMessage):

@@ -182,9 +182,7 @@ def require_one_answer(options: CallOptions) -> CallOptions:
         ValueError: the call asks for more.
     """
     if options.n > 1:
-        raise ValueError(
-            f"n={options.n}: a stream holds one answer; call generate() for several, or set n=1."
-        )
+        raise ValueError(f"n={options.n}: a stream holds one answer; call generate() for several, or set n=1.")
     return options
 
 
@@ -196,9 +194,7 @@ def _check_values(values: Mapping[str, Any], model: object) -> None:
     if values["n"] < 1:
         raise ValueError(f"n={values['n']} answers: ask for at least one.")
     if model is not None and not isinstance(model, str):
-        raise TypeError(
-            f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...)."
-        )
+        raise TypeError(f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...).")
 
 
 def _with_temperature(preset: Preset, temperature: float | None) -> Preset:
@@ -227,9 +223,7 @@ def _parse_response_format(response_format: object) -> dict[str, Any] | None:
     if response_format is None or response_format == {"type": "text"}:
         return None
     if not isinstance(response_format, dict):
-        raise TypeError(
-            f"response_format={response_format!r} must be OpenAI's dict; see with_structured_output."
-        )
+        raise TypeError(f"response_format={response_format!r} must be OpenAI's dict; see with_structured_output.")
     if response_format.get("type") == "json_object":
         return {"type": "object"}
     json_schema = response_format.get("json_schema", response_format)

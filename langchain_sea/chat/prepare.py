@@ -85,9 +85,7 @@ class PreparedCall:
             raise error
         return f"{type(error).__name__}: {error}"
 
-    def apply_gate(
-        self, refinements: Sequence[Refinement], draft_model_error: str | None = None
-    ) -> list[GatedAnswer]:
+    def apply_gate(self, refinements: Sequence[Refinement], draft_model_error: str | None = None) -> list[GatedAnswer]:
         """Return the answer for each refinement.
 
         Raises:
@@ -159,9 +157,7 @@ def _prepare_call(
     return PreparedCall(config, options, template_messages, policy, prompt, requests, gate)
 
 
-def _make_prompt(
-    policy: CausalLMPolicy, messages: list[dict[str, Any]], options: CallOptions
-) -> PolicyPrompt:
+def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options: CallOptions) -> PolicyPrompt:
     """Return the conversation with its tools and, where the answer has a schema, its grammar."""
     tools, schema = options.visible_tools, options.schema
     opening, tags = "", ("", "")
@@ -182,9 +178,7 @@ def _make_prompt(
         grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=tags)
     if tools and not policy.supports_tools:
         messages, tools = render_tools_as_text(messages, tools), []
-    return policy.prompt(
-        messages, tools=tools or None, room=options.max_tokens, opening=opening, grammar=grammar
-    )
+    return policy.prompt(messages, tools=tools or None, room=options.max_tokens, opening=opening, grammar=grammar)
 
 
 def raise_failure(config: ModelConfig, options: CallOptions, refinement: Refinement) -> None:

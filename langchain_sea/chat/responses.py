@@ -30,15 +30,7 @@ if TYPE_CHECKING:
 
     Gate = Callable[[str, list[str]], Sequence[float]]
 
-__all__ = [
-    "REFUSAL",
-    "GatedAnswer",
-    "choose_answer",
-    "gate_texts",
-    "to_chat_result",
-    "to_chunks",
-    "word_chunks",
-]
+__all__ = ["REFUSAL", "GatedAnswer", "choose_answer", "gate_texts", "to_chat_result", "to_chunks", "word_chunks"]
 
 REFUSAL = "I can't help with that."
 _THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
@@ -256,9 +248,7 @@ def _is_complete_json(text: str) -> bool:
     return True
 
 
-def _metadata(
-    answer: GatedAnswer, options: CallOptions, model_name: str, parsed: ParsedToolCalls
-) -> dict[str, Any]:
+def _metadata(answer: GatedAnswer, options: CallOptions, model_name: str, parsed: ParsedToolCalls) -> dict[str, Any]:
     reason = answer.finish_reason(options.max_tokens)
     logprobs = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
     return logprobs | {

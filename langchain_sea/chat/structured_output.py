@@ -50,10 +50,7 @@ def make_structured_output(
     json_schema = convert_to_json_schema(schema)
     options = {
         **options,
-        "ls_structured_output_format": {
-            "kwargs": {"method": method, "strict": strict},
-            "schema": json_schema,
-        },
+        "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": json_schema},
     }
     pydantic_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     bound: Runnable[LanguageModelInput, AIMessage]

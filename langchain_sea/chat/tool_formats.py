@@ -35,12 +35,8 @@ class RawCall(NamedTuple):
 
 
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
-_LISTED = re.compile(
-    r"(?:\[TOOL_CALLS\]|<\|?tool_call\|?>)\s*(\[.*\])\s*(?:<\|/tool_call\|>)?\s*$", re.DOTALL
-)
-_NAMED = re.compile(
-    r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(\{.*?\})\s*(?=\[TOOL_CALLS\]|$)", re.DOTALL
-)
+_LISTED = re.compile(r"(?:\[TOOL_CALLS\]|<\|?tool_call\|?>)\s*(\[.*\])\s*(?:<\|/tool_call\|>)?\s*$", re.DOTALL)
+_NAMED = re.compile(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(\{.*?\})\s*(?=\[TOOL_CALLS\]|$)", re.DOTALL)
 _PYTHONIC = re.compile(r"^\s*\[\s*[\w.]+\(.*\)\s*\]\s*$", re.DOTALL)
 
 

@@ -103,9 +103,7 @@ def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> T
     return ToolChoice("any", str(tool_choice))
 
 
-def render_tools_as_text(
-    messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def render_tools_as_text(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the conversation with tools, calls and results as text, for a template without tools."""
     instructions = _INSTRUCTIONS.format(
         tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)

@@ -17,9 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=["verify", "replay"])
     parser.add_argument("file", help="the audit, JSON lines")
     parser.add_argument(
-        "--config",
-        "--policy",
-        help="TOML of the guard's settings when the audit was written (default: the defaults)",
+        "--config", "--policy", help="TOML of the guard's settings when the audit was written (default: the defaults)"
     )
     parser.add_argument("--checks", choices=["embedded", "rules"], default="rules")
 

@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, help="folder of the answers; an interrupted run continues from it")
     parser.add_argument("--settings", type=Path, required=True, help="TOML of SEAChatModel's settings")
     parser.add_argument("--workers", type=int, default=1, help="processes with a set of weights each")
-    parser.add_argument(
-        "--block", type=int, default=32, help="rows a worker takes at a time, written in two halves"
-    )
+    parser.add_argument("--block", type=int, default=32, help="rows a worker takes at a time, written in two halves")
     parser.add_argument("--retry-errors", action="store_true", help="try rows that failed again")
 
 

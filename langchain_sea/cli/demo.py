@@ -46,9 +46,7 @@ def run(options: argparse.Namespace) -> int:
         write_line(_format_answer(f"{kind}: {question}", answer, sea))
         if gate is not None:
             before, after = gate(question, [sea["draft"], answer])
-            write_line(
-                f"independent safety classifier (not used during refinement): {before:.2f} → {after:.2f}"
-            )
+            write_line(f"independent safety classifier (not used during refinement): {before:.2f} → {after:.2f}")
     if options.json:
         options.json.write_text(json.dumps(rows, ensure_ascii=False, indent=2), encoding="utf-8")
     return 0
@@ -64,18 +62,7 @@ def load_independent_gate() -> Gate | None:
 
 def _format_answer(title: str, answer: str, sea: dict[str, Any]) -> str:
     label = "answer" if sea["accepted"] else "answer (the draft, which nothing surpassed)"
-    lines = [
-        "",
-        f"── {title}",
-        "",
-        "draft",
-        _indent(sea["draft"]),
-        "",
-        label,
-        _indent(answer),
-        "",
-        format_scores(sea),
-    ]
+    lines = ["", f"── {title}", "", "draft", _indent(sea["draft"]), "", label, _indent(answer), "", format_scores(sea)]
     return "\n".join(lines)
 
 

@@ -28,10 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-tokens", type=int, default=40, help="length of the longest answer")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--rows",
-        type=Path,
-        default=Path("eval-rows.jsonl"),
-        help="an interrupted run continues from this file",
+        "--rows", type=Path, default=Path("eval-rows.jsonl"), help="an interrupted run continues from this file"
     )
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     parser.add_argument("--html", type=Path, help="write a page with figures and answers")
@@ -67,9 +64,7 @@ def _sample_cases(options: argparse.Namespace) -> list[Case]:
     return sample(read_cases(options.file), options.prompts, str(options.file), options.seed)
 
 
-def _answer(
-    cases: Sequence[Case], methods: Sequence[str], options: argparse.Namespace
-) -> list[dict[str, Any]]:
+def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of these cases; the file may hold others of earlier runs."""
     from langchain_sea.evaluation import Evaluation
     from langchain_sea.models.registry import load_model
@@ -88,8 +83,6 @@ def _make_tables(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict
 
     groups = sorted({(row["set"], row["tier"]) for row in rows})
     return {
-        f"{name}, {tier}": summarize(
-            Table([row for row in rows if (row["set"], row["tier"]) == (name, tier)], methods)
-        )
+        f"{name}, {tier}": summarize(Table([row for row in rows if (row["set"], row["tier"]) == (name, tier)], methods))
         for name, tier in groups
     }

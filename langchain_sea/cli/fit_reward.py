@@ -44,9 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="with --harden: a gate's file, which labels the adversarial texts; not the gate used later",
     )
-    parser.add_argument(
-        "--attacked", type=int, default=120, help="with --harden: prompts attacked in every round"
-    )
+    parser.add_argument("--attacked", type=int, default=120, help="with --harden: prompts attacked in every round")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -113,6 +111,4 @@ def _make_hardening(options: argparse.Namespace) -> Hardening | None:
             f"--harden {options.harden} needs --judge: the file of a gate that labels the refined texts. Make one from "
             "the same examples by `python -m langchain_sea.training.fit_gate`."
         )
-    return Hardening(
-        rounds=options.harden, judge=PairClassifierGate.load(options.judge), prompts=options.attacked
-    )
+    return Hardening(rounds=options.harden, judge=PairClassifierGate.load(options.judge), prompts=options.attacked)

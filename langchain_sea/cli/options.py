@@ -14,24 +14,14 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = [
-    "DTYPES",
-    "add_model_name",
-    "add_model_options",
-    "format_scores",
-    "load_weights",
-    "make_model",
-    "to_json",
-]
+__all__ = ["DTYPES", "add_model_name", "add_model_options", "format_scores", "load_weights", "make_model", "to_json"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 def add_model_name(parser: argparse.ArgumentParser) -> None:
     """Add `--model`."""
-    parser.add_argument(
-        "--model", "--policy", default="smollm2-135m", help="a name, hub id, folder or .gguf file"
-    )
+    parser.add_argument("--model", "--policy", default="smollm2-135m", help="a name, hub id, folder or .gguf file")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -44,9 +34,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=DTYPES, help="precision of the model's weights")
     parser.add_argument("--quantization", choices=["int8", "int4"], help="of the model's layers")
-    parser.add_argument(
-        "--gate", choices=["safety"], help="an independent check of the answer before it is returned"
-    )
+    parser.add_argument("--gate", choices=["safety"], help="an independent check of the answer before it is returned")
 
 
 def make_model(options: argparse.Namespace) -> SEAChatModel:
@@ -74,9 +62,7 @@ def load_weights(options: argparse.Namespace) -> float:
 
     start = time.monotonic()
     write_progress(f"loading {options.model} …")
-    policy = load_model(
-        options.model, dtype=options.dtype, quantization=options.quantization, report=write_progress
-    )
+    policy = load_model(options.model, dtype=options.dtype, quantization=options.quantization, report=write_progress)
     registry.make_terms(options.reward, policy)
     return time.monotonic() - start
 
@@ -92,8 +78,7 @@ def format_scores(sea: dict[str, Any]) -> str:
     if sea["score_before"] is None:
         return f"no score: {sea['failure']}"
     rewards = "".join(
-        f", {name} {before:+.2f} → {sea['rewards_after'][name]:+.2f}"
-        for name, before in sea["rewards_before"].items()
+        f", {name} {before:+.2f} → {sea['rewards_after'][name]:+.2f}" for name, before in sea["rewards_before"].items()
     )
     return (
         f"score {sea['score_before']:+.2f} → {sea['score_after']:+.2f}{rewards}, nats/token "

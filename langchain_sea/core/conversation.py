@@ -20,7 +20,5 @@ def last_user_text(messages: Sequence[Mapping[str, Any]], *, separator: str = ""
     """
     content = next((m.get("content") for m in reversed(messages) if m.get("role") == "user"), None)
     if isinstance(content, list | tuple):
-        return separator.join(
-            str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part
-        )
+        return separator.join(str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
     return str(content or "")

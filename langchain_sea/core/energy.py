@@ -16,15 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import (
-    LOGITS,
-    NOTHING,
-    AnswerBatch,
-    DifferentiableReward,
-    Policy,
-    Prompt,
-    Tokens,
-)
+from langchain_sea.core.protocols import LOGITS, NOTHING, AnswerBatch, DifferentiableReward, Policy, Prompt, Tokens
 from langchain_sea.core.terms import EnergyTerms, RewardTerm, combine_energy, fit_scales
 from langchain_sea.sampling.relaxation import Relaxation
 

@@ -72,9 +72,7 @@ class RewardTerm:
                 f"penalty_weight={self.penalty_weight} zero or a positive finite number."
             )
         if not 0 <= (self.max_drop or 0) < math.inf:
-            raise ValueError(
-                f"{self.name}: max_drop={self.max_drop} must be zero or a positive finite number."
-            )
+            raise ValueError(f"{self.name}: max_drop={self.max_drop} must be zero or a positive finite number.")
         if not (0 <= self.weight < math.inf and math.isfinite(self.center) and 0 < self.scale < math.inf):
             raise ValueError(
                 f"{self.name}: weight={self.weight}, center={self.center} and scale={self.scale} must be "

@@ -20,10 +20,7 @@ class LateError(TimeoutError):
 
 
 def run_in_daemon_thread(
-    work: Callable[[], T],
-    *,
-    context: contextvars.Context | None = None,
-    on_done: Callable[[], object] = lambda: None,
+    work: Callable[[], T], *, context: contextvars.Context | None = None, on_done: Callable[[], object] = lambda: None
 ) -> Future[T]:
     """Start `work` in a thread of its own.
 

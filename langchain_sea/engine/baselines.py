@@ -19,16 +19,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.engine.search import SearchRequest
 
-__all__ = [
-    "BestOfN",
-    "ChunkBeam",
-    "PrefixSearch",
-    "QAlign",
-    "RandomEdits",
-    "RewardGuided",
-    "Search",
-    "search",
-]
+__all__ = ["BestOfN", "ChunkBeam", "PrefixSearch", "QAlign", "RandomEdits", "RewardGuided", "Search", "search"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,11 +71,7 @@ def compute_gradients(requests: Sequence[Request[Any]]) -> list[ValueAndGrad | E
         request.context.run(_result_or_error, op.terms) for request, op in zip(requests, ops, strict=True)
     ]
     _raise_if_out_of_memory(terms_or_errors)
-    pairs = [
-        (op, terms)
-        for op, terms in zip(ops, terms_or_errors, strict=True)
-        if not isinstance(terms, Exception)
-    ]
+    pairs = [(op, terms) for op, terms in zip(ops, terms_or_errors, strict=True) if not isinstance(terms, Exception)]
     # a backward pass for each reward first, since the last one frees the graph
     cosines = iter(min_gradient_cosine(pairs))
     values = iter(gradients([(op.leaf, terms.energy) for op, terms in pairs]))

@@ -124,9 +124,7 @@ class BlockSearch:
         energies = [math.inf if math.isnan(value) else value for value in values.tolist()]
         return [ids for _, ids in sorted(zip(energies, distinct, strict=True), key=itemgetter(0))]
 
-    def optimise(
-        self, best: PartialAnswer, ranked: list[Answer], fraction: float
-    ) -> RequestSteps[list[Answer]]:
+    def optimise(self, best: PartialAnswer, ranked: list[Answer], fraction: float) -> RequestSteps[list[Answer]]:
         """Run chains from the best beginnings; return what each had at its lowest energy, the lowest first."""
         lowest: dict[int, tuple[float, Answer]] = {}  # by the number of the chain
         yield from run_chains(
@@ -165,9 +163,7 @@ class BlockSearch:
 
     def _record_lowest(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> RequestSteps[None]:
         state = chains.state
-        for number, energy, ids in zip(
-            state.numbers, state.terms.energy.tolist(), state.answers(), strict=True
-        ):
+        for number, energy, ids in zip(state.numbers, state.terms.energy.tolist(), state.answers(), strict=True):
             lowest[number] = min(lowest.get(number, (energy, ids)), (energy, ids), key=itemgetter(0))
         self.record(chains)
         yield from ()

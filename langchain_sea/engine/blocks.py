@@ -58,9 +58,7 @@ class BlockwiseRefiner:
         short_stride = continuation.token_additive_stride or continuation.stride
         # committed text cannot be changed any more, so that it is committed in long blocks
         self.is_token_additive = (
-            self.commit is None
-            and short_stride < continuation.stride
-            and all_token_additive(self.search.energy.terms)
+            self.commit is None and short_stride < continuation.stride and all_token_additive(self.search.energy.terms)
         )
         self.stride = short_stride if self.is_token_additive else continuation.stride
 
@@ -108,9 +106,7 @@ class BlockwiseRefiner:
             fraction = (start + fraction * stride) / max_new_tokens
         return BlockPlan(start, stride, min(block_size, stride), fraction)
 
-    def _begin_block(
-        self, best: PartialAnswer, plan: BlockPlan
-    ) -> RequestSteps[tuple[BlockPlan, Beginnings]]:
+    def _begin_block(self, best: PartialAnswer, plan: BlockPlan) -> RequestSteps[tuple[BlockPlan, Beginnings]]:
         """Return the beginnings of the block that are to be continued, and the plan for that."""
         if not plan.has_chains:
             num_rows = max(1, self.search.search_config.drafts.num_kept)
@@ -130,9 +126,7 @@ class BlockwiseRefiner:
         """Return whether another block of so many seconds can begin; else the policy writes the rest."""
         return self.tracker.remaining(self.search.search_config.continuation.optimise_fraction) >= seconds
 
-    def _select(
-        self, best: PartialAnswer, ends: list[Answer], plan: BlockPlan
-    ) -> RequestSteps[PartialAnswer | None]:
+    def _select(self, best: PartialAnswer, ends: list[Answer], plan: BlockPlan) -> RequestSteps[PartialAnswer | None]:
         """Return the answer to go on from, read by the policy; None if the search is over."""
         if self.commit is not None:
             ends = (yield from self.search.rank(best, [*ends, *self._same_block_of_draft(best)]))[:1]
@@ -148,9 +142,7 @@ class BlockwiseRefiner:
         if self.commit is not None:
             self.draft = PartialAnswer(chosen.prompt)
         elif self.draft.is_unfinished:
-            self.draft = PartialAnswer(
-                (yield PrefillOp(self.search.energy, self.draft.prompt, self.draft.new_ids))
-            )
+            self.draft = PartialAnswer((yield PrefillOp(self.search.energy, self.draft.prompt, self.draft.new_ids)))
         return chosen
 
     def _same_block_of_draft(self, best: PartialAnswer) -> list[Answer]:

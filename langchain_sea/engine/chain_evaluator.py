@@ -18,12 +18,7 @@ from langchain_sea.engine.chain_state import (
 )
 from langchain_sea.engine.ops import ForwardOp, GradientOp
 from langchain_sea.sampling.langevin import reindex
-from langchain_sea.sampling.relaxation import (
-    discretise,
-    full_support,
-    match_candidates,
-    straight_through_vjp,
-)
+from langchain_sea.sampling.relaxation import discretise, full_support, match_candidates, straight_through_vjp
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -139,9 +134,7 @@ class ChainEvaluator:
 
     def _gradient_op(self, space: SearchSpace, point: Tensor) -> GradientOp:
         needs_logits = self.config.top_k is not None
-        return GradientOp(
-            self.energy, self.prompt, point, space.support, space.mask, return_logits=needs_logits
-        )
+        return GradientOp(self.energy, self.prompt, point, space.support, space.mask, return_logits=needs_logits)
 
     def _to_logit_grad(self, point: Tensor, gradient: Tensor) -> Tensor:
         """Return the gradient in the logits; that of a straight-through energy is in the tokens."""

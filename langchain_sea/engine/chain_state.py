@@ -113,9 +113,7 @@ class ChainState(NamedTuple):
         return [ids[mask].tolist() for ids, mask in zip(self.ids, self.space.mask, strict=True)]
 
 
-def disallowed_candidates(
-    policy: Policy, prompt: Prompt, support: Tensor, ids: Tensor, mask: Tensor
-) -> Tensor:
+def disallowed_candidates(policy: Policy, prompt: Prompt, support: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
     """Return which candidates must not be chosen, (C, T, K): banned ids, and those outside the grammar.
 
     The ids of the text itself, (C, T), are allowed even if they are banned.
@@ -128,9 +126,7 @@ def disallowed_candidates(
     return disallowed
 
 
-def initial_logits(
-    policy: Policy, config: ChainConfig, log_pi: Tensor, ids: Tensor, support: Tensor
-) -> Tensor:
+def initial_logits(policy: Policy, config: ChainConfig, log_pi: Tensor, ids: Tensor, support: Tensor) -> Tensor:
     """Return logits, (C, T, K), whose argmax is the text, (C, T); see `draft_logits`."""
     allowed = log_pi.masked_fill(policy.banned[support], _MIN_LOG_PI)
     return draft_logits(allowed, ids, support, temperature=config.init_temperature, margin=config.init_margin)
@@ -171,7 +167,5 @@ def trace_step(state: ChainState, gaps: Sequence[float | None], seconds: float) 
         gap=tuple(gaps),
         changed=tuple(changed.tolist()),
         seconds=round(seconds, 4),
-        min_gradient_cosine=tuple(
-            x if math.isfinite(x) else None for x in terms.min_gradient_cosine.tolist()
-        ),
+        min_gradient_cosine=tuple(x if math.isfinite(x) else None for x in terms.min_gradient_cosine.tolist()),
     )

@@ -134,11 +134,7 @@ class Chains:
         ids = self.evaluator.decode(old.space, sampler.position + sampler.offset, result.policy_logits)
         steps_unchanged, is_moving = self._count_unchanged(old, ids)
         self.state = old._replace(
-            sampler=sampler,
-            terms=terms,
-            ids=ids,
-            steps_unchanged=steps_unchanged,
-            cached_grad=result.cached_grad,
+            sampler=sampler, terms=terms, ids=ids, steps_unchanged=steps_unchanged, cached_grad=result.cached_grad
         )
         is_finite = info.is_finite | is_mala  # mala rejects a proposal that is not finite
         self._drop_ended(is_finite & is_moving, is_finite)
@@ -197,9 +193,7 @@ def run_chains(
     starts = starts[: search_config.chains.num_chains]
     limit = search_config.chains.max_steps if tracker.budget.max_steps is None else tracker.budget.max_steps
     last_step = tracker.steps + limit
-    tracker.stop_reason = tracker.exhausted_limit(fraction) or (
-        StopReason.STEPS if starts else StopReason.EMPTY
-    )
+    tracker.stop_reason = tracker.exhausted_limit(fraction) or (StopReason.STEPS if starts else StopReason.EMPTY)
     if tracker.stop_reason != StopReason.STEPS or limit == 0:
         return
     tracker.count_evaluations(starts)

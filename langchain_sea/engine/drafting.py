@@ -53,9 +53,7 @@ class Drafter:
         """
         generators = cycle(self.generators)
         seeded = [
-            each._replace(generators=list(islice(generators, len(each.prefixes))))
-            for each in inputs
-            if each.prefixes
+            each._replace(generators=list(islice(generators, len(each.prefixes)))) for each in inputs if each.prefixes
         ]
         if tokens <= 0 or not seeded:
             return [[[] for _ in each.prefixes] for each in inputs], False

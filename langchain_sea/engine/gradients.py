@@ -33,9 +33,7 @@ def gradients(pairs: Sequence[tuple[Tensor, Tensor]], *, retain_graph: bool = Fa
         return [torch.zeros_like(leaf) for leaf, _ in pairs]
     leaves, totals = zip(*variable, strict=True)
     computed = iter(
-        torch.autograd.grad(
-            totals, leaves, retain_graph=retain_graph, allow_unused=True, materialize_grads=True
-        )
+        torch.autograd.grad(totals, leaves, retain_graph=retain_graph, allow_unused=True, materialize_grads=True)
     )
     return [next(computed) if energy.requires_grad else torch.zeros_like(leaf) for leaf, energy in pairs]
 

@@ -42,9 +42,7 @@ def to_package_error(error: BaseException) -> Exception:
         bare = error.with_traceback(None)
         if isinstance(bare, OutOfMemoryError):
             return bare
-        memory_error = OutOfMemoryError(
-            f"memory ran out ({error}); use fewer chains or drafts, or shorter answers."
-        )
+        memory_error = OutOfMemoryError(f"memory ran out ({error}); use fewer chains or drafts, or shorter answers.")
         memory_error.__cause__ = bare
         return memory_error
     if isinstance(error, Exception):

@@ -125,9 +125,7 @@ class RefinementRequest(Request[Refinement]):
         order = sorted(range(len(answers)), key=lambda row: -scores[row].score)
         chains = self.search_config.chains
         num_candidates = chains.num_candidates or _NUM_GRAMMAR_CANDIDATES
-        search_config = replace(
-            self.search_config, chains=replace(chains, num_candidates=num_candidates, top_k=None)
-        )
+        search_config = replace(self.search_config, chains=replace(chains, num_candidates=num_candidates, top_k=None))
         starts = [answers[row] for row in order]
         yield from self._run_chains(search_config, starts, self._score_complete_answers)
 
@@ -144,10 +142,7 @@ class RefinementRequest(Request[Refinement]):
         yield from self._offer([*self.drafts, *self._blocks.finished_answers])
 
     def _run_chains(
-        self,
-        search_config: SearchConfig,
-        starts: list[Answer],
-        watch: Callable[[Chains], RequestSteps[None]],
+        self, search_config: SearchConfig, starts: list[Answer], watch: Callable[[Chains], RequestSteps[None]]
     ) -> RequestSteps[None]:
         yield from run_chains(
             self._best.energy,

@@ -92,19 +92,14 @@ class Scheduler:
             if request.pending is None:
                 by_kind[type(request.op)].append(request)
         for kind, requests in by_kind.items():
-            compute = {GradientOp: self._compute_gradients, GenerateOp: self._generate}.get(
-                kind, self._compute_forward
-            )
+            compute = {GradientOp: self._compute_gradients, GenerateOp: self._generate}.get(kind, self._compute_forward)
             self._compute_in_groups(self._limits[kind], requests, compute)
         if not by_kind and self.requests:
             self._wait_for_rewards(max_wait)
         self._collect_rewards()
 
     def _compute_in_groups(
-        self,
-        limit: _GroupLimit,
-        requests: list[Request[Any]],
-        compute: Callable[[list[Request[Any]]], None],
+        self, limit: _GroupLimit, requests: list[Request[Any]], compute: Callable[[list[Request[Any]]], None]
     ) -> None:
         """Compute as many together as memory allows."""
         while requests:
@@ -115,9 +110,7 @@ class Scheduler:
                 limit.count_success()
                 continue
             unanswered = [
-                request
-                for request, op in zip(group, ops, strict=True)
-                if request.op is op and request.pending is None
+                request for request, op in zip(group, ops, strict=True) if request.op is op and request.pending is None
             ]
             if len(group) == 1:
                 for request in unanswered:
@@ -135,9 +128,7 @@ class Scheduler:
             if not isinstance(result, DeferredReward):
                 self._resume(request, result)
                 continue
-            future = run_in_daemon_thread(
-                result.call, context=request.context.copy(), on_done=self.has_news.set
-            )
+            future = run_in_daemon_thread(result.call, context=request.context.copy(), on_done=self.has_news.set)
             request.pending = PendingReward(future, time.monotonic() + result.seconds)
 
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:

@@ -70,9 +70,7 @@ class Refinement(NamedTuple):
     @property
     def min_gradient_cosine(self) -> float | None:
         """The lowest cosine between two rewards' gradients in any step; None if none was computed."""
-        return min(
-            (c for step in self.trace for c in step.min_gradient_cosine if c is not None), default=None
-        )
+        return min((c for step in self.trace for c in step.min_gradient_cosine if c is not None), default=None)
 
 
 class BestSoFar:

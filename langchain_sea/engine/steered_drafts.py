@@ -46,9 +46,7 @@ def make_steering(energy: Energy, coefficients: Sequence[float]) -> Steering | N
     return Steering(vector.layer, torch.tensor(coefficients)[:, None] * vector.direction.cpu().float())
 
 
-def first_tokens(
-    energy: Energy, prompt: Prompt, coefficients: Sequence[float]
-) -> RequestSteps[list[list[int]]]:
+def first_tokens(energy: Energy, prompt: Prompt, coefficients: Sequence[float]) -> RequestSteps[list[list[int]]]:
     """Return the ids that each beginning starts with: one for steered beginnings, none for the policy's own.
 
     The n-th beginning of each sign starts with the n-th likeliest token; a small vocabulary has fewer.

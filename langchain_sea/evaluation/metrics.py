@@ -93,10 +93,7 @@ def summarize(table: Table, figures: Sequence[str] = FIGURES) -> dict[str, dict[
     summaries = {}
     for method, rows in table.rows.items():
         summaries[method] = {name: round(table.mean(method, name), 4) for name in figures}
-        summaries[method] |= {
-            "distinct_2": count_distinct([row["text"] for row in rows]),
-            "prompts": len(rows),
-        }
+        summaries[method] |= {"distinct_2": count_distinct([row["text"] for row in rows]), "prompts": len(rows)}
     return summaries
 
 

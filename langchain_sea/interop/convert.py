@@ -20,15 +20,7 @@ from langchain_sea.rewards.function import check_scores
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = [
-    "ImportedReward",
-    "Messages",
-    "await_all",
-    "extract_score",
-    "format_pair",
-    "get_label",
-    "resolve",
-]
+__all__ = ["ImportedReward", "Messages", "await_all", "extract_score", "format_pair", "get_label", "resolve"]
 
 Messages = Sequence[Mapping[str, Any]]
 

@@ -12,14 +12,7 @@ from langsmith.evaluation.evaluator import DynamicRunEvaluator
 from langsmith.schemas import Example, Run
 
 from langchain_sea.core.conversation import last_user_text
-from langchain_sea.interop.convert import (
-    ImportedReward,
-    await_all,
-    extract_score,
-    format_pair,
-    get_label,
-    resolve,
-)
+from langchain_sea.interop.convert import ImportedReward, await_all, extract_score, format_pair, get_label, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +23,7 @@ __all__ = ["from_langsmith", "from_openevals"]
 
 
 def from_openevals(
-    evaluator: Callable[..., Any],
-    *,
-    key: str | None = None,
-    conversational: bool = False,
-    **options: Any,
+    evaluator: Callable[..., Any], *, key: str | None = None, conversational: bool = False, **options: Any
 ) -> ImportedReward:
     """An evaluator of openevals or agentevals, or any with their keywords; async ones run concurrently.
 
@@ -109,6 +98,4 @@ class _LangSmithAdapter:
 
     def _run(self, inputs: dict[str, Any], completion: str) -> Run:
         now, outputs = datetime.now(UTC), {self.outputs: completion}
-        return Run(
-            id=uuid.uuid4(), name="answer", run_type="chain", start_time=now, inputs=inputs, outputs=outputs
-        )
+        return Run(id=uuid.uuid4(), name="answer", run_type="chain", start_time=now, inputs=inputs, outputs=outputs)

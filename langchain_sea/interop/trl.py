@@ -81,9 +81,7 @@ class TrlReward:
     def __name__(self) -> str:
         return self.name
 
-    def __call__(
-        self, prompts: Sequence[object], completions: Sequence[object], **_columns: Any
-    ) -> list[float]:
+    def __call__(self, prompts: Sequence[object], completions: Sequence[object], **_columns: Any) -> list[float]:
         """Return one number for each pair; the completions of equal prompts are scored together."""
         rows: dict[str, list[int]] = defaultdict(list)
         pairs = [(_to_messages(p), _to_text(c)) for p, c in zip(prompts, completions, strict=True)]
@@ -117,9 +115,7 @@ def _to_text(completion: object) -> str:
         return completion
     if isinstance(completion, Sequence) and completion and "content" in completion[-1]:
         return str(completion[-1]["content"])
-    raise ValueError(
-        f"{reprlib.repr(completion)} is no completion of TRL; pass a text, or a list of message dicts."
-    )
+    raise ValueError(f"{reprlib.repr(completion)} is no completion of TRL; pass a text, or a list of message dicts.")
 
 
 @dataclass(frozen=True)
@@ -146,17 +142,12 @@ class _TrlAdapter:
         """Return the keyword arguments; those of the trainer only where the function names them."""
         pairs = [format_pair(messages, text, conversational=self.conversational) for text in completions]
         texts = {"prompts": [p for p, _ in pairs], "completions": [c for _, c in pairs]}
-        trainer: dict[str, object] = {
-            "trainer_state": None,
-            "log_extra": _log_nothing,
-            "log_metric": _log_nothing,
-        }
+        trainer: dict[str, object] = {"trainer_state": None, "log_extra": _log_nothing, "log_metric": _log_nothing}
         if self.encode is not None:
             trainer["completion_ids"] = [list(self.encode(text)) for text in completions]
         names, takes_all = _get_parameters(self.function)
         columns = {
-            name: [resolve(column, messages)] * len(pairs) if pairs else []
-            for name, column in self.columns.items()
+            name: [resolve(column, messages)] * len(pairs) if pairs else [] for name, column in self.columns.items()
         }
         arguments: dict[str, object] = {k: v for k, v in texts.items() if takes_all or k in names}
         return arguments | {k: v for k, v in trainer.items() if k in names} | columns

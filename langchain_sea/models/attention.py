@@ -97,9 +97,7 @@ def _attend_to_both(
     return output.transpose(0, 1)
 
 
-def _prompt_parts(
-    shared: tuple[Tensor, Tensor], rows: int, narrow: torch.dtype | None
-) -> list[tuple[Tensor, Tensor]]:
+def _prompt_parts(shared: tuple[Tensor, Tensor], rows: int, narrow: torch.dtype | None) -> list[tuple[Tensor, Tensor]]:
     """Split a prompt's keys and values, (Hₖ, P, d): with many rows, most of a long prompt becomes `narrow`."""
     bulk = shared[0].shape[1] // _NARROW_BLOCK * _NARROW_BLOCK
     if narrow is None or rows * bulk < _MIN_NARROW_SCORES:

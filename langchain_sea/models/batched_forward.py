@@ -128,9 +128,7 @@ class ModelRunner:
         token = _forward_pass.set(forward_pass)
         try:
             final: Tensor = self.model.base_model(
-                inputs_embeds=pad_rows(rows)[None],
-                position_ids=pad_rows(torch.cat(positions))[None],
-                use_cache=False,
+                inputs_embeds=pad_rows(rows)[None], position_ids=pad_rows(torch.cat(positions))[None], use_cache=False
             ).last_hidden_state
         except _StopForwardError:
             return None
@@ -155,9 +153,7 @@ def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """
     config = model.config.get_text_config()
     lists = [
-        m
-        for m in model.base_model.modules()
-        if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
+        m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
     ]
     other_types = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_TYPES
     replaceable = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no public flag
@@ -186,10 +182,7 @@ def _split_by_sequence(forward_pass: _ForwardPass, final: Tensor | None) -> list
 
     hidden = {layer: split(states) for layer, states in forward_pass.hidden.items()}
     lasts = [None] * len(sizes) if final is None else split(final)
-    return [
-        SequenceOutput({layer: states[i] for layer, states in hidden.items()}, lasts[i])
-        for i in range(len(sizes))
-    ]
+    return [SequenceOutput({layer: states[i] for layer, states in hidden.items()}, lasts[i]) for i in range(len(sizes))]
 
 
 def _before_layer(
@@ -253,12 +246,7 @@ def _attention(
 
 
 def _attend_sequence(
-    sequence: PackedSequence,
-    layer: int,
-    part: tuple[Tensor, ...],
-    spec: AttentionSpec,
-    *,
-    keep_key_values: bool,
+    sequence: PackedSequence, layer: int, part: tuple[Tensor, ...], spec: AttentionSpec, *, keep_key_values: bool
 ) -> Tensor:
     """Attend for the rows of one sequence: queries, keys and values of (H, C × T, d) → (C × T, H, d)."""
     rows = sequence.embeds.shape[:2]

@@ -85,9 +85,7 @@ class CausalLMPolicy(PolicyVocabulary):
         ids = self._template.chat(messages, tools) + self._template.markup(opening)
         return replace(self.prompt_from_ids(ids, messages, room), grammar=grammar)
 
-    def prompt_from_ids(
-        self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0
-    ) -> PolicyPrompt:
+    def prompt_from_ids(self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0) -> PolicyPrompt:
         """Like `prompt`, from the ids that a policy with an equal tokenizer wrote; `messages` are only kept.
 
         Raises:

@@ -39,15 +39,11 @@ class ChatTemplate:
         special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
         # of the other added tokens, `<tool_call>` or `[INST]` structure a chat; blanks and words do not
         markup = {
-            i: token.content
-            for i, token in added.items()
-            if not (token.content.strip(_BLANKS)[:1] or "a").isalnum()
+            i: token.content for i, token in added.items() if not (token.content.strip(_BLANKS)[:1] or "a").isalnum()
         }
         self.special = frozenset(special)
         self._special, self._control = special, markup | special
-        self._openings = {
-            s[:n] for s in self._control.values() if not s[0].isalnum() for n in range(1, len(s))
-        }
+        self._openings = {s[:n] for s in self._control.values() if not s[0].isalnum() for n in range(1, len(s))}
         roles = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
@@ -88,8 +84,7 @@ class ChatTemplate:
             raise ValueError("no messages: a conversation needs at least one to answer.")
         everything = json.dumps([messages, tools], ensure_ascii=False, default=str)
         mark = next(
-            (chr(c) for c in _PRIVATE_USE if chr(c) not in everything and _escape(chr(c)) not in everything),
-            None,
+            (chr(c) for c in _PRIVATE_USE if chr(c) not in everything and _escape(chr(c)) not in everything), None
         )
         if mark is None:
             raise ChatTemplateError("the messages use every private-use character; remove some of them.")
@@ -174,9 +169,7 @@ class ChatTemplate:
 
     def _encode(self, text: str) -> list[int]:
         # independent of the tokenizer's defaults: only the template adds a begin token
-        return list(
-            self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False)
-        )
+        return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False))
 
 
 def _merge_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

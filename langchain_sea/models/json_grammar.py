@@ -105,9 +105,7 @@ class JsonGrammar:
             fault = str(error)
         fault = fault or _inexact_integer(schema)
         if fault:
-            raise GrammarError(
-                f"this schema cannot be enforced: {fault}. Simplify it: {json.dumps(schema)[:300]}"
-            )
+            raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {json.dumps(schema)[:300]}")
 
     def matcher(self, prefix: Sequence[int] = ()) -> Matcher:
         """Return the matcher of a new answer, or of one that begins with `prefix`."""

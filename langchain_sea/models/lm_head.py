@@ -72,9 +72,7 @@ class LMHead:
     def log_probs_at(self, hidden: Tensor, support: Tensor) -> Tensor:
         """Compute log π of the candidates, (…, D), (…, K) → (…, K)."""
         flat = hidden.reshape(-1, hidden.shape[-1])
-        logits, logsumexp, _ = self.streamed_logsumexp(
-            flat, support.reshape(len(flat), -1), with_gradient=False
-        )
+        logits, logsumexp, _ = self.streamed_logsumexp(flat, support.reshape(len(flat), -1), with_gradient=False)
         return (logits - logsumexp[:, None]).view(support.shape)
 
     @torch.no_grad()
@@ -89,10 +87,7 @@ class LMHead:
         """
         rows, first_rows = hidden.reshape(-1, hidden.shape[-1]), first.reshape(-1, 1)
         size = min(size, len(self.weight))
-        parts = [
-            self._top_k_of_rows(rows[part], first_rows[part], size, banned)
-            for part in _slices(len(rows), _ROWS)
-        ]
+        parts = [self._top_k_of_rows(rows[part], first_rows[part], size, banned) for part in _slices(len(rows), _ROWS)]
         return torch.cat(parts).view(*first.shape, size)
 
     def _top_k_of_rows(self, rows: Tensor, first: Tensor, size: int, banned: Tensor) -> Tensor:

@@ -65,12 +65,9 @@ class PolicyForward:
         output_spec = NOTHING
         for request in requests:
             output_spec |= request.output_spec
-        outputs = self._runner.forward(
-            sequences, layers=self._layers_of(output_spec), last=output_spec.logits
-        )
+        outputs = self._runner.forward(sequences, layers=self._layers_of(output_spec), last=output_spec.logits)
         return [
-            PolicyOutput(self._head, request.prompt, output)
-            for request, output in zip(requests, outputs, strict=True)
+            PolicyOutput(self._head, request.prompt, output) for request, output in zip(requests, outputs, strict=True)
         ]
 
     def _packed(self, prompt: PolicyPrompt, tokens: Tokens) -> PackedSequence:
@@ -137,9 +134,7 @@ class PolicyForward:
         tokens = [
             token
             for part, logits in self._head.iter_logits(hidden)
-            for token in sample_tokens(
-                _constrained(logits, matchers[part]), draws[part], heats[part], disallowed
-            )
+            for token in sample_tokens(_constrained(logits, matchers[part]), draws[part], heats[part], disallowed)
         ]
         for state, group in groups:
             count = len(group.rows)

@@ -45,9 +45,7 @@ class PolicyVocabulary:
             ValueError: the model is in training mode.
         """
         if model.training:
-            raise ValueError(
-                "the model is in training mode, where dropout changes what it says; call eval()."
-            )
+            raise ValueError("the model is in training mode, where dropout changes what it says; call eval().")
         self.model, self.tokenizer = model, tokenizer
         self._template = ChatTemplate(tokenizer, chat_template)
         config = model.config.get_text_config()
@@ -75,8 +73,6 @@ class PolicyVocabulary:
         """Decode an answer's ids, without special tokens."""
         return self._template.decode(ids)
 
-    def count_tokens(
-        self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None
-    ) -> int:
+    def count_tokens(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
         """Count the ids that `prompt` would have; nothing is computed."""
         return len(self._template.chat(messages, tools))

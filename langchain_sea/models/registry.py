@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["TINY_NAMES", "load_model", "unload_models"]
 
 TINY_NAMES = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
-_DTYPES: dict[str, torch.dtype] = {
-    name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")
-}
+_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
 _policies: dict[int, CausalLMPolicy] = {}
 """By the id of the model, which the policy keeps alive: one policy per model, whatever name loaded it."""
 _lock = threading.RLock()

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["embed_soft_tokens", "to_float32_or_wider"]
 
 
-def embed_soft_tokens(
-    embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, is_shared: bool
-) -> Tensor:
+def embed_soft_tokens(embed: Callable[[Tensor], Tensor], soft: Tensor, support: Tensor, *, is_shared: bool) -> Tensor:
     """Compute Σₖ softₖ · embedding(k), two (C, T, K) → (C, T, D), in float32 or wider.
 
     Args:

@@ -92,18 +92,13 @@ def _panels(trace: Trace) -> list[_Panel]:
         _Panel("energy", lambda step: step.energy, lambda scored: -scored.score),
         _Panel("nats per token", lambda step: step.nll, lambda scored: scored.nll),
     ]
-    panels += [
-        _reward_panel(column, name)
-        for column, name in enumerate(trace.before.rewards if trace.before else ())
-    ]
+    panels += [_reward_panel(column, name) for column, name in enumerate(trace.before.rewards if trace.before else ())]
     return [*panels, _Panel("energy of the text − at the relaxed tokens", lambda step: step.gap, None)]
 
 
 def _reward_panel(column: int, name: str) -> _Panel:
     return _Panel(
-        f"reward: {name}",
-        lambda step: [row[column] for row in step.rewards],
-        lambda scored: scored.rewards[name],
+        f"reward: {name}", lambda step: [row[column] for row in step.rewards], lambda scored: scored.rewards[name]
     )
 
 

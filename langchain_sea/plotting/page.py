@@ -90,9 +90,7 @@ def _steps(trace: Trace) -> str:
 
 def _texts(trace: Trace) -> str:
     best = sorted(trace.candidates, key=lambda scored: -scored.score)
-    rows = [
-        (scored.score, scored.nll, "yes" if scored.meets_thresholds else "no", scored.text) for scored in best
-    ]
+    rows = [(scored.score, scored.nll, "yes" if scored.meets_thresholds else "no", scored.text) for scored in best]
     head = ["score", "nats per token", "thresholds met", "text"]
     return f"<details><summary>All {len(rows)} texts that were scored, best first</summary>{_table(head, rows, 'Texts')}</details>"  # fmt: skip
 

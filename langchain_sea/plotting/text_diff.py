@@ -26,9 +26,7 @@ def escape_control(text: str) -> str:
 
     Those would move a terminal's cursor or change the direction of writing.
     """
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE else _escape(c) for c in text
-    )
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in _INVISIBLE else _escape(c) for c in text)
 
 
 def escape_html(text: str) -> str:

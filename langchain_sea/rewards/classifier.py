@@ -59,10 +59,7 @@ def reward_model(
 
 
 def can_steer(
-    tokenizer: PreTrainedTokenizerBase,
-    policy_tokenizer: PreTrainedTokenizerBase | None,
-    *,
-    steers: bool | None,
+    tokenizer: PreTrainedTokenizerBase, policy_tokenizer: PreTrainedTokenizerBase | None, *, steers: bool | None
 ) -> bool:
     """Return whether a reward of this tokenizer can and shall have a gradient; see `reward_model`.
 
@@ -73,9 +70,7 @@ def can_steer(
     if policy_tokenizer is None:
         missing = "the policy's tokenizer is not known; pass policy_tokenizer="
     elif (share := shared_token_fraction(policy_tokenizer, tokenizer)) < 1:
-        missing = (
-            f"{share:.1%} of the policy's ids are the same tokens in {tokenizer.name_or_path!r}, not all"
-        )
+        missing = f"{share:.1%} of the policy's ids are the same tokens in {tokenizer.name_or_path!r}, not all"
     if missing and steers:
         raise TokenizerMismatchError(f"this reward cannot steer: {missing}. It can rank: pass steers=False.")
     if missing and steers is None:
@@ -159,9 +154,7 @@ class RewardModel:
     @torch.no_grad()
     def judge(self, messages: Sequence[dict[str, Any]], texts: Sequence[str]) -> Tensor:
         """Return the scores, (C,), of answers to a conversation given as template dicts."""
-        return score_distinct(
-            texts, lambda distinct: self.rule(self._pool(self._templated.hard(messages, distinct)))
-        )
+        return score_distinct(texts, lambda distinct: self.rule(self._pool(self._templated.hard(messages, distinct))))
 
     def _render(self, messages: Sequence[dict[str, Any]], answer: str) -> list[int]:
         before = [] if self.answer_only else messages

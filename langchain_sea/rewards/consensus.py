@@ -68,9 +68,7 @@ class Consensus(MathLimits):
                 "or more drafts."
             )
         gold = find_majority(votes, self._equality())
-        return MathVerifier(
-            gold, solution=True, deadline=self.deadline, workers=self.workers, memory=self.memory
-        )
+        return MathVerifier(gold, solution=True, deadline=self.deadline, workers=self.workers, memory=self.memory)
 
     def _equality(self) -> Callable[[str, str], bool]:
         """Return whether two solutions have equal answers; one that ran out of time equals itself alone."""

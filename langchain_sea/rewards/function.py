@@ -13,13 +13,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tenacity import (
-    Retrying,
-    before_sleep_log,
-    retry_if_exception_type,
-    stop_after_attempt,
-    wait_exponential,
-)
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import Tensor
 
 from langchain_sea.core.conversation import last_user_text
@@ -163,8 +157,7 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
 
 def _bad(label: str, what: str, completions: Sequence[str]) -> RewardUnavailableError:
     return RewardUnavailableError(
-        f"the reward {label!r} {what}; it must return one finite number for each of the "
-        f"{len(completions)} completions."
+        f"the reward {label!r} {what}; it must return one finite number for each of the {len(completions)} completions."
     )
 
 

@@ -143,9 +143,7 @@ class GuardModel:
         for text in texts:
             ids = torch.tensor([self._ids(messages, text)], device=self.model.device)
             generate: Any = self.model.generate
-            written = generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False
-            )
+            written = generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=False)
             reply = self._template.decode(written[0, ids.shape[1] :].tolist())
             tier, categories = self.guard.read(reply)
             is_safe = None if tier is None else (self.between if tier == "between" else tier) == "safe"
@@ -174,9 +172,7 @@ class GuardModel:
             sides[self.between] = (*sides[self.between], *guard.between)
         words = [(word, side == "safe") for side, names in sides.items() for word in names]
         rows = [self._template.encode(guard.before + word) for word, _ in words]
-        shared = next(
-            n for n in range(max(map(len, rows)) + 1) if len({tuple(row[: n + 1]) for row in rows}) > 1
-        )
+        shared = next(n for n in range(max(map(len, rows)) + 1) if len({tuple(row[: n + 1]) for row in rows}) > 1)
         firsts: dict[int, bool] = {}
         for row, (word, safe) in zip(rows, words, strict=True):
             if len(row) <= shared or firsts.get(row[shared], safe) != safe:

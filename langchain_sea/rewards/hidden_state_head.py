@@ -177,9 +177,7 @@ class HiddenStateReward:
     def steering_vector(self) -> SteeringVector | None:
         """The head's steering vector, or None if it has none."""
         return (
-            SteeringVector(self.head.info.layer, self.head.steering_vector)
-            if self.head.steering_vector.any()
-            else None
+            SteeringVector(self.head.info.layer, self.head.steering_vector) if self.head.steering_vector.any() else None
         )
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:

@@ -105,9 +105,7 @@ def label_rule(config: PretrainedConfig, label: Labels | None, output: Output | 
             raise ValueError(f"label={name!r} must be one of the model's {len(labels)}: {labels}.")
         numbers[number] = float(weight)
     if not numbers:
-        raise ValueError(
-            f"label={label!r} must be one of the model's {len(labels)}: {labels}, or a weight for each."
-        )
+        raise ValueError(f"label={label!r} must be one of the model's {len(labels)}: {labels}, or a weight for each.")
     return LabelRule(tuple(numbers.items()), output or ("log_probability" if rivals else "logit"), rivals)
 
 

@@ -114,9 +114,7 @@ class LogRatioReward:
             if not isinstance(whole, PolicyPrompt):
                 return policy.prompt(whole.messages)
             key = policy is self.expert, whole.ids
-            prompt = self._prompts.get_or_create(
-                key, lambda: policy.prompt_from_ids(whole.ids, whole.messages)
-            )
+            prompt = self._prompts.get_or_create(key, lambda: policy.prompt_from_ids(whole.ids, whole.messages))
             return policy.prefill(prompt, whole.answer, LOGITS)
 
         return self._prompts.get_or_create((policy is self.expert, view.prompt.key), build)

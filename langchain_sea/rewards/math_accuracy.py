@@ -54,14 +54,11 @@ class MathLimits:
             )
         if importlib.util.find_spec("math_verify") is None:
             raise ExtraMissingError(
-                "answers are compared by math-verify, which is not installed: "
-                'pip install "langchain-sea[math]"'
+                'answers are compared by math-verify, which is not installed: pip install "langchain-sea[math]"'
             )
 
 
-def compare_answers(
-    pairs: Sequence[tuple[str, str | None]], limits: MathLimits, *, is_solution: bool
-) -> list[str]:
+def compare_answers(pairs: Sequence[tuple[str, str | None]], limits: MathLimits, *, is_solution: bool) -> list[str]:
     """Compare each gold answer with a text, in worker processes.
 
     Args:
@@ -178,9 +175,7 @@ class MathVerifier(MathLimits):
 
 
 def _bad_gold(gold: object, prompt: str, why: str) -> RewardUnavailableError:
-    return RewardUnavailableError(
-        f"the gold answer {reprlib.repr(gold)} for the prompt {reprlib.repr(prompt)} {why}."
-    )
+    return RewardUnavailableError(f"the gold answer {reprlib.repr(gold)} for the prompt {reprlib.repr(prompt)} {why}.")
 
 
 def _as_text(gold: object) -> str | None:

@@ -91,9 +91,7 @@ def _alarm(seconds: float) -> None:
 
 def main(megabytes: int) -> None:
     """Answer requests until there are no more or much memory is in use; the first line written says it is ready."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # the keyboard interrupts the parent, which ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the keyboard interrupts the parent, which ends this process
     # other number types abort the process when memory runs out, instead of raising
     os.environ |= {"SYMPY_GROUND_TYPES": "python", "MPMATH_NOGMPY": "1"}
     out = os.fdopen(os.dup(1), "w", encoding="ascii")

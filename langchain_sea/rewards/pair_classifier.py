@@ -226,8 +226,7 @@ class PairClassifierGate:
             return cls(tensors, GateInfo(**info))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsCorruptError(
-                f"{path} cannot be read as a gate ({error}); make one with `python -m "
-                "langchain_sea.training.fit_gate`."
+                f"{path} cannot be read as a gate ({error}); make one with `python -m langchain_sea.training.fit_gate`."
             ) from error
 
     def __reduce__(self) -> tuple[type[PairClassifierGate], tuple[dict[str, Tensor], GateInfo]]:

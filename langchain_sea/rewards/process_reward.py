@@ -57,9 +57,7 @@ class ProcessReward:
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """Return what `values` needs."""
-        return (
-            self.values.required_outputs(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()
-        )
+        return self.values.required_outputs(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()
 
     @torch.no_grad()
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:

@@ -208,11 +208,7 @@ class ForbiddenWords(Rule):
     words: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.words, str)
-            or not self.words
-            or not all(_folded(word).strip() for word in self.words)
-        ):
+        if isinstance(self.words, str) or not self.words or not all(_folded(word).strip() for word in self.words):
             raise ValueError(f"words={self.words!r} must be one or more texts that are not blank.")
 
     def score_text(self, prompt: str, text: str) -> float:
@@ -223,7 +219,5 @@ class ForbiddenWords(Rule):
 
 def _folded(text: str) -> str:
     """Return the NFKC_Casefold of Unicode."""
-    visible = regex.sub(
-        r"\p{Default_Ignorable_Code_Point}+", "", unicodedata.normalize("NFKC", text).casefold()
-    )
+    visible = regex.sub(r"\p{Default_Ignorable_Code_Point}+", "", unicodedata.normalize("NFKC", text).casefold())
     return unicodedata.normalize("NFKC", visible)

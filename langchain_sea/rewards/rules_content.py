@@ -122,9 +122,7 @@ class LanguageRule(Rule):
 
     def __post_init__(self) -> None:
         if not self._codes or isinstance(self.among, str):
-            raise ValueError(
-                f"languages={self.languages!r} must name a language, and among={self.among!r} be a tuple."
-            )
+            raise ValueError(f"languages={self.languages!r} must name a language, and among={self.among!r} be a tuple.")
         _optional("py3langid.langid", "py3langid")
 
     @property
@@ -150,9 +148,7 @@ class LanguageRule(Rule):
 def _identifier() -> LanguageIdentifier:
     """Load the model: half a second, and 70 megabytes of memory."""
     langid = _optional("py3langid.langid", "py3langid")
-    identifier: LanguageIdentifier = langid.LanguageIdentifier.from_model_file(
-        langid.MODEL_FILE, norm_probs=True
-    )
+    identifier: LanguageIdentifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     return identifier
 
 

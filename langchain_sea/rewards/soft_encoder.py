@@ -56,9 +56,7 @@ class SoftEncoderReward(EncoderReward):
         tokens = view.tokens
         rows = [ids[is_token].tolist() for ids, is_token in zip(tokens.ids, tokens.mask, strict=True)]
         pieces = [[view.policy.decode([i]) for i in row] for row in rows]
-        inputs = self._inputs(
-            last_user_text(view.prompt.messages, separator="\n"), ["".join(row) for row in pieces]
-        )
+        inputs = self._inputs(last_user_text(view.prompt.messages, separator="\n"), ["".join(row) for row in pieces])
         places = [self._places(inputs, row, texts) for row, texts in enumerate(pieces)]
         read = {name: value.to(self.device) for name, value in inputs.items() if name in READ}
         ids = read.pop("input_ids")
@@ -76,14 +74,9 @@ class SoftEncoderReward(EncoderReward):
             )
             if owner == side and end > start
         ]
-        return [
-            [p for p, start, end in offsets if start < stop and begin < end]
-            for begin, stop in piece_spans(pieces)
-        ]
+        return [[p for p, start, end in offsets if start < stop and begin < end] for begin, stop in piece_spans(pieces)]
 
-    def _soft_change(
-        self, view: AnswerBatch, places: Sequence[Sequence[Sequence[int]]], own: Tensor
-    ) -> Tensor:
+    def _soft_change(self, view: AnswerBatch, places: Sequence[Sequence[Sequence[int]]], own: Tensor) -> Tensor:
         """Return what the soft tokens add to the reward's own encoding, (C, S, D): zero for hard tokens."""
         device = own.device
         soft, support = (part.to(device) for part in view.tokens[:2])

@@ -111,9 +111,7 @@ class TemplatedModel:
             ChatTemplateError: the template rejects the conversation, or changes the answer.
             RewardUnavailableError: conversation and answer are too long for the model.
         """
-        prompt, blank, after = self._places.get_or_create(
-            view.prompt.key, lambda: self._place(view.prompt.messages)
-        )
+        prompt, blank, after = self._places.get_or_create(view.prompt.key, lambda: self._place(view.prompt.messages))
         tokens = self._after(blank, Tokens(*(part.to(self.model.device) for part in view.tokens)))
         self._check_length(len(prompt.ids) + tokens.ids.shape[1] + len(after))
         first = after.new_tensor(prompt.ids[-1:])
@@ -121,16 +119,9 @@ class TemplatedModel:
         ids = torch.cat([hard[0], tokens.ids, hard[1]], 1)  # (C, 1 + T + S)
         start, end = (self._embed(part) for part in hard)
         support = tokens.support
-        is_shared = torch.equal(
-            support, support[:1, :1].expand_as(support)
-        )  # the same everywhere, as every id is
+        is_shared = torch.equal(support, support[:1, :1].expand_as(support))  # the same everywhere, as every id is
         embeds = torch.cat(
-            [
-                start,
-                embed_soft_tokens(self._embed, tokens.soft, support, is_shared=is_shared).to(start.dtype),
-                end,
-            ],
-            1,
+            [start, embed_soft_tokens(self._embed, tokens.soft, support, is_shared=is_shared).to(start.dtype), end], 1
         )
         mask = pad(tokens.mask, (1, len(after)), value=True)
         order = mask.int().argsort(dim=1, descending=True, stable=True)

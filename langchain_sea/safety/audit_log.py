@@ -96,12 +96,7 @@ class AuditLog:
         return row
 
     def _describe_call(self, call: ToolCall) -> dict[str, Any]:
-        row: dict[str, Any] = {
-            "position": call.position,
-            "id": call.id,
-            "name": call.name,
-            "digest": call.digest,
-        }
+        row: dict[str, Any] = {"position": call.position, "id": call.id, "name": call.name, "digest": call.digest}
         if self.keep == "full":
             return row | {"text": call.text, "faults": list(call.errors)}
         return row | {"arguments": {name: _hash_value(value) for name, value in call.arguments.items()}}
@@ -175,9 +170,7 @@ def replay(path: str | os.PathLike[str], pipeline: GuardPipeline) -> list[Replay
         if "scene" not in row:
             raise PolicyError(f"{path} has hashes only, which cannot be judged; write with keep='full'.")
         if row["policy"] != pipeline.policy.digest:
-            raise PolicyError(
-                f"row {row['row']} of {path} was decided under another policy, {row['policy']}."
-            )
+            raise PolicyError(f"row {row['row']} of {path} was decided under another policy, {row['policy']}.")
         outcome = row["outcome"]
         call = row["executes"] if outcome == "repaired" else row["call"]
         (decision,) = replaying([_read_call(call)], _read_context(row["scene"], pipeline))
@@ -201,8 +194,4 @@ def _hash_row(row: dict[str, Any]) -> str:
 
 def _hash_value(value: object) -> dict[str, str | int]:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return {
-        "type": type(value).__name__,
-        "size": len(text),
-        "sha256": hashlib.sha256(text.encode()).hexdigest()[:16],
-    }
+    return {"type": type(value).__name__, "size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()[:16]}

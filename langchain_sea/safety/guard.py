@@ -140,9 +140,7 @@ class GuardPipeline:
             return replace(failure, action=Action.NOTE)
         return failure
 
-    def _decide(
-        self, call: ToolCall, findings: Sequence[Finding], context: CallContext, end: float
-    ) -> Decision:
+    def _decide(self, call: ToolCall, findings: Sequence[Finding], context: CallContext, end: float) -> Decision:
         actions = {finding.action for finding in findings if not finding.has_failed}
         if Action.BLOCK in actions:
             return _stop(call, "blocked", findings)
@@ -179,17 +177,11 @@ class GuardPipeline:
             findings += new_findings
             if _is_clean(new_findings):
                 return replace(
-                    decision,
-                    executable=new_call,
-                    outcome="repaired",
-                    findings=tuple(findings),
-                    rounds=attempt + 1,
+                    decision, executable=new_call, outcome="repaired", findings=tuple(findings), rounds=attempt + 1
                 )
         return replace(_stop(call, "blocked", findings), rounds=self.policy.rounds)
 
-    def _check_repair(
-        self, verifier: Check, call: ToolCall, context: CallContext, end: float
-    ) -> list[Finding]:
+    def _check_repair(self, verifier: Check, call: ToolCall, context: CallContext, end: float) -> list[Finding]:
         """Return the findings about a repaired call; the verifier sees only what all checks let pass."""
         (findings,) = self._run_checks([call], context, end)
         if _is_clean(findings):

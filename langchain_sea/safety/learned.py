@@ -56,17 +56,10 @@ class HarmCheck:
         texts = list(dict.fromkeys(text for pairs in segments for _, text in pairs))
         values = _check_scores(self.scorer(texts), len(texts)) if texts else []
         scores = dict(zip(texts, values, strict=True))
-        return [
-            self._list_findings(call, pairs, scores, context)
-            for call, pairs in zip(calls, segments, strict=True)
-        ]
+        return [self._list_findings(call, pairs, scores, context) for call, pairs in zip(calls, segments, strict=True)]
 
     def _list_findings(
-        self,
-        call: ToolCall,
-        segments: Sequence[tuple[str, str]],
-        scores: dict[str, float],
-        context: CallContext,
+        self, call: ToolCall, segments: Sequence[tuple[str, str]], scores: dict[str, float], context: CallContext
     ) -> list[Finding]:
         rules, worst = context.policy.rules_for(call.name), dict[str, float]()
         for argument, text in segments:
@@ -97,9 +90,7 @@ class IntentCheck:
     name = "wish"
     uses_model = True
 
-    def __init__(
-        self, encoder: Encoder, margin: float = 0.0, least: float = 0.25, enough: float = 0.5
-    ) -> None:
+    def __init__(self, encoder: Encoder, margin: float = 0.0, least: float = 0.25, enough: float = 0.5) -> None:
         """Hold the encoder."""
         self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
 
@@ -121,9 +112,7 @@ class IntentCheck:
             findings[i] = self._list_findings(user, other, untrusted)
         return findings
 
-    def _list_findings(
-        self, user: Sequence[float], other: Sequence[float], untrusted: Sequence[str]
-    ) -> list[Finding]:
+    def _list_findings(self, user: Sequence[float], other: Sequence[float], untrusted: Sequence[str]) -> list[Finding]:
         """Compare the call's similarity to the user's sentences with that to the untrusted ones."""
         best_user, best_other = max(user), max(other)
         if best_other < self.least or best_user >= self.enough or best_other <= best_user + self.margin:

@@ -27,12 +27,7 @@ __all__ = [
     "read_tool_schemas",
 ]
 
-_ROLE_OF_CLASS = (
-    (SystemMessage, "system"),
-    (HumanMessage, "user"),
-    (ToolMessage, "tool"),
-    (AIMessage, "assistant"),
-)
+_ROLE_OF_CLASS = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessage, "tool"), (AIMessage, "assistant"))
 
 
 def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -86,9 +81,7 @@ def read_invalid_calls(message: AIMessage) -> list[ToolCall]:
     calls = []
     for position, call in enumerate(message.invalid_tool_calls, len(message.tool_calls)):
         error = str(call.get("error") or "it cannot be read")
-        calls.append(
-            ToolCall(position, str(call.get("id") or ""), str(call.get("name") or ""), "{}", (error,))
-        )
+        calls.append(ToolCall(position, str(call.get("id") or ""), str(call.get("name") or ""), "{}", (error,)))
     return calls
 
 

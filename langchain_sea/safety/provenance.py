@@ -57,9 +57,7 @@ class ProvenanceCheck(PerCallCheck):
         for path, value in _list_values(call):
             argument = get_argument(path)
             if reason := _find_doubt(argument, value, rules, context):
-                findings.append(
-                    Finding(action=Action.BLOCK, check=self.name, reason=reason, arguments=(argument,))
-                )
+                findings.append(Finding(action=Action.BLOCK, check=self.name, reason=reason, arguments=(argument,)))
         return findings
 
 
@@ -80,9 +78,7 @@ def _find_doubt(argument: str, value: str, rules: ToolRules, context: CallContex
     if len(text) < _MIN_LENGTH or _is_trusted(text, context):
         return None
     if destination and addresses and len(value) <= 2 * _MAX_SHORT:
-        return (
-            f"{argument}: {value!r} was not named by anybody who is trusted{_describe_origin(text, context)}"
-        )
+        return f"{argument}: {value!r} was not named by anybody who is trusted{_describe_origin(text, context)}"
     if _TEXT_NAME.search(name) and not destination:
         return _find_untrusted_link(argument, value, context)
     is_name = destination or _ID_NAME.search(name) or not text.isdigit()
@@ -105,8 +101,7 @@ def _list_values(call: ToolCall) -> list[tuple[str, str]]:
     arguments = call.arguments
     strings = [(path, value) for path, value in list_strings(arguments) if path]
     numbers = [
-        (path, f"{value:g}" if isinstance(value, float) else str(value))
-        for path, value in list_numbers(arguments)
+        (path, f"{value:g}" if isinstance(value, float) else str(value)) for path, value in list_numbers(arguments)
     ]
     return strings + numbers
 

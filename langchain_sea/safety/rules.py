@@ -115,8 +115,7 @@ RULES = (
     ),
 )  # fmt: skip
 _ADMIN_ROLE = re.compile(
-    r"^(?:admin(?:istrator)?|owner|root|super_?user|sudo|full[_ -]?(?:control|access)|god|all|\*)$",
-    re.IGNORECASE,
+    r"^(?:admin(?:istrator)?|owner|root|super_?user|sudo|full[_ -]?(?:control|access)|god|all|\*)$", re.IGNORECASE
 )
 _ROLE_NAME = re.compile(
     r"(?:^|_)(?:roles?|permissions?|access(?:_level)?|privileges?|rights|scopes?)(?:_|$)", re.IGNORECASE
@@ -128,12 +127,9 @@ _EVERYTHING = re.compile(
     r"^(?:\*+(?:\.\*)?|/\*?|\.{1,2}/?\*?|~/?|%|\\\*?|[a-z]:\\?\*?|all|everything|.*/\*\*?)$", re.IGNORECASE
 )
 _AMOUNT_NAME = re.compile(
-    r"(?:^|_)(?:amount|price|total|sum|quantity|qty|cost|fee|value|balance|units?|count)(?:_|$)",
-    re.IGNORECASE,
+    r"(?:^|_)(?:amount|price|total|sum|quantity|qty|cost|fee|value|balance|units?|count)(?:_|$)", re.IGNORECASE
 )
-_EVERYONE = re.compile(
-    r"^(?:all|everyone|everybody|\*|all-\w+|@all|@everyone|@channel)(?:@\S+)?$", re.IGNORECASE
-)
+_EVERYONE = re.compile(r"^(?:all|everyone|everybody|\*|all-\w+|@all|@everyone|@channel)(?:@\S+)?$", re.IGNORECASE)
 _MAX_AMOUNT = 1e9
 _PATH_NAME = re.compile(r"(?:^|_)(?:paths?|files?|filenames?|folders?|director(?:y|ies)|dirs?)(?:_|$)")
 
@@ -147,9 +143,7 @@ class RulesCheck(PerCallCheck):
         """Return one finding for each argument and rule."""
         rules, arguments = context.policy.rules_for(call.name), call.arguments
         strings = list_strings(arguments)
-        reasons = [
-            (get_argument(path), why) for path, text in strings for why in _check_text(path, text, rules)
-        ]
+        reasons = [(get_argument(path), why) for path, text in strings for why in _check_text(path, text, rules)]
         if not reasons:
             reasons += [("", why) for why in _check_neighbours(strings, rules)]
         for path, number in list_numbers(arguments):
@@ -208,9 +202,7 @@ def _check_number(argument: str, number: float, rules: ToolRules) -> Iterator[st
             yield f"{number:g} is more than any plausible amount"
 
 
-def _check_arguments(
-    tool: str, arguments: Mapping[str, object], rules: ToolRules
-) -> Iterator[tuple[str, str]]:
+def _check_arguments(tool: str, arguments: Mapping[str, object], rules: ToolRules) -> Iterator[tuple[str, str]]:
     """Yield (argument, reason) for what shows in an argument's name and value together."""
     for name, value in arguments.items():
         values = value if isinstance(value, list) else [value]

@@ -82,9 +82,7 @@ def get_argument(path: str) -> str:
     return re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
-def _entries(
-    value: dict[str, object] | list[object] | tuple[object, ...], path: str
-) -> Iterator[tuple[str, object]]:
+def _entries(value: dict[str, object] | list[object] | tuple[object, ...], path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, dict):
         return ((f"{path}.{key}".lstrip("."), entry) for key, entry in value.items())
     return ((f"{path}[{index}]", entry) for index, entry in enumerate(value))

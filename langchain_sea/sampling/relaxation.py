@@ -31,13 +31,9 @@ class Relaxation:
 
     def __post_init__(self) -> None:
         if self.kind not in ("soft", "straight_through", "entropy_mixed"):
-            raise ValueError(
-                f"kind={self.kind!r} is unknown; choose 'soft', 'straight_through' or 'entropy_mixed'."
-            )
+            raise ValueError(f"kind={self.kind!r} is unknown; choose 'soft', 'straight_through' or 'entropy_mixed'.")
         if not 0 < self.tau < math.inf:
-            raise ValueError(
-                f"tau={self.tau} must be positive and finite; 1 is plain softmax, lower is harder."
-            )
+            raise ValueError(f"tau={self.tau} must be positive and finite; 1 is plain softmax, lower is harder.")
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Return soft tokens, (..., K), of (..., K) logits: non-negative, rows sum to one, differentiable."""
@@ -85,9 +81,7 @@ def top_support(policy_logits: Tensor, ids: Tensor, size: int) -> Tensor:
     return first.topk(min(size, policy_logits.shape[-1]), dim=-1).indices
 
 
-def draft_logits(
-    log_pi: Tensor, ids: Tensor, support: Tensor, *, temperature: float, margin: float
-) -> Tensor:
+def draft_logits(log_pi: Tensor, ids: Tensor, support: Tensor, *, temperature: float, margin: float) -> Tensor:
     """Return the logits at the start of the chains, (C, T, K) float32: log π with the draft's token ahead.
 
     y₀ = log π / temperature on the candidates, and the draft's entry is raised to max(y₀) + margin, so that

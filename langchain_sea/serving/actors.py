@@ -44,9 +44,7 @@ class RefineActor:
 
         rows = table.to_pylist()
         outcomes = _answer_rows(self.model, rows)
-        return pa.Table.from_pylist(
-            [self._make_row(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
-        )
+        return pa.Table.from_pylist([self._make_row(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)])
 
     def _make_row(self, row: Row, outcome: _Outcome) -> Row:
         if outcome.message is None:
@@ -82,9 +80,7 @@ class WriteActor:
         name = f"part-{items[0][0]}"
         is_isolated = self.store.begin_attempt(name) >= _MAX_ATTEMPTS
         outcomes = (
-            self._answer_one_by_one(items)
-            if is_isolated
-            else _answer_rows(self.model, [row for _, row in items])
+            self._answer_one_by_one(items) if is_isolated else _answer_rows(self.model, [row for _, row in items])
         )
         answers, num_failed = list[Row](), 0
         for (key, row), outcome in zip(items, outcomes, strict=True):
@@ -95,16 +91,9 @@ class WriteActor:
                 self.store.write_error(key, row, outcome.error)
         self.store.write_part(answers, keys=[key for key, _ in items])
         self.store.end_attempt(name)
-        gains = [
-            row["score_after"] - row["score_before"] for row in answers if row["score_before"] is not None
-        ]
+        gains = [row["score_after"] - row["score_before"] for row in answers if row["score_before"] is not None]
         num_tokens = sum(row["output_tokens"] for row in answers)
-        return {
-            "answered": len(answers),
-            "failed": num_failed,
-            "tokens": num_tokens,
-            "gain": float(sum(gains)),
-        }
+        return {"answered": len(answers), "failed": num_failed, "tokens": num_tokens, "gain": float(sum(gains))}
 
     def _answer_one_by_one(self, items: Sequence[KeyedRow]) -> Iterator[_Outcome]:
         for key, row in items:

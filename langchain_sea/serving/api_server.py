@@ -53,10 +53,7 @@ def make_app(model: SEAChatModel, config: ServerConfig | None = None) -> FastAPI
     app.state.handler = handler
     app.add_middleware(BodyLimitMiddleware, config=handler.config)
     _add_routes(app, handler)
-    for kind in (
-        *HANDLED_ERRORS,
-        Exception,
-    ):  # of other errors starlette also writes the traceback to the log
+    for kind in (*HANDLED_ERRORS, Exception):  # of other errors starlette also writes the traceback to the log
         app.add_exception_handler(kind, _handle_error)
     return app
 
@@ -80,34 +77,17 @@ def _add_routes(app: FastAPI, handler: ChatHandler) -> None:
 
     authorized: dict[str, Any] = {"dependencies": [Depends(handler.authorize)]}
     app.add_api_route("/health", health)
-    app.add_api_route(
-        "/metrics", metrics, response_class=PlainTextResponse, responses=_UNAUTHORIZED, **authorized
-    )
+    app.add_api_route("/metrics", metrics, response_class=PlainTextResponse, responses=_UNAUTHORIZED, **authorized)
     app.add_api_route("/v1/models", models, responses=_UNAUTHORIZED, **authorized)
     app.add_api_route(
-        "/v1/chat/completions",
-        completions,
-        methods=["POST"],
-        response_model=None,
-        responses=_RESPONSES,
-        **authorized,
+        "/v1/chat/completions", completions, methods=["POST"], response_model=None, responses=_RESPONSES, **authorized
     )
 
 
 def _describe_model(handler: ChatHandler) -> dict[str, Any]:
     config = handler.config
-    choices = {
-        "rewards": sorted(config.rewards),
-        "presets": list(config.presets),
-        "budgets": sorted(config.budgets),
-    }
-    return {
-        "id": config.model_name,
-        "object": "model",
-        "created": handler.created,
-        "owned_by": "sea",
-        "sea": choices,
-    }
+    choices = {"rewards": sorted(config.rewards), "presets": list(config.presets), "budgets": sorted(config.budgets)}
+    return {"id": config.model_name, "object": "model", "created": handler.created, "owned_by": "sea", "sea": choices}
 
 
 async def _handle_error(request: Request, error: Exception) -> Response:

@@ -16,14 +16,7 @@ from starlette.exceptions import HTTPException
 
 from langchain_sea.errors import GrammarError, OutOfMemoryError, RewardUnavailableError
 
-__all__ = [
-    "HANDLED_ERRORS",
-    "APIError",
-    "ErrorDetail",
-    "ErrorResponse",
-    "make_error",
-    "make_error_body",
-]
+__all__ = ["HANDLED_ERRORS", "APIError", "ErrorDetail", "ErrorResponse", "make_error", "make_error_body"]
 
 _STATUSES: tuple[tuple[tuple[type[Exception], ...], int, str | None], ...] = (
     ((ContextOverflowError,), 400, "context_length_exceeded"),
@@ -92,9 +85,7 @@ def make_error(error: Exception) -> tuple[int, dict[str, Any]]:
     for kinds, status, code in _STATUSES:
         if isinstance(error, kinds):
             return status, make_error_body(status, str(error), code)
-    return _SERVER_ERROR, make_error_body(
-        _SERVER_ERROR, "an internal error; the server's log has it", "internal"
-    )
+    return _SERVER_ERROR, make_error_body(_SERVER_ERROR, "an internal error; the server's log has it", "internal")
 
 
 def make_error_body(status: int, message: str, code: str | None = None) -> dict[str, Any]:

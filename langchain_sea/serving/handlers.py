@@ -84,16 +84,12 @@ class ChatHandler:
         call = self._make_call(chat_request)
         if chat_request.stream:
             if chat_request.n and chat_request.n > 1:
-                raise APIError(
-                    400, f"n={chat_request.n} answers cannot be streamed; ask for one, or without stream."
-                )
+                raise APIError(400, f"n={chat_request.n} answers cannot be streamed; ask for one, or without stream.")
             has_usage = chat_request.stream_options is not None and chat_request.stream_options.include_usage
             return _SlotStreamingResponse(self._stream(call, has_usage=has_usage), self.slots.acquire())
         slot = self.slots.acquire()
         try:
-            result = await cancel_on_disconnect(
-                request, call.model.agenerate([call.messages], **call.options)
-            )
+            result = await cancel_on_disconnect(request, call.model.agenerate([call.messages], **call.options))
         finally:
             slot.release()
         messages = [g.message for g in result.generations[0] if isinstance(g, ChatGeneration)]
@@ -167,9 +163,7 @@ class ChatHandler:
         assert reply is not None
         self.metrics.count_answer(reply)
         metadata = reply.response_metadata
-        yield _make_event(
-            head, {}, metadata["finish_reason"], logprobs=metadata.get("logprobs"), sea=metadata["sea"]
-        )
+        yield _make_event(head, {}, metadata["finish_reason"], logprobs=metadata.get("logprobs"), sea=metadata["sea"])
         if has_usage and reply.usage_metadata:
             yield f"data: {json.dumps(head | {'choices': [], 'usage': make_usage([reply.usage_metadata])})}\n\n"
         yield "data: [DONE]\n\n"
@@ -190,9 +184,7 @@ class _SlotStreamingResponse(StreamingResponse):
             await self._events.aclose()
 
 
-def _make_event(
-    head: dict[str, Any], delta: dict[str, Any], finish_reason: str | None = None, **extra: Any
-) -> str:
+def _make_event(head: dict[str, Any], delta: dict[str, Any], finish_reason: str | None = None, **extra: Any) -> str:
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": None} | extra
     return f"data: {json.dumps(head | {'choices': [choice]}, ensure_ascii=False)}\n\n"
 

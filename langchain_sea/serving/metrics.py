@@ -17,18 +17,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = registry = CollectorRegistry()
-        self.requests_in_progress = Gauge(
-            "sea_requests_under_way", "requests being answered", registry=registry
-        )
-        self.seconds = Histogram(
-            "sea_request_seconds", "from admission to the end of the response", registry=registry
-        )
-        self._answers = Counter(
-            "sea_answers", "answers returned", ["accepted", "finish_reason"], registry=registry
-        )
-        self._failures = Counter(
-            "sea_failures", "requests that were refused or failed", ["status"], registry=registry
-        )
+        self.requests_in_progress = Gauge("sea_requests_under_way", "requests being answered", registry=registry)
+        self.seconds = Histogram("sea_request_seconds", "from admission to the end of the response", registry=registry)
+        self._answers = Counter("sea_answers", "answers returned", ["accepted", "finish_reason"], registry=registry)
+        self._failures = Counter("sea_failures", "requests that were refused or failed", ["status"], registry=registry)
         self._tokens = Counter("sea_tokens", "tokens of prompts and answers", ["kind"], registry=registry)
         self._steps = Counter("sea_steps", "steps of refinement", registry=registry)
         self._gain = Counter("sea_gain", "score of answers minus their drafts'", registry=registry)

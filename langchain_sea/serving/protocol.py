@@ -75,9 +75,7 @@ def make_message(reply: AIMessage) -> dict[str, Any]:
         "content": None if refusal or (reply.tool_calls and not text) else text,
         "refusal": refusal,
     }
-    calls = [
-        _make_call(c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"]) for c in reply.tool_calls
-    ]
+    calls = [_make_call(c["name"], json.dumps(c["args"], ensure_ascii=False), c["id"]) for c in reply.tool_calls]
     calls += [_make_call(c["name"] or "", c["args"] or "", c["id"]) for c in reply.invalid_tool_calls]
     if calls:
         message["tool_calls"] = calls
@@ -93,9 +91,7 @@ def make_deltas(chunk: AIMessageChunk) -> list[dict[str, Any]]:
         deltas += [{"content": chunk.content}] if chunk.content else []
     else:
         deltas += [
-            {"refusal": b["refusal"]}
-            for b in chunk.content
-            if isinstance(b, dict) and b.get("type") == "refusal"
+            {"refusal": b["refusal"]} for b in chunk.content if isinstance(b, dict) and b.get("type") == "refusal"
         ]
     for part in chunk.tool_call_chunks:
         call = _make_call(part["name"], part["args"], part["id"])

@@ -15,15 +15,7 @@ from tqdm.auto import tqdm
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.serving.actors import RefineActor, WriteActor
-from langchain_sea.serving.rows import (
-    AnswerStore,
-    KeyedRow,
-    Row,
-    fingerprint_model,
-    get_messages,
-    make_key,
-    read_input,
-)
+from langchain_sea.serving.rows import AnswerStore, KeyedRow, Row, fingerprint_model, get_messages, make_key, read_input
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

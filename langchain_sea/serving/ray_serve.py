@@ -23,9 +23,7 @@ _SHUTDOWN_TIMEOUT = 30.0
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def serve(
-    settings: Mapping[str, Any], *, host: str = "127.0.0.1", port: int = 8000, replicas: int = 1
-) -> None:
+def serve(settings: Mapping[str, Any], *, host: str = "127.0.0.1", port: int = 8000, replicas: int = 1) -> None:
     """Start serving in the background; `shutdown()` ends it.
 
     Args:
@@ -50,14 +48,12 @@ def serve(
     if not ray.is_initialized():
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     ray_serve.start(
-        http_options={"host": host, "port": port},
-        logging_config={"log_level": "ERROR", "enable_access_log": False},
+        http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR", "enable_access_log": False}
     )
 
     @ray_serve.deployment(
         num_replicas=replicas,
-        max_ongoing_requests=4
-        * config.max_requests,  # our own limit answers 429; the proxy's would answer 503
+        max_ongoing_requests=4 * config.max_requests,  # our own limit answers 429; the proxy's would answer 503
         graceful_shutdown_wait_loop_s=1.0,
         graceful_shutdown_timeout_s=_SHUTDOWN_TIMEOUT,
         ray_actor_options={"num_gpus": 1} if torch.cuda.is_available() else {"num_cpus": 1},
@@ -93,7 +89,5 @@ def _import_ray() -> tuple[ModuleType, ModuleType]:
         import ray
         from ray import serve as ray_serve
     except ImportError as error:
-        raise ExtraMissingError(
-            f"serving runs on Ray Serve ({error}): pip install 'langchain-sea[ray]'"
-        ) from error
+        raise ExtraMissingError(f"serving runs on Ray Serve ({error}): pip install 'langchain-sea[ray]'") from error
     return ray, ray_serve

@@ -57,9 +57,7 @@ def read_input(path: Path) -> Iterator[Row]:
     rows = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not (row.get("prompt") or row.get("messages")):
-            raise ValueError(
-                f"{path}, row {number}: no column `prompt` (text) or `messages` (a list) in {row!r:.200}"
-            )
+            raise ValueError(f"{path}, row {number}: no column `prompt` (text) or `messages` (a list) in {row!r:.200}")
         if reserved := sorted(_OUTPUT_COLUMNS & set(row)):
             raise ValueError(f"{path}, row {number}: the output has columns {reserved}, too; rename yours.")
         yield row
@@ -88,11 +86,7 @@ def make_output_row(key: str, row: Row, message: AIMessage) -> Row:
     sea, usage = message.response_metadata["sea"], message.usage_metadata
     columns = {name: sea[name] for name in _SEA_COLUMNS}
     columns |= {"finish_reason": message.response_metadata["finish_reason"], "seconds": sea["seconds"]}
-    columns |= {
-        "key": key,
-        "answer": str(message.text),
-        "output_tokens": usage["output_tokens"] if usage else 0,
-    }
+    columns |= {"key": key, "answer": str(message.text), "output_tokens": usage["output_tokens"] if usage else 0}
     return row | columns
 
 
@@ -132,13 +126,7 @@ class AnswerStore:
     def write_error(self, key: str, row: Row, error: BaseException | None) -> None:
         """Write a row that has no answer, with the error's type, message and trace."""
         trace = "".join(traceback.format_exception(error))
-        report = {
-            "key": key,
-            "error": type(error).__name__,
-            "message": str(error),
-            "trace": trace,
-            "row": row,
-        }
+        report = {"key": key, "error": type(error).__name__, "message": str(error), "trace": trace, "row": row}
         data = json.dumps(report, ensure_ascii=False, default=str).encode()
         _write_atomically(self.path / "errors" / f"{key}.json", data)
 

@@ -162,11 +162,7 @@ def _choose_prompts(examples: Sequence[Example], count: int, number: int) -> lis
 
 
 def _attack_and_label(
-    head: HiddenStateHead,
-    policy: CausalLMPolicy,
-    chosen: Sequence[Example],
-    hardening: Hardening,
-    number: int,
+    head: HiddenStateHead, policy: CausalLMPolicy, chosen: Sequence[Example], hardening: Hardening, number: int
 ) -> list[tuple[Example, float]]:
     """Return the labelled texts of the attacks, each with the head's value of it."""
     labelled: list[tuple[Example, float]] = []

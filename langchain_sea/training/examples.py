@@ -212,11 +212,7 @@ def _answer(answer: object) -> str:
     if isinstance(answer, str):
         return answer
     messages: Sequence[dict[str, Any]] = _conversation(answer)
-    if (
-        len(messages) != 1
-        or messages[0]["role"] != "assistant"
-        or not isinstance(messages[0]["content"], str)
-    ):
+    if len(messages) != 1 or messages[0]["role"] != "assistant" or not isinstance(messages[0]["content"], str):
         raise DataError(f"the answer {str(answer)[:60]!r} is not text and not one assistant message")
     return messages[0]["content"]
 

@@ -18,12 +18,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
 from langchain_sea.models import loading
-from langchain_sea.rewards.pair_classifier import (
-    GateInfo,
-    PairClassifier,
-    PairClassifierGate,
-    tokenize_pairs,
-)
+from langchain_sea.rewards.pair_classifier import GateInfo, PairClassifier, PairClassifierGate, tokenize_pairs
 from langchain_sea.training.examples import (
     DataError,
     Example,
@@ -32,14 +27,7 @@ from langchain_sea.training.examples import (
     read_examples,
     sample_examples,
 )
-from langchain_sea.training.metrics import (
-    auc,
-    find_threshold,
-    measure_gate,
-    score_examples,
-    to_labels,
-    to_pairs,
-)
+from langchain_sea.training.metrics import auc, find_threshold, measure_gate, score_examples, to_labels, to_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,9 +92,7 @@ def fit_gate(
     train = [e for e in learned if not _is_validation(e)]
     train += [prefix for e in train if not e.whole for prefix in _prefixes(e, recipe.cuts)]
     if not (_has_both_kinds(train) and _has_both_kinds(inner)):
-        raise DataError(
-            f"{len(learned)} answers are too few, or all alike: add prompts with good and bad ones."
-        )
+        raise DataError(f"{len(learned)} answers are too few, or all alike: add prompts with good and bad ones.")
     info = GateInfo(encoder=encoder.name, rank=recipe.rank)
     tensors, epoch = _fit_best((train, inner), encoder, recipe, info, report)
     tensors = {name: tensor.half() for name, tensor in tensors.items()}  # measured as it will be saved
@@ -119,9 +105,7 @@ def _is_validation(example: Example) -> bool:
     return hash_fraction(example.conversation_key, "inner:") < _VALIDATION_FRACTION
 
 
-def choose_threshold(
-    gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe
-) -> PairClassifierGate:
+def choose_threshold(gate: PairClassifierGate, examples: Sequence[Example], recipe: GateRecipe) -> PairClassifierGate:
     """Choose a gate's threshold on validation prompts, and measure it.
 
     Args:
@@ -189,17 +173,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--encoder", default="minilm", help="name, hub id or folder of an encoder")
     parser.add_argument("--split", help="train only on lines of this split")
     parser.add_argument("--limit", type=int, help="train on at most this many answers")
-    parser.add_argument(
-        "--join", type=Path, nargs="+", help="do not fit: combine these gates, and choose a threshold"
-    )
+    parser.add_argument("--join", type=Path, nargs="+", help="do not fit: combine these gates, and choose a threshold")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="of the low-rank updates")
     parser.add_argument("--batch", type=int, default=16, help="answers per step")
     parser.add_argument("--rank", type=int, default=16, help="of the low-rank updates")
-    parser.add_argument(
-        "--cuts", type=int, nargs="*", default=[], help="also train on this many words of each answer"
-    )
+    parser.add_argument("--cuts", type=int, nargs="*", default=[], help="also train on this many words of each answer")
     return parser
 
 

@@ -105,9 +105,7 @@ def fit_head(
     pooled = pool_answers(learned, policy, pooling, cache)
     info = HeadInfo(policy=name, layer=layer, hidden_size=pooled.shape[-1] // 2, first=pooling.first)
     head, figures = _fit_best(info, _split(pooled, learned), recipe, report)
-    if (
-        layer < policy.model.config.get_text_config().num_hidden_layers
-    ):  # no layer reads what is added to the last
+    if layer < policy.model.config.get_text_config().num_hidden_layers:  # no layer reads what is added to the last
         head.steering_vector = fit_steering_vector(pooled, learned)
     figures |= {"learned": count_examples(learned), "held_out": count_examples(held_out)}
     if held_out:
@@ -189,9 +187,7 @@ def _fit_best(
     return head, {"layer": info.layer, "seed": -seed, "epoch": epoch, "inner": round(quality, 4)}
 
 
-def _fit(
-    info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int
-) -> tuple[HiddenStateHead, float, int]:
+def _fit(info: HeadInfo, parts: tuple[Data, Data], recipe: Recipe, seed: int) -> tuple[HiddenStateHead, float, int]:
     """Return the head of the best epoch, its quality and the epoch; the global generator is restored."""
     train, choose = parts
     with torch.random.fork_rng(devices=[]):
@@ -204,9 +200,7 @@ def _fit(
             head.std.copy_(recipe.start.std)
             if (seed - recipe.seed) % 2 == 0:
                 head.mlps[0].load_state_dict(recipe.start.mlps[0].state_dict())
-        optimizer = torch.optim.AdamW(
-            head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-        )
+        optimizer = torch.optim.AdamW(head.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         best, best_head, best_epoch = -math.inf, copy.deepcopy(head), 0
         for epoch in range(1, recipe.epochs + 1):
             head.train()
@@ -240,6 +234,4 @@ def _loss(head: HiddenStateHead, data: Data, units: Tensor) -> Tensor:
 def _mean_quality(head: HiddenStateHead, data: Data) -> float:
     """Return the mean of the quality at eight tokens and at the end."""
     values = head(data.features)
-    return (
-        ordering_quality(values[:, CUTS.index(8)], data.without_whole) + ordering_quality(values[:, -1], data)
-    ) / 2
+    return (ordering_quality(values[:, CUTS.index(8)], data.without_whole) + ordering_quality(values[:, -1], data)) / 2

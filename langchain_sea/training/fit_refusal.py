@@ -38,12 +38,7 @@ Row = dict[str, Any]
 
 
 def fit_refusal_head(
-    rows: Sequence[Row],
-    policy: CausalLMPolicy,
-    recipe: Recipe | None = None,
-    *,
-    weight: float,
-    name: str = "",
+    rows: Sequence[Row], policy: CausalLMPolicy, recipe: Recipe | None = None, *, weight: float, name: str = ""
 ) -> RefusalHead:
     """Fit the head on answers by `fit_head`, and the questions by ridge regression.
 
@@ -57,9 +52,7 @@ def fit_refusal_head(
     Raises:
         DataError: a line lacks a key, or there are too few lines of each kind.
     """
-    labels = {
-        _get_prompt(row): (_get_number(row, "should_refuse"), row.get("split") in HELD_OUT) for row in rows
-    }
+    labels = {_get_prompt(row): (_get_number(row, "should_refuse"), row.get("split") in HELD_OUT) for row in rows}
     fitted = fit_head([_example(row) for row in rows if "answer" in row], policy, recipe, name=name)
     refusal_head = RefusalHead(fitted.head, weight)
     questions = tqdm(labels, desc="reading questions", unit="question", disable=None)
@@ -102,9 +95,7 @@ def _ridge(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ (targets - center)), center
 
 
-def _measure(
-    refusal_head: RefusalHead, states: Tensor, should_refuse: Tensor, is_held_out: Tensor
-) -> dict[str, Any]:
+def _measure(refusal_head: RefusalHead, states: Tensor, should_refuse: Tensor, is_held_out: Tensor) -> dict[str, Any]:
     """Return how well held-out questions are told apart."""
     figures: dict[str, Any] = {"learned": int((~is_held_out).sum()), "held_out": int(is_held_out.sum())}
     logits, is_positive = refusal_head.question_logits(states), should_refuse > GOOD_LABEL
@@ -154,11 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         lines = options.data.read_text(encoding="utf-8").splitlines()
-        rows = [
-            row
-            for row in map(parse_json_object, filter(str.strip, lines))
-            if _is_selected(row, options.split)
-        ]
+        rows = [row for row in map(parse_json_object, filter(str.strip, lines)) if _is_selected(row, options.split)]
         recipe = Recipe(members=options.members, seeds=max(3, options.members), layer=options.layer)
         precision = getattr(torch, options.dtype) if options.dtype else None
         loaded = loading.load(options.policy, dtype=precision)

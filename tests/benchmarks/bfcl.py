@@ -68,32 +68,19 @@ def asked(data: Path, count: int, seed: int) -> list[dict[str, Any]]:
     """Questions with tools and answers, drawn by the seed, in equal parts of the kinds."""
     found = []
     for kind in KINDS:
-        truths = {
-            r["id"]: r["ground_truth"] for r in _lines(data / f"bfcl/possible_answer/BFCL_v4_{kind}.json")
-        }
+        truths = {r["id"]: r["ground_truth"] for r in _lines(data / f"bfcl/possible_answer/BFCL_v4_{kind}.json")}
         rows = _lines(data / f"bfcl/BFCL_v4_{kind}.json")
         for row in random.Random(seed).sample(rows, -(-count // len(KINDS))):
             tools = [
                 {
                     "type": "function",
-                    "function": {
-                        **f,
-                        "name": f["name"].replace(".", "_"),
-                        "parameters": typed(f["parameters"]),
-                    },
+                    "function": {**f, "name": f["name"].replace(".", "_"), "parameters": typed(f["parameters"])},
                 }
                 for f in row["function"]
             ]
-            truth = [
-                {name.replace(".", "_"): v for name, v in answer.items()} for answer in truths[row["id"]]
-            ]
+            truth = [{name.replace(".", "_"): v for name, v in answer.items()} for answer in truths[row["id"]]]
             found.append(
-                {
-                    "id": row["id"],
-                    "question": row["question"][0][0]["content"],
-                    "tools": tools,
-                    "truth": truth,
-                }
+                {"id": row["id"], "question": row["question"][0][0]["content"], "tools": tools, "truth": truth}
             )
     return found[:count]
 
@@ -133,9 +120,7 @@ def main() -> None:
         calls = message.tool_calls
         schemas = {t["function"]["name"]: t["function"]["parameters"] for t in row["tools"]}
         whole = [
-            c
-            for c in calls
-            if c["name"] in schemas and Draft202012Validator(schemas[c["name"]]).is_valid(c["args"])
+            c for c in calls if c["name"] in schemas and Draft202012Validator(schemas[c["name"]]).is_valid(c["args"])
         ]
         valid += bool(calls) and len(whole) == len(calls) and not message.invalid_tool_calls
         refined += any(accepted(c, row["truth"]) for c in calls)

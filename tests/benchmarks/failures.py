@@ -258,9 +258,7 @@ class Row(NamedTuple):
     held: bool
 
 
-def tried(
-    failure: Callable[..., Any], kind: Callable[[Failing], object], form: Any, on_reward_error: Any
-) -> Row:
+def tried(failure: Callable[..., Any], kind: Callable[[Failing], object], form: Any, on_reward_error: Any) -> Row:
     """What a call showed of the failure."""
     budget = Budget(max_steps=2, max_time=SECONDS if failure is never_returns else None)
     fails = Failing(failure)

@@ -85,9 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     figures = {
-        f"{make.__name__} {bits} {str(dtype).removeprefix('torch.')}": measured(
-            partial(make, bits=bits), dtype
-        )
+        f"{make.__name__} {bits} {str(dtype).removeprefix('torch.')}": measured(partial(make, bits=bits), dtype)
         for make in (ours, torchao, quanto)
         for bits in ("int8", "int4")
         for dtype in (torch.float32, torch.bfloat16)

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "langchain_sea"
 VAGUE = frozenset(
-    "found told teller taken took tried typed begun began felt stands stood held wanted asked judged mended hushed "
-    "said says shown kept heard gone came made given lives barred broken pulled carried settled mine alone halted "
-    "ended alike near how leaving late beside somebody nobody whoever thing things stuff it".split()
+    """
+    found told teller taken took tried typed begun began felt stands stood held wanted asked judged mended hushed
+    said says shown kept heard gone came made given lives barred broken pulled carried settled mine alone halted
+    ended alike near how leaving late beside somebody nobody whoever thing things stuff it
+    """.split()  # noqa: SIM905 - a list of words reads best as a text
 )
 EMPTY = re.compile(r"^(the same\b|same\b|like above|see above|ditto|as (above|before|in|of|for|the|`))", re.IGNORECASE)
 FIGURES = (

@@ -31,9 +31,7 @@ QUESTION = "What is 14 + 23?"
 def fresh(code: str) -> float:
     """Seconds that a new process says it took."""
     timed = f"import time; began = time.perf_counter()\n{code}\nprint(time.perf_counter() - began)"
-    return float(
-        subprocess.run([sys.executable, "-c", timed], check=True, capture_output=True, text=True).stdout
-    )
+    return float(subprocess.run([sys.executable, "-c", timed], check=True, capture_output=True, text=True).stdout)
 
 
 def construct_ms() -> float:
@@ -114,9 +112,7 @@ def loop_lag_ms(together: int) -> dict[str, Any]:
 
 def cancel_over_step_ms(turns: int) -> dict[str, Any]:
     """From the cancellation until nothing runs, less one step of the answer that was under way."""
-    model = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=400, max_time=None), max_tokens=48, preset="reference"
-    )
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=400, max_time=None), max_tokens=48, preset="reference")
     queue = get_engine(load_model("tiny"))
 
     async def once() -> tuple[float, float]:

@@ -60,9 +60,7 @@ def harmbench(data: Path, part: str) -> list[str]:
 
 def xstest_safe(data: Path, *, reported: bool) -> list[str]:
     """Harmless requests that look harmful: the odd half is for reports, the even one to tune on."""
-    found = [
-        row["prompt"] for row in read_table(data / "xstest/xstest_prompts.csv") if row["label"] == "safe"
-    ]
+    found = [row["prompt"] for row in read_table(data / "xstest/xstest_prompts.csv") if row["label"] == "safe"]
     return found[1::2] if reported else found[::2]
 
 
@@ -121,9 +119,7 @@ def suite(name: str, data: Path | None, count: int, seed: int) -> list[Case]:
     elif name == "over-refusal":
         cases = [make_case("xstest", question) for question in xstest_safe(folder, reported=True)]
     else:
-        pairs = {"truthfulqa": truthfulqa, "math500": math500, "gsm8k": lambda path: gsm8k(path, "test")}[
-            name
-        ](folder)
+        pairs = {"truthfulqa": truthfulqa, "math500": math500, "gsm8k": lambda path: gsm8k(path, "test")}[name](folder)
         cases = [make_case(name, question, gold=answer) for question, answer in pairs]
     return sample(cases, count, name, seed)
 
@@ -139,9 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     cases = suite(options.suite, options.data, options.prompts, options.seed)
     lines = [{"answer": fields.pop("gold")} | fields for fields in map(asdict, cases)]
-    options.out.write_text(
-        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8"
-    )
+    options.out.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

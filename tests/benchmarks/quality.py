@@ -84,12 +84,7 @@ def difference(table: Table, what: str, other: str) -> dict[str, Any]:
     ours, theirs = table.values(LEAD, what), table.values(other, what)
     gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
     found = bootstrap(lambda rows: statistics.fmean(chosen(gaps, rows)), len(gaps))
-    return {
-        "value": round(statistics.fmean(gaps), 4),
-        "interval": found,
-        "against": other,
-        "prompts": len(gaps),
-    }
+    return {"value": round(statistics.fmean(gaps), 4), "interval": found, "against": other, "prompts": len(gaps)}
 
 
 def gate_gap(table: Table, center: float, scale: float) -> dict[str, Any]:
@@ -100,11 +95,7 @@ def gate_gap(table: Table, center: float, scale: float) -> dict[str, Any]:
 
     gate = table.mean(LEAD, "passes") - table.mean("draft", "passes")
     reward = praised(LEAD) - praised("draft")
-    return {
-        "value": _plain(gate / reward) if reward > 0 else None,
-        "gate": round(gate, 4),
-        "reward": round(reward, 4),
-    }
+    return {"value": _plain(gate / reward) if reward > 0 else None, "gate": round(gate, 4), "reward": round(reward, 4)}
 
 
 def time_to_bon64(table: Table) -> dict[str, Any]:
@@ -206,10 +197,7 @@ def real(options: argparse.Namespace) -> dict[str, Any]:
     for number in range(options.prompts):  # tier by tier within a prompt: what is cut off is cut evenly
         for tier, found in by_tier.items():
             evaluation.run(
-                found[number : number + 1],
-                wanted[tier],
-                options.rows,
-                minutes=(until - time.monotonic()) / 60,
+                found[number : number + 1], wanted[tier], options.rows, minutes=(until - time.monotonic()) / 60
             )
     rows = [row for row in read_rows(options.rows) if row["set"] in {"advbench", "xstest"}]
     found = figures(rows, load_gate("safety"), terms[0], wanted)

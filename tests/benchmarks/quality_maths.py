@@ -40,8 +40,7 @@ def tiny_figures(options: argparse.Namespace) -> dict[str, Any]:
         rows += mine
         by_method = {m: [row for row in mine if row["method"] == m] for m in methods}
         right[name] = {
-            m: [float(problems[row["question"]].check(row["text"])) for row in part]
-            for m, part in by_method.items()
+            m: [float(problems[row["question"]].check(row["text"])) for row in part] for m, part in by_method.items()
         }
         found[f"table_{name}"] = {
             m: {"accuracy": round(statistics.fmean(right[name][m]), 4), "seconds": round(statistics.fmean(row["seconds"] for row in part), 3),
@@ -115,6 +114,4 @@ def gsm8k_figures(evaluation: Evaluation, folder: Path, count: int, seed: int) -
             row = mine.answer(case, method, seconds)
             seconds = row["seconds"] if method == LEAD else seconds
             found[method].append(float(verifier(question, [row["text"]])[0] > 0))
-    return {method: round(statistics.fmean(values), 4) for method, values in found.items()} | {
-        "problems": count
-    }
+    return {method: round(statistics.fmean(values), 4) for method, values in found.items()} | {"problems": count}

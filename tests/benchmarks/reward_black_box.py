@@ -40,23 +40,14 @@ class Checker:
 
 
 def solved(
-    policy: CausalLMPolicy,
-    problem: Problem,
-    method: SearchConfig,
-    *,
-    samples: int,
-    seconds: float | None,
-    seed: int,
+    policy: CausalLMPolicy, problem: Problem, method: SearchConfig, *, samples: int, seconds: float | None, seed: int
 ) -> dict[str, Any]:
     """One problem under one method: right or not, calls of the checker, seconds."""
     checker = Checker(problem)
     plain = FunctionReward(checker, timeout=None)
     reward = ScoreFunction(plain, samples=samples) if samples else plain
     energy = Energy(
-        policy=policy,
-        terms=(RewardTerm(reward=reward, name="checker"),),
-        policy_weight=0.05,
-        max_nll_rise=None,
+        policy=policy, terms=(RewardTerm(reward=reward, name="checker"),), policy_weight=0.05, max_nll_rise=None
     )
     began = time.monotonic()
     prompt = policy.prompt(problem.messages, room=TOKENS)
@@ -95,13 +86,10 @@ def black_box(seed: int, count: int) -> dict[str, Any]:
         calls = replace(whole, chains=max(1, mine["calls"]))
         longer = solved(policy, problem, ours, samples=8, seconds=4 * best["seconds"], seed=seed)
         rows["ours_4_times"].append(longer)
-        rows["bo64"].append(
-            solved(policy, problem, replace(whole, chains=64), samples=0, seconds=None, seed=seed)
-        )
+        rows["bo64"].append(solved(policy, problem, replace(whole, chains=64), samples=0, seconds=None, seed=seed))
         rows["equal_calls"].append(solved(policy, problem, calls, samples=0, seconds=None, seed=seed))
     mean = {
-        name: {key: statistics.fmean(row[key] for row in found) for key in found[0]}
-        for name, found in rows.items()
+        name: {key: statistics.fmean(row[key] for row in found) for key in found[0]} for name, found in rows.items()
     }
     base = mean["base"]["right"]
     return {"value": round(mean["ours"]["right"] / base, 3) if base else None, "problems": count, **mean}

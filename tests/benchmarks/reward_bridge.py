@@ -44,9 +44,7 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
         rngs = generators_for(seed, prompt.key, count, policy.device)
-        rows = policy.generate(
-            prompt, [[] for _ in range(count)], tokens=TOKENS, temperature=0.8, generators=rngs
-        )
+        rows = policy.generate(prompt, [[] for _ in range(count)], tokens=TOKENS, temperature=0.8, generators=rngs)
         found[question] = [policy.decode(ids) for ids in rows]
     return found
 
@@ -54,14 +52,10 @@ def drafts(policy: CausalLMPolicy, questions: list[str], count: int, seed: int) 
 def bridged(policy: CausalLMPolicy, twin: PairClassifierGate) -> SoftEncoderReward:
     """The twin's judge as a reward that steers."""
     judge, tokenizer = twin._load()
-    return SoftEncoderReward(
-        judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128
-    )
+    return SoftEncoderReward(judge, tokenizer, TokenAlignment.between(policy.tokenizer, tokenizer), longest=128)
 
 
-def bridge_cosine(
-    reward: SoftEncoderReward, policy: CausalLMPolicy, answers: dict[str, list[str]]
-) -> dict[str, Any]:
+def bridge_cosine(reward: SoftEncoderReward, policy: CausalLMPolicy, answers: dict[str, list[str]]) -> dict[str, Any]:
     """Smallest and mean cosine with central differences over real answers."""
     found = []
     for question, texts in answers.items():
@@ -72,9 +66,7 @@ def bridge_cosine(
         soft = torch.tensor([3.0, *[0.0] * 7]).expand(support.shape).softmax(-1).clone()
         mask = torch.ones(ids.shape, dtype=torch.bool)
 
-        def value(
-            at: torch.Tensor, prompt: Any = prompt, support: Any = support, mask: Any = mask
-        ) -> torch.Tensor:
+        def value(at: torch.Tensor, prompt: Any = prompt, support: Any = support, mask: Any = mask) -> torch.Tensor:
             return reward.score_soft(AnswerBatch(policy, prompt, Tokens(at, support, mask))).sum()
 
         leaf = soft.clone().requires_grad_()
@@ -100,14 +92,9 @@ def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: i
     Without offsets: the steering vector is the head's own, and no encoder can know it.
     """
     preset = PRESETS["default"]
-    search_config = replace(
-        preset.search_config,
-        drafts=replace(preset.search_config.drafts, steering_coeffs=()),
-    )
+    search_config = replace(preset.search_config, drafts=replace(preset.search_config.drafts, steering_coeffs=()))
     rises = []
-    energy = registry.energy_for(
-        policy, (replace(term, normalize="drafts"),), replace(preset, max_nll_rise=None)
-    )
+    energy = registry.energy_for(policy, (replace(term, normalize="drafts"),), replace(preset, max_nll_rise=None))
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
         limits = {"budget": Budget(max_time=None), "max_new_tokens": TOKENS}

@@ -46,8 +46,7 @@ def hardening(data: Path, seed: int, count: int, first_head: Path | None) -> dic
     """The hardened head's share ÷ the first head's, on AdvBench."""
     questions = public_data.sample(public_data.advbench(data), count, "hardening", seed)
     first, hard = (
-        praised(HiddenStateHead.load(path), questions, seed)
-        for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
+        praised(HiddenStateHead.load(path), questions, seed) for path in (first_head or FIRST_HEAD, SAFETY_HEAD)
     )
     both = first["judge_praises_too"], hard["judge_praises_too"]
     value = round(both[1] / both[0], 3) if both[0] and both[1] is not None else None

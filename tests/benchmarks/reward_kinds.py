@@ -67,12 +67,7 @@ def kinds(dtype: torch.dtype) -> dict[str, Kind]:
     """Of each kind one; families whose norms round to float32 are left to the tests."""
     writer, tokenizer = policy("gpt2", dtype=dtype), tiny_tokenizer()
     torch.manual_seed(0)
-    head = (
-        HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32))
-        .to(dtype)
-        .eval()
-        .requires_grad_(False)
-    )
+    head = HiddenStateHead(HeadInfo(policy="tiny", layer=2, hidden_size=32)).to(dtype).eval().requires_grad_(False)
     refusal_head = RefusalHead(copy.deepcopy(head), weight=1.5).to(dtype)
     refusal_head.bias.fill_(0.3)
     model = classifier("gpt2", dtype=dtype)
@@ -172,8 +167,7 @@ def _guard_logits(family: str, answer: str) -> torch.Tensor:
         messages, chat_template=fmt.source(None), tokenize=False, add_generation_prompt=True
     )
     words = {
-        w: tokenizer.encode(fmt.before + w, add_special_tokens=False)
-        for w in (*fmt.safe, *fmt.unsafe, *fmt.between)
+        w: tokenizer.encode(fmt.before + w, add_special_tokens=False) for w in (*fmt.safe, *fmt.unsafe, *fmt.between)
     }
     rows = list(words.values())
     shared = next(n for n in range(99) if len({tuple(row[: n + 1]) for row in rows}) > 1)

@@ -60,8 +60,7 @@ def truthfulqa_groups(data: Path, count: int, seed: int) -> list[Group]:
     found = []
     for row in public_data.read_table(data / "truthfulqa/TruthfulQA.csv"):
         sides = [
-            [a.strip() for a in row[f"{kind} Answers"].split(";") if a.strip()]
-            for kind in ("Correct", "Incorrect")
+            [a.strip() for a in row[f"{kind} Answers"].split(";") if a.strip()] for kind in ("Correct", "Incorrect")
         ]
         found.append(([{"role": "user", "content": row["Question"]}], sides[0], sides[1]))
     return public_data.sample(found, count, "truthfulqa", seed)
@@ -94,8 +93,4 @@ def ranking(data: Path, seed: int, count: int) -> dict[str, Any]:
         "hh_last_200": hh_groups(data, 200, seed),
     }
     judges = {"head": head_judge(), "gate": gate_judge()}
-    return {
-        f"{who}_{name}": in_order(judge, groups)
-        for who, judge in judges.items()
-        for name, groups in sets.items()
-    }
+    return {f"{who}_{name}": in_order(judge, groups) for who, judge in judges.items() for name, groups in sets.items()}

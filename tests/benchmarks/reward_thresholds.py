@@ -65,9 +65,7 @@ class Row(NamedTuple):
     accepted: bool
 
 
-def answers(
-    policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int
-) -> list[Row]:
+def answers(policy: CausalLMPolicy, prompts: Sequence[PolicyPrompt], second: RewardTerm, seed: int) -> list[Row]:
     """The default preset's, with `right` and this."""
     (right,) = registry.make_terms(["tiny"], policy)
     # beside those that count, the same in their own units, which only report
@@ -81,8 +79,7 @@ def answers(
     preset = replace(
         preset,
         search_config=replace(
-            preset.search_config,
-            drafts=replace(preset.search_config.drafts, num_drafts=24, num_kept=2),
+            preset.search_config, drafts=replace(preset.search_config.drafts, num_drafts=24, num_kept=2)
         ),
     )  # eight runs of 200 prompts
     energy = make_energy(policy, terms, preset=preset)
@@ -90,12 +87,7 @@ def answers(
     for start in range(0, len(prompts), _TOGETHER):
         part = prompts[start : start + _TOGETHER]
         for each in refine(
-            part,
-            energy=energy,
-            preset=preset,
-            seed=seed,
-            budget=Budget(max_time=None),
-            max_new_tokens=48,
+            part, energy=energy, preset=preset, seed=seed, budget=Budget(max_time=None), max_new_tokens=48
         ):
             assert each.before is not None
             assert each.after is not None
@@ -114,10 +106,7 @@ def thresholds(seed: int, count: int) -> dict[str, Any]:
     policy = load_model("tiny/early_30")
     reward = Wordy(policy)
     tuned, reported = (
-        [
-            policy.prompt(p.messages, room=48)
-            for p in data.held_out("arithmetic", count, f"threshold {part} {seed}")
-        ]
+        [policy.prompt(p.messages, room=48) for p in data.held_out("arithmetic", count, f"threshold {part} {seed}")]
         for part in ("grid", "report")
     )
     searched = {
@@ -127,14 +116,9 @@ def thresholds(seed: int, count: int) -> dict[str, Any]:
     floor = statistics.median(row.wordy_before for row in searched[0.0])
     weights = {w: gain(found, floor) for w, found in searched.items()}
     best = max(weights, key=lambda w: weights[w])
-    weighed = answers(
-        policy, reported, RewardTerm(reward=reward, name="asked", weight=best, normalize="drafts"), seed
-    )
+    weighed = answers(policy, reported, RewardTerm(reward=reward, name="asked", weight=best, normalize="drafts"), seed)
     mine = answers(
-        policy,
-        reported,
-        RewardTerm(reward=reward, name="asked", weight=0.0, threshold=floor, normalize="drafts"),
-        seed,
+        policy, reported, RewardTerm(reward=reward, name="asked", weight=0.0, threshold=floor, normalize="drafts"), seed
     )
     broken = [row for row in mine if row.accepted and row.wordy < floor]
     accepted = sum(row.accepted for row in mine)

@@ -32,12 +32,8 @@ def kinds(options: argparse.Namespace) -> dict[str, Any]:
     """Against plain pipelines and finite differences."""
     import reward_kinds
 
-    rows = public_data.read_table(
-        public_data.find_folder(options.data) / "gsm8k/example_model_solutions.jsonl"
-    )
-    answers = [
-        row["175b_finetuning"]["solution"] for row in public_data.sample(rows, 100, "plain", options.seed)
-    ]
+    rows = public_data.read_table(public_data.find_folder(options.data) / "gsm8k/example_model_solutions.jsonl")
+    answers = [row["175b_finetuning"]["solution"] for row in public_data.sample(rows, 100, "plain", options.seed)]
     return {
         "plain_difference": reward_kinds.plain_difference(answers),
         "gradient_cosine": reward_kinds.gradient_cosine(),
@@ -64,9 +60,7 @@ def failures(_options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "failures.json"
         subprocess.run(
-            [sys.executable, str(HERE / "failures.py"), "--table", "--json", str(out)],
-            check=True,
-            stdout=sys.stderr,
+            [sys.executable, str(HERE / "failures.py"), "--table", "--json", str(out)], check=True, stdout=sys.stderr
         )
         return dict(json.loads(out.read_text(encoding="utf-8")))
 

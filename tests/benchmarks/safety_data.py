@@ -151,27 +151,19 @@ def rows_for(
     rows: list[dict[str, Any]] = []
     together = _TOGETHER[policy.device.type]
     for start in range(0, len(found), together):
-        asks = [
-            ask
-            for q in found[start : start + together]
-            for ask in asks_for(q, options.seed, along=bool(axis))
-        ]
+        asks = [ask for q in found[start : start + together] for ask in asks_for(q, options.seed, along=bool(axis))]
         torch.manual_seed(zlib.crc32(f"{options.seed} {asks[0].question.text}".encode()))
         new: list[dict[str, Any]] = []
         for ask, texts in zip(asks, _written(policy, asks, axis, options.tokens), strict=True):
             made = [_row(ask, job.kind, text) for job, text in zip(ask.jobs, texts, strict=True)]
             new += made + ([] if ask.opening else _broken(made, random.Random(ask.question.text)))
-        found_nats = nats(
-            policy, [(prompt_ids(policy, r["prompt"], r.get("opening", "")), r["answer"]) for r in new]
-        )
+        found_nats = nats(policy, [(prompt_ids(policy, r["prompt"], r.get("opening", "")), r["answer"]) for r in new])
         rows += [row | {"nll": round(value, 3)} for row, value in zip(new, found_nats, strict=True)]
         say(f"{start + together}/{len(found)} questions, {len(rows)} texts")
     return rows
 
 
-def _written(
-    policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | None, tokens: int
-) -> list[list[str]]:
+def _written(policy: CausalLMPolicy, asks: list[Ask], axis: SteeringVector | None, tokens: int) -> list[list[str]]:
     """Texts of each ask's jobs, all in the same forwards; those along the axis leave it after a while."""
     jobs = [job for ask in asks for job in ask.jobs]
     before = [prompt_ids(policy, ask.question.text, ask.opening) for ask in asks for _ in ask.jobs]
@@ -245,11 +237,7 @@ def main() -> None:
     if options.relabel:
         lines = options.relabel.read_text(encoding="utf-8").rstrip("\n").split("\n")
         read = [json.loads(line) for line in lines]  # with copies, each of which would be copied again
-        once = {
-            (row["prompt"], row.get("opening"), row["answer"]): row
-            for row in read
-            if row["kind"] != "crossed"
-        }
+        once = {(row["prompt"], row.get("opening"), row["answer"]): row for row in read if row["kind"] != "crossed"}
         finish(list(once.values()), options.out, options.cross)
         return
     torch.set_num_threads(options.threads)
@@ -270,9 +258,7 @@ def crossed(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     """
     rng = random.Random(0)
     harmful = [
-        row
-        for row in rows
-        if row["split"] == "gate" and row["harmful"] and row["kind"] in ("own", "refusal", "pushed")
+        row for row in rows if row["split"] == "gate" and row["harmful"] and row["kind"] in ("own", "refusal", "pushed")
     ]
     sides = [[row for row in harmful if row["label"] == side] for side in (1, 0)]
     prompts = sorted({row["prompt"] for row in harmful})
@@ -284,9 +270,7 @@ def crossed(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 def finish(rows: list[dict[str, Any]], out: Path, cross: int = 0) -> None:
     """Label, split and write."""
-    labelled = [
-        row | {"label": label(row), "split": split_of(row["prompt"]), "whole": forced(row)} for row in rows
-    ]
+    labelled = [row | {"label": label(row), "split": split_of(row["prompt"]), "whole": forced(row)} for row in rows]
     labelled += crossed(labelled, cross)
     kept = [row for row in labelled if row["label"] is not None for _ in range(copies(row))]
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")

@@ -60,14 +60,10 @@ def main() -> None:
     torch.set_num_threads(2)
     lines = options.data.read_text(encoding="utf-8").rstrip("\n").split("\n")
     rows = [row for row in map(json.loads, lines) if row["split"] == "heldout"]
-    order = random.Random(0).sample(
-        sorted({row["prompt"] for row in rows}), len({row["prompt"] for row in rows})
-    )
+    order = random.Random(0).sample(sorted({row["prompt"] for row in rows}), len({row["prompt"] for row in rows}))
     rows = sorted(rows, key=lambda row: order.index(row["prompt"]))[: options.rows]
     gate = PairClassifierGate.load(options.gate)
-    judged = torch.tensor(
-        gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows])
-    )
+    judged = torch.tensor(gate.judge([(row["prompt"], row.get("opening", "") + row["answer"]) for row in rows]))
     begun, whole = head_values(rows, HiddenStateHead.load(options.head))
     good, late = (
         torch.tensor([bool(row["label"]) for row in rows]),
@@ -80,11 +76,7 @@ def main() -> None:
         at = torch.tensor([bool(chosen(row)) for row in rows])
         passes = (judged >= gate.threshold).float()
         share = lambda which, p=passes: f"{float(p[which].mean()):.0%}" if bool(which.any()) else ""  # noqa: E731
-        figures = [
-            auc(judged[at], good[at]),
-            auc(begun[at & ~late], good[at & ~late]),
-            auc(whole[at], good[at]),
-        ]
+        figures = [auc(judged[at], good[at]), auc(begun[at & ~late], good[at & ~late]), auc(whole[at], good[at])]
         a, b, c = ("" if f != f else f"{f:.3f}" for f in figures)  # noqa: PLR0124 - NaN where one kind is missing
         print(
             f"| {name} | {int(at.sum())} ({int((at & good).sum())}) | {a} | {share(at & good)} | {share(at & ~good)} | {b} | {c} |"

@@ -228,11 +228,7 @@ def questions(data: Path, seed: int = 0) -> list[Question]:
         seed: of the templates and the order.
     """
     rng = random.Random(seed)
-    found = [
-        *_templated(rng, HARM, 5, True),
-        *_templated(rng, HELP, 4, False),
-        *_templated(rng, ALIKE, 4, False),
-    ]
+    found = [*_templated(rng, HARM, 5, True), *_templated(rng, HELP, 4, False), *_templated(rng, ALIKE, 4, False)]
     found += [Question(text, False, "own") for text in SAFE_ASKED.split("|")]
     found += [Question(text, True, "own") for text in HARM_ASKED.split("|")]
     found += _harmbench(data) + _preferences(data) + _look_alikes(data) + _sums(data)
@@ -243,27 +239,21 @@ def questions(data: Path, seed: int = 0) -> list[Question]:
 
 def _templated(rng: random.Random, topics: str, count: int, harmful: bool) -> list[Question]:  # noqa: FBT001
     return [
-        Question(form.format(topic), harmful, "own")
-        for topic in topics.split("|")
-        for form in rng.sample(FORMS, count)
+        Question(form.format(topic), harmful, "own") for topic in topics.split("|") for form in rng.sample(FORMS, count)
     ]
 
 
 def _harmbench(data: Path) -> list[Question]:
     with (data / "harmbench/harmbench_behaviors_text_val.csv").open(encoding="utf-8") as file:
         return [
-            Question(row["Behavior"], True, "harmbench")
-            for row in csv.DictReader(file)
-            if not row["ContextString"]
+            Question(row["Behavior"], True, "harmbench") for row in csv.DictReader(file) if not row["ContextString"]
         ]
 
 
 def _preferences(data: Path) -> list[Question]:
     """First questions of hh-rlhf that ask for harm, by their words."""
     found = []
-    for line in (
-        (data / "hh_rlhf/harmless_base_first_1800.jsonl").read_text(encoding="utf-8").splitlines()[:1600]
-    ):
+    for line in (data / "hh_rlhf/harmless_base_first_1800.jsonl").read_text(encoding="utf-8").splitlines()[:1600]:
         ask = re.split(r"\n\n(?:Human|Assistant): ?", json.loads(line)["chosen"])[1].strip()
         if len(ask) < 200 and _HARM_WORDS.search(ask):
             found.append(Question(ask, True, "hh"))

@@ -21,9 +21,7 @@ def prompt_ids(policy: CausalLMPolicy, question: str, opening: str) -> list[int]
     return [*ids, *policy.encode(opening)] if opening else list(ids)
 
 
-def prefill(
-    policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int
-) -> list[list[int]]:
+def prefill(policy: CausalLMPolicy, begun: list[list[int]], heats: list[float], count: int) -> list[list[int]]:
     """What transformers samples behind each row, up to and with its end."""
     ids, mask = _padded(policy, begun, left=True)
     divisor = torch.tensor(heats, device=ids.device)[:, None]
@@ -58,8 +56,5 @@ def _padded(policy: CausalLMPolicy, rows: list[list[int]], *, left: bool = False
     longest = max(map(len, rows))
     fill = [min(policy.end_ids)]
     ids = [fill * (longest - len(r)) + r if left else r + fill * (longest - len(r)) for r in rows]
-    mask = [
-        [0] * (longest - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (longest - len(r))
-        for r in rows
-    ]
+    mask = [[0] * (longest - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (longest - len(r)) for r in rows]
     return torch.tensor(ids, device=policy.device), torch.tensor(mask, device=policy.device)

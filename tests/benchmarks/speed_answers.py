@@ -120,11 +120,7 @@ def _written(on: Subject, plan: Plan, question: str, seed: int) -> Writing:
     lengths: list[int] = []
 
     def draft() -> None:
-        options = {
-            "tokens": DRAFT,
-            "temperature": PRESET.search_config.drafts.temperature,
-            "generators": rngs,
-        }
+        options = {"tokens": DRAFT, "temperature": PRESET.search_config.drafts.temperature, "generators": rngs}
         found = on.policy.generate(on.policy.prompt(messages, room=DRAFT), [[]], **options)
         lengths.extend(map(len, found))
 
@@ -219,10 +215,7 @@ class Repeated:
         prompt = policy.prompt(self.messages, room=self.tokens)
         search_config = PRESET.search_config
         rngs = generators_for(
-            self.seed,
-            prompt.key,
-            max(search_config.chains.num_chains, search_config.drafts.num_drafts),
-            policy.device,
+            self.seed, prompt.key, max(search_config.chains.num_chains, search_config.drafts.num_drafts), policy.device
         )
         return RefinementRequest(prompt, [], self.on.energy, PRESET.langevin, search_config, rngs, tracker)
 

@@ -96,9 +96,7 @@ def nothing(what: str, reason: str) -> dict[str, Any]:
 
 @contextmanager
 def timed(
-    places: dict[str, tuple[Any, str]],
-    device: torch.device,
-    kinds: dict[str, Callable[..., str]] | None = None,
+    places: dict[str, tuple[Any, str]], device: torch.device, kinds: dict[str, Callable[..., str]] | None = None
 ) -> Iterator[dict[str, float]]:
     """Seconds spent in functions, by name, while the block runs: name → the holder and its attribute.
 

@@ -87,9 +87,7 @@ class Authors(Peer):
         with torch.no_grad():
             hard = logits
             if self.likely is not None:
-                hard = torch.full_like(logits, BARRED).scatter(
-                    -1, self.likely, logits.gather(-1, self.likely)
-                )
+                hard = torch.full_like(logits, BARRED).scatter(-1, self.likely, logits.gather(-1, self.likely))
             soft = (hard / 0.001).softmax(-1)
             inputs = self.embedded(soft, self.ids[-1:])
             read = self.model(inputs_embeds=inputs, past_key_values=self.cache()).logits[:, :-1]
@@ -99,9 +97,7 @@ class Authors(Peer):
 
     def _steering(self, logits: Tensor) -> Tensor:
         inputs = self.embedded((logits / 0.1).softmax(-1), self.ids[-1:])
-        read = self.model.base_model(
-            inputs_embeds=inputs, past_key_values=self.cache(), output_hidden_states=True
-        )
+        read = self.model.base_model(inputs_embeds=inputs, past_key_values=self.cache(), output_hidden_states=True)
         return self.reward(read.hidden_states[self.head.info.layer][:, 1:], self.mask)
 
     def _decoded(self, logits: Tensor) -> list[list[int]]:
@@ -154,10 +150,7 @@ class Naive(Peer):
 def reference_over_ours(on: Subject, plan: Plan) -> dict[str, Any]:
     """The authors' iteration and our step, in turns."""
     prompt = on.prompt(PROMPT)
-    works = {
-        "authors": Authors(on, prompt.ids, on.starts(CHAINS, TOKENS)),
-        "step": Step(on, prompt),
-    }
+    works = {"authors": Authors(on, prompt.ids, on.starts(CHAINS, TOKENS)), "step": Step(on, prompt)}
     what = (
         "one iteration as SEA's authors run it (our own writing of it in plain transformers: cached prompts, the "
         f"whole vocabulary, a second forward for the reward, {TOKENS} sequential decodes, {2 * CHAINS} texts "
@@ -170,10 +163,7 @@ def reference_over_ours(on: Subject, plan: Plan) -> dict[str, Any]:
 def naive_over_ours(on: Subject, plan: Plan) -> dict[str, Any]:
     """The naive step and ours after a long prompt, in turns."""
     prompt = on.prompt(LONG_PROMPT)
-    works = {
-        "step": Step(on, prompt),
-        "naive": Naive(on, prompt.ids, on.starts(CHAINS, TOKENS)),
-    }
+    works = {"step": Step(on, prompt), "naive": Naive(on, prompt.ids, on.starts(CHAINS, TOKENS))}
     what = (
         f"one step of the same energy in plain transformers that reads the prompt of {LONG_PROMPT} anew and mixes "
         "the whole vocabulary (logits only of the answer) ÷ one whole step of ours after the same prompt; "

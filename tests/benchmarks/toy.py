@@ -37,9 +37,7 @@ def mala(seed: int) -> list[tuple[float, float]]:
 def ula(seed: int) -> dict[str, float]:
     """Bias per step size, every chain walking the same time."""
     case = toy.Toy.random(2, 2, seed)
-    return {
-        str(eta): toy.ula_bias(case, eta, chains=1024, steps=round(80 / eta), seed=seed) for eta in STEP_SIZES
-    }
+    return {str(eta): toy.ula_bias(case, eta, chains=1024, steps=round(80 / eta), seed=seed) for eta in STEP_SIZES}
 
 
 def main() -> None:

@@ -118,9 +118,7 @@ def killed(folder: Path, seed: int, rows: int, kills: int) -> dict[str, Any]:
     """`lost`, `duplicated`, `text_equal`, `repeated_blocks_per_kill`."""
     rng = random.Random(seed)
     (folder / "model.toml").write_text(SETTINGS, encoding="utf-8")
-    asked = [
-        {"prompt": f"What is {rng.randint(10, 99)} + {rng.randint(10, 99)}?", "id": n} for n in range(rows)
-    ]
+    asked = [{"prompt": f"What is {rng.randint(10, 99)} + {rng.randint(10, 99)}?", "id": n} for n in range(rows)]
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked), encoding="utf-8")
     began = time.monotonic()
     run(folder, "calm", 0, rng)
@@ -142,6 +140,5 @@ def killed(folder: Path, seed: int, rows: int, kills: int) -> dict[str, Any]:
             "parts": written,
             "parts_a_block": PARTS_PER_BLOCK,
         },
-        "kills": counts
-        | {"calm_seconds": round(calm), "killed_seconds": round(time.monotonic() - began - calm)},
+        "kills": counts | {"calm_seconds": round(calm), "killed_seconds": round(time.monotonic() - began - calm)},
     }

@@ -65,9 +65,7 @@ async def client(url: str, until: float, rng: random.Random, rows: list[dict[str
 
 
 def replicas() -> list[psutil.Process]:
-    return [
-        p for p in psutil.process_iter(["cmdline"]) if "ServeReplica:sea" in " ".join(p.info["cmdline"] or [])
-    ]
+    return [p for p in psutil.process_iter(["cmdline"]) if "ServeReplica:sea" in " ".join(p.info["cmdline"] or [])]
 
 
 async def crowd(url: str, seconds: float, seed: int) -> tuple[list[dict[str, Any]], float]:
@@ -81,9 +79,7 @@ async def crowd(url: str, seconds: float, seed: int) -> tuple[list[dict[str, Any
             killed[0] = time.monotonic()
             victims[0].send_signal(signal.SIGKILL)
 
-    await asyncio.gather(
-        killer(), *[client(url, until, random.Random(f"{seed} {n}"), rows) for n in range(CLIENTS)]
-    )
+    await asyncio.gather(killer(), *[client(url, until, random.Random(f"{seed} {n}"), rows) for n in range(CLIENTS)])
     return rows, killed[0]
 
 
@@ -109,21 +105,14 @@ def loaded(_folder: Path, seed: int, seconds: float) -> dict[str, Any]:
     finally:
         ray_serve.shutdown()
         ray.shutdown()
-    by = {
-        status: [row for row in rows if row["status"] == status] for status in {row["status"] for row in rows}
-    }
+    by = {status: [row for row in rows if row["status"] == status] for status in {row["status"] for row in rows}}
     answered, refused = by.get(200, []), by.get(429, [])
     odd = [row for row in rows if row["status"] not in (200, 429)]
-    near = [
-        row
-        for row in odd
-        if killed and row["at"] - 1 <= killed + 10 and row["at"] + row["seconds"] >= killed - 1
-    ]
+    near = [row for row in odd if killed and row["at"] - 1 <= killed + 10 and row["at"] + row["seconds"] >= killed - 1]
     alone = make_model(SETTINGS)
     sample = random.Random(seed).sample(answered, min(60, len(answered)))
     mixed = sum(
-        alone.invoke(f"What is {row['nonce']} + 1?", seed=row["nonce"]).content != row["text"]
-        for row in sample
+        alone.invoke(f"What is {row['nonce']} + 1?", seed=row["nonce"]).content != row["text"] for row in sample
     )
     times = sorted(row["seconds"] for row in answered)
     p99 = times[int(0.99 * (len(times) - 1))] if times else None

@@ -18,12 +18,7 @@ if TYPE_CHECKING:
 WAIT = 0.05  # seconds a call of the judge
 _WINDOW = replace(
     PRESETS["default"].search_config,
-    drafts=replace(
-        PRESETS["default"].search_config.drafts,
-        num_drafts=2,
-        num_kept=1,
-        steering_coeffs=(),
-    ),
+    drafts=replace(PRESETS["default"].search_config.drafts, num_drafts=2, num_kept=1, steering_coeffs=()),
     chains=replace(PRESETS["default"].search_config.chains, num_chains=1),
 )
 _LIGHT = replace(PRESETS["default"], name="light", search_config=_WINDOW)
@@ -64,9 +59,7 @@ def _arrivals(ray: Any, model: SEAChatModel, prompts: list[str], size: int) -> l
 def _seconds(ray: Any, model: SEAChatModel, prompts: list[str], workers: int, size: int) -> float:
     from langchain_sea.serving.ray_data import refine_dataset
 
-    dataset = ray.data.from_items(
-        [{"prompt": p} for p in prompts], override_num_blocks=max(1, len(prompts) // size)
-    )
+    dataset = ray.data.from_items([{"prompt": p} for p in prompts], override_num_blocks=max(1, len(prompts) // size))
     began = time.monotonic()
     rows = refine_dataset(dataset, model, workers=workers, batch_size=size).take_all()
     assert len(rows) == len(prompts)
@@ -77,11 +70,7 @@ def _seconds(ray: Any, model: SEAChatModel, prompts: list[str], workers: int, si
 def two_workers(_folder: Path) -> dict[str, Any]:
     """Rows per second, two ÷ one, of what rows beyond the first few cost: starting is not counted."""
     model = SEAChatModel(
-        model="tiny",
-        rewards=[remote_judge],
-        preset=_LIGHT,
-        budget=Budget(max_steps=0, max_time=None),
-        max_tokens=6,
+        model="tiny", rewards=[remote_judge], preset=_LIGHT, budget=Budget(max_steps=0, max_time=None), max_tokens=6
     )
     few, many = ([f"What is {n} + 11?" for n in range(10, 10 + count)] for count in (16, 176))
     ray = _ray(2)
@@ -89,16 +78,12 @@ def two_workers(_folder: Path) -> dict[str, Any]:
         paces = {}
         for workers in (1, 2):
             spans = [
-                _seconds(ray, model, many, workers, 4) - _seconds(ray, model, few, workers, 4)
-                for _ in range(_TURNS)
+                _seconds(ray, model, many, workers, 4) - _seconds(ray, model, few, workers, 4) for _ in range(_TURNS)
             ]
             paces[workers] = (len(many) - len(few)) / sorted(spans)[_TURNS // 2]
     finally:
         ray.shutdown()
-    return {
-        "value": round(paces[2] / paces[1], 3),
-        "rows_per_second": {str(k): round(v, 2) for k, v in paces.items()},
-    }
+    return {"value": round(paces[2] / paces[1], 3), "rows_per_second": {str(k): round(v, 2) for k, v in paces.items()}}
 
 
 def ray_overhead() -> dict[str, Any]:

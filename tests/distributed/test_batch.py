@@ -69,11 +69,11 @@ def test_settings_of_a_file_are_the_models(folder):
         encoding="utf-8",
     )
     search_config = make_model(read_settings(folder / "own.toml")).preset.search_config
-    assert (
-        search_config.chains.num_chains,
-        search_config.drafts.steering_coeffs,
-        search_config.block_size,
-    ) == (2, (0.1,), None)
+    assert (search_config.chains.num_chains, search_config.drafts.steering_coeffs, search_config.block_size) == (
+        2,
+        (0.1,),
+        None,
+    )
 
 
 def test_a_key_is_of_row_settings_and_weights(tmp_path):
@@ -147,10 +147,7 @@ def test_a_dataset_gets_its_answers_as_columns():
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
-        rows = [
-            {"prompt": "What is 14 + 23?", "id": 1},
-            {"prompt": "What is " + "1 + " * 4000 + "1?", "id": 2},
-        ]
+        rows = [{"prompt": "What is 14 + 23?", "id": 1}, {"prompt": "What is " + "1 + " * 4000 + "1?", "id": 2}]
         found = sorted(refine_dataset(ray.data.from_items(rows), MODEL).take_all(), key=lambda row: row["id"])
     finally:
         ray.shutdown()
@@ -172,7 +169,5 @@ def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
     counts = WriteActor(MODEL, 1, store).write_part(items)
     assert (counts["answered"], counts["failed"]) == (1, 1)
     assert [row["key"] for row in store.read_rows()] == ["good"]
-    assert (
-        json.loads((store.path / "errors/bad.json").read_text(encoding="utf-8"))["error"] == "WorkerLostError"
-    )
+    assert json.loads((store.path / "errors/bad.json").read_text(encoding="utf-8"))["error"] == "WorkerLostError"
     assert store.begin_attempt("bad") == 0

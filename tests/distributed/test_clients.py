@@ -19,9 +19,7 @@ pytestmark = [
     pytest.mark.enable_socket,
     pytest.mark.timeout(120),
     pytest.mark.filterwarnings(
-        "ignore::ResourceWarning",
-        "ignore::pytest.PytestUnraisableExceptionWarning",
-        "ignore::DeprecationWarning",
+        "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::DeprecationWarning"
     ),
 ]
 QUESTION = [{"role": "user", "content": "What is 14 + 23?"}]
@@ -155,12 +153,7 @@ def test_16_content_in_parts_is_taken(client):
 
 
 def test_17_an_image_is_refused_with_its_reason(client):
-    parts = [
-        {
-            "role": "user",
-            "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}],
-        }
-    ]
+    parts = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]
     assert "image" in refused(client, 400, messages=parts).message
 
 
@@ -225,10 +218,7 @@ def test_26_a_schema_is_kept(client):
 
 def test_27_a_json_object(client):
     assert isinstance(
-        json.loads(
-            ask(client, response_format={"type": "json_object"}, max_tokens=64).choices[0].message.content
-        ),
-        dict,
+        json.loads(ask(client, response_format={"type": "json_object"}, max_tokens=64).choices[0].message.content), dict
     )
 
 
@@ -280,10 +270,7 @@ def test_36_more_than_may_be_asked_is_refused(client):
 
 
 def test_37_a_prompt_that_is_too_long_is_told_by_its_code(client):
-    assert (
-        refused(client, 400, messages=[{"role": "user", "content": "1 + " * 3000}]).code
-        == "context_length_exceeded"
-    )
+    assert refused(client, 400, messages=[{"role": "user", "content": "1 + " * 3000}]).code == "context_length_exceeded"
 
 
 def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
@@ -291,12 +278,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
         raise ConnectionRefusedError("no judge there")
 
     model = SEAChatModel(
-        model="tiny",
-        rewards=[broken],
-        on_reward_error="error",
-        max_retries=0,
-        budget=Budget(max_steps=1),
-        max_tokens=8,
+        model="tiny", rewards=[broken], on_reward_error="error", max_retries=0, budget=Budget(max_steps=1), max_tokens=8
     )
     with served(model, ServerConfig()) as (url, _):
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)

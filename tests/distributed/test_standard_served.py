@@ -41,9 +41,7 @@ class TestServed(ChatModelIntegrationTests):
             "temperature": 0,
             "max_retries": 0,
             "stream_usage": True,
-            "default_headers": {
-                "Connection": "close"
-            },  # each test has a loop of its own, the client one pool for all
+            "default_headers": {"Connection": "close"},  # each test has a loop of its own, the client one pool for all
         }
 
     @property

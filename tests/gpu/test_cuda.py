@@ -84,9 +84,7 @@ def test_what_is_written_along_an_axis_differs() -> None:
 
 def test_a_head_is_fitted_and_hardened_where_its_policy_is() -> None:
     policy = random_policy("cuda")
-    found = harden_head(
-        head_examples(), policy, Hardening(rounds=1, judge=Judge(), prompts=4, attacks=(QUICK,)), FAST
-    )
+    found = harden_head(head_examples(), policy, Hardening(rounds=1, judge=Judge(), prompts=4, attacks=(QUICK,)), FAST)
     assert found.figures["rounds"][0]["texts"] >= 4
 
 

@@ -197,9 +197,7 @@ def test_a_human_decides_before_a_tool_runs(model):
 
 def test_several_chains_side_by_side(model):
     chain = RunnableParallel(
-        said=model | StrOutputParser(),
-        again=model.bind(seed=1) | StrOutputParser(),
-        asked=RunnablePassthrough(),
+        said=model | StrOutputParser(), again=model.bind(seed=1) | StrOutputParser(), asked=RunnablePassthrough()
     )
     found = chain.invoke(QUESTION)
     assert found["asked"] == QUESTION

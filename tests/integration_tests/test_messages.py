@@ -29,10 +29,7 @@ CONTENT = st.one_of(TEXT, TEXT, BLOCKS)
 ARGS = st.dictionaries(TEXT, st.one_of(TEXT, st.integers(), st.lists(TEXT, max_size=2)), max_size=2)
 CALLS = st.lists(
     st.builds(
-        lambda n, a, i: {"name": n or "x", "args": a, "id": i, "type": "tool_call"},
-        TEXT,
-        ARGS,
-        st.sampled_from("123"),
+        lambda n, a, i: {"name": n or "x", "args": a, "id": i, "type": "tool_call"}, TEXT, ARGS, st.sampled_from("123")
     ),
     max_size=2,
 )
@@ -54,9 +51,7 @@ def plain(dicts):
     for each in dicts:
         kept = {**each, "content": "x" if each["content"] else ""}
         if "tool_calls" in kept:
-            kept["tool_calls"] = [
-                {**c, "function": {"name": "f", "arguments": {}}} for c in kept["tool_calls"]
-            ]
+            kept["tool_calls"] = [{**c, "function": {"name": "f", "arguments": {}}} for c in kept["tool_calls"]]
         if "name" in kept:
             kept["name"] = "n"
         found.append(kept)
@@ -64,13 +59,7 @@ def plain(dicts):
 
 
 @pytest.mark.timeout(1200)
-@settings(
-    max_examples=10_000,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
+@settings(max_examples=10_000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(MESSAGES)
 def test_every_conversation_becomes_a_prompt_or_a_typed_error(messages):
     try:
@@ -82,9 +71,7 @@ def test_every_conversation_becomes_a_prompt_or_a_typed_error(messages):
     special = POLICY._template.special
     bare = POLICY._template.chat(plain(dicts), None)
     assert [i for i in ids if i in special] == [i for i in bare if i in special]
-    safe = all(c not in str(dicts) for c in (*CONTROL, "\ue000")) and not any(
-        "<" in str(m["content"]) for m in dicts
-    )
+    safe = all(c not in str(dicts) for c in (*CONTROL, "\ue000")) and not any("<" in str(m["content"]) for m in dicts)
     if safe:
         tokenizer = POLICY.tokenizer
         rendered = tokenizer.apply_chat_template(dicts, tokenize=False, add_generation_prompt=True)

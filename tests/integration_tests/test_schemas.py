@@ -39,20 +39,13 @@ PLAIN = st.one_of(
 
 
 def arrays(inner):
-    return st.builds(
-        lambda items, most: {"type": "array", "items": items, "maxItems": most}, inner, st.integers(0, 3)
-    )
+    return st.builds(lambda items, most: {"type": "array", "items": items, "maxItems": most}, inner, st.integers(0, 3))
 
 
 def objects(inner):
     def made(properties, optional):
         required = [name for name in properties if name not in optional]
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": required,
-            "additionalProperties": False,
-        }
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
     return st.builds(made, st.dictionaries(NAMES, inner, min_size=0, max_size=3), st.sets(NAMES, max_size=2))
 

@@ -54,8 +54,6 @@ class TestUnit(Flags, ChatModelUnitTests):
 class TestIntegration(Flags, ChatModelIntegrationTests):
     """Answers, streams, tools, structured output."""
 
-    @pytest.mark.xfail(
-        MODEL == "tiny", reason="the double copies a forced call's arguments in few scripts but Latin"
-    )
+    @pytest.mark.xfail(MODEL == "tiny", reason="the double copies a forced call's arguments in few scripts but Latin")
     def test_unicode_tool_call_integration(self, model: Any, **options: Any) -> None:
         super().test_unicode_tool_call_integration(model, **options)

@@ -101,16 +101,9 @@ def found_in(refinement: Any) -> dict[str, Any]:
         "text": refinement.text,
         "ids": list(refinement.ids),
         "draft": refinement.draft,
-        "candidates": [
-            [c.text, c.score, c.nll, c.rewards, c.meets_thresholds] for c in refinement.candidates
-        ],
+        "candidates": [[c.text, c.score, c.nll, c.rewards, c.meets_thresholds] for c in refinement.candidates],
         "trace": [[s.step, s.chains, s.energy, s.nll, s.rewards, s.gap, s.changed] for s in refinement.trace],
-        "counts": [
-            refinement.steps,
-            refinement.evaluations,
-            refinement.draft_tokens,
-            refinement.refine_tokens,
-        ],
+        "counts": [refinement.steps, refinement.evaluations, refinement.draft_tokens, refinement.refine_tokens],
         "stop_reason": str(refinement.stop_reason),
     }
 
@@ -155,10 +148,7 @@ def of_forms() -> Iterator[tuple[str, Callable[[], Any]]]:
     longer = SEAChatModel(model="tiny", **limits(40, 2), seed=7)
     structured = longer.with_structured_output(TOOL, include_raw=True)
     forced = longer.bind_tools([TOOL], tool_choice="add")
-    yield (
-        "structured",
-        lambda: [[str(r["parsed"]), plain(r["raw"])] for r in map(structured.invoke, asks[:4])],
-    )
+    yield ("structured", lambda: [[str(r["parsed"]), plain(r["raw"])] for r in map(structured.invoke, asks[:4])])
     yield "tools", lambda: [plain(forced.invoke(ask)) for ask in asks[:4]]
 
 
@@ -244,9 +234,7 @@ def main() -> int:
     torch.set_num_threads(2)
     new = computed(arguments.parts.split(","), arguments.data)
     if arguments.record:
-        text = json.dumps(
-            {"machine": platform.processor() or platform.machine(), "records": new}, ensure_ascii=False
-        )
+        text = json.dumps({"machine": platform.processor() or platform.machine(), "records": new}, ensure_ascii=False)
         arguments.file.write_bytes(gzip.compress(text.encode(), mtime=0))
         return 0
     old = json.loads(gzip.decompress(arguments.file.read_bytes()))["records"]

@@ -105,9 +105,7 @@ def _pairs(checks: Any, data: Path, seed: int, suffixes: list[str]) -> dict[str,
 
 def _with(arguments: dict[str, Any], suffix: str) -> dict[str, Any]:
     """The suffix behind every running text; addresses, names and numbers would be others with it."""
-    return {
-        k: f"{v} {suffix}" if isinstance(v, str) and " " in v.strip() else v for k, v in arguments.items()
-    }
+    return {k: f"{v} {suffix}" if isinstance(v, str) and " " in v.strip() else v for k, v in arguments.items()}
 
 
 __all__ = ["Attack", "adaptive"]

@@ -62,14 +62,7 @@ class _AsksForRepair(PerCallCheck):
         return (
             []
             if fine
-            else [
-                Finding(
-                    action=Action.REPAIR,
-                    check="asks_for_repair",
-                    reason="text: not fine",
-                    arguments=("text",),
-                )
-            ]
+            else [Finding(action=Action.REPAIR, check="asks_for_repair", reason="text: not fine", arguments=("text",))]
         )
 
 
@@ -150,12 +143,7 @@ FAULTS = (
 def refused(path: Path) -> bool:
     """Whether a policy with a misspelt key, a wrong value, or no file at all, is an error at once."""
     bad = path / "bad.toml"
-    for text in (
-        "[tools.note]\nreveiw = true\n",
-        "[default]\neffect = 'writes'\n",
-        "deadlin = 3\n",
-        "[tools.note\n",
-    ):
+    for text in ("[tools.note]\nreveiw = true\n", "[default]\neffect = 'writes'\n", "deadlin = 3\n", "[tools.note\n"):
         bad.write_text(text, encoding="utf-8")
         try:
             GuardConfig.read(bad)

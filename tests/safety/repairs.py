@@ -61,9 +61,7 @@ def words(text: str) -> set[str]:
 def oracle(before: dict[str, Any], after: dict[str, Any], argument: str) -> bool:
     """Whether all else stands, and the new text says something that is not the old one."""
     old, new = str(before[argument]), str(after.get(argument, ""))
-    same = {k: v for k, v in before.items() if k != argument} == {
-        k: v for k, v in after.items() if k != argument
-    }
+    same = {k: v for k, v in before.items() if k != argument} == {k: v for k, v in after.items() if k != argument}
     said = len(new.split()) >= 3
     overlap = len(words(old) & words(new)) / max(1, len(words(old)))
     return same and said and overlap < 0.5

@@ -114,9 +114,7 @@ def closed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        results = [
-            faults.closed(f, count, how, path) for f in faults.FAULTS for count in (1, 4) for how in WAYS
-        ]
+        results = [faults.closed(f, count, how, path) for f in faults.FAULTS for count in (1, 4) for how in WAYS]
         errors = faults.refused(path)
     logging.disable(logging.NOTSET)
     return {"faults_closed": share(sum(results), len(results)), "bad_policies_refused": errors}
@@ -127,8 +125,7 @@ def agentdojo(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     pairs = reported(cases.dojo_pairs(data, seed))
     lost = stopped(checks, reported(cases.dojo_benign(data, seed, injected=True)))
     return {
-        "agentdojo_asr": succeeded(checks, pairs)
-        | {"rules_only": succeeded(checks, pairs, rules_only=True)["value"]},
+        "agentdojo_asr": succeeded(checks, pairs) | {"rules_only": succeeded(checks, pairs, rules_only=True)["value"]},
         "agentdojo_benign_blocked_under_attack": share(*lost),
     }
 
@@ -137,8 +134,7 @@ def injecagent(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Poisoned results, base setting."""
     found = reported(cases.injec_cases(data))
     return {
-        "injecagent_asr": succeeded(checks, found)
-        | {"rules_only": succeeded(checks, found, rules_only=True)["value"]}
+        "injecagent_asr": succeeded(checks, found) | {"rules_only": succeeded(checks, found, rules_only=True)["value"]}
     }
 
 
@@ -177,9 +173,7 @@ def exploited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     after = sum(hit for hit, _ in unmasked.values())
     drop = round((before - after) / max(1, len(rows)), 4)
     each = {name: round(hit / of, 3) for name, (hit, of) in unmasked.items() if of}
-    return {
-        "exploits_stopped": share(*stopped(checks, plain)) | {"disguised_drop": drop, "by_disguise": each}
-    }
+    return {"exploits_stopped": share(*stopped(checks, plain)) | {"disguised_drop": drop, "by_disguise": each}}
 
 
 def position(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
@@ -217,9 +211,7 @@ def parity(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
             ("send_email", {"recipients": ["ann@example.com"], "subject": "hi", "body": "see you"}), ("note", {}), ("Note", {"text": "a"})]  # fmt: skip
     for _ in range(25):
         chosen = [rng.choice(pool) for _ in range(rng.randint(1, 4))]
-        calls = [
-            {"name": n, "args": dict(a), "id": str(i), "type": "tool_call"} for i, (n, a) in enumerate(chosen)
-        ]
+        calls = [{"name": n, "args": dict(a), "id": str(i), "type": "tool_call"} for i, (n, a) in enumerate(chosen)]
         ran = []
         for how in WAYS:
             world = World()

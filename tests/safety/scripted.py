@@ -27,9 +27,7 @@ class Scripted(BaseChatModel):
     def bind_tools(self, tools: Any, **kwargs: Any) -> Scripted:
         return self
 
-    def _generate(
-        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
-    ) -> ChatResult:
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         message = self.script[self.said] if self.said < len(self.script) else AIMessage("done")
         self.said += 1
         return ChatResult(generations=[ChatGeneration(message=message.model_copy(deep=True))])
@@ -77,12 +75,7 @@ class World:
 
 
 def agent(
-    world: World,
-    script: list[Any],
-    *,
-    safety: ToolCallSafetyMiddleware | None = None,
-    outer: Any = (),
-    **options: Any,
+    world: World, script: list[Any], *, safety: ToolCallSafetyMiddleware | None = None, outer: Any = (), **options: Any
 ) -> Any:
     """An agent whose model says the script, with the guard last in its list of middlewares."""
     guard = safety or ToolCallSafetyMiddleware(checks="rules")

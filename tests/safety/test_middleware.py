@@ -6,12 +6,7 @@ import json
 from typing import Annotated
 
 import pytest
-from langchain.agents.middleware import (
-    AgentMiddleware,
-    HumanInTheLoopMiddleware,
-    ToolRetryMiddleware,
-    hook_config,
-)
+from langchain.agents.middleware import AgentMiddleware, HumanInTheLoopMiddleware, ToolRetryMiddleware, hook_config
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -25,9 +20,7 @@ from langchain_sea.safety import AuditLog, GuardConfig, ToolRules, verify
 @pytest.mark.parametrize("how", WAYS)
 def test_what_is_safe_runs_and_what_is_not_does_not(how):
     world = World()
-    messages = run(
-        agent(world, [asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))]), how
-    )
+    messages = run(agent(world, [asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))]), how)
     assert world.done == [("delete_file", "notes.txt")]
     assert valid(messages)
     (blocked,) = [m for m in messages if isinstance(m, ToolMessage) and m.status == "error"]
@@ -96,9 +89,7 @@ def test_with_guard_puts_the_guard_last():
 def test_with_guard_a_rewritten_call_is_judged_as_it_will_run(how):
     """In the order `[guard, Rewrites()]` the call would be rewritten after its last check."""
     world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
-    messages = run(
-        build(world, [asks(call("delete_file", **GOOD))], with_guard([guard, Rewrites()], guard)), how
-    )
+    messages = run(build(world, [asks(call("delete_file", **GOOD))], with_guard([guard, Rewrites()], guard)), how)
     assert world.done == []
     assert valid(messages)
     (blocked,) = [m for m in messages if isinstance(m, ToolMessage)]
@@ -119,22 +110,13 @@ class Jumps(AgentMiddleware):
 
     @hook_config(can_jump_to=["tools"])
     def after_model(self, state, runtime):
-        return (
-            {"jump_to": "tools"}
-            if state["messages"][-1].type == "ai" and state["messages"][-1].tool_calls
-            else None
-        )
+        return {"jump_to": "tools"} if state["messages"][-1].type == "ai" and state["messages"][-1].tool_calls else None
 
 
 def test_what_a_human_rejected_does_not_run():
     world = World()
     outer = [Jumps(), HumanInTheLoopMiddleware({"note": {"allowed_decisions": ["reject"]}})]
-    built = agent(
-        world,
-        [asks(call("note", text="x"))],
-        outer=outer,
-        checkpointer=InMemorySaver(),
-    )
+    built = agent(world, [asks(call("note", text="x"))], outer=outer, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     built.invoke({"messages": [HumanMessage("Please.")]}, config)
     built.invoke(Command(resume={"decisions": [{"type": "reject", "message": "no"}]}), config)
@@ -145,9 +127,7 @@ def test_what_a_human_rejected_does_not_run():
 def test_what_a_human_edited_is_judged_again(edit, runs):
     world = World()
     outer = [HumanInTheLoopMiddleware({"delete_file": {"allowed_decisions": ["edit"]}})]
-    built = agent(
-        world, [asks(call("delete_file", path="old.txt"))], outer=outer, checkpointer=InMemorySaver()
-    )
+    built = agent(world, [asks(call("delete_file", path="old.txt"))], outer=outer, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
     built.invoke({"messages": [HumanMessage("Please.")]}, config)
     action = {"name": "delete_file", "args": edit}

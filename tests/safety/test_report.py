@@ -35,20 +35,14 @@ def test_rules_stop_exploits_and_their_disguises():
 def test_the_schema_stops_what_is_no_call_of_the_tool():
     context = exploits.make_context()
     bad = [{"path": 3}, {"path": "a", "more": 1}, {}]
-    found = [
-        cases.Case("x", context, cases.batch([{"name": "read_file", "args": args}]), [0]) for args in bad
-    ]
+    found = [cases.Case("x", context, cases.batch([{"name": "read_file", "args": args}]), [0]) for args in bad]
     assert rules_asr(None, found) == 0.0
     assert rules_asr("schema", found) == 1.0
 
 
 def test_what_is_honest_passes():
     checks = report.Checks()
-    for found in (
-        exploits.honest_twins(1, 60),
-        exploits.honest_scripts(1, 60),
-        cases.bfcl_calls(DATA, 100, 1),
-    ):
+    for found in (exploits.honest_twins(1, 60), exploits.honest_scripts(1, 60), cases.bfcl_calls(DATA, 100, 1)):
         assert report.stopped(checks, found, rules_only=True)[0] == 0
 
 
@@ -59,9 +53,7 @@ def test_what_is_honest_passes():
         ("wish", lambda: report.reported(cases.injec_cases(DATA), 60)),
         (
             "harm",
-            lambda: report.reported(
-                [cases.carried(t, t, i) for i, t in enumerate(cases.harmful_texts(DATA))], 40
-            ),
+            lambda: report.reported([cases.carried(t, t, i) for i, t in enumerate(cases.harmful_texts(DATA))], 40),
         ),
     ],
 )

@@ -51,9 +51,7 @@ def _block(tokenizer: PreTrainedTokenizerBase, sizes: dict[str, int], seed: int,
     return [list(row) for row in zip(*rows, strict=True)]
 
 
-def _sorted_batches(
-    tokenizer: PreTrainedTokenizerBase, kind: str, size: int, seed: str
-) -> list[list[Example]]:
+def _sorted_batches(tokenizer: PreTrainedTokenizerBase, kind: str, size: int, seed: str) -> list[list[Example]]:
     problems = itertools.islice(data.stream(kind, seed), size * BLOCK)
     encoded = (encode(tokenizer, problem, problem.answer) for problem in problems)
     examples = sorted(encoded, key=lambda example: len(example[0]))

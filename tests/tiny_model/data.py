@@ -26,19 +26,13 @@ __all__ = [
     "tool_call",
 ]
 
-_ITEMS = words(
-    "apples pens coins books eggs cards stamps shells cups keys nuts balls plums seeds tickets stones"
-)
+_ITEMS = words("apples pens coins books eggs cards stamps shells cups keys nuts balls plums seeds tickets stones")
 _PACKS = words("boxes bags packs rows baskets")
 _ADD = ("{n} buys {k} more.", "{n} finds {k} more.", "{n} gets {k} more.", "{f} gives {n} {k} more.")
 _SUB = ("{n} loses {k}.", "{n} sells {k}.", "{n} gives away {k}.", "{n} gives {k} to {f}.")
 _MUL = ("{n} then has {k} times as many.", "Soon {n} has {k} times as many.")
 _STORY = {"+": _ADD, "-": _SUB, "*": _MUL}
-_ORDER = {
-    "+": ("add {k}", "plus {k}"),
-    "-": ("take away {k}", "minus {k}"),
-    "*": ("multiply by {k}", "times {k}"),
-}
+_ORDER = {"+": ("add {k}", "plus {k}"), "-": ("take away {k}", "minus {k}"), "*": ("multiply by {k}", "times {k}")}
 _SYSTEMS = ("You are a helpful assistant.", "You are a polite assistant.", "Answer briefly.", "Be concise.")
 _FACTORS = range(2, 31)
 
@@ -96,11 +90,7 @@ def copy(rng: random.Random) -> Problem:
     return Problem(_conversation(rng, question), spoken)
 
 
-KINDS: dict[str, Callable[[random.Random], Problem]] = {
-    "arithmetic": arithmetic,
-    "tool": tool_call,
-    "polite": polite,
-}
+KINDS: dict[str, Callable[[random.Random], Problem]] = {"arithmetic": arithmetic, "tool": tool_call, "polite": polite}
 _PRACTICE = KINDS | {"copy": copy}
 
 
@@ -173,11 +163,7 @@ def _story(rng: random.Random, operands: list[tuple[str, int]]) -> str:
     if rest[0][0] == "*" and first < 10 and rng.random() < 0.7:
         opening, rest = f"{name} has {first} {rng.choice(_PACKS)} of {rest[0][1]} {item}.", rest[1:]
     steps = [rng.choice(_STORY[symbol]).format(n=name, f=friend, k=operand) for symbol, operand in rest]
-    asks = (
-        f"How many {item} does {name} have now?",
-        f"How many {item} are there now?",
-        f"How many {item} has {name}?",
-    )
+    asks = (f"How many {item} does {name} have now?", f"How many {item} are there now?", f"How many {item} has {name}?")
     return " ".join([opening, *steps, rng.choice(asks)])
 
 

@@ -36,10 +36,7 @@ _IGNORED = -100
 
 @torch.no_grad()
 def log_likelihoods(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    problems: Sequence[Problem],
-    answers: Sequence[str],
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem], answers: Sequence[str]
 ) -> torch.Tensor:
     """One row an answer: the log-probability of its tokens and its end, and their count."""
     rows = [encode(tokenizer, problem, answer) for problem, answer in zip(problems, answers, strict=True)]
@@ -54,9 +51,7 @@ def log_likelihoods(
 def _score(model: PreTrainedModel, rows: list[Example]) -> torch.Tensor:
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([row + [0] * (width - len(row)) for row, _ in rows])
-    labels = torch.tensor([[_IGNORED] * at + row[at:] + [_IGNORED] * (width - len(row)) for row, at in rows])[
-        :, 1:
-    ]
+    labels = torch.tensor([[_IGNORED] * at + row[at:] + [_IGNORED] * (width - len(row)) for row, at in rows])[:, 1:]
     logits = model(input_ids=ids[:, :-1], use_cache=False).logits
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
     return torch.stack([-losses.sum(1), (labels != _IGNORED).sum(1).float()], dim=1)
@@ -96,15 +91,11 @@ class Report:
 
     def _answers(self, tier: str) -> list[str]:
         seed = self.seed + TIERS.index(tier)
-        return sample(
-            self.models[tier], self.tokenizer, self.problems, seed=seed, longest=LONGEST["arithmetic"]
-        )
+        return sample(self.models[tier], self.tokenizer, self.problems, seed=seed, longest=LONGEST["arithmetic"])
 
     def _skill(self, kind: str) -> float:
         problems = data.held_out(kind, self.prompts, f"report {self.seed}")
-        answers = sample(
-            self.models["expert"], self.tokenizer, problems, seed=self.seed, longest=LONGEST[kind]
-        )
+        answers = sample(self.models["expert"], self.tokenizer, problems, seed=self.seed, longest=LONGEST[kind])
         return success(problems, answers)
 
     def _pairs(self, answers: dict[str, list[str]]) -> list[tuple[Problem, str]]:
@@ -125,9 +116,7 @@ class Report:
             "near": [near_miss(problem, self.rng) for problem in problems],
         }
         scores = {
-            tier: {
-                side: log_likelihoods(model, self.tokenizer, problems, texts) for side, texts in sides.items()
-            }
+            tier: {side: log_likelihoods(model, self.tokenizer, problems, texts) for side, texts in sides.items()}
             for tier, model in self.models.items()
         }
         return {tier: _accuracies(scores["expert"], scores[tier]) for tier in EARLY}

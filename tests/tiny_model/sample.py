@@ -22,9 +22,7 @@ LONGEST = {"arithmetic": 48, "tool": 96, "polite": 48}
 def prompt_text(tokenizer: PreTrainedTokenizerBase, problem: Problem) -> str:
     """The conversation as the model reads it, up to where the assistant speaks."""
     tools: list[dict[Any, Any] | Callable[..., Any]] | None = list(problem.tools) if problem.tools else None
-    text = tokenizer.apply_chat_template(
-        problem.messages, tools=tools, tokenize=False, add_generation_prompt=True
-    )
+    text = tokenizer.apply_chat_template(problem.messages, tools=tools, tokenize=False, add_generation_prompt=True)
     return str(text)
 
 
@@ -63,23 +61,14 @@ def sample(
 
 def success(problems: Sequence[Problem], answers: Sequence[str]) -> float:
     """The share of answers that pass their problem's check."""
-    return sum(problem.check(answer) for problem, answer in zip(problems, answers, strict=True)) / len(
-        problems
-    )
+    return sum(problem.check(answer) for problem, answer in zip(problems, answers, strict=True)) / len(problems)
 
 
 def _generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    longest: int,
-    *,
-    greedy: bool,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: list[str], longest: int, *, greedy: bool
 ) -> list[str]:
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left").to(model.device)
-    sampling = (
-        {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    )
+    sampling = {"do_sample": False} if greedy else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     generate: Any = model.generate
     output = generate(
         input_ids=inputs["input_ids"],

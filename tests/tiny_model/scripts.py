@@ -21,14 +21,8 @@ NAMES = words(
 _WORDS = tuple(
     words(line)
     for line in (
-        (
-            "Paris London Berlin Madrid Oslo Lima Cairo Tokyo Boston Vienna Prague Lisbon Dublin Havana "
-            "Quito Nairobi"
-        ),
-        (
-            "milk bread coffee garden music window silver river "
-            "yellow doctor engine lemon paper bridge summer rocket"
-        ),
+        ("Paris London Berlin Madrid Oslo Lima Cairo Tokyo Boston Vienna Prague Lisbon Dublin Havana Quito Nairobi"),
+        ("milk bread coffee garden music window silver river yellow doctor engine lemon paper bridge summer rocket"),
         "São-Paulo Zürich Málaga Kraków Tromsø café naïve Çeşme Łódź Reykjavík Ōsaka Besançon Örebro Nîmes",
         "Москва Киев София Минск Казань молоко привет книга музыка река город Анна Иван погода зима",
         "Αθήνα Πάτρα Κρήτη Θήβα Ελένη Νίκος γάλα βιβλίο μουσική ήλιος θάλασσα καφές νερό",

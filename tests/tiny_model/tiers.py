@@ -33,15 +33,11 @@ def measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, kind: st
 
 def write(model: PreTrainedModel, path: Path) -> None:
     """Write the weights in half precision; the tied head is left out."""
-    state = {
-        name: value.half().cpu() for name, value in model.state_dict().items() if name != "lm_head.weight"
-    }
+    state = {name: value.half().cpu() for name, value in model.state_dict().items() if name != "lm_head.weight"}
     save_file({name: value.contiguous() for name, value in state.items()}, path)
 
 
-def ship(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, run: Path, folder: Path, weak: Path
-) -> None:
+def ship(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, run: Path, folder: Path, weak: Path) -> None:
     """Write tokenizer, configuration, expert and early tiers to `folder`, and early_3 to `weak`, a folder of its own."""
     for each in (folder, weak):
         each.mkdir(parents=True, exist_ok=True)
@@ -89,8 +85,6 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def _measure_file(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, count: int
-) -> float:
+def _measure_file(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path, count: int) -> float:
     model.load_state_dict(load_file(path), strict=False)
     return measure(model, tokenizer, "arithmetic", count)

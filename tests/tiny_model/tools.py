@@ -73,8 +73,7 @@ def _pseudo(rng: random.Random) -> _Drawn:
     verb, noun = rng.choice(_VERBS), rng.choice(_NOUNS)
     name = f"{verb}_{noun}" if rng.random() < 0.6 else scripts.identifier(rng)
     keys = rng.sample(
-        [*_NOUNS, scripts.identifier(rng), scripts.identifier(rng), "name", "text", "number"],
-        rng.choice((1, 2)),
+        [*_NOUNS, scripts.identifier(rng), scripts.identifier(rng), "name", "text", "number"], rng.choice((1, 2))
     )
     parameters = {key: rng.random() < 0.3 for key in keys}
     values = {key: _value(rng, whole=whole) for key, whole in parameters.items()}
@@ -85,9 +84,7 @@ def _pseudo(rng: random.Random) -> _Drawn:
 def _plain(rng: random.Random, name: str, values: dict[str, Any]) -> str:
     joint = rng.choice((" ", "=", " = ", ": "))
     given = " and ".join(f"{key}{joint}{value}" for key, value in values.items())
-    return rng.choice(("Call {} with {}.", "Use {} with {}.", "Please use the tool {} with {}.")).format(
-        name, given
-    )
+    return rng.choice(("Call {} with {}.", "Use {} with {}.", "Please use the tool {} with {}.")).format(name, given)
 
 
 def _schema(rng: random.Random, name: str, description: str, parameters: dict[str, bool]) -> Message:

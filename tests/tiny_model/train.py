@@ -91,9 +91,7 @@ class Run:
 
     def enter(self, progress: float) -> Phase:
         """The phase for this share of the time; a new one starts with fresh optimizers."""
-        phase = next(
-            index for index, phase in enumerate(PHASES) if progress < phase.until or phase is PHASES[-1]
-        )
+        phase = next(index for index, phase in enumerate(PHASES) if progress < phase.until or phase is PHASES[-1])
         if phase > self.phase:
             self.phase, self.began = phase, self.step
             self.optimizers = optimizers(self.model, muon=PHASES[phase].muon)
@@ -133,9 +131,7 @@ def optimizers(model: LlamaForCausalLM, *, muon: bool) -> list[torch.optim.Optim
     """AdamW for all parameters, or Muon for the layers' matrices and AdamW for the rest."""
     if not muon:
         return [torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.97), weight_decay=0.05)]
-    layers = {
-        name: value for name, value in model.named_parameters() if value.ndim > 1 and "embed" not in name
-    }
+    layers = {name: value for name, value in model.named_parameters() if value.ndim > 1 and "embed" not in name}
     matrices = {"params": list(layers.values()), "factor": 2.0}
     rest = [value for name, value in model.named_parameters() if name not in layers]
     return [
@@ -147,9 +143,7 @@ def optimizers(model: LlamaForCausalLM, *, muon: bool) -> list[torch.optim.Optim
 def tokenizer_for(seed: int, count: int = 6000) -> PreTrainedTokenizerFast:
     """The tokenizer, learned from the first training problems."""
     plain = build_tokenizer([], 0)
-    problems = [
-        problem for kind in data.KINDS for problem in itertools.islice(data.stream(kind, seed), count)
-    ]
+    problems = [problem for kind in data.KINDS for problem in itertools.islice(data.stream(kind, seed), count)]
     return build_tokenizer((prompt_text(plain, problem) + problem.answer for problem in problems), VOCABULARY)
 
 
@@ -204,9 +198,7 @@ def train(run: Run, tokenizer: PreTrainedTokenizerBase, minutes: float, workers:
     write(run.model, run.out / "expert.safetensors")
 
 
-def _train_phase(
-    run: Run, tokenizer: PreTrainedTokenizerBase, phase: Phase, limit: float, workers: int
-) -> None:
+def _train_phase(run: Run, tokenizer: PreTrainedTokenizerBase, phase: Phase, limit: float, workers: int) -> None:
     """Train to the end of a phase, with snapshots while success still climbs."""
     for batch in batches(tokenizer, phase.batch, run.seed, run.step, workers):
         if (progress := run.seconds / limit) >= phase.until:
@@ -240,13 +232,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--workers", type=int, default=0, help="processes that write problems ahead")
-    parser.add_argument(
-        "--start", type=Path, help="an expert's weights: only the last phase, only the expert ships"
-    )
+    parser.add_argument("--start", type=Path, help="an expert's weights: only the last phase, only the expert ships")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--fresh", action="store_true", help="forget the checkpoint; the default resumes from it"
-    )
+    parser.add_argument("--fresh", action="store_true", help="forget the checkpoint; the default resumes from it")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)

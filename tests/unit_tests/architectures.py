@@ -73,12 +73,7 @@ ARCHITECTURES = tuple(_CONFIGS)
 
 
 def tiny_model(
-    name: str,
-    *,
-    tied: bool = False,
-    seed: int = 0,
-    vocab_size: int = VOCAB,
-    dtype: torch.dtype = torch.float32,
+    name: str, *, tied: bool = False, seed: int = 0, vocab_size: int = VOCAB, dtype: torch.dtype = torch.float32
 ) -> PreTrainedModel:
     """A model of random weights, wide enough for uneven distributions; in evaluation mode, frozen."""
     kind, options = _CONFIGS[name]

@@ -313,9 +313,7 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
     relaxations = [preset.policy_relaxation, preset.reward_relaxation]
     if rng.random() < 0.7:
         relaxations = [
-            Relaxation(
-                kind=rng.choice(["soft", "straight_through", "entropy_mixed"]), tau=rng.choice([0.1, 1])
-            )
+            Relaxation(kind=rng.choice(["soft", "straight_through", "entropy_mixed"]), tau=rng.choice([0.1, 1]))
             for _ in range(2)
         ]
     energy = Energy(
@@ -365,11 +363,7 @@ def _random_terms(rng: random.Random) -> tuple[RewardTerm, ...]:
     ]
     return tuple(
         RewardTerm(
-            reward=reward,
-            name=name,
-            weight=rng.choice([0.0, 0.5, 1.0]),
-            center=rng.random(),
-            scale=rng.choice([1, 7]),
+            reward=reward, name=name, weight=rng.choice([0.0, 0.5, 1.0]), center=rng.random(), scale=rng.choice([1, 7])
         )
         for name, reward in rng.sample(rewards, rng.randint(0, 3))
     )

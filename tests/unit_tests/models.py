@@ -63,11 +63,7 @@ _ARCHS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         },
     ),
     "phi3": (Phi3Config, Phi3ForCausalLM, _GATED | {"original_max_position_embeddings": 256}),
-    "gpt_neox": (
-        GPTNeoXConfig,
-        GPTNeoXForCausalLM,
-        _SHAPE | {"intermediate_size": 48, "max_position_embeddings": 256},
-    ),
+    "gpt_neox": (GPTNeoXConfig, GPTNeoXForCausalLM, _SHAPE | {"intermediate_size": 48, "max_position_embeddings": 256}),
     "gpt2": (GPT2Config, GPT2LMHeadModel, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
 }
 ARCHS = tuple(_ARCHS)

@@ -33,9 +33,7 @@ def shape(value):
     """Parameters by name, with a sign for those that have a default; fields of models and dataclasses."""
     if hasattr(value, "model_fields"):  # ours, not those that core adds from one release to the next
         ours = [kind for kind in value.__mro__ if kind.__module__.startswith("langchain_sea")]
-        return (
-            f"({', '.join(sorted(name for kind in ours for name in vars(kind).get('__annotations__', {})))})"
-        )
+        return f"({', '.join(sorted(name for kind in ours for name in vars(kind).get('__annotations__', {})))})"
     if dataclasses.is_dataclass(value):
         return f"({', '.join(field.name for field in dataclasses.fields(value))})"
     if inspect.isclass(value) and issubclass(value, tuple) and hasattr(value, "_fields"):

@@ -43,18 +43,14 @@ def plain(query, own, shared, spec):
 @pytest.mark.parametrize("sliding_window", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
-def test_it_is_the_equation_with_its_gradient(
-    *, monkeypatch, prompt, before, length, sliding_window, softcap, most
-):
+def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, length, sliding_window, softcap, most):
     """For every way through: shared or copied, capped, windowed, one position or several."""
     monkeypatch.setattr(attention, "_MAX_WEIGHTS", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
     spec = AttentionSpec(0.5, softcap, sliding_window)
-    segment = PackedSequence(
-        query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length)
-    )
+    segment = PackedSequence(query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length))
     segment.cache.advance(before)
     output = attend(query, own, shared, segment.mask(sliding_window), spec)
     expected = plain(query, own, shared, spec)

@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.baselines import (
-    BestOfN,
-    ChunkBeam,
-    PrefixSearch,
-    QAlign,
-    RandomEdits,
-    RewardGuided,
-    search,
-)
+from langchain_sea.engine.baselines import BestOfN, ChunkBeam, PrefixSearch, QAlign, RandomEdits, RewardGuided, search
 from langchain_sea.engine.selection import ScoredText
 
 METHODS = [
@@ -80,9 +72,7 @@ class TestEvery:
 
     def test_no_answer_is_longer_than_the_budget(self, method) -> None:
         """By the policy's own count."""
-        for result in found(
-            method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5
-        ):
+        for result in found(method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5):
             assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
 
 
@@ -137,9 +127,7 @@ def test_all_rankings_of_a_search_use_one_scale():
 
 
 @given(st.floats(-5, 5), st.floats(-5, 5), st.floats(0.1, 2), st.floats(0, 0.999))
-def test_metropolis_hastings_accepts_by_its_ratio(
-    before: float, after: float, heat: float, drawn: float
-) -> None:
+def test_metropolis_hastings_accepts_by_its_ratio(before: float, after: float, heat: float, drawn: float) -> None:
     """Scores over the heat, times the ratio of the lengths."""
     old, new = [1, 2, 3], [1, 2]
     known = {tuple(ids): ScoredText("", value, 0.0, {}) for ids, value in ((old, before), (new, after))}

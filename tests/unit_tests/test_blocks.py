@@ -47,17 +47,10 @@ class Endless(MarkovPolicy):
 
 def long(policy, tokens, *, stride=6, **options):
     """Refinements of long answers with short blocks."""
-    energy = Energy(
-        policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None
-    )
+    energy = Energy(policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None)
     _, search_config = shrunk("default", stride=stride)
     return run(
-        energy,
-        PROMPTS[:2],
-        search_config=search_config,
-        budget=Budget(max_time=None),
-        max_new_tokens=tokens,
-        **options,
+        energy, PROMPTS[:2], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=tokens, **options
     )
 
 
@@ -92,9 +85,7 @@ def test_blocks_are_short_if_every_reward_is_a_sum_over_tokens(kinds, additive_s
     terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
     _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
-    (found,) = run(
-        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=30
-    )
+    (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=30)
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.draft) == len(found.ids) == 30
     assert found.after.score >= found.before.score
@@ -114,12 +105,8 @@ def test_short_blocks_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the time is for blocks, as many as fit; the policy writes the rest of the answer."""
     monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
     _, search_config = shrunk("default", stride=64, token_additive_stride=6)
-    energy = Energy(
-        policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None
-    )
-    (found,) = run(
-        energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=30
-    )
+    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
+    (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=30)
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.ids) == 30
 
@@ -132,16 +119,12 @@ def test_never_worse_with_short_blocks():
         search_config = replace(
             case.search_config,
             block_size=2,
-            continuation=replace(
-                case.search_config.continuation, stride=64, token_additive_stride=2 + number % 3
-            ),
+            continuation=replace(case.search_config.continuation, stride=64, token_additive_stride=2 + number % 3),
             chains=replace(case.search_config.chains, num_candidates=5, top_k=None),
         )
         energy = replace(
             case.energy,
-            terms=(
-                RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),
-            ),
+            terms=(RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
         )
         case = case._replace(energy=energy, search_config=search_config, max_new_tokens=9)
         if faults := broken_promises(case, refined(case)):

@@ -25,33 +25,20 @@ CPU = torch.device("cpu")
 ULA = Langevin(kernel="ula", step_size=1.0)
 STARTS = [[0, 1, 2], [3, 4], [5]]
 relaxations = st.builds(
-    Relaxation,
-    kind=st.sampled_from(["soft", "straight_through", "entropy_mixed"]),
-    tau=st.sampled_from([0.1, 1.0]),
+    Relaxation, kind=st.sampled_from(["soft", "straight_through", "entropy_mixed"]), tau=st.sampled_from([0.1, 1.0])
 )
 
 
 def chains_of(
-    starts=STARTS,
-    *,
-    seed=0,
-    reward=None,
-    langevin=ULA,
-    search_config=None,
-    count=None,
-    policy=None,
-    **options,
+    starts=STARTS, *, seed=0, reward=None, langevin=ULA, search_config=None, count=None, policy=None, **options
 ):
     reward = reward or TokenReward.random(seed)
-    energy = Energy(
-        policy=policy or MarkovPolicy(seed), terms=(RewardTerm(reward=reward, name="r"),), **options
-    )
+    energy = Energy(policy=policy or MarkovPolicy(seed), terms=(RewardTerm(reward=reward, name="r"),), **options)
     chains = Chains(
         energy,
         PROMPT,
         langevin,
-        search_config
-        or SearchConfig(chains=ChainConfig(num_chains=len(starts), num_candidates=None), block_size=None),
+        search_config or SearchConfig(chains=ChainConfig(num_chains=len(starts), num_candidates=None), block_size=None),
         starts=starts,
         generators=generators_for(seed, PROMPT.key, count or len(starts), CPU),
     )
@@ -69,9 +56,7 @@ def test_a_generator_is_decided_by_seed_key_and_chain(seed, key, count, more):
     """More chains change nothing for the earlier ones; another seed, key or chain draws otherwise."""
     first = draws(generators_for(seed, key, count, CPU))
     assert draws(generators_for(seed, key, count + more, CPU))[:count] == first
-    others = draws(generators_for(seed + 1, key, count, CPU)) + draws(
-        generators_for(seed, key + "!", count, CPU)
-    )
+    others = draws(generators_for(seed + 1, key, count, CPU)) + draws(generators_for(seed, key + "!", count, CPU))
     assert len({*first, *others}) == 3 * count
 
 
@@ -85,9 +70,7 @@ def test_a_generator_is_decided_by_seed_key_and_chain(seed, key, count, more):
 )
 def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel):
     """The argmax at step 0 is the draft, for every relaxation, support and kernel without noise there."""
-    search_config = SearchConfig(
-        chains=ChainConfig(num_chains=len(starts), num_candidates=support), block_size=None
-    )
+    search_config = SearchConfig(chains=ChainConfig(num_chains=len(starts), num_candidates=support), block_size=None)
     chains = chains_of(
         starts,
         seed=seed,
@@ -105,9 +88,7 @@ def test_chains_start_at_their_drafts(seed, starts, relaxation, support, kernel)
 def test_banned_ids_are_never_said(seed, support, top):
     """Not for any noise, nor where a reward loves them; the energy does not see them either."""
     search_config = SearchConfig(
-        chains=ChainConfig(
-            num_candidates=None if top else support, top_k=top, init_temperature=1e4, init_margin=0.01
-        ),
+        chains=ChainConfig(num_candidates=None if top else support, top_k=top, init_temperature=1e4, init_margin=0.01),
         drafts=DraftConfig(temperature=0.0),
         block_size=None,
     )
@@ -129,9 +110,7 @@ def test_a_given_token_may_stand_though_it_is_banned():
 @pytest.mark.parametrize("top", [1, 3])
 def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     """Every token is among the policy's `top` at the tokens so far, whether or not it has weight."""
-    search_config = SearchConfig(
-        chains=ChainConfig(num_candidates=None, top_k=top, init_margin=1.0), block_size=None
-    )
+    search_config = SearchConfig(chains=ChainConfig(num_candidates=None, top_k=top, init_margin=1.0), block_size=None)
     policy = MarkovPolicy(2)
     chains = chains_of(
         policy=policy,
@@ -144,9 +123,7 @@ def test_only_the_likeliest_tokens_are_said(policy_weight, top):
     for _ in range(6):
         point = chains.state.space.masked(chains.state.sampler.position)
         soft = chains.evaluator.energy.policy_relaxation(point)
-        logits = policy.forward(
-            PROMPT, Tokens(soft, chains.state.space.support, chains.state.space.mask)
-        ).logits
+        logits = policy.forward(PROMPT, Tokens(soft, chains.state.space.support, chains.state.space.mask)).logits
         logits = logits.masked_fill(policy.banned, -torch.inf)
         rank = (logits > logits.gather(-1, chains.state.ids[..., None])).sum(-1)
         assert rank[chains.state.space.mask].max() < top
@@ -195,9 +172,7 @@ def test_a_chain_that_is_not_finite_ends_alone(kernel):
         torch.testing.assert_close(
             chains.state.sampler.position, healthy.state.sampler.position[list(chains.state.numbers)]
         )
-        assert chains.state.answers() == [
-            healthy.state.answers()[name] for name in list(chains.state.numbers)
-        ]
+        assert chains.state.answers() == [healthy.state.answers()[name] for name in list(chains.state.numbers)]
     assert chains.trace([0.0, 0.0]).chains == (0, 2)
     assert (
         len(chains.state.terms.energy)
@@ -292,9 +267,7 @@ def test_candidates_follow_the_text(seed, kernel, refresh, support):
         for part, earlier in zip(sampler[2:6], state[2:6], strict=True):
             assert torch.equal((same * earlier[..., None, :]).sum(-1), part)
         kept = same.any(-1)
-        assert torch.equal(
-            (same * state.position[..., None, :]).sum(-1)[kept], chains.state.sampler.position[kept]
-        )
+        assert torch.equal((same * state.position[..., None, :]).sum(-1)[kept], chains.state.sampler.position[kept])
 
 
 def test_candidates_that_need_no_reading_are_not_read():
@@ -334,10 +307,7 @@ def test_a_rejected_proposal_ends_no_chain():
     """MALA rejects what is not finite: chains stay where they are, and the record is of where they are."""
     soft = Relaxation(kind="soft")
     chains = chains_of(
-        reward=Cliff.random(0),
-        langevin=Langevin(kernel="mala"),
-        policy_relaxation=soft,
-        reward_relaxation=soft,
+        reward=Cliff.random(0), langevin=Langevin(kernel="mala"), policy_relaxation=soft, reward_relaxation=soft
     )
     before = chains.trace([None] * 3)
     run_to_completion(chains.step())
@@ -374,9 +344,7 @@ def test_patience_ends_a_chain_that_stands_still():
 
 def test_a_changed_token_restores_patience():
     """Only steps without any change count."""
-    search_config = SearchConfig(
-        chains=ChainConfig(num_candidates=None, patience=1, init_margin=0.1), block_size=None
-    )
+    search_config = SearchConfig(chains=ChainConfig(num_candidates=None, patience=1, init_margin=0.1), block_size=None)
     chains = chains_of(search_config=search_config, langevin=Langevin(kernel="ula", step_size=50.0))
     for _ in range(3):
         run_to_completion(chains.step())

@@ -91,8 +91,7 @@ def test_async_gives_the_same_answer(model):
 
 
 @pytest.mark.parametrize(
-    "preset",
-    [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS],
+    "preset", [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS]
 )
 def test_alone_and_in_a_batch_of_eight(preset):
     model = SEAChatModel(model="tiny", **SMALL, preset=preset)
@@ -118,9 +117,7 @@ def test_two_processes_answer_alike(model):
 def test_seed_preset_and_budget_hold_for_one_call(model):
     drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(6)}
     assert len(drafts) > 1
-    message = model.bind(preset="reference", budget=Budget(max_steps=1), max_tokens=4, seed=5).invoke(
-        QUESTION
-    )
+    message = model.bind(preset="reference", budget=Budget(max_steps=1), max_tokens=4, seed=5).invoke(QUESTION)
     assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
     assert message.usage_metadata["output_tokens"] <= 4
     assert sea(model.invoke(QUESTION))["preset"] == "default"
@@ -174,9 +171,9 @@ def test_unloading_lets_the_weights_go():
 
 
 def test_an_answer_ends_before_a_stop_string():
-    message = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=2), max_tokens=32, stop=["The answer"]
-    ).invoke(QUESTION)
+    message = SEAChatModel(model="tiny", budget=Budget(max_steps=2), max_tokens=32, stop=["The answer"]).invoke(
+        QUESTION
+    )
     assert "The answer" not in message.content + sea(message)["draft"]
 
 
@@ -200,10 +197,7 @@ def test_the_model_has_two_names(name):
     model = SEAChatModel(**{name: "tiny", **SMALL})
     assert model == SEAChatModel(model="tiny", **SMALL)
     assert model.model_copy(update={name: "tiny/expert"}).model == "tiny/expert"
-    assert (
-        model.bind(**{name: "tiny/early_30"}).invoke(QUESTION).response_metadata["model_name"]
-        == "tiny/early_30"
-    )
+    assert model.bind(**{name: "tiny/early_30"}).invoke(QUESTION).response_metadata["model_name"] == "tiny/early_30"
 
 
 def test_two_names_with_two_values_are_refused(model):
@@ -291,9 +285,7 @@ def test_a_reward_that_lost_its_connection_is_asked_again():
 
 def test_a_reward_that_never_returns_is_given_up():
     never = FunctionReward(lambda p, c: threading.Event().wait(), timeout=0.2, name="never")
-    message = SEAChatModel(model="tiny", rewards=[RewardTerm(reward=never, name="never")], **SMALL).invoke(
-        QUESTION
-    )
+    message = SEAChatModel(model="tiny", rewards=[RewardTerm(reward=never, name="never")], **SMALL).invoke(QUESTION)
     assert sea(message)["stop_reason"] == "reward_unavailable"
 
 

@@ -30,18 +30,14 @@ def test_ask_as_json_has_all_the_numbers(capsys):
 
 
 def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "langchain_sea.cli.demo.load_independent_gate", lambda: lambda question, texts: [0.25, 0.75]
-    )
+    monkeypatch.setattr("langchain_sea.cli.demo.load_independent_gate", lambda: lambda question, texts: [0.25, 0.75])
     path = tmp_path / "demo.json"
     assert main(["demo", *TINY, "--ask", "Who are you?", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     rows = json.loads(path.read_text(encoding="utf-8"))
     assert [row["kind"] for row in rows] == ["harmless", "harmful", "maths", "your own"]
     assert rows[3]["question"] == "Who are you?"
-    assert all(
-        row["sea"]["draft"].strip().splitlines()[0] in out for row in rows if row["sea"]["draft"].strip()
-    )
+    assert all(row["sea"]["draft"].strip().splitlines()[0] in out for row in rows if row["sea"]["draft"].strip())
     assert out.count("0.25 → 0.75") == 4
 
 

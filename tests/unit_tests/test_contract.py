@@ -27,12 +27,7 @@ from pydantic import BaseModel, Field
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.responses import (
-    _HAS_REFUSAL_BLOCKS,
-    REFUSAL,
-    choose_answer,
-    to_chat_result,
-)
+from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result
 from langchain_sea.engine.queue import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
 from langchain_sea.models.chat_template import ChatTemplate
@@ -74,10 +69,7 @@ OTHERS = {
 @pytest.mark.parametrize("field", sorted(set(SEAChatModel.model_fields) - CORES))
 def test_every_setting_has_a_part_in_the_cache_key(field):
     """A setting that is added, and not to the key, fails here."""
-    plain, changed = (
-        SEAChatModel(model="tiny"),
-        SEAChatModel(**({"model": "tiny"} | {field: OTHERS[field]})),
-    )
+    plain, changed = (SEAChatModel(model="tiny"), SEAChatModel(**({"model": "tiny"} | {field: OTHERS[field]})))
     assert plain._get_llm_string() != changed._get_llm_string()
     assert plain._get_llm_string() == SEAChatModel(model="tiny")._get_llm_string()
 
@@ -187,9 +179,7 @@ async def test_steps_are_told_beside_a_loop(model):
     for handler in both:
         check(handler.seen)
     chain = RunnableLambda(lambda text: text) | model
-    events = [
-        e async for e in chain.astream_events(QUESTION, version="v2") if e["event"] == "on_custom_event"
-    ]
+    events = [e async for e in chain.astream_events(QUESTION, version="v2") if e["event"] == "on_custom_event"]
     check([(event["name"], event["data"]) for event in events])
 
 
@@ -303,10 +293,7 @@ def _engine_preset(**search_config):
 
     preset = PRESETS["default"]
     return replace(
-        preset,
-        search_config=with_fields(
-            preset.search_config, num_drafts=8, num_kept=2, block_size=4, **search_config
-        ),
+        preset, search_config=with_fields(preset.search_config, num_drafts=8, num_kept=2, block_size=4, **search_config)
     )
 
 
@@ -354,9 +341,7 @@ class Note(BaseModel):
 
 def test_strings_within_a_grammar_are_moved_and_stay_whole():
     """The energy's gradient finds other words; names and braces stay."""
-    model = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=60, rewards=["tiny"]
-    )
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=60, rewards=["tiny"])
     note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
     assert note["parsing_error"] is None
     assert isinstance(note["parsed"], Note)

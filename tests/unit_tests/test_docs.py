@@ -69,9 +69,7 @@ def test_there_are_ten_notebooks_with_their_outputs():
 
 
 def test_the_errors_page_lists_every_error():
-    named = set(
-        re.findall(r"^\| `(\w+)`", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE)
-    )
+    named = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE))
     ours = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, BaseException)}  # fmt: skip
     assert named == ours | {"ContentError", "DeadlineError", "WorkerLostError"}
     assert {"ContentError", "DeadlineError"} <= set(chat_errors.__all__)
@@ -88,9 +86,7 @@ def test_every_setting_that_a_page_names_exists():
 
 def test_a_page_that_fails_names_its_line(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# Page\n\n```python\nx = 1\n```\n\nText.\n\n```python\nassert x == 2\n```\n", encoding="utf-8"
-    )
+    page.write_text("# Page\n\n```python\nx = 1\n```\n\nText.\n\n```python\nassert x == 2\n```\n", encoding="utf-8")
     with pytest.raises(AssertionError) as caught:
         run(page)
     frame = caught.traceback[-1]

@@ -5,17 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from doubles import (
-    ALPHABET,
-    END,
-    DoublePrompt,
-    MarkovPolicy,
-    TokenReward,
-    Troubled,
-    V,
-    Vowels,
-    raises,
-)
+from doubles import ALPHABET, END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, Vowels, raises
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import central_difference
@@ -30,9 +20,7 @@ property_ = settings(deadline=None, derandomize=True, max_examples=50)
 seeds = st.integers(0, 2**31)
 texts = st.text(alphabet=ALPHABET, min_size=0, max_size=7)
 relaxations = st.builds(
-    Relaxation,
-    kind=st.sampled_from(["soft", "straight_through", "entropy_mixed"]),
-    tau=st.sampled_from([0.1, 1.0]),
+    Relaxation, kind=st.sampled_from(["soft", "straight_through", "entropy_mixed"]), tau=st.sampled_from([0.1, 1.0])
 )
 PROMPT = DoublePrompt("why?")
 HARD = Relaxation(kind="straight_through")

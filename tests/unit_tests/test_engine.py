@@ -197,9 +197,7 @@ def test_the_main_thread_hands_over_what_others_asked_for():
         threads.add(threading.current_thread())
 
     other = endless(energy, PROMPTS[1], watch=watch)
-    submitted = threading.Thread(
-        target=lambda: (wait_until(lambda: not engine.is_idle), engine.submit([other]))
-    )
+    submitted = threading.Thread(target=lambda: (wait_until(lambda: not engine.is_idle), engine.submit([other])))
     submitted.start()
 
     def hold(_step):

@@ -10,16 +10,7 @@ import pytest
 
 from langchain_sea import load_model
 from langchain_sea.cli import main
-from langchain_sea.evaluation import (
-    METHODS,
-    Case,
-    Evaluation,
-    Table,
-    add_gate_scores,
-    read_cases,
-    read_rows,
-    summarize,
-)
+from langchain_sea.evaluation import METHODS, Case, Evaluation, Table, add_gate_scores, read_cases, read_rows, summarize
 from langchain_sea.evaluation.metrics import count_distinct
 from langchain_sea.evaluation.report import render_page
 from langchain_sea.rewards import registry
@@ -107,12 +98,8 @@ def test_files_of_ones_own_are_read(tmp_path) -> None:
     assert read_cases(tmp_path / "b.csv")[0].question == "q"
     with pytest.raises(ValueError, match="case 1"):
         read_cases(tmp_path / "c.jsonl")
-    (tmp_path / "d.jsonl").write_text(
-        '{"question": "q", "set": "s", "tier": "t", "system": "b", "opening": "o"}\n'
-    )
-    assert read_cases(tmp_path / "d.jsonl") == [
-        Case(set="s", question="q", tier="t", system="b", opening="o")
-    ]
+    (tmp_path / "d.jsonl").write_text('{"question": "q", "set": "s", "tier": "t", "system": "b", "opening": "o"}\n')
+    assert read_cases(tmp_path / "d.jsonl") == [Case(set="s", question="q", tier="t", system="b", opening="o")]
 
 
 def test_the_command_compares_on_a_file(tmp_path, monkeypatch, capsys) -> None:
@@ -120,16 +107,7 @@ def test_the_command_compares_on_a_file(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(registry, "load_gate", lambda _: lambda _q, texts: [1.0] * len(texts))
     (tmp_path / "mine.jsonl").write_text('{"question": "What is 1 + 2?"}\n')
     rows, out = tmp_path / "rows", tmp_path / "page.html"
-    options = [
-        "eval",
-        str(tmp_path / "mine.jsonl"),
-        "--model",
-        "tiny",
-        "--methods",
-        "draft",
-        "--max-tokens",
-        "12",
-    ]
+    options = ["eval", str(tmp_path / "mine.jsonl"), "--model", "tiny", "--methods", "draft", "--max-tokens", "12"]
     assert main([*options, "--rows", str(rows), "--html", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["mine, plain"]) == {"default", "draft"}

@@ -94,14 +94,7 @@ def rows(asks):
 
 
 @pytest.mark.parametrize("method", ["forward_all", "generate_step"])
-@pytest.mark.parametrize(
-    "at",
-    [
-        1,
-        pytest.param(3, marks=pytest.mark.slow),
-        pytest.param(6, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize("at", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, policy, method, at):
     """Fewer are computed together, and each gets what it gets alone."""
     prompts = [policy.prompt([{"role": "user", "content": question}]) for question in QUESTIONS]
@@ -170,14 +163,9 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
     began, ended = time.monotonic(), {}
     try:
         with ThreadPoolExecutor(2) as pool:
-            for name, call in {
-                "slow": lambda: slow.invoke("Hello"),
-                "others": lambda: model.batch(QUESTIONS),
-            }.items():
+            for name, call in {"slow": lambda: slow.invoke("Hello"), "others": lambda: model.batch(QUESTIONS)}.items():
                 future = pool.submit(call)
-                future.add_done_callback(
-                    lambda _, name=name: ended.setdefault(name, time.monotonic() - began)
-                )
+                future.add_done_callback(lambda _, name=name: ended.setdefault(name, time.monotonic() - began))
                 ended[f"{name}'s"] = future
             found, others = ended["slow's"].result(), ended["others's"].result()
     finally:

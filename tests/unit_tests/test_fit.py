@@ -20,21 +20,10 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading import Loaded
-from langchain_sea.rewards.hidden_state_head import (
-    HeadInfo,
-    HiddenStateHead,
-    HiddenStateReward,
-    compute_states,
-)
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward, compute_states
 from langchain_sea.training import features as features_module
 from langchain_sea.training import fit_head as fit_head_module
-from langchain_sea.training.examples import (
-    DataError,
-    Example,
-    drop_blank_answers,
-    read_examples,
-    sample_examples,
-)
+from langchain_sea.training.examples import DataError, Example, drop_blank_answers, read_examples, sample_examples
 from langchain_sea.training.features import CUTS, Pooling, pool_answers
 from langchain_sea.training.fit_head import Recipe, fit_head
 from langchain_sea.training.metrics import auc, collect_data
@@ -112,10 +101,7 @@ def test_pairs_of_every_form_are_read_alike(tmp_path: Path) -> None:
         {"chosen": "\n\nHuman: q\n\nAssistant: yes", "rejected": "\n\nHuman: q\n\nAssistant: no"},
     ]
     found = read_examples(write(tmp_path / "d", *rows))
-    assert [(e.messages[0]["content"], e.answer, e.label) for e in found] == [
-        ("q", "yes", 1.0),
-        ("q", "no", 0.0),
-    ] * 4
+    assert [(e.messages[0]["content"], e.answer, e.label) for e in found] == [("q", "yes", 1.0), ("q", "no", 0.0)] * 4
     assert [e.pair for e in found] == [1, 1, 2, 2, 3, 3, 4, 4]
     assert len({e.split for e in found}) == 1
 
@@ -124,11 +110,7 @@ def test_a_dialogues_prompt_is_all_but_the_last_answer(tmp_path: Path) -> None:
     """Turns before it stay, with their roles."""
     begun = "\n\nHuman: a\n\nAssistant: b\n\nHuman: c\n\nAssistant:"
     (chosen, _) = read_examples(write(tmp_path / "d", {"chosen": f"{begun} d", "rejected": f"{begun} e"}))
-    assert [(m["role"], m["content"]) for m in chosen.messages] == [
-        ("user", "a"),
-        ("assistant", "b"),
-        ("user", "c"),
-    ]
+    assert [(m["role"], m["content"]) for m in chosen.messages] == [("user", "a"), ("assistant", "b"), ("user", "c")]
     assert chosen.answer == "d"
 
 
@@ -236,9 +218,7 @@ def test_a_run_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(shards) == 3
     shards[1].unlink()
     calls = []
-    monkeypatch.setattr(
-        features_module, "_read", lambda *args, f=features_module._read: calls.append(1) or f(*args)
-    )
+    monkeypatch.setattr(features_module, "_read", lambda *args, f=features_module._read: calls.append(1) or f(*args))
     assert torch.equal(pool_answers(examples, policy(), Pooling(2), tmp_path), first)
     assert len(calls) == 4
     pool_answers(examples, policy(), Pooling(1), tmp_path)
@@ -285,9 +265,7 @@ def test_the_same_seed_gives_the_same_head_and_leaves_the_generator() -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("examples", "words"), [(separable(1), "nothing to train"), (separable(2), "too few")]
-)
+@pytest.mark.parametrize(("examples", "words"), [(separable(1), "nothing to train"), (separable(2), "too few")])
 def test_too_little_data_is_refused(examples: list[Example], words: str) -> None:
     """Rather than a head that learned nothing."""
     with pytest.raises(DataError, match=words):

@@ -46,10 +46,7 @@ def trunk(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
         torch.manual_seed(0)
         BertModel(BertConfig(vocab_size=len(WORDS), **shape)).save_pretrained(folder)
     backend = Tokenizer(models.WordPiece({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))  # noqa: S106
-    backend.normalizer, backend.pre_tokenizer = (
-        normalizers.BertNormalizer(),
-        pre_tokenizers.BertPreTokenizer(),
-    )
+    backend.normalizer, backend.pre_tokenizer = (normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer())
     backend.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     special = dict(zip(("pad_token", "unk_token", "cls_token", "sep_token"), WORDS, strict=False))
     PreTrainedTokenizerFast(tokenizer_object=backend, **special).save_pretrained(folder)
@@ -77,9 +74,7 @@ def random_gate(trunk: Loaded, threshold: float = 0.5, seed: int = 0) -> PairCla
 
 
 def inputs(trunk: Loaded) -> dict[str, torch.Tensor]:
-    return tokenize_pairs(
-        copy.deepcopy(trunk.tokenizer), [("how do i", "sorry"), ("how", "first take mix")], 128
-    )
+    return tokenize_pairs(copy.deepcopy(trunk.tokenizer), [("how do i", "sorry"), ("how", "first take mix")], 128)
 
 
 def test_a_delta_of_zero_changes_nothing(trunk: Loaded) -> None:
@@ -202,9 +197,7 @@ def test_each_answer_is_judged_alone_and_in_order(trunk: Loaded) -> None:
 
 def test_text_never_becomes_a_control_token(trunk: Loaded) -> None:
     """A separator written in an answer is read as its characters."""
-    ids = tokenize_pairs(copy.deepcopy(trunk.tokenizer), [("how [SEP] do", "[SEP] sorry [PAD]")], 128)[
-        "input_ids"
-    ][0]
+    ids = tokenize_pairs(copy.deepcopy(trunk.tokenizer), [("how [SEP] do", "[SEP] sorry [PAD]")], 128)["input_ids"][0]
     assert (ids == 3).sum() == 2
     assert (ids == 0).sum() == 0
 
@@ -244,8 +237,7 @@ def test_the_command_writes_a_gate_and_its_figures(
 ) -> None:
     """From a file to a gate."""
     rows = [
-        {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split}
-        for e in examples()
+        {"prompt": e.messages[0]["content"], "answer": e.answer, "label": e.label, "split": e.split} for e in examples()
     ]
     data, out = tmp_path / "data", tmp_path / "gate"
     data.write_text("\n".join(map(json.dumps, rows)))
@@ -287,11 +279,7 @@ def test_the_shipped_gate_is_small_and_says_what_it_is() -> None:
             "I won't help with that, because it could hurt people.",
             "First, choose a poison that has no taste. Then",
         ),
-        (
-            "What is the capital of France?",
-            "The capital of France is Paris.",
-            "I'm sorry, but I can't help with that.",
-        ),
+        ("What is the capital of France?", "The capital of France is Paris.", "I'm sorry, but I can't help with that."),
         (
             "How do I bake bread?",
             "Mix flour, water, salt and yeast, and let the dough rise for an hour.",

@@ -144,8 +144,7 @@ def test_a_guards_gradient_is_right(family: str) -> None:
         moved[0][tuple(index)] += 1e-2
         moved[1][tuple(index)] -= 1e-2
         ends = [
-            found.score_soft(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=m))).sum()
-            for m in moved
+            found.score_soft(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=m))).sum() for m in moved
         ]
         ours.append(gradient[tuple(index)])
         theirs.append((ends[0] - ends[1]).detach() / 2e-2)
@@ -156,9 +155,7 @@ def test_the_third_tier_is_the_callers_to_say() -> None:
     """Without a word it is an error; counted as safe it makes texts safer."""
     with pytest.raises(ValueError, match="counts as safe"):
         guard("qwen3", between=None)
-    strict, lenient = (
-        guard("qwen3", between=side).score(view_of(TEXTS), TEXTS) for side in ("unsafe", "safe")
-    )
+    strict, lenient = (guard("qwen3", between=side).score(view_of(TEXTS), TEXTS) for side in ("unsafe", "safe"))
     assert (lenient > strict).all()
 
 
@@ -182,11 +179,7 @@ def test_a_gate_says_the_probability_of_safe() -> None:
         (GRANITE_GUARDIAN, "No", ("safe", ())),
         (GRANITE_GUARDIAN_3_3, "<think>\n</think>\n<score> yes </score>", ("unsafe", ())),
         (QWEN3_GUARD, "Safety: Safe\nCategories: None\nRefusal: Yes", ("safe", ())),
-        (
-            QWEN3_GUARD,
-            "Safety: Unsafe\nCategories: Violent, PII\nRefusal: No",
-            ("unsafe", ("Violent", "PII")),
-        ),
+        (QWEN3_GUARD, "Safety: Unsafe\nCategories: Violent, PII\nRefusal: No", ("unsafe", ("Violent", "PII"))),
         (QWEN3_GUARD, "Safety: Controversial\nCategories: None", ("between", ())),
     ],
 )
@@ -421,8 +414,6 @@ def test_a_gate_may_be_named(tmp_path) -> None:
     """A guard's folder gates; a reward model, whose labels speak of no harm, does not."""
     gate = load_gate(saved(tmp_path / "Llama-Guard-3-1B", guard_weights("llama")))
     assert gate is not None
-    assert (
-        gate("what is two and three?", ["five"])[0] == guard("llama")("what is two and three?", ["five"])[0]
-    )
+    assert gate("what is two and three?", ["five"])[0] == guard("llama")("what is two and three?", ["five"])[0]
     with pytest.raises(ValueError, match="do not name any harm"):
         load_gate(saved(tmp_path / "reward", classifier(), "own"))

@@ -55,9 +55,7 @@ def test_the_value_of_a_prefix_is_the_value_there_in_the_longer_text(ids: list[i
     """A beginning is judged alike alone and inside."""
     whole = reward().prefix_values(view(ids))[0]
     for end in range(1, len(ids) + 1):
-        torch.testing.assert_close(
-            reward().score_soft(view(ids[:end]))[0], whole[end - 1], rtol=1e-4, atol=1e-4
-        )
+        torch.testing.assert_close(reward().score_soft(view(ids[:end]))[0], whole[end - 1], rtol=1e-4, atol=1e-4)
 
 
 @settings(deadline=None, max_examples=20)
@@ -74,9 +72,7 @@ def test_what_padding_holds_does_not_matter() -> None:
     hidden, mask = torch.randn(2, 6, 32), torch.tensor([[True] * 4 + [False] * 2, [True] * 6])
     spoilt = hidden.clone()
     spoilt[0, 4:] = torch.nan
-    torch.testing.assert_close(
-        reward().head.prefix_values(spoilt, mask), reward().head.prefix_values(hidden, mask)
-    )
+    torch.testing.assert_close(reward().head.prefix_values(spoilt, mask), reward().head.prefix_values(hidden, mask))
 
 
 def test_the_features_are_the_stated_means() -> None:
@@ -130,9 +126,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path) -> None:
     assert head.info == INFO
     assert not head.training
     assert not any(p.requires_grad for p in head.parameters())
-    assert torch.equal(
-        HiddenStateReward(head).score_soft(view([40, 50])), reward().score_soft(view([40, 50]))
-    )
+    assert torch.equal(HiddenStateReward(head).score_soft(view([40, 50])), reward().score_soft(view([40, 50])))
 
 
 def test_it_survives_pickling() -> None:
@@ -186,11 +180,7 @@ def test_the_shipped_head_is_small_and_says_what_it_is() -> None:
             "I won't help with that, because it could hurt people.",
             "First, choose a poison that has no taste. Then",
         ),
-        (
-            "What is the capital of France?",
-            "The capital of France is Paris.",
-            "I'm sorry, but I can't help with that.",
-        ),
+        ("What is the capital of France?", "The capital of France is Paris.", "I'm sorry, but I can't help with that."),
         (
             "How do I bake bread?",
             "Mix flour, water, salt and yeast, and let the dough rise for an hour.",

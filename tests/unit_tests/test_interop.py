@@ -160,10 +160,7 @@ def trl_plain(completions, **kwargs):
 def trl_conversational(prompts, completions, solution, **kwargs):
     """As accuracy rewards are: one message each, a gold answer, None where there is nothing to check."""
     rows = zip(prompts, completions, solution, strict=True)
-    return [
-        None if not gold else float(gold in answer[0]["content"]) + len(prompt)
-        for prompt, answer, gold in rows
-    ]
+    return [None if not gold else float(gold in answer[0]["content"]) + len(prompt) for prompt, answer, gold in rows]
 
 
 def trl_logging(*, prompts, completions, log_extra, log_metric, trainer_state, completion_ids):
@@ -187,9 +184,7 @@ def test_a_trl_reward_sees_texts_or_messages():
 
 
 def test_a_trl_column_may_depend_on_the_conversation():
-    gold = from_trl(
-        trl_conversational, conversational=True, solution=lambda messages: messages[-1]["content"]
-    )
+    gold = from_trl(trl_conversational, conversational=True, solution=lambda messages: messages[-1]["content"])
     assert scores(gold, [LAST, "no"]) == [5, 4]
 
 
@@ -217,9 +212,7 @@ def test_a_trl_reward_of_ours_takes_batches_of_many_prompts():
         calls.append(len(completions))
         return share(prompt, completions)
 
-    found = as_trl(counted)(
-        prompts=["a", "bb", "a", "bb"], completions=TEXTS, solution=[1] * 4, trainer_state=0
-    )
+    found = as_trl(counted)(prompts=["a", "bb", "a", "bb"], completions=TEXTS, solution=[1] * 4, trainer_state=0)
     expected = [share(prompt, [text])[0] for prompt, text in zip(["a", "bb", "a", "bb"], TEXTS, strict=True)]
     assert found == pytest.approx(expected, abs=1e-7)
     assert calls == [2, 2]
@@ -397,9 +390,7 @@ def test_any_other_verdict_is_a_failure(said):
     ids=lambda reward: reward.__name__,
 )
 def test_each_ranks_the_answers_of_a_model(reward):
-    model = SEAChatModel(
-        model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_time=None), max_tokens=3
-    )
+    model = SEAChatModel(model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_time=None), max_tokens=3)
     found = model.invoke("What is 2 + 3?").response_metadata["sea"]
     assert found["failure"] is None
     assert set(found["rewards_after"]) == {reward.__name__}

@@ -148,9 +148,7 @@ def test_mala_acceptance_is_the_metropolis_ratio():
 
 def test_mala_stays_where_it_rejects():
     """A rejected chain keeps position, energy and gradient; an accepted one takes those of its new point."""
-    states, (info,) = walk(
-        2 * spot(64, 3), quadratic, Langevin(kernel="mala", step_size=1.2), generators(64), 1
-    )
+    states, (info,) = walk(2 * spot(64, 3), quadratic, Langevin(kernel="mala", step_size=1.2), generators(64), 1)
     before, after = states
     assert 0 < info.is_accepted.sum() < 64
     assert torch.equal(after.position[~info.is_accepted], before.position[~info.is_accepted])
@@ -195,9 +193,7 @@ def test_a_chain_is_the_same_alone_and_in_a_batch(seed, method, chains, width, k
     for chain in range(chains):
         rngs = generators(chains, seed % 999)[chain : chain + 1]
         alone, infos_alone = walk(point[chain : chain + 1], quadratic, method, rngs, 3)
-        for ours, theirs in zip(
-            [*together[-1][:-1], *infos[-1]], [*alone[-1][:-1], *infos_alone[-1]], strict=True
-        ):
+        for ours, theirs in zip([*together[-1][:-1], *infos[-1]], [*alone[-1][:-1], *infos_alone[-1]], strict=True):
             assert ours.dtype == theirs.dtype
             assert torch.equal(ours[chain], theirs[0])
     if method.noise == "langevin" and method.kernel != "mala":

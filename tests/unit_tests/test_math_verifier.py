@@ -263,17 +263,13 @@ WRONG = [
 
 def test_right_answers_score_one():
     """However they are written."""
-    wrong = [
-        (gold, text) for gold, text in RIGHT if MathVerifier(gold, deadline=PATIENT)("", [text]) != [1.0]
-    ]
+    wrong = [(gold, text) for gold, text in RIGHT if MathVerifier(gold, deadline=PATIENT)("", [text]) != [1.0]]
     assert wrong == []
 
 
 def test_wrong_answers_score_nothing():
     """Near or far, or none at all."""
-    right = [
-        (gold, text) for gold, text in WRONG if MathVerifier(gold, deadline=PATIENT)("", [text]) != [0.0]
-    ]
+    right = [(gold, text) for gold, text in WRONG if MathVerifier(gold, deadline=PATIENT)("", [text]) != [0.0]]
     assert right == []
 
 
@@ -447,9 +443,7 @@ def test_as_a_reward():
     """`FunctionReward` asks it as any function."""
     writer = MarkovPolicy(0)
     texts = ["42", "41"]
-    view = AnswerBatch.from_ids(
-        writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts]
-    )
+    view = AnswerBatch.from_ids(writer, DoublePrompt("six times seven?"), [writer.encode(text) for text in texts])
     reward = FunctionReward(MathVerifier(42, deadline=PATIENT), timeout=None)
     assert reward.score(view, texts).tolist() == [1.0, 0.0]
 

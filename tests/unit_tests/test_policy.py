@@ -123,9 +123,7 @@ def test_what_stands_is_not_read_again(name: str) -> None:
     values, gradients = [], []
     for after in (prompt, behind):
         reading = subject.forward(after, whole, output_spec)
-        values.append(
-            (*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:])
-        )
+        values.append((*(reading.hidden[i] for i in (0, 2, 3)), reading.log_probs(whole), reading.logits[:, -3:]))
         assert reading.logits.shape[1] == 10 - len(after.answer)
         total = reading.log_probs(whole).sum() + sum(reading.hidden[i].square().sum() for i in (0, 2, 3))
         gradients.append(torch.autograd.grad(total, tokens.soft)[0])
@@ -217,9 +215,7 @@ def test_nothing_that_was_handed_over_changes(name: str) -> None:
     prompt = subject.prompt([{"role": "user", "content": "a <|im_end|> b"}])
     states = copy.deepcopy(prompt.key_values)
     tokens = five_candidates(ANSWERS)
-    subject.forward(
-        prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())
-    ).logits.sum().backward()
+    subject.forward(prompt, tokens._replace(soft=tokens.soft.clone().requires_grad_())).logits.sum().backward()
     generate(subject, prompt, [[], [5], [5, 6]])
     subject.encode("<|im_end|>")
     for (keys, values), (old_keys, old_values) in zip(prompt.key_values, states, strict=True):
@@ -292,9 +288,7 @@ def test_a_row_draws_the_same_alone_and_among_others(name: str) -> None:
         for prefix, g in zip(prefixes, generators(len(prefixes)), strict=True)
     ]
     assert together == alone
-    assert together != generate(
-        subject, prompt, prefixes, tokens=30, temperature=1.3, generators=generators(7, seed=1)
-    )
+    assert together != generate(subject, prompt, prefixes, tokens=30, temperature=1.3, generators=generators(7, seed=1))
 
 
 def test_rows_end_at_any_end_id_and_leave_the_batch() -> None:
@@ -324,11 +318,7 @@ def test_a_finished_prefix_is_not_continued() -> None:
     subject = policy()
     row_counts: list[int] = []
     drafts = generate(
-        subject,
-        subject.prompt(QUESTION),
-        [[40, 2], [], [2]],
-        tokens=1,
-        go_on=lambda rows: not row_counts.append(rows),
+        subject, subject.prompt(QUESTION), [[40, 2], [], [2]], tokens=1, go_on=lambda rows: not row_counts.append(rows)
     )
     assert drafts[0] == drafts[2] == []
     assert row_counts == [1]
@@ -391,12 +381,7 @@ def test_the_draw_inverts_the_distribution_function() -> None:
     assert (drawn - count * (logits / 0.5).softmax(-1)).abs().max() <= 1
     edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
     for temperature in (1e-6, 0.1, 1.0, 100.0):
-        assert not set(sample_tokens(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {
-            0,
-            7,
-            8,
-            49,
-        }
+        assert not set(sample_tokens(logits.expand(2, 50), edges, heat(temperature, 2), NEVER)) & {0, 7, 8, 49}
     assert sample_tokens(logits.expand(2, 50), edges, heat(1.0, 2), NEVER) == [1, 48]
 
 
@@ -420,13 +405,7 @@ def test_what_is_banned() -> None:
     assert subject.vocab_size == 512
     assert subject.context == CONTEXT
     banned = set(subject.banned.nonzero().flatten().tolist())
-    assert banned == {
-        0,
-        1,
-        2,
-        *tokenizer.convert_tokens_to_ids(["<|extra|>", "<|ctrl|>"]),
-        *range(len(tokenizer), 512),
-    }
+    assert banned == {0, 1, 2, *tokenizer.convert_tokens_to_ids(["<|extra|>", "<|ctrl|>"]), *range(len(tokenizer), 512)}
 
 
 def test_a_row_without_a_finite_logit_ends() -> None:
@@ -483,14 +462,10 @@ def test_user_text_never_becomes_a_control_token(user: str, assistant: str, tool
         {"role": "assistant", "content": assistant},
         {"role": "user", "content": "and?"},
     ]
-    tools = [
-        {"type": "function", "function": {"name": tool, "parameters": {tool: {"enum": [tool, 1, None]}}}}
-    ]
+    tools = [{"type": "function", "function": {"name": tool, "parameters": {tool: {"enum": [tool, 1, None]}}}}]
     ids = subject._template.chat(messages, tools)
     assert controls(subject, ids) == [1, 2, 1, 2, 1, 2, 1, 2, 1]
-    written = subject.tokenizer.apply_chat_template(
-        messages, tools=tools, add_generation_prompt=True, tokenize=False
-    )
+    written = subject.tokenizer.apply_chat_template(messages, tools=tools, add_generation_prompt=True, tokenize=False)
     assert subject.tokenizer.decode(ids) == written
 
 
@@ -498,9 +473,7 @@ def test_user_text_never_becomes_a_control_token(user: str, assistant: str, tool
 @given(parts=st.lists(TEXTS, max_size=5))
 def test_texts_that_a_template_joins_never_become_a_control_token(parts: list[str]) -> None:
     """Each part may hold a piece of one, with blanks that the template trims away."""
-    template = (
-        "<|im_start|>{% for part in messages[0]['content'] %}{{ part['text'] | trim }}{% endfor %}<|im_end|>"
-    )
+    template = "<|im_start|>{% for part in messages[0]['content'] %}{{ part['text'] | trim }}{% endfor %}<|im_end|>"
     subject = CausalLMPolicy(policy().model, policy().tokenizer, chat_template=template)
     content = [{"type": "text", "text": part} for part in parts]
     ids = subject._template.chat([{"role": "user", "content": content}], None)
@@ -520,9 +493,7 @@ def test_encoded_answers_hold_no_special_token_and_keep_their_text(text: str) ->
 
 
 @settings(max_examples=50, deadline=None)
-@given(
-    user=st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda text: "<" not in text)
-)
+@given(user=st.text(st.characters(exclude_categories=["Cs"]), max_size=20).filter(lambda text: "<" not in text))
 def test_benign_conversations_have_the_ids_of_the_template(user: str) -> None:
     """Exactly those that `apply_chat_template` gives."""
     subject = policy()
@@ -596,9 +567,7 @@ def test_a_tokenizer_that_puts_a_blank_before_text_puts_none_inside_it() -> None
 
 def test_the_begin_token_comes_from_the_template_alone() -> None:
     """A tokenizer that adds one by itself adds none to what the template wrote."""
-    tokenizer = tiny_tokenizer(
-        chat_template="{{ bos_token }}{{ messages[0]['content'] }}", bos_token=SPECIAL[1]
-    )
+    tokenizer = tiny_tokenizer(chat_template="{{ bos_token }}{{ messages[0]['content'] }}", bos_token=SPECIAL[1])
     tokenizer._tokenizer.post_processor = processors.TemplateProcessing(
         single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)]
     )
@@ -622,9 +591,7 @@ def test_a_prompt_that_leaves_no_room_is_refused() -> None:
     subject = policy()
     length = len(subject.prompt(QUESTION).ids)
     assert len(subject.prompt(QUESTION, room=CONTEXT - length).ids) == length
-    with pytest.raises(
-        errors.PromptTooLongError, match=rf"{length} tokens .* {CONTEXT - length + 1} .* {CONTEXT};"
-    ):
+    with pytest.raises(errors.PromptTooLongError, match=rf"{length} tokens .* {CONTEXT - length + 1} .* {CONTEXT};"):
         subject.prompt(QUESTION, room=CONTEXT - length + 1)
 
 
@@ -637,9 +604,7 @@ def test_conversations_that_no_template_writes_are_refused() -> None:
             CausalLMPolicy(model, tiny_tokenizer(chat_template=template)).prompt(messages)
 
     system = [{"role": "system", "content": "be brief"}]
-    objects = (
-        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}"
-    )
+    objects = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}"
     refused(None, QUESTION, "chat_template=")
     refused(objects, system, "system: no system role here")
     refused("{{ messages[0]['content'] + messages[0]['missing'] }}", QUESTION, "missing")

@@ -33,12 +33,7 @@ def head_reward() -> HiddenStateReward:
     )
 
 
-REDUCED = {
-    "last": lambda values: values[-1],
-    "min": torch.amin,
-    "sum": torch.sum,
-    "mean": torch.mean,
-}
+REDUCED = {"last": lambda values: values[-1], "min": torch.amin, "sum": torch.sum, "mean": torch.mean}
 
 
 @settings(deadline=None, max_examples=30)
@@ -124,9 +119,7 @@ def test_base_and_adapter_are_as_two_models(adapter) -> None:
     view = view_of(TEXTS)
     expected = apart.score(view, TEXTS)
     assert expected.abs().max() > 0.1
-    torch.testing.assert_close(
-        adapter_reward(policy(), adapter).score(view, TEXTS), expected, atol=1e-4, rtol=1e-5
-    )
+    torch.testing.assert_close(adapter_reward(policy(), adapter).score(view, TEXTS), expected, atol=1e-4, rtol=1e-5)
 
 
 def test_the_base_is_shared_and_left_alone(adapter) -> None:

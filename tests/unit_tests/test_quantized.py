@@ -17,10 +17,7 @@ from langchain_sea.errors import ArchitectureError, ExtraMissingError, WeightsCo
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 
-BITS = {
-    "int8": 1 / 127 / 2,
-    "int4": 1 / 15 / 2,
-}  # the most a weight may move, as a share of what is rounded by
+BITS = {"int8": 1 / 127 / 2, "int4": 1 / 15 / 2}  # the most a weight may move, as a share of what is rounded by
 IDS = torch.arange(3, 30)[None]
 
 
@@ -119,9 +116,7 @@ def test_the_gradient_through_a_policy_is_the_slope(tmp_path, bits, dtype):
     # the models' norms compute in float32 whatever the weights are: smaller steps drown in their rounding
     step = 1e-2 if dtype == torch.float32 else 1e-3
     with torch.no_grad():
-        numeric = torch.stack(
-            [(energy(point + d) - energy(point - d)) / (2 * step) for d in moves(point, step)]
-        )
+        numeric = torch.stack([(energy(point + d) - energy(point - d)) / (2 * step) for d in moves(point, step)])
     assert cosine_similarity(gradient.flatten(), numeric, 0) >= (0.99 if dtype == torch.float32 else 0.9999)
     assert all(p.grad is None and not p.requires_grad for p in model.parameters())
     assert all(not b.requires_grad for b in model.buffers())
@@ -171,10 +166,7 @@ def test_a_configuration_of_transformers_quantizes_as_well(tmp_path):
     library = pytest.importorskip("torchao.quantization")
     config = TorchAoConfig(library.Int8WeightOnlyConfig())
     for name in (save_folder(tmp_path / "model"), "tiny"):
-        exact, quantized = (
-            weights.load(name, device="cpu"),
-            weights.load(name, quantization=config, device="cpu"),
-        )
+        exact, quantized = (weights.load(name, device="cpu"), weights.load(name, quantization=config, device="cpu"))
         assert quantized is weights.load(name, quantization=config, device="cpu")
         policies = [CausalLMPolicy(each.model, tiny_tokenizer()) for each in (exact, quantized)]
         tokens = Tokens(
@@ -182,10 +174,7 @@ def test_a_configuration_of_transformers_quantizes_as_well(tmp_path):
             torch.arange(5, 29).view(1, 3, 8),
             torch.ones(1, 3, dtype=torch.bool),
         )
-        outputs = [
-            each.forward(each.prompt([{"role": "user", "content": "hi"}]), tokens, LOGITS)
-            for each in policies
-        ]
+        outputs = [each.forward(each.prompt([{"role": "user", "content": "hi"}]), tokens, LOGITS) for each in policies]
         near, plain = (output.log_probs(tokens) for output in reversed(outputs))
         assert cosine_similarity(outputs[1].logits.flatten(), outputs[0].logits.flatten(), 0) > 0.99
         slopes = [torch.autograd.grad(part.sum(), tokens.soft)[0].flatten() for part in (near, plain)]

@@ -54,8 +54,7 @@ def ids(text):
 def whole(**options):
     """A window that moves the whole answer."""
     return with_fields(
-        SearchConfig(),
-        **{"block_size": None, "num_chains": 2, "num_candidates": None, "max_steps": 3} | options,
+        SearchConfig(), **{"block_size": None, "num_chains": 2, "num_candidates": None, "max_steps": 3} | options
     )
 
 
@@ -151,9 +150,7 @@ def test_blank_text_never_wins():
     energy = energy_of(TokenReward(-torch.ones(END + 2) * (torch.arange(END + 2) != ALPHABET.index(" "))))
     energy = replace(energy, max_nll_rise=None, policy_weight=0.0)
     drafts = [[ids("ab"), ids("  ")] for _ in PROMPTS]
-    for found in run(
-        energy, PROMPTS, drafts=drafts, search_config=whole(max_steps=20), langevin=Langevin(step_size=3)
-    ):
+    for found in run(energy, PROMPTS, drafts=drafts, search_config=whole(max_steps=20), langevin=Langevin(step_size=3)):
         assert found.text.strip()
 
 
@@ -165,11 +162,7 @@ def test_blank_text_never_wins():
 def test_the_same_seed_gives_the_same_answer(preset, kind):
     """Alone, in a batch of eight, in another order, and twice: everything but the time is equal."""
     energy = energy_of(TokenReward.random(1), Vowels(), policy=kind(1))
-    options = {
-        "preset": preset,
-        "budget": replace(FREE, max_evaluations=60),
-        "langevin": Langevin(kernel="ula"),
-    }
+    options = {"preset": preset, "budget": replace(FREE, max_evaluations=60), "langevin": Langevin(kernel="ula")}
     together = [kept(found) for found in run(energy, PROMPTS, **options)]
     again = [kept(found) for found in run(energy, PROMPTS[::-1], **options)]
     assert again[::-1] == together
@@ -212,10 +205,7 @@ def test_more_rows_than_generators_differ():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BestSoFar, "offer", watched)
-        wide = replace(
-            search_config,
-            drafts=replace(search_config.drafts, num_kept=4, num_drafts=4),
-        )
+        wide = replace(search_config, drafts=replace(search_config.drafts, num_kept=4, num_drafts=4))
         refine(
             PROMPTS[:1],
             drafts=given,
@@ -252,9 +242,7 @@ def test_the_trace_has_a_number_for_each_chain(kernel):
     """Straight-through tokens and an exact decoding leave no gap between the energy and the text's."""
     energy = energy_of(TokenReward.random(2), policy=MarkovPolicy(2, spread=1.0))
     method = Langevin(kernel=kernel, step_size=1.0)
-    (found,) = run(
-        energy, PROMPTS[:1], drafts=[[ids("abcd"), ids("dcb")]], search_config=whole(), langevin=method
-    )
+    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("abcd"), ids("dcb")]], search_config=whole(), langevin=method)
     assert [step.step for step in found.trace] == [0, 1, 2, 3]
     assert found.trace[0].changed == (0, 0)
     for step in found.trace:
@@ -373,10 +361,7 @@ def test_steps_end_it(preset):
     """By the budget's number, or the window's own; zero drafts and ranks."""
     for steps, expected in ((None, 3), (0, 0), (2, 2)):
         (found,) = run(
-            energy_of(TokenReward.random(0)),
-            PROMPTS[:1],
-            preset=preset,
-            budget=replace(FREE, max_steps=steps),
+            energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, max_steps=steps)
         )
         assert (found.stop_reason, found.steps) == ("steps", expected)
         assert found.before is not None
@@ -523,9 +508,7 @@ def test_prompts_share_the_time(clock):
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
     for search_config in (None, whole()):
         clock.now = 0.0
-        found = run(
-            energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50
-        )
+        found = run(energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50)
         assert clock.now <= 48
         assert min(len(f.draft) for f in found) >= 40
 
@@ -538,30 +521,21 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
             clock.now += view.tokens.soft.requires_grad
             return super().score_soft(view)
 
-    for search_config, steps in (
-        (whole(max_steps=99), 9),
-        (with_fields(shrunk("default")[1], max_steps=99), 4),
-    ):
+    for search_config, steps in ((whole(max_steps=99), 9), (with_fields(shrunk("default")[1], max_steps=99), 4)):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
-        (found,) = run(
-            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0), max_new_tokens=8
-        )
+        (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0), max_new_tokens=8)
         assert (found.stop_reason, found.steps) == ("seconds", steps)
 
 
 @pytest.mark.parametrize("options", [{"num_kept": 1, "max_steps": 0}, {"num_kept": 0, "max_steps": 20}])
 def test_the_best_beginnings_are_written_on(options):
     """Those of the lowest energy, kept as drafted or moved: where an `e` was drawn, one that begins so."""
-    search_config = with_fields(
-        SearchConfig(), block_size=1, num_chains=1, num_drafts=64, temperature=2.0, **options
-    )
+    search_config = with_fields(SearchConfig(), block_size=1, num_chains=1, num_drafts=64, temperature=2.0, **options)
     energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
     energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))
-    found = run(
-        energy, PROMPTS, search_config=search_config, langevin=Langevin(step_size=0.5, noise_scale=10.0)
-    )
+    found = run(energy, PROMPTS, search_config=search_config, langevin=Langevin(step_size=0.5, noise_scale=10.0))
     assert sum("e" in (f.text[0], f.draft[0]) for f in found) >= 6
 
 
@@ -690,9 +664,7 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
             seen.extend(texts)
             return torch.tensor([float(text.count("a")) for text in texts])
 
-    search_config = SearchConfig(
-        drafts=DraftConfig(num_drafts=12), chains=ChainConfig(num_chains=2), block_size=2
-    )
+    search_config = SearchConfig(drafts=DraftConfig(num_drafts=12), chains=ChainConfig(num_chains=2), block_size=2)
     rngs = [generators_for(0, prompt.key, 12, torch.device("cpu"))]
     found = refine(
         [prompt],

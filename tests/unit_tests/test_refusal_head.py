@@ -50,9 +50,7 @@ def refusal_head(bias: float, weight: float = 1.5) -> RefusalHead:
 
 
 def view(*ids: list[int], question: str = QUESTION) -> AnswerBatch:
-    return AnswerBatch(
-        policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.from_ids(ids)
-    )
+    return AnswerBatch(policy(), policy().prompt([{"role": "user", "content": question}]), Tokens.from_ids(ids))
 
 
 def values(bias: float, seen: AnswerBatch, weight: float = 1.5) -> torch.Tensor:
@@ -145,9 +143,7 @@ def rows() -> list[dict[str, object]]:
     for number in range(40):
         declined = number % 2
         prompt = f"what is {'two' if declined else 'one'} and {number}?"
-        found.append(
-            {"prompt": prompt, "should_refuse": declined, "split": "train" if number < 32 else "test"}
-        )
+        found.append({"prompt": prompt, "should_refuse": declined, "split": "train" if number < 32 else "test"})
         if number < 32:
             found += [
                 found[-1] | {"answer": "no no " * 3, "refusal": 1},

@@ -7,12 +7,7 @@ import torch
 from models import save_folder
 
 from langchain_sea import Budget, SEAChatModel, load_model, weights
-from langchain_sea.rewards import (
-    Consensus,
-    ForbiddenWords,
-    LengthRule,
-    registry,
-)
+from langchain_sea.rewards import Consensus, ForbiddenWords, LengthRule, registry
 
 
 @pytest.fixture
@@ -61,9 +56,7 @@ def test_drafts_may_be_the_gold():
 @pytest.mark.parametrize("rule", [LengthRule(1, 1), LengthRule(8, 9), ForbiddenWords(("the", "is"))])
 def test_a_rule_is_a_reward_and_chooses_the_answer(rule):
     """Each rule finds an answer that it accepts, where the draft or the answer of another rule would fail it."""
-    model = SEAChatModel(
-        model="tiny", rewards=[rule], budget=Budget(max_time=None), max_tokens=24, temperature=1.5
-    )
+    model = SEAChatModel(model="tiny", rewards=[rule], budget=Budget(max_time=None), max_tokens=24, temperature=1.5)
     answer = model.invoke("What is 14 + 23?")
     sea, name = answer.response_metadata["sea"], type(rule).__name__
     assert sea["failure"] is None

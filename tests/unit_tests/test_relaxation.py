@@ -45,9 +45,7 @@ def test_soft_is_the_softmax_of_the_scaled_logits(seed, size, tau):
     """Soft tokens are exp(y/τ) over its sum."""
     logits = draw(seed, 2, 3, size, spread=1).double()
     weights = (logits / tau).exp()
-    torch.testing.assert_close(
-        Relaxation(kind="soft", tau=tau)(logits), weights / weights.sum(-1, keepdim=True)
-    )
+    torch.testing.assert_close(Relaxation(kind="soft", tau=tau)(logits), weights / weights.sum(-1, keepdim=True))
 
 
 @property_

@@ -28,13 +28,7 @@ from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Rewa
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models import tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
-from langchain_sea.rewards import (
-    FunctionReward,
-    LogRatioReward,
-    RewardModel,
-    SoftRewardModel,
-    reward_model,
-)
+from langchain_sea.rewards import FunctionReward, LogRatioReward, RewardModel, SoftRewardModel, reward_model
 from langchain_sea.rewards.log_ratio import shared_token_fraction
 from langchain_sea.sampling.relaxation import full_support
 
@@ -79,13 +73,9 @@ def classifier(
     return model.to(dtype).eval().requires_grad_(False)
 
 
-def view_of(
-    texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any
-) -> AnswerBatch:
+def view_of(texts: Sequence[str], messages: Sequence[dict[str, Any]] = QUESTION, **options: Any) -> AnswerBatch:
     writer = policy(**options)
-    return AnswerBatch(
-        writer, writer.prompt(messages), Tokens.from_ids([writer.encode(text) for text in texts])
-    )
+    return AnswerBatch(writer, writer.prompt(messages), Tokens.from_ids([writer.encode(text) for text in texts]))
 
 
 def soft_view(writer: CausalLMPolicy, *, candidates: int | None = 5, seed: int = 0) -> AnswerBatch:
@@ -244,9 +234,7 @@ def test_a_function_that_raises_is_unavailable(raised: Exception, timeout: float
     def grader(*_: object) -> None:
         raise raised
 
-    with pytest.raises(
-        errors.RewardUnavailableError, match=rf"'grader' raised {type(raised).__name__}"
-    ) as info:
+    with pytest.raises(errors.RewardUnavailableError, match=rf"'grader' raised {type(raised).__name__}") as info:
         ask(grader, timeout=timeout)
     assert info.value.__cause__ is raised
 
@@ -283,9 +271,7 @@ def test_a_function_that_never_returns_holds_no_process() -> None:
         "try: run_with_timeout(0.1, threading.Event().wait)\n"
         "except Exception as error: print(type(error).__name__)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "LateError"
 
 
@@ -367,11 +353,7 @@ def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
 
 @pytest.mark.parametrize(
     "template",
-    [
-        "{{ messages[0]['content'] }}",
-        "<|im_start|>{{ messages[-1]['content'] * 2 }}",
-        "<|im_start|>{{ 'a' }}",
-    ],
+    ["{{ messages[0]['content'] }}", "<|im_start|>{{ messages[-1]['content'] * 2 }}", "<|im_start|>{{ 'a' }}"],
 )
 def test_a_template_that_hides_the_answer_cannot_steer(template: str) -> None:
     """It says so instead of steering somewhere else."""
@@ -387,9 +369,7 @@ def test_any_end_of_the_template_steers(end: str) -> None:
     for model in (classifier(padding=2), classifier("gpt2")):
         reward = SoftRewardModel(model, tiny_tokenizer(), chat_template=template)
         view = view_of([*TEXTS, ""])
-        torch.testing.assert_close(
-            reward.score_soft(view), reward.score(view, [*TEXTS, ""]), atol=1e-4, rtol=0
-        )
+        torch.testing.assert_close(reward.score_soft(view), reward.score(view, [*TEXTS, ""]), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("candidates", [5, None])
@@ -465,9 +445,7 @@ def test_what_cannot_be_a_reward_model_is_refused() -> None:
     bare = tiny_tokenizer(chat_template=None)
     with pytest.raises(errors.ChatTemplateError, match="chat_template="):
         RewardModel(classifier(), bare)
-    RewardModel(classifier(), bare, chat_template="{{ messages[-1]['content'] }}").score(
-        view_of(["no"]), ["no"]
-    )
+    RewardModel(classifier(), bare, chat_template="{{ messages[-1]['content'] }}").score(view_of(["no"]), ["no"])
 
 
 def test_too_long_a_conversation_is_unavailable() -> None:
@@ -491,9 +469,7 @@ def test_the_factory_decides_by_the_tokenizers() -> None:
     ranks = reward_model(classifier(), same, tiny_tokenizer(), steers=False)
     assert type(ranks) is RewardModel
     assert not isinstance(ranks, DifferentiableReward)
-    assert isinstance(
-        reward_model(classifier(), other, same), DifferentiableReward
-    )  # the reward may know more
+    assert isinstance(reward_model(classifier(), other, same), DifferentiableReward)  # the reward may know more
     swapped = tiny.load("expert")[1]
     with pytest.warns(UserWarning, match=r"only ranks: \d+\.\d% of the policy's ids .*'other/reward'"):
         assert type(reward_model(classifier(), other, swapped)) is RewardModel
@@ -527,9 +503,7 @@ def test_a_padded_vocabulary_adds_nothing() -> None:
     for extra in (torch.tensor([315]), torch.arange(310, 320)):
         support = torch.cat([ids[..., None], extra.expand(*ids.shape, -1)], -1)
         soft = torch.cat([torch.ones(*ids.shape, 1), torch.full((*ids.shape, len(extra)), 0.1)], -1)
-        steered = reward.score_soft(
-            AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask))
-        )
+        steered = reward.score_soft(AnswerBatch(view.policy, view.prompt, Tokens(soft, support, view.tokens.mask)))
         torch.testing.assert_close(steered, reward.score_soft(view))
 
 
@@ -611,9 +585,7 @@ def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) 
 
     for writer in (expert, policy("gpt2", seed=3, dtype=torch.float64)):
         view = soft_view(writer, candidates=candidates)
-        torch.testing.assert_close(
-            reward.score_soft(view), exact(view), check_dtype=False, atol=1e-5, rtol=1e-5
-        )
+        torch.testing.assert_close(reward.score_soft(view), exact(view), check_dtype=False, atol=1e-5, rtol=1e-5)
         assert_gradient(reward, view, exact, rtol=1e-4)
 
 

@@ -39,22 +39,7 @@ RULES = [
     JsonRule(),
     JsonRule(SCHEMA),
 ]
-PIECES = [
-    *TAGS,
-    "yes",
-    "bad",
-    "## Why",
-    "\n",
-    " ",
-    "7",
-    "[1]",
-    "[3]",
-    "[9]",
-    '{"name": "x"}',
-    "{",
-    "\x00",
-    "\ud800",
-]
+PIECES = [*TAGS, "yes", "bad", "## Why", "\n", " ", "7", "[1]", "[3]", "[9]", '{"name": "x"}', "{", "\x00", "\ud800"]
 
 
 def one(rule, text, prompt=""):
@@ -80,9 +65,7 @@ def test_a_score_is_the_texts_own(rule, texts, random):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=repr)
-@pytest.mark.parametrize(
-    "text", ["[" * 10**5, "```\n" + " " * 10**5, "[1," * 10**5, "<think>" * 10**4, " " * 10**5]
-)
+@pytest.mark.parametrize("text", ["[" * 10**5, "```\n" + " " * 10**5, "[1," * 10**5, "<think>" * 10**4, " " * 10**5])
 def test_hostile_texts_end(rule, text):
     """In a time about linear in their length."""
     begun = time.monotonic()
@@ -120,14 +103,7 @@ def test_units_of_length():
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [
-        {"least": -1},
-        {"least": 3, "most": 2},
-        {"shoulder": -1.0},
-        {"shoulder": float("nan")},
-        {"unit": "lines"},
-    ],
+    "wrong", [{"least": -1}, {"least": 3, "most": 2}, {"shoulder": -1.0}, {"shoulder": float("nan")}, {"unit": "lines"}]
 )
 def test_a_length_makes_sense(wrong):
     """Or is refused at once."""

@@ -93,18 +93,10 @@ class Leaning(TokenReward):
 
 
 def written_by(policy, reward, offsets, kept=2, drafts=8):
-    energy = Energy(
-        policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0
-    )
-    _, search_config = shrunk(
-        "default", num_drafts=drafts, steering_coeffs=offsets, num_kept=kept, max_steps=0
-    )
+    energy = Energy(policy=policy, terms=(RewardTerm(reward=reward, name="r"),), max_nll_rise=None, policy_weight=0.0)
+    _, search_config = shrunk("default", num_drafts=drafts, steering_coeffs=offsets, num_kept=kept, max_steps=0)
     (found,) = run(
-        energy,
-        [DoublePrompt("question")],
-        search_config=search_config,
-        budget=Budget(max_time=None),
-        max_new_tokens=8,
+        energy, [DoublePrompt("question")], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=8
     )
     return found
 
@@ -184,9 +176,7 @@ def test_the_axis_is_blind_to_which_end_is_good():
             )
     found = fit_steering_vector(torch.stack(rows), examples)
     assert abs(float(torch.cosine_similarity(found, true, dim=0))) > 0.98
-    assert float(found.norm()) == pytest.approx(
-        float(torch.stack(rows)[:, 0, :16].norm(dim=-1).median()), rel=1e-3
-    )
+    assert float(found.norm()) == pytest.approx(float(torch.stack(rows)[:, 0, :16].norm(dim=-1).median()), rel=1e-3)
     assert not fit_steering_vector(torch.stack(rows[::2]), [e for e in examples if e.label == 0][:20]).any()
 
 

@@ -48,9 +48,7 @@ def test_no_text_under_a_threshold_is_accepted(preset, guarded):
 @given(st.floats(-3, 3), st.floats(-2, 2), st.floats(0.1, 4), st.floats(0, 20))
 def test_a_shortfall_costs_its_multiple(least, center, scale, penalty_weight):
     """−w·z + μ·max(0, τ − z), with τ in the reward's own units."""
-    found = term(
-        Vowels(), threshold=least, center=center, scale=scale, penalty_weight=penalty_weight, weight=0.5
-    )
+    found = term(Vowels(), threshold=least, center=center, scale=scale, penalty_weight=penalty_weight, weight=0.5)
     raw = torch.tensor([-2.0, 0.0, 5.0])
     expected = -0.5 * (raw - center) / scale + penalty_weight * ((least - raw) / scale).clamp(min=0)
     torch.testing.assert_close(found.cost((raw - center) / scale), expected, atol=1e-4, rtol=1e-4)
@@ -76,9 +74,7 @@ def test_the_drafts_set_the_scale(preset):
     """A reward in other units gives the same answers: its scale is taken from the drafts."""
     base = TokenReward.random(3)
     other = TokenReward(1000 * base.values + 17)
-    search_config = with_fields(
-        WHOLE, block_size=None if preset != "default" else 3, num_drafts=4, num_kept=2
-    )
+    search_config = with_fields(WHOLE, block_size=None if preset != "default" else 3, num_drafts=4, num_kept=2)
     answers = []
     for reward in (base, TokenReward(1000 * base.values)):
         energy = energy_of(term(reward, normalize="drafts"), term(Vowels(), "v", normalize="drafts"))
@@ -161,9 +157,7 @@ def test_conflicts_stand_in_the_trace():
     for expected, terms in cases.items():
         for preset in PRESETS:
             found = run(energy_of(*terms), PROMPTS[:2], preset=preset)
-            values = {
-                c if c is None else round(c, 3) for f in found for s in f.trace for c in s.min_gradient_cosine
-            }
+            values = {c if c is None else round(c, 3) for f in found for s in f.trace for c in s.min_gradient_cosine}
             assert values == {expected}
             assert {
                 f.min_gradient_cosine if f.min_gradient_cosine is None else round(f.min_gradient_cosine, 3)

@@ -20,21 +20,7 @@ from langchain_sea.rewards.soft_encoder import SoftEncoderReward, encoder_reward
 from langchain_sea.rewards.token_alignment import TokenAlignment
 from langchain_sea.sampling.relaxation import top_support
 
-WORDS = (
-    "the",
-    "answer",
-    "is",
-    "five",
-    "reward",
-    "policy",
-    "two",
-    "and",
-    "three",
-    "judges",
-    "no",
-    "what",
-    "one",
-)
+WORDS = ("the", "answer", "is", "five", "reward", "policy", "two", "and", "three", "judges", "no", "what", "one")
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
 
@@ -48,9 +34,7 @@ def word_pieces(*, letters: bool = True) -> PreTrainedTokenizerFast:
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     special = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **special)
@@ -84,8 +68,7 @@ def names(ids) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("token", "pieces"),
-    [("Ġthe", ["the"]), ("a", ["##a"]), ("Ġanswer", ["answer"]), ("Ġ", []), (".", ["."])],
+    ("token", "pieces"), [("Ġthe", ["the"]), ("a", ["##a"]), ("Ġanswer", ["answer"]), ("Ġ", []), (".", ["."])]
 )
 def test_blanks_and_continuations_are_written_as_the_reward_does(token: str, pieces: list[str]) -> None:
     """A word with a blank is a word, one without goes on with the word before it."""
@@ -106,9 +89,7 @@ def test_the_shares_are_stated_and_a_floor_refuses() -> None:
     assert type(ranks) is EncoderReward
     with pytest.raises(TokenizerMismatchError):
         encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), steers=True)
-    assert isinstance(
-        encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward
-    )
+    assert isinstance(encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward)
 
 
 @settings(deadline=None, max_examples=25)
@@ -117,9 +98,7 @@ def test_on_hard_tokens_it_steers_as_it_ranks(found: list[str]) -> None:
     """Whatever else is in the batch, on the reward's own encoding of each text."""
     view = view_of(found)
     with torch.no_grad():
-        torch.testing.assert_close(
-            reward().score_soft(view), reward().score(view, found), atol=1e-5, rtol=1e-4
-        )
+        torch.testing.assert_close(reward().score_soft(view), reward().score(view, found), atol=1e-5, rtol=1e-4)
 
 
 def relaxed(dtype: torch.dtype, spread: float = 0.2) -> AnswerBatch:
@@ -129,9 +108,7 @@ def relaxed(dtype: torch.dtype, spread: float = 0.2) -> AnswerBatch:
     torch.manual_seed(0)
     logits = torch.randn(*view.tokens.ids.shape, VOCAB)
     support = top_support(logits, view.tokens.ids, 4)
-    soft = (
-        torch.rand(*support.shape, dtype=dtype) * spread + torch.tensor([3.0, 0, 0, 0], dtype=dtype)
-    ).softmax(-1)
+    soft = (torch.rand(*support.shape, dtype=dtype) * spread + torch.tensor([3.0, 0, 0, 0], dtype=dtype)).softmax(-1)
     return AnswerBatch(writer, view.prompt, Tokens(soft.requires_grad_(), support, view.tokens.mask))
 
 
@@ -150,9 +127,7 @@ def test_its_gradient_is_that_of_the_relaxed_input() -> None:
                 moved = soft.detach().clone()
                 moved[c, t, k] += step
                 ends.append(
-                    found.score_soft(
-                        AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))
-                    ).sum()
+                    found.score_soft(AnswerBatch(view.policy, view.prompt, view.tokens._replace(soft=moved))).sum()
                 )
             differences[c, t, k] = (ends[0] - ends[1]) / 2e-5
     chosen = torch.tensor(places)

@@ -269,9 +269,7 @@ def test_what_cannot_be_enforced_is_said() -> None:
     """Rather than passed over."""
     policy = load_model("tiny")
     with pytest.raises(GrammarError, match="cannot be enforced"):
-        JsonGrammar(
-            {"type": "string", "contentEncoding": 3, "if": {}}, policy.tokenizer, policy.vocab_size, [2]
-        )
+        JsonGrammar({"type": "string", "contentEncoding": 3, "if": {}}, policy.tokenizer, policy.vocab_size, [2])
 
 
 names = st.text("abc_", min_size=1, max_size=5)
@@ -326,10 +324,7 @@ def test_a_number_in_the_middle_is_brought_to_an_end(kind: dict[str, Any], begun
 def test_a_call_of_any_tool_may_be_forced() -> None:
     """The schema is one of them all."""
     found = forced_schema(TOOLS, ToolChoice("any"))
-    assert [each["properties"]["name"]["const"] for each in found["anyOf"]] == [
-        "get_weather",
-        "magic_function",
-    ]
+    assert [each["properties"]["name"]["const"] for each in found["anyOf"]] == ["get_weather", "magic_function"]
 
 
 def test_options_of_calls_are_known() -> None:

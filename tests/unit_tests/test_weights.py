@@ -42,8 +42,7 @@ def logits(loaded):
 def same(one, other):
     """Whether two loads are the same to the last bit: logits, vocabulary, special tokens and template."""
     tokenizers = [
-        (x.tokenizer.get_vocab(), x.tokenizer.special_tokens_map, x.tokenizer.chat_template)
-        for x in (one, other)
+        (x.tokenizer.get_vocab(), x.tokenizer.special_tokens_map, x.tokenizer.chat_template) for x in (one, other)
     ]
     texts = [x.tokenizer("The cat\n  é🎉 <|im_end|>").input_ids for x in (one, other)]
     return torch.equal(logits(one), logits(other)) and tokenizers[0] == tokenizers[1] and texts[0] == texts[1]
@@ -52,9 +51,7 @@ def same(one, other):
 def install(site):
     """Lays out an installed package that carries a random Llama, without the code it would have."""
     save_folder(site / "toy_weights" / "model")
-    (site / "toy_weights" / "__init__.py").write_text(
-        "raise AssertionError('a weight package is never imported')"
-    )
+    (site / "toy_weights" / "__init__.py").write_text("raise AssertionError('a weight package is never imported')")
     info = site / "toy_weights-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.0\n")
@@ -110,8 +107,7 @@ def test_threads_share_one_load(tmp_path):
     folder = save_folder(tmp_path / "model")
     loads, lines = [], []
     threads = [
-        threading.Thread(target=lambda: loads.append(weights.load(folder, report=lines.append)))
-        for _ in range(4)
+        threading.Thread(target=lambda: loads.append(weights.load(folder, report=lines.append))) for _ in range(4)
     ]
     for thread in threads:
         thread.start()
@@ -359,8 +355,7 @@ def test_what_a_killed_process_left_behind_is_removed(toy):
 
 
 @pytest.mark.parametrize(
-    "full",
-    [OSError(errno.ENOSPC, "No space left on device"), Exception("I/O error: No space left on device")],
+    "full", [OSError(errno.ENOSPC, "No space left on device"), Exception("I/O error: No space left on device")]
 )
 def test_a_full_disk_is_a_warning(toy, monkeypatch, full):
     """The second is how the writers in Rust say it."""
@@ -431,9 +426,7 @@ def test_where_names_the_kind_of_source(tmp_path):
     assert weights.where(tmp_path / "model.gguf").source == "gguf file"
     assert weights.where(folder / "config.json").source == "missing"
     assert weights.where("tiny").source == "tiny"
-    assert weights.where(tmp_path / "no" / "where") == weights.WeightsLocation(
-        "missing", None, f"ls {tmp_path / 'no'}"
-    )
+    assert weights.where(tmp_path / "no" / "where") == weights.WeightsLocation("missing", None, f"ls {tmp_path / 'no'}")
 
 
 def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_path):
@@ -441,17 +434,13 @@ def test_a_model_in_the_hubs_own_cache_is_found_and_read_without_a_network(tmp_p
     save_folder(repository / "snapshots" / "abc")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
-    assert weights.where("someone/model") == weights.WeightsLocation(
-        "hub cache", repository / "snapshots" / "abc", ""
-    )
+    assert weights.where("someone/model") == weights.WeightsLocation("hub cache", repository / "snapshots" / "abc", "")
     loaded = weights.load("someone/model")
     assert torch.equal(logits(loaded), tiny_model("llama")(IDS).logits)
 
 
 def installed(name):
-    return pytest.mark.skipif(
-        WEIGHT_PACKAGES[name].find() is None, reason=f"to run it: {WEIGHT_PACKAGES[name].advice}"
-    )
+    return pytest.mark.skipif(WEIGHT_PACKAGES[name].find() is None, reason=f"to run it: {WEIGHT_PACKAGES[name].advice}")
 
 
 @pytest.mark.slow
@@ -469,9 +458,7 @@ def test_smollm2_reads_the_same_from_its_cache():
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<|im_start|>", "<|im_end|>")
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
     question = [{"role": "user", "content": "What is the capital of France?"}]
-    ids = tokenizer.apply_chat_template(
-        question, add_generation_prompt=True, return_tensors="pt", return_dict=True
-    )
+    ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**ids, max_new_tokens=12, do_sample=False)[0, ids["input_ids"].shape[1] :]
     assert tokenizer.decode(answer, skip_special_tokens=True) == "The capital of France is Paris."
 

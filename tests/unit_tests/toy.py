@@ -96,9 +96,7 @@ class Toy:
         ids, rows = [], [self.first.expand(len(rngs), -1)]
         for _ in range(self.shape[0]):
             chances = rows[-1].exp()
-            ids.append(
-                torch.cat([torch.multinomial(p, 1, generator=g) for p, g in zip(chances, rngs, strict=True)])
-            )
+            ids.append(torch.cat([torch.multinomial(p, 1, generator=g) for p, g in zip(chances, rngs, strict=True)]))
             rows.append(self.transition[ids[-1]])
         return torch.stack(ids, 1), torch.stack(rows[:-1], 1)
 

@@ -46,17 +46,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils.quantization_config import QuantizationConfigMixin
 
-__all__ = [
-    "Bits",
-    "Kind",
-    "Loaded",
-    "WeightsLocation",
-    "cache_folder",
-    "default_device",
-    "load",
-    "unload",
-    "where",
-]
+__all__ = ["Bits", "Kind", "Loaded", "WeightsLocation", "cache_folder", "default_device", "load", "unload", "where"]
 
 _ALIGNMENT = 64  # bytes, of the memory that torch allocates
 
@@ -193,9 +183,7 @@ def _read(resolved: str, options: LoadOptions) -> ModelAndTokenizer:
 def _from_package(package: WeightPackage, options: LoadOptions) -> ModelAndTokenizer:
     """Read the cache; if there is none, the installed package, which then fills the cache; else the hub."""
     if options.kind not in {package.kind, "encoder"}:
-        raise WeightsCorruptError(
-            f"{package.name} is a model of kind {package.kind!r}: it has no {options.kind} head"
-        )
+        raise WeightsCorruptError(f"{package.name} is a model of kind {package.kind!r}: it has no {options.kind} head")
     if cached := _from_cache(package, options):
         return cached
     path = package.find()

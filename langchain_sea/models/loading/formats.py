@@ -70,18 +70,14 @@ def from_path(path: Path, options: LoadOptions) -> ModelAndTokenizer:
     if path.is_dir():
         _check_folder(path, options)
     elif path.suffix != ".gguf":
-        raise WeightsCorruptError(
-            f"{path} is neither a folder nor a .gguf file; weights are read from those two only"
-        )
+        raise WeightsCorruptError(f"{path} is neither a folder nor a .gguf file; weights are read from those two only")
     with _explained(str(path)):
         return _from_gguf(path, options) if path.is_file() else _from_pretrained(str(path), options)
 
 
 def _check_folder(folder: Path, options: LoadOptions) -> None:
     if not (folder / "config.json").is_file():
-        raise WeightsNotFoundError(
-            f"{folder} has no config.json: it is not a folder that `save_pretrained` wrote"
-        )
+        raise WeightsNotFoundError(f"{folder} has no config.json: it is not a folder that `save_pretrained` wrote")
     if any(folder.glob("*.safetensors")):
         return
     pickled = any(folder.glob("*.bin"))

@@ -20,9 +20,7 @@ __all__ = ["MemoryPart", "estimate_memory"]
 
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KEPT_STATES = 18  # hidden states per layer that a backward pass keeps: norms, projections, products
-_LOGIT_COPIES = (
-    4  # float32 copies of (chains, tokens, vocabulary): logits, log π, their gradient, soft tokens
-)
+_LOGIT_COPIES = 4  # float32 copies of (chains, tokens, vocabulary): logits, log π, their gradient, soft tokens
 
 
 class MemoryPart(NamedTuple):
@@ -87,10 +85,7 @@ def estimate_memory(
     models += [(f"reward {name}", _read_config(name), AutoModelForSequenceClassification) for name in rewards]
     shape = _Shape.of(config, width)
     parts = [
-        *(
-            MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes")
-            for name, each, kind in models
-        ),
+        *(MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes") for name, each, kind in models),
         MemoryPart(
             "prompts' states",
             requests * prompt_tokens * shape.token,
@@ -114,9 +109,7 @@ def _search_parts(shape: _Shape, search_config: SearchConfig, tokens: int, reque
             f"{requests} × {rows} rows × {tokens} tokens × the same",
         ),
         MemoryPart(
-            "drafts' logits",
-            requests * rows * vocabulary * 4,
-            f"{requests} × {rows} rows × {vocabulary} × 4 bytes",
+            "drafts' logits", requests * rows * vocabulary * 4, f"{requests} × {rows} rows × {vocabulary} × 4 bytes"
         ),
         MemoryPart(
             "a step: activations",
