@@ -1,4 +1,4 @@
-"""Better answers from a local language model, now, without training."""
+"""Better answers from a local LLM at inference time, without training."""
 
 from __future__ import annotations
 
