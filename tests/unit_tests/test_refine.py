@@ -593,6 +593,7 @@ def test_a_score_that_is_not_finite_is_named():
 # Ctrl-C
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("where", ["score", "score_soft"])
 @pytest.mark.parametrize("at", [0, 2])
@@ -614,6 +615,7 @@ def test_an_interruption_brings_the_best_so_far(preset, where, at):
     assert "interrupted" in reasons
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_policy_has_nothing_to_tell():
     """Before anything is drafted the answers are empty, and still one for each prompt."""
 
@@ -627,6 +629,7 @@ def test_an_interrupted_policy_has_nothing_to_tell():
     assert [found.stop_reason for found in caught.value.refinements] == ["interrupted"] * 2
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_what_had_ended_keeps_its_reason():
     """A prompt that was done before the interruption is not called interrupted."""
     trouble = Troubled(raises(KeyboardInterrupt()), where="score", at=4, only=PROMPTS[1].key)
