@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.runnables.config import get_config_list
+from langchain_core.runnables.config import get_config_list, get_executor_for_config
 
 from langchain_sea.chat.events import AsyncStepEvents, step_events
 from langchain_sea.chat.generate import agenerate_answers, astream_answer, generate_answers, stream_answer
@@ -137,11 +137,29 @@ class SEAChatModel(SEAInspection):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer all inputs, refined together; each gets a thread, up to `max_concurrency` or else 256."""
+        """Answer all inputs, refined together; each gets a thread, up to `max_concurrency` or else 256.
+
+        Raises:
+            RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
+        """
+        if len(inputs) <= 1:
+            return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         configs = get_config_list(config, len(inputs))
-        for first in configs[:1]:  # LangChain reads this setting of the first one; its default is too low
-            first.setdefault("max_concurrency", min(len(inputs), _MAX_BATCH_THREADS))
-        return super().batch(inputs, configs, return_exceptions=return_exceptions, **kwargs)
+        # LangChain reads this setting of the first one; its default is too low
+        configs[0].setdefault("max_concurrency", min(len(inputs), _MAX_BATCH_THREADS))
+
+        def call(value: LanguageModelInput, each: RunnableConfig) -> Any:  # noqa: ANN401 - a message or an error
+            try:
+                return self.invoke(value, each, **kwargs)
+            except Exception as error:
+                if not return_exceptions:
+                    raise
+                return error
+
+        with get_executor_for_config(configs[0]) as executor:
+            calls = [executor.submit(call, value, each) for value, each in zip(inputs, configs, strict=True)]
+            self._wait_for_calls(calls, kwargs)
+            return [each.result() for each in calls]
 
     def bind_tools(
         self,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables.config import run_in_executor
 
@@ -18,6 +18,7 @@ from langchain_sea.chat.responses import gate_texts, to_chunks, word_chunks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
+    from concurrent.futures import Future
 
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import AIMessage, BaseMessage
@@ -37,6 +38,7 @@ __all__ = [
     "load_policy",
     "prepare_call",
     "stream_answer",
+    "wait_for_calls",
 ]
 
 
@@ -54,6 +56,13 @@ def load_policy(config: ModelConfig) -> CausalLMPolicy:
     from langchain_sea.chat import prepare  # noqa: PLC0415 - imports transformers
 
     return prepare.load_policy(config)
+
+
+def wait_for_calls(config: ModelConfig, calls: Sequence[Future[Any]]) -> None:
+    """Wait for calls of other threads; see `engine.queue`."""
+    from langchain_sea.chat import prepare  # noqa: PLC0415 - imports transformers
+
+    prepare.wait_for_calls(prepare.get_engine(prepare.load_policy(config)), calls)
 
 
 def generate_answers(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.chat.generate import generate_answers, load_policy
+from langchain_sea.chat.generate import generate_answers, load_policy, wait_for_calls
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.options import require_one_answer
 from langchain_sea.chat.settings import SEASettings
@@ -12,6 +13,7 @@ from langchain_sea.chat.tools import render_tools_as_text, to_openai_tools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from concurrent.futures import Future
 
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import BaseMessage
@@ -50,6 +52,14 @@ class SEAInspection(SEASettings):
         if openai_tools and not policy.supports_tools:
             template_messages, openai_tools = render_tools_as_text(template_messages, openai_tools), []
         return policy.count_tokens(template_messages, openai_tools or None)
+
+    def _wait_for_calls(self, calls: Sequence[Future[Any]], kwargs: dict[str, Any]) -> None:
+        """Wait for calls of other threads with these options, while this thread computes for them."""
+        try:
+            config, _ = self._settings_of_call(None, {name: v for name, v in kwargs.items() if name != "stop"})
+            wait_for_calls(config, calls)
+        except Exception:  # noqa: BLE001 - a wrong option or name: each call reports it
+            wait(calls)
 
     def _load_policy(self) -> CausalLMPolicy:
         config, _ = self._settings_of_call(None, {})

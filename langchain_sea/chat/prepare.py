@@ -16,7 +16,7 @@ from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
 from langchain_sea.chat.tools import CLOSING, OPENING, append_system, forced_schema, render_tools_as_text
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.queue import get_engine, wait_for_calls
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.errors import SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = ["PreparedCall", "load_policy", "prepare_call"]
+__all__ = ["PreparedCall", "get_engine", "load_policy", "prepare_call", "wait_for_calls"]
 
 
 @dataclass(frozen=True, slots=True)

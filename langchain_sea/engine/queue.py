@@ -16,6 +16,7 @@ import threading
 from concurrent.futures import wait
 from contextlib import contextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import R
     from langchain_sea.engine.request import Request
 
-__all__ = ["Engine", "get_engine"]
+__all__ = ["Engine", "get_engine", "wait_for_calls"]
 
 _POLL_SECONDS = 0.05  # how often the main thread looks whether Ctrl-C was pressed while it waits for a reward
 
@@ -71,6 +72,12 @@ class Engine:
         with self._lock:
             self._cancelled += [(request, reason) for request in requests if not request.future.done()]
         self._scheduler.has_news.set()
+
+    def cancel_all(self, reason: StopReason) -> list[Future[Any]]:
+        """Cancel every request, and return their futures."""
+        requests = [*self._new, *self._scheduler.requests]
+        self.cancel(requests, reason)
+        return [request.future for request in requests]
 
     def refine(self, requests: Sequence[Request[R]]) -> list[R]:
         """Run requests and wait for their results.
@@ -140,8 +147,13 @@ class Engine:
         thread.start()
         self._driver = thread.ident
 
-    def _drive(self, is_done: Callable[[], bool] = lambda: False) -> None:
-        """Step until there are no requests, or until `is_done`: then a thread of the engine's own goes on."""
+    def _drive(self, is_done: Callable[[], bool] = lambda: False, *, is_more_expected: bool = False) -> None:
+        """Step until there are no requests, or until `is_done`: then a thread of the engine's own goes on.
+
+        Args:
+            is_done: when to stop although there are requests.
+            is_more_expected: wait for requests where there are none, until `is_done`.
+        """
         while True:
             try:
                 self._step()
@@ -152,10 +164,14 @@ class Engine:
                 raise
             except BaseException as error:  # noqa: BLE001 - the requests must end whatever happens here
                 self._scheduler.fail_requests(to_package_error(error))
-            if self._release(unless_busy=True):
-                return
             if is_done():
                 self._release()
+                return
+            if is_more_expected:
+                if not self._scheduler.requests:
+                    self._scheduler.has_news.wait(_POLL_SECONDS)
+                    self._scheduler.has_news.clear()
+            elif self._release(unless_busy=True):
                 return
 
     def _release(self, *, unless_busy: bool = False) -> bool:
@@ -187,6 +203,32 @@ class Engine:
         for request, reason in cancelled:
             self._scheduler.cancel_request(request, reason)
         self._scheduler.step(max_wait=_POLL_SECONDS)
+
+
+def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
+    """Wait for calls that other threads make with an engine. Meanwhile the main thread computes for them.
+
+    Raises:
+        RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far of the requests in progress.
+    """
+    try:
+        if engine._claim(()):  # noqa: SLF001 - of this module
+            with _deferred_interrupt() as is_interrupted:
+                is_done = partial(_is_any_reason_to_stop, is_interrupted, calls)
+                engine._drive(is_done, is_more_expected=True)  # noqa: SLF001
+        wait(calls)
+    except KeyboardInterrupt:
+        refinements: list[Any] = []
+        while not all(call.done() for call in calls):  # some calls may be about to add a request
+            futures = engine.cancel_all(StopReason.INTERRUPTED)
+            wait(futures)
+            refinements += [future.result() for future in futures if future.exception() is None]
+            wait(calls, timeout=_POLL_SECONDS)
+        raise RefinementInterrupted(refinements) from None
+
+
+def _is_any_reason_to_stop(is_interrupted: Callable[[], bool], calls: Sequence[Future[Any]]) -> bool:
+    return is_interrupted() or all(call.done() for call in calls)
 
 
 def _run_here(requests: Sequence[Request[Any]]) -> None:

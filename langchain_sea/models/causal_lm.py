@@ -10,7 +10,7 @@ from langchain_sea.errors import PromptTooLongError
 from langchain_sea.models.generation import PolicyGeneration
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.policy_vocabulary import PolicyVocabulary
-from langchain_sea.models.prompt import PolicyPrompt
+from langchain_sea.models.prompt import PolicyPrompt, Prefill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class CausalLMPolicy(PolicyVocabulary):
         opening: str = "",
         grammar: Grammar | None = None,
     ) -> PolicyPrompt:
-        """Write a conversation as a prompt and compute its keys and values.
+        """Write a conversation as a prompt. Its keys and values are computed when they are first needed.
 
         Args:
             messages: template dicts, oldest first; no string in them can become a control token.
@@ -96,7 +96,8 @@ class CausalLMPolicy(PolicyVocabulary):
                 f"a prompt of {len(ids)} tokens with room for {room} more exceeds the policy's context of "
                 f"{self.context}; shorten the conversation or ask for a shorter answer."
             )
-        return PolicyPrompt(tuple(messages), tuple(ids), self._forward.prompt_key_values(ids))
+        prompt_ids = tuple(ids)
+        return PolicyPrompt(tuple(messages), prompt_ids, Prefill(lambda: self._forward.prompt_key_values(prompt_ids)))
 
     def forward(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
         """Run C answers after the prompt; differentiable in `tokens.soft`.

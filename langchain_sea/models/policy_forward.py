@@ -16,7 +16,7 @@ from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence
 from langchain_sea.models.lm_head import lm_head_of
-from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt
+from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ class PolicyForward:
         if output_spec.logits and output.last is not None:
             log_probs = self._head.log_probs_at(output.last[0, :-1], rows[0, 1:, None]).squeeze(-1)
             log_probs = log_probs if prompt.log_probs is None else torch.cat([prompt.log_probs, log_probs])
+        key_values = _joined_key_values(prompt, sequence)
         return replace(
             prompt,
-            key_values=_joined_key_values(prompt, sequence),
+            prefill=Prefill(lambda: key_values),
             answer=(*prompt.answer, *ids),
             hidden=hidden,
             log_probs=log_probs,

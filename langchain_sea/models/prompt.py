@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,37 @@ from langchain_sea.core.protocols import Tokens
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from langchain_sea.core.protocols import Grammar
     from langchain_sea.models.batched_forward import SequenceOutput
     from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
 
-__all__ = ["PolicyOutput", "PolicyPrompt"]
+__all__ = ["PolicyOutput", "PolicyPrompt", "Prefill"]
+
+
+class Prefill:
+    """Keys and values of a prompt, computed when they are first read.
+
+    So the thread that steps the engine computes them, and not each thread that prepares a call: on a CPU every
+    thread that computes keeps OpenMP workers, which slow each other down.
+    """
+
+    def __init__(self, compute: Callable[[], KeyValues]) -> None:
+        """Hold what computes them; it is called once."""
+        self._compute: Callable[[], KeyValues] | None = compute
+        self._key_values: KeyValues = ()
+        self._lock = threading.Lock()
+
+    @property
+    def key_values(self) -> KeyValues:
+        """One pair of (H, T, d) per layer."""
+        with self._lock:
+            if self._compute is not None:
+                self._key_values = self._compute()
+                self._compute = None
+        return self._key_values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +54,7 @@ class PolicyPrompt:
     Attributes:
         messages: the conversation, unchanged.
         ids: (P,) the prompt, from its begin token to where the answer begins.
-        key_values: one pair of (H, P+N-1, d) per layer, of the prompt and the answer without the last id.
+        prefill: the keys and values, (H, P+N-1, d), of the prompt and the answer without the last id.
         answer: (N,) the ids of the answer that are already fixed.
         hidden: the answer's states, (N, D) per requested layer.
         log_probs: (N,) log π of the answer's ids, if requested.
@@ -39,11 +63,16 @@ class PolicyPrompt:
 
     messages: tuple[dict[str, Any], ...]
     ids: tuple[int, ...]
-    key_values: KeyValues
+    prefill: Prefill
     answer: tuple[int, ...] = ()
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     log_probs: Tensor | None = None
     grammar: Grammar | None = None
+
+    @property
+    def key_values(self) -> KeyValues:
+        """One pair of (H, P+N-1, d) per layer; the first access computes them."""
+        return self.prefill.key_values
 
     @property
     def has_grammar(self) -> bool:

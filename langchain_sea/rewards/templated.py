@@ -19,8 +19,8 @@ from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError
 from langchain_sea.models.batched_forward import ModelRunner
-from langchain_sea.models.causal_lm import PolicyPrompt
 from langchain_sea.models.kv_cache import PackedSequence
+from langchain_sea.models.prompt import PolicyPrompt, Prefill
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class TemplatedModel:
         ids = torch.tensor([one[: before - 1]], dtype=torch.long, device=self.model.device)
         states = self._runner.prompt_key_values(self._embed(ids))
         after = torch.tensor(one[end:], dtype=torch.long, device=self.model.device)
-        prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), states)
+        prompt = PolicyPrompt(tuple(messages), tuple(one[:before]), Prefill(lambda: states))
         return _Place(prompt, answer[: len(answer) - len(answer.lstrip())], after)
 
     def _after(self, blank: str, tokens: Tokens) -> Tokens:

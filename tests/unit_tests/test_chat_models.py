@@ -379,3 +379,33 @@ def test_the_real_pair_answers_and_never_gets_worse():
     assert message.content
     assert sea(message)["score_after"] >= sea(message)["score_before"]
     assert sea(message)["nll_after"] <= sea(message)["nll_before"] + PRESETS["default"].max_nll_rise + 1e-6
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interrupt_ends_a_whole_batch():
+    """Ctrl-C in a batch that would take for ever ends every refinement in it; the engine is free again."""
+    started = threading.Event()
+
+    def count(prompt, completions):
+        started.set()
+        return [0.0] * len(completions)
+
+    def interrupt():
+        started.wait(60)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    endless = Budget(max_steps=10**9, max_time=None)
+    model = SEAChatModel(model="tiny", rewards=["tiny", count], preset="paper", budget=endless, max_tokens=8)
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(RefinementInterrupted) as caught:
+        model.batch([QUESTION, "What is 1 + 1?", "What is 2 + 2?"])
+    assert all(result.stop_reason == "interrupted" for result in caught.value.refinements)
+    assert SEAChatModel(model="tiny", **SMALL).invoke(QUESTION).content
+
+
+def test_a_batch_with_a_wrong_option_reports_it_for_each_input():
+    model = SEAChatModel(model="tiny", **SMALL)
+    errors = model.batch([QUESTION, QUESTION], return_exceptions=True, bugdet=1)
+    assert [type(error) for error in errors] == [ValueError, ValueError]
+    with pytest.raises(ValueError, match="'budget'"):
+        model.batch([QUESTION, QUESTION], bugdet=1)

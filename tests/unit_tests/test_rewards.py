@@ -27,7 +27,8 @@ from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Reward, Tokens
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models import tiny
-from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.prompt import PolicyPrompt, Prefill
 from langchain_sea.rewards import FunctionReward, LogRatioReward, RewardModel, SoftRewardModel, reward_model
 from langchain_sea.rewards.log_ratio import shared_token_fraction
 from langchain_sea.sampling.relaxation import full_support
@@ -161,7 +162,7 @@ def test_a_function_gets_the_last_user_message() -> None:
     writer, tokens = policy(), Tokens.from_ids([[40]])
     parts = [{"type": "text", "text": "a "}, {"type": "image"}, {"type": "text", "text": "b"}]
     for content in (QUESTION, [{"role": "user", "content": parts}], [{"role": "system", "content": "x"}]):
-        prompt = PolicyPrompt(tuple(content), (1,), ())
+        prompt = PolicyPrompt(tuple(content), (1,), Prefill(tuple))
         FunctionReward(function).score(AnswerBatch(writer, prompt, tokens), ["no"])
     assert seen == ["what is two and three?", "a b", ""]
 
@@ -452,7 +453,9 @@ def test_too_long_a_conversation_is_unavailable() -> None:
     """Scoring and steering say so, with the numbers."""
     reward = SoftRewardModel(classifier(), tiny_tokenizer())
     view = AnswerBatch(
-        policy(), PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), ()), Tokens.from_ids([[40]])
+        policy(),
+        PolicyPrompt(({"role": "user", "content": "x " * 300},), (1,), Prefill(tuple)),
+        Tokens.from_ids([[40]]),
     )
     short = AnswerBatch(policy(), policy().prompt(QUESTION), Tokens.from_ids([[40] * 250]))
     for act in (lambda: reward.score(view, ["no"]), lambda: reward.score_soft(short)):
