@@ -60,5 +60,5 @@ def test_the_first_limit_reached_is_named():
 def test_the_clock_starts_with_the_meter():
     """And runs."""
     tracker = BudgetTracker(Budget())
-    assert 0 <= tracker.seconds < 5
-    assert tracker.seconds <= tracker.seconds
+    first = tracker.seconds
+    assert 0 <= first <= tracker.seconds

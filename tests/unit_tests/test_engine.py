@@ -51,9 +51,7 @@ def endless(energy, prompt, **options):
 
 
 def wait_until(condition):
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
+    while not condition():  # pytest's own timeout ends a test that hangs
         time.sleep(0.005)
 
 

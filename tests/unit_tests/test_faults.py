@@ -61,10 +61,8 @@ def policy():
 
 
 def idle(policy):
-    """The engine is idle again, and soon."""
-    until = time.monotonic() + 20
-    while not get_engine(policy).is_idle:
-        assert time.monotonic() < until, "the engine still has requests"
+    """The engine becomes idle again."""
+    while not get_engine(policy).is_idle:  # pytest's own timeout ends a test that hangs
         time.sleep(0.01)
     return True
 
@@ -152,28 +150,35 @@ def test_a_reward_that_raises_fails_its_own_request_alone(policy, model, alone, 
 
 
 def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
-    """Its own request ends at its deadline, with the draft; the others are done before that."""
-    free = threading.Event()
+    """Other requests are answered while it blocks."""
+    is_blocked, may_return = threading.Event(), threading.Event()
 
     def blocked(prompt, completions):
-        free.wait(60)
+        is_blocked.set()
+        may_return.wait()
         return [0.0] * len(completions)
 
-    slow = steered(blocked, budget=Budget(max_steps=2, max_time=3.0), max_tokens=8)
-    began, ended = time.monotonic(), {}
-    try:
-        with ThreadPoolExecutor(2) as pool:
-            for name, call in {"slow": lambda: slow.invoke("Hello"), "others": lambda: model.batch(QUESTIONS)}.items():
-                future = pool.submit(call)
-                future.add_done_callback(lambda _, name=name: ended.setdefault(name, time.monotonic() - began))
-                ended[f"{name}'s"] = future
-            found, others = ended["slow's"].result(), ended["others's"].result()
-    finally:
-        free.set()
-    assert ended["others"] < ended["slow"] < 30
-    assert sea(found)["stop_reason"] == "reward_unavailable"
-    assert found.content == sea(found)["draft"] != ""
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(steered(blocked).invoke, "Hello")
+        try:
+            is_blocked.wait()
+            others = model.batch(QUESTIONS)
+            assert not slow.done()
+        finally:
+            may_return.set()
     assert [message.content for message in others] == alone
+    assert sea(slow.result())["failure"] is None
+    assert idle(policy)
+
+
+def test_a_reward_that_never_returns_ends_its_request_at_the_time_limit(policy):
+    """With the draft."""
+    never = threading.Event()
+    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=3.0), max_tokens=8)
+    answer = slow.invoke("Hello")
+    assert sea(answer)["stop_reason"] == "reward_unavailable"
+    assert answer.content == sea(answer)["draft"]
+    never.set()
 
 
 @pytest.mark.slow
@@ -279,9 +284,7 @@ def test_a_forked_child_answers_too():
 
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
-    began = time.monotonic()
     found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), max_tokens=8)
-    assert time.monotonic() - began < 10  # a reading of the prompt and a token, however slow the machine
     assert sea(found)["stop_reason"] == "seconds"
     assert idle(policy)
 

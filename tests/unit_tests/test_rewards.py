@@ -8,7 +8,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -255,10 +254,8 @@ def test_an_interrupt_passes_through(kind: type[BaseException], timeout: float |
 def test_a_function_that_never_returns_is_given_up() -> None:
     """After `timeout` seconds, with the number in the error."""
     release, before = threading.Event(), set(threading.enumerate())
-    started = time.monotonic()
     with pytest.raises(errors.RewardUnavailableError, match=r"within 0\.2 seconds"):
         ask(lambda *_: release.wait(), timeout=0.2)
-    assert time.monotonic() - started < 2
     assert not [t for t in threading.enumerate() if not t.daemon and t not in before]
     release.set()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 import socket
 import sys
-import time
 import types
 
 import pytest
@@ -67,10 +66,8 @@ def test_a_score_is_the_texts_own(rule, texts, random):
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 @pytest.mark.parametrize("text", ["[" * 10**5, "```\n" + " " * 10**5, "[1," * 10**5, "<think>" * 10**4, " " * 10**5])
 def test_hostile_texts_end(rule, text):
-    """In a time about linear in their length."""
-    begun = time.monotonic()
+    """A regular expression that backtracks would run into pytest's timeout."""
     assert 0 <= one(rule, text) <= 1
-    assert time.monotonic() - begun < 20
 
 
 def test_as_a_reward():
