@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_core.runnables.config import get_config_list, get_executor_for_config
-
+from langchain_sea.chat.batch import invoke_all
 from langchain_sea.chat.events import AsyncStepEvents, step_events
 from langchain_sea.chat.generate import agenerate_answers, astream_answer, generate_answers, stream_answer
 from langchain_sea.chat.inspection import SEAInspection
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
 __all__ = ["SEAChatModel"]
-
-_MAX_BATCH_THREADS = 256
 
 
 class SEAChatModel(SEAInspection):
@@ -137,29 +134,13 @@ class SEAChatModel(SEAInspection):
         return_exceptions: bool = False,
         **kwargs: Any,
     ) -> list[AIMessage]:
-        """Answer all inputs, refined together; each gets a thread, up to `max_concurrency` or else 256.
+        """Answer all inputs, refined together, each from a thread of its own up to `max_concurrency` or else 256.
 
-        Raises:
-            RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
+        Ctrl-C raises `RefinementInterrupted` with the best answers so far.
         """
         if len(inputs) <= 1:
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
-        configs = get_config_list(config, len(inputs))
-        # LangChain reads this setting of the first one; its default is too low
-        configs[0].setdefault("max_concurrency", min(len(inputs), _MAX_BATCH_THREADS))
-
-        def call(value: LanguageModelInput, each: RunnableConfig) -> Any:  # noqa: ANN401 - a message or an error
-            try:
-                return self.invoke(value, each, **kwargs)
-            except Exception as error:
-                if not return_exceptions:
-                    raise
-                return error
-
-        with get_executor_for_config(configs[0]) as executor:
-            calls = [executor.submit(call, value, each) for value, each in zip(inputs, configs, strict=True)]
-            self._wait_for_calls(calls, kwargs)
-            return [each.result() for each in calls]
+        return invoke_all(self, inputs, config, kwargs, return_exceptions=return_exceptions)
 
     def bind_tools(
         self,

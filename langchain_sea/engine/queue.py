@@ -73,12 +73,6 @@ class Engine:
             self._cancelled += [(request, reason) for request in requests if not request.future.done()]
         self._scheduler.has_news.set()
 
-    def cancel_all(self, reason: StopReason) -> list[Future[Any]]:
-        """Cancel every request, and return their futures."""
-        requests = [*self._new, *self._scheduler.requests]
-        self.cancel(requests, reason)
-        return [request.future for request in requests]
-
     def refine(self, requests: Sequence[Request[R]]) -> list[R]:
         """Run requests and wait for their results.
 
@@ -220,7 +214,9 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
     except KeyboardInterrupt:
         refinements: list[Any] = []
         while not all(call.done() for call in calls):  # some calls may be about to add a request
-            futures = engine.cancel_all(StopReason.INTERRUPTED)
+            requests = [*engine._new, *engine._scheduler.requests]  # noqa: SLF001
+            engine.cancel(requests, StopReason.INTERRUPTED)
+            futures = [request.future for request in requests]
             wait(futures)
             refinements += [future.result() for future in futures if future.exception() is None]
             wait(calls, timeout=_POLL_SECONDS)
