@@ -51,10 +51,7 @@ class SEAChatModel(SEAInspection):
             print(chunk.text, end="")
         ```
 
-    Async:
-        ```python
-        await model.ainvoke("What is 14 + 23?")
-        ```
+    Async: `await model.ainvoke(...)`, `astream`, `abatch`.
 
     Tools:
         ```python
