@@ -209,6 +209,7 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
         if engine._claim(()):  # noqa: SLF001 - of this module
             with _deferred_interrupt() as is_interrupted:
                 is_done = partial(_is_any_reason_to_stop, is_interrupted, calls)
+                _wait_for_requests(engine, is_done)
                 engine._drive(is_done, is_more_expected=True)  # noqa: SLF001
         wait(calls)
     except KeyboardInterrupt:
@@ -221,6 +222,15 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
             refinements += [future.result() for future in futures if future.exception() is None]
             wait(calls, timeout=_POLL_SECONDS)
         raise RefinementInterrupted(refinements) from None
+
+
+def _wait_for_requests(engine: Engine, is_done: Callable[[], bool]) -> None:
+    """Wait until requests come, and then until none has come for a moment: together they are faster."""
+    has_news = engine._scheduler.has_news  # noqa: SLF001 - of this module
+    while not (engine._new or is_done()):  # noqa: SLF001
+        has_news.wait(_POLL_SECONDS)
+    while has_news.wait(_POLL_SECONDS) and not is_done():
+        has_news.clear()
 
 
 def _is_any_reason_to_stop(is_interrupted: Callable[[], bool], calls: Sequence[Future[Any]]) -> bool:
