@@ -45,7 +45,7 @@ FIGURES = (
     "wheel_mb",
 )
 Place = tuple[str, int, str]
-"""A file, a line, and what stands there."""
+"""A file, a line number, and a name or text on that line."""
 
 
 def modules() -> dict[str, Path]:
@@ -136,7 +136,7 @@ def named(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 def vague_names() -> list[Place]:
-    """Names out of `VAGUE`, which do not say what they hold; a leading underscore does not count."""
+    """Names in `VAGUE`, which do not say what they hold; a leading underscore does not count."""
     return [
         (shown_path(path), line, name)
         for path, tree in trees().items()
