@@ -1,4 +1,8 @@
-"""Compare methods at equal wall-clock time on the questions of a file."""
+"""Compare methods at equal wall-clock time on the questions of a file.
+
+Beside searches, the default methods have three controls: the default preset with random steps, with AISP's weights, or
+with no steps at all in place of the gradient's. What the gradient is worth is the difference from the best of them.
+"""
 
 from __future__ import annotations
 
@@ -17,15 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["add_arguments", "run"]
 
+_METHODS = "default,draft,best_of_n,prefix_search,random_edits,random_walk,aisp,axis_grid"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `eval`."""
     parser.add_argument("file", type=Path, help="a .jsonl or .csv with a column `question`")
     add_model_name(parser)
     parser.add_argument("--reward", action="append", help="a name, several times for several")
-    parser.add_argument("--methods", default="default,draft,best_of_n,prefix_search,random_edits")
+    parser.add_argument("--methods", default=_METHODS, help="separated by commas (default: %(default)s)")
     parser.add_argument("--prompts", type=int, default=20, help="questions drawn from the file")
     parser.add_argument("--max-tokens", type=int, default=40, help="length of the longest answer")
+    parser.add_argument("--seconds", type=float, help="of refinement, for each answer of the default preset")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--rows", type=Path, default=Path("eval-rows.jsonl"), help="an interrupted run continues from this file"
@@ -72,7 +79,9 @@ def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Nam
 
     policy = load_model(options.model)
     terms = registry.make_terms(options.reward, policy)
-    evaluation = Evaluation(policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens)
+    evaluation = Evaluation(
+        policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens, max_time=options.seconds
+    )
     keys = {case.key for case in cases}
     rows = evaluation.run(cases, methods, options.rows)
     return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]

@@ -1,15 +1,17 @@
 """Methods on the same prompts with the same wall-clock time; an interrupted run continues from its rows.
 
 For every prompt the leading method answers first and sets the time; every other method gets as much, in the same
-process, one after another.
+process, one after another. A search gets the whole time of the leading method. A preset or a control writes a draft
+first, which its budget does not count, and so gets the time without the draft's.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
@@ -37,8 +39,9 @@ if TYPE_CHECKING:
     from langchain_sea.evaluation.cases import Case
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = ["CURVE", "LEAD", "METHODS", "SEARCHES", "Evaluation", "read_rows"]
+__all__ = ["CONTROLS", "CURVE", "LEAD", "METHODS", "SEARCHES", "Evaluation", "make_control", "read_rows"]
 
+Update = Literal["gradient", "random", "aisp", "none"]
 LEAD = "default"
 """The method that answers first and sets the time of the others."""
 SEARCHES: dict[str, Search] = {
@@ -50,12 +53,18 @@ SEARCHES: dict[str, Search] = {
     "qalign": QAlign(),
     "random_edits": RandomEdits(),
 }
+CONTROLS: dict[str, Update] = {"random_walk": "random", "aisp": "aisp", "axis_grid": "none"}
+"""The leading preset with another update of its latents: what the gradient must beat. Random directions with steps of
+the same length, weights in place of the gradient (AISP, arXiv 2510.26219), and latents that stay where they start."""
 FIXED: dict[str, Search] = {"draft": BestOfN(count=1, rows=1), "bo64": BestOfN(count=64)}
 """Methods of a fixed number of drafts, whatever time they take."""
 CURVE = (0.125, 0.25, 0.5, 1.0)
 """Fractions of best-of-64's time; `default@0.5` gets half of it."""
-METHODS = (LEAD, *FIXED, *SEARCHES, "paper", "reference", *(f"{LEAD}@{part}" for part in CURVE))
+METHODS = (LEAD, *FIXED, *SEARCHES, *CONTROLS, "paper", "reference", *(f"{LEAD}@{part}" for part in CURVE))
+_SHORTEST = 1e-3
+"""Seconds of a preset whose time its draft has used up: a budget must be positive."""
 
+Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 """Set, tier, question and method: what identifies a row."""
 
@@ -71,6 +80,7 @@ class Evaluation:
         temperature: of the drafts of every method.
         max_tokens: the length of the longest answer.
         seed: decides all random numbers.
+        max_time: seconds of refinement after the draft that the leading method gets; None: no limit.
     """
 
     policy: CausalLMPolicy
@@ -79,10 +89,9 @@ class Evaluation:
     temperature: float = 0.8
     max_tokens: int = 40
     seed: int = 0
+    max_time: float | None = None
 
-    def run(
-        self, cases: Sequence[Case], methods: Sequence[str], rows: Path, *, minutes: float = 1e9
-    ) -> list[dict[str, Any]]:
+    def run(self, cases: Sequence[Case], methods: Sequence[str], rows: Path, *, minutes: float = 1e9) -> list[Row]:
         """Return the rows of all cases and methods; those that the file holds already are not computed again.
 
         Args:
@@ -91,49 +100,59 @@ class Evaluation:
             rows: a JSONL file, which is extended.
             minutes: after this time no answer is begun.
         """
-        seconds: dict[Key, float] = {_key_of(row): row["seconds"] for row in read_rows(rows)}
+        answered: dict[Key, Row] = {_key_of(row): row for row in read_rows(rows)}
         deadline = time.monotonic() + 60 * minutes
         ordered = [name for name in METHODS if name in {*methods, LEAD}]
         with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=None) as progress:
             for case in cases:
                 for name in ordered:
-                    if (*case.key, name) in seconds:
+                    if (*case.key, name) in answered:
                         continue
                     if time.monotonic() > deadline:
                         return read_rows(rows)
-                    row = self.answer(case, name, self._time_limit(name, case, seconds))
-                    seconds[*case.key, name] = row["seconds"]
+                    row = self.answer(case, name, self.time_limit(name, case, answered))
+                    answered[*case.key, name] = row
                     with rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 progress.update(1)
         return read_rows(rows)
 
-    def answer(self, case: Case, name: str, seconds: float | None) -> dict[str, Any]:
-        """Answer one case with one method within the seconds, and return the row."""
+    def answer(self, case: Case, name: str, seconds: float | None) -> Row:
+        """Answer one case with one method, and return the row.
+
+        Args:
+            case: the question.
+            name: of the method, one of `METHODS`.
+            seconds: the budget's time; None: no limit.
+        """
         start = time.monotonic()
-        prompt = self._make_prompt(case)
+        prompt = self.make_prompt(case)
         budget = Budget(max_time=seconds)
         method = FIXED.get(name) or SEARCHES.get(name)
         result = self._search(prompt, method, budget) if method else self._refine(prompt, name, budget)
-        elapsed = time.monotonic() - start
-        assert result.before is not None
-        assert result.after is not None
-        row: dict[str, Any] = {"method": name, "set": case.set, "tier": case.tier, "question": case.question}
-        row |= {"text": f"{case.opening}{result.text}", "gold": case.gold, "seconds": elapsed}
-        row |= {"nll": result.after.nll, "rewards": result.after.rewards, "score": result.after.score}
-        row |= {"score_before": result.before.score, "steps": result.steps, "stop_reason": result.stop_reason}
+        row = _make_row(case, name, result, time.monotonic() - start)
         if name == "bo64":  # its first n drafts are best-of-n
             row["drafts"] = [[f"{case.opening}{c.text}", c.score, c.nll] for c in result.candidates]
         return row
 
-    def _time_limit(self, name: str, case: Case, seconds: Mapping[Key, float]) -> float | None:
-        """The leading method's time, a fraction of best-of-64's, or none."""
-        if name == LEAD or name in FIXED:
-            return None
-        _, has_fraction, fraction = name.partition("@")
-        return float(fraction) * seconds[*case.key, "bo64"] if has_fraction else seconds[*case.key, LEAD]
+    def time_limit(self, name: str, case: Case, answered: Mapping[Key, Row]) -> float | None:
+        """Return the budget's seconds of a method: those of the leading method, a fraction of best-of-64's, or none.
 
-    def _make_prompt(self, case: Case) -> PolicyPrompt:
+        Args:
+            name: of the method.
+            case: the question.
+            answered: the rows so far, of which those of the leading method and of best-of-64 decide.
+        """
+        if name == LEAD or name in FIXED:
+            return self.max_time if name == LEAD else None
+        lead = answered[*case.key, LEAD]
+        _, has_fraction, fraction = name.partition("@")
+        seconds: float = float(fraction) * answered[*case.key, "bo64"]["seconds"] if has_fraction else lead["seconds"]
+        draft_seconds: float = lead["draft_seconds"]
+        return seconds if name in SEARCHES else max(_SHORTEST, seconds - draft_seconds)
+
+    def make_prompt(self, case: Case) -> PolicyPrompt:
+        """Return the case as the policy reads it, with its opening."""
         prompt = self.policy.prompt(case.messages, room=self.max_tokens)
         if not case.opening:
             return prompt
@@ -152,7 +171,8 @@ class Evaluation:
         )[0]
 
     def _refine(self, prompt: PolicyPrompt, name: str, budget: Budget) -> Refinement:
-        preset = self.presets[name.partition("@")[0]]
+        base = name.partition("@")[0]
+        preset = make_control(base, self.presets[LEAD]) if base in CONTROLS else self.presets[base]
         drafts = replace(preset.search_config.drafts, temperature=self.temperature)
         return refine(
             [prompt],
@@ -164,11 +184,47 @@ class Evaluation:
         )[0]
 
 
+def make_control(name: str, lead: Preset) -> Preset:
+    """Return the leading preset with the update of its latents that a control has.
+
+    Args:
+        name: one of `CONTROLS`.
+        lead: the leading preset.
+
+    Raises:
+        ValueError: the preset has no latents.
+    """
+    config = lead.search_config
+    if config.latent is None:
+        raise ValueError(
+            f"the control {name!r} changes how latents are updated, but the preset {lead.name!r} has none: "
+            "pass a preset whose search_config.latent is set, or leave the controls out of the methods."
+        )
+    latent = replace(config.latent, update=CONTROLS[name])
+    return replace(lead, name=name, search_config=replace(config, latent=latent))
+
+
+def _make_row(case: Case, name: str, result: Refinement, seconds: float) -> Row:
+    """Return what is saved of an answer."""
+    assert result.before is not None
+    assert result.after is not None
+    plan = getattr(result, "plan", None)
+    draws = [candidate.rewards for candidate in result.candidates]
+    row: Row = {"method": name, "set": case.set, "tier": case.tier, "question": case.question}
+    row |= {"text": f"{case.opening}{result.text}", "draft": f"{case.opening}{result.draft}", "gold": case.gold}
+    row |= {"seconds": seconds, "draft_seconds": getattr(result, "draft_seconds", 0.0)}
+    row |= {"nll": result.after.nll, "rewards": result.after.rewards, "score": result.after.score}
+    row |= {"nll_before": result.before.nll, "score_before": result.before.score}
+    row |= {"plan": None if plan is None else str(plan), "candidates": len(draws)}
+    row["spread"] = {term: statistics.pstdev(draw[term] for draw in draws) for term in draws[0]} if draws else {}
+    return row | {"steps": result.steps, "stop_reason": result.stop_reason}
+
+
 def _key_of(row: Mapping[str, Any]) -> Key:
     return row["set"], row["tier"], row["question"], row["method"]
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[Row]:
     """Return the rows written so far; none if there is no such file."""
     if not path.exists():
         return []

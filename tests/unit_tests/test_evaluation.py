@@ -10,9 +10,22 @@ import pytest
 
 from langchain_sea import load_model
 from langchain_sea.cli import main
-from langchain_sea.evaluation import METHODS, Case, Evaluation, Table, add_gate_scores, read_cases, read_rows, summarize
+from langchain_sea.evaluation import (
+    CONTROLS,
+    METHODS,
+    SEARCHES,
+    Case,
+    Evaluation,
+    Table,
+    add_gate_scores,
+    read_cases,
+    read_rows,
+    summarize,
+)
+from langchain_sea.evaluation.comparison import make_control
 from langchain_sea.evaluation.metrics import count_distinct
 from langchain_sea.evaluation.report import render_page
+from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry
 
 OPENING = "Sure, here is"
@@ -39,11 +52,49 @@ def test_a_run_goes_on_from_its_rows_and_everyone_has_the_leaders_time(tmp_path)
     assert [r["method"] for r in found[2:]] == ["bo64", "best_of_n", "prefix_search", "paper", "default@0.5"]
     assert all(r["score"] >= r["score_before"] for r in found if r["method"].startswith("default"))
     assert len({text for text, _, _ in found[2]["drafts"]}) == len(found[2]["drafts"])
-    (case,), seconds = cases, {(*cases[0].key, "default"): 3.0, (*cases[0].key, "bo64"): 4.0}
-    assert evaluation()._time_limit("best_of_n", case, seconds) == 3.0
-    assert evaluation()._time_limit("default@0.5", case, seconds) == 2.0
-    assert evaluation()._time_limit("bo64", case, seconds) is None
     assert set(METHODS) >= set(methods)
+
+
+def test_a_preset_gets_the_leaders_time_without_that_of_the_draft() -> None:
+    """Its budget does not count its draft; a search has no draft, and gets the whole time."""
+    case = Case(set="s", question="q")
+    times = {"default": {"seconds": 3.0, "draft_seconds": 0.5}, "bo64": {"seconds": 4.0, "draft_seconds": 0.0}}
+    answered = {(*case.key, name): row for name, row in times.items()}
+    limits = {name: evaluation().time_limit(name, case, answered) for name in METHODS}
+    assert {limits[name] for name in SEARCHES} == {3.0}
+    assert {limits[name] for name in (*CONTROLS, "paper", "reference")} == {2.5}
+    assert limits["default@0.5"] == 1.5
+    assert 0 < limits["default@0.125"] < 0.01
+    assert limits["default"] is limits["draft"] is limits["bo64"] is None
+    assert replace(evaluation(), max_time=2.0).time_limit("default", case, {}) == 2.0
+    assert replace(evaluation(), max_time=2.0).time_limit("bo64", case, {}) is None
+
+
+def test_a_control_differs_from_the_leading_preset_in_one_setting() -> None:
+    """The update of its latents; a preset without latents has no controls."""
+    lead = PRESETS["default"]
+    assert lead.search_config.latent.update == "gradient"
+    for name, update in CONTROLS.items():
+        control = make_control(name, lead)
+        assert control.name == name
+        assert control.search_config.latent.update == update
+        latent = replace(control.search_config.latent, update="gradient")
+        config = replace(control.search_config, latent=latent)
+        assert replace(control, name=lead.name, search_config=config) == lead
+    with pytest.raises(ValueError, match="'aisp' changes how latents are updated, but the preset 'paper' has none"):
+        make_control("aisp", PRESETS["paper"])
+
+
+def test_a_row_holds_the_draft_of_its_own_method() -> None:
+    """What changed is measured against it, and the spread of the draws is that of their rewards."""
+    case = Case(set="s", question="What is 1 + 2?", opening=OPENING)
+    found = evaluation().answer(case, "best_of_n", 0.05)
+    assert found["draft"].startswith(OPENING)
+    assert found["score_before"] <= found["score"]
+    assert set(found["spread"]) == set(found["rewards"])
+    assert found["candidates"] >= 1
+    assert evaluation().answer(case, "draft", None)["spread"] == {"tiny": 0.0}
+    assert evaluation().answer(case, "random_walk", 0.05)["method"] == "random_walk"
 
 
 def test_an_answer_begins_with_the_opening_of_its_case() -> None:
