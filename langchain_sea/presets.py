@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
+from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.suggestions import suggest
+from langchain_sea.plans import SearchPlan, find_plan
 from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.latent import LatentSampler
 from langchain_sea.sampling.relaxation import Relaxation
 
-__all__ = ["PRESETS", "ChainConfig", "ContinuationConfig", "DraftConfig", "Preset", "SearchConfig", "find_preset"]
+__all__ = [
+    "PRESETS",
+    "ChainConfig",
+    "ContinuationConfig",
+    "DraftConfig",
+    "LatentConfig",
+    "Preset",
+    "SearchConfig",
+    "find_preset",
+]
 
 _STRAIGHT_THROUGH = Relaxation(kind="straight_through")
 
@@ -19,25 +32,51 @@ class DraftConfig:
     """How drafts are written; the chains start from the best of them.
 
     Attributes:
-        num_drafts: beginnings to draft for each block.
+        num_drafts: beginnings to draft for each block that chains move.
         num_kept: the best beginnings that are continued without a change, beside those that the chains have moved.
-            With a steering vector, so many of the policy's own and so many steered in each direction.
         temperature: of sampling; 1 samples from the policy itself.
-        steering_coeffs: multiples of a reward's steering vector that are added to the policy's hidden states. If a
-            reward has such a vector, half of `num_drafts` beginnings are the policy's own, and `num_drafts` more are
-            steered, each with another one of the likeliest first tokens. Empty: no steering.
     """
 
     num_drafts: int = 128
     num_kept: int = 16
     temperature: float = 0.8
-    steering_coeffs: tuple[float, ...] = (0.5, 0.7)
 
     def __post_init__(self) -> None:
         require_at_least(1, num_drafts=self.num_drafts)
         require_at_least(0, num_kept=self.num_kept, temperature=self.temperature)
-        if not all(map(math.isfinite, self.steering_coeffs)):
-            raise ValueError(f"steering_coeffs={self.steering_coeffs} must be finite numbers.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatentConfig:
+    """How the latents start and move: vectors added to the policy's states while it draws beginnings of answers.
+
+    How many beginnings are drawn, and how often, is said by the plan; see `plans`.
+
+    Attributes:
+        sampler: how far the latents move.
+        update: `gradient` moves them along the gradient of the expected energy. The others are what the gradient
+            must beat: `random` takes steps of the same length in random directions, `aisp` moves to the mean of
+            noisy latents weighted by exp(−energy) (AISP, arXiv 2510.26219), `none` leaves them where they start.
+        starts: where each group of draws starts, as multiples of the reward's steering vector, or of a direction that
+            the first draws show. The first one should be 0, the policy itself.
+        depth: where no reward has a steering vector, the share of the policy's layers below the latents.
+        divergence_weight: β: what one nat per token away from the policy adds to the energy of a draw.
+    """
+
+    sampler: LatentSampler = field(default_factory=LatentSampler)
+    update: Literal["gradient", "random", "aisp", "none"] = "gradient"
+    starts: tuple[float, ...] = (0.0, 0.35, 0.5, -0.35)
+    depth: float = 0.5
+    divergence_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.update not in ("gradient", "random", "aisp", "none"):
+            raise ValueError(f"update={self.update!r} is unknown; choose 'gradient', 'random', 'aisp' or 'none'.")
+        if not self.starts or not all(map(math.isfinite, self.starts)):
+            raise ValueError(f"starts={self.starts} must be finite numbers, at least one.")
+        if not 0 < self.depth < 1:
+            raise ValueError(f"depth={self.depth} must lie in (0, 1).")
+        require_at_least(0, divergence_weight=self.divergence_weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +143,12 @@ class ContinuationConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchConfig:
-    """Settings of the search: drafts, chains and continuation.
+    """Settings of the search: latents, or drafts and chains, and continuation.
 
     Attributes:
+        latent: how latents move. They are used unless every differentiable reward is a sum over tokens, for which
+            chains are better. None: chains always.
+        plan: how much is drawn, by name or as a `SearchPlan`; see `plans`. None: as much as fits into the time.
         block_size: tokens at the beginning of a block that the chains move; the policy writes the rest. None moves the
             whole answer; `drafts.num_drafts`, `drafts.num_kept` and `continuation` then have no effect.
         drafts: what the chains start from.
@@ -114,6 +156,8 @@ class SearchConfig:
         continuation: how the answer goes on after a block.
     """
 
+    latent: LatentConfig | None = None
+    plan: str | SearchPlan | None = None
     block_size: int | None = 8
     drafts: DraftConfig = field(default_factory=DraftConfig)
     chains: ChainConfig = field(default_factory=ChainConfig)
@@ -121,6 +165,8 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         require_at_least(1, block_size=self.block_size)
+        if self.plan is not None:
+            find_plan(self.plan)
 
 
 def require_at_least(least: int, **values: float | None) -> None:
@@ -143,6 +189,7 @@ class Preset:
         policy_relaxation: how tokens enter the policy's term.
         reward_relaxation: how tokens enter the rewards.
         max_nll_rise: the largest rise of nats per token over the draft's with which a text is accepted. None: any.
+        limits: on repetition, single surprising tokens and small gains. None: no such limits.
     """
 
     name: str
@@ -153,12 +200,17 @@ class Preset:
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
     reward_relaxation: Relaxation = field(default_factory=Relaxation)
     max_nll_rise: float | None = 0.5
+    limits: TextLimits | None = None
 
 
 PRESETS: dict[str, Preset] = {
-    # Ours: many short drafts; chains move the best of them by policy and rewards; the policy continues.
+    # Ours: latents move to where the policy's own draws have a low energy; the policy continues the best draws.
+    # For rewards that are sums over tokens, chains move the best of many short drafts.
     "default": Preset(
-        name="default", langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0), search_config=SearchConfig()
+        name="default",
+        langevin=Langevin(kernel="adam", step_size=0.5, noise_scale=0.0),
+        search_config=SearchConfig(latent=LatentConfig()),
+        limits=TextLimits(),
     ),
     # arXiv 2505.20081 as printed: whole answers, the whole vocabulary. We read its noise as σ = 1.
     "paper": Preset(

@@ -10,14 +10,22 @@ from langchain_core.exceptions import (
     ModelInvalidRequestError,
     ModelNotFoundError,
     ModelTimeoutError,
+    OutputParserException,
 )
 
-from langchain_sea.errors import ChatTemplateError, OutOfMemoryError, PromptTooLongError, SEAError, WeightsNotFoundError
+from langchain_sea.errors import (
+    ChatTemplateError,
+    GrammarError,
+    OutOfMemoryError,
+    PromptTooLongError,
+    SEAError,
+    WeightsNotFoundError,
+)
 
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
 
-__all__ = ["ContentError", "DeadlineError", "to_langchain_error"]
+__all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "to_langchain_error"]
 
 
 class LongPromptError(PromptTooLongError, ContextOverflowError):
@@ -38,6 +46,15 @@ class NoTemplateError(ChatTemplateError, ModelInvalidRequestError):
 
 class ContentError(SEAError, ModelInvalidRequestError, ValueError):
     """A message holds content that is not text."""
+
+
+class IncompleteAnswerError(GrammarError, OutputParserException):
+    """A limit cut structured output off; the message names the limit, and `llm_output` is what the model wrote."""
+
+    def __init__(self, message: str, llm_output: str = "") -> None:
+        """Make the error of a message and of the text that was written."""
+        super().__init__(message, llm_output=llm_output)
+        self.args = (message,)  # LangChain adds a link, and would add another one to each copy
 
 
 class DeadlineError(SEAError, ModelTimeoutError):

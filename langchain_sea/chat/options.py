@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
 from langchain_sea.core.suggestions import suggest
+from langchain_sea.plans import find_plan
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_sea.budget import Budget
     from langchain_sea.core.inputs import GateLike, RewardLike
     from langchain_sea.models.causal_lm import CausalLMPolicy
+    from langchain_sea.plans import SearchPlan
 
 __all__ = [
     "CALL_FIELDS",
@@ -32,7 +34,7 @@ __all__ = [
 ]
 
 CALL_FIELDS = (
-    *("preset", "budget", "seed", "temperature", "max_tokens", "timeout"),
+    *("preset", "plan", "budget", "seed", "temperature", "max_tokens", "timeout"),
     *("n", "logprobs", "top_logprobs", "stop"),
 )
 """The model's fields that one call may override by name."""
@@ -83,7 +85,7 @@ class CallOptions:
         model: the name of another model for this call; None uses the model's own.
         n: number of answers; the seeds are `seed`, `seed + 1`, ...
         top_logprobs: number of alternatives reported beside each token; None reports no log-probabilities.
-        timeout: seconds after which `on_timeout="error"` raises.
+        timeout: seconds after which the call ends, whatever it is doing; `on_timeout="error"` then raises.
     """
 
     preset: Preset
@@ -160,8 +162,8 @@ def make_call_options(
     _check_values(values, overrides.get("model"))
     tools = to_openai_tools(overrides.get("tools") or [])
     return CallOptions(
-        preset=_with_temperature(find_preset(values["preset"]), values["temperature"]),
-        budget=_with_timeout(values["budget"], values["timeout"]),
+        preset=_with_search_options(find_preset(values["preset"]), values["temperature"], values["plan"]),
+        budget=values["budget"],
         max_tokens=values["max_tokens"],
         seed=values["seed"],
         stop=tuple(stop or values["stop"] or ()),
@@ -197,19 +199,14 @@ def _check_values(values: Mapping[str, Any], model: object) -> None:
         raise TypeError(f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...).")
 
 
-def _with_temperature(preset: Preset, temperature: float | None) -> Preset:
-    if temperature is None:
-        return preset
+def _with_search_options(preset: Preset, temperature: float | None, plan: str | SearchPlan | None) -> Preset:
+    """Return the preset with the draft temperature and the plan of a call, where they are given."""
     search = preset.search_config
-    drafts = replace(search.drafts, temperature=temperature)
-    return replace(preset, search_config=replace(search, drafts=drafts))
-
-
-def _with_timeout(budget: Budget, timeout: float | None) -> Budget:
-    """Refinement ends at the smaller one of both limits."""
-    if timeout is None:
-        return budget
-    return replace(budget, max_time=min(timeout, budget.max_time or timeout))
+    if temperature is not None:
+        search = replace(search, drafts=replace(search.drafts, temperature=temperature))
+    if plan is not None:
+        search = replace(search, plan=find_plan(plan))
+    return replace(preset, search_config=search)
 
 
 def _count_top_logprobs(*, logprobs: bool, top_logprobs: int | None) -> int | None:

@@ -148,7 +148,7 @@ def _prepare_call(
             langevin=preset.langevin,
             search_config=search,
             generators=generators_for(seed, prompt.key, num_generators, policy.device),
-            tracker=BudgetTracker(options.budget, options.max_tokens),
+            tracker=BudgetTracker(options.budget, options.max_tokens, options.timeout),
             stop=options.stop,
             watch=on_step,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages import content as content_blocks
@@ -16,9 +16,9 @@ from langchain_core.messages.ai import OutputTokenDetails, UsageMetadata
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
-from langchain_sea.chat.tools import CLOSING, OPENING, read_answer
+from langchain_sea.chat.cut_off import describe_limit, find_limit
+from langchain_sea.chat.tools import OPENING, read_answer
 from langchain_sea.core.conversation import last_user_text
-from langchain_sea.errors import GrammarError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,6 +36,15 @@ REFUSAL = "I can't help with that."
 _THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$")
 _HAS_REFUSAL_BLOCKS = hasattr(content_blocks, "RefusalContentBlock")  # from langchain-core 1.8 on
+
+
+class _Reading(NamedTuple):
+    """What the text of an answer holds, and how it ended."""
+
+    parsed: ParsedToolCalls
+    reasoning: dict[str, Any]  # the reasoning before the text, as additional keyword arguments of a message
+    cut_off_by: str | None  # the limit that ended the answer before the model did; see `chat.cut_off`
+    finish_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +70,6 @@ class GatedAnswer:
     def is_refused(self) -> bool:
         """Whether the gate rejected both the refined text and the draft."""
         return self.gate is not None and not self.gate["passed"]
-
-    def finish_reason(self, max_tokens: int) -> str:
-        """Return `content_filter` for a refusal, `length` where the answer fills `max_tokens`, else `stop`."""
-        if self.is_refused:
-            return "content_filter"
-        return "length" if len(self.refinement.ids) >= max_tokens else "stop"
 
     def usage(self) -> UsageMetadata:
         """Return the tokens of prompt and answer, and those computed while drafting and refining."""
@@ -147,14 +150,14 @@ def to_chat_result(answers: Sequence[GatedAnswer], options: CallOptions, model_n
     """Return the answers as messages, with the tokens of all answers in `llm_output`."""
     generations = []
     for answer in answers:
-        parsed, extra = _parse(answer, options)
+        reading = _read(answer, options)
         message = AIMessage(
-            content=_content(answer, parsed),
-            tool_calls=list(parsed.calls),
-            invalid_tool_calls=list(parsed.invalid),
-            additional_kwargs=extra,
+            content=_content(answer, reading.parsed),
+            tool_calls=list(reading.parsed.calls),
+            invalid_tool_calls=list(reading.parsed.invalid),
+            additional_kwargs=reading.reasoning,
             usage_metadata=answer.usage(),
-            response_metadata=_metadata(answer, options, model_name, parsed),
+            response_metadata=_metadata(answer, options, model_name, reading),
         )
         generations.append(ChatGeneration(message=message))
     usages = [answer.usage() for answer in answers]
@@ -184,23 +187,23 @@ def to_chunks(
         sent: the text streamed so far. If the answer does not begin with it, the whole answer follows in a
             new paragraph.
     """
-    parsed, extra = _parse(answer, options)
-    text = parsed.content
+    reading = _read(answer, options)
+    parsed, text = reading.parsed, reading.parsed.content
     yield from word_chunks(text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}")
     if (block := _refusal_block(answer, parsed)) is not None:
         yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
     calls = [
         *((call["name"], json.dumps(call["args"], ensure_ascii=False), call["id"]) for call in parsed.calls),
-        *((call["name"], call["args"], call["id"]) for call in parsed.invalid),
+        *((call["name"], _mark_invalid(call["args"] or ""), call["id"]) for call in parsed.invalid),
     ]
     for index, (name, args, call_id) in enumerate(calls):
         chunk = tool_call_chunk(name=name, args=args, id=call_id, index=index)
         yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
     last = AIMessageChunk(
         content="",
-        additional_kwargs=extra,
+        additional_kwargs=reading.reasoning,
         usage_metadata=answer.usage(),
-        response_metadata=_metadata(answer, options, model_name, parsed),
+        response_metadata=_metadata(answer, options, model_name, reading),
         chunk_position="last",
     )
     yield ChatGenerationChunk(message=last)
@@ -219,43 +222,42 @@ def _refusal_block(answer: GatedAnswer, parsed: ParsedToolCalls) -> dict[str, An
     return {"type": "refusal", "refusal": parsed.content, "extras": {"category": "gate"}}
 
 
-def _parse(answer: GatedAnswer, options: CallOptions) -> tuple[ParsedToolCalls, dict[str, Any]]:
-    """Return the text with its tool calls, and the reasoning before it as additional keyword arguments.
+def _mark_invalid(args: str) -> str:
+    """Return what stands for the arguments of an invalid call in a stream.
 
-    Raises:
-        GrammarError: the answer must be JSON of a schema, and `max_tokens` ended it before it was complete.
+    LangChain reads the arguments of a chunk as JSON and completes what is cut off: whatever is no object at its
+    beginning stays an invalid call.
     """
-    has_schema = options.tool_choice.is_forced or options.schema is not None
-    if has_schema and answer.text == answer.refinement.text and not _is_complete_json(answer.text):
-        error = GrammarError(
-            f"no complete answer of the schema fits into {options.max_tokens} tokens; raise max_tokens. "
-            f"The incomplete answer: {answer.text!r}"
-        )
-        error.refinement = answer.refinement
-        raise error
+    return args if args and not args.lstrip().startswith("{") else f"{OPENING}{args}"
+
+
+def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
+    """Return the text with its tool calls, the reasoning before it, and how it ended."""
+    limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options)
     thought = _THOUGHT.match(answer.text)
-    if thought is None:
-        return read_answer(answer.text, options.visible_tools), {}
-    text = answer.text[thought.end() :].lstrip()
-    return read_answer(text, options.visible_tools), {"reasoning_content": thought[1].strip()}
+    text = answer.text if thought is None else answer.text[thought.end() :].lstrip()
+    cut_off = None if limit is None else describe_limit(limit)
+    parsed = read_answer(text, options.visible_tools, choice=options.tool_choice, cut_off=cut_off)
+    reasoning = {} if thought is None else {"reasoning_content": thought[1].strip()}
+    return _Reading(parsed, reasoning, limit, _finish_reason(answer, parsed, limit))
 
 
-def _is_complete_json(text: str) -> bool:
-    try:
-        json.loads(text.strip().removeprefix(OPENING).removesuffix(CLOSING))
-    except ValueError:
-        return False
-    return True
+def _finish_reason(answer: GatedAnswer, parsed: ParsedToolCalls, limit: str | None) -> str:
+    if answer.is_refused:
+        return "content_filter"
+    if limit is not None and not limit.startswith("stop="):
+        return "length"  # also of an answer with calls: more of them may have been cut off
+    return "tool_calls" if parsed.calls else "stop"
 
 
-def _metadata(answer: GatedAnswer, options: CallOptions, model_name: str, parsed: ParsedToolCalls) -> dict[str, Any]:
-    reason = answer.finish_reason(options.max_tokens)
+def _metadata(answer: GatedAnswer, options: CallOptions, model_name: str, reading: _Reading) -> dict[str, Any]:
     logprobs = {} if answer.logprobs is None else {"logprobs": {"content": answer.logprobs}}
+    call = {"seed": options.seed, "preset": options.preset.name, "cut_off_by": reading.cut_off_by}
     return logprobs | {
         "model_name": model_name,
         "model_provider": "sea",
-        "finish_reason": "tool_calls" if parsed.calls and reason != "content_filter" else reason,
-        "sea": answer.report() | {"seed": options.seed, "preset": options.preset.name},
+        "finish_reason": reading.finish_reason,
+        "sea": answer.report() | call,
     }
 
 

@@ -22,6 +22,7 @@ from langchain_sea.chat.options import (
     require_known,
 )
 from langchain_sea.chat.profile import find_profile
+from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ class SEASettings(BaseChatModel):
     preset: str | Preset = "default"
     """The search method: `default`, `paper`, `reference`, or a `Preset`."""
 
+    plan: str | SearchPlan | None = None
+    """How much is drawn: `tiny`, `small`, `medium`, `large`, `extra_large`, or a `SearchPlan`.
+
+    With a plan, `budget.max_time` does not count, and the same seed gives the same answer on any machine. None takes
+    the largest plan that fits into `budget.max_time` at the measured speed."""
+
     budget: Budget = Field(default_factory=Budget)
-    """Limits of refinement. The first limit reached ends it with the best answer so far."""
+    """Limits of refinement, which begins when the policy's own answer is complete. The first limit reached ends it
+    with the best answer so far."""
 
     seed: int = 0
     """The same seed gives the same answer, whatever else is in the batch."""
@@ -76,16 +84,15 @@ class SEASettings(BaseChatModel):
     temperature: float | None = Field(default=None, ge=0)
     """The sampling temperature of drafts; None takes the preset's."""
 
-    max_tokens: int = Field(default=64, ge=1)
+    max_tokens: int = Field(default=512, ge=1)
     """The largest number of tokens of an answer."""
 
     stop: list[str] | None = None
     """Strings before which an answer ends."""
 
     timeout: float | None = Field(default=None, gt=0)
-    """Limit of a whole call in seconds. `on_timeout` says what happens when it is reached.
-
-    `budget.max_time` limits refinement alone and never raises. Refinement ends at the smaller of both."""
+    """Hard limit of a whole call in seconds: the only one that may cut a text short. `on_timeout` says what happens
+    when it is reached. `budget.max_time` limits refinement alone, never cuts a text, and never raises."""
 
     on_timeout: Literal["best", "error"] = "best"
     """At the timeout: return the best answer so far, or raise `DeadlineError`."""
@@ -199,7 +206,7 @@ def _describe_settings(model: SEASettings) -> dict[str, Any]:
     from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - imports transformers
 
     names = (
-        *("seed", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
+        *("seed", "plan", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
         *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
         *("dtype", "quantization", "device_map"),
     )

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from langchain_core.output_parsers.openai_tools import JsonOutputKeyToolsParser, PydanticToolsParser
-from langchain_core.runnables import RunnableMap, RunnablePassthrough
+from langchain_core.runnables import RunnableLambda, RunnableMap, RunnablePassthrough
 from langchain_core.utils.function_calling import convert_to_json_schema, convert_to_openai_tool
 from langchain_core.utils.pydantic import is_basemodel_subclass
+
+from langchain_sea.chat.cut_off import describe_limit
+from langchain_sea.chat.errors import IncompleteAnswerError
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -33,6 +36,8 @@ def make_structured_output(
     options: dict[str, Any],
 ) -> Runnable[LanguageModelInput, Any]:
     """Bind the model to a schema and parse its answers.
+
+    An answer that a limit cut off is an `IncompleteAnswerError`.
 
     Args:
         model: any chat model.
@@ -61,12 +66,32 @@ def make_structured_output(
         name = None
         response_format = {"type": "json_schema", "json_schema": {"name": "answer", "schema": json_schema}}
         bound = model.bind(response_format=response_format, **options)
-    parser = _make_parser(pydantic_class, name)
+    parser = RunnableLambda(_require_complete) | _make_parser(pydantic_class, name)
     if not include_raw:
         return bound | parser
     parsed = RunnablePassthrough.assign(parsed=itemgetter("raw") | parser, parsing_error=lambda _: None)
     failed = RunnablePassthrough.assign(parsed=lambda _: None)
     return RunnableMap(raw=bound) | parsed.with_fallbacks([failed], exception_key="parsing_error")
+
+
+def _require_complete(message: AIMessage) -> AIMessage:
+    """Return the message; LangChain's parsers would complete JSON that was cut off.
+
+    Raises:
+        IncompleteAnswerError: a limit cut the answer off.
+    """
+    metadata = message.response_metadata
+    limit = metadata.get("sea", {}).get("cut_off_by")
+    if limit is None and metadata.get("finish_reason") == "length":  # of another chat model
+        limit = "max_tokens"
+    if limit is None:
+        return message
+    calls = [*message.tool_calls, *message.invalid_tool_calls]
+    text = str(message.text) or "".join(str(call["args"]) for call in calls)
+    raise IncompleteAnswerError(
+        f"there is no complete answer of the schema: it was {describe_limit(limit)}. The incomplete answer: {text!r}",
+        llm_output=text,
+    )
 
 
 def _make_parser(pydantic_class: type[BaseModel] | None, tool_name: str | None) -> BaseOutputParser[Any]:

@@ -17,7 +17,7 @@ import json
 import re
 from typing import NamedTuple
 
-__all__ = ["RawCall", "parse_calls"]
+__all__ = ["RawCall", "find_name", "parse_calls"]
 
 
 class RawCall(NamedTuple):
@@ -37,6 +37,7 @@ class RawCall(NamedTuple):
 _HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
 _LISTED = re.compile(r"(?:\[TOOL_CALLS\]|<\|?tool_call\|?>)\s*(\[.*\])\s*(?:<\|/tool_call\|>)?\s*$", re.DOTALL)
 _NAMED = re.compile(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(\{.*?\})\s*(?=\[TOOL_CALLS\]|$)", re.DOTALL)
+_NAME = re.compile(r'"name"\s*:\s*"([^"\\]+)"')
 _PYTHONIC = re.compile(r"^\s*\[\s*[\w.]+\(.*\)\s*\]\s*$", re.DOTALL)
 
 
@@ -55,6 +56,12 @@ def parse_calls(text: str) -> tuple[str, list[RawCall]]:
         return "", _parse_pythonic(bare)
     calls = _parse_bare_objects(bare)
     return ("", calls) if calls else (text, [])
+
+
+def find_name(text: str) -> str | None:
+    """Return the name in a call whose JSON is broken; None where none is written out."""
+    name = _NAME.search(text)
+    return name and name[1]
 
 
 def _parse_tag(text: str) -> list[RawCall]:

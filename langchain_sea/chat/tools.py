@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_sea.chat.tool_formats import parse_calls
+from langchain_sea.chat.tool_formats import RawCall, find_name, parse_calls
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_core.messages import InvalidToolCall, ToolCall
-
-    from langchain_sea.chat.tool_formats import RawCall
 
 __all__ = [
     "CLOSING",
@@ -147,28 +145,38 @@ def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def read_answer(text: str, tools: Sequence[dict[str, Any]]) -> ParsedToolCalls:
+def read_answer(
+    text: str, tools: Sequence[dict[str, Any]], *, choice: ToolChoice | None = None, cut_off: str | None = None
+) -> ParsedToolCalls:
     """Parse the text and the tool calls of an answer.
 
     Args:
         text: the answer.
         tools: the tools in the prompt; a call of any other tool is invalid.
+        choice: whether the answer had to be a call; None: it had not.
+        cut_off: what cut the answer off and what to do about it, if anything did. What is not whole is no call.
     """
     if not tools:
         return ParsedToolCalls(text)
     content, raw_calls = parse_calls(text)
+    choice = choice or ToolChoice()
+    if choice.is_forced and cut_off is not None and not raw_calls:
+        content, raw_calls = "", [RawCall(text, None, None)]
     names = {tool["function"]["name"] for tool in tools}
     calls, invalid = [], []
     for call in raw_calls:
         if call.name is not None and call.name in names and isinstance(call.arguments, dict):
             calls.append(tool_call(name=call.name, args=call.arguments, id=_new_id()))
         else:
-            error = f"{_describe_fault(call, names)}: {call.text[:200]}"
-            invalid.append(invalid_tool_call(name=call.name, args=call.text, id=_new_id(), error=error))
+            name = call.name or choice.name or find_name(call.text)
+            error = f"{_describe_fault(call, names, cut_off)}: {call.text[:200]}"
+            invalid.append(invalid_tool_call(name=name, args=call.text, id=_new_id(), error=error))
     return ParsedToolCalls(content, tuple(calls), tuple(invalid))
 
 
-def _describe_fault(call: RawCall, names: set[str]) -> str:
+def _describe_fault(call: RawCall, names: set[str], cut_off: str | None) -> str:
+    if cut_off is not None and call.arguments is None:
+        return f"the call was {cut_off}"
     if call.name is None:
         return "this is no tool call"
     if call.name not in names:

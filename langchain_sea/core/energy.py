@@ -23,6 +23,8 @@ from langchain_sea.sampling.relaxation import Relaxation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_sea.core.limits import TextLimits
+
 __all__ = ["Energy", "EnergyInputs", "EnergyTerms", "RewardTerm"]
 
 
@@ -51,6 +53,7 @@ class Energy:
         reward_relaxation: how tokens enter the rewards. If it equals the policy's, one forward pass serves both.
         max_nll_rise: a text is rejected if its nats per token exceed the draft's by more than this. None accepts
             any rise.
+        limits: on repetition, single surprising tokens and small gains. None: no such limits.
         report_gradient_cosine: whether each step reports the lowest cosine between the gradients of two rewards.
             It costs one more backward pass for each differentiable reward, and nothing with fewer than two.
     """
@@ -62,6 +65,7 @@ class Energy:
     policy_relaxation: Relaxation = field(default_factory=Relaxation)
     reward_relaxation: Relaxation = field(default_factory=Relaxation)
     max_nll_rise: float | None = 0.5
+    limits: TextLimits | None = None
     report_gradient_cosine: bool = True
 
     def __post_init__(self) -> None:
@@ -78,6 +82,18 @@ class Energy:
     def has_function_rewards(self) -> bool:
         """Whether a reward is not differentiable: a function of texts, which may take any time."""
         return not all(isinstance(term.reward, DifferentiableReward) for term in self.terms)
+
+    @property
+    def scores_prefixes(self) -> bool:
+        """Whether a reward can score the first tokens of an answer; others judge whole texts."""
+        return any(term.is_differentiable and term.scores_prefixes for term in self.terms)
+
+    @property
+    def min_gain(self) -> float | None:
+        """By how much a score must exceed the draft's to be no noise; None if a reward does not say."""
+        active = [term for term in self.terms if term.weight]
+        known = [term.weight * term.min_gain for term in active if term.min_gain is not None]
+        return sum(known) if known and len(known) == len(active) else None
 
     @property
     def is_ranking_only(self) -> bool:
@@ -124,15 +140,15 @@ class Energy:
         return self._add_required_outputs(view, differentiable_only=True)
 
     @torch.no_grad()
-    def score_prefixes(self, view: AnswerBatch) -> tuple[Energy, Tensor]:
-        """Return this energy with the scales that the prefixes decide, and the energies of the prefixes, (C,).
+    def score_prefixes(self, view: AnswerBatch) -> tuple[Energy, EnergyTerms]:
+        """Return this energy with the scales that the prefixes decide, and the energies of the prefixes.
 
         Rewards without a gradient do not count.
         """
         values = [term.score_soft(view) for term in self.terms]
         terms, columns = fit_scales(self.terms, values, differentiable_only=True)
         parts = combine_energy(terms, self.policy_weight, view.nll, columns, differentiable_only=True)
-        return replace(self, terms=terms), parts.energy
+        return replace(self, terms=terms), parts
 
     def prepare_texts(self, prompt: Prompt, texts: Sequence[str]) -> AnswerBatch:
         """Return what must be read for `score_texts`: the texts, encoded again."""

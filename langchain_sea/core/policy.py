@@ -143,14 +143,6 @@ class Prompt(Protocol):
         """Return which candidates may replace a token of a complete answer; see `Grammar`."""
 
 
-class ForwardRequest(NamedTuple):
-    """Answers to read in a forward pass, and what will be looked at."""
-
-    prompt: OwnPrompt
-    tokens: Tokens
-    output_spec: OutputSpec = ALL
-
-
 class SteeringVector(NamedTuple):
     """The direction in which a policy's hidden states differ between good answers and bad ones.
 
@@ -162,10 +154,23 @@ class SteeringVector(NamedTuple):
 
 
 class Steering(NamedTuple):
-    """What is added to the hidden states of answers while they are generated."""
+    """What is added to the hidden states of answers, at the last token of the prompt and at every token after it."""
 
     layer: int
     vectors: Tensor  # (C, D)
+
+
+class ForwardRequest(NamedTuple):
+    """Answers to read in a forward pass, and what will be looked at.
+
+    `steering` is added to the states of the answers. `temperature` divides the logits of every log-probability.
+    """
+
+    prompt: OwnPrompt
+    tokens: Tokens
+    output_spec: OutputSpec = ALL
+    steering: Steering | None = None
+    temperature: float = 1.0
 
 
 class GenerationState(Protocol):
@@ -187,8 +192,15 @@ class Policy(Protocol):
     banned: Tensor  # (V,) bool: ids that an answer must not contain
     device: torch.device
 
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
-        """Run one forward pass over all answers, each after its prompt; differentiable in `tokens.soft`."""
+        """Run one forward pass over all answers, each after its prompt.
+
+        It is differentiable in `tokens.soft` and in `steering.vectors`.
+        """
 
     def start_generation(
         self,

@@ -45,6 +45,7 @@ __all__ = [
     "Policy",
     "Prompt",
     "Reward",
+    "ScoresPrefixes",
     "Steering",
     "SteeringVector",
     "TokenAdditive",
@@ -60,12 +61,17 @@ class AnswerBatch:
         prompt: the prompt that they answer.
         tokens: the answers, relaxed or as ids, those that the prompt holds already included.
         output_spec: what of the policy's output will be looked at; callers may widen it before the forward pass.
+        steering: added to the answers' states. None: nothing.
+        temperature: divides the policy's logits.
     """
 
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> None:
         """Hold the parts; nothing is computed yet."""
         self.policy, self.prompt, self.tokens, self.output_spec = policy, prompt, tokens, output_spec
+        self.steering: Steering | None = None
+        self.temperature = 1.0
         self._output: ModelOutput | None = None
+        self._token_log_probs: Tensor | None = None
         self._other_readers: dict[int, AnswerBatch] = {}
 
     @classmethod
@@ -78,7 +84,24 @@ class AnswerBatch:
     @property
     def nll(self) -> Tensor:
         """Nats per token under the policy, (C,)."""
-        return -self.tokens.mean(self.output.log_probs(self.tokens))
+        return -self.tokens.mean(self.token_log_probs)
+
+    @property
+    def token_log_probs(self) -> Tensor:
+        """Log π of each token, (C, T); what stands at padding means nothing."""
+        if self._token_log_probs is None:
+            self._token_log_probs = self.output.log_probs(self.tokens)
+        return self._token_log_probs
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether a gradient is taken in the tokens or in the steering vectors."""
+        steering = self.steering
+        return self.tokens.soft.requires_grad or (steering is not None and steering.vectors.requires_grad)
+
+    def forward_request(self) -> ForwardRequest:
+        """Return what the policy is asked for."""
+        return ForwardRequest(self.prompt, self.tokens, self.output_spec, self.steering, self.temperature)
 
     @property
     def is_computed(self) -> bool:
@@ -157,6 +180,13 @@ class TokenAdditive(Protocol):
     """A reward that is a sum, or a mean, of one value for each token given those before it."""
 
     is_token_additive: bool
+
+
+@runtime_checkable
+class ScoresPrefixes(Protocol):
+    """A reward with a gradient whose value of an answer's first tokens says something about the whole answer."""
+
+    scores_prefixes: bool
 
 
 @runtime_checkable

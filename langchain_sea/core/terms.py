@@ -21,6 +21,7 @@ from langchain_sea.core.protocols import (
     HasSteeringVector,
     OutputSpec,
     Reward,
+    ScoresPrefixes,
     TokenAdditive,
 )
 from langchain_sea.errors import RewardUnavailableError, SEAError
@@ -51,6 +52,8 @@ class RewardTerm:
         penalty_weight: μ ≥ 0, the price of each standardised unit below the threshold.
         max_drop: for a reward that only watches: a text is rejected if its z is lower than the draft's by more
             than this, and the chains stop when their best text is rejected for it. Give it `weight=0`.
+        min_gain: a smaller rise of the standardised value is the reward's own noise. None: it is not known, and
+            the spread of plain drafts is taken instead.
     """
 
     reward: Reward
@@ -62,6 +65,7 @@ class RewardTerm:
     threshold: float | None = None
     penalty_weight: float = 1.0
     max_drop: float | None = None
+    min_gain: float | None = None
 
     def __post_init__(self) -> None:
         if self.normalize not in ("fixed", "drafts"):
@@ -88,6 +92,13 @@ class RewardTerm:
     def is_differentiable(self) -> bool:
         """Whether the term contributes to the energy's gradient."""
         return self.is_active and isinstance(self.reward, DifferentiableReward)
+
+    @property
+    def scores_prefixes(self) -> bool:
+        """Whether the reward can score the first tokens of an answer."""
+        reward = self.reward
+        is_additive = isinstance(reward, TokenAdditive) and reward.is_token_additive
+        return is_additive or (isinstance(reward, ScoresPrefixes) and reward.scores_prefixes)
 
     @property
     def normalized_threshold(self) -> float | None:

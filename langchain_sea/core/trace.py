@@ -22,6 +22,8 @@ class TraceStep(NamedTuple):
     changed: tuple[int, ...]  # tokens that differ from the chain's start
     seconds: float
     min_gradient_cosine: tuple[float | None, ...] = ()  # lowest cosine between two rewards' gradients
+    latent_norm: tuple[float, ...] = ()  # of each group's latent, as a share of the states' norm
+    divergence: tuple[float, ...] = ()  # nats per token between each group's draws and the policy
 
 
 class ScoredText(NamedTuple):
@@ -32,6 +34,8 @@ class ScoredText(NamedTuple):
     nll: float  # nats per token under the policy
     rewards: dict[str, float]  # standardised, by the names of their terms
     meets_thresholds: bool = True
+    max_surprise: float = 0.0  # −log π of the text's most surprising token, in nats
+    first_surprise: float = 0.0  # −log π of its first token
 
 
 class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are attributes beside the steps

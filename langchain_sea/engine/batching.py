@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from langchain_sea.core.protocols import AnswerBatch, ForwardRequest
 from langchain_sea.engine.gradients import gradients, min_gradient_cosine
 from langchain_sea.engine.memory import to_package_error
 from langchain_sea.engine.ops import ScoreTextsOp
@@ -18,11 +17,12 @@ from langchain_sea.errors import OutOfMemoryError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from langchain_sea.core.protocols import AnswerBatch
     from langchain_sea.core.terms import EnergyTerms
-    from langchain_sea.engine.ops import ForwardPassOp, GradientOp, ValueAndGrad
+    from langchain_sea.engine.ops import ForwardPassOp, GradientOp, LatentGradient, LatentGradientOp, ValueAndGrad
     from langchain_sea.engine.request import Request
 
-__all__ = ["DeferredReward", "compute_forward", "compute_gradients"]
+__all__ = ["DeferredReward", "compute_forward", "compute_gradients", "compute_latent_gradients"]
 
 T = TypeVar("T")
 
@@ -85,17 +85,28 @@ def compute_gradients(requests: Sequence[Request[Any]]) -> list[ValueAndGrad | E
     return results
 
 
+@torch.enable_grad()  # the caller may have switched gradients off
+def compute_latent_gradients(requests: Sequence[Request[Any]]) -> list[LatentGradient]:
+    """Return the result of each `LatentGradientOp`.
+
+    Raises:
+        OutOfMemoryError: memory did not suffice; it may suffice for fewer requests.
+    """
+    ops: list[LatentGradientOp] = [request.op for request in requests]  # type: ignore[misc]
+    _run_forward([batch for op in ops for batch in op.batches()])
+    values = gradients([(op.leaf, op.objective()) for op in ops])
+    return [op.finish(value) for op, value in zip(ops, values, strict=True)]
+
+
 def _run_forward(batches: Sequence[AnswerBatch]) -> None:
     """Set the outputs of the batches: one forward pass for each policy, and one for what needs no gradient."""
     groups: dict[tuple[int, bool], list[AnswerBatch]] = defaultdict(list)
     for batch in batches:
         if batch.output_spec and not batch.is_computed:
-            groups[id(batch.policy), batch.tokens.soft.requires_grad].append(batch)
+            groups[id(batch.policy), batch.needs_gradient].append(batch)
     for (_, needs_gradient), group in groups.items():
         with torch.set_grad_enabled(needs_gradient):
-            outputs = group[0].policy.forward_all(
-                [ForwardRequest(batch.prompt, batch.tokens, batch.output_spec) for batch in group]
-            )
+            outputs = group[0].policy.forward_all([batch.forward_request() for batch in group])
         for batch, output in zip(group, outputs, strict=True):
             batch.output = output
 

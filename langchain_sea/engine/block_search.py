@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.engine.chains import run_chains
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
-from langchain_sea.engine.steered_drafts import first_tokens, make_steering, steering_coefficients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
-__all__ = ["Beginnings", "BlockPlan", "BlockSearch", "PartialAnswer"]
+__all__ = ["Beginnings", "BlockPlan", "BlockSearch", "Ends"]
 
 
 class BlockPlan(NamedTuple):
@@ -47,27 +46,14 @@ class Beginnings(NamedTuple):
 
     answers: list[Answer]
     unfinished_length: int  # an answer of at least so many tokens goes on; a shorter one has ended
-    coefficients: Sequence[float] = ()  # multiples of the steering vector, one for each drafted beginning
 
 
-@dataclass(slots=True)
-class PartialAnswer:
-    """An answer as far as it is written.
+class Ends(NamedTuple):
+    """Beginnings that were written to the end of the block."""
 
-    Attributes:
-        prompt: the prompt, which holds the ids of all blocks before the current one.
-        new_ids: the ids of the current block.
-        is_unfinished: whether the answer goes on.
-    """
-
-    prompt: Prompt
-    new_ids: Answer = field(default_factory=list)
-    is_unfinished: bool = True
-
-    @property
-    def ids(self) -> Answer:
-        """All ids of the answer."""
-        return [*self.prompt.answer, *self.new_ids]
+    answers: list[Answer]
+    is_unfinished: list[bool]  # whether each goes on
+    is_out_of_time: bool  # whether the time limit cut short those that go on
 
 
 @dataclass
@@ -93,43 +79,32 @@ class BlockSearch:
         """The tracker of the budget."""
         return self.drafter.tracker
 
-    def draft(self, best: PartialAnswer, own: PartialAnswer, plan: BlockPlan) -> RequestSteps[Beginnings]:
-        """Return beginnings of the block, written by the policy; the first one is the draft in the first block."""
-        config, is_first = self.search_config, not best.prompt.answer
+    def draft(self, best: Prompt, plan: BlockPlan) -> RequestSteps[Beginnings]:
+        """Return beginnings of the block, written by the policy after the answer that the prompt holds."""
+        config = self.search_config
         num_rows = max(config.drafts.num_drafts, config.chains.num_chains)
-        coefficients = steering_coefficients(self.energy, config.drafts.steering_coeffs, num_rows)
-        first = yield from first_tokens(self.energy, best.prompt, coefficients)
-        steering = make_steering(self.energy, coefficients)
-        inputs = [GenerationInput(best.prompt, first, steering)]
-        if own.is_unfinished and not is_first:
-            inputs.append(GenerationInput(own.prompt, [[]]))
-        written, is_cut = yield from self.drafter.write(inputs, plan.size, plan.fraction)
-        # with its first token given, a beginning has one token more than the others
-        answers = [[*start, *ids][: plan.size] for start, ids in zip(first, written[0], strict=True)]
+        inputs = [GenerationInput(best, [[] for _ in range(num_rows)])]
+        (answers,), is_cut = yield from self.drafter.write(inputs, plan.size, plan.fraction)
         # answers that the time limit cut short are the longest ones
-        unfinished_length = max(map(len, answers)) if is_cut else plan.size
-        if own.is_unfinished:
-            own.new_ids = answers[0] if is_first else written[1][0]
-            own.is_unfinished = len(own.new_ids) >= unfinished_length
-        return Beginnings(answers, unfinished_length, coefficients)
+        return Beginnings(answers, max(map(len, answers)) if is_cut else plan.size)
 
-    def rank(self, best: PartialAnswer, answers: Sequence[Answer]) -> RequestSteps[list[Answer]]:
+    def rank(self, best: Prompt, answers: Sequence[Answer]) -> RequestSteps[list[Answer]]:
         """Return the distinct answers that are not empty, the one with the lowest energy first, NaN last."""
         distinct = [list(ids) for ids in dict.fromkeys(map(tuple, answers)) if ids]
         self.tracker.evaluations += len(distinct)
         if not distinct:
             return []
-        prefixes = [[*best.prompt.answer, *ids] for ids in distinct]
-        self.energy, values = yield ScorePrefixesOp(self.energy, best.prompt, prefixes)
-        energies = [math.inf if math.isnan(value) else value for value in values.tolist()]
+        prefixes = [[*best.answer, *ids] for ids in distinct]
+        self.energy, terms = yield ScorePrefixesOp(self.energy, best, prefixes)
+        energies = [math.inf if math.isnan(value) else value for value in terms.energy.tolist()]
         return [ids for _, ids in sorted(zip(energies, distinct, strict=True), key=itemgetter(0))]
 
-    def optimise(self, best: PartialAnswer, ranked: list[Answer], fraction: float) -> RequestSteps[list[Answer]]:
+    def optimise(self, best: Prompt, ranked: list[Answer], fraction: float) -> RequestSteps[list[Answer]]:
         """Run chains from the best beginnings; return what each had at its lowest energy, the lowest first."""
         lowest: dict[int, tuple[float, Answer]] = {}  # by the number of the chain
         yield from run_chains(
             self.energy,
-            best.prompt,
+            best,
             self.langevin,
             self.search_config,
             starts=ranked,
@@ -140,26 +115,24 @@ class BlockSearch:
         )
         return [ids for _, ids in sorted(lowest.values(), key=itemgetter(0))]
 
-    def continue_beginnings(
-        self, best: PartialAnswer, own: PartialAnswer, beginnings: Beginnings, stride: int
-    ) -> RequestSteps[list[Answer]]:
-        """Write the beginnings to the end of the block; return them, those that had ended unchanged."""
-        config = self.search_config.continuation
-        is_unfinished = [len(ids) >= beginnings.unfinished_length for ids in beginnings.answers]
-        unfinished = [ids for ids, goes_on in zip(beginnings.answers, is_unfinished, strict=True) if goes_on]
-        own_ids = [own.new_ids] if own.is_unfinished else []
-        inputs = [
-            GenerationInput(own.prompt, own_ids),
-            GenerationInput(best.prompt, unfinished, temperature_scale=config.temperature_scale),
-        ]
-        longest = max(map(len, unfinished + own_ids), default=0)
-        (own_rest, rests), _ = yield from self.drafter.write(inputs, stride - longest)
-        if own_ids:
-            own.new_ids = own.new_ids + own_rest[0]
-        own.is_unfinished = own.is_unfinished and len(own.new_ids) >= stride
-        rest = iter(rests)
-        pairs = zip(beginnings.answers, is_unfinished, strict=True)
-        return [ids + next(rest) if goes_on else ids for ids, goes_on in pairs]
+    def continue_beginnings(self, best: Prompt, beginnings: Beginnings, stride: int) -> RequestSteps[Ends]:
+        """Write the beginnings to the end of the block; those that had ended stay as they are."""
+        goes_on = [len(ids) >= beginnings.unfinished_length for ids in beginnings.answers]
+        unfinished = [ids for ids, more in zip(beginnings.answers, goes_on, strict=True) if more]
+        if not unfinished:
+            return Ends(beginnings.answers, goes_on, is_out_of_time=False)
+        scale = self.search_config.continuation.temperature_scale
+        inputs = [GenerationInput(best, unfinished, temperature_scale=scale)]
+        num_new = stride - max(map(len, unfinished))
+        (written,), is_cut = yield from self.drafter.write(inputs, num_new)
+        full = max(map(len, written)) if is_cut else num_new
+        rest = iter(written)
+        answers, is_unfinished = [], []
+        for ids, more in zip(beginnings.answers, goes_on, strict=True):
+            new_ids = next(rest) if more else []
+            answers.append(ids + new_ids)
+            is_unfinished.append(more and len(new_ids) >= full)
+        return Ends(answers, is_unfinished, is_cut)
 
     def _record_lowest(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> RequestSteps[None]:
         state = chains.state

@@ -18,6 +18,7 @@ from langchain_sea.core.protocols import (
     AnswerBatch,
     GenerationState,
     ModelOutput,
+    OutputSpec,
     Policy,
     Prompt,
     Steering,
@@ -33,16 +34,21 @@ R = TypeVar("R")
 
 @dataclass(slots=True, eq=False)
 class ForwardOp:
-    """Run the policy on answers. The result is a `ModelOutput`."""
+    """Run the policy on answers. The result is a `ModelOutput`.
+
+    Attributes:
+        output_spec: what of it will be looked at.
+    """
 
     policy: Policy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
+    output_spec: OutputSpec = LOGITS
     batch: AnswerBatch = field(init=False)
 
     def batches(self) -> list[AnswerBatch]:
         """Return the answers that need a forward pass before `finish`."""
-        self.batch = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
+        self.batch = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, self.output_spec)
         return [self.batch]
 
     def finish(self) -> ModelOutput:
@@ -54,8 +60,8 @@ class ForwardOp:
 class ScorePrefixesOp:
     """Score answer prefixes by the differentiable rewards.
 
-    The result is `(energy, values)`: the energy with scales fitted to these prefixes where that was still to be
-    done, and (C,) energies.
+    The result is `(energy, terms)`: the energy with scales fitted to these prefixes where that was still to be
+    done, and `EnergyTerms`.
     """
 
     energy: Energy
@@ -68,7 +74,7 @@ class ScorePrefixesOp:
         self.batch = self.energy.prepare_prefixes(self.prompt, self.answers)
         return self.batch.all_batches()
 
-    def finish(self) -> tuple[Energy, Tensor]:
+    def finish(self) -> tuple[Energy, EnergyTerms]:
         """Return the result, after the forward pass."""
         return self.energy.score_prefixes(self.batch)
 
@@ -161,6 +167,72 @@ class GradientOp:
         return ValueAndGrad(terms.map(Tensor.detach), gradient, logits)
 
 
+class LatentGradient(NamedTuple):
+    """The result of a `LatentGradientOp`."""
+
+    gradient: Tensor  # (G, D) mean over a group's draws of A · ∇_z log π(y | x, z)
+    divergence: Tensor  # (G,) mean of (log π(y | x, z) − log π(y | x)) per token: an estimate of the KL per token
+
+
+@dataclass(slots=True, eq=False)
+class LatentGradientOp:
+    """Compute the gradient in the latents of the expected energy of what is drawn under them.
+
+    It needs the energies of the draws and no gradient of a reward. The result is a `LatentGradient`.
+
+    Attributes:
+        answers: G × n draws, those of one group one after another.
+        latents: (G, D), under which they were drawn.
+        layer: to whose input the latents are added.
+        temperature: at which they were drawn.
+        energies: (G × n,) of the draws.
+        nll: (G × n,) nats per token of the draws under the policy without a latent, at temperature 1.
+        divergence_weight: β ≥ 0; β times a draw's log π(y | x, z) − log π(y | x) per token is added to its energy.
+        advantages: (G, n) energies → (G, n) weights A.
+        leaf: the tensor in which the gradient is taken.
+    """
+
+    policy: Policy
+    prompt: Prompt
+    answers: Sequence[Sequence[int]]
+    latents: Tensor
+    layer: int
+    temperature: float
+    energies: Tensor
+    nll: Tensor
+    divergence_weight: float
+    advantages: Callable[[Tensor], Tensor]
+    leaf: Tensor = field(init=False)
+    _batch: AnswerBatch = field(init=False)
+    _divergence: Tensor = field(init=False)
+
+    def batches(self) -> list[AnswerBatch]:
+        """Return the answers that need a forward pass before `objective`, with a graph back to `leaf`."""
+        with torch.enable_grad():
+            self.leaf = self.latents.detach().requires_grad_()
+            rows = self.leaf.repeat_interleave(len(self.answers) // len(self.leaf), 0)
+        self._batch = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
+        self._batch.steering, self._batch.temperature = Steering(self.layer, rows), self.temperature
+        return [self._batch]
+
+    def objective(self) -> Tensor:
+        """Return the mean over each group of A · log π(y | x, z), (G,), with its graph, after the forward pass."""
+        with torch.enable_grad():
+            mask = self._batch.tokens.mask
+            start = len(self.prompt.answer)  # of these tokens the log-probabilities are known, and constant
+            log_probs = (self._batch.token_log_probs * mask)[:, start:].sum(1)
+            num_groups = len(self.leaf)
+            per_token = log_probs.detach() / mask[:, start:].sum(1).clamp(min=1) + self.nll
+            self._divergence = per_token.view(num_groups, -1).mean(1)
+            costs = (self.energies + self.divergence_weight * per_token).view(num_groups, -1)
+            weights = self.advantages(costs).to(log_probs)
+            return (weights * log_probs.view(num_groups, -1)).mean(1)
+
+    def finish(self, gradient: Tensor) -> LatentGradient:
+        """Return the result, after the backward pass."""
+        return LatentGradient(gradient, self._divergence)
+
+
 @dataclass(slots=True, eq=False)
 class PrefillOp:
     """Add ids to the prompt's answer and run the policy on them once. The result is the new `Prompt`."""
@@ -236,6 +308,6 @@ class GenerateOp:
 
 ForwardPassOp = ForwardOp | ScorePrefixesOp | ScoreTextsOp | PrefillOp
 """Ops that need one forward pass without a gradient."""
-Op = ForwardPassOp | GradientOp | GenerateOp
+Op = ForwardPassOp | GradientOp | LatentGradientOp | GenerateOp
 RequestSteps = Generator[Op, Any, R]
 """The steps of a request, or of a part of one, that return an R."""

@@ -1,15 +1,19 @@
-"""The request of one refinement: draft, run chains, decode, score, keep the best. Knows networks by protocols only."""
+"""The request of one refinement: write the draft, search, score, keep the best. Knows networks by protocols only."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from langchain_sea.budget import StopReason
+from langchain_sea.core.protocols import DraftDependent
+from langchain_sea.core.terms import all_token_additive
 from langchain_sea.engine.block_search import BlockSearch
 from langchain_sea.engine.blocks import BlockwiseRefiner
 from langchain_sea.engine.chains import run_chains
 from langchain_sea.engine.drafting import Answer, Drafter
+from langchain_sea.engine.latent_refiner import LatentRefiner
 from langchain_sea.engine.ops import GenerationInput
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
@@ -33,20 +37,24 @@ __all__ = ["RefinementRequest"]
 
 # With a grammar, most tokens of an answer are decided by it.
 _MAX_GRAMMAR_DRAFTS = 16
-_MAX_COMPLETION_TOKENS = 32  # kept free to complete drafts that the length limit cut short
 _NUM_GRAMMAR_CANDIDATES = 128  # where the preset's candidates are the whole vocabulary
+_NUM_FITTED_DRAFTS = 16  # for rewards that are fitted to the drafts of a prompt
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|$)")
+_MIN_KEPT_SHARE = 0.5  # of an answer that is shortened to its last whole sentence
 
 
 @dataclass(eq=False)
 class RefinementRequest(Request[Refinement]):
     """One prompt on its way from draft to answer.
 
+    The policy's own answer, the draft, is written to its end before anything else.
+
     Attributes:
         prompt: the prompt; energy, langevin, search_config, generators and stop are as for `refine`.
         drafts: the ids of answers that were written elsewhere; without any the policy writes the draft.
         tracker: of the budget.
         watch: called after every step.
-        commit: called after every block with the answer so far, which is then final; see `BlockwiseRefiner`.
+        commit: called after every window or block with the answer so far, which is then final.
         trace: the steps so far.
         failure: why the refinement ended early, if a reward failed or memory ran out.
     """
@@ -65,29 +73,42 @@ class RefinementRequest(Request[Refinement]):
     failure: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        if self.search_config.plan is not None:  # the answer must not depend on the speed of the machine
+            self.tracker.budget = replace(self.tracker.budget, max_time=None)
         temperature = self.search_config.drafts.temperature
         self._drafter = Drafter(self.energy.policy, temperature, self.generators, self.tracker)
         self._best = BestSoFar(self.energy, self.prompt, self.tracker)
-        self._blocks: BlockwiseRefiner | None = None
+        self._ids: dict[str, Answer] = {}
+        self._cut_texts: set[str] = set()
+        self._plan: str | None = None
 
     def steps(self) -> RequestSteps[Refinement]:
         """Refine the prompt. A reward that fails, or a lack of memory, ends it with what was best before."""
-        block_size = self.search_config.block_size
+        self.tracker.start()
         try:
-            if self.prompt.has_grammar:
-                yield from self._refine_within_grammar()
-            elif block_size is None:
-                yield from self._refine_answers()
-            elif self.energy.is_ranking_only:  # text rewards cannot score the first tokens of an answer
-                yield from self._draft(self.search_config.drafts.num_drafts)
-                yield from self._offer(self.drafts)
+            yield from self._write_draft()
+            self.tracker.start_refinement()
+            if self.tracker.is_timed_out:
+                self.tracker.stop_reason = StopReason.TIMEOUT
             else:
-                yield from self._refine_blocks(block_size)
+                yield from self._refine()
         except RewardUnavailableError as error:
             self.tracker.stop_reason, self.failure = StopReason.REWARD_UNAVAILABLE, error
         except OutOfMemoryError as error:
             self.tracker.stop_reason, self.failure = StopReason.OUT_OF_MEMORY, error
         return self._result()
+
+    def _refine(self) -> RequestSteps[None]:
+        """Search for a better answer than the draft, in the way that the prompt, the preset and the rewards need."""
+        block_size = self.search_config.block_size
+        if self.prompt.has_grammar:
+            yield from self._refine_within_grammar()
+        elif block_size is None:
+            yield from self._refine_answers()
+        elif self.search_config.latent is not None and not all_token_additive(self.energy.terms):
+            yield from self._refine_by_latents()
+        else:
+            yield from self._refine_blocks(block_size)
 
     def partial_result(self, reason: StopReason) -> Refinement:
         """Return the best answer so far."""
@@ -95,32 +116,57 @@ class RefinementRequest(Request[Refinement]):
         return self._result()
 
     def _result(self) -> Refinement:
-        """Return the best answer; where no text was scored, the draft as far as it is written."""
-        drafts = self.drafts or ([self._blocks.draft.ids] if self._blocks else [[]])
-        return self._best.refinement(self._decode(drafts[0]), failure=self.failure, trace=self.trace)
+        """Return the best answer; where no text was scored, the draft."""
+        draft = self._decode(self.drafts[0]) if self.drafts else ""
+        return self._best.refinement(
+            draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._cut_texts
+        )
 
-    def _draft(self, num_drafts: int, num_reserved: int = 0) -> RequestSteps[None]:
-        """Let the policy write the drafts, unless some were given."""
-        if not self.drafts:
-            tokens = self.tracker.max_new_tokens - num_reserved
-            empty = GenerationInput(self.prompt, [[] for _ in range(num_drafts)])
-            (self.drafts,), _ = yield from self._drafter.write([empty], tokens)
+    def _write_draft(self) -> RequestSteps[None]:
+        """Let the policy write its own answer, unless answers were given; nothing but the call's limit cuts it.
+
+        Chains on whole answers start from several drafts, which are written together.
+        """
+        if self.drafts:
+            return
+        is_for_chains = self.search_config.block_size is None and not self.prompt.has_grammar
+        num_drafts = self.search_config.chains.num_chains if is_for_chains else 1
+        self.drafts, _ = yield from self._write_answers(num_drafts)
+
+    def _write_answers(self, count: int) -> RequestSteps[tuple[list[Answer], list[bool]]]:
+        """Return plain answers, and whether each ended by itself."""
+        longest = self.tracker.max_new_tokens
+        inputs = [GenerationInput(self.prompt, [[] for _ in range(count)])]
+        (written,), is_cut = yield from self._drafter.write(inputs, longest)
+        end = max(map(len, written)) if is_cut else longest
+        has_ended = [len(ids) < end for ids in written]
+        for ids, ended in zip(written, has_ended, strict=True):
+            if not ended:
+                self._cut_texts.add(self._decode(ids))
+        return written, has_ended
 
     def _refine_answers(self) -> RequestSteps[None]:
         """Run chains on whole answers, each decoded and scored at every step."""
-        yield from self._draft(self.search_config.chains.num_chains)
         yield from self._offer(self.drafts)
         starts = [ids for ids in self.drafts if ids]
         yield from self._run_chains(self.search_config, starts, self._score_answers)
 
     def _refine_within_grammar(self) -> RequestSteps[None]:
         """Rank complete answers, then run chains where the grammar leaves a choice: inside of strings."""
-        num_reserved = min(_MAX_COMPLETION_TOKENS, self.tracker.max_new_tokens // 3)
-        yield from self._draft(min(self.search_config.drafts.num_drafts, _MAX_GRAMMAR_DRAFTS), num_reserved)
-        completed = [self.prompt.complete(ids, num_reserved) for ids in self.drafts]
+        num_drafts = min(self.search_config.drafts.num_drafts, _MAX_GRAMMAR_DRAFTS)
+        written: list[Answer] = []
+        if len(self.drafts) < num_drafts and self.tracker.exhausted_limit() is None:
+            written, _ = yield from self._write_answers(num_drafts - len(self.drafts))
+        completed = [self.prompt.complete(ids, 0) for ids in [*self.drafts, *written]]
         answers = [ids for ids in completed if ids is not None]
-        scores = yield from self._offer(answers or self.drafts)
-        if not answers or self.energy.is_ranking_only:
+        if not answers:
+            self._cut_texts.add(self._decode(self.drafts[0]))
+            yield from self._offer(self.drafts[:1])
+            return
+        if completed[0] is None:
+            self._cut_texts.add(self._decode(self.drafts[0]))
+        scores = yield from self._offer(answers)
+        if self.energy.is_ranking_only:
             return
         order = sorted(range(len(answers)), key=lambda row: -scores[row].score)
         chains = self.search_config.chains
@@ -129,17 +175,36 @@ class RefinementRequest(Request[Refinement]):
         starts = [answers[row] for row in order]
         yield from self._run_chains(search_config, starts, self._score_complete_answers)
 
+    def _refine_by_latents(self) -> RequestSteps[None]:
+        """Draw under latents, window after window."""
+        more: list[Answer] = []
+        if any(term.normalize == "drafts" or isinstance(term.reward, DraftDependent) for term in self.energy.terms):
+            written, has_ended = yield from self._write_answers(_NUM_FITTED_DRAFTS)
+            more = [ids for ids, ended in zip(written, has_ended, strict=True) if ended]
+        yield from self._offer([*self.drafts, *more])
+        refiner = LatentRefiner(
+            prompt=self.prompt,
+            draft=self.drafts[0],
+            best=self._best,
+            search_config=self.search_config,
+            drafter=self._drafter,
+            offer=self._offer_candidates,
+            best_ids=self._best_ids,
+            record=self._record_step,
+            commit=self.commit,
+        )
+        try:
+            yield from refiner.steps()
+        finally:
+            self._plan = refiner.plan_reason
+
     def _refine_blocks(self, block_size: int) -> RequestSteps[None]:
         """Run chains on one block of the answer after another."""
         search = BlockSearch(self.energy, self.langevin, self.search_config, self._drafter, self._record)
-        self._blocks = BlockwiseRefiner(self.prompt, search, self.drafts, self.commit)
-        try:
-            yield from self._blocks.steps(block_size)
-        except (RewardUnavailableError, OutOfMemoryError):
-            yield from self._blocks.finish_draft()
-            raise
-        self.drafts = self.drafts or [self._blocks.draft.ids]
-        yield from self._offer([*self.drafts, *self._blocks.finished_answers])
+        blocks = BlockwiseRefiner(self.prompt, search, self.drafts)
+        yield from blocks.steps(block_size)
+        yield from self._offer(self.drafts)
+        yield from self._offer_candidates(blocks.finished_answers, blocks.cut_by_length)
 
     def _run_chains(
         self, search_config: SearchConfig, starts: list[Answer], watch: Callable[[Chains], RequestSteps[None]]
@@ -171,13 +236,45 @@ class RefinementRequest(Request[Refinement]):
         self._record(chains, gaps)
 
     def _record(self, chains: Chains, gaps: Sequence[float | None] = ()) -> None:
-        self.trace.append(chains.trace(gaps or [None] * len(chains)))
-        if self.watch is not None:
-            self.watch(self.trace[-1])
+        self._record_step(chains.trace(gaps or [None] * len(chains)))
 
-    def _offer(self, answers: list[Answer]) -> RequestSteps[list[ScoredText]]:
-        return (yield from self._best.offer([self._decode(ids) for ids in answers]))
+    def _record_step(self, step: TraceStep) -> None:
+        self.trace.append(step)
+        if self.watch is not None:
+            self.watch(step)
+
+    def _offer(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
+        texts = [self._decode(ids) for ids in answers]
+        self._ids.update(zip(texts, answers, strict=True))
+        return (yield from self._best.offer(texts))
+
+    def _offer_candidates(self, answers: Sequence[Answer], is_cut: Sequence[bool]) -> RequestSteps[None]:
+        """Offer answers; those that the limit on their length cut are shortened to their last whole sentence."""
+        texts = []
+        for ids, cut in zip(answers, is_cut, strict=True):
+            text = self._decode(ids)
+            if cut and self.energy.limits is not None:
+                shortened = _end_at_sentence(text)
+                if shortened is None:
+                    continue
+                text = shortened
+            if cut:
+                self._cut_texts.add(text)
+            self._ids.setdefault(text, ids if text == self._decode(ids) else self.energy.policy.encode(text))
+            texts.append(text)
+        yield from self._best.offer(texts)
+
+    def _best_ids(self) -> Answer:
+        """Return the ids of the best answer so far."""
+        assert self._best.best is not None
+        return self._ids[self._best.best.text]
 
     def _decode(self, ids: Answer) -> str:
         text = self.energy.policy.decode(ids)
         return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]
+
+
+def _end_at_sentence(text: str) -> str | None:
+    """Return the text up to the end of its last sentence; None if that is less than half of it."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends and ends[-1] >= _MIN_KEPT_SHARE * len(text) else None

@@ -15,18 +15,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.timeouts import run_in_daemon_thread
-from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients
+from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients, compute_latent_gradients
 from langchain_sea.engine.memory import capture_error
-from langchain_sea.engine.ops import GenerateOp, GradientOp, R
+from langchain_sea.engine.ops import GenerateOp, GradientOp, LatentGradientOp, R, ScorePrefixesOp, ScoreTextsOp
+from langchain_sea.engine.planning import get_speed
 from langchain_sea.engine.request import PendingReward, Request
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.budget import StopReason
     from langchain_sea.core.protocols import Policy
-    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.ops import Op, RequestSteps
 
 __all__ = ["Scheduler", "run_to_completion"]
 
@@ -92,7 +93,11 @@ class Scheduler:
             if request.pending is None:
                 by_kind[type(request.op)].append(request)
         for kind, requests in by_kind.items():
-            compute = {GradientOp: self._compute_gradients, GenerateOp: self._generate}.get(kind, self._compute_forward)
+            compute = {
+                GradientOp: self._compute_gradients,
+                LatentGradientOp: self._compute_latent_gradients,
+                GenerateOp: self._generate,
+            }.get(kind, self._compute_forward)
             self._compute_in_groups(self._limits[kind], requests, compute)
         if not by_kind and self.requests:
             self._wait_for_rewards(max_wait)
@@ -124,7 +129,10 @@ class Scheduler:
 
     def _compute_forward(self, requests: list[Request[Any]]) -> None:
         """Compute ops that need no gradient; rewards that are plain functions go on in a thread of their own."""
-        for request, result in zip(requests, compute_forward(requests), strict=True):
+        started = time.monotonic()
+        results = compute_forward(requests)
+        _record_forward([request.op for request in requests], time.monotonic() - started)
+        for request, result in zip(requests, results, strict=True):
             if not isinstance(result, DeferredReward):
                 self._resume(request, result)
                 continue
@@ -133,6 +141,15 @@ class Scheduler:
 
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
         for request, result in zip(requests, compute_gradients(requests), strict=True):
+            self._resume(request, result)
+
+    def _compute_latent_gradients(self, requests: list[Request[Any]]) -> None:
+        started = time.monotonic()
+        results = compute_latent_gradients(requests)
+        ops = [request.op for request in requests if isinstance(request.op, LatentGradientOp)]
+        tokens = sum(len(ids) for op in ops for ids in op.answers)
+        get_speed(ops[0].policy).record_gradient(tokens, time.monotonic() - started)
+        for request, result in zip(requests, results, strict=True):
             self._resume(request, result)
 
     def _generate(self, requests: list[Request[Any]]) -> None:
@@ -149,7 +166,11 @@ class Scheduler:
             else:
                 self._finish_generation(request)
         for policy, group in by_policy.values():
+            started, rows = time.monotonic(), sum(map(_num_unfinished, group))
             policy.generate_step([state for request in group for state in request.generations or ()])
+            speed = get_speed(policy)
+            speed.num_requests = len(self.requests)
+            speed.record_decode(rows, time.monotonic() - started)
             for request in group:
                 if not _num_unfinished(request):
                     self._finish_generation(request)
@@ -206,6 +227,16 @@ def run_to_completion(steps: RequestSteps[R]) -> R:
     while scheduler.requests:
         scheduler.step()
     return request.future.result()
+
+
+def _record_forward(ops: Sequence[Op | None], seconds: float) -> None:
+    """Note the seconds of reading and scoring answers, if that is all that was done."""
+    scored = [op for op in ops if isinstance(op, (ScorePrefixesOp, ScoreTextsOp))]
+    if len(scored) == len(ops):
+        tokens = sum(
+            int(op.batch.tokens.mask.sum()) - len(op.batch.tokens.mask) * len(op.prompt.answer) for op in scored
+        )
+        get_speed(scored[0].energy.policy).record_forward(tokens, seconds)
 
 
 def _num_unfinished(request: Request[Any]) -> int:

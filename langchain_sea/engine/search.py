@@ -68,6 +68,8 @@ class SearchRequest(Request[Refinement]):
     def steps(self) -> RequestSteps[Refinement]:
         """Run the method. A reward that fails, or a lack of memory, ends it with what was best before."""
         failure = None
+        self.tracker.start()
+        self.tracker.start_refinement()  # a search has no draft of its own before it
         try:
             yield from self.method.steps(self)
         except (RewardUnavailableError, OutOfMemoryError) as error:
@@ -130,8 +132,8 @@ class SearchRequest(Request[Refinement]):
         if not distinct:
             return []
         self.tracker.evaluations += len(distinct)
-        self.energy, energies = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
-        return [distinct[i] for i in energies.argsort(stable=True).tolist()]
+        self.energy, terms = yield ScorePrefixesOp(self.energy, self.prompt, distinct)
+        return [distinct[i] for i in terms.energy.argsort(stable=True).tolist()]
 
     def best_answer(self) -> Answer:
         """Return the ids of the best answer so far."""

@@ -14,11 +14,11 @@ from langchain_sea.engine.ops import ScoreTextsOp
 from langchain_sea.errors import RewardUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
-    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.core.protocols import AnswerBatch, Prompt
     from langchain_sea.core.terms import EnergyTerms
     from langchain_sea.core.trace import TraceStep
     from langchain_sea.engine.ops import RequestSteps
@@ -37,17 +37,22 @@ class Refinement(NamedTuple):
         before: the draft with its score; None if a reward failed.
         after: the answer with its score; None if a reward failed.
         accepted: whether the answer is another text than the draft.
-        steps: of each chain.
-        seconds: of wall-clock time.
+        steps: of each chain, or of the latents.
+        seconds: of wall-clock time, those of the draft included.
         stop_reason: why the refinement ended.
         draft_tokens: tokens that the policy generated.
         refine_tokens: tokens in the chains, summed over all evaluations.
         evaluations: of the energy, of chains and of texts.
-        rejected: texts with a better score than the best that were not accepted: their nats per token rose too far, a
-            reward was below its `threshold`, or one fell by more than its `max_drop`.
+        rejected: texts with a better score than the best that were not accepted: they gained less than the rewards'
+            noise, their nats per token rose too far, they broke a limit of `TextLimits`, a reward was below its
+            `threshold`, or one fell by more than its `max_drop`.
         failure: the error that ended the refinement early, if any.
         trace: all steps.
-        candidates: all texts that were scored, the draft first.
+        candidates: all answers that were scored, the draft first.
+        draft_seconds: of wall-clock time until the draft was written.
+        is_complete: whether the answer ended by itself; False if a limit on its length, or the limit of the call,
+            cut it.
+        plan: how much was drawn, and why; None if nothing was planned.
     """
 
     text: str
@@ -66,6 +71,9 @@ class Refinement(NamedTuple):
     failure: Exception | None = None
     trace: Trace = Trace()
     candidates: tuple[ScoredText, ...] = ()
+    draft_seconds: float = 0.0
+    is_complete: bool = True
+    plan: str | None = None
 
     @property
     def min_gradient_cosine(self) -> float | None:
@@ -83,6 +91,7 @@ class BestSoFar:
         draft: the first text that was scored.
         best: the best text that was accepted.
         rejected: the number of texts with a better score that were not accepted.
+        spread: the standard deviation of the energies of plain drafts, if it is known.
         reward_hacked: whether a better text was rejected because a watched reward fell by more than its `max_drop`.
     """
 
@@ -92,14 +101,40 @@ class BestSoFar:
         self.draft: ScoredText | None = None
         self.best: ScoredText | None = None
         self.rejected = 0
+        self.spread: float | None = None
         self.reward_hacked = False
         self._scored_texts: dict[str, ScoredText] = {}
+        self._offered: dict[str, None] = {}
+
+    @property
+    def min_gain(self) -> float:
+        """By how much a score must exceed the draft's to be accepted: less is the rewards' own noise."""
+        limits = self.energy.limits
+        if limits is None:
+            return 0.0
+        known = self.energy.min_gain
+        return limits.min_gain_spreads * (self.spread or 0.0) if known is None else known
 
     def offer(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
-        """Score the texts, those scored before only once, and keep the best.
+        """Score answers, those scored before only once, and keep the best.
 
         Raises:
             RewardUnavailableError: a reward failed; the best text does not change.
+        """
+        new_texts = [text for text in dict.fromkeys(texts) if text not in self._offered]
+        unscored = [text for text in new_texts if text not in self._scored_texts]
+        for text in new_texts:
+            if text in self._scored_texts:
+                self._add_candidate(self._scored_texts[text])
+        for chunk in self._chunks(unscored):
+            yield from split_on_out_of_memory(self._score_and_add, chunk, self.tracker)
+        return [self._scored_texts[text] for text in texts]
+
+    def score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
+        """Score texts that cannot be answers, such as beginnings; those scored before only once.
+
+        Raises:
+            RewardUnavailableError: a reward failed.
         """
         new_texts = [text for text in dict.fromkeys(texts) if text not in self._scored_texts]
         for chunk in self._chunks(new_texts):
@@ -107,7 +142,13 @@ class BestSoFar:
         return [self._scored_texts[text] for text in texts]
 
     def refinement(
-        self, draft: str, *, failure: Exception | None = None, trace: Sequence[TraceStep] = ()
+        self,
+        draft: str,
+        *,
+        failure: Exception | None = None,
+        trace: Sequence[TraceStep] = (),
+        plan: str | None = None,
+        cut_texts: Collection[str] = (),
     ) -> Refinement:
         """Return the result so far.
 
@@ -115,11 +156,13 @@ class BestSoFar:
             draft: the text if none could be scored.
             failure: the error that ended the refinement; the answer is then the draft.
             trace: the steps.
+            plan: how much was drawn, and why.
+            cut_texts: the answers that a limit cut.
         """
         before, after = self.draft, self.draft if failure else self.best
         draft = before.text if before else draft
         text = after.text if after else draft
-        candidates = tuple(self._scored_texts.values())
+        candidates = tuple(self._scored_texts[text] for text in self._offered)
         is_out_of_memory = self.tracker.is_out_of_memory
         stop_reason = StopReason.OUT_OF_MEMORY if is_out_of_memory else self.tracker.stop_reason
         return Refinement(
@@ -139,10 +182,14 @@ class BestSoFar:
             failure=failure,
             trace=Trace(trace, before=before, after=after, candidates=candidates),
             candidates=candidates,
+            draft_seconds=round(self.tracker.draft_seconds, 4),
+            is_complete=text not in cut_texts,
+            plan=plan,
         )
 
-    def _update(self, scored: ScoredText) -> None:
+    def _add_candidate(self, scored: ScoredText) -> None:
         """Replace the best text by a better one, if it is accepted."""
+        self._offered[scored.text] = None
         if self.draft is None or self.best is None:
             self.draft = self.best = scored
         elif math.isfinite(scored.score) and scored.score > self.best.score and scored.text.strip():
@@ -153,8 +200,11 @@ class BestSoFar:
 
     def _is_accepted(self, scored: ScoredText, draft: ScoredText) -> bool:
         """Return whether a text of a better score is fluent, meets all thresholds, and fools no reward."""
-        max_rise = self.energy.max_nll_rise
+        max_rise, limits = self.energy.max_nll_rise, self.energy.limits
         is_fluent = max_rise is None or scored.nll <= draft.nll + max_rise
+        is_fluent = is_fluent and (limits is None or limits.accepts(scored, draft))
+        if scored.score < draft.score + self.min_gain and draft.meets_thresholds:
+            return False
         max_drops = [(t.name, t.max_drop) for t in self.energy.terms if t.max_drop is not None]
         drops = [(draft.rewards[name] - scored.rewards[name], max_drop) for name, max_drop in max_drops]
         is_hacked = any(drop > max_drop for drop, max_drop in drops)
@@ -166,19 +216,27 @@ class BestSoFar:
         size = max(1, _MAX_POSITIONS // max(1, longest))
         return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
 
-    def _score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
-        """Score new texts, and keep the best."""
-        seconds = max(_MIN_SECONDS, self.tracker.remaining())
-        op = ScoreTextsOp(self.energy, self.prompt, texts, seconds, is_draft=self.draft is None)
-        self.energy, terms = yield op
-        self.tracker.evaluations += len(texts)
-        scored_texts = self._to_scored_texts(texts, terms)
+    def _score_and_add(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
+        """Score new answers, and keep the best."""
+        scored_texts = yield from self._score(texts)
         for scored in scored_texts:
-            self._scored_texts[scored.text] = scored
-            self._update(scored)
+            self._add_candidate(scored)
         return scored_texts
 
-    def _to_scored_texts(self, texts: Sequence[str], terms: EnergyTerms) -> list[ScoredText]:
+    def _score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
+        """Score new texts."""
+        seconds = max(_MIN_SECONDS, self.tracker.remaining())
+        op = ScoreTextsOp(self.energy, self.prompt, texts, seconds, is_draft=not self._scored_texts)
+        self.energy, terms = yield op
+        self.tracker.evaluations += len(texts)
+        scored_texts = self._to_scored_texts(texts, terms, _surprises(op.batch))
+        for scored in scored_texts:
+            self._scored_texts[scored.text] = scored
+        return scored_texts
+
+    def _to_scored_texts(
+        self, texts: Sequence[str], terms: EnergyTerms, surprises: list[tuple[float, float]]
+    ) -> list[ScoredText]:
         names = [term.name for term in self.energy.terms]
         finite = terms.rewards.isfinite()
         if not bool(finite.all()):
@@ -189,6 +247,15 @@ class BestSoFar:
             )
         numbers = (terms.energy, terms.nll, terms.rewards, self.energy.meets_thresholds(terms.rewards))
         return [
-            ScoredText(text, -energy, nll, dict(zip(names, rewards, strict=True)), met)
-            for text, energy, nll, rewards, met in zip(texts, *(n.tolist() for n in numbers), strict=True)
+            ScoredText(text, -energy, nll, dict(zip(names, rewards, strict=True)), met, *surprise)
+            for text, energy, nll, rewards, met, surprise in zip(
+                texts, *(n.tolist() for n in numbers), surprises, strict=True
+            )
         ]
+
+
+@torch.no_grad()
+def _surprises(batch: AnswerBatch) -> list[tuple[float, float]]:
+    """Return for each answer −log π of its most surprising token and of its first one; 0 without tokens."""
+    surprise = -batch.token_log_probs.masked_fill(~batch.tokens.mask, 0)
+    return list(zip(surprise.amax(1).tolist(), surprise[:, 0].tolist(), strict=True))

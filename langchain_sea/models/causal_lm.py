@@ -57,6 +57,11 @@ class CausalLMPolicy(PolicyVocabulary):
             self._lazy_forward = PolicyForward(self.model)
         return self._lazy_forward
 
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+        return self._forward.num_layers
+
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lazy_forward": None}
 

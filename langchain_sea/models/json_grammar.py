@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["JsonGrammar", "Matcher"]
 
-# tokens that end an answer soon: the first allowed one is taken
-_CLOSERS = ('"}}', '"}', '"]', '"', "}", "]", ",", "0", "null", "true", '""', "{}", "[]")
-_MAX_KEY_CANDIDATES = 64
 _MAX_EXACT_INTEGER = 2**53
 _vocabularies: dict[int, _GuidanceVocabulary] = {}  # by the id of the tokenizer, which the value keeps alive
 _lock = threading.Lock()
@@ -35,7 +32,6 @@ class _GuidanceVocabulary(NamedTuple):
 
     tokenizer: PreTrainedTokenizerBase
     guidance: llguidance.LLTokenizer
-    closers: list[int]
     positions: torch.Tensor  # (V,): 0 … V − 1
 
 
@@ -115,36 +111,33 @@ class JsonGrammar:
         return Matcher(inner, self._vocabulary.positions)
 
     def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
-        """Complete an answer with few tokens: close strings and lists, and fill in required properties.
+        """Complete an answer that was cut off, if only one way to go on is left until its end.
+
+        The policy could have written nothing else. So brackets are closed behind a complete last value, and `tru`
+        becomes `true`; but no string is closed that may be longer, no number that may have more digits, and no object
+        that may have another key.
+
+        Args:
+            ids: the answer without an end token.
+            max_new_tokens: the largest number of tokens to add.
 
         Returns:
-            All ids of the answer; None if it needs more than `max_new_tokens` more.
+            All ids of the answer; None if the policy had something left to choose, or if more tokens are needed.
         """
-        completed, matcher = list(ids), self.matcher(ids)
-        for _ in range(max_new_tokens + 1):
-            if matcher.is_accepting:
-                return completed
-            token = self._closing_token(matcher.allowed_mask())
-            if token is None:
-                return None
-            matcher.consume_token(token)
-            completed.append(token)
-        return None
-
-    def _closing_token(self, allowed: torch.Tensor) -> int | None:
-        """Choose among the allowed tokens, (V,), one that leads to a short end."""
-        closing = next((i for i in self._vocabulary.closers if allowed[i]), None)
-        if closing is not None:
-            return closing
-        candidates: list[int] = allowed.nonzero().flatten().tolist()
-        if not candidates:
+        completed, inner = list(ids), self._matcher_class(self._vocabulary.guidance, self._source)
+        if inner.validate_tokens(completed) != len(completed):
             return None
-        # part of a required key: the longest token takes the fewest steps
-        convert = self._vocabulary.tokenizer.convert_ids_to_tokens
-        return max(candidates[:_MAX_KEY_CANDIDATES], key=lambda i: len(convert(i)))
+        inner.consume_tokens(completed)
+        while not inner.is_stopped():  # it stops where nothing may follow
+            forced = inner.compute_ff_tokens()
+            if not forced or len(completed) + len(forced) > len(ids) + max_new_tokens:
+                return None
+            inner.consume_tokens(forced)
+            completed += forced
+        return completed if inner.is_accepting() else None
 
     def is_complete(self, ids: Sequence[int]) -> bool:
-        """Return whether these are a complete answer."""
+        """Return whether an answer may end here; a number at its end may have been cut off."""
         inner = self._matcher_class(self._vocabulary.guidance, self._source)
         return inner.validate_tokens(list(ids)) == len(ids) and self.matcher(ids).is_accepting
 
@@ -200,8 +193,6 @@ def _guidance(
         key = id(tokenizer)
         if key not in _vocabularies:
             make: Any = llguidance.hf.from_tokenizer
-            vocabulary = tokenizer.get_vocab()
-            closers = [vocabulary[text] for text in _CLOSERS if text in vocabulary]
             guidance = make(tokenizer, n_vocab=size, eos_token=end_ids)
-            _vocabularies[key] = _GuidanceVocabulary(tokenizer, guidance, closers, torch.arange(size))
+            _vocabularies[key] = _GuidanceVocabulary(tokenizer, guidance, torch.arange(size))
         return llguidance.LLMatcher, _vocabularies[key]

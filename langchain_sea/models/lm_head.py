@@ -47,6 +47,13 @@ class LMHead:
     scale: float = 1.0
     cap: float | None = None
 
+    def at_temperature(self, temperature: float) -> LMHead:
+        """Return the output layer of logits divided by a temperature above 0."""
+        if temperature == 1:
+            return self
+        cap = None if self.cap is None else self.cap / temperature
+        return replace(self, scale=self.scale / temperature, cap=cap)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Compute all logits, (…, D) → (…, V), in float32 or wider; differentiable in `hidden`."""
         logits = to_float32_or_wider(self._logits_of(hidden.reshape(-1, hidden.shape[-1])))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from langchain_sea.core.protocols import GrammarMatcher, Tokens
+    from langchain_sea.core.protocols import GrammarMatcher
     from langchain_sea.models.generation import PolicyGeneration
 
 __all__ = ["PolicyForward"]
@@ -60,26 +60,37 @@ class PolicyForward:
         return self._runner.prompt_key_values(self.embed(rows))
 
     def forward_all(self, requests: Sequence[ForwardRequest]) -> list[PolicyOutput]:
-        """Run the answers of all requests in one forward pass; differentiable in their `tokens.soft`."""
-        sequences = [self._packed(request.prompt, request.tokens) for request in requests]
+        """Run the answers of all requests in one forward pass.
+
+        It is differentiable in their `tokens.soft` and in the vectors of their `steering`.
+        """
+        sequences = [self._packed(request) for request in requests]
         output_spec = NOTHING
         for request in requests:
             output_spec |= request.output_spec
         outputs = self._runner.forward(sequences, layers=self._layers_of(output_spec), last=output_spec.logits)
         return [
-            PolicyOutput(self._head, request.prompt, output) for request, output in zip(requests, outputs, strict=True)
+            PolicyOutput(self._head.at_temperature(request.temperature), request.prompt, output)
+            for request, output in zip(requests, outputs, strict=True)
         ]
 
-    def _packed(self, prompt: PolicyPrompt, tokens: Tokens) -> PackedSequence:
+    @property
+    def num_layers(self) -> int:
+        """The number of decoder layers."""
+        return self._runner.num_layers
+
+    def _packed(self, request: ForwardRequest) -> PackedSequence:
         """Pack the last id of the prompt and the soft tokens of C answers, (C, 1 + T, D).
 
         There is no mask: padding is on the right, where causal attention hides it from the tokens before it.
         """
+        prompt: PolicyPrompt = request.prompt
         last = self.embed(torch.tensor([[prompt.last]], device=self.device))  # (1, 1, D)
-        soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in tokens[:2])
+        soft, support = (part[:, len(prompt.answer) :].to(self.device) for part in request.tokens[:2])
         is_whole_vocabulary = soft.shape[-1] == self._vocab_size
         embeds = embed_soft_tokens(self.embed, soft, support, is_shared=is_whole_vocabulary).to(last.dtype)
-        return PackedSequence(torch.cat([last.expand(len(embeds), -1, -1), embeds], 1), prompt.key_values)
+        rows = torch.cat([last.expand(len(embeds), -1, -1), embeds], 1)
+        return PackedSequence(rows, prompt.key_values, steering=request.steering)
 
     def _layers_of(self, output_spec: OutputSpec) -> Sequence[int]:
         if output_spec.layers is None:

@@ -174,6 +174,11 @@ class HiddenStateReward:
     head: HiddenStateHead
 
     @property
+    def scores_prefixes(self) -> bool:
+        """True: the head was fitted to prefixes."""
+        return True
+
+    @property
     def steering_vector(self) -> SteeringVector | None:
         """The head's steering vector, or None if it has none."""
         return (

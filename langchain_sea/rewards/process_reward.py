@@ -55,6 +55,11 @@ class ProcessReward:
         if self.separator == "":
             raise ValueError("separator='' cannot end a step; with None every token is a step.")
 
+    @property
+    def scores_prefixes(self) -> bool:
+        """True: it scores the steps that are written so far."""
+        return True
+
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:
         """Return what `values` needs."""
         return self.values.required_outputs(view) if isinstance(self.values, DeclaresOutputs) else OutputSpec()

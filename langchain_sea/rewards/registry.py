@@ -72,6 +72,7 @@ def make_energy(
         policy_relaxation=preset.policy_relaxation,
         reward_relaxation=preset.reward_relaxation,
         max_nll_rise=preset.max_nll_rise,
+        limits=preset.limits,
     )
 
 

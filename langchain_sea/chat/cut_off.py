@@ -1,0 +1,64 @@
+"""Which limit cut an answer off, and what to do about it. Knows no message.
+
+An answer that was cut off holds what the model wrote, and nothing that was filled in.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from langchain_sea.chat.tools import CLOSING, OPENING
+from langchain_sea.errors import OutOfMemoryError
+
+if TYPE_CHECKING:
+    from langchain_sea.chat.options import CallOptions
+    from langchain_sea.engine.selection import Refinement
+
+__all__ = ["describe_limit", "find_limit"]
+
+_ADVICE = {
+    "max_tokens": "raise max_tokens",
+    "timeout": "raise timeout, or set it to None",
+    "stop": "leave out the stop strings that occur in JSON",
+    "memory": "lower num_drafts of the preset, or use quantization",
+}
+
+
+def find_limit(text: str, refinement: Refinement, options: CallOptions) -> str | None:
+    """Return the limit that ended an answer before the model did, as it is set, such as `max_tokens=64`.
+
+    Args:
+        text: the answer: the refined text or the draft.
+        refinement: which the text is of.
+        options: of the call.
+
+    Returns:
+        `max_tokens=…`, `timeout=…`, `stop=…` or `memory`; None where the model ended the answer.
+    """
+    must_be_json = options.tool_choice.is_forced or options.schema is not None
+    name = "is_complete" if text == refinement.text else "is_draft_complete"
+    is_complete = getattr(refinement, name, must_be_json or len(refinement.ids) < options.max_tokens)
+    if is_complete and not (must_be_json and not _is_json(text)):
+        return None
+    if is_complete and options.stop:
+        return f"stop={list(options.stop)!r}"
+    if isinstance(refinement.failure, OutOfMemoryError):
+        return "memory"
+    if refinement.stop_reason.value == "timeout" and len(refinement.ids) < options.max_tokens:
+        return f"timeout={options.timeout}"
+    return f"max_tokens={options.max_tokens}"
+
+
+def describe_limit(limit: str) -> str:
+    """Return what a limit of `find_limit` did, and what to do about it."""
+    return f"cut off by {limit}; {_ADVICE[limit.partition('=')[0]]}"
+
+
+def _is_json(text: str) -> bool:
+    """Return whether this is one whole JSON value, in the tags of a tool call or without them."""
+    try:
+        json.loads(text.strip().removeprefix(OPENING).removesuffix(CLOSING))
+    except ValueError:
+        return False
+    return True

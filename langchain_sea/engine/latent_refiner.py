@@ -1,0 +1,246 @@
+"""The refinement of one answer by latents, window by window. Every candidate is a whole answer.
+
+A window begins where the one before it ended. In it, beginnings are drawn under latents (`latent_search`), the best
+are continued without one, and the best of those are written to their end. The draft is written before all that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from langchain_sea.budget import StopReason
+from langchain_sea.engine.latent_search import LatentSearch
+from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
+from langchain_sea.engine.planning import Workload, choose_plan, get_speed, round_costs, writing_seconds
+from langchain_sea.plans import find_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_sea.budget import BudgetTracker
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.core.trace import TraceStep
+    from langchain_sea.engine.drafting import Answer, Drafter
+    from langchain_sea.engine.latent_search import Draw
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.selection import BestSoFar
+    from langchain_sea.plans import SearchPlan
+    from langchain_sea.presets import LatentConfig, SearchConfig
+
+__all__ = ["LatentRefiner"]
+
+_ROLLOUT_TOKENS = 48  # of a draw that is judged as a text, where whole answers are too long for the time
+_MIN_STEPS = 2  # of the latents before a search may end because nothing beats the draft
+_NUM_FINISHED = 2  # continued draws that are written to the end of a long answer
+_LENGTH_MARGIN = 1.25  # by which a drawn answer may be longer than the draft
+
+
+@dataclass
+class LatentRefiner:
+    """The search for a better answer than the draft.
+
+    Attributes:
+        prompt: the prompt.
+        draft: the ids of the policy's own answer.
+        best: scores texts and keeps the best.
+        search_config: with a `LatentConfig`.
+        drafter: draws, and holds the tracker of the budget.
+        offer: takes the ids of answers and whether each was cut by the limit on its length; scores them and keeps
+            the best.
+        best_ids: returns the ids of the best answer so far.
+        record: called after every round.
+        commit: called after every window with the ids that no later window changes; None: nobody asks.
+        judges_texts: whether draws are judged as texts by all rewards, instead of as beginnings by those that can.
+        plan_reason: the plan of the first window, and why it was chosen.
+    """
+
+    prompt: Prompt
+    draft: Answer
+    best: BestSoFar
+    search_config: SearchConfig
+    drafter: Drafter
+    offer: Callable[[Sequence[Answer], Sequence[bool]], RequestSteps[None]]
+    best_ids: Callable[[], Answer]
+    record: Callable[[TraceStep], None]
+    commit: Callable[[Answer], None] | None = None
+    judges_texts: bool = field(init=False)
+    plan_reason: str | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self.judges_texts = not self.best.energy.scores_prefixes
+        self._speed = get_speed(self.best.energy.policy)
+
+    @property
+    def tracker(self) -> BudgetTracker:
+        """The tracker of the budget."""
+        return self.drafter.tracker
+
+    @property
+    def _config(self) -> LatentConfig:
+        assert self.search_config.latent is not None
+        return self.search_config.latent
+
+    def steps(self) -> RequestSteps[None]:
+        """Refine window after window, until one brings nothing, the time is over, or the answer ends."""
+        prompt, position, answer = self.prompt, 0, self.draft
+        while True:
+            self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
+            plan = None if self.tracker.exhausted_limit() else self._choose_plan(position, answer)
+            if plan is None:
+                return
+            is_better = yield from self._search_window(prompt, position, answer, plan)
+            answer, end = self.best_ids(), position + self.search_config.continuation.stride
+            if not is_better or end >= len(answer):
+                return
+            prompt = yield PrefillOp(self.best.energy, prompt, answer[position:end])
+            position = end
+            if self.commit is not None:
+                self.commit(answer[:position])
+
+    def _workload(self, position: int, draw_tokens: int | None) -> Workload:
+        num_left = self.tracker.max_new_tokens - position
+        written = min(num_left, self.search_config.continuation.stride)
+        return Workload(draw_tokens, max(0, written - (draw_tokens or 0)), position + written)
+
+    def _choose_plan(self, position: int, answer: Answer) -> SearchPlan | None:
+        """Return what fits into the time; None if nothing does."""
+        if self.search_config.plan is not None:
+            plan, reason = find_plan(self.search_config.plan), "it was asked for"
+            self._draw_tokens = self._longest_draw(position, answer) if self.judges_texts else plan.tokens
+        else:
+            chosen, reason = self._choose_by_speed(position, answer)
+            if chosen is None:
+                self.tracker.stop_reason = StopReason.SECONDS
+                self.plan_reason = self.plan_reason or f"none: {reason}"
+                return None
+            plan = chosen
+        self._draw_tokens = min(self._draw_tokens, self.tracker.max_new_tokens - position)
+        self.plan_reason = self.plan_reason or (
+            f"{plan.name}: {plan.groups} groups of {plan.rows} draws of {self._draw_tokens} tokens, up to "
+            f"{plan.rounds} rounds, {plan.kept} continued; {reason}"
+        )
+        return plan
+
+    def _longest_draw(self, position: int, answer: Answer) -> int:
+        """Return the tokens of a draw that is a whole answer, if the draft says how long one is."""
+        return max(8, math.ceil(_LENGTH_MARGIN * (len(answer) - position)))
+
+    def _choose_by_speed(self, position: int, answer: Answer) -> tuple[SearchPlan | None, str]:
+        seconds = self.tracker.remaining()
+        if not self.judges_texts:
+            chosen, reason = choose_plan(self._speed, seconds, self._workload(position, None))
+            self._draw_tokens = chosen.tokens if chosen else 0
+            return chosen, reason
+        whole = self._longest_draw(position, answer)
+        for tokens in dict.fromkeys((whole, min(whole, _ROLLOUT_TOKENS))):
+            self._draw_tokens = tokens
+            chosen, reason = choose_plan(self._speed, seconds, self._workload(position, tokens))
+            if chosen is not None and (chosen.rounds > _MIN_STEPS or tokens <= _ROLLOUT_TOKENS):
+                break
+        return chosen, reason
+
+    def _search_window(self, prompt: Prompt, position: int, answer: Answer, plan: SearchPlan) -> RequestSteps[bool]:
+        """Offer the candidates of one window; return whether one was better than the answer so far."""
+        reference = yield from self._score_beginning(prompt, answer[position : position + self._draw_tokens])
+        search = LatentSearch(
+            prompt=prompt,
+            best=self.best,
+            config=self._config,
+            plan=plan,
+            drafter=self.drafter,
+            draw_tokens=self._draw_tokens,
+            judges_texts=self.judges_texts,
+            may_go_on=lambda number, lowest: self._may_go_on(number, reference - lowest, plan, position),
+            record=self.record,
+        )
+        draws = yield from search.steps()
+        if self.best.spread is None:
+            self.best.spread = search.spread
+        if not draws:
+            self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.EMPTY
+            return False
+        if self._is_noise(reference - draws[0].energy):
+            self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.DRAFT_IS_GOOD
+            return False
+        before = self.best.best
+        yield from self._write_to_end(prompt, draws)
+        return self.best.best is not before
+
+    def _score_beginning(self, prompt: Prompt, ids: Answer) -> RequestSteps[float]:
+        """Return the energy of the draft's tokens in this window, as the draws are judged."""
+        beginning = [*prompt.answer, *ids]
+        if not ids:
+            return math.inf
+        if self.judges_texts:
+            text = self.best.energy.policy.decode(beginning)
+            return -(yield from self.best.score([text]))[0].score
+        self.best.energy, terms = yield ScorePrefixesOp(self.best.energy, prompt, [beginning])
+        return float(terms.energy[0])
+
+    def _is_noise(self, gain: float) -> bool:
+        """Return whether a gain over the draft is no larger than the rewards' own noise."""
+        return self.best.energy.limits is not None and gain < self.best.min_gain
+
+    def _may_go_on(self, number: int, gain: float, plan: SearchPlan, position: int) -> bool:
+        """Return whether another round can begin: it must be allowed, promising, and end in time."""
+        max_steps = self.tracker.budget.max_steps
+        if self.tracker.exhausted_limit() is not None or (max_steps is not None and number > max_steps):
+            return False
+        if number >= _MIN_STEPS and self._is_noise(gain):
+            return False
+        work = self._workload(position, self._draw_tokens)
+        needed = sum(round_costs(plan, self._speed, work)) + writing_seconds(plan.kept, self._speed, work)
+        return needed <= self.tracker.remaining()
+
+    def _write_to_end(self, prompt: Prompt, draws: list[Draw]) -> RequestSteps[None]:
+        """Continue the draws to the end of the window, and the best of them to their own end; offer those."""
+        prefix = list(prompt.answer)
+        ended = [list(draw.ids) for draw in draws if draw.has_ended]
+        yield from self.offer([[*prefix, *ids] for ids in ended], [False] * len(ended))
+        unfinished = [list(draw.ids) for draw in draws if not draw.has_ended]
+        num_left = self.tracker.max_new_tokens - len(prefix)
+        stride = min(num_left, self.search_config.continuation.stride)
+        unfinished = yield from self._continue(prompt, unfinished, stride, num_left)
+        if unfinished and stride < num_left and self._has_time_to_finish(prompt, unfinished):
+            ranked = yield from self._rank(prompt, unfinished)
+            yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left)
+
+    def _continue(
+        self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int
+    ) -> RequestSteps[list[Answer]]:
+        """Write beginnings to so many tokens, and offer those that are whole; return those that go on."""
+        prefix = list(prompt.answer)
+        if not beginnings:
+            return []
+        scale = self.search_config.continuation.temperature_scale
+        inputs = [GenerationInput(prompt, beginnings, temperature_scale=scale)]
+        num_new = length - min(map(len, beginnings))
+        (written,), is_cut = yield from self.drafter.write(inputs, num_new)
+        longest_new = max(map(len, written))
+        goes_on = [len(ids) >= (longest_new if is_cut else num_new) for ids in written]
+        answers = [[*a, *b] for a, b in zip(beginnings, written, strict=True)]
+        whole = [ids for ids, more in zip(answers, goes_on, strict=True) if not more]
+        unfinished = [ids for ids, more in zip(answers, goes_on, strict=True) if more]
+        cut = unfinished if length >= longest and not is_cut else []
+        offered = [[*prefix, *ids] for ids in whole + cut]
+        yield from self.offer(offered, [False] * len(whole) + [True] * len(cut))
+        return [] if is_cut or cut else unfinished
+
+    def _has_time_to_finish(self, prompt: Prompt, unfinished: list[Answer]) -> bool:
+        """Return whether answers as long as the draft can be written in the time that is left."""
+        written = len(prompt.answer) + min(map(len, unfinished))
+        work = Workload(None, max(1, len(self.draft) - written), max(len(self.draft), written))
+        return writing_seconds(min(_NUM_FINISHED, len(unfinished)), self._speed, work) <= self.tracker.remaining()
+
+    def _rank(self, prompt: Prompt, answers: list[Answer]) -> RequestSteps[list[Answer]]:
+        """Return unfinished answers, the one of the lowest energy first."""
+        whole = [[*prompt.answer, *ids] for ids in answers]
+        if self.judges_texts:
+            scored = yield from self.best.score([self.best.energy.policy.decode(ids) for ids in whole])
+            energies = [-text.score for text in scored]
+        else:
+            self.best.energy, terms = yield ScorePrefixesOp(self.best.energy, prompt, whole)
+            energies = terms.energy.nan_to_num(nan=math.inf).tolist()
+        return [ids for _, ids in sorted(zip(energies, answers, strict=True), key=lambda pair: pair[0])]

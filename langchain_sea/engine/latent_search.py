@@ -1,0 +1,263 @@
+"""Rounds of draws under latents: the beginnings of answers, or short whole answers, and the energy of each.
+
+    p(z, y | x) ∝ N(z; 0, s²I) · π(y | x, z) · exp(−E(x, y))
+
+z is added to the policy's hidden states at one layer while it draws. Each group of draws has its own z. The gradient
+of the expected energy in z needs the energies of the draws alone (`sampling.latent`), so that every reward has one.
+Texts are judged, and continued, without z.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from langchain_sea.core.protocols import OutputSpec, Steering
+from langchain_sea.core.terms import find_steering_vector
+from langchain_sea.core.trace import TraceStep
+from langchain_sea.engine.ops import ForwardOp, GenerationInput, LatentGradientOp, ScorePrefixesOp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from langchain_sea.budget import BudgetTracker
+    from langchain_sea.core.energy import Energy
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.engine.drafting import Answer, Drafter
+    from langchain_sea.engine.ops import LatentGradient, RequestSteps
+    from langchain_sea.engine.selection import BestSoFar
+    from langchain_sea.plans import SearchPlan
+    from langchain_sea.presets import LatentConfig
+    from langchain_sea.sampling.latent import LatentState
+
+__all__ = ["Draw", "LatentSearch"]
+
+_AISP_NOISE = 0.3  # of each draw's latent, as a share of the states' norm
+_AISP_TEMPERATURE = 0.3  # of the weights exp(−energy / temperature)
+
+
+class Draw(NamedTuple):
+    """An answer, or the beginning of one, that was drawn."""
+
+    ids: tuple[int, ...]  # after the prompt's own answer
+    energy: float  # on plain text
+    has_ended: bool  # whether the policy ended it
+
+
+class _Round(NamedTuple):
+    """The draws of one round, those of one group one after another, and their numbers."""
+
+    answers: list[Answer]
+    energies: Tensor  # (G × n,), infinite where there is no text
+    nll: Tensor  # (G × n,)
+    rewards: Tensor  # (G × n, R) standardised
+
+
+@dataclass
+class LatentSearch:
+    """The search in one window of an answer.
+
+    Attributes:
+        prompt: it holds the ids of the answer before the window.
+        best: scores whole texts; its energy is what is minimised.
+        config: how latents start and move.
+        plan: how much is drawn.
+        drafter: draws, and holds the tracker of the budget.
+        draw_tokens: the length of a draw.
+        judges_texts: whether draws are judged as texts, by all rewards; else as beginnings, by those that can.
+        may_go_on: takes the number of the next round and the lowest energy so far; False ends the search.
+        record: called after every round.
+        spread: the standard deviation of the energies of the policy's own draws; None before there are any.
+    """
+
+    prompt: Prompt
+    best: BestSoFar
+    config: LatentConfig
+    plan: SearchPlan
+    drafter: Drafter
+    draw_tokens: int
+    judges_texts: bool
+    may_go_on: Callable[[int, float], bool]
+    record: Callable[[TraceStep], None]
+    spread: float | None = None
+    _draws: dict[tuple[int, ...], Draw] = field(init=False, default_factory=dict)
+    _layer: int = field(init=False, default=0)
+    _radius: float = field(init=False, default=0.0)
+
+    @property
+    def energy(self) -> Energy:
+        """What is minimised."""
+        return self.best.energy
+
+    @property
+    def tracker(self) -> BudgetTracker:
+        """The tracker of the budget."""
+        return self.drafter.tracker
+
+    def steps(self) -> RequestSteps[list[Draw]]:
+        """Return the best draws of all rounds, the one of the lowest energy first."""
+        state = self._starts_along_vector()
+        for number in range(self.plan.rounds):
+            if number and not self.may_go_on(number, min(draw.energy for draw in self._draws.values())):
+                break
+            rows = self._latents_of_rows(state)
+            drawn = yield from self._draw(rows)
+            if drawn is None:
+                break
+            self._collect(drawn)
+            if rows is None:
+                state = yield from self._starts_along_draws(drawn)
+            if not self._draws:
+                break
+            is_last = number == self.plan.rounds - 1
+            gradient, next_state = None, state
+            if not is_last and state is not None:
+                gradient, next_state = yield from self._move(state, rows, drawn)
+            self._record_round(number, rows, drawn, gradient)
+            state = next_state
+        return sorted(self._draws.values(), key=lambda draw: draw.energy)[: self.plan.kept]
+
+    def _starts_along_vector(self) -> LatentState | None:
+        """Return the latents at shares of a reward's steering vector; None if no reward has one."""
+        vector = find_steering_vector(self.energy.terms)
+        if vector is None:
+            num_layers = self.energy.policy.num_layers
+            self._layer = min(max(1, round(self.config.depth * num_layers)), num_layers - 1)
+            return None
+        self._layer = vector.layer
+        direction = vector.direction.to(self.energy.policy.device).float()
+        self._radius = float(direction.norm())
+        return self._make_starts(direction)
+
+    def _make_starts(self, direction: Tensor) -> LatentState:
+        """Return one latent for each group, a multiple of the direction, (D,)."""
+        shares = list(islice(self.config.starts, self.plan.groups))
+        shares += [0.0] * (self.plan.groups - len(shares))
+        return self.config.sampler.init(torch.tensor(shares, device=direction.device)[:, None] * direction)
+
+    def _latents_of_rows(self, state: LatentState | None) -> Tensor | None:
+        """Return the latent of each draw, (G × n, D); None if the policy draws without one."""
+        if state is None:
+            return None
+        rows = state.latents.repeat_interleave(self.plan.rows, 0)
+        if self.config.update == "aisp":
+            noise = torch.nn.functional.normalize(self._random(rows.shape, rows.device), dim=1)
+            rows = rows + _AISP_NOISE * self._radius * noise
+        return rows
+
+    def _draw(self, rows: Tensor | None) -> RequestSteps[_Round | None]:
+        """Return a round of draws with their energies; None if the time limit cut it short."""
+        steering = None if rows is None or not bool(rows.any()) else Steering(self._layer, rows)
+        inputs = [GenerationInput(self.prompt, [[] for _ in range(self.plan.num_draws)], steering)]
+        (answers,), is_cut = yield from self.drafter.write(inputs, self.draw_tokens)
+        if is_cut:
+            return None
+        self.tracker.evaluations += len(answers)
+        prefix = list(self.prompt.answer)
+        if self.judges_texts:
+            decode = self.energy.policy.decode
+            scored = yield from self.best.score([decode([*prefix, *ids]) for ids in answers])
+            energies, nll = torch.tensor([(-text.score, text.nll) for text in scored]).T
+            rewards = torch.tensor([list(text.rewards.values()) for text in scored])
+        else:
+            op = ScorePrefixesOp(self.energy, self.prompt, [[*prefix, *ids] for ids in answers])
+            self.best.energy, terms = yield op
+            energies, nll, rewards = terms.energy, terms.nll, terms.rewards
+        is_empty = torch.tensor([not ids for ids in answers], device=energies.device)
+        energies = energies.masked_fill(is_empty | energies.isnan(), torch.inf)
+        return _Round(answers, energies, nll, rewards)
+
+    def _collect(self, drawn: _Round) -> None:
+        for ids, energy in zip(drawn.answers, drawn.energies.tolist(), strict=True):
+            if math.isfinite(energy):
+                self._draws.setdefault(tuple(ids), Draw(tuple(ids), energy, len(ids) < self.draw_tokens))
+        if self.spread is None:
+            first = drawn.energies[: self.plan.rows] if self.plan.groups > 1 else drawn.energies
+            finite = first[first.isfinite()]
+            self.spread = float(finite.std()) if len(finite) > 1 else None
+
+    def _starts_along_draws(self, drawn: _Round) -> RequestSteps[LatentState | None]:
+        """Return latents along the difference between the states of the best and of the worst draws.
+
+        The difference of the means of the best and the worst third; None if their energies do not differ.
+        """
+        prefix = list(self.prompt.answer)
+        order = [i for i in drawn.energies.argsort(stable=True).tolist() if math.isfinite(float(drawn.energies[i]))]
+        third = max(1, len(order) // 3)
+        if len(order) < 2 or not drawn.energies[order[0]] < drawn.energies[order[-1]]:  # noqa: PLR2004
+            return None
+        answers = [[*prefix, *drawn.answers[i]] for i in order]
+        op = ForwardOp(self.energy.policy, self.prompt, answers, OutputSpec(frozenset({self._layer}), logits=False))
+        output = yield op
+        states = output.hidden[self._layer].float()[:, len(prefix) :]  # (C, T, D)
+        mask = op.batch.tokens.mask[:, len(prefix) :]
+        means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        self._radius = float(states[mask].norm(dim=-1).median())
+        direction = means[:third].mean(0) - means[-third:].mean(0)
+        return self._make_starts(direction / direction.norm().clamp(min=1e-12) * self._radius)
+
+    def _move(
+        self, state: LatentState, rows: Tensor | None, drawn: _Round
+    ) -> RequestSteps[tuple[LatentGradient | None, LatentState]]:
+        """Return the gradient, if it was computed, and the latents of the next round."""
+        config, shape = self.config, state.latents.shape
+        device = state.latents.device
+        if config.update == "none":
+            return None, state
+        if config.update == "aisp" and rows is not None:
+            weights = (-drawn.energies.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
+            latents = (weights[..., None].to(rows) * rows.view(shape[0], -1, shape[1])).sum(1)
+            return None, state._replace(latents=latents)
+        noise = self._random(shape, device) if config.sampler.noise_scale > 0 else None
+        if config.update == "random":
+            self.tracker.steps += 1
+            return None, config.sampler.step(state, self._random(shape, device), radius=self._radius, noise=noise)
+        gradient: LatentGradient = yield LatentGradientOp(
+            policy=self.energy.policy,
+            prompt=self.prompt,
+            answers=[[*self.prompt.answer, *ids] for ids in drawn.answers],
+            latents=state.latents if rows is not None else torch.zeros_like(state.latents),
+            layer=self._layer,
+            temperature=self.drafter.temperature or 1.0,
+            energies=drawn.energies,
+            nll=drawn.nll,
+            divergence_weight=config.divergence_weight,
+            advantages=config.sampler.advantages,
+        )
+        self.tracker.steps += 1
+        self.tracker.count_gradient(drawn.answers)
+        return gradient, config.sampler.step(state, gradient.gradient, radius=self._radius, noise=noise)
+
+    def _random(self, shape: Sequence[int], device: torch.device) -> Tensor:
+        """Return standard normal numbers from the prompt's own generator."""
+        generator = self.drafter.generators[0]
+        return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
+
+    def _record_round(self, number: int, rows: Tensor | None, drawn: _Round, gradient: LatentGradient | None) -> None:
+        """Add a step to the trace: for each group the mean energy of its draws."""
+        groups = self.plan.groups
+        finite = drawn.energies.isfinite()
+        energies = drawn.energies.masked_fill(~finite, 0).view(groups, -1).sum(1)
+        energies = energies / finite.view(groups, -1).sum(1).clamp(min=1)
+        norms = [0.0] * groups
+        if rows is not None:
+            norms = (rows.view(groups, self.plan.rows, -1).mean(1).norm(dim=1) / self._radius).tolist()
+        self.record(
+            TraceStep(
+                step=number,
+                chains=tuple(range(groups)),
+                energy=tuple(energies.tolist()),
+                nll=tuple(drawn.nll.view(groups, -1).mean(1).tolist()),
+                rewards=tuple(map(tuple, drawn.rewards.view(groups, self.plan.rows, -1).mean(1).tolist())),
+                gap=(None,) * groups,
+                changed=(self.draw_tokens,) * groups,
+                seconds=self.tracker.seconds,
+                latent_norm=tuple(norms),
+                divergence=() if gradient is None else tuple(gradient.divergence.tolist()),
+            )
+        )

@@ -1,0 +1,175 @@
+"""How long the engine's passes take on this machine, and which plan fits into the time that is left.
+
+Seconds are measured while the engine works, so that the choice follows the hardware, the model, and whatever else the
+machine is doing.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import threading
+import weakref
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from langchain_sea.plans import PLANS, SearchPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.core.protocols import Policy
+
+__all__ = ["SpeedModel", "Workload", "choose_plan", "get_speed", "plan_seconds"]
+
+_MAX_SAMPLES = 9  # the median of the last so many is taken: the first pass of a shape is slow
+_MIN_ROWS_OF_DOUBLE = 24  # so many more rows are taken to double the time of a pass, until they are measured
+_GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, until it is measured
+_SAFETY_FACTOR = 1.1  # for what is not counted here
+
+
+@dataclass(slots=True)
+class _Samples:
+    """The last measured seconds for passes of about one size."""
+
+    values: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_SAMPLES))
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+
+class SpeedModel:
+    """Seconds of a policy's passes as measured so far, by the number of tokens that a pass reads.
+
+    Attributes:
+        num_requests: how many requests share the passes at the moment.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a measurement."""
+        self.num_requests = 1
+        self._decode: dict[int, _Samples] = {}
+        self._forward: dict[int, _Samples] = {}
+        self._gradient: dict[int, _Samples] = {}
+
+    def record_decode(self, rows: int, seconds: float) -> None:
+        """Note how long it took to add one token to so many rows."""
+        _record(self._decode, rows, seconds)
+
+    def record_forward(self, tokens: int, seconds: float) -> None:
+        """Note how long it took to read so many tokens of answers, and to score them."""
+        _record(self._forward, tokens, seconds)
+
+    def record_gradient(self, tokens: int, seconds: float) -> None:
+        """Note how long the gradient in the latents took for so many tokens."""
+        _record(self._gradient, tokens, seconds)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the time of a token is known."""
+        return bool(self._decode)
+
+    def decode(self, rows: int) -> float:
+        """Return the seconds in which one token is added to so many rows."""
+        return _estimate(self._decode, rows)
+
+    def forward(self, tokens: int) -> float:
+        """Return the seconds in which so many tokens are read and scored."""
+        return _estimate(self._forward or self._decode, tokens)
+
+    def gradient(self, tokens: int) -> float:
+        """Return the seconds that a gradient in the latents takes for so many tokens."""
+        if self._gradient:
+            return _estimate(self._gradient, tokens)
+        return _GRADIENT_COST * self.forward(tokens)
+
+
+def _record(samples: dict[int, _Samples], size: int, seconds: float) -> None:
+    if size > 0:
+        # sizes within a quarter of a power of two of each other share a median
+        bucket = round(2 ** (round(4 * math.log2(size)) / 4))
+        samples.setdefault(bucket, _Samples()).values.append(seconds)
+
+
+def _estimate(samples: dict[int, _Samples], size: int) -> float:
+    """Return the seconds of a pass of this size: between measured sizes by a line, beyond them by a slope."""
+    if not samples or size <= 0:
+        return 0.0
+    sizes = sorted(samples)
+    above = next((s for s in sizes if s >= size), None)
+    below = next((s for s in reversed(sizes) if s <= size), None)
+    if below is None:
+        assert above is not None
+        return samples[above].median
+    start = samples[below].median
+    if above == below:
+        return start
+    if above is not None:
+        end = samples[above].median
+        return max(start, start + (end - start) * (size - below) / (above - below))
+    return start * _growth(sizes, samples, size)
+
+
+def _growth(sizes: Sequence[int], samples: dict[int, _Samples], size: int) -> float:
+    """Return how many times the largest measured pass a larger one takes.
+
+    Small passes take the time of reading the weights, whatever their size; large ones grow with it.
+    """
+    largest = sizes[-1]
+    slope = 1 / (_MIN_ROWS_OF_DOUBLE + largest)
+    if len(sizes) > 1:
+        first, last = samples[sizes[0]].median, samples[largest].median
+        slope = max(0.5 * slope, (last - first) / (largest - sizes[0]) / last)
+    return 1 + slope * (size - largest)
+
+
+class Workload(NamedTuple):
+    """What one window of an answer asks of the machine, besides the plan."""
+
+    draw_tokens: int | None  # of each draw; None: the plan's number
+    written_tokens: int  # that the kept draws are continued by
+    answer_tokens: int  # that are read to score one continued draw
+
+
+def plan_seconds(plan: SearchPlan, speed: SpeedModel, work: Workload) -> float:
+    """Return the seconds that a plan is expected to take, beside the other requests of the moment."""
+    round_seconds, gradient_seconds = round_costs(plan, speed, work)
+    rounds = plan.rounds * round_seconds + (plan.rounds - 1) * gradient_seconds
+    return _SAFETY_FACTOR * (rounds + writing_seconds(plan.kept, speed, work))
+
+
+def round_costs(plan: SearchPlan, speed: SpeedModel, work: Workload) -> tuple[float, float]:
+    """Return the seconds of drawing and scoring one round, and of one gradient."""
+    tokens = work.draw_tokens or plan.tokens
+    rows = speed.num_requests * plan.num_draws
+    return tokens * speed.decode(rows) + speed.forward(rows * tokens), speed.gradient(rows * tokens)
+
+
+def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
+    """Return the seconds in which so many draws are continued and scored."""
+    rows = speed.num_requests * kept
+    return work.written_tokens * speed.decode(rows) + speed.forward(rows * work.answer_tokens)
+
+
+def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[SearchPlan | None, str]:
+    """Return the largest plan that fits into the seconds, and the reason; None if none does."""
+    if seconds == math.inf or not speed.is_measured:
+        return PLANS[-1], "there is no time limit"
+    expected = 0.0
+    for plan in reversed(PLANS):
+        expected = plan_seconds(plan, speed, work)
+        if expected <= seconds:
+            return plan, f"expected to take {expected:.3g} s of the {seconds:.3g} s left"
+    return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
+
+
+_speeds: weakref.WeakKeyDictionary[Policy, SpeedModel] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def get_speed(policy: Policy) -> SpeedModel:
+    """Return the measured speed of a policy, one for all of its requests."""
+    with _lock:
+        return _speeds.setdefault(policy, SpeedModel())

@@ -1,0 +1,66 @@
+"""How much one search draws: a table of plans, the smallest first. Which one fits is decided by measured speed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from langchain_sea.core.suggestions import suggest
+
+__all__ = ["PLANS", "SearchPlan", "find_plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchPlan:
+    """How much is drawn in one window of an answer.
+
+    Attributes:
+        name: in reports.
+        groups: draws of one group share a latent.
+        rows: draws of each group in a round.
+        rounds: of drawing, each under latents moved by the gradient of the round before.
+        tokens: of each draw, where rewards read beginnings.
+        kept: the best draws of all rounds, which are continued.
+    """
+
+    name: str = "custom"
+    groups: int = 2
+    rows: int = 8
+    rounds: int = 5
+    tokens: int = 8
+    kept: int = 8
+
+    def __post_init__(self) -> None:
+        for name in ("groups", "rows", "rounds", "tokens", "kept"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+
+    @property
+    def num_draws(self) -> int:
+        """Draws of one round."""
+        return self.groups * self.rows
+
+
+PLANS = (
+    SearchPlan(name="tiny", groups=2, rows=4, rounds=1, tokens=8, kept=2),
+    SearchPlan(name="small", groups=2, rows=8, rounds=2, tokens=8, kept=4),
+    SearchPlan(name="medium", groups=2, rows=8, rounds=5, tokens=8, kept=8),
+    SearchPlan(name="large", groups=4, rows=8, rounds=5, tokens=12, kept=8),
+    SearchPlan(name="extra_large", groups=4, rows=16, rounds=6, tokens=12, kept=8),
+)
+"""The smallest first; each is worth its time, see `docs/tuning.md`."""
+
+
+def find_plan(plan: str | SearchPlan) -> SearchPlan:
+    """Return the plan of that name, or the plan itself.
+
+    Raises:
+        ValueError: there is no plan of that name; the message suggests the nearest one.
+    """
+    if isinstance(plan, SearchPlan):
+        return plan
+    by_name = {each.name: each for each in PLANS}
+    if plan not in by_name:
+        suggestion = suggest(plan, by_name)
+        hint = f"; {suggestion}" if suggestion else "."
+        raise ValueError(f"no plan {plan!r}: choose {', '.join(map(repr, by_name))}, or pass a SearchPlan{hint}")
+    return by_name[plan]
