@@ -5,7 +5,7 @@ Shapes: C chains of one prompt, T positions, K candidates, V vocabulary, D hidde
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ __all__ = [
     "GenerationState",
     "Grammar",
     "GrammarMatcher",
+    "KeepsLayerInputs",
+    "LayerInput",
     "ModelOutput",
     "Policy",
     "Prompt",
@@ -160,10 +162,26 @@ class Steering(NamedTuple):
     vectors: Tensor  # (C, D)
 
 
+class LayerInput(NamedTuple):
+    """What a layer has read of answers, so that a later forward pass over them can begin there."""
+
+    layer: int
+    states: Tensor  # (C, 1 + T, D) of the token before the answers and of their tokens
+
+
+@runtime_checkable
+class KeepsLayerInputs(Protocol):
+    """A `ModelOutput` that can give what its layers have read."""
+
+    def layer_input(self, layer: int) -> LayerInput:
+        """Return what a requested layer has read."""
+
+
 class ForwardRequest(NamedTuple):
     """Answers to read in a forward pass, and what will be looked at.
 
     `steering` is added to the states of the answers. `temperature` divides the logits of every log-probability.
+    `start` is what a layer has read of them before; the pass then begins there.
     """
 
     prompt: OwnPrompt
@@ -171,6 +189,7 @@ class ForwardRequest(NamedTuple):
     output_spec: OutputSpec = ALL
     steering: Steering | None = None
     temperature: float = 1.0
+    start: LayerInput | None = None
 
 
 class GenerationState(Protocol):

@@ -13,6 +13,8 @@ from langchain_sea.core.policy import (
     GenerationState,
     Grammar,
     GrammarMatcher,
+    KeepsLayerInputs,
+    LayerInput,
     ModelOutput,
     Policy,
     Prompt,
@@ -40,6 +42,8 @@ __all__ = [
     "Grammar",
     "GrammarMatcher",
     "HasSteeringVector",
+    "KeepsLayerInputs",
+    "LayerInput",
     "ModelOutput",
     "OutputSpec",
     "Policy",
@@ -63,6 +67,7 @@ class AnswerBatch:
         output_spec: what of the policy's output will be looked at; callers may widen it before the forward pass.
         steering: added to the answers' states. None: nothing.
         temperature: divides the policy's logits.
+        start: what a layer has read of the answers before. None: nothing.
     """
 
     def __init__(self, policy: Policy, prompt: Prompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> None:
@@ -70,6 +75,7 @@ class AnswerBatch:
         self.policy, self.prompt, self.tokens, self.output_spec = policy, prompt, tokens, output_spec
         self.steering: Steering | None = None
         self.temperature = 1.0
+        self.start: LayerInput | None = None
         self._output: ModelOutput | None = None
         self._token_log_probs: Tensor | None = None
         self._other_readers: dict[int, AnswerBatch] = {}
@@ -101,7 +107,11 @@ class AnswerBatch:
 
     def forward_request(self) -> ForwardRequest:
         """Return what the policy is asked for."""
-        return ForwardRequest(self.prompt, self.tokens, self.output_spec, self.steering, self.temperature)
+        return ForwardRequest(self.prompt, self.tokens, self.output_spec, self.steering, self.temperature, self.start)
+
+    def layer_input(self, layer: int) -> LayerInput | None:
+        """Return what a requested layer has read; None if the policy does not keep that."""
+        return self.output.layer_input(layer) if isinstance(self.output, KeepsLayerInputs) else None
 
     @property
     def is_computed(self) -> bool:

@@ -166,6 +166,7 @@ class LatentRefiner:
             return False
         before = self.best.best
         yield from self._write_to_end(prompt, draws)
+        self.tracker.stop_reason = self.tracker.exhausted_limit() or self.tracker.stop_reason
         return self.best.best is not before
 
     def _score_beginning(self, prompt: Prompt, ids: Answer) -> RequestSteps[float]:
@@ -192,7 +193,10 @@ class LatentRefiner:
             return False
         work = self._workload(position, self._draw_tokens)
         needed = sum(round_costs(plan, self._speed, work)) + writing_seconds(plan.kept, self._speed, work)
-        return needed <= self.tracker.remaining()
+        if needed > self.tracker.remaining():
+            self.tracker.stop_reason = StopReason.SECONDS
+            return False
+        return True
 
     def _write_to_end(self, prompt: Prompt, draws: list[Draw]) -> RequestSteps[None]:
         """Continue the draws to the end of the window, and the best of them to their own end; offer those."""

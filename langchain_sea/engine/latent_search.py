@@ -20,16 +20,18 @@ from torch import Tensor
 from langchain_sea.core.protocols import OutputSpec, Steering
 from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.core.trace import TraceStep
-from langchain_sea.engine.ops import ForwardOp, GenerationInput, LatentGradientOp, ScorePrefixesOp
+from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.ops import ForwardOp, GenerationInput, LatentGradient, LatentGradientOp, ScorePrefixesOp
+from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
-    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.core.protocols import LayerInput, Prompt
     from langchain_sea.engine.drafting import Answer, Drafter
-    from langchain_sea.engine.ops import LatentGradient, RequestSteps
+    from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.engine.selection import BestSoFar
     from langchain_sea.plans import SearchPlan
     from langchain_sea.presets import LatentConfig
@@ -47,6 +49,14 @@ class Draw(NamedTuple):
     ids: tuple[int, ...]  # after the prompt's own answer
     energy: float  # on plain text
     has_ended: bool  # whether the policy ended it
+
+
+class _Score(NamedTuple):
+    """The numbers of one draw."""
+
+    energy: float
+    nll: float
+    rewards: list[float]
 
 
 class _Round(NamedTuple):
@@ -88,6 +98,7 @@ class LatentSearch:
     _draws: dict[tuple[int, ...], Draw] = field(init=False, default_factory=dict)
     _layer: int = field(init=False, default=0)
     _radius: float = field(init=False, default=0.0)
+    _layer_input: LayerInput | None = field(init=False, default=None)  # of the last round's draws
 
     @property
     def energy(self) -> Energy:
@@ -99,26 +110,30 @@ class LatentSearch:
         """The tracker of the budget."""
         return self.drafter.tracker
 
+    @property
+    def _lowest_energy(self) -> float:
+        return min(draw.energy for draw in self._draws.values())
+
     def steps(self) -> RequestSteps[list[Draw]]:
         """Return the best draws of all rounds, the one of the lowest energy first."""
         state = self._starts_along_vector()
         for number in range(self.plan.rounds):
-            if number and not self.may_go_on(number, min(draw.energy for draw in self._draws.values())):
-                break
             rows = self._latents_of_rows(state)
             drawn = yield from self._draw(rows)
             if drawn is None:
                 break
             self._collect(drawn)
-            if rows is None:
-                state = yield from self._starts_along_draws(drawn)
             if not self._draws:
                 break
-            is_last = number == self.plan.rounds - 1
+            goes_on = number + 1 < self.plan.rounds and self.may_go_on(number + 1, self._lowest_energy)
+            if goes_on and rows is None:
+                state = yield from self._starts_along_draws(drawn)
             gradient, next_state = None, state
-            if not is_last and state is not None:
+            if goes_on and state is not None:
                 gradient, next_state = yield from self._move(state, rows, drawn)
             self._record_round(number, rows, drawn, gradient)
+            if not goes_on:
+                break
             state = next_state
         return sorted(self._draws.values(), key=lambda draw: draw.energy)[: self.plan.kept]
 
@@ -157,20 +172,26 @@ class LatentSearch:
         (answers,), is_cut = yield from self.drafter.write(inputs, self.draw_tokens)
         if is_cut:
             return None
-        self.tracker.evaluations += len(answers)
-        prefix = list(self.prompt.answer)
+        self._layer_input = None
         if self.judges_texts:
             decode = self.energy.policy.decode
-            scored = yield from self.best.score([decode([*prefix, *ids]) for ids in answers])
-            energies, nll = torch.tensor([(-text.score, text.nll) for text in scored]).T
-            rewards = torch.tensor([list(text.rewards.values()) for text in scored])
+            texts = yield from self.best.score([decode([*self.prompt.answer, *ids]) for ids in answers])
+            scores = [_Score(-text.score, text.nll, list(text.rewards.values())) for text in texts]
         else:
-            op = ScorePrefixesOp(self.energy, self.prompt, [[*prefix, *ids] for ids in answers])
-            self.best.energy, terms = yield op
-            energies, nll, rewards = terms.energy, terms.nll, terms.rewards
-        is_empty = torch.tensor([not ids for ids in answers], device=energies.device)
+            scores = yield from split_on_out_of_memory(self._score_beginnings, answers, self.tracker)
+        device = self.energy.policy.device
+        energies, nll, rewards = (torch.tensor(column, device=device) for column in zip(*scores, strict=True))
+        is_empty = torch.tensor([not ids for ids in answers], device=device)
         energies = energies.masked_fill(is_empty | energies.isnan(), torch.inf)
         return _Round(answers, energies, nll, rewards)
+
+    def _score_beginnings(self, answers: Sequence[Answer]) -> RequestSteps[list[_Score]]:
+        op = ScorePrefixesOp(self.energy, self.prompt, [[*self.prompt.answer, *ids] for ids in answers], self._layer)
+        self.best.energy, terms = yield op
+        if len(answers) == self.plan.num_draws:
+            self._layer_input = op.batch.layer_input(self._layer)
+        self.tracker.evaluations += len(answers)
+        return [_Score(*score) for score in zip(*(part.tolist() for part in terms[:3]), strict=True)]
 
     def _collect(self, drawn: _Round) -> None:
         for ids, energy in zip(drawn.answers, drawn.energies.tolist(), strict=True):
@@ -217,21 +238,44 @@ class LatentSearch:
         if config.update == "random":
             self.tracker.steps += 1
             return None, config.sampler.step(state, self._random(shape, device), radius=self._radius, noise=noise)
-        gradient: LatentGradient = yield LatentGradientOp(
-            policy=self.energy.policy,
-            prompt=self.prompt,
-            answers=[[*self.prompt.answer, *ids] for ids in drawn.answers],
-            latents=state.latents if rows is not None else torch.zeros_like(state.latents),
-            layer=self._layer,
-            temperature=self.drafter.temperature or 1.0,
-            energies=drawn.energies,
-            nll=drawn.nll,
-            divergence_weight=config.divergence_weight,
-            advantages=config.sampler.advantages,
-        )
+        latents = state.latents if rows is not None else torch.zeros_like(state.latents)
+        gradient = yield from self._compute_gradient(latents, drawn)
+        if gradient is None:
+            return None, state
         self.tracker.steps += 1
-        self.tracker.count_gradient(drawn.answers)
         return gradient, config.sampler.step(state, gradient.gradient, radius=self._radius, noise=noise)
+
+    def _compute_gradient(self, latents: Tensor, drawn: _Round) -> RequestSteps[LatentGradient | None]:
+        """Return the gradient of all groups; where memory runs out, of half of them at a time.
+
+        None if memory does not suffice for one group.
+        """
+
+        def compute(groups: Sequence[int]) -> RequestSteps[list[LatentGradient]]:
+            first, last = groups[0] * self.plan.rows, (groups[-1] + 1) * self.plan.rows
+            answers = drawn.answers[first:last]
+            gradient: LatentGradient = yield LatentGradientOp(
+                policy=self.energy.policy,
+                prompt=self.prompt,
+                answers=[[*self.prompt.answer, *ids] for ids in answers],
+                latents=latents[groups[0] : groups[-1] + 1],
+                layer=self._layer,
+                temperature=self.drafter.temperature or 1.0,
+                energies=drawn.energies[first:last],
+                nll=drawn.nll[first:last],
+                divergence_weight=self.config.divergence_weight,
+                advantages=self.config.sampler.advantages,
+                start=self._layer_input if len(answers) == self.plan.num_draws else None,
+            )
+            self.tracker.count_gradient(answers)
+            return [LatentGradient(*parts) for parts in zip(*gradient, strict=True)]
+
+        try:
+            rows = yield from split_on_out_of_memory(compute, range(len(latents)), self.tracker)
+        except OutOfMemoryError:
+            self.tracker.is_out_of_memory = True
+            return None
+        return LatentGradient(*(torch.stack(parts) for parts in zip(*rows, strict=True)))
 
     def _random(self, shape: Sequence[int], device: torch.device) -> Tensor:
         """Return standard normal numbers from the prompt's own generator."""
@@ -253,7 +297,9 @@ class LatentSearch:
                 chains=tuple(range(groups)),
                 energy=tuple(energies.tolist()),
                 nll=tuple(drawn.nll.view(groups, -1).mean(1).tolist()),
-                rewards=tuple(map(tuple, drawn.rewards.view(groups, self.plan.rows, -1).mean(1).tolist())),
+                rewards=tuple(
+                    map(tuple, drawn.rewards.view(groups, self.plan.rows, drawn.rewards.shape[1]).mean(1).tolist())
+                ),
                 gap=(None,) * groups,
                 changed=(self.draw_tokens,) * groups,
                 seconds=self.tracker.seconds,

@@ -17,6 +17,7 @@ from langchain_sea.core.protocols import (
     LOGITS,
     AnswerBatch,
     GenerationState,
+    LayerInput,
     ModelOutput,
     OutputSpec,
     Policy,
@@ -62,16 +63,22 @@ class ScorePrefixesOp:
 
     The result is `(energy, terms)`: the energy with scales fitted to these prefixes where that was still to be
     done, and `EnergyTerms`.
+
+    Attributes:
+        layer: whose input is kept, for `batch.layer_input`.
     """
 
     energy: Energy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
+    layer: int | None = None
     batch: AnswerBatch = field(init=False)
 
     def batches(self) -> list[AnswerBatch]:
         """Return the answers that need a forward pass before `finish`."""
         self.batch = self.energy.prepare_prefixes(self.prompt, self.answers)
+        if self.layer is not None:
+            self.batch.output_spec |= OutputSpec(frozenset({self.layer}), logits=False)
         return self.batch.all_batches()
 
     def finish(self) -> tuple[Energy, EnergyTerms]:
@@ -189,6 +196,7 @@ class LatentGradientOp:
         nll: (G × n,) nats per token of the draws under the policy without a latent, at temperature 1.
         divergence_weight: β ≥ 0; β times a draw's log π(y | x, z) − log π(y | x) per token is added to its energy.
         advantages: (G, n) energies → (G, n) weights A.
+        start: what the layer has read of the draws, without a latent; the layers below need not be run again.
         leaf: the tensor in which the gradient is taken.
     """
 
@@ -202,6 +210,7 @@ class LatentGradientOp:
     nll: Tensor
     divergence_weight: float
     advantages: Callable[[Tensor], Tensor]
+    start: LayerInput | None = None
     leaf: Tensor = field(init=False)
     _batch: AnswerBatch = field(init=False)
     _divergence: Tensor = field(init=False)
@@ -213,6 +222,7 @@ class LatentGradientOp:
             rows = self.leaf.repeat_interleave(len(self.answers) // len(self.leaf), 0)
         self._batch = AnswerBatch.from_ids(self.policy, self.prompt, self.answers, LOGITS)
         self._batch.steering, self._batch.temperature = Steering(self.layer, rows), self.temperature
+        self._batch.start = self.start
         return [self._batch]
 
     def objective(self) -> Tensor:

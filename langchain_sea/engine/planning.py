@@ -155,8 +155,10 @@ def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
 
 def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[SearchPlan | None, str]:
     """Return the largest plan that fits into the seconds, and the reason; None if none does."""
-    if seconds == math.inf or not speed.is_measured:
+    if seconds == math.inf:
         return PLANS[-1], "there is no time limit"
+    if not speed.is_measured:
+        return PLANS[-1], "the speed is not known yet"
     expected = 0.0
     for plan in reversed(PLANS):
         expected = plan_seconds(plan, speed, work)

@@ -25,7 +25,7 @@ from langchain_sea.models.attention import AttentionSpec, attend
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from transformers import PreTrainedModel
 
@@ -51,6 +51,7 @@ class _ForwardPass:
     layers: frozenset[int]
     stop: int | None
     keep_key_values: bool
+    first: int  # layers below it are not computed
     hidden: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -88,6 +89,7 @@ class ModelRunner:
         self.num_layers = len(blocks)
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
+            block.forward = _Skippable(number, block.forward)
         self._one_sequence_at_a_time = _has_length_dependent_rope(config)
 
     def forward(
@@ -112,7 +114,8 @@ class ModelRunner:
         requested = frozenset(layers)
         top = max(requested, default=0)
         stop = None if last or keep_key_values or top >= self.num_layers else top
-        forward_pass = _ForwardPass(sequences, requested, stop, keep_key_values)
+        first = 0 if keep_key_values else _first_layer(sequences)
+        forward_pass = _ForwardPass(sequences, requested, stop, keep_key_values, first)
         final = self._run(forward_pass)
         if final is not None and self.num_layers in requested:
             forward_pass.hidden[self.num_layers] = final
@@ -185,18 +188,46 @@ def _split_by_sequence(forward_pass: _ForwardPass, final: Tensor | None) -> list
     return [SequenceOutput({layer: states[i] for layer, states in hidden.items()}, lasts[i]) for i in range(len(sizes))]
 
 
+def _first_layer(sequences: Sequence[PackedSequence]) -> int:
+    """Return the layer at which a forward pass of all sequences can begin; 0 is the first."""
+    layers = {sequence.begin.layer if sequence.begin else 0 for sequence in sequences}
+    return layers.pop() if len(layers) == 1 else 0
+
+
+class _Skippable:
+    """The forward function of a layer, which does nothing where the forward pass begins at a later one."""
+
+    def __init__(self, number: int, forward: Callable[..., Any]) -> None:
+        self._number, self._forward = number, forward
+        self._returns_tuple = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the layer's own
+        if self._number < _forward_pass.get().first:
+            states = args[0] if args else kwargs["hidden_states"]
+            return (states,) if self._returns_tuple else states
+        result = self._forward(*args, **kwargs)
+        self._returns_tuple = isinstance(result, tuple)  # the prompt was read before, so that this is known
+        return result
+
+
 def _before_layer(
     number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Record the input of layer `number`, and add the steering of the sequences to it."""
     forward_pass = _forward_pass.get()
+    if number < forward_pass.first:
+        return None
     states = args[0] if args else kwargs["hidden_states"]
+    if number == forward_pass.first and number:
+        begun = [s.begin.states.flatten(0, 1) for s in forward_pass.sequences if s.begin]
+        states = pad_rows(torch.cat(begun))[None].to(states)
+        args, kwargs = ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
     if number in forward_pass.layers:
         forward_pass.hidden[number] = states
     if number == forward_pass.stop:
         raise _StopForwardError
     if not any(s.steering and s.steering.layer == number for s in forward_pass.sequences):
-        return None
+        return args, kwargs
     states = states + pad_rows(torch.cat([s.steering_rows(number) for s in forward_pass.sequences]))[None]
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 

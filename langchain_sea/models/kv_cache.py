@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from langchain_sea.core.protocols import Steering
+    from langchain_sea.core.protocols import LayerInput, Steering
 
 __all__ = ["ROW_MULTIPLE", "GrowingKVCache", "KeyValues", "PackedSequence", "pad_rows"]
 
@@ -77,7 +77,7 @@ class PackedSequence:
         prompt_key_values: of the prompt, shared by all answers.
         cache: of the answers' earlier positions; the new positions are appended. None keeps nothing.
         steering: added to the input of one layer at every position.
-        start: the number of positions before the first.
+        begin: what a layer has read of these positions before; `embeds` are then not read. None: nothing.
         key_values: filled if the forward pass keeps them: one pair of (C, H, T, d) per layer.
     """
 
@@ -85,6 +85,7 @@ class PackedSequence:
     prompt_key_values: KeyValues = ()
     cache: GrowingKVCache | None = None
     steering: Steering | None = None
+    begin: LayerInput | None = None
     key_values: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     _masks: dict[int | None, Tensor | None] = field(default_factory=dict)
 

@@ -90,7 +90,7 @@ class PolicyForward:
         is_whole_vocabulary = soft.shape[-1] == self._vocab_size
         embeds = embed_soft_tokens(self.embed, soft, support, is_shared=is_whole_vocabulary).to(last.dtype)
         rows = torch.cat([last.expand(len(embeds), -1, -1), embeds], 1)
-        return PackedSequence(rows, prompt.key_values, steering=request.steering)
+        return PackedSequence(rows, prompt.key_values, steering=request.steering, begin=request.start)
 
     def _layers_of(self, output_spec: OutputSpec) -> Sequence[int]:
         if output_spec.layers is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from langchain_sea.core.protocols import Tokens
+from langchain_sea.core.protocols import LayerInput, Tokens
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
@@ -131,6 +131,10 @@ class PolicyOutput:
             layer: to_float32_or_wider(_prepend(known.get(layer), states[:, 1:]))
             for layer, states in self._output.hidden.items()
         }
+
+    def layer_input(self, layer: int) -> LayerInput:
+        """Return what a requested layer below the last has read of the new tokens and of the one before them."""
+        return LayerInput(layer, self._output.hidden[layer])
 
     def log_probs(self, tokens: Tokens) -> Tensor:
         """Compute Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
