@@ -7,17 +7,20 @@ import re
 import zlib
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import torch
 
 from langchain_sea.budget import Budget
 from langchain_sea.core.energy import Energy
+from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import AnswerBatch, DenseModelOutput, Steering
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.refine import refine
-from langchain_sea.presets import PRESETS, SearchConfig
+from langchain_sea.plans import SearchPlan
+from langchain_sea.presets import PRESETS, LatentConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
+from langchain_sea.sampling.latent import LatentSampler
 from langchain_sea.sampling.relaxation import Relaxation
 
 if TYPE_CHECKING:
@@ -67,6 +70,7 @@ class DoubleWriting:
     temperature: float
     draws: list[Tensor]
     alive: list[int]
+    steering: Steering | None = None
 
     @property
     def num_unfinished(self) -> int:
@@ -74,7 +78,14 @@ class DoubleWriting:
 
 
 class MarkovPolicy:
-    """A bigram policy whose tokens are characters; the first one depends on the prompt. Counts its reads."""
+    """A bigram policy whose tokens are characters; the first one depends on the prompt. Counts its reads.
+
+    Its state at a token is the token's one-hot vector, and its logits are a linear function of the state. So a
+    latent, (V,), is a soft token that is added to the last one.
+    """
+
+    num_layers = 2
+    never_ends = False  # whether drafting never draws the end
 
     def __init__(self, seed: int = 0, *, dtype: torch.dtype = torch.float32, spread: float = 1.5) -> None:
         rng = torch.Generator().manual_seed(seed)
@@ -87,19 +98,25 @@ class MarkovPolicy:
         """(V,) logits."""
         return self.transition[zlib.crc32(prompt.text.encode()) % V]
 
-    def forward(self, prompt: DoublePrompt, tokens: Tokens) -> DenseModelOutput:
+    def forward(
+        self, prompt: DoublePrompt, tokens: Tokens, steering: Steering | None = None, temperature: float = 1.0
+    ) -> DenseModelOutput:
         self.reads += 1
         soft = tokens.soft.to(self.transition.dtype)
         dense = soft.new_zeros(*soft.shape[:2], V).scatter_add(-1, tokens.support, soft)  # (C, T, V)
         first = self.first(prompt).expand(len(soft), 1, V)
         logits = torch.cat([first, dense[:, :-1] @ self.transition], 1)
-        return DenseModelOutput(logits, (dense,), len(prompt.answer))
+        if steering is not None:
+            pushed = (steering.vectors.to(self.transition) @ self.transition)[:, None]  # (C, 1, V)
+            is_pushed = torch.arange(logits.shape[1]) >= len(prompt.answer)
+            logits = logits + pushed * is_pushed[:, None]
+        return DenseModelOutput(logits / temperature, (dense,) * (self.num_layers + 1), len(prompt.answer))
 
     def prefill(self, prompt: DoublePrompt, ids: Sequence[int], output_spec: OutputSpec) -> DoublePrompt:
         return prompt._replace(answer=(*prompt.answer, *ids))
 
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[DenseModelOutput]:
-        return [self.forward(ask.prompt, ask.tokens) for ask in asks]
+        return [self.forward(ask.prompt, ask.tokens, ask.steering, ask.temperature) for ask in asks]
 
     def start_generation(
         self,
@@ -115,7 +132,7 @@ class MarkovPolicy:
         assert all(i < END for prefix in prefixes for i in prefix)
         draws = [torch.rand(tokens, generator=g, dtype=torch.float64) for g in generators]
         alive = list(range(len(prefixes)))
-        return DoubleWriting(prompt, prefixes, [[] for _ in prefixes], tokens, temperature, draws, alive)
+        return DoubleWriting(prompt, prefixes, [[] for _ in prefixes], tokens, temperature, draws, alive, steering)
 
     def generate_step(self, writings: Sequence[DoubleWriting]) -> None:
         for writing in writings:
@@ -126,8 +143,11 @@ class MarkovPolicy:
         written = writing.written[row]
         seen = [*writing.prompt.answer, *writing.prefixes[row], *written]
         logits = self.transition[seen[-1]] if seen else self.first(writing.prompt)
+        if writing.steering is not None:
+            logits = logits + writing.steering.vectors[row].to(self.transition) @ self.transition
         # no answer begins with its end
-        logits = logits.index_fill(0, torch.arange(UNKNOWN if seen else END, V), -torch.inf)
+        may_end = bool(seen) and not self.never_ends
+        logits = logits.index_fill(0, torch.arange(UNKNOWN if may_end else END, V), -torch.inf)
         token = int(logits.argmax())
         if writing.temperature > 0:
             shares = (logits / writing.temperature).double().softmax(-1).cumsum(-1)
@@ -144,6 +164,16 @@ class MarkovPolicy:
         return "".join(ALPHABET[i] for i in ids if i < END)
 
 
+class EndlessPolicy(MarkovPolicy):
+    """Never ends by itself, whatever is added to its states."""
+
+    never_ends = True
+
+    def forward(self, prompt: DoublePrompt, tokens: Tokens, *latent: Any) -> DenseModelOutput:
+        output = super().forward(prompt, tokens, *latent)
+        return output._replace(all_logits=output.all_logits.masked_fill(torch.arange(V) >= END, -1e4))
+
+
 class MergingPolicy(MarkovPolicy):
     """Its text drops repeated characters and spaces in front, so encoding it again gives other ids."""
 
@@ -158,11 +188,11 @@ class TokenReward:
     values: Tensor  # (V,)
 
     @classmethod
-    def random(cls, seed: int, size: int = V, *, scale: float = 1.0) -> TokenReward:
+    def random(cls, seed: int, size: int = V, *, scale: float = 1.0) -> Self:
         return cls(scale * torch.randn(size, generator=torch.Generator().manual_seed(seed)))
 
     @classmethod
-    def of(cls, character: str, value: float = 1.0) -> TokenReward:
+    def of(cls, character: str, value: float = 1.0) -> Self:
         """`value` for each occurrence of a character."""
         return cls(torch.zeros(V).index_fill(0, torch.tensor([ALPHABET.index(character)]), value))
 
@@ -177,11 +207,26 @@ class TokenReward:
         return self.score_soft(view)
 
 
+@dataclass(frozen=True)
+class PrefixReward(TokenReward):
+    """A `TokenReward` that says that it can score the first tokens of an answer."""
+
+    scores_prefixes: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class AdditiveReward(TokenReward):
+    """A `TokenReward` that says that it is a sum over tokens."""
+
+    is_token_additive: ClassVar[bool] = True
+
+
 @dataclass
 class Troubled:
     """A reward whose call number `at` goes wrong: `mishap` gets its values and returns others, or raises.
 
-    With `only`, it goes wrong at prompts with that text alone.
+    With `only`, it goes wrong at prompts with that text alone. With `is_token_additive` or `scores_prefixes` it says
+    that of itself.
     """
 
     mishap: Callable[[Tensor], Tensor]
@@ -190,6 +235,8 @@ class Troubled:
     where: str = "score"
     only: str | None = None
     calls: int = 0
+    is_token_additive: bool = False
+    scores_prefixes: bool = False
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         return self._troubled("score", view, self.reward.score(view, texts))
@@ -224,6 +271,10 @@ class Vowels:
         return self.sign * torch.tensor(shares, device=view.tokens.soft.device)
 
 
+SMALL_PLAN = SearchPlan(groups=2, rows=4, rounds=4, tokens=3, kept=2)
+"""Of latents, with as many steps as `shrunk` gives chains."""
+
+
 def with_fields(config: SearchConfig, **fields: Any) -> SearchConfig:
     """A copy with other values, each field put into the group that has it."""
     for group in ("drafts", "chains", "continuation"):
@@ -236,9 +287,9 @@ def with_fields(config: SearchConfig, **fields: Any) -> SearchConfig:
 def shrunk(name: str, **fields: Any) -> tuple[Langevin, SearchConfig]:
     """A preset's method and search, small enough for hundreds of runs."""
     preset = PRESETS[name]
-    sizes = {"num_chains": 2, "max_steps": 3, "num_drafts": 4, "num_kept": 2}
+    sizes: dict[str, Any] = {"num_chains": 2, "max_steps": 3, "num_drafts": 4, "num_kept": 2}
     if preset.search_config.block_size is not None:
-        sizes["block_size"] = 3
+        sizes |= {"block_size": 3, "plan": SMALL_PLAN}
     return preset.langevin, with_fields(preset.search_config, **{**sizes, **fields})
 
 
@@ -316,6 +367,8 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
             Relaxation(kind=rng.choice(["soft", "straight_through", "entropy_mixed"]), tau=rng.choice([0.1, 1]))
             for _ in range(2)
         ]
+    if search_config.plan is not None:
+        search_config = replace(search_config, plan=_random_plan(rng), latent=_random_latent(rng))
     energy = Energy(
         policy=policy,
         terms=_random_terms(rng),
@@ -324,9 +377,12 @@ def random_case(seed: int, *, transformers: float = 0.02) -> Case:
         policy_relaxation=relaxations[0],
         reward_relaxation=relaxations[1],
         max_nll_rise=rng.choice([None, 0.0, 0.5]),
+        limits=rng.choice([None, TextLimits(), TextLimits(min_gain_spreads=0.0)]),
     )
     steps, seconds = rng.choice([None, 0, 1, 2, 6]), rng.choice([None, None, None, 0.001, 0.01])
     max_new_tokens = rng.choice([1, 2, 6, 10])
+    if seconds is not None:
+        search_config = replace(search_config, plan=None)  # with a plan, time is no limit
     budget = Budget(max_steps=steps, max_time=seconds, max_evaluations=rng.choice([None, None, 1, 5, 20]))
     answers = [[rng.randrange(END) for _ in range(rng.randint(0, 9))] for _ in range(rng.randint(1, 3))]
     drafts = rng.choice([[], [], [policy.encode(policy.decode(ids)) for ids in answers]])
@@ -351,11 +407,38 @@ def transformer_policy(architecture: str) -> Any:
     return CausalLMPolicy(tiny_model(architecture), tiny_tokenizer())
 
 
+def _random_plan(rng: random.Random) -> SearchPlan:
+    return SearchPlan(
+        groups=rng.randint(1, 3),
+        rows=rng.randint(1, 4),
+        rounds=rng.randint(1, 4),
+        tokens=rng.choice([1, 3, 12]),
+        kept=rng.randint(1, 4),
+    )
+
+
+def _random_latent(rng: random.Random) -> LatentConfig | None:
+    if rng.random() < 0.2:
+        return None
+    sampler = LatentSampler(
+        step_size=rng.choice([0.15, 3.0]),
+        max_norm=rng.choice([None, 0.9]),
+        noise_scale=rng.choice([0.0, 1.0]),
+        prior_scale=rng.choice([None, 0.5]),
+        normalize=rng.choice([True, False]),
+        estimator=rng.choice(["bound", "marginal"]),
+    )
+    update = rng.choice(["gradient", "gradient", "random", "aisp", "none"])
+    return LatentConfig(sampler=sampler, update=update, divergence_weight=rng.choice([0.0, 0.5]))
+
+
 def _random_terms(rng: random.Random) -> tuple[RewardTerm, ...]:
     size = 320  # wide enough for every double
     rewards: list[tuple[str, Reward]] = [
         ("soft", TokenReward.random(rng.randrange(50), size)),
         ("steep", TokenReward.random(rng.randrange(50), size, scale=30.0)),
+        ("prefix", PrefixReward.random(rng.randrange(50), size)),
+        ("additive", AdditiveReward.random(rng.randrange(50), size)),
         ("negative", TokenReward(-TokenReward.random(rng.randrange(50), size).values.abs())),
         ("constant", TokenReward(torch.zeros(size))),
         ("callable", Vowels()),
@@ -363,7 +446,12 @@ def _random_terms(rng: random.Random) -> tuple[RewardTerm, ...]:
     ]
     return tuple(
         RewardTerm(
-            reward=reward, name=name, weight=rng.choice([0.0, 0.5, 1.0]), center=rng.random(), scale=rng.choice([1, 7])
+            reward=reward,
+            name=name,
+            weight=rng.choice([0.0, 0.5, 1.0]),
+            center=rng.random(),
+            scale=rng.choice([1, 7]),
+            min_gain=rng.choice([None, None, 0.2]),
         )
         for name, reward in rng.sample(rewards, rng.randint(0, 3))
     )
@@ -402,6 +490,9 @@ def broken_promises(case: Case, found: Refinement) -> list[str]:
         broken.append("a tie did not stay with the draft")
     if rise is not None and found.accepted and nll_after > nll_before + rise + slack:
         broken.append(f"broken text: {nll_after} nats per token after {nll_before}")
+    limits = case.energy.limits
+    if limits is not None and found.accepted and not limits.accepts(found.after, found.before):
+        broken.append(f"a text beyond the limits: {found.after} after {found.before}")
     if list(found.ids) != policy.encode(found.text):
         broken.append("ids are not the text's")
     if case.drafts and found.draft != policy.decode(case.drafts[0]):

@@ -1,14 +1,14 @@
 """Long answers, block by block: the work is linear in the length, never worse, and the same in a batch."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
 from doubles import (
-    END,
+    AdditiveReward,
     DoublePrompt,
-    MarkovPolicy,
+    EndlessPolicy,
     TokenReward,
     broken_promises,
     random_case,
@@ -21,24 +21,21 @@ from doubles import (
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.block_search import BlockSearch
-from langchain_sea.engine.blocks import BlockwiseRefiner
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
 
 
-class Endless(MarkovPolicy):
-    """Never ends by itself, and keeps how many positions each forward read."""
+class Endless(EndlessPolicy):
+    """Keeps how many positions each forward read."""
 
     def __init__(self, seed=0):
         super().__init__(seed)
-        self.transition[:, END] = -50.0
         self.read_positions, self.written, self.began = 0, 0, []
 
-    def forward(self, prompt, tokens):
+    def forward(self, prompt, tokens, *latent):
         self.read_positions += len(tokens.soft) * (tokens.soft.shape[1] - len(prompt.answer))
-        return super().forward(prompt, tokens)
+        return super().forward(prompt, tokens, *latent)
 
     def start_generation(self, prompt, prefixes, **options):
         self.began += [len(prefix) for prefix in prefixes]
@@ -46,9 +43,9 @@ class Endless(MarkovPolicy):
 
 
 def long(policy, tokens, *, stride=6, **options):
-    """Refinements of long answers with short blocks."""
+    """Refinements of long answers with short blocks that chains move."""
     energy = Energy(policy=policy, terms=(RewardTerm(reward=TokenReward.of("e", 3.0), name="e"),), max_nll_rise=None)
-    _, search_config = shrunk("default", stride=stride)
+    _, search_config = shrunk("default", stride=stride, latent=None)
     return run(
         energy, PROMPTS[:2], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=tokens, **options
     )
@@ -70,20 +67,14 @@ def test_chains_run_in_every_block():
     assert whole.after.rewards["e"] > 2 * short.after.rewards["e"]
 
 
-class Sum(TokenReward):
-    """A sum over tokens, and says so."""
-
-    is_token_additive = True
-
-
 @pytest.mark.parametrize(
     ("kinds", "additive_stride", "walks"),
-    [([Sum], 6, 5), ([TokenReward], 6, 1), ([Sum, TokenReward], 6, 1), ([], 6, 1), ([Sum], None, 1), ([Sum], 90, 1)],
+    [([AdditiveReward], 6, 5), ([TokenReward], 6, 1), ([AdditiveReward, TokenReward], 6, 1), ([], 6, 1), ([AdditiveReward], None, 1), ([AdditiveReward], 90, 1)],
 )  # fmt: skip
 def test_blocks_are_short_if_every_reward_is_a_sum_over_tokens(kinds, additive_stride, walks):
     """The value of a beginning does not depend on what follows, so that the next block may begin after it."""
     terms = tuple(RewardTerm(reward=kind.of("e", 3.0), name=f"e{n}") for n, kind in enumerate(kinds))
-    _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride)
+    _, search_config = shrunk("default", stride=64, token_additive_stride=additive_stride, latent=None)
     energy = Energy(policy=Endless(), terms=terms, max_nll_rise=None)
     (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=None), max_new_tokens=30)
     assert [step.step for step in found.trace].count(0) == walks
@@ -91,21 +82,21 @@ def test_blocks_are_short_if_every_reward_is_a_sum_over_tokens(kinds, additive_s
     assert found.after.score >= found.before.score
 
 
-@dataclass(slots=True, kw_only=True)
-class Hours(BudgetTracker):
-    """A second passes with every evaluation."""
-
-    @property
-    def seconds(self):
-        return float(self.evaluations)
+def track_by_evaluations(*arguments):
+    """A tracker on whose clock a second passes with every evaluation."""
+    tracker = BudgetTracker(*arguments)
+    tracker.clock = lambda: float(tracker.evaluations)
+    return tracker
 
 
 @pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
 def test_short_blocks_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the time is for blocks, as many as fit; the policy writes the rest of the answer."""
-    monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", Hours)
-    _, search_config = shrunk("default", stride=64, token_additive_stride=6)
-    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),), max_nll_rise=None)
+    monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", track_by_evaluations)
+    _, search_config = shrunk("default", stride=64, token_additive_stride=6, plan=None)
+    energy = Energy(
+        policy=Endless(), terms=(RewardTerm(reward=AdditiveReward.of("e", 3.0), name="e"),), max_nll_rise=None
+    )
     (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=30)
     assert [step.step for step in found.trace].count(0) == walks
     assert len(found.ids) == 30
@@ -124,21 +115,14 @@ def test_never_worse_with_short_blocks():
         )
         energy = replace(
             case.energy,
-            terms=(RewardTerm(reward=Sum.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),),
+            terms=(
+                RewardTerm(reward=AdditiveReward.random(number, len(case.energy.policy.banned), scale=3.0), name="sum"),
+            ),
         )
         case = case._replace(energy=energy, search_config=search_config, max_new_tokens=9)
         if faults := broken_promises(case, refined(case)):
             broken[number] = faults
     assert broken == {}
-
-
-def test_committed_text_keeps_the_long_stride():
-    """Committed text is final, and is better chosen among whole sentences: it keeps the long stride."""
-    energy = Energy(policy=Endless(), terms=(RewardTerm(reward=Sum.of("e", 3.0), name="e"),))
-    method, search_config = shrunk("default", stride=12, token_additive_stride=4)
-    search = BlockSearch(energy, method, search_config, drafter=None, record=print)
-    strides = [BlockwiseRefiner(PROMPTS[0], search, [], commit).stride for commit in (None, print)]
-    assert strides == [4, 12]
 
 
 def test_the_work_is_linear_in_the_length():

@@ -28,18 +28,30 @@ def test_an_answer_needs_room_for_a_token():
         BudgetTracker(Budget(), max_new_tokens=0)
 
 
-def at(now, **limits):
-    """A tracker that began so many seconds ago, for the test's purposes exactly."""
+class Clock:
+    """Stands still unless it is moved."""
 
-    class At(BudgetTracker):
-        seconds = property(lambda _self: now)
+    now = 100.0
 
-    return At(Budget(**limits))
+    def __call__(self):
+        return self.now
+
+
+def tracked(draft_seconds=None, seconds=0.0, timeout=None, **limits):
+    """A tracker and its clock: of a draft that took so long, and so many seconds after it."""
+    clock = Clock()
+    tracker = BudgetTracker(Budget(**limits), timeout=timeout, clock=clock)
+    tracker.start()
+    if draft_seconds is not None:
+        clock.now += draft_seconds
+        tracker.start_refinement()
+    clock.now += seconds
+    return tracker, clock
 
 
 def test_no_limit_is_never_over():
     """Without limits there is always more to spend."""
-    tracker = at(1e9, max_time=None)
+    tracker, _ = tracked(1e9, 1e9, max_time=None)
     tracker.evaluations = 10**9
     assert tracker.exhausted_limit() is None
     assert tracker.remaining(0.5) == math.inf
@@ -47,7 +59,7 @@ def test_no_limit_is_never_over():
 
 def test_the_first_limit_reached_is_named():
     """Seconds at their share, evaluations at their number."""
-    tracker = at(4.0, max_time=10.0, max_evaluations=3)
+    tracker, _ = tracked(0.0, 4.0, max_time=10.0, max_evaluations=3)
     assert tracker.exhausted_limit() is None
     assert tracker.exhausted_limit(0.4) == "seconds"
     assert tracker.remaining(0.5) == pytest.approx(1.0)
@@ -57,8 +69,46 @@ def test_the_first_limit_reached_is_named():
     assert tracker.exhausted_limit(0.4) == "seconds"
 
 
-def test_the_clock_starts_with_the_meter():
-    """And runs."""
-    tracker = BudgetTracker(Budget())
-    first = tracker.seconds
-    assert 0 <= first <= tracker.seconds
+def test_the_time_limit_begins_at_the_end_of_the_draft():
+    """However long the draft takes; a second call of `start_refinement` does not give more time."""
+    tracker, clock = tracked(max_time=10.0)
+    clock.now += 1e6
+    assert tracker.exhausted_limit() is None
+    assert tracker.remaining() == math.inf
+    assert tracker.draft_seconds == 1e6
+    tracker.start_refinement()
+    clock.now += 7
+    tracker.start_refinement()
+    assert tracker.draft_seconds == 1e6
+    assert tracker.seconds == 1e6 + 7
+    assert tracker.remaining() == pytest.approx(3.0)
+    clock.now += 3
+    assert tracker.exhausted_limit() == "seconds"
+
+
+def test_the_timeout_counts_the_draft_too():
+    """It is the limit of the whole call, and is named before the others."""
+    tracker, clock = tracked(timeout=5.0, max_time=None)
+    clock.now += 2
+    assert (tracker.remaining(), tracker.is_timed_out) == (3.0, False)
+    tracker.start_refinement()
+    assert tracker.remaining(0.1) == 3.0  # a share is of `max_time` alone
+    clock.now += 3
+    assert (tracker.exhausted_limit(), tracker.remaining(), tracker.is_timed_out) == ("timeout", 0.0, True)
+
+
+def test_the_smaller_of_both_limits_counts():
+    """Whichever it is."""
+    assert tracked(2.0, 1.0, timeout=5.0, max_time=1.5)[0].remaining() == 0.5
+    assert tracked(2.0, 1.0, timeout=3.5, max_time=9.0)[0].remaining() == 0.5
+
+
+def test_time_in_a_queue_does_not_count():
+    """The clock starts with the first step, and runs."""
+    clock = Clock()
+    tracker = BudgetTracker(Budget(max_time=1.0), timeout=1.0, clock=clock)
+    clock.now += 50
+    tracker.start()
+    assert (tracker.seconds, tracker.exhausted_limit()) == (0.0, None)
+    clock.now += 0.5
+    assert tracker.seconds == 0.5

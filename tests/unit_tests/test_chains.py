@@ -197,9 +197,9 @@ class Counted(MarkovPolicy):
         super().__init__(seed)
         self.rows = []
 
-    def forward(self, prompt, tokens):
+    def forward(self, prompt, tokens, *latent):
         self.rows.append(len(tokens.soft))
-        return super().forward(prompt, tokens)
+        return super().forward(prompt, tokens, *latent)
 
 
 @property_

@@ -99,8 +99,11 @@ def test_beginnings_are_ranked_by_what_steers():
     _, found = energy.score_prefixes(energy.prepare_prefixes(PROMPT, answers))
     assert policy.reads == 1
     alone = replace(energy, terms=energy.terms[:1])
-    expected = alone.evaluate_texts(PROMPT, [policy.decode(ids) for ids in answers]).energy
-    torch.testing.assert_close(found, expected)
+    expected = alone.evaluate_texts(PROMPT, [policy.decode(ids) for ids in answers])
+    torch.testing.assert_close(found.energy, expected.energy)
+    torch.testing.assert_close(found.nll, expected.nll)
+    torch.testing.assert_close(found.rewards[:, :1], expected.rewards)
+    assert not found.rewards[:, 1].any()
 
 
 @pytest.mark.parametrize("through", [True, False])
@@ -206,8 +209,8 @@ def test_padding_changes_nothing(seed, answers):
 class Ruling(MarkovPolicy):
     """Never says `a`, the id in the padding."""
 
-    def forward(self, prompt, tokens):
-        reading = super().forward(prompt, tokens)
+    def forward(self, prompt, tokens, *latent):
+        reading = super().forward(prompt, tokens, *latent)
         return reading._replace(all_logits=reading.all_logits.index_fill(-1, torch.tensor([0]), -torch.inf))
 
 

@@ -16,6 +16,7 @@ LAYERS = (
     ("errors", "_version"),
     ("sampling",),
     ("core", "budget"),
+    ("plans",),
     ("presets",),
     ("engine",),
     ("models",),
@@ -29,7 +30,7 @@ LAYERS = (
     ("cli",),
 )
 """From the bottom up: a package imports only those above it in this list, and modules of its own."""
-TORCH_ALONE = {"errors", "_version", "sampling", "core", "budget", "presets", "engine"}
+TORCH_ALONE = {"errors", "_version", "sampling", "core", "budget", "plans", "presets", "engine"}
 TRANSFORMERS = {"models", "rewards", "training"}
 LANGCHAIN_CORE = {
     "chat",
