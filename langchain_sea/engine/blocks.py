@@ -111,6 +111,8 @@ class BlockwiseRefiner:
         unfinished = [ids for ids, more in zip(ends.answers, ends.is_unfinished, strict=True) if more]
         whole = [ids for ids, more in zip(ends.answers, ends.is_unfinished, strict=True) if not more]
         self._finish([[*prefix, *ids] for ids in whole], is_cut=False)
+        if ends.is_out_of_time:
+            self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.SECONDS
         if ends.is_out_of_time or not unfinished:
             return None  # an answer that the time cut short is no answer
         if is_last:

@@ -107,6 +107,8 @@ class RefinementRequest(Request[Refinement]):
             yield from self._refine_answers()
         elif self.search_config.latent is not None and not all_token_additive(self.energy.terms):
             yield from self._refine_by_latents()
+        elif self.energy.is_ranking_only:  # text rewards cannot score the first tokens of an answer
+            yield from self._rank_answers()
         else:
             yield from self._refine_blocks(block_size)
 
@@ -150,6 +152,17 @@ class RefinementRequest(Request[Refinement]):
         yield from self._offer(self.drafts)
         starts = [ids for ids in self.drafts if ids]
         yield from self._run_chains(self.search_config, starts, self._score_answers)
+
+    def _rank_answers(self) -> RequestSteps[None]:
+        """Rank whole answers. Those that the time limit cuts do not count."""
+        yield from self._offer(self.drafts)
+        count = self.search_config.drafts.num_drafts - len(self.drafts)
+        if count > 0 and self.tracker.exhausted_limit() is None:
+            written, has_ended = yield from self._write_answers(count)
+            longest = self.tracker.max_new_tokens
+            whole = [(ids, not end) for ids, end in zip(written, has_ended, strict=True) if end or len(ids) == longest]
+            yield from self._offer_candidates([ids for ids, _ in whole], [is_cut for _, is_cut in whole])
+        self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
 
     def _refine_within_grammar(self) -> RequestSteps[None]:
         """Rank complete answers, then run chains where the grammar leaves a choice: inside of strings."""
