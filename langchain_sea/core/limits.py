@@ -43,11 +43,16 @@ class TextLimits:
 
     def accepts(self, text: ScoredText, draft: ScoredText) -> bool:
         """Return whether a text is no more surprising and no more repetitive than the draft allows."""
-        if text.max_surprise > draft.max_surprise + self.max_surprise_rise:
-            return False
-        if text.first_surprise > max(self.max_first_surprise, draft.first_surprise):
-            return False
-        return repeated_share(text.text.split()) <= repeated_share(draft.text.split()) + self.max_repeat_rise
+        return self.excess(text, draft) == 0
+
+    def excess(self, text: ScoredText, draft: ScoredText) -> float:
+        """Return by how much a text exceeds what the draft allows, in nats of surprise and tenths of repetition."""
+        repeated = repeated_share(text.text.split()) - repeated_share(draft.text.split())
+        return (
+            max(0.0, text.max_surprise - draft.max_surprise - self.max_surprise_rise)
+            + max(0.0, text.first_surprise - max(self.max_first_surprise, draft.first_surprise))
+            + 10 * max(0.0, repeated - self.max_repeat_rise)
+        )
 
 
 def repeated_share(words: Sequence[str]) -> float:

@@ -161,7 +161,7 @@ class LatentRefiner:
         if not draws:
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.EMPTY
             return False
-        if self._is_noise(reference - draws[0].energy):
+        if self._is_noise(reference - draws[0].cost):
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.DRAFT_IS_GOOD
             return False
         before = self.best.best

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from langchain_sea.core.protocols import OutputSpec, Steering
 from langchain_sea.core.terms import find_steering_vector
-from langchain_sea.core.trace import TraceStep
+from langchain_sea.core.trace import ScoredText, TraceStep
 from langchain_sea.engine.memory import split_on_out_of_memory
 from langchain_sea.engine.ops import ForwardOp, GenerationInput, LatentGradient, LatentGradientOp, ScorePrefixesOp
+from langchain_sea.engine.selection import surprises
 from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Draw", "LatentSearch"]
 
+_MIN_SPREAD = 1e-6  # of rewards; a smaller one says nothing about their scale
 _AISP_NOISE = 0.3  # of each draw's latent, as a share of the states' norm
 _AISP_TEMPERATURE = 0.3  # of the weights exp(−energy / temperature)
 
@@ -48,15 +50,8 @@ class Draw(NamedTuple):
 
     ids: tuple[int, ...]  # after the prompt's own answer
     energy: float  # on plain text
+    cost: float  # the energy, plus the nats by which it breaks a limit on fluency
     has_ended: bool  # whether the policy ended it
-
-
-class _Score(NamedTuple):
-    """The numbers of one draw."""
-
-    energy: float
-    nll: float
-    rewards: list[float]
 
 
 class _Round(NamedTuple):
@@ -64,6 +59,7 @@ class _Round(NamedTuple):
 
     answers: list[Answer]
     energies: Tensor  # (G × n,), infinite where there is no text
+    costs: Tensor  # (G × n,) the energies, plus the nats by which a draw breaks a limit on fluency
     nll: Tensor  # (G × n,)
     rewards: Tensor  # (G × n, R) standardised
 
@@ -98,6 +94,7 @@ class LatentSearch:
     _draws: dict[tuple[int, ...], Draw] = field(init=False, default_factory=dict)
     _layer: int = field(init=False, default=0)
     _radius: float = field(init=False, default=0.0)
+    _reward_scale: float | None = field(init=False, default=None)
     _layer_input: LayerInput | None = field(init=False, default=None)  # of the last round's draws
 
     @property
@@ -111,8 +108,8 @@ class LatentSearch:
         return self.drafter.tracker
 
     @property
-    def _lowest_energy(self) -> float:
-        return min(draw.energy for draw in self._draws.values())
+    def _lowest_cost(self) -> float:
+        return min(draw.cost for draw in self._draws.values())
 
     def steps(self) -> RequestSteps[list[Draw]]:
         """Return the best draws of all rounds, the one of the lowest energy first."""
@@ -125,7 +122,7 @@ class LatentSearch:
             self._collect(drawn)
             if not self._draws:
                 break
-            goes_on = number + 1 < self.plan.rounds and self.may_go_on(number + 1, self._lowest_energy)
+            goes_on = number + 1 < self.plan.rounds and self.may_go_on(number + 1, self._lowest_cost)
             if goes_on and rows is None:
                 state = yield from self._starts_along_draws(drawn)
             gradient, next_state = None, state
@@ -135,7 +132,7 @@ class LatentSearch:
             if not goes_on:
                 break
             state = next_state
-        return sorted(self._draws.values(), key=lambda draw: draw.energy)[: self.plan.kept]
+        return sorted(self._draws.values(), key=lambda draw: draw.cost)[: self.plan.kept]
 
     def _starts_along_vector(self) -> LatentState | None:
         """Return the latents at shares of a reward's steering vector; None if no reward has one."""
@@ -175,28 +172,66 @@ class LatentSearch:
         self._layer_input = None
         if self.judges_texts:
             decode = self.energy.policy.decode
-            texts = yield from self.best.score([decode([*self.prompt.answer, *ids]) for ids in answers])
-            scores = [_Score(-text.score, text.nll, list(text.rewards.values())) for text in texts]
+            scored = yield from self.best.score([decode([*self.prompt.answer, *ids]) for ids in answers])
         else:
-            scores = yield from split_on_out_of_memory(self._score_beginnings, answers, self.tracker)
+            scored = yield from split_on_out_of_memory(self._score_beginnings, answers, self.tracker)
         device = self.energy.policy.device
-        energies, nll, rewards = (torch.tensor(column, device=device) for column in zip(*scores, strict=True))
+        energies = torch.tensor([-text.score for text in scored], device=device)
+        nll = torch.tensor([text.nll for text in scored], device=device)
         is_empty = torch.tensor([not ids for ids in answers], device=device)
         energies = energies.masked_fill(is_empty | energies.isnan(), torch.inf)
-        return _Round(answers, energies, nll, rewards)
+        # what breaks the limits on fluency can never be accepted, so that the latents should leave it, too
+        excess = torch.tensor([self.best.excess(text) for text in scored], device=device)
+        return _Round(
+            answers,
+            energies,
+            self._rescale(energies, nll) + excess,
+            nll,
+            torch.tensor([list(text.rewards.values()) for text in scored], device=device),
+        )
 
-    def _score_beginnings(self, answers: Sequence[Answer]) -> RequestSteps[list[_Score]]:
-        op = ScorePrefixesOp(self.energy, self.prompt, [[*self.prompt.answer, *ids] for ids in answers], self._layer)
+    def _rescale(self, energies: Tensor, nll: Tensor) -> Tensor:
+        """Return the energies with the rewards' part in units of its spread among plain draws, (G × n,).
+
+        A function may return numbers of any size; one nat of fluency must not outweigh all of them, nor be nothing
+        beside them. Rewards whose own noise is known have a scale already.
+        """
+        if self.energy.min_gain is not None:
+            return energies
+        fluency = self.energy.policy_weight * nll
+        rewards = energies - fluency
+        if self._reward_scale is None:
+            finite = rewards[rewards.isfinite()]
+            spread = float(finite.std()) if len(finite) > 1 else 0.0
+            self._reward_scale = spread if spread > _MIN_SPREAD else None
+        return rewards / (self._reward_scale or 1.0) + fluency
+
+    def _score_beginnings(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
+        prefix = self.prompt.answer
+        op = ScorePrefixesOp(self.energy, self.prompt, [[*prefix, *ids] for ids in answers], self._layer)
         self.best.energy, terms = yield op
         if len(answers) == self.plan.num_draws:
             self._layer_input = op.batch.layer_input(self._layer)
         self.tracker.evaluations += len(answers)
-        return [_Score(*score) for score in zip(*(part.tolist() for part in terms[:3]), strict=True)]
+        names = [term.name for term in self.energy.terms]
+        numbers = zip(*(part.tolist() for part in terms[:3]), surprises(op.batch, len(prefix)), strict=True)
+        return [
+            ScoredText(
+                text=self.energy.policy.decode(ids),
+                score=-energy,
+                nll=nll,
+                rewards=dict(zip(names, rewards, strict=True)),
+                max_surprise=highest,
+                first_surprise=0.0 if prefix else first,
+            )
+            for ids, (energy, nll, rewards, (highest, first)) in zip(answers, numbers, strict=True)
+        ]
 
     def _collect(self, drawn: _Round) -> None:
-        for ids, energy in zip(drawn.answers, drawn.energies.tolist(), strict=True):
-            if math.isfinite(energy):
-                self._draws.setdefault(tuple(ids), Draw(tuple(ids), energy, len(ids) < self.draw_tokens))
+        numbers = zip(drawn.answers, drawn.energies.tolist(), drawn.costs.tolist(), strict=True)
+        for ids, energy, cost in numbers:
+            if math.isfinite(cost):
+                self._draws.setdefault(tuple(ids), Draw(tuple(ids), energy, cost, len(ids) < self.draw_tokens))
         if self.spread is None:
             first = drawn.energies[: self.plan.rows] if self.plan.groups > 1 else drawn.energies
             finite = first[first.isfinite()]
@@ -231,7 +266,7 @@ class LatentSearch:
         if config.update == "none":
             return None, state
         if config.update == "aisp" and rows is not None:
-            weights = (-drawn.energies.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
+            weights = (-drawn.costs.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
             latents = (weights[..., None].to(rows) * rows.view(shape[0], -1, shape[1])).sum(1)
             return None, state._replace(latents=latents)
         noise = self._random(shape, device) if config.sampler.noise_scale > 0 else None
@@ -261,7 +296,7 @@ class LatentSearch:
                 latents=latents[groups[0] : groups[-1] + 1],
                 layer=self._layer,
                 temperature=self.drafter.temperature or 1.0,
-                energies=drawn.energies[first:last],
+                energies=drawn.costs[first:last],
                 nll=drawn.nll[first:last],
                 divergence_weight=self.config.divergence_weight,
                 advantages=self.config.sampler.advantages,

@@ -198,6 +198,14 @@ class BestSoFar:
             else:
                 self.rejected += 1
 
+    def excess(self, text: ScoredText) -> float:
+        """Return by how much a text, or a beginning, breaks the limits on fluency that the draft sets; in nats."""
+        if self.draft is None or self.energy.limits is None:
+            return 0.0
+        max_rise = self.energy.max_nll_rise
+        rise = 0.0 if max_rise is None else max(0.0, text.nll - self.draft.nll - max_rise)
+        return rise + self.energy.limits.excess(text, self.draft)
+
     def _is_accepted(self, scored: ScoredText, draft: ScoredText) -> bool:
         """Return whether a text of a better score is fluent, meets all thresholds, and fools no reward."""
         max_rise, limits = self.energy.max_nll_rise, self.energy.limits
@@ -229,7 +237,7 @@ class BestSoFar:
         op = ScoreTextsOp(self.energy, self.prompt, texts, seconds, is_draft=not self._scored_texts)
         self.energy, terms = yield op
         self.tracker.evaluations += len(texts)
-        scored_texts = self._to_scored_texts(texts, terms, _surprises(op.batch))
+        scored_texts = self._to_scored_texts(texts, terms, surprises(op.batch))
         for scored in scored_texts:
             self._scored_texts[scored.text] = scored
         return scored_texts
@@ -255,7 +263,12 @@ class BestSoFar:
 
 
 @torch.no_grad()
-def _surprises(batch: AnswerBatch) -> list[tuple[float, float]]:
-    """Return for each answer −log π of its most surprising token and of its first one; 0 without tokens."""
-    surprise = -batch.token_log_probs.masked_fill(~batch.tokens.mask, 0)
+def surprises(batch: AnswerBatch, start: int = 0) -> list[tuple[float, float]]:
+    """Return for each answer −log π of its most surprising token and of its first one; 0 without tokens.
+
+    Args:
+        batch: C answers.
+        start: tokens before this one do not count.
+    """
+    surprise = -batch.token_log_probs.masked_fill(~batch.tokens.mask, 0)[:, start:]
     return list(zip(surprise.amax(1).tolist(), surprise[:, 0].tolist(), strict=True))
