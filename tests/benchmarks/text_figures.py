@@ -14,8 +14,6 @@ import torch
 from langchain_sea.core.protocols import LOGITS, AnswerBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from langchain_sea.core.protocols import Policy, Prompt
 
 NGRAM = 4  # words
@@ -75,12 +73,3 @@ def surprise(policy: Policy, prompt: Prompt, text: str) -> Surprise:
 def begins_oddly(policy: Policy, prompt: Prompt, text: str) -> bool:
     """Whether the first token has a probability below `ODD` under the policy, for example "Scit." or "Welter,"."""
     return surprise(policy, prompt, text).is_odd
-
-
-def median(values: Sequence[float]) -> float:
-    """The median of what is a number; NaN where there is none."""
-    found = sorted(value for value in values if math.isfinite(value))
-    middle = len(found) // 2
-    if not found:
-        return math.nan
-    return found[middle] if len(found) % 2 else (found[middle - 1] + found[middle]) / 2
