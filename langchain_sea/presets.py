@@ -60,6 +60,7 @@ class LatentConfig:
         starts: where each group of draws starts, as multiples of the reward's steering vector, or of a direction that
             the first draws show. The first one should be 0, the policy itself.
         depth: where no reward has a steering vector, the share of the policy's layers below the latents.
+        continuation_share: share of its latent under which a draw is continued; 0: the policy alone continues it.
         divergence_weight: β: what one nat per token away from the policy adds to the energy of a draw.
     """
 
@@ -67,6 +68,7 @@ class LatentConfig:
     update: Literal["gradient", "random", "aisp", "none"] = "gradient"
     starts: tuple[float, ...] = (0.0, 0.35, 0.5, -0.35)
     depth: float = 0.5
+    continuation_share: float = 0.0
     divergence_weight: float = 0.0
 
     def __post_init__(self) -> None:
@@ -76,7 +78,7 @@ class LatentConfig:
             raise ValueError(f"starts={self.starts} must be finite numbers, at least one.")
         if not 0 < self.depth < 1:
             raise ValueError(f"depth={self.depth} must lie in (0, 1).")
-        require_at_least(0, divergence_weight=self.divergence_weight)
+        require_at_least(0, divergence_weight=self.divergence_weight, continuation_share=self.continuation_share)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
     from langchain_sea.core.terms import EnergyTerms
-    from langchain_sea.engine.ops import ForwardPassOp, GradientOp, LatentGradient, LatentGradientOp, ValueAndGrad
+    from langchain_sea.engine.latent_gradient import LatentGradient, LatentGradientOp
+    from langchain_sea.engine.ops import ForwardPassOp, GradientOp, ValueAndGrad
     from langchain_sea.engine.request import Request
 
 __all__ = ["DeferredReward", "compute_forward", "compute_gradients", "compute_latent_gradients"]

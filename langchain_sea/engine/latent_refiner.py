@@ -10,7 +10,11 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import torch
+
 from langchain_sea.budget import StopReason
+from langchain_sea.core.protocols import Steering
+from langchain_sea.engine.draw_scoring import DrawScorer
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
 from langchain_sea.engine.planning import Workload, choose_plan, get_speed, round_costs, writing_seconds
@@ -51,6 +55,7 @@ class LatentRefiner:
             the best.
         best_ids: returns the ids of the best answer so far.
         record: called after every round.
+        report_plan: called with the plan of every window, and with None if the first has none.
         commit: called after every window with the ids that no later window changes; None: nobody asks.
         judges_texts: whether draws are judged as texts by all rewards, instead of as beginnings by those that can.
         plan_reason: the plan of the first window, and why it was chosen.
@@ -64,6 +69,7 @@ class LatentRefiner:
     offer: Callable[[Sequence[Answer], Sequence[bool]], RequestSteps[None]]
     best_ids: Callable[[], Answer]
     record: Callable[[TraceStep], None]
+    report_plan: Callable[[SearchPlan | None], None]
     commit: Callable[[Answer], None] | None = None
     judges_texts: bool = field(init=False)
     plan_reason: str | None = field(init=False, default=None)
@@ -88,6 +94,8 @@ class LatentRefiner:
         while True:
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
             plan = None if self.tracker.exhausted_limit() else self._choose_plan(position, answer)
+            if plan is not None or position == 0:
+                self.report_plan(plan)
             if plan is None:
                 return
             is_better = yield from self._search_window(prompt, position, answer, plan)
@@ -151,7 +159,7 @@ class LatentRefiner:
             plan=plan,
             drafter=self.drafter,
             draw_tokens=self._draw_tokens,
-            judges_texts=self.judges_texts,
+            scorer=DrawScorer(prompt, self.best, self.judges_texts),
             may_go_on=lambda number, lowest: self._may_go_on(number, reference - lowest, plan, position),
             record=self.record,
         )
@@ -161,11 +169,11 @@ class LatentRefiner:
         if not draws:
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.EMPTY
             return False
-        if self._is_noise(reference - draws[0].cost):
+        if self._is_noise(reference - draws[0].energy):
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.DRAFT_IS_GOOD
             return False
         before = self.best.best
-        yield from self._write_to_end(prompt, draws)
+        yield from self._write_to_end(prompt, draws, search.layer)
         self.tracker.stop_reason = self.tracker.exhausted_limit() or self.tracker.stop_reason
         return self.best.best is not before
 
@@ -198,28 +206,36 @@ class LatentRefiner:
             return False
         return True
 
-    def _write_to_end(self, prompt: Prompt, draws: list[Draw]) -> RequestSteps[None]:
+    def _write_to_end(self, prompt: Prompt, draws: list[Draw], layer: int) -> RequestSteps[None]:
         """Continue the draws to the end of the window, and the best of them to their own end; offer those."""
         prefix = list(prompt.answer)
         ended = [list(draw.ids) for draw in draws if draw.has_ended]
         yield from self.offer([[*prefix, *ids] for ids in ended], [False] * len(ended))
-        unfinished = [list(draw.ids) for draw in draws if not draw.has_ended]
+        going_on = [draw for draw in draws if not draw.has_ended]
+        unfinished, steering = [list(draw.ids) for draw in going_on], self._continuation_steering(going_on, layer)
         num_left = self.tracker.max_new_tokens - len(prefix)
         stride = min(num_left, self.search_config.continuation.stride)
-        unfinished = yield from self._continue(prompt, unfinished, stride, num_left)
+        unfinished = yield from self._continue(prompt, unfinished, stride, num_left, steering)
         if unfinished and stride < num_left and self._has_time_to_finish(prompt, unfinished):
             ranked = yield from self._rank(prompt, unfinished)
             yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left)
 
+    def _continuation_steering(self, draws: list[Draw], layer: int) -> Steering | None:
+        """Return the shares of the draws' own latents under which they are continued, if any."""
+        latents = [draw.latent for draw in draws if draw.latent is not None]
+        if not self._config.continuation_share or not latents or len(latents) < len(draws):
+            return None
+        return Steering(layer, self._config.continuation_share * torch.stack(latents))
+
     def _continue(
-        self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int
+        self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int, steering: Steering | None = None
     ) -> RequestSteps[list[Answer]]:
         """Write beginnings to so many tokens, and offer those that are whole; return those that go on."""
         prefix = list(prompt.answer)
         if not beginnings:
             return []
         scale = self.search_config.continuation.temperature_scale
-        inputs = [GenerationInput(prompt, beginnings, temperature_scale=scale)]
+        inputs = [GenerationInput(prompt, beginnings, steering, scale)]
         num_new = length - min(map(len, beginnings))
         (written,), is_cut = yield from self.drafter.write(inputs, num_new)
         longest_new = max(map(len, written))

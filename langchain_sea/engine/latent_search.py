@@ -19,10 +19,10 @@ from torch import Tensor
 
 from langchain_sea.core.protocols import OutputSpec, Steering
 from langchain_sea.core.terms import find_steering_vector
-from langchain_sea.core.trace import ScoredText, TraceStep
+from langchain_sea.core.trace import TraceStep
+from langchain_sea.engine.latent_gradient import LatentGradient, LatentGradientOp
 from langchain_sea.engine.memory import split_on_out_of_memory
-from langchain_sea.engine.ops import ForwardOp, GenerationInput, LatentGradient, LatentGradientOp, ScorePrefixesOp
-from langchain_sea.engine.selection import surprises
+from langchain_sea.engine.ops import ForwardOp, GenerationInput
 from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
-    from langchain_sea.core.protocols import LayerInput, Prompt
-    from langchain_sea.engine.drafting import Answer, Drafter
+    from langchain_sea.core.protocols import Prompt
+    from langchain_sea.engine.drafting import Drafter
+    from langchain_sea.engine.draw_scoring import DrawScorer, Round
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.engine.selection import BestSoFar
     from langchain_sea.plans import SearchPlan
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Draw", "LatentSearch"]
 
-_MIN_SPREAD = 1e-6  # of rewards; a smaller one says nothing about their scale
 _AISP_NOISE = 0.3  # of each draw's latent, as a share of the states' norm
 _AISP_TEMPERATURE = 0.3  # of the weights exp(−energy / temperature)
 
@@ -50,18 +50,9 @@ class Draw(NamedTuple):
 
     ids: tuple[int, ...]  # after the prompt's own answer
     energy: float  # on plain text
-    cost: float  # the energy, plus the nats by which it breaks a limit on fluency
+    cost: float  # see `Round.costs`
     has_ended: bool  # whether the policy ended it
-
-
-class _Round(NamedTuple):
-    """The draws of one round, those of one group one after another, and their numbers."""
-
-    answers: list[Answer]
-    energies: Tensor  # (G × n,), infinite where there is no text
-    costs: Tensor  # (G × n,) the energies, plus the nats by which a draw breaks a limit on fluency
-    nll: Tensor  # (G × n,)
-    rewards: Tensor  # (G × n, R) standardised
+    latent: Tensor | None = None  # (D,) under which it was drawn
 
 
 @dataclass
@@ -70,14 +61,15 @@ class LatentSearch:
 
     Attributes:
         prompt: it holds the ids of the answer before the window.
-        best: scores whole texts; its energy is what is minimised.
+        best: its energy is what is minimised.
         config: how latents start and move.
         plan: how much is drawn.
         drafter: draws, and holds the tracker of the budget.
         draw_tokens: the length of a draw.
-        judges_texts: whether draws are judged as texts, by all rewards; else as beginnings, by those that can.
-        may_go_on: takes the number of the next round and the lowest energy so far; False ends the search.
+        scorer: judges draws.
+        may_go_on: takes the number of the next round and the energy of the best draw so far; False ends the search.
         record: called after every round.
+        layer: to whose input the latents are added.
         spread: the standard deviation of the energies of the policy's own draws; None before there are any.
     """
 
@@ -87,15 +79,13 @@ class LatentSearch:
     plan: SearchPlan
     drafter: Drafter
     draw_tokens: int
-    judges_texts: bool
+    scorer: DrawScorer
     may_go_on: Callable[[int, float], bool]
     record: Callable[[TraceStep], None]
     spread: float | None = None
+    layer: int = field(init=False, default=0)
     _draws: dict[tuple[int, ...], Draw] = field(init=False, default_factory=dict)
-    _layer: int = field(init=False, default=0)
     _radius: float = field(init=False, default=0.0)
-    _reward_scale: float | None = field(init=False, default=None)
-    _layer_input: LayerInput | None = field(init=False, default=None)  # of the last round's draws
 
     @property
     def energy(self) -> Energy:
@@ -108,8 +98,9 @@ class LatentSearch:
         return self.drafter.tracker
 
     @property
-    def _lowest_cost(self) -> float:
-        return min(draw.cost for draw in self._draws.values())
+    def _best_energy(self) -> float:
+        """The energy of the draw of the lowest cost."""
+        return min(self._draws.values(), key=lambda draw: draw.cost).energy
 
     def steps(self) -> RequestSteps[list[Draw]]:
         """Return the best draws of all rounds, the one of the lowest energy first."""
@@ -119,10 +110,10 @@ class LatentSearch:
             drawn = yield from self._draw(rows)
             if drawn is None:
                 break
-            self._collect(drawn)
+            self._collect(drawn, rows)
             if not self._draws:
                 break
-            goes_on = number + 1 < self.plan.rounds and self.may_go_on(number + 1, self._lowest_cost)
+            goes_on = number + 1 < self.plan.rounds and self.may_go_on(number + 1, self._best_energy)
             if goes_on and rows is None:
                 state = yield from self._starts_along_draws(drawn)
             gradient, next_state = None, state
@@ -139,9 +130,9 @@ class LatentSearch:
         vector = find_steering_vector(self.energy.terms)
         if vector is None:
             num_layers = self.energy.policy.num_layers
-            self._layer = min(max(1, round(self.config.depth * num_layers)), num_layers - 1)
+            self.layer = min(max(1, round(self.config.depth * num_layers)), num_layers - 1)
             return None
-        self._layer = vector.layer
+        self.layer = vector.layer
         direction = vector.direction.to(self.energy.policy.device).float()
         self._radius = float(direction.norm())
         return self._make_starts(direction)
@@ -162,82 +153,26 @@ class LatentSearch:
             rows = rows + _AISP_NOISE * self._radius * noise
         return rows
 
-    def _draw(self, rows: Tensor | None) -> RequestSteps[_Round | None]:
+    def _draw(self, rows: Tensor | None) -> RequestSteps[Round | None]:
         """Return a round of draws with their energies; None if the time limit cut it short."""
-        steering = None if rows is None or not bool(rows.any()) else Steering(self._layer, rows)
+        steering = None if rows is None or not bool(rows.any()) else Steering(self.layer, rows)
         inputs = [GenerationInput(self.prompt, [[] for _ in range(self.plan.num_draws)], steering)]
         (answers,), is_cut = yield from self.drafter.write(inputs, self.draw_tokens)
-        if is_cut:
-            return None
-        self._layer_input = None
-        if self.judges_texts:
-            decode = self.energy.policy.decode
-            scored = yield from self.best.score([decode([*self.prompt.answer, *ids]) for ids in answers])
-        else:
-            scored = yield from split_on_out_of_memory(self._score_beginnings, answers, self.tracker)
-        device = self.energy.policy.device
-        energies = torch.tensor([-text.score for text in scored], device=device)
-        nll = torch.tensor([text.nll for text in scored], device=device)
-        is_empty = torch.tensor([not ids for ids in answers], device=device)
-        energies = energies.masked_fill(is_empty | energies.isnan(), torch.inf)
-        # what breaks the limits on fluency can never be accepted, so that the latents should leave it, too
-        excess = torch.tensor([self.best.excess(text) for text in scored], device=device)
-        return _Round(
-            answers,
-            energies,
-            self._rescale(energies, nll) + excess,
-            nll,
-            torch.tensor([list(text.rewards.values()) for text in scored], device=device),
-        )
+        return None if is_cut else (yield from self.scorer.score(answers, self.layer))
 
-    def _rescale(self, energies: Tensor, nll: Tensor) -> Tensor:
-        """Return the energies with the rewards' part in units of its spread among plain draws, (G × n,).
-
-        A function may return numbers of any size; one nat of fluency must not outweigh all of them, nor be nothing
-        beside them. Rewards whose own noise is known have a scale already.
-        """
-        if self.energy.min_gain is not None:
-            return energies
-        fluency = self.energy.policy_weight * nll
-        rewards = energies - fluency
-        if self._reward_scale is None:
-            finite = rewards[rewards.isfinite()]
-            spread = float(finite.std()) if len(finite) > 1 else 0.0
-            self._reward_scale = spread if spread > _MIN_SPREAD else None
-        return rewards / (self._reward_scale or 1.0) + fluency
-
-    def _score_beginnings(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
-        prefix = self.prompt.answer
-        op = ScorePrefixesOp(self.energy, self.prompt, [[*prefix, *ids] for ids in answers], self._layer)
-        self.best.energy, terms = yield op
-        if len(answers) == self.plan.num_draws:
-            self._layer_input = op.batch.layer_input(self._layer)
-        self.tracker.evaluations += len(answers)
-        names = [term.name for term in self.energy.terms]
-        numbers = zip(*(part.tolist() for part in terms[:3]), surprises(op.batch, len(prefix)), strict=True)
-        return [
-            ScoredText(
-                text=self.energy.policy.decode(ids),
-                score=-energy,
-                nll=nll,
-                rewards=dict(zip(names, rewards, strict=True)),
-                max_surprise=highest,
-                first_surprise=0.0 if prefix else first,
-            )
-            for ids, (energy, nll, rewards, (highest, first)) in zip(answers, numbers, strict=True)
-        ]
-
-    def _collect(self, drawn: _Round) -> None:
+    def _collect(self, drawn: Round, rows: Tensor | None) -> None:
         numbers = zip(drawn.answers, drawn.energies.tolist(), drawn.costs.tolist(), strict=True)
-        for ids, energy, cost in numbers:
+        for i, (ids, energy, cost) in enumerate(numbers):
             if math.isfinite(cost):
-                self._draws.setdefault(tuple(ids), Draw(tuple(ids), energy, cost, len(ids) < self.draw_tokens))
+                latent = None if rows is None else rows[i]
+                draw = Draw(tuple(ids), energy, cost, len(ids) < self.draw_tokens, latent)
+                self._draws.setdefault(draw.ids, draw)
         if self.spread is None:
             first = drawn.energies[: self.plan.rows] if self.plan.groups > 1 else drawn.energies
             finite = first[first.isfinite()]
             self.spread = float(finite.std()) if len(finite) > 1 else None
 
-    def _starts_along_draws(self, drawn: _Round) -> RequestSteps[LatentState | None]:
+    def _starts_along_draws(self, drawn: Round) -> RequestSteps[LatentState | None]:
         """Return latents along the difference between the states of the best and of the worst draws.
 
         The difference of the means of the best and the worst third; None if their energies do not differ.
@@ -248,9 +183,9 @@ class LatentSearch:
         if len(order) < 2 or not drawn.energies[order[0]] < drawn.energies[order[-1]]:  # noqa: PLR2004
             return None
         answers = [[*prefix, *drawn.answers[i]] for i in order]
-        op = ForwardOp(self.energy.policy, self.prompt, answers, OutputSpec(frozenset({self._layer}), logits=False))
+        op = ForwardOp(self.energy.policy, self.prompt, answers, OutputSpec(frozenset({self.layer}), logits=False))
         output = yield op
-        states = output.hidden[self._layer].float()[:, len(prefix) :]  # (C, T, D)
+        states = output.hidden[self.layer].float()[:, len(prefix) :]  # (C, T, D)
         mask = op.batch.tokens.mask[:, len(prefix) :]
         means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
         self._radius = float(states[mask].norm(dim=-1).median())
@@ -258,7 +193,7 @@ class LatentSearch:
         return self._make_starts(direction / direction.norm().clamp(min=1e-12) * self._radius)
 
     def _move(
-        self, state: LatentState, rows: Tensor | None, drawn: _Round
+        self, state: LatentState, rows: Tensor | None, drawn: Round
     ) -> RequestSteps[tuple[LatentGradient | None, LatentState]]:
         """Return the gradient, if it was computed, and the latents of the next round."""
         config, shape = self.config, state.latents.shape
@@ -280,7 +215,7 @@ class LatentSearch:
         self.tracker.steps += 1
         return gradient, config.sampler.step(state, gradient.gradient, radius=self._radius, noise=noise)
 
-    def _compute_gradient(self, latents: Tensor, drawn: _Round) -> RequestSteps[LatentGradient | None]:
+    def _compute_gradient(self, latents: Tensor, drawn: Round) -> RequestSteps[LatentGradient | None]:
         """Return the gradient of all groups; where memory runs out, of half of them at a time.
 
         None if memory does not suffice for one group.
@@ -294,13 +229,13 @@ class LatentSearch:
                 prompt=self.prompt,
                 answers=[[*self.prompt.answer, *ids] for ids in answers],
                 latents=latents[groups[0] : groups[-1] + 1],
-                layer=self._layer,
+                layer=self.layer,
                 temperature=self.drafter.temperature or 1.0,
                 energies=drawn.costs[first:last],
                 nll=drawn.nll[first:last],
                 divergence_weight=self.config.divergence_weight,
                 advantages=self.config.sampler.advantages,
-                start=self._layer_input if len(answers) == self.plan.num_draws else None,
+                start=drawn.layer_input if len(answers) == self.plan.num_draws else None,
             )
             self.tracker.count_gradient(answers)
             return [LatentGradient(*parts) for parts in zip(*gradient, strict=True)]
@@ -317,7 +252,7 @@ class LatentSearch:
         generator = self.drafter.generators[0]
         return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
 
-    def _record_round(self, number: int, rows: Tensor | None, drawn: _Round, gradient: LatentGradient | None) -> None:
+    def _record_round(self, number: int, rows: Tensor | None, drawn: Round, gradient: LatentGradient | None) -> None:
         """Add a step to the trace: for each group the mean energy of its draws."""
         groups = self.plan.groups
         finite = drawn.energies.isfinite()

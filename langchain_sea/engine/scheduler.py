@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.timeouts import run_in_daemon_thread
 from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients, compute_latent_gradients
+from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.memory import capture_error
-from langchain_sea.engine.ops import GenerateOp, GradientOp, LatentGradientOp, R, ScorePrefixesOp, ScoreTextsOp
+from langchain_sea.engine.ops import GenerateOp, GradientOp, R, ScorePrefixesOp, ScoreTextsOp
 from langchain_sea.engine.planning import get_speed
 from langchain_sea.engine.request import PendingReward, Request
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -61,10 +62,15 @@ class Scheduler:
         has_news: set by another thread to end the wait of `step`.
     """
 
-    def __init__(self) -> None:
-        """Begin without requests."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin without requests.
+
+        Args:
+            clock: returns seconds that never decrease, by which passes are measured.
+        """
         self.requests: list[Request[Any]] = []
         self.has_news = threading.Event()
+        self._clock = clock
         self._limits: dict[type, _GroupLimit] = defaultdict(_GroupLimit)
 
     def add_request(self, request: Request[Any]) -> None:
@@ -129,26 +135,26 @@ class Scheduler:
 
     def _compute_forward(self, requests: list[Request[Any]]) -> None:
         """Compute ops that need no gradient; rewards that are plain functions go on in a thread of their own."""
-        started = time.monotonic()
+        started = self._clock()
         results = compute_forward(requests)
-        _record_forward([request.op for request in requests], time.monotonic() - started)
+        _record_forward([request.op for request in requests], self._clock() - started)
         for request, result in zip(requests, results, strict=True):
             if not isinstance(result, DeferredReward):
                 self._resume(request, result)
                 continue
             future = run_in_daemon_thread(result.call, context=request.context.copy(), on_done=self.has_news.set)
-            request.pending = PendingReward(future, time.monotonic() + result.seconds)
+            request.pending = PendingReward(future, self._clock() + result.seconds)
 
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
         for request, result in zip(requests, compute_gradients(requests), strict=True):
             self._resume(request, result)
 
     def _compute_latent_gradients(self, requests: list[Request[Any]]) -> None:
-        started = time.monotonic()
+        started = self._clock()
         results = compute_latent_gradients(requests)
         ops = [request.op for request in requests if isinstance(request.op, LatentGradientOp)]
         tokens = sum(len(ids) for op in ops for ids in op.answers)
-        get_speed(ops[0].policy).record_gradient(tokens, time.monotonic() - started)
+        get_speed(ops[0].policy).record_gradient(tokens, self._clock() - started)
         for request, result in zip(requests, results, strict=True):
             self._resume(request, result)
 
@@ -166,11 +172,11 @@ class Scheduler:
             else:
                 self._finish_generation(request)
         for policy, group in by_policy.values():
-            started, rows = time.monotonic(), sum(map(_num_unfinished, group))
+            started, rows = self._clock(), sum(map(_num_unfinished, group))
             policy.generate_step([state for request in group for state in request.generations or ()])
             speed = get_speed(policy)
             speed.num_requests = len(self.requests)
-            speed.record_decode(rows, time.monotonic() - started)
+            speed.record_decode(rows, self._clock() - started)
             for request in group:
                 if not _num_unfinished(request):
                     self._finish_generation(request)
@@ -181,7 +187,7 @@ class Scheduler:
     def _wait_for_rewards(self, max_wait: float) -> None:
         """Wait until a function returns, a deadline is over, or another thread has news."""
         deadline = min(request.pending.deadline for request in self.requests if request.pending)
-        seconds = min(max_wait, deadline - time.monotonic(), threading.TIMEOUT_MAX)
+        seconds = min(max_wait, deadline - self._clock(), threading.TIMEOUT_MAX)
         self.has_news.wait(max(0.0, seconds))
         self.has_news.clear()
 
@@ -192,7 +198,7 @@ class Scheduler:
             future, deadline = request.pending
             if future.done():
                 self._resume(request, future.result())
-            elif time.monotonic() >= deadline:
+            elif self._clock() >= deadline:
                 message = "a reward was still running when the time limit was over; make it faster."
                 self._resume(request, RewardUnavailableError(message))
 
