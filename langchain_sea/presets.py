@@ -68,7 +68,7 @@ class LatentConfig:
     update: Literal["gradient", "random", "aisp", "none"] = "gradient"
     starts: tuple[float, ...] = (0.0, 0.35, 0.5, -0.35)
     depth: float = 0.5
-    continuation_share: float = 0.0
+    continuation_share: float = 0.5
     divergence_weight: float = 0.0
 
     def __post_init__(self) -> None:
