@@ -89,7 +89,7 @@ def track_by_evaluations(*arguments):
     return tracker
 
 
-@pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (80.0, 3), (20.0, 1)])
+@pytest.mark.parametrize(("seconds", "walks"), [(None, 5), (1000.0, 5), (100.0, 3), (80.0, 2), (20.0, 1)])
 def test_short_blocks_leave_time_for_the_rest(monkeypatch, seconds, walks):
     """Half of the time is for blocks, as many as fit; the policy writes the rest of the answer."""
     monkeypatch.setattr(import_module("langchain_sea.engine.refine"), "BudgetTracker", track_by_evaluations)

@@ -53,7 +53,7 @@ def test_more_rows_never_take_less_beyond_what_was_measured(samples, rows):
         speed.record_decode(number, seconds)
     largest = max(number for number, _ in samples)
     beyond = 2 * largest + rows
-    assert 0 < speed.decode(rows)
+    assert speed.decode(rows) > 0
     assert speed.decode(2 * largest) <= speed.decode(beyond) < math.inf
 
 
@@ -217,6 +217,7 @@ def test_a_plan_draws_something(name):
 # Limits
 
 
+LIMITS = TextLimits(max_surprise_rise=1.0, max_first_surprise=6.9, max_repeat_rise=0.05)
 DRAFT = ScoredText("one two three four five six", 0.0, 2.0, {}, max_surprise=5.0, first_surprise=1.0)
 
 
@@ -234,14 +235,23 @@ DRAFT = ScoredText("one two three four five six", 0.0, 2.0, {}, max_surprise=5.0
 )
 def test_a_text_reads_as_well_as_the_draft(change, accepted):
     """No token is much more surprising, the first word is a likely one, and nothing is said again and again."""
-    assert TextLimits().accepts(DRAFT._replace(**change), DRAFT) == accepted
+    assert LIMITS.accepts(DRAFT._replace(**change), DRAFT) == accepted
+    assert (LIMITS.excess(DRAFT._replace(**change), DRAFT) == 0) == accepted
 
 
 def test_what_the_draft_does_is_allowed():
     """A first token as unlikely as the draft's, and as much repetition."""
     odd = DRAFT._replace(first_surprise=9.0, max_surprise=9.0, text="a b c d a b c d a b c d")
-    assert TextLimits().accepts(odd, odd)
-    assert not TextLimits().accepts(odd._replace(first_surprise=9.1), odd)
+    assert LIMITS.accepts(odd, odd)
+    assert not LIMITS.accepts(odd._replace(first_surprise=9.1), odd)
+
+
+def test_the_excess_is_in_nats():
+    """What exceeds the limits is added up, so that a search can leave it."""
+    assert LIMITS.excess(DRAFT._replace(max_surprise=8.0), DRAFT) == pytest.approx(2.0)
+    assert LIMITS.excess(DRAFT._replace(max_surprise=8.0, first_surprise=7.9), DRAFT) == pytest.approx(3.0)
+    repeated = DRAFT._replace(text="a b c d a b c d")  # one of five 4-grams is there before
+    assert LIMITS.excess(repeated, DRAFT) == pytest.approx(10 * (0.2 - 0.05))
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=40))

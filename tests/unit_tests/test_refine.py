@@ -2,15 +2,20 @@
 
 import math
 from dataclasses import replace
+from functools import partial
+from importlib import import_module
 
 import pytest
 import torch
 from doubles import (
     ALPHABET,
     END,
+    AdditiveReward,
     DoublePrompt,
+    EndlessPolicy,
     MarkovPolicy,
     MergingPolicy,
+    PrefixReward,
     TokenReward,
     Troubled,
     Vowels,
@@ -38,6 +43,8 @@ from langchain_sea.sampling.relaxation import Relaxation
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 PRESET_NAMES = ["default", "paper", "reference"]
 FREE = Budget(max_time=None)
+KINDS = [{}, {"scores_prefixes": True}, {"is_token_additive": True}]
+"""What a reward says of itself, which decides how it is searched: by texts, by beginnings, by chains."""
 FAILURE = RewardUnavailableError("gone")
 TEXT = "abca"
 
@@ -61,7 +68,7 @@ def whole(**options):
 def kept(found):
     """What must be equal for equal seeds: all but the time it took."""
     trace = tuple(step._replace(seconds=0.0) for step in found.trace)
-    return found._replace(seconds=0.0, trace=trace)
+    return found._replace(seconds=0.0, draft_seconds=0.0, trace=trace)
 
 
 # Never worse
@@ -85,10 +92,11 @@ def test_the_check_would_notice(monkeypatch):
     """With keep-best replaced by keep-last, the same problems break their promises."""
 
     def keep_last(self, scored):
+        self._offered[scored.text] = None
         self.draft = self.draft or scored
         self.best = scored
 
-    monkeypatch.setattr(BestSoFar, "_update", keep_last)
+    monkeypatch.setattr(BestSoFar, "_add_candidate", keep_last)
     cases = [random_case(number) for number in range(10_000, 10_100)]
     assert sum(bool(broken_promises(case, refined(case))) for case in cases) > 10
 
@@ -266,7 +274,8 @@ def test_a_window_scores_nothing_on_the_way():
 
 def test_prompts_and_an_energy_are_enough():
     """The default preset refines, from generators of seed 0."""
-    energy, limits = energy_of(TokenReward.random(2)), {"budget": Budget(max_steps=1), "max_new_tokens": 4}
+    energy = energy_of(TokenReward.random(2))
+    limits = {"budget": Budget(max_steps=1, max_time=None), "max_new_tokens": 4}
     (found,) = refine(PROMPTS[:1], energy=energy, **limits)
     assert found.draft
     assert found.steps == 1
@@ -368,15 +377,16 @@ def test_steps_end_it(preset):
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
-def test_evaluations_end_it_and_cut_no_text(preset):
+@pytest.mark.parametrize("kind", [TokenReward, PrefixReward, AdditiveReward])
+def test_evaluations_end_it_and_cut_no_text(preset, kind):
     """No step begins beyond the limit, and what is written then is written to its end."""
-    energy = energy_of(TokenReward.random(0), policy=Endless(0))
+    energy = energy_of(kind.random(0), policy=Endless(0))
     for limit in (1, 10, 14):
         budget = Budget(max_time=None, max_evaluations=limit, max_steps=50)
         for found in run(energy, PROMPTS, preset=preset, budget=budget, max_new_tokens=9):
             assert found.stop_reason == "evaluations"
             assert found.evaluations >= limit
-            assert len(found.draft) == 9
+            assert {len(text.text) for text in found.candidates} == {9}
         assert limit > 1 or found.steps == 0
 
 
@@ -386,7 +396,7 @@ def test_all_chains_ended_is_converged():
     patient = run(energy_of(TokenReward.random(0)), PROMPTS, search_config=whole(patience=1), langevin=still)
     assert {(f.stop_reason, f.steps) for f in patient} == {("converged", 1)}
 
-    class Broken(TokenReward):
+    class Broken(AdditiveReward):
         score = TokenReward.score
 
         def score_soft(self, view):
@@ -438,20 +448,28 @@ class Clock:
 
     now = 0.0
 
+    def __call__(self):
+        return self.now
+
 
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(BudgetTracker, "seconds", property(lambda _meter: clock.now))
+    set_tracker(monkeypatch, clock=clock)
     return clock
 
 
-class Endless(MarkovPolicy):
-    """Never ends by itself."""
+def set_tracker(monkeypatch, **options):
+    """Give every request of `refine` a tracker with these options."""
+    module = import_module("langchain_sea.engine.refine")
+    monkeypatch.setattr(module, "BudgetTracker", partial(BudgetTracker, **options))
+
+
+class Endless(EndlessPolicy):
+    """Writes one token a second."""
 
     def __init__(self, seed=0, clock=None, **options):
         super().__init__(seed, **options)
-        self.transition[:, END] = -50.0
         self.clock = clock or Clock()
         self.began = []
 
@@ -465,63 +483,106 @@ class Endless(MarkovPolicy):
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
-def test_seconds_hold_while_drafting(clock, preset):
-    """A policy of one token a second writes as many tokens as there are seconds, and they are the draft."""
+@pytest.mark.parametrize("kind", [TokenReward, PrefixReward, AdditiveReward, Vowels])
+def test_the_time_limit_cuts_no_draft_and_no_answer(clock, preset, kind):
+    """The draft is whole, however slow the policy is; the time counts from its end, and bounds what follows."""
+    reward = kind() if kind is Vowels else kind.random(0)
+    energy = energy_of(reward, policy=Endless(0, clock))
+    search_config = shrunk(preset, plan=None)[1]
+    for seconds in (0.5, 6.0, 60.0):
+        clock.now = 0.0
+        (found,) = run(
+            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=50
+        )
+        assert found.draft_seconds == 50
+        assert clock.now <= 50 + seconds + 1
+        assert {len(text.text) for text in found.candidates} == {50}
+        assert found.failure is None
+        if seconds < 50 and preset == "default":  # no other answer can be written
+            assert (found.text, found.stop_reason) == (found.draft, "seconds")
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_without_time_the_answer_is_what_the_policy_samples(preset):
+    """By the same generator, token for token. Chains on whole answers start from drafts of their own, which compete."""
+    policy = MarkovPolicy(0)
+    budget = Budget(max_time=1e-9)
+    search_config = shrunk(preset, plan=None)[1]
+    temperature = search_config.drafts.temperature
+    energy = energy_of(TokenReward.random(0), policy=policy)
+    found = run(energy, PROMPTS, budget=budget, search_config=search_config, max_new_tokens=50, seed=3)
+    for prompt, refinement in zip(PROMPTS, found, strict=True):
+        generators = generators_for(3, prompt.key, 1, policy.device)
+        options = {"tokens": 50, "temperature": temperature, "generators": generators}
+        writing = policy.start_generation(prompt, [[]], **options)
+        while writing.num_unfinished:
+            policy.generate_step([writing])
+        assert refinement.draft == policy.decode(writing.written[0])
+        assert refinement.is_complete == (len(refinement.ids) < 50)
+        assert refinement.text == refinement.draft or preset != "default"
+
+
+@pytest.mark.parametrize("preset", PRESET_NAMES)
+def test_only_the_timeout_cuts_a_text(monkeypatch, preset):
+    """And it is said that the text is not complete, and why."""
+    clock = Clock()
+    set_tracker(monkeypatch, clock=clock, timeout=6.0)
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=6.0), max_new_tokens=50)
+    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=99.0), max_new_tokens=50)
     assert clock.now <= 6
-    assert found.stop_reason == "seconds"
-    assert 1 <= len(found.draft) <= 6
-    assert found.refine_tokens == 0
-    assert found.before is not None
-    assert found.failure is None
+    assert (found.stop_reason, found.is_complete) == ("timeout", False)
+    assert (found.text, len(found.text), found.refine_tokens) == (found.draft, 6, 0)
+    assert (found.candidates, found.failure) == ((), None)
 
 
 def test_beginnings_leave_time_to_write_on(clock):
-    """Drafting beginnings stops at the window's share of the time; what was cut off is then written on."""
-    energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
+    """Drafting beginnings stops at its share of the time; what is written on from them and cut off is no answer."""
+    energy = energy_of(AdditiveReward.random(0), policy=Endless(0, clock))
     search_config = SearchConfig(
         chains=ChainConfig(num_chains=2),
         drafts=DraftConfig(num_drafts=3, num_kept=2),
         block_size=8,
         continuation=ContinuationConfig(optimise_fraction=0.5),
     )
-    given = [ids("abcdefghijkl")]
-    for drafts in ([], given):
-        clock.now = 0.0
+    for draft, began in (([], [0, 0, 5]), ([ids("abcdefghijkl")], [0, 5])):
+        clock.now, energy.policy.began = 0.0, []
         (found,) = run(
             energy,
             PROMPTS[:1],
             search_config=search_config,
             budget=Budget(max_time=10.0),
             max_new_tokens=50,
-            drafts=[drafts],
+            drafts=[draft],
         )
+        written = 0 if draft else 50
         assert found.stop_reason == "seconds"
-        assert clock.now == 10
-        assert len(found.draft) == (12 if drafts else 10)
-    assert energy.policy.began == [0, 5, 5, 0, 5]  # the draft is written on by itself, at its own temperature
+        assert clock.now == written + 10
+        assert found.text == found.draft
+        assert len(found.draft) == (12 if draft else 50)
+        assert energy.policy.began == began
 
 
-def test_prompts_share_the_time(clock):
-    """All eight write at once, so that each has all of the seconds for its draft, the last one too."""
+def test_prompts_refine_at_once(clock):
+    """All eight write together, so that each has all of its seconds."""
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
     for search_config in (None, whole()):
         clock.now = 0.0
         found = run(energy, PROMPTS, search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50)
-        assert clock.now <= 48
-        assert min(len(f.draft) for f in found) >= 40
+        assert clock.now <= 50 + 48 + 1 or search_config is None
+        assert {f.draft_seconds for f in found} == {50.0}
+        assert {len(f.draft) for f in found} == {50}
 
 
 def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
     """Whole answers step to the end of the time, beginnings to the window's share of it."""
 
-    class Ticking(TokenReward):
+    class Ticking(AdditiveReward):
         def score_soft(self, view):
             clock.now += view.tokens.soft.requires_grad
             return super().score_soft(view)
 
-    for search_config, steps in ((whole(max_steps=99), 9), (with_fields(shrunk("default")[1], max_steps=99), 4)):
+    blocks = with_fields(shrunk("default")[1], max_steps=99, plan=None)
+    for search_config, steps in ((whole(max_steps=99), 9), (blocks, 4)):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
@@ -553,17 +614,15 @@ def test_a_score_that_overflows_never_wins():
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("mishap", [raises(FAILURE), raises(KeyError("x")), lambda values: values * math.nan])
 @pytest.mark.parametrize("at", [0, 1])
-def test_a_failing_reward_gives_the_draft(preset, mishap, at):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failing_reward_gives_the_draft(preset, mishap, at, kind):
     """The answer is the draft, the failure is told, and the other prompts are as without it."""
     only = PROMPTS[2].key
     options = {"preset": preset, "langevin": Langevin(step_size=5.0)}
-    sound = run(energy_of(Troubled(mishap, only="nobody")), PROMPTS[:4], **options)
-    found = run(energy_of(Troubled(mishap, only=only, at=at)), PROMPTS[:4], **options)
+    sound = run(energy_of(Troubled(mishap, only="nobody", **kind)), PROMPTS[:4], **options)
+    found = run(energy_of(Troubled(mishap, only=only, at=at, **kind)), PROMPTS[:4], **options)
     failed = found.pop(2)
     assert [kept(f) for f in found] == [kept(f) for f in sound[:2] + sound[3:]]
-    if at == 1 and preset == "default":  # all texts in one call: it was never asked twice
-        assert failed.failure is None
-        return
     assert isinstance(failed.failure, RewardUnavailableError)
     assert failed.stop_reason == "reward_unavailable"
     assert (failed.text, failed.accepted) == (sound[2].draft, False)
@@ -572,9 +631,10 @@ def test_a_failing_reward_gives_the_draft(preset, mishap, at):
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
-def test_a_reward_that_fails_to_steer_gives_the_draft(preset):
-    """At the first gradient, or where the beginnings are ranked: then the draft is still written."""
-    energy = energy_of(Troubled(raises(FAILURE), where="score_soft"))
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_a_reward_that_fails_to_steer_gives_the_draft(preset, kind):
+    """At the first gradient, or where the beginnings are ranked: the draft has been written before that."""
+    energy = energy_of(Troubled(raises(FAILURE), where="score_soft", **kind))
     sound = run(energy_of(TokenReward.random(0)), PROMPTS, preset=preset)
     for found, expected in zip(run(energy, PROMPTS, preset=preset), sound, strict=True):
         assert found.failure is FAILURE
@@ -597,9 +657,10 @@ def test_a_score_that_is_not_finite_is_named():
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("where", ["score", "score_soft"])
 @pytest.mark.parametrize("at", [0, 2])
-def test_an_interruption_brings_the_best_so_far(preset, where, at):
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_an_interruption_brings_the_best_so_far(preset, where, at, kind):
     """Every prompt has its draft or better, and no `except Exception` swallows it."""
-    trouble = Troubled(raises(KeyboardInterrupt()), where=where, at=at)
+    trouble = Troubled(raises(KeyboardInterrupt()), where=where, at=at, **kind)
     energy = energy_of(trouble, max_nll_rise=None)
     with pytest.raises(RefinementInterrupted) as caught:
         run(energy, PROMPTS[:3], preset=preset, langevin=Langevin(step_size=5.0))
