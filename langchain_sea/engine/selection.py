@@ -271,4 +271,6 @@ def surprises(batch: AnswerBatch, start: int = 0) -> list[tuple[float, float]]:
         start: tokens before this one do not count.
     """
     surprise = -batch.token_log_probs.masked_fill(~batch.tokens.mask, 0)[:, start:]
+    if not surprise.shape[1]:
+        return [(0.0, 0.0)] * len(surprise)
     return list(zip(surprise.amax(1).tolist(), surprise[:, 0].tolist(), strict=True))
