@@ -11,13 +11,17 @@ import pytest
 import langchain_sea
 from langchain_sea import errors
 from langchain_sea.chat import errors as chat_errors
-from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, Preset, SearchConfig
+from langchain_sea.core.limits import TextLimits
+from langchain_sea.plans import SearchPlan
+from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig
+from langchain_sea.sampling.latent import LatentSampler
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 NOTEBOOKS = sorted((ROOT / "cookbook").glob("*.ipynb"))
 SETTINGS = (
-    *(ChainConfig, ContinuationConfig, DraftConfig, Preset, SearchConfig),
+    *(ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig),
+    *(LatentSampler, SearchPlan, TextLimits),
     *(langchain_sea.Budget, langchain_sea.Energy, langchain_sea.Langevin, langchain_sea.RewardTerm),
 )
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
