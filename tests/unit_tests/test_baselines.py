@@ -102,8 +102,8 @@ def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
         here = torch.tensor([[*ids, 0]])
         likely = view.output.candidates(here, 4, problem.policy.banned)[0][0, -1, 1:].tolist()
         rows = [[*ids, token] for token in likely]
-        _, energies = problem.score_prefixes(problem.prepare_prefixes(PROMPTS[0], rows))
-        ids = rows[int(energies.argmin())]
+        _, terms = problem.score_prefixes(problem.prepare_prefixes(PROMPTS[0], rows))
+        ids = rows[int(terms.energy.argmin())]
     assert problem.policy.decode(ids) in [text.text for text in result.candidates]
 
 
