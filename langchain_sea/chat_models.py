@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.chat.batch import invoke_all
-from langchain_sea.chat.events import AsyncStepEvents, step_events
+from langchain_sea.chat.events import AsyncEvents, Events
 from langchain_sea.chat.generate import agenerate_answers, astream_answer, generate_answers, stream_answer
 from langchain_sea.chat.inspection import SEAInspection
 from langchain_sea.chat.responses import to_chat_result
@@ -78,9 +78,9 @@ class SEAChatModel(SEAInspection):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Answer; each step is reported as a custom event `sea_step` with its number, best score and seconds."""
+        """Answer; the plan and each step are reported as the custom events `sea_plan` and `sea_step`."""
         config, options = self._settings_of_call(stop, kwargs)
-        answers = generate_answers(config, options, messages, step_events(run_manager))
+        answers = generate_answers(config, options, messages, Events(run_manager))
         return to_chat_result(answers, options, config.model_name)
 
     async def _agenerate(
@@ -91,7 +91,7 @@ class SEAChatModel(SEAInspection):
         **kwargs: Any,
     ) -> ChatResult:
         """Answer without blocking the event loop; a cancelled call ends its refinement at the next step."""
-        (config, options), events = self._settings_of_call(stop, kwargs), AsyncStepEvents(run_manager)
+        (config, options), events = self._settings_of_call(stop, kwargs), AsyncEvents(run_manager)
         answers = await agenerate_answers(config, options, messages, events)
         await events.wait()
         return to_chat_result(answers, options, config.model_name)
@@ -108,7 +108,7 @@ class SEAChatModel(SEAInspection):
         A streamed block is final, so the text may differ from that of `invoke`, which compares whole answers.
         """
         config, options = self._settings_of_call(stop, kwargs)
-        yield from stream_answer(config, options, messages, step_events(run_manager))
+        yield from stream_answer(config, options, messages, Events(run_manager))
 
     async def _astream(
         self,
@@ -119,7 +119,7 @@ class SEAChatModel(SEAInspection):
     ) -> AsyncIterator[ChatGenerationChunk]:
         """Yield the chunks of `_stream` without blocking the event loop."""
         config, options = self._settings_of_call(stop, kwargs)
-        events = AsyncStepEvents(run_manager)
+        events = AsyncEvents(run_manager)
         async for chunk in astream_answer(config, options, messages, events):
             yield chunk
 

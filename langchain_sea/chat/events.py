@@ -1,9 +1,9 @@
-"""Steps of a refinement as LangChain's custom events `sea_step`. Knows no model."""
+"""Plans and steps of a refinement as LangChain's custom events `sea_plan` and `sea_step`. Knows no model."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -15,34 +15,53 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 
     from langchain_sea.core.trace import TraceStep
+    from langchain_sea.engine.planning import PlanReport
 
-__all__ = ["EVENT", "AsyncStepEvents", "OnStep", "step_events"]
+__all__ = ["PLAN_EVENT", "STEP_EVENT", "AsyncEvents", "Events", "Progress"]
 
-EVENT = "sea_step"
-OnStep = Callable[["TraceStep"], None]
+PLAN_EVENT, STEP_EVENT = "sea_plan", "sea_step"
 _HANDLER = ("on_custom_event", "ignore_custom_event")  # the handlers' method, and the flag that skips it
 
 
-def step_events(run_manager: CallbackManagerForLLMRun | None) -> OnStep:
-    """Return a function that sends each step to the run's handlers, or to those of the chain around it.
+class Progress(ABC):
+    """Tells how far a refinement is. Any thread may call it."""
 
-    LangChain's `dispatch_custom_event` needs a parent run, which a plain `invoke` has not; therefore the
-    handlers of the run are called directly where there is one.
+    def report_plan(self, report: PlanReport) -> None:
+        """Tell what follows, when the draft is written and when a further window of the answer begins."""
+        self._send(PLAN_EVENT, report._asdict())
+
+    def report_step(self, step: TraceStep) -> None:
+        """Tell a step's number, the best score of its chains or groups, and its seconds."""
+        data = {"step": step.step, "score": -min(step.energy, default=0.0), "seconds": step.seconds}
+        self._send(STEP_EVENT, data)
+
+    @abstractmethod
+    def _send(self, name: str, data: dict[str, Any]) -> None:
+        """Send one event."""
+
+
+class Events(Progress):
+    """Sends each event to the run's handlers, or to those of the chain around it.
+
+    LangChain's `dispatch_custom_event` needs a parent run, which a plain `invoke` has not; therefore the handlers of
+    the run are called directly where there is one.
     """
-    config = ensure_config()  # read here: steps are reported from another thread
 
-    def send(step: TraceStep) -> None:
-        if run_manager is not None:
-            handle_event(run_manager.handlers, *_HANDLER, EVENT, _to_data(step), **_run_fields(run_manager))
+    def __init__(self, run_manager: CallbackManagerForLLMRun | None) -> None:
+        """Use the configuration of this context: events are sent from another thread."""
+        self._run_manager, self._config = run_manager, ensure_config()
+
+    def _send(self, name: str, data: dict[str, Any]) -> None:
+        run = self._run_manager
+        if run is not None:
+            handle_event(run.handlers, *_HANDLER, name, data, **_run_fields(run))
             return
         with suppress(RuntimeError):  # there is no parent run
-            dispatch_custom_event(EVENT, _to_data(step), config=config)
-
-    return send
+            dispatch_custom_event(name, data, config=self._config)
 
 
-class AsyncStepEvents:
-    """Sends each step to a run's handlers, which are awaited in order on the event loop."""
+class AsyncEvents(Progress):
+    """Sends each event to a run's handlers, which are awaited in order on the event loop."""
 
     def __init__(self, run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
         """Use the running event loop."""
@@ -50,35 +69,29 @@ class AsyncStepEvents:
         self._config = ensure_config()
         self._last: asyncio.Future[None] | None = None
 
-    def __call__(self, step: TraceStep) -> None:
-        """Send a step; may be called from any thread."""
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._schedule, _to_data(step))
-
     async def wait(self) -> None:
         """Wait until all events are handled."""
         await asyncio.sleep(0)
         if self._last is not None:
             await self._last
 
-    def _schedule(self, data: dict[str, Any]) -> None:
-        self._last = asyncio.ensure_future(self._send_after(self._last, data))
+    def _send(self, name: str, data: dict[str, Any]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._schedule, name, data)
 
-    async def _send_after(self, previous: asyncio.Future[None] | None, data: dict[str, Any]) -> None:
+    def _schedule(self, name: str, data: dict[str, Any]) -> None:
+        self._last = asyncio.ensure_future(self._send_after(self._last, name, data))
+
+    async def _send_after(self, previous: asyncio.Future[None] | None, name: str, data: dict[str, Any]) -> None:
         if previous is not None:
             await previous
         run = self._run_manager
         if run is not None:
-            await ahandle_event(run.handlers, *_HANDLER, EVENT, data, **_run_fields(run))
+            await ahandle_event(run.handlers, *_HANDLER, name, data, **_run_fields(run))
             return
         with suppress(RuntimeError):  # there is no parent run
-            await adispatch_custom_event(EVENT, data, config=self._config)
+            await adispatch_custom_event(name, data, config=self._config)
 
 
 def _run_fields(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> dict[str, Any]:
     return {"run_id": run.run_id, "tags": run.tags, "metadata": run.metadata}
-
-
-def _to_data(step: TraceStep) -> dict[str, Any]:
-    """Return the step's number, the best score of its chains, and its seconds."""
-    return {"step": step.step, "score": -min(step.energy, default=0.0), "seconds": step.seconds}

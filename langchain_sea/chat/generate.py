@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk
 
-    from langchain_sea.chat.events import AsyncStepEvents, OnStep
+    from langchain_sea.chat.events import AsyncEvents, Progress
     from langchain_sea.chat.options import CallOptions, ModelConfig
     from langchain_sea.chat.prepare import PreparedCall
     from langchain_sea.chat.responses import GatedAnswer
@@ -43,12 +43,12 @@ __all__ = [
 
 
 def prepare_call(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep | None = None
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None = None
 ) -> PreparedCall:
     """Load what the call needs and read its prompt; see `chat.prepare`."""
     from langchain_sea.chat import prepare  # noqa: PLC0415 - imports transformers
 
-    return prepare.prepare_call(config, options, messages, on_step)
+    return prepare.prepare_call(config, options, messages, progress)
 
 
 def load_policy(config: ModelConfig) -> CausalLMPolicy:
@@ -66,7 +66,7 @@ def wait_for_calls(config: ModelConfig, calls: Sequence[Future[Any]]) -> None:
 
 
 def generate_answers(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep | None = None
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None = None
 ) -> list[GatedAnswer]:
     """Return `options.n` answers, refined together with the requests of all other threads.
 
@@ -74,9 +74,9 @@ def generate_answers(
         config: the model's settings.
         options: the call's.
         messages: the conversation.
-        on_step: called after every step of every answer.
+        progress: is told the plan and every step of every answer.
     """
-    call = prepare_call(config, options, messages, on_step)
+    call = prepare_call(config, options, messages, progress)
     error = None
     if config.draft_model is not None:
         error = call.use_external_draft(_write_draft(config.draft_model, messages))
@@ -84,10 +84,10 @@ def generate_answers(
 
 
 async def agenerate_answers(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep | None = None
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None = None
 ) -> list[GatedAnswer]:
     """Do what `generate_answers` does without blocking the event loop; cancelling ends the refinement."""
-    call = await run_in_executor(_executor(), prepare_call, config, options, messages, on_step)
+    call = await run_in_executor(_executor(), prepare_call, config, options, messages, progress)
     error = None
     if config.draft_model is not None:
         error = call.use_external_draft(await _awrite_draft(config.draft_model, messages))
@@ -110,7 +110,7 @@ async def _awrite_draft(draft_model: BaseChatModel, messages: Sequence[BaseMessa
 
 
 def stream_answer(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress
 ) -> Iterator[ChatGenerationChunk]:
     """Yield the chunks of one answer: each block as soon as it is final, or the whole answer at its end.
 
@@ -119,14 +119,14 @@ def stream_answer(
     """
     require_one_answer(options)
     if _is_streamed_in_blocks(config, options):
-        yield from _stream_blocks(config, options, messages, on_step)
+        yield from _stream_blocks(config, options, messages, progress)
         return
-    (answer,) = generate_answers(config, options, messages, on_step)
+    (answer,) = generate_answers(config, options, messages, progress)
     yield from to_chunks(answer, options, config.model_name)
 
 
 async def astream_answer(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], events: AsyncStepEvents
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], events: AsyncEvents
 ) -> AsyncIterator[ChatGenerationChunk]:
     """Do what `stream_answer` does without blocking the event loop; all events are handled before it ends."""
     require_one_answer(options)
@@ -190,10 +190,10 @@ class StreamState:
 
 
 def _stream_blocks(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress
 ) -> Iterator[ChatGenerationChunk]:
     """Yield the chunks of one answer, each block as soon as it is final; closing ends the refinement."""
-    call = prepare_call(config, options, messages, on_step)
+    call = prepare_call(config, options, messages, progress)
     state, blocks = StreamState(call), SimpleQueue[list[int] | None]()
     (request,) = call.requests
     request.commit = blocks.put
@@ -209,11 +209,11 @@ def _stream_blocks(
 
 
 async def _astream_blocks(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress
 ) -> AsyncIterator[ChatGenerationChunk]:
     """Do what `_stream_blocks` does without blocking the event loop; cancelling ends the refinement."""
     loop, blocks = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
-    call = await run_in_executor(_executor(), prepare_call, config, options, messages, on_step)
+    call = await run_in_executor(_executor(), prepare_call, config, options, messages, progress)
     state = StreamState(call)
     (request,) = call.requests
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage, BaseMessage
 
-    from langchain_sea.chat.events import OnStep
+    from langchain_sea.chat.events import Progress
     from langchain_sea.chat.options import CallOptions, ModelConfig
     from langchain_sea.chat.responses import Gate, GatedAnswer
     from langchain_sea.engine.queue import Engine
@@ -111,7 +111,7 @@ def load_policy(config: ModelConfig) -> CausalLMPolicy:
 
 
 def prepare_call(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep | None = None
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None = None
 ) -> PreparedCall:
     """Load what the call needs and read its prompt.
 
@@ -119,19 +119,19 @@ def prepare_call(
         config: the model's settings.
         options: the call's.
         messages: the conversation.
-        on_step: called after every step of every request.
+        progress: is told the plan and every step of every request.
 
     Raises:
         SEAError: also one of LangChain's errors where it has one of that meaning; see `chat.errors`.
     """
     try:
-        return _prepare_call(config, options, messages, on_step)
+        return _prepare_call(config, options, messages, progress)
     except SEAError as error:
         raise to_langchain_error(error) from error
 
 
 def _prepare_call(
-    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], on_step: OnStep | None
+    config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None
 ) -> PreparedCall:
     template_messages = to_template_messages(messages)
     policy, preset = load_policy(config), options.preset
@@ -150,7 +150,8 @@ def _prepare_call(
             generators=generators_for(seed, prompt.key, num_generators, policy.device),
             tracker=BudgetTracker(options.budget, options.max_tokens, options.timeout),
             stop=options.stop,
-            watch=on_step,
+            watch=None if progress is None else progress.report_step,
+            on_plan=None if progress is None else progress.report_plan,
         )
         for seed in range(options.seed, options.seed + options.n)
     ]

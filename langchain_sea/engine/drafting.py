@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import RequestSteps
 
 Answer = list[int]
+
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|$)")
+_MIN_KEPT_SHARE = 0.25  # of an answer that is shortened to its last whole sentence
 
 
 @dataclass(slots=True)
@@ -99,3 +103,9 @@ class _Writing:
     def _should_continue(self, _num_unfinished: int) -> bool:
         self.is_cut = self.drafter.tracker.seconds >= self.end
         return not self.is_cut
+
+
+def end_at_sentence(text: str) -> str | None:
+    """Return the text up to the end of its last sentence; None if that is less than a quarter of it."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    return text[: ends[-1]] if ends and ends[-1] >= _MIN_KEPT_SHARE * len(text) else None

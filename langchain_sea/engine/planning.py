@@ -19,9 +19,10 @@ from langchain_sea.plans import PLANS, SearchPlan
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.protocols import Policy
 
-__all__ = ["SpeedModel", "Workload", "choose_plan", "get_speed", "plan_seconds"]
+__all__ = ["PlanReport", "SpeedModel", "Workload", "choose_plan", "get_speed", "make_plan_report", "plan_seconds"]
 
 _MAX_SAMPLES = 9  # the median of the last so many is taken: the first pass of a shape is slow
 _MIN_ROWS_OF_DOUBLE = 24  # so many more rows are taken to double the time of a pass, until they are measured
@@ -165,6 +166,40 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
         if expected <= seconds:
             return plan, f"expected to take {expected:.3g} s of the {seconds:.3g} s left"
     return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
+
+
+class PlanReport(NamedTuple):
+    """What follows once the draft, or a window of the answer, is written.
+
+    Attributes:
+        draft_seconds: of wall-clock time that the draft took.
+        plan: the plan's name; None if there is none.
+        draws: of each round; None if it is not known.
+        rounds: at most; 0 if the time suffices for none, None if their number is not known.
+        seconds: the time limit of the refinement; None without one.
+    """
+
+    draft_seconds: float
+    plan: str | None
+    draws: int | None
+    rounds: int | None
+    seconds: float | None
+
+
+def make_plan_report(tracker: BudgetTracker, plan: SearchPlan | None, *, is_planned: bool = True) -> PlanReport:
+    """Return what is told about a plan.
+
+    Args:
+        tracker: of the budget.
+        plan: what was chosen; None if nothing fits into the time.
+        is_planned: whether the search follows a plan at all; chains do not.
+    """
+    draft_seconds, budget = round(tracker.draft_seconds, 4), tracker.budget
+    if plan is None:
+        none = 0 if is_planned else None
+        return PlanReport(draft_seconds, None, none, none, budget.max_time)
+    rounds = plan.rounds if budget.max_steps is None else min(plan.rounds, budget.max_steps + 1)  # the first needs none
+    return PlanReport(draft_seconds, plan.name, plan.num_draws, rounds, budget.max_time)
 
 
 _speeds: weakref.WeakKeyDictionary[Policy, SpeedModel] = weakref.WeakKeyDictionary()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,10 @@ from langchain_sea.core.terms import all_token_additive
 from langchain_sea.engine.block_search import BlockSearch
 from langchain_sea.engine.blocks import BlockwiseRefiner
 from langchain_sea.engine.chains import run_chains
-from langchain_sea.engine.drafting import Answer, Drafter
+from langchain_sea.engine.drafting import Answer, Drafter, end_at_sentence
 from langchain_sea.engine.latent_refiner import LatentRefiner
 from langchain_sea.engine.ops import GenerationInput
+from langchain_sea.engine.planning import PlanReport, make_plan_report
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.trace import ScoredText, TraceStep
     from langchain_sea.engine.chains import Chains
     from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.plans import SearchPlan
     from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
@@ -39,8 +40,6 @@ __all__ = ["RefinementRequest"]
 _MAX_GRAMMAR_DRAFTS = 16
 _NUM_GRAMMAR_CANDIDATES = 128  # where the preset's candidates are the whole vocabulary
 _NUM_FITTED_DRAFTS = 16  # for rewards that are fitted to the drafts of a prompt
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|$)")
-_MIN_KEPT_SHARE = 0.5  # of an answer that is shortened to its last whole sentence
 
 
 @dataclass(eq=False)
@@ -54,6 +53,7 @@ class RefinementRequest(Request[Refinement]):
         drafts: the ids of answers that were written elsewhere; without any the policy writes the draft.
         tracker: of the budget.
         watch: called after every step.
+        on_plan: called when the draft is written, and at the beginning of every further window.
         commit: called after every window or block with the answer so far, which is then final.
         trace: the steps so far.
         failure: why the refinement ended early, if a reward failed or memory ran out.
@@ -68,6 +68,7 @@ class RefinementRequest(Request[Refinement]):
     tracker: BudgetTracker
     stop: tuple[str, ...] = ()
     watch: Callable[[TraceStep], None] | None = None
+    on_plan: Callable[[PlanReport], None] | None = None
     commit: Callable[[Answer], None] | None = None
     trace: list[TraceStep] = field(init=False, default_factory=list)
     failure: Exception | None = field(init=False, default=None)
@@ -90,6 +91,7 @@ class RefinementRequest(Request[Refinement]):
             self.tracker.start_refinement()
             if self.tracker.is_timed_out:
                 self.tracker.stop_reason = StopReason.TIMEOUT
+                self._report_plan(None)
             else:
                 yield from self._refine()
         except RewardUnavailableError as error:
@@ -100,21 +102,27 @@ class RefinementRequest(Request[Refinement]):
 
     def _refine(self) -> RequestSteps[None]:
         """Search for a better answer than the draft, in the way that the prompt, the preset and the rewards need."""
-        block_size = self.search_config.block_size
-        if self.prompt.has_grammar:
+        block_size, has_grammar = self.search_config.block_size, self.prompt.has_grammar
+        has_latents = self.search_config.latent is not None and not all_token_additive(self.energy.terms)
+        if has_latents and block_size is not None and not has_grammar:
+            yield from self._refine_by_latents()
+            return
+        self._report_plan(None, is_planned=False)
+        if has_grammar:
             yield from self._refine_within_grammar()
         elif block_size is None:
             yield from self._refine_answers()
-        elif self.search_config.latent is not None and not all_token_additive(self.energy.terms):
-            yield from self._refine_by_latents()
         elif self.energy.is_ranking_only:  # text rewards cannot score the first tokens of an answer
             yield from self._rank_answers()
         else:
             yield from self._refine_blocks(block_size)
 
     def partial_result(self, reason: StopReason) -> Refinement:
-        """Return the best answer so far."""
+        """Return the best answer so far; of a draft that is not complete, its beginning."""
         self.tracker.stop_reason = reason
+        if not self.drafts and self.generations:
+            self.drafts = [list(ids) for ids in self.generations[0].written]
+            self._cut_texts.update(map(self._decode, self.drafts))
         return self._result()
 
     def _result(self) -> Refinement:
@@ -204,6 +212,7 @@ class RefinementRequest(Request[Refinement]):
             offer=self._offer_candidates,
             best_ids=self._best_ids,
             record=self._record_step,
+            report_plan=self._report_plan,
             commit=self.commit,
         )
         try:
@@ -251,6 +260,10 @@ class RefinementRequest(Request[Refinement]):
     def _record(self, chains: Chains, gaps: Sequence[float | None] = ()) -> None:
         self._record_step(chains.trace(gaps or [None] * len(chains)))
 
+    def _report_plan(self, plan: SearchPlan | None, *, is_planned: bool = True) -> None:
+        if self.on_plan is not None:
+            self.on_plan(make_plan_report(self.tracker, plan, is_planned=is_planned))
+
     def _record_step(self, step: TraceStep) -> None:
         self.trace.append(step)
         if self.watch is not None:
@@ -267,7 +280,7 @@ class RefinementRequest(Request[Refinement]):
         for ids, cut in zip(answers, is_cut, strict=True):
             text = self._decode(ids)
             if cut and self.energy.limits is not None:
-                shortened = _end_at_sentence(text)
+                shortened = end_at_sentence(text)
                 if shortened is None:
                     continue
                 text = shortened
@@ -285,9 +298,3 @@ class RefinementRequest(Request[Refinement]):
     def _decode(self, ids: Answer) -> str:
         text = self.energy.policy.decode(ids)
         return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]
-
-
-def _end_at_sentence(text: str) -> str | None:
-    """Return the text up to the end of its last sentence; None if that is less than half of it."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    return text[: ends[-1]] if ends and ends[-1] >= _MIN_KEPT_SHARE * len(text) else None
