@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from doubles import ALPHABET, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run, with_fields
+from doubles import ALPHABET, AdditiveReward, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -147,10 +147,13 @@ def test_what_an_audited_reward_pays_for_is_not_accepted():
 
 
 def test_conflicts_stand_in_the_trace():
-    """−1 for a reward and its opposite, 1 for one beside itself, nothing for one alone or a text's."""
-    reward = TokenReward.random(1)
+    """−1 for a reward and its opposite, 1 for one beside itself, nothing for one alone or a text's.
+
+    Chains move by the rewards' gradients; latents do not, and tell nothing.
+    """
+    reward = AdditiveReward.random(1)
     cases = {
-        -1.0: (term(reward, "a"), term(TokenReward(-reward.values), "b")),
+        -1.0: (term(reward, "a"), term(AdditiveReward(-reward.values), "b")),
         1.0: (term(reward, "a"), term(reward, "b")),
         None: (term(reward, "a"), term(Vowels(), "b")),
     }
@@ -167,7 +170,7 @@ def test_conflicts_stand_in_the_trace():
 
 def test_conflicts_change_no_answer():
     """Whether they are taken or not; and without them there are none."""
-    terms = (term(TokenReward.random(1), "a"), term(TokenReward.random(2), "b"))
+    terms = (term(AdditiveReward.random(1), "a"), term(AdditiveReward.random(2), "b"))
     with_them, without = (run(energy_of(*terms, report_gradient_cosine=on), PROMPTS) for on in (True, False))
     assert [f.text for f in with_them] == [f.text for f in without]
     assert all(f.min_gradient_cosine is None for f in without)
