@@ -95,6 +95,8 @@ class GatedAnswer:
             "accepted": refinement.accepted and self.text == refinement.text,
             "steps": refinement.steps,
             "seconds": refinement.seconds,
+            "draft_seconds": refinement.draft_seconds,
+            "plan": refinement.plan,
             "stop_reason": refinement.stop_reason.value,
             "nll_before": _rounded(before, "nll"),
             "nll_after": _rounded(after, "nll"),

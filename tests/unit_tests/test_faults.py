@@ -46,7 +46,7 @@ def sea(message):
 
 def kept(message):
     """All of an answer but its seconds."""
-    return message.content, sea(message) | {"seconds": None}
+    return message.content, sea(message) | {"seconds": None, "draft_seconds": None}
 
 
 def steered(call, **options):
