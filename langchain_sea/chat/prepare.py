@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PreparedCall", "get_engine", "load_policy", "prepare_call", "wait_for_calls"]
 
+_LEAST_ROOM = 64  # tokens that the context must have left for an answer, unless max_tokens is less
+
 
 @dataclass(frozen=True, slots=True)
 class PreparedCall:
@@ -138,6 +140,8 @@ def _prepare_call(
     energy = make_energy(policy, config.rewards, preset=preset, retries=config.max_retries)
     gate = load_gate(config.gate)
     prompt = _make_prompt(policy, template_messages, options)
+    if policy.context is not None:
+        options = replace(options, max_tokens=min(options.max_tokens, policy.context - len(prompt.ids)))
     search = preset.search_config
     num_generators = max(search.chains.num_chains, search.drafts.num_drafts)
     requests = [
@@ -179,7 +183,8 @@ def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options
         grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=tags)
     if tools and not policy.supports_tools:
         messages, tools = render_tools_as_text(messages, tools), []
-    return policy.prompt(messages, tools=tools or None, room=options.max_tokens, opening=opening, grammar=grammar)
+    room = min(options.max_tokens, _LEAST_ROOM)
+    return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
 
 
 def raise_failure(config: ModelConfig, options: CallOptions, refinement: Refinement) -> None:

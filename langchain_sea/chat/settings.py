@@ -85,7 +85,7 @@ class SEASettings(BaseChatModel):
     """The sampling temperature of drafts; None takes the preset's."""
 
     max_tokens: int = Field(default=512, ge=1)
-    """The largest number of tokens of an answer."""
+    """The largest number of tokens of an answer; fewer where the model's context has fewer left after the prompt."""
 
     stop: list[str] | None = None
     """Strings before which an answer ends."""

@@ -289,23 +289,27 @@ def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
     assert idle(policy)
 
 
-@pytest.mark.parametrize(("spare", "fits"), [(0, True), (-1, False)])
-def test_a_prompt_at_the_very_end_of_the_context(model, policy, spare, fits):
-    tokens = 8
+@pytest.mark.parametrize(
+    ("max_tokens", "room", "fits"), [(8, 8, True), (8, 7, False), (512, 64, True), (512, 63, False)]
+)
+def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room, fits):
+    """An answer has what is left of the context, if that is enough for a short one."""
     text = "a"
     size = len(policy.prompt([{"role": "user", "content": text}]).ids)
-    while size < CONTEXT - tokens - spare:
-        text += " b" * max(1, (CONTEXT - tokens - spare - size) // 2)
+    while size < CONTEXT - room:
+        text += " b" * max(1, (CONTEXT - room - size) // 2)
         size = len(policy.prompt([{"role": "user", "content": text}]).ids)
-    while size > CONTEXT - tokens - spare:
+    while size > CONTEXT - room:
         text = text[:-1]
         size = len(policy.prompt([{"role": "user", "content": text}]).ids)
-    assert size == CONTEXT - tokens - spare
+    assert size == CONTEXT - room
     if fits:
-        assert sea(model.invoke(text))["stop_reason"] in {"steps", "converged", "empty"}
+        message = model.invoke(text, max_tokens=max_tokens)
+        assert sea(message)["stop_reason"] in {"steps", "converged", "empty"}
+        assert len(policy.encode(message.content)) <= room
     else:
         with pytest.raises(ContextOverflowError, match="512"):
-            model.invoke(text)
+            model.invoke(text, max_tokens=max_tokens)
 
 
 @pytest.mark.slow
