@@ -8,7 +8,7 @@ marginal of this joint density over z:
     z ← z + η · ∇_z + σ · √(2η) · ξ,   ξ ~ N(0, I)
 
 σ = 1 samples as η → 0, and σ = 0 is ascent. By Jensen's inequality E_y[−E] − ‖z‖²/2s² is a lower bound of log p(z | x),
-up to a constant. It has the same gradient with A(y) = −E(y) + E_y[E]. The energy needs no derivative.
+up to a constant. The bound's gradient is the one above with A(y) = −E(y) + E_y[E]. The energy needs no derivative.
 
 The caller draws n answers in each of G groups, gets A from `advantages`, and gives `step` the mean over a group's draws
 of A · ∇_z log π(y | x, z), (G, D). D is the width of the hidden states. The radius is a length in their units, such as
@@ -45,10 +45,10 @@ class LatentSampler:
         prior_scale: s as a share of the radius, for each coordinate: a draw of the prior has a length of about
             s·√D. None: no prior, so that only the trust region holds the latent.
         normalize: steps have a fixed length, and advantages are standardised within their group, so that energies
-            count in standard deviations of their group. That is for ascent; only steps without it have the target
-            above, with neither momentum nor trust region.
-        estimator: `bound` follows the gradient of the lower bound, and is unbiased. `marginal` follows that of the
-            log marginal, with a bias of O(1/n) for n draws; see `advantages`.
+            count in standard deviations of their group. That is for ascent. To sample the target above, set
+            normalize=False, momentum=0 and max_norm=None.
+        estimator: `bound` estimates the gradient of the lower bound, without bias if `normalize` is off. `marginal`
+            estimates that of the log marginal, with a bias of O(1/n) for n draws; see `advantages`.
     """
 
     step_size: float = 0.15
