@@ -57,16 +57,20 @@ class LatentConfig:
         update: `gradient` moves them along the gradient of the expected energy. The others are what the gradient
             must beat: `random` takes steps of the same length in random directions, `aisp` moves to the mean of
             noisy latents weighted by exp(−energy) (AISP, arXiv 2510.26219), `none` leaves them where they start.
-        starts: where each group of draws starts, as multiples of the reward's steering vector, or of a direction that
-            the first draws show. The first one should be 0, the policy itself.
+        starts: where each group of draws starts, as multiples of the reward's steering vector.
+        starts_without_vector: the same where no reward has one: multiples of the direction from the worst to the best
+            of the first draws, which are the policy's own. 0 is the policy itself.
+        shares_gradient: whether all groups move by the mean of their gradients: it is less noisy with few draws.
         depth: where no reward has a steering vector, the share of the policy's layers below the latents.
         continuation_share: share of its latent under which a draw is continued; 0: the policy alone continues it.
         divergence_weight: β: what one nat per token away from the policy adds to the energy of a draw.
     """
 
-    sampler: LatentSampler = field(default_factory=LatentSampler)
+    sampler: LatentSampler = field(default_factory=lambda: LatentSampler(step_size=0.1, momentum=0.8))
     update: Literal["gradient", "random", "aisp", "none"] = "gradient"
-    starts: tuple[float, ...] = (0.0, 0.35, 0.5, -0.35)
+    starts: tuple[float, ...] = (0.45, 0.7, 0.0, -0.35)
+    starts_without_vector: tuple[float, ...] = (0.0, 0.25, 0.35, 0.5)
+    shares_gradient: bool = True
     depth: float = 0.5
     continuation_share: float = 0.5
     divergence_weight: float = 0.0
@@ -74,8 +78,10 @@ class LatentConfig:
     def __post_init__(self) -> None:
         if self.update not in ("gradient", "random", "aisp", "none"):
             raise ValueError(f"update={self.update!r} is unknown; choose 'gradient', 'random', 'aisp' or 'none'.")
-        if not self.starts or not all(map(math.isfinite, self.starts)):
-            raise ValueError(f"starts={self.starts} must be finite numbers, at least one.")
+        for name in ("starts", "starts_without_vector"):
+            starts = getattr(self, name)
+            if not starts or not all(map(math.isfinite, starts)):
+                raise ValueError(f"{name}={starts} must be finite numbers, at least one.")
         if not 0 < self.depth < 1:
             raise ValueError(f"depth={self.depth} must lie in (0, 1).")
         require_at_least(0, divergence_weight=self.divergence_weight, continuation_share=self.continuation_share)

@@ -30,7 +30,7 @@ class TextLimits:
             rewards' own noise is not known; see `RewardTerm.min_gain`.
     """
 
-    max_surprise_rise: float = 3.0
+    max_surprise_rise: float = 4.5
     max_first_surprise: float = 6.9
     max_repeat_rise: float = 0.05
     min_gain_spreads: float = 0.5

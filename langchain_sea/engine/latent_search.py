@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.engine.drafting import Drafter
+    from langchain_sea.engine.drafting import Answer, Drafter
     from langchain_sea.engine.draw_scoring import DrawScorer, Round
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.engine.selection import BestSoFar
@@ -135,11 +135,11 @@ class LatentSearch:
         self.layer = vector.layer
         direction = vector.direction.to(self.energy.policy.device).float()
         self._radius = float(direction.norm())
-        return self._make_starts(direction)
+        return self._make_starts(direction, self.config.starts)
 
-    def _make_starts(self, direction: Tensor) -> LatentState:
+    def _make_starts(self, direction: Tensor, starts: Sequence[float]) -> LatentState:
         """Return one latent for each group, a multiple of the direction, (D,)."""
-        shares = list(islice(self.config.starts, self.plan.groups))
+        shares = list(islice(starts, self.plan.groups))
         shares += [0.0] * (self.plan.groups - len(shares))
         return self.config.sampler.init(torch.tensor(shares, device=direction.device)[:, None] * direction)
 
@@ -177,20 +177,25 @@ class LatentSearch:
 
         The difference of the means of the best and the worst third; None if their energies do not differ.
         """
-        prefix = list(self.prompt.answer)
         order = [i for i in drawn.energies.argsort(stable=True).tolist() if math.isfinite(float(drawn.energies[i]))]
         third = max(1, len(order) // 3)
         if len(order) < 2 or not drawn.energies[order[0]] < drawn.energies[order[-1]]:  # noqa: PLR2004
             return None
-        answers = [[*prefix, *drawn.answers[i]] for i in order]
-        op = ForwardOp(self.energy.policy, self.prompt, answers, OutputSpec(frozenset({self.layer}), logits=False))
-        output = yield op
-        states = output.hidden[self.layer].float()[:, len(prefix) :]  # (C, T, D)
-        mask = op.batch.tokens.mask[:, len(prefix) :]
-        means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        self._radius = float(states[mask].norm(dim=-1).median())
+        states = yield from split_on_out_of_memory(self._read_states, [drawn.answers[i] for i in order], self.tracker)
+        self._radius = float(torch.cat(states).norm(dim=-1).median())
+        means = torch.stack([of_answer.mean(0) for of_answer in states])
         direction = means[:third].mean(0) - means[-third:].mean(0)
-        return self._make_starts(direction / direction.norm().clamp(min=1e-12) * self._radius)
+        unit = direction / direction.norm().clamp(min=1e-12)
+        return self._make_starts(self._radius * unit, self.config.starts_without_vector)
+
+    def _read_states(self, answers: Sequence[Answer]) -> RequestSteps[list[Tensor]]:
+        """Return the states that the latents are added to, (T, D) of each answer."""
+        prefix = self.prompt.answer
+        spec = OutputSpec(frozenset({self.layer}), logits=False)
+        op = ForwardOp(self.energy.policy, self.prompt, [[*prefix, *ids] for ids in answers], spec)
+        output = yield op
+        states = output.hidden[self.layer].float()
+        return [of_answer[len(prefix) : len(prefix) + len(ids)] for of_answer, ids in zip(states, answers, strict=True)]
 
     def _move(
         self, state: LatentState, rows: Tensor | None, drawn: Round
@@ -198,9 +203,9 @@ class LatentSearch:
         """Return the gradient, if it was computed, and the latents of the next round."""
         config, shape = self.config, state.latents.shape
         device = state.latents.device
-        if config.update == "none":
+        if config.update == "none" or (config.update == "aisp" and rows is None):
             return None, state
-        if config.update == "aisp" and rows is not None:
+        if config.update == "aisp":
             weights = (-drawn.costs.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
             latents = (weights[..., None].to(rows) * rows.view(shape[0], -1, shape[1])).sum(1)
             return None, state._replace(latents=latents)
@@ -213,7 +218,10 @@ class LatentSearch:
         if gradient is None:
             return None, state
         self.tracker.steps += 1
-        return gradient, config.sampler.step(state, gradient.gradient, radius=self._radius, noise=noise)
+        direction = gradient.gradient
+        if config.shares_gradient:
+            direction = direction.mean(0, keepdim=True).expand_as(direction)
+        return gradient, config.sampler.step(state, direction, radius=self._radius, noise=noise)
 
     def _compute_gradient(self, latents: Tensor, drawn: Round) -> RequestSteps[LatentGradient | None]:
         """Return the gradient of all groups; where memory runs out, of half of them at a time.
