@@ -70,7 +70,8 @@ class LatentSearch:
         may_go_on: takes the number of the next round and the energy of the best draw so far; False ends the search.
         record: called after every round.
         layer: to whose input the latents are added.
-        spread: the standard deviation of the energies of the policy's own draws; None before there are any.
+        spread: the standard deviation of the energies of the policy's own draws, or of one group where all have a
+            latent; None before there are any.
     """
 
     prompt: Prompt
@@ -168,8 +169,9 @@ class LatentSearch:
                 draw = Draw(tuple(ids), energy, cost, len(ids) < self.draw_tokens, latent)
                 self._draws.setdefault(draw.ids, draw)
         if self.spread is None:
-            first = drawn.energies[: self.plan.rows] if self.plan.groups > 1 else drawn.energies
-            finite = first[first.isfinite()]
+            plain = drawn.energies if rows is None else drawn.energies[~rows.any(1)]
+            alike = plain if len(plain) else drawn.energies[: self.plan.rows]
+            finite = alike[alike.isfinite()]
             self.spread = float(finite.std()) if len(finite) > 1 else None
 
     def _starts_along_draws(self, drawn: Round) -> RequestSteps[LatentState | None]:
