@@ -7,7 +7,7 @@ are continued without one, and the best of those are written to their end. The d
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,10 +15,11 @@ import torch
 from langchain_sea.budget import StopReason
 from langchain_sea.core.protocols import Steering
 from langchain_sea.engine.draw_scoring import DrawScorer
+from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
 from langchain_sea.engine.planning import Workload, choose_plan, get_speed, round_costs, writing_seconds
-from langchain_sea.plans import find_plan
+from langchain_sea.plans import PLANS, find_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,7 @@ __all__ = ["LatentRefiner"]
 
 _ROLLOUT_TOKENS = 48  # of a draw that is judged as a text, where whole answers are too long for the time
 _MIN_STEPS = 2  # of the latents before a search may end because nothing beats the draft
+_BEGINNING_SHARE = 0.6  # of the gain that a whole text needs: a beginning shows only a part of it
 _NUM_FINISHED = 2  # continued draws that are written to the end of a long answer
 _LENGTH_MARGIN = 1.25  # by which a drawn answer may be longer than the draft
 
@@ -90,6 +92,9 @@ class LatentRefiner:
 
     def steps(self) -> RequestSteps[None]:
         """Refine window after window, until one brings nothing, the time is over, or the answer ends."""
+        yield from stop_when_late(self._search_windows(), self.tracker)
+
+    def _search_windows(self) -> RequestSteps[None]:
         prompt, position, answer = self.prompt, 0, self.draft
         while True:
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
@@ -110,7 +115,9 @@ class LatentRefiner:
     def _workload(self, position: int, draw_tokens: int | None) -> Workload:
         num_left = self.tracker.max_new_tokens - position
         written = min(num_left, self.search_config.continuation.stride)
-        return Workload(draw_tokens, max(0, written - (draw_tokens or 0)), position + written)
+        seconds = self.best.function_seconds
+        draw_seconds = seconds if self.judges_texts else 0.0
+        return Workload(draw_tokens, max(0, written - (draw_tokens or 0)), position + written, draw_seconds, seconds)
 
     def _choose_plan(self, position: int, answer: Answer) -> SearchPlan | None:
         """Return what fits into the time; None if nothing does."""
@@ -123,7 +130,7 @@ class LatentRefiner:
                 self.tracker.stop_reason = StopReason.SECONDS
                 self.plan_reason = self.plan_reason or f"none: {reason}"
                 return None
-            plan = chosen
+            plan = replace(chosen, rounds=PLANS[-1].rounds)  # more rounds follow where they take less than expected
         self._draw_tokens = min(self._draw_tokens, self.tracker.max_new_tokens - position)
         self.plan_reason = self.plan_reason or (
             f"{plan.name}: {plan.groups} groups of {plan.rows} draws of {self._draw_tokens} tokens, up to "
@@ -189,8 +196,10 @@ class LatentRefiner:
         return float(terms.energy[0])
 
     def _is_noise(self, gain: float) -> bool:
-        """Return whether a gain over the draft is no larger than the rewards' own noise."""
-        return self.best.energy.limits is not None and gain < self.best.min_gain
+        """Return whether a gain over a good draft is no larger than the rewards' own noise."""
+        if self.best.energy.limits is None or not self.best.is_draft_good:
+            return False
+        return gain < (1.0 if self.judges_texts else _BEGINNING_SHARE) * self.best.min_gain
 
     def _may_go_on(self, number: int, gain: float, plan: SearchPlan, position: int) -> bool:
         """Return whether another round can begin: it must be allowed, promising, and end in time."""
@@ -251,7 +260,8 @@ class LatentRefiner:
     def _has_time_to_finish(self, prompt: Prompt, unfinished: list[Answer]) -> bool:
         """Return whether answers as long as the draft can be written in the time that is left."""
         written = len(prompt.answer) + min(map(len, unfinished))
-        work = Workload(None, max(1, len(self.draft) - written), max(len(self.draft), written))
+        answer_tokens, seconds = max(len(self.draft), written), self.best.function_seconds
+        work = Workload(None, max(1, len(self.draft) - written), answer_tokens, answer_seconds=seconds)
         return writing_seconds(min(_NUM_FINISHED, len(unfinished)), self._speed, work) <= self.tracker.remaining()
 
     def _rank(self, prompt: Prompt, answers: list[Answer]) -> RequestSteps[list[Answer]]:

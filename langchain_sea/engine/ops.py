@@ -96,6 +96,7 @@ class ScoreTextsOp:
     Attributes:
         seconds: how long to wait for rewards that are plain functions.
         is_draft: whether the texts are the prompt's drafts, to which rewards may be fitted.
+        function_seconds: how long rewards that are plain functions took.
     """
 
     energy: Energy
@@ -103,6 +104,7 @@ class ScoreTextsOp:
     texts: Sequence[str]
     seconds: float
     is_draft: bool = False
+    function_seconds: float = field(init=False, default=0.0)
     batch: AnswerBatch = field(init=False)
 
     def batches(self) -> list[AnswerBatch]:

@@ -132,6 +132,8 @@ class Workload(NamedTuple):
     draw_tokens: int | None  # of each draw; None: the plan's number
     written_tokens: int  # that the kept draws are continued by
     answer_tokens: int  # that are read to score one continued draw
+    draw_seconds: float = 0.0  # that plain functions take to judge a draw
+    answer_seconds: float = 0.0  # and to judge a continued draw
 
 
 def plan_seconds(plan: SearchPlan, speed: SpeedModel, work: Workload) -> float:
@@ -145,13 +147,15 @@ def round_costs(plan: SearchPlan, speed: SpeedModel, work: Workload) -> tuple[fl
     """Return the seconds of drawing and scoring one round, and of one gradient."""
     tokens = work.draw_tokens or plan.tokens
     rows = speed.num_requests * plan.num_draws
-    return tokens * speed.decode(rows) + speed.forward(rows * tokens), speed.gradient(rows * tokens)
+    scoring = speed.forward(rows * tokens) + plan.num_draws * work.draw_seconds
+    return tokens * speed.decode(rows) + scoring, speed.gradient(rows * tokens)
 
 
 def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
     """Return the seconds in which so many draws are continued and scored."""
     rows = speed.num_requests * kept
-    return work.written_tokens * speed.decode(rows) + speed.forward(rows * work.answer_tokens)
+    scoring = speed.forward(rows * work.answer_tokens) + kept * work.answer_seconds
+    return work.written_tokens * speed.decode(rows) + scoring
 
 
 def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[SearchPlan | None, str]:

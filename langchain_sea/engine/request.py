@@ -33,7 +33,13 @@ class PendingReward(NamedTuple):
     """Rewards that are plain functions and run in a thread of their own."""
 
     future: Future[Any]
-    deadline: float  # on the monotonic clock
+    started: float  # on the scheduler's clock
+    seconds: float  # after which they are too late
+
+    @property
+    def deadline(self) -> float:
+        """On the scheduler's clock."""
+        return self.started + self.seconds
 
 
 def _new_future() -> Future[Any]:

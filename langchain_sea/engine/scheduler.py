@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.timeouts import run_in_daemon_thread
+import torch
+
+from langchain_sea.core.timeouts import LateError, run_in_daemon_thread
 from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients, compute_latent_gradients
 from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.memory import capture_error
@@ -137,13 +139,13 @@ class Scheduler:
         """Compute ops that need no gradient; rewards that are plain functions go on in a thread of their own."""
         started = self._clock()
         results = compute_forward(requests)
-        _record_forward([request.op for request in requests], self._clock() - started)
+        _record_forward([request.op for request in requests], self._clock, started)
         for request, result in zip(requests, results, strict=True):
             if not isinstance(result, DeferredReward):
                 self._resume(request, result)
                 continue
             future = run_in_daemon_thread(result.call, context=request.context.copy(), on_done=self.has_news.set)
-            request.pending = PendingReward(future, self._clock() + result.seconds)
+            request.pending = PendingReward(future, self._clock(), result.seconds)
 
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
         for request, result in zip(requests, compute_gradients(requests), strict=True):
@@ -154,7 +156,7 @@ class Scheduler:
         results = compute_latent_gradients(requests)
         ops = [request.op for request in requests if isinstance(request.op, LatentGradientOp)]
         tokens = sum(len(ids) for op in ops for ids in op.answers)
-        get_speed(ops[0].policy).record_gradient(tokens, self._clock() - started)
+        get_speed(ops[0].policy).record_gradient(tokens, _seconds_since(self._clock, started, ops[0].policy))
         for request, result in zip(requests, results, strict=True):
             self._resume(request, result)
 
@@ -195,12 +197,13 @@ class Scheduler:
         """Resume the requests whose functions have returned or are too late."""
         for request in [request for request in self.requests if request.pending]:
             assert request.pending is not None
-            future, deadline = request.pending
-            if future.done():
-                self._resume(request, future.result())
-            elif self._clock() >= deadline:
-                message = "a reward was still running when the time limit was over; make it faster."
-                self._resume(request, RewardUnavailableError(message))
+            pending, now = request.pending, self._clock()
+            if pending.future.done():
+                if isinstance(request.op, ScoreTextsOp):
+                    request.op.function_seconds = now - pending.started
+                self._resume(request, pending.future.result())
+            elif now >= pending.deadline:
+                self._resume(request, _late_error(now - pending.started))
 
     def _resume(self, request: Request[Any], result: object) -> None:
         try:
@@ -235,14 +238,31 @@ def run_to_completion(steps: RequestSteps[R]) -> R:
     return request.future.result()
 
 
-def _record_forward(ops: Sequence[Op | None], seconds: float) -> None:
+def _record_forward(ops: Sequence[Op | None], clock: Callable[[], float], started: float) -> None:
     """Note the seconds of reading and scoring answers, if that is all that was done."""
     scored = [op for op in ops if isinstance(op, (ScorePrefixesOp, ScoreTextsOp))]
     if len(scored) == len(ops):
+        policy = scored[0].energy.policy
         tokens = sum(
             int(op.batch.tokens.mask.sum()) - len(op.batch.tokens.mask) * len(op.prompt.answer) for op in scored
         )
-        get_speed(scored[0].energy.policy).record_forward(tokens, seconds)
+        get_speed(policy).record_forward(tokens, _seconds_since(clock, started, policy))
+
+
+def _seconds_since(clock: Callable[[], float], started: float, policy: Policy) -> float:
+    """Return the seconds until the device has done what it was asked for; the results are read next anyhow."""
+    if policy.device.type == "cuda":
+        torch.cuda.synchronize(policy.device)
+    return clock() - started
+
+
+def _late_error(seconds: float) -> RewardUnavailableError:
+    error = RewardUnavailableError(
+        f"a reward was still running after {seconds:.3g} s, when the time limit was over; make it faster, or raise "
+        "max_time."
+    )
+    error.__cause__ = LateError()
+    return error
 
 
 def _num_unfinished(request: Request[Any]) -> int:

@@ -93,6 +93,7 @@ class BestSoFar:
         rejected: the number of texts with a better score that were not accepted.
         spread: the standard deviation of the energies of plain drafts, if it is known.
         reward_hacked: whether a better text was rejected because a watched reward fell by more than its `max_drop`.
+        function_seconds: that rewards which are plain functions took for a text, when they were last called.
     """
 
     def __init__(self, energy: Energy, prompt: Prompt, tracker: BudgetTracker) -> None:
@@ -103,6 +104,7 @@ class BestSoFar:
         self.rejected = 0
         self.spread: float | None = None
         self.reward_hacked = False
+        self.function_seconds = 0.0
         self._scored_texts: dict[str, ScoredText] = {}
         self._offered: dict[str, None] = {}
 
@@ -114,6 +116,13 @@ class BestSoFar:
             return 0.0
         known = self.energy.min_gain
         return limits.min_gain_spreads * (self.spread or 0.0) if known is None else known
+
+    @property
+    def is_draft_good(self) -> bool:
+        """Whether the rewards find the draft at least as good as an average answer, if they know what that is."""
+        if self.draft is None or self.energy.min_gain is None:
+            return True
+        return self.draft.score + self.energy.policy_weight * self.draft.nll >= 0
 
     def offer(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
         """Score answers, those scored before only once, and keep the best.
@@ -236,6 +245,7 @@ class BestSoFar:
         seconds = max(_MIN_SECONDS, self.tracker.remaining())
         op = ScoreTextsOp(self.energy, self.prompt, texts, seconds, is_draft=not self._scored_texts)
         self.energy, terms = yield op
+        self.function_seconds = op.function_seconds / len(texts)
         self.tracker.evaluations += len(texts)
         scored_texts = self._to_scored_texts(texts, terms, surprises(op.batch))
         for scored in scored_texts:

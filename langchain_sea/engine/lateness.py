@@ -1,0 +1,51 @@
+"""Steps that begin nothing new once their time is over. Knows no policy and no reward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_sea.budget import StopReason
+from langchain_sea.core.timeouts import LateError
+from langchain_sea.errors import RewardUnavailableError
+
+if TYPE_CHECKING:
+    from langchain_sea.budget import BudgetTracker
+    from langchain_sea.engine.ops import RequestSteps
+
+__all__ = ["stop_when_late"]
+
+_MAX_FRACTION = 1.15
+"""Of `max_time` that may be over when an op begins: what was written within the time may still be scored."""
+_LATE = (StopReason.SECONDS, StopReason.TIMEOUT)
+
+
+def stop_when_late(steps: RequestSteps[None], tracker: BudgetTracker) -> RequestSteps[None]:
+    """Run steps, and end them before the first op that would begin too late.
+
+    So a refinement takes at most 1.15 × `max_time` and one op more, whatever was expected of it. A reward that is a
+    function and still runs when the time is over ends it, too.
+
+    Args:
+        steps: of a refinement whose draft was scored.
+        tracker: of the prompt's budget; its `stop_reason` says if the steps ended for lack of time.
+
+    Raises:
+        Exception: what the steps raise.
+    """
+    try:
+        op = next(steps)
+        while (limit := tracker.exhausted_limit(_MAX_FRACTION)) not in _LATE:
+            try:
+                result = yield op
+            except Exception as error:  # noqa: BLE001 - the steps decide what to do about it
+                op = steps.throw(error)
+            else:
+                op = steps.send(result)
+    except StopIteration:
+        return
+    except RewardUnavailableError as error:
+        limit = tracker.exhausted_limit()
+        if limit not in _LATE or not isinstance(error.__cause__, LateError):
+            raise
+    steps.close()
+    tracker.stop_reason = limit
