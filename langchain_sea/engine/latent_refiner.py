@@ -110,6 +110,7 @@ class LatentRefiner:
             prompt = yield PrefillOp(self.best.energy, prompt, answer[position:end])
             position = end
             if self.commit is not None:
+                self.best.is_committed = True
                 self.commit(answer[:position])
 
     def _workload(self, position: int, draw_tokens: int | None) -> Workload:

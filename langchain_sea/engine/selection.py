@@ -92,6 +92,8 @@ class BestSoFar:
         best: the best text that was accepted.
         rejected: the number of texts with a better score that were not accepted.
         spread: the standard deviation of the energies of plain drafts, if it is known.
+        is_committed: whether the beginning of the best text is final, because a caller has it: it then stays the
+            answer where a reward fails.
         reward_hacked: whether a better text was rejected because a watched reward fell by more than its `max_drop`.
         function_seconds: that rewards which are plain functions took for a text, when they were last called.
     """
@@ -103,6 +105,7 @@ class BestSoFar:
         self.best: ScoredText | None = None
         self.rejected = 0
         self.spread: float | None = None
+        self.is_committed = False
         self.reward_hacked = False
         self.function_seconds = 0.0
         self._scored_texts: dict[str, ScoredText] = {}
@@ -163,12 +166,13 @@ class BestSoFar:
 
         Args:
             draft: the text if none could be scored.
-            failure: the error that ended the refinement; the answer is then the draft.
+            failure: the error that ended the refinement; the answer is then the draft, unless a caller has the
+                beginning of another one.
             trace: the steps.
             plan: how much was drawn, and why.
             cut_texts: the answers that a limit cut.
         """
-        before, after = self.draft, self.draft if failure else self.best
+        before, after = self.draft, self.draft if failure and not self.is_committed else self.best
         draft = before.text if before else draft
         text = after.text if after else draft
         candidates = tuple(self._scored_texts[text] for text in self._offered)
