@@ -11,9 +11,9 @@ from pathlib import Path
 
 SNAPSHOT = Path(__file__).with_name("api.txt")
 MODULES = (
-    *("", ".budget", ".presets", ".errors", ".chat_models"),
-    *(".core.protocols", ".core.energy", ".core.terms", ".core.trace"),
-    *(".sampling.langevin", ".sampling.relaxation", ".models.loading"),
+    *("", ".budget", ".plans", ".presets", ".errors", ".chat_models"),
+    *(".core.protocols", ".core.energy", ".core.limits", ".core.terms", ".core.trace"),
+    *(".sampling.langevin", ".sampling.latent", ".sampling.relaxation", ".models.loading"),
     *(".engine.refine", ".engine.selection", ".engine.baselines"),
     *(".rewards", ".interop", ".evaluation", ".plotting"),
     *(".middleware", ".tool_guard", ".tool_repair", ".safety"),
@@ -33,7 +33,8 @@ def shape(value):
     """Parameters by name, with a sign for those that have a default; fields of models and dataclasses."""
     if hasattr(value, "model_fields"):  # ours, not those that core adds from one release to the next
         ours = [kind for kind in value.__mro__ if kind.__module__.startswith("langchain_sea")]
-        return f"({', '.join(sorted(name for kind in ours for name in vars(kind).get('__annotations__', {})))})"
+        names = sorted(name for kind in ours for name in vars(kind).get("__annotations__", {}))
+        return f"({', '.join(name for name in names if not name.startswith('_'))})"
     if dataclasses.is_dataclass(value):
         return f"({', '.join(field.name for field in dataclasses.fields(value))})"
     if inspect.isclass(value) and issubclass(value, tuple) and hasattr(value, "_fields"):

@@ -156,10 +156,14 @@ class AsyncSteps(AsyncCallbackHandler):
 
 
 def check(seen):
-    assert [name for name, _ in seen] == ["sea_step"] * len(seen)
-    assert [data["step"] for _, data in seen] == list(range(len(seen)))
-    assert len(seen) == SMALL["budget"].max_steps + 1
-    assert all(set(data) == {"step", "score", "seconds"} for _, data in seen)
+    """The plan comes when the draft is written, and then every step."""
+    (plan_event, plan), *steps = seen
+    assert plan_event == "sea_plan"
+    assert set(plan) == {"draft_seconds", "plan", "draws", "rounds", "seconds"}
+    assert plan["draft_seconds"] > 0
+    assert [name for name, _ in steps] == ["sea_step"] * (SMALL["budget"].max_steps + 1)
+    assert [data["step"] for _, data in steps] == list(range(len(steps)))
+    assert all(set(data) == {"step", "score", "seconds"} for _, data in steps)
 
 
 def test_steps_are_told(model):
