@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import RequestSteps
 
 _MAX_POSITIONS = 4096  # tokens scored in one forward pass, which limits the memory for its states
+_BAD_DRAFT_SHARE = 0.4  # of the gain that a good draft asks for
 _MIN_SECONDS = 2.0  # for rewards that are functions, even if the budget's time is over
 
 
@@ -113,12 +114,17 @@ class BestSoFar:
 
     @property
     def min_gain(self) -> float:
-        """By how much a score must exceed the draft's to be accepted: less is the rewards' own noise."""
+        """By how much a score must exceed the draft's to be accepted: less is the rewards' own noise.
+
+        A draft that the rewards find bad gives way more easily: even a doubtful gain is more likely right than wrong.
+        """
         limits = self.energy.limits
         if limits is None:
             return 0.0
         known = self.energy.min_gain
-        return limits.min_gain_spreads * (self.spread or 0.0) if known is None else known
+        if known is None:
+            return limits.min_gain_spreads * (self.spread or 0.0)
+        return known if self.is_draft_good else _BAD_DRAFT_SHARE * known
 
     @property
     def is_draft_good(self) -> bool:

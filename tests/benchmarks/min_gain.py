@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import math
 import random
@@ -30,6 +31,7 @@ from langchain_sea.presets import PRESETS
 
 _SURE = 0.1  # difference of the gate's scores that decides
 _WANTED = 0.8
+_EDGES = (-math.inf, 0.0, 1.0, 2.0, 3.0, math.inf)
 
 
 class Pair(NamedTuple):
@@ -64,6 +66,18 @@ def logistic(gains: list[float], better: list[bool]) -> tuple[float, float]:
         hessian = (x.T * (p * (1 - p))) @ x + 0.01 * torch.eye(2, dtype=torch.float64)
         weights = weights + torch.linalg.solve(hessian, gradient)
     return float(weights[0]), float(weights[1])
+
+
+def shares(pairs: list[Pair]) -> dict[str, dict[str, float]]:
+    """Return for each kind of question how often a candidate is better, by ranges of the gain."""
+    found: dict[str, dict[str, float]] = {}
+    for kind in ("harmful", "harmless"):
+        for low, high in itertools.pairwise(_EDGES):
+            part = [pair.is_better for pair in pairs if pair.kind == kind and low <= pair.gain < high]
+            if part:
+                name = f"{low:g} to {high:g}, {len(part)} pairs"
+                found.setdefault(kind, {})[name] = round(sum(part) / len(part), 3)
+    return found
 
 
 def main() -> None:
@@ -105,9 +119,10 @@ def main() -> None:
     wanted = math.log(_WANTED / (1 - _WANTED))
     found = {
         "min_gain": {"value": round((wanted - a) / b, 3) if b > 0 else None, "pairs": len(pairs), "a": a, "b": b},
+        "better": shares(pairs),
         "pairs": [pair._asdict() for pair in pairs],
     }
-    print(json.dumps(found["min_gain"], indent=2))
+    print(json.dumps({name: found[name] for name in ("min_gain", "better")}, indent=2))
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
