@@ -19,7 +19,7 @@ class SearchPlan:
         rows: draws of each group in a round.
         rounds: of drawing, each under latents moved by the gradient of the round before.
         tokens: of each draw, where rewards read beginnings.
-        kept: the best draws of all rounds, which are continued.
+        kept: continuations of the best draws of all rounds; see `LatentConfig.continuation_shares`.
     """
 
     name: str = "custom"
@@ -41,11 +41,11 @@ class SearchPlan:
 
 
 PLANS = (
-    SearchPlan(name="tiny", groups=2, rows=4, rounds=1, tokens=8, kept=2),
-    SearchPlan(name="small", groups=2, rows=8, rounds=2, tokens=8, kept=4),
-    SearchPlan(name="medium", groups=2, rows=8, rounds=5, tokens=8, kept=8),
-    SearchPlan(name="large", groups=4, rows=8, rounds=5, tokens=12, kept=8),
-    SearchPlan(name="extra_large", groups=4, rows=16, rounds=6, tokens=12, kept=8),
+    SearchPlan(name="tiny", groups=2, rows=4, rounds=1, tokens=8, kept=4),
+    SearchPlan(name="small", groups=2, rows=8, rounds=2, tokens=8, kept=6),
+    SearchPlan(name="medium", groups=2, rows=8, rounds=5, tokens=8, kept=12),
+    SearchPlan(name="large", groups=4, rows=8, rounds=5, tokens=12, kept=12),
+    SearchPlan(name="extra_large", groups=4, rows=16, rounds=6, tokens=12, kept=16),
 )
 """The smallest first; each is worth its time, see `docs/tuning.md`."""
 

@@ -48,11 +48,13 @@ class DrawScorer:
         prompt: it holds the ids of the answer before the window.
         best: scores texts, and holds the energy and the draft.
         judges_texts: whether draws are judged as texts; else as beginnings.
+        answer_length: tokens that an answer probably has from this window on.
     """
 
     prompt: Prompt
     best: BestSoFar
     judges_texts: bool
+    answer_length: int
     _layer_input: LayerInput | None = field(init=False, default=None)
     _reward_scale: float | None = field(init=False, default=None)
 
@@ -82,7 +84,9 @@ class DrawScorer:
         is_empty = torch.tensor([not ids for ids in answers], device=device)
         energies = energies.masked_fill(is_empty | energies.isnan(), torch.inf)
         # what breaks the limits on fluency can never be accepted, so that the latents should leave it, too
-        excess = torch.tensor([self.best.excess(text) for text in scored], device=device)
+        shares = [1.0 if self.judges_texts else min(1.0, len(ids) / self.answer_length) for ids in answers]
+        excesses = [self.best.excess(text, share) for text, share in zip(scored, shares, strict=True)]
+        excess = torch.tensor(excesses, device=device)
         rewards = torch.tensor([list(text.rewards.values()) for text in scored], device=device)
         return Round(answers, energies, self._rescale(energies, nll) + excess, nll, rewards, self._layer_input)
 

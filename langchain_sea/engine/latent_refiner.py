@@ -167,7 +167,7 @@ class LatentRefiner:
             plan=plan,
             drafter=self.drafter,
             draw_tokens=self._draw_tokens,
-            scorer=DrawScorer(prompt, self.best, self.judges_texts),
+            scorer=DrawScorer(prompt, self.best, self.judges_texts, max(1, len(answer) - position)),
             may_go_on=lambda number, lowest: self._may_go_on(number, reference - lowest, plan, position),
             record=self.record,
         )
@@ -181,7 +181,7 @@ class LatentRefiner:
             self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.DRAFT_IS_GOOD
             return False
         before = self.best.best
-        yield from self._write_to_end(prompt, draws, search.layer)
+        yield from self._write_to_end(prompt, draws, search.layer, plan.kept)
         self.tracker.stop_reason = self.tracker.exhausted_limit() or self.tracker.stop_reason
         return self.best.best is not before
 
@@ -216,13 +216,17 @@ class LatentRefiner:
             return False
         return True
 
-    def _write_to_end(self, prompt: Prompt, draws: list[Draw], layer: int) -> RequestSteps[None]:
+    def _write_to_end(self, prompt: Prompt, draws: list[Draw], layer: int, kept: int) -> RequestSteps[None]:
         """Continue the draws to the end of the window, and the best of them to their own end; offer those."""
         prefix = list(prompt.answer)
         ended = [list(draw.ids) for draw in draws if draw.has_ended]
         yield from self.offer([[*prefix, *ids] for ids in ended], [False] * len(ended))
         going_on = [draw for draw in draws if not draw.has_ended]
-        unfinished, steering = [list(draw.ids) for draw in going_on], self._continuation_steering(going_on, layer)
+        has_latents = any(draw.latent is not None for draw in going_on)
+        shares = self._config.continuation_shares if has_latents else (0.0,)
+        going_on = going_on[: max(1, kept // len(shares))]
+        unfinished = [list(draw.ids) for _ in shares for draw in going_on]
+        steering = self._continuation_steering(going_on, layer, shares)
         num_left = self.tracker.max_new_tokens - len(prefix)
         stride = min(num_left, self.search_config.continuation.stride)
         unfinished = yield from self._continue(prompt, unfinished, stride, num_left, steering)
@@ -230,12 +234,12 @@ class LatentRefiner:
             ranked = yield from self._rank(prompt, unfinished)
             yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left)
 
-    def _continuation_steering(self, draws: list[Draw], layer: int) -> Steering | None:
-        """Return the shares of the draws' own latents under which they are continued, if any."""
+    def _continuation_steering(self, draws: list[Draw], layer: int, shares: Sequence[float]) -> Steering | None:
+        """Return the shares of the draws' own latents under which they are continued, if there are any."""
         latents = [draw.latent for draw in draws if draw.latent is not None]
-        if not self._config.continuation_share or not latents or len(latents) < len(draws):
+        if not any(shares) or not latents or len(latents) < len(draws):
             return None
-        return Steering(layer, self._config.continuation_share * torch.stack(latents))
+        return Steering(layer, torch.cat([share * torch.stack(latents) for share in shares]))
 
     def _continue(
         self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int, steering: Steering | None = None

@@ -207,7 +207,7 @@ class LatentSearch:
         device = state.latents.device
         if config.update == "none" or (config.update == "aisp" and rows is None):
             return None, state
-        if config.update == "aisp":
+        if config.update == "aisp" and rows is not None:
             weights = (-drawn.costs.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
             latents = (weights[..., None].to(rows) * rows.view(shape[0], -1, shape[1])).sum(1)
             return None, state._replace(latents=latents)

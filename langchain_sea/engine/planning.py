@@ -30,19 +30,26 @@ _GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, un
 _SAFETY_FACTOR = 1.1  # for what is not counted here
 
 
+class _Reference(NamedTuple):
+    """The time of the smallest measured step of drafting: every draft measures it anew."""
+
+    rows: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class _Samples:
-    """The last measured seconds for passes of about one size."""
+    """The last measured seconds for passes of about one size, and the reference of that moment."""
 
     values: deque[float] = field(default_factory=lambda: deque(maxlen=_MAX_SAMPLES))
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
+    reference: _Reference | None = None
 
 
 class SpeedModel:
     """Seconds of a policy's passes as measured so far, by the number of tokens that a pass reads.
+
+    What was measured while the machine was busier, or less busy, is scaled by how much the time of a draft's token has
+    changed since.
 
     Attributes:
         num_requests: how many requests share the passes at the moment.
@@ -57,15 +64,15 @@ class SpeedModel:
 
     def record_decode(self, rows: int, seconds: float) -> None:
         """Note how long it took to add one token to so many rows."""
-        _record(self._decode, rows, seconds)
+        self._record(self._decode, rows, seconds)
 
     def record_forward(self, tokens: int, seconds: float) -> None:
         """Note how long it took to read so many tokens of answers, and to score them."""
-        _record(self._forward, tokens, seconds)
+        self._record(self._forward, tokens, seconds)
 
     def record_gradient(self, tokens: int, seconds: float) -> None:
         """Note how long the gradient in the latents took for so many tokens."""
-        _record(self._gradient, tokens, seconds)
+        self._record(self._gradient, tokens, seconds)
 
     @property
     def is_measured(self) -> bool:
@@ -74,46 +81,60 @@ class SpeedModel:
 
     def decode(self, rows: int) -> float:
         """Return the seconds in which one token is added to so many rows."""
-        return _estimate(self._decode, rows)
+        return _estimate(self._medians(self._decode), rows)
 
     def forward(self, tokens: int) -> float:
         """Return the seconds in which so many tokens are read and scored."""
-        return _estimate(self._forward or self._decode, tokens)
+        return _estimate(self._medians(self._forward or self._decode), tokens)
 
     def gradient(self, tokens: int) -> float:
         """Return the seconds that a gradient in the latents takes for so many tokens."""
         if self._gradient:
-            return _estimate(self._gradient, tokens)
+            return _estimate(self._medians(self._gradient), tokens)
         return _GRADIENT_COST * self.forward(tokens)
 
+    def _record(self, samples: dict[int, _Samples], size: int, seconds: float) -> None:
+        if size > 0:
+            # sizes within a quarter of a power of two of each other share a median
+            bucket = samples.setdefault(round(2 ** (round(4 * math.log2(size)) / 4)), _Samples())
+            bucket.values.append(seconds)
+            bucket.reference = self._reference()
 
-def _record(samples: dict[int, _Samples], size: int, seconds: float) -> None:
-    if size > 0:
-        # sizes within a quarter of a power of two of each other share a median
-        bucket = round(2 ** (round(4 * math.log2(size)) / 4))
-        samples.setdefault(bucket, _Samples()).values.append(seconds)
+    def _reference(self) -> _Reference | None:
+        rows = min(self._decode, default=0)
+        return _Reference(rows, statistics.median(self._decode[rows].values)) if rows else None
+
+    def _medians(self, samples: dict[int, _Samples]) -> dict[int, float]:
+        """Return the seconds for each measured size, as they would be now."""
+        now = self._reference()
+        medians = {}
+        for size, bucket in samples.items():
+            then, scale = bucket.reference, 1.0
+            if now is not None and then is not None and now.rows == then.rows and then.seconds > 0:
+                scale = now.seconds / then.seconds
+            medians[size] = scale * statistics.median(bucket.values)
+        return medians
 
 
-def _estimate(samples: dict[int, _Samples], size: int) -> float:
+def _estimate(seconds: dict[int, float], size: int) -> float:
     """Return the seconds of a pass of this size: between measured sizes by a line, beyond them by a slope."""
-    if not samples or size <= 0:
+    if not seconds or size <= 0:
         return 0.0
-    sizes = sorted(samples)
+    sizes = sorted(seconds)
     above = next((s for s in sizes if s >= size), None)
     below = next((s for s in reversed(sizes) if s <= size), None)
     if below is None:
         assert above is not None
-        return samples[above].median
-    start = samples[below].median
+        return seconds[above]
+    start = seconds[below]
     if above == below:
         return start
     if above is not None:
-        end = samples[above].median
-        return max(start, start + (end - start) * (size - below) / (above - below))
-    return start * _growth(sizes, samples, size)
+        return max(start, start + (seconds[above] - start) * (size - below) / (above - below))
+    return start * _growth(sizes, seconds, size)
 
 
-def _growth(sizes: Sequence[int], samples: dict[int, _Samples], size: int) -> float:
+def _growth(sizes: Sequence[int], seconds: dict[int, float], size: int) -> float:
     """Return how many times the largest measured pass a larger one takes.
 
     Small passes take the time of reading the weights, whatever their size; large ones grow with it.
@@ -121,7 +142,7 @@ def _growth(sizes: Sequence[int], samples: dict[int, _Samples], size: int) -> fl
     largest = sizes[-1]
     slope = 1 / (_MIN_ROWS_OF_DOUBLE + largest)
     if len(sizes) > 1:
-        first, last = samples[sizes[0]].median, samples[largest].median
+        first, last = seconds[sizes[0]], seconds[largest]
         slope = max(0.5 * slope, (last - first) / (largest - sizes[0]) / last)
     return 1 + slope * (size - largest)
 

@@ -217,13 +217,18 @@ class BestSoFar:
             else:
                 self.rejected += 1
 
-    def excess(self, text: ScoredText) -> float:
-        """Return by how much a text, or a beginning, breaks the limits on fluency that the draft sets; in nats."""
+    def excess(self, text: ScoredText, share: float = 1.0) -> float:
+        """Return by how much a text breaks the limits on fluency that the draft sets, in nats.
+
+        Args:
+            text: a whole answer, or its beginning.
+            share: of a whole answer that it is: the rest of the answer may make up for rare words in the beginning.
+        """
         if self.draft is None or self.energy.limits is None:
             return 0.0
         max_rise = self.energy.max_nll_rise
         rise = 0.0 if max_rise is None else max(0.0, text.nll - self.draft.nll - max_rise)
-        return rise + self.energy.limits.excess(text, self.draft)
+        return share * rise + self.energy.limits.excess(text, self.draft)
 
     def _is_accepted(self, scored: ScoredText, draft: ScoredText) -> bool:
         """Return whether a text of a better score is fluent, meets all thresholds, and fools no reward."""

@@ -42,8 +42,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "noise": {"sampler": LatentSampler(step_size=0.1, momentum=0.8, noise_scale=0.1)},
     "prior": {"sampler": LatentSampler(step_size=0.1, momentum=0.8, prior_scale=0.02)},
     "divergence": {"divergence_weight": 1.0},
-    "plain_continuation": {"continuation_share": 0.0},
-    "whole_continuation": {"continuation_share": 1.0},
+    "plain_continuation": {"continuation_shares": (0.0,)},
+    "half_continuation": {"continuation_shares": (0.5,)},
 }
 
 

@@ -270,3 +270,17 @@ def test_limits_are_numbers(name, value):
     """Finite, and not negative."""
     with pytest.raises(ValueError, match=name):
         replace(TextLimits(), **{name: value})
+
+
+def test_what_was_measured_on_a_busier_machine_is_scaled():
+    """Only drafts are measured at every call: a size that looked too slow once must not be excluded for ever."""
+    speed = SpeedModel()
+    for _ in range(9):
+        speed.record_decode(1, 1.0)
+    speed.record_decode(16, 4.0)
+    speed.record_gradient(128, 8.0)
+    for _ in range(9):
+        speed.record_decode(1, 0.25)
+    assert speed.decode(16) == pytest.approx(1.0)
+    assert speed.gradient(128) == pytest.approx(2.0)
+    assert speed.decode(1) == 0.25
