@@ -105,10 +105,10 @@ class SEAChatModel(SEAInspection):
     ) -> Iterator[ChatGenerationChunk]:
         """Yield only refined text that the gate passes, one word a chunk; the report is on the last chunk.
 
-        A streamed block is final, so the text may differ from that of `invoke`, which compares whole answers.
+        The text is that of `invoke`. Each window of a long answer leaves as soon as it is final.
         """
         config, options = self._settings_of_call(stop, kwargs)
-        yield from stream_answer(config, options, messages, Events(run_manager))
+        yield from stream_answer(config, options, messages, Events(run_manager or self._run))
 
     async def _astream(
         self,
@@ -119,7 +119,7 @@ class SEAChatModel(SEAInspection):
     ) -> AsyncIterator[ChatGenerationChunk]:
         """Yield the chunks of `_stream` without blocking the event loop."""
         config, options = self._settings_of_call(stop, kwargs)
-        events = AsyncEvents(run_manager)
+        events = AsyncEvents(run_manager or self._run)
         async for chunk in astream_answer(config, options, messages, events):
             yield chunk
 

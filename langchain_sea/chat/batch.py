@@ -1,4 +1,4 @@
-"""Calls of one batch, each in a thread of its own."""
+"""Calls of one batch, each in a thread of its own; or one after another, in the thread that computes for them."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ def invoke_all(
                 raise
             return error
 
+    if model._is_stepped_here(kwargs):  # noqa: SLF001 - one class in several files
+        # a reward calls the model again: other threads would wait for this one, and this one for them
+        return [call(value, each) for value, each in zip(inputs, configs, strict=True)]
     with get_executor_for_config(configs[0]) as executor:
         calls = [executor.submit(call, value, each) for value, each in zip(inputs, configs, strict=True)]
         model._wait_for_calls(calls, kwargs)  # noqa: SLF001 - one class in several files

@@ -12,7 +12,7 @@ from langchain_core.callbacks.manager import ahandle_event, handle_event
 from langchain_core.runnables import ensure_config
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.callbacks import BaseRunManager
 
     from langchain_sea.core.trace import TraceStep
     from langchain_sea.engine.planning import PlanReport
@@ -47,12 +47,12 @@ class Events(Progress):
     the run are called directly where there is one.
     """
 
-    def __init__(self, run_manager: CallbackManagerForLLMRun | None) -> None:
+    def __init__(self, run: BaseRunManager | None) -> None:
         """Use the configuration of this context: events are sent from another thread."""
-        self._run_manager, self._config = run_manager, ensure_config()
+        self._run, self._config = run, ensure_config()
 
     def _send(self, name: str, data: dict[str, Any]) -> None:
-        run = self._run_manager
+        run = self._run
         if run is not None:
             handle_event(run.handlers, *_HANDLER, name, data, **_run_fields(run))
             return
@@ -63,9 +63,9 @@ class Events(Progress):
 class AsyncEvents(Progress):
     """Sends each event to a run's handlers, which are awaited in order on the event loop."""
 
-    def __init__(self, run_manager: AsyncCallbackManagerForLLMRun | None) -> None:
+    def __init__(self, run: BaseRunManager | None) -> None:
         """Use the running event loop."""
-        self._loop, self._run_manager = asyncio.get_running_loop(), run_manager
+        self._loop, self._run = asyncio.get_running_loop(), run
         self._config = ensure_config()
         self._last: asyncio.Future[None] | None = None
 
@@ -85,7 +85,7 @@ class AsyncEvents(Progress):
     async def _send_after(self, previous: asyncio.Future[None] | None, name: str, data: dict[str, Any]) -> None:
         if previous is not None:
             await previous
-        run = self._run_manager
+        run = self._run
         if run is not None:
             await ahandle_event(run.handlers, *_HANDLER, name, data, **_run_fields(run))
             return
@@ -93,5 +93,5 @@ class AsyncEvents(Progress):
             await adispatch_custom_event(name, data, config=self._config)
 
 
-def _run_fields(run: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun) -> dict[str, Any]:
+def _run_fields(run: BaseRunManager) -> dict[str, Any]:
     return {"run_id": run.run_id, "tags": run.tags, "metadata": run.metadata}

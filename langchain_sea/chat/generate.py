@@ -35,6 +35,7 @@ __all__ = [
     "agenerate_answers",
     "astream_answer",
     "generate_answers",
+    "is_stepped_here",
     "load_policy",
     "prepare_call",
     "stream_answer",
@@ -56,6 +57,13 @@ def load_policy(config: ModelConfig) -> CausalLMPolicy:
     from langchain_sea.chat import prepare  # noqa: PLC0415 - imports transformers
 
     return prepare.load_policy(config)
+
+
+def is_stepped_here(config: ModelConfig) -> bool:
+    """Return whether this thread steps the engine of the model, so that it must wait for no other thread."""
+    from langchain_sea.chat import prepare  # noqa: PLC0415 - imports transformers
+
+    return prepare.get_engine(prepare.load_policy(config)).is_stepped_here
 
 
 def wait_for_calls(config: ModelConfig, calls: Sequence[Future[Any]]) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.chat.generate import generate_answers, load_policy, wait_for_calls
+from langchain_sea.chat.generate import generate_answers, is_stepped_here, load_policy, wait_for_calls
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.options import require_one_answer
-from langchain_sea.chat.settings import SEASettings
+from langchain_sea.chat.runs import SEARuns
 from langchain_sea.chat.tools import render_tools_as_text, to_openai_tools
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SEAInspection"]
 
 
-class SEAInspection(SEASettings):
+class SEAInspection(SEARuns):
     """A model whose tokens and refinements can be looked at."""
 
     def refinement(self, input: LanguageModelInput, **kwargs: Any) -> Refinement:  # noqa: A002 - as in `invoke`
@@ -60,6 +60,14 @@ class SEAInspection(SEASettings):
             wait_for_calls(config, calls)
         except Exception:  # noqa: BLE001 - a wrong option or name: each call reports it
             wait(calls)
+
+    def _is_stepped_here(self, kwargs: dict[str, Any]) -> bool:
+        """Return whether this is the thread that computes for calls with these options."""
+        try:
+            config, _ = self._settings_of_call(None, {name: v for name, v in kwargs.items() if name != "stop"})
+            return is_stepped_here(config)
+        except Exception:  # noqa: BLE001 - a wrong option or name: each call reports it
+            return False
 
     def _load_policy(self) -> CausalLMPolicy:
         config, _ = self._settings_of_call(None, {})

@@ -14,7 +14,7 @@ import os
 import signal
 import threading
 from concurrent.futures import wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ from weakref import WeakKeyDictionary
 from langchain_sea.budget import StopReason
 from langchain_sea.engine.memory import to_package_error
 from langchain_sea.engine.scheduler import Scheduler
+from langchain_sea.engine.threads import get_thread_control
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -42,8 +43,13 @@ _POLL_SECONDS = 0.05  # how often the main thread looks whether Ctrl-C was press
 class Engine:
     """Runs the requests of one policy."""
 
-    def __init__(self) -> None:
-        """Begin without requests."""
+    def __init__(self, *, uses_cpu: bool = False) -> None:
+        """Begin without requests.
+
+        Args:
+            uses_cpu: whether the policy computes there, so that the number of threads matters.
+        """
+        self._threads = get_thread_control() if uses_cpu else None
         self._lock = threading.Lock()
         self._new: list[Request[Any]] = []
         self._cancelled: list[tuple[Request[Any], StopReason]] = []
@@ -56,9 +62,14 @@ class Engine:
         with self._lock:
             return self._driver is None
 
+    @property
+    def is_stepped_here(self) -> bool:
+        """Whether this is the thread that steps: a reward that it has called calls the model again."""
+        return self._driver == threading.get_ident()
+
     def submit(self, requests: Sequence[Request[R]]) -> list[Future[R]]:
         """Start requests, and return the future of each result. May be called from any thread."""
-        if self._is_inside():
+        if self.is_stepped_here:
             _run_here(requests)
         elif requests:
             with self._lock:
@@ -80,7 +91,7 @@ class Engine:
             RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far. A second Ctrl-C does
                 not wait for the current step.
         """
-        if self._is_inside():
+        if self.is_stepped_here:
             _run_here(requests)
         else:
             self._run_and_wait(requests)
@@ -106,15 +117,11 @@ class Engine:
                 self.submit(requests)
             wait(futures)
         except KeyboardInterrupt:
-            if self._is_inside():  # between two steps
+            if self.is_stepped_here:  # between two steps
                 self._release()
             self.cancel(requests, StopReason.INTERRUPTED)
             wait(futures)
             raise RefinementInterrupted([future.result() for future in futures]) from None
-
-    def _is_inside(self) -> bool:
-        """Whether this is the thread that steps: a reward that it has called calls the model again."""
-        return self._driver == threading.get_ident()
 
     def _claim(self, requests: Sequence[Request[Any]]) -> bool:
         """Add the requests if this thread may step the scheduler: it is the main thread, and no other one does."""
@@ -148,6 +155,10 @@ class Engine:
             is_done: when to stop although there are requests.
             is_more_expected: wait for requests where there are none, until `is_done`.
         """
+        with nullcontext() if self._threads is None else self._threads.use():
+            self._step_until(is_done, is_more_expected=is_more_expected)
+
+    def _step_until(self, is_done: Callable[[], bool], *, is_more_expected: bool) -> None:
         while True:
             try:
                 self._step()
@@ -196,6 +207,8 @@ class Engine:
             self._scheduler.add_request(self._new.pop(0))
         for request, reason in cancelled:
             self._scheduler.cancel_request(request, reason)
+        if self._threads is not None and self._scheduler.requests:
+            self._threads.adjust()
         self._scheduler.step(max_wait=_POLL_SECONDS)
 
 
@@ -273,7 +286,9 @@ _lock = threading.Lock()
 def get_engine(policy: Policy) -> Engine:
     """Return the engine of a policy, the same for all callers."""
     with _lock:
-        return _engines.setdefault(policy, Engine())
+        if policy not in _engines:
+            _engines[policy] = Engine(uses_cpu=policy.device.type == "cpu")
+        return _engines[policy]
 
 
 def _reset_after_fork() -> None:

@@ -90,6 +90,29 @@ def test_a_cancelled_request_has_the_best_answer_so_far():
     wait_until(lambda: engine.is_idle)
 
 
+def test_a_draft_that_is_cancelled_keeps_what_was_written():
+    """It is the beginning of the draft, and said to be cut off."""
+    energy = energy_of(MarkovPolicy(0))
+    (whole,) = get_engine(energy.policy).refine([request_of(energy, PROMPTS[0])])
+    requests, count = [], 0
+
+    class Cancelled(MarkovPolicy):
+        def generate_step(self, writings):
+            nonlocal count
+            count += 1
+            super().generate_step(writings)
+            if count == 3:
+                get_engine(self).cancel(requests, StopReason.CANCELLED)
+
+    energy = energy_of(Cancelled(0))
+    requests.append(request_of(energy, PROMPTS[0]))
+    (found,) = get_engine(energy.policy).refine(requests)
+    assert found.stop_reason == "cancelled"
+    assert found.text == found.draft == whole.draft[: len(found.draft)]
+    assert len(found.ids) == 3
+    assert not found.is_complete
+
+
 def test_a_future_cannot_be_cancelled_behind_the_engine():
     """It would leave the request running."""
     energy = energy_of(MarkovPolicy(0))
