@@ -1,12 +1,24 @@
-"""Answer one question: the answer goes to standard output, its scores to standard error."""
+"""Answer one question: the answer goes to standard output, plan, progress and scores to a terminal's standard error.
+
+Ctrl-C prints the best answer so far; the exit status is then 130.
+"""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import add_model_options, format_scores, load_weights, make_model, to_json
+from langchain_sea.cli.options import (
+    add_model_options,
+    answer_question,
+    format_scores,
+    load_weights,
+    make_model,
+    refinement_to_json,
+    to_json,
+)
+from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
     import argparse
@@ -24,11 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Answer the question."""
     load_weights(options)
-    write_progress("drafting and refining …")
-    message = make_model(options).invoke(options.question)
-    if options.json:
-        write_line(json.dumps(to_json(options.question, message), ensure_ascii=False, indent=2))
-    else:
-        write_line(str(message.content))
-        write_progress(format_scores(message.response_metadata["sea"]))
+    try:
+        message = answer_question(make_model(options), options.question)
+    except RefinementInterrupted as interrupted:
+        for refinement in interrupted.refinements:
+            row = refinement_to_json(options.question, refinement)
+            _write_answer(row, as_json=options.json)
+        raise
+    row = to_json(options.question, message)
+    _write_answer(row, as_json=options.json)
+    if not options.json:
+        write_progress(format_scores(row["sea"]))
     return 0
+
+
+def _write_answer(row: dict[str, Any], *, as_json: bool) -> None:
+    write_line(json.dumps(row, ensure_ascii=False, indent=2) if as_json else str(row["answer"]))

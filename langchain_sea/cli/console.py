@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["write_error", "write_line", "write_progress"]
+__all__ = ["is_terminal", "write_error", "write_line", "write_progress"]
+
+
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal, where progress is shown."""
+    return sys.stderr.isatty()
 
 
 def write_line(line: str) -> None:
@@ -21,5 +26,5 @@ def write_error(line: str) -> None:
 
 def write_progress(line: str) -> None:
     """Write a line to standard error if that is a terminal."""
-    if sys.stderr.isatty():
+    if is_terminal():
         write_error(line)

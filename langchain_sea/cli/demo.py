@@ -1,4 +1,4 @@
-"""Answer four questions and show draft and answer side by side."""
+"""Answer four questions and show draft and answer side by side; Ctrl-C shows the best answer so far and ends."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.budget import StopReason
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import add_model_options, format_scores, load_weights, make_model, to_json
+from langchain_sea.cli.options import (
+    add_model_options,
+    answer_question,
+    format_scores,
+    load_weights,
+    make_model,
+    refinement_to_json,
+    to_json,
+)
+from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
+
+    from langchain_sea.chat_models import SEAChatModel
 
     Gate = Callable[[str, Sequence[str]], Sequence[float]]
 
@@ -37,18 +49,20 @@ def run(options: argparse.Namespace) -> int:
     seconds = load_weights(options)
     model, gate = make_model(options), load_independent_gate()
     write_line(f"{options.model}, preset {options.preset}, loaded in {seconds:.1f} s")
-    rows = []
-    for kind, question in (*_QUESTIONS, ("your own", options.ask)):
-        write_progress(f"refining: {question}")
-        message = model.invoke(question)
-        rows.append({"kind": kind} | to_json(question, message))
-        answer, sea = str(message.content), message.response_metadata["sea"]
-        write_line(_format_answer(f"{kind}: {question}", answer, sea))
-        if gate is not None:
-            before, after = gate(question, [sea["draft"], answer])
-            write_line(f"independent safety classifier (not used during refinement): {before:.2f} → {after:.2f}")
-    if options.json:
-        options.json.write_text(json.dumps(rows, ensure_ascii=False, indent=2), encoding="utf-8")
+    rows: list[dict[str, Any]] = []
+    try:
+        for kind, question in (*_QUESTIONS, ("your own", options.ask)):
+            write_progress(f"\n{kind}: {question}")
+            rows.append({"kind": kind} | _answer(model, question))
+            _show(rows[-1], gate)
+    except RefinementInterrupted as interrupted:
+        for refinement in interrupted.refinements:
+            rows.append({"kind": kind} | refinement_to_json(question, refinement))
+            _show(rows[-1], None)
+        raise
+    finally:
+        if options.json:
+            options.json.write_text(json.dumps(rows, ensure_ascii=False, indent=2), encoding="utf-8")
     return 0
 
 
@@ -60,10 +74,38 @@ def load_independent_gate() -> Gate | None:
     return None if loading.where("minilm").advice else registry.load_gate("safety")
 
 
-def _format_answer(title: str, answer: str, sea: dict[str, Any]) -> str:
-    label = "answer" if sea["accepted"] else "answer (the draft, which nothing surpassed)"
-    lines = ["", f"── {title}", "", "draft", _indent(sea["draft"]), "", label, _indent(answer), "", format_scores(sea)]
-    return "\n".join(lines)
+def _answer(model: SEAChatModel, question: str) -> dict[str, Any]:
+    return to_json(question, answer_question(model, question))
+
+
+def _show(row: dict[str, Any], gate: Gate | None) -> None:
+    """Print draft and answer, their scores, and what an independent classifier says of both."""
+    draft, answer, sea = row["sea"]["draft"], str(row["answer"]), row["sea"]
+    title = f"── {row['kind']}: {row['question']}"
+    write_line("\n".join(["", title, "", "draft", _indent(draft), "", title_answer(sea), _indent(answer)]))
+    if "score_before" in sea:
+        write_line(f"\n{format_scores(sea)}")
+    if gate is not None:
+        before, after = gate(row["question"], [draft, answer])
+        write_line(f"independent safety classifier (not used during refinement): {before:.2f} → {after:.2f}")
+
+
+def title_answer(sea: dict[str, Any]) -> str:
+    """Return the title of an answer; where that is the draft, it says why.
+
+    Args:
+        sea: of the answer, as in `response_metadata["sea"]`.
+    """
+    if sea["stop_reason"] == StopReason.INTERRUPTED:
+        return "answer (the best one when Ctrl-C was pressed)"
+    if sea["accepted"]:
+        return "answer"
+    if sea.get("failure"):
+        return "answer (the draft is kept: it could not be scored)"
+    has_plan = not (sea.get("plan") or "none").startswith("none")
+    if sea["stop_reason"] == StopReason.SECONDS and sea["steps"] == 0 and not has_plan:
+        return "answer (the draft is kept: there was no time to look for a better one)"
+    return "answer (the draft is kept: nothing was better by more than the reward's noise)"
 
 
 def _indent(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.cli.console import write_progress
+from langchain_sea.cli.console import is_terminal, write_progress
 
 if TYPE_CHECKING:
     import argparse
@@ -13,8 +13,19 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from langchain_sea.chat_models import SEAChatModel
+    from langchain_sea.engine.selection import Refinement
 
-__all__ = ["DTYPES", "add_model_name", "add_model_options", "format_scores", "load_weights", "make_model", "to_json"]
+__all__ = [
+    "DTYPES",
+    "add_model_name",
+    "add_model_options",
+    "answer_question",
+    "format_scores",
+    "load_weights",
+    "make_model",
+    "refinement_to_json",
+    "to_json",
+]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -29,8 +40,15 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add_model_name(parser)
     parser.add_argument("--reward", action="append", help="a name or file; several times for several")
     parser.add_argument("--preset", default="default", help="default, paper or reference")
-    parser.add_argument("--max-time", type=float, default=30.0, help="wall-clock limit in seconds")
-    parser.add_argument("--max-tokens", type=int, default=64, help="length of the longest answer")
+    parser.add_argument(
+        "--max-time", type=float, default=30.0, help="seconds of refinement, after the draft (default: %(default)g)"
+    )
+    parser.add_argument(
+        "--plan", help="tiny, small, medium, large or extra_large, in place of what fits into --max-time"
+    )
+    parser.add_argument(
+        "--max-tokens", type=int, default=512, help="length of the longest answer (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=DTYPES, help="precision of the model's weights")
     parser.add_argument("--quantization", choices=["int8", "int4"], help="of the model's layers")
@@ -46,6 +64,7 @@ def make_model(options: argparse.Namespace) -> SEAChatModel:
         model=options.model,
         rewards=options.reward,
         preset=options.preset,
+        plan=options.plan,
         budget=Budget(max_time=options.max_time),
         max_tokens=options.max_tokens,
         seed=options.seed,
@@ -65,6 +84,27 @@ def load_weights(options: argparse.Namespace) -> float:
     policy = load_model(options.model, dtype=options.dtype, quantization=options.quantization, report=write_progress)
     registry.make_terms(options.reward, policy)
     return time.monotonic() - start
+
+
+def answer_question(model: SEAChatModel, question: str) -> AIMessage:
+    """Return the model's answer; a terminal shows the plan and a bar meanwhile.
+
+    Raises:
+        RefinementInterrupted: Ctrl-C was pressed; it holds the best answer so far.
+    """
+    if not is_terminal():
+        return model.invoke(question)
+    from langchain_sea.plotting.progress import ProgressBar
+
+    write_progress("writing the draft …")
+    return model.invoke(question, {"callbacks": [ProgressBar()]})
+
+
+def refinement_to_json(question: str, refinement: Refinement) -> dict[str, Any]:
+    """Return question and best answer so far of a refinement that was interrupted, as one JSON object."""
+    names = ("draft", "accepted", "steps", "seconds", "stop_reason", "plan")
+    sea = {name: getattr(refinement, name) for name in names}
+    return {"question": question, "answer": refinement.text, "sea": sea}
 
 
 def to_json(question: str, message: AIMessage) -> dict[str, Any]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 
 import pytest
 
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea.budget import StopReason
 from langchain_sea.cli import main
+from langchain_sea.cli.demo import title_answer
+from langchain_sea.errors import RefinementInterrupted
 
 TINY = ["--model", "tiny", "--max-tokens", "12"]
 
@@ -19,6 +24,72 @@ def test_ask_prints_the_answer_alone(capsys):
     assert out.strip()
     assert "score" not in out
     assert err == ""
+
+
+class Terminal(io.StringIO):
+    """What a terminal is shown."""
+
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_shows_the_draft_s_time_and_a_bar(monkeypatch, capsys):
+    """Progress and scores go to standard error, the answer alone to standard output."""
+    shown = Terminal()
+    monkeypatch.setattr(sys, "stderr", shown)
+    assert main(["ask", "What is 14 + 23?", *TINY]) == 0
+    words = shown.getvalue()
+    assert words.index("writing the draft") < words.index("draft written in ") < words.index("score ")
+    assert "refining for up to 30 s" in words
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """What Ctrl-C leaves of an answer; the commands meet it at their second question, or at their only one."""
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=1), max_tokens=12)
+    found = model.refinement("What is 14 + 23?")._replace(stop_reason=StopReason.INTERRUPTED)
+    asked = []
+
+    def answer(model, question):
+        asked.append(question)
+        if len(asked) == 2 or len(question) < 5:
+            raise RefinementInterrupted([found])
+        return SEAChatModel.invoke(model, question)
+
+    for command in ("ask", "demo"):
+        monkeypatch.setattr(f"langchain_sea.cli.{command}.answer_question", answer)
+    return found
+
+
+def test_ctrl_c_prints_the_best_answer_so_far(interrupted, capsys):
+    assert main(["ask", "Hi", *TINY]) == 130
+    out, err = capsys.readouterr()
+    assert out.strip() == interrupted.text.strip() != ""
+    assert "interrupted" in err
+    assert main(["ask", "Hi", *TINY, "--json"]) == 130
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answer"], found["sea"]["stop_reason"]) == (interrupted.text, "interrupted")
+
+
+def test_ctrl_c_ends_the_demo_with_the_answers_so_far(interrupted, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("langchain_sea.cli.demo.load_independent_gate", lambda: lambda question, texts: [0.25, 0.75])
+    path = tmp_path / "demo.json"
+    assert main(["demo", *TINY, "--json", str(path)]) == 130
+    out, err = capsys.readouterr()
+    first, second = json.loads(path.read_text(encoding="utf-8"))
+    assert (first["kind"], second["kind"]) == ("harmless", "harmful")
+    assert second["answer"] == interrupted.text
+    assert "the best one when Ctrl-C was pressed" in out
+    assert "interrupted" in err
+
+
+def test_a_plan_can_be_named(capsys):
+    """It stands in the report; one that does not exist is an error that names those that do."""
+    assert main(["ask", "What is 14 + 23?", *TINY, "--plan", "tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sea"]["draft_seconds"] > 0
+    assert main(["ask", "What is 14 + 23?", *TINY, "--plan", "smal"]) == 1
+    assert "'small'" in capsys.readouterr().err
 
 
 def test_ask_as_json_has_all_the_numbers(capsys):
@@ -39,6 +110,29 @@ def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
     assert rows[3]["question"] == "Who are you?"
     assert all(row["sea"]["draft"].strip().splitlines()[0] in out for row in rows if row["sea"]["draft"].strip())
     assert out.count("0.25 → 0.75") == 4
+    kept = [row for row in rows if not row["sea"]["accepted"]]
+    assert out.count("the draft is kept") == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"accepted": True}, "answer"),
+        ({}, "nothing was better by more than the reward's noise"),
+        ({"stop_reason": "draft_is_good"}, "nothing was better by more than the reward's noise"),
+        ({"stop_reason": "seconds", "steps": 2}, "nothing was better by more than the reward's noise"),
+        ({"stop_reason": "seconds", "plan": "tiny: 8 draws"}, "nothing was better by more than the reward's noise"),
+        ({"stop_reason": "seconds", "plan": "none: too slow"}, "there was no time to look for a better one"),
+        ({"stop_reason": "seconds"}, "there was no time to look for a better one"),
+        ({"failure": "no scores"}, "it could not be scored"),
+    ],
+)
+def test_the_demo_says_why_the_draft_is_the_answer(changes, words):
+    """In words."""
+    sea = {"accepted": False, "stop_reason": "steps", "steps": 0, "failure": None, "plan": None} | changes
+    label = title_answer(sea)
+    assert words in label
+    assert ("the draft is kept" in label) == (not sea["accepted"])
 
 
 @pytest.mark.parametrize(
