@@ -1,4 +1,4 @@
-"""Curves of a trace by step and chain, drawn with matplotlib (extra `plot`)."""
+"""Curves of a trace by step and chain, or by round and group, drawn with matplotlib (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.trace import ScoredText, Trace, TraceStep
 
-__all__ = ["INK", "plot"]
+__all__ = ["INK", "AxisNames", "name_axes", "plot"]
 
 INK = "#010203"
 """The colour of text and axes; an HTML page replaces it by `currentColor`."""
@@ -25,19 +25,35 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b5790b", "#cc79a7", "#56b4e9")
 _NUM_COLUMNS = 2
 
 
+class AxisNames(NamedTuple):
+    """What the steps of a trace are, and what each of its lines is."""
+
+    step: str
+    line: str
+
+
+def name_axes(trace: Trace) -> AxisNames:
+    """Return the names for a search with latents, where a group of draws shares one, or for chains."""
+    has_latents = any(step.latent_norm for step in trace)
+    return AxisNames("round", "group") if has_latents else AxisNames("step", "chain")
+
+
 class _Panel(NamedTuple):
     title: str
     values: Callable[[TraceStep], Sequence[float | None]]
-    """One value for each chain of a step."""
+    """One value for each chain or group of a step."""
     level: Callable[[ScoredText], float] | None
     """The same quantity of a text, drawn as a horizontal line; None where a text has none."""
 
 
 def plot(trace: Trace) -> Figure:
-    """Draw energy, nats per token, each reward and the soft–hard gap by step and chain.
+    """Draw energy, nats per token and each reward by step and chain, and the gap between text and relaxed tokens.
 
-    Each panel has a thin line for each chain; the dashed and the dotted line are draft and answer as text. Steps of
-    later blocks follow those of earlier ones.
+    With latents it draws means over the draws of each group by round, and for each group the norm of its latent and
+    the divergence of its draws from the policy.
+
+    Each panel has a thin line for each chain or group; the dashed and the dotted line are draft and answer as text.
+    Steps of later blocks or windows follow those of earlier ones.
 
     Raises:
         ImportError: matplotlib is missing (extra `plot`).
@@ -55,14 +71,15 @@ def plot(trace: Trace) -> Figure:
 
 
 def _draw(axes: Axes, trace: Trace, panel: _Panel) -> None:
-    for chain, (steps, values) in _curves(trace, panel).items():
-        colour = _COLOURS[chain % len(_COLOURS)]
-        axes.plot(steps, values, color=colour, linewidth=1.2, marker=".", label=f"chain {chain}")
+    names = name_axes(trace)
+    for line, (steps, values) in _curves(trace, panel).items():
+        colour = _COLOURS[line % len(_COLOURS)]
+        axes.plot(steps, values, color=colour, linewidth=1.2, marker=".", label=f"{names.line} {line}")
     for scored, style, name in ((trace.before, "--", "draft"), (trace.after, ":", "answer")):
         if scored is not None and panel.level is not None:
             axes.axhline(panel.level(scored), color=INK, linestyle=style, linewidth=0.9, label=name)
     axes.set_title(escape_control(panel.title).replace("$", r"\$"), fontsize=10, color=INK)
-    axes.set_xlabel("step", fontsize=8, color=INK)
+    axes.set_xlabel(names.step, fontsize=8, color=INK)
     axes.tick_params(labelsize=8, colors=INK)
     axes.locator_params(axis="x", integer=True)
     for spine in axes.spines.values():
@@ -93,7 +110,12 @@ def _panels(trace: Trace) -> list[_Panel]:
         _Panel("nats per token", lambda step: step.nll, lambda scored: scored.nll),
     ]
     panels += [_reward_panel(column, name) for column, name in enumerate(trace.before.rewards if trace.before else ())]
-    return [*panels, _Panel("energy of the text − at the relaxed tokens", lambda step: step.gap, None)]
+    return [
+        *panels,
+        _Panel("energy of the text − at the relaxed tokens", lambda step: step.gap, None),
+        _Panel("norm of the latent ÷ norm of the states", lambda step: step.latent_norm, None),
+        _Panel("divergence of the draws from the policy, nats per token", lambda step: step.divergence, None),
+    ]
 
 
 def _reward_panel(column: int, name: str) -> _Panel:
@@ -103,7 +125,7 @@ def _reward_panel(column: int, name: str) -> _Panel:
 
 
 def _curves(trace: Trace, panel: _Panel) -> dict[int, tuple[list[int], list[float]]]:
-    """Steps and values by chain, without missing and infinite values."""
+    """Steps and values by chain or group, without missing and infinite values."""
     curves: dict[int, tuple[list[int], list[float]]] = {}
     for number, step in enumerate(trace):
         for chain, value in zip(step.chains, panel.values(step), strict=False):

@@ -6,11 +6,11 @@ import io
 import re
 from typing import TYPE_CHECKING
 
-from langchain_sea.plotting.curves import INK, plot
+from langchain_sea.plotting.curves import INK, name_axes, plot
 from langchain_sea.plotting.text_diff import Diff, escape_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from langchain_sea.core.trace import Trace
 
@@ -31,7 +31,8 @@ def to_html(trace: Trace) -> str:
     verdict = "The refined answer was returned." if draft != answer else "The draft was returned."
     if trace.before is None:
         verdict = "No text could be scored: a reward failed."
-    curves = f"<figure>{_svg(trace)}<figcaption>Thin lines: chains. Dashed: the draft as text; dotted: the answer.</figcaption></figure>"  # fmt: skip
+    lines = {"chain": "chains", "group": "groups of draws, each a mean"}[name_axes(trace).line]
+    curves = f"<figure>{_svg(trace)}<figcaption>Thin lines: {lines}. Dashed: the draft as text; dotted: the answer.</figcaption></figure>"  # fmt: skip
     parts = [
         f"<h1>How this answer was found</h1><p>{verdict}</p>",
         "<h2>Numbers</h2>" + _numbers(trace),
@@ -78,14 +79,21 @@ def _numbers(trace: Trace) -> str:
 
 
 def _steps(trace: Trace) -> str:
-    names = list(trace.before.rewards) if trace.before else []
-    rows = [
-        (number, chain, step.energy[c], step.nll[c], *step.rewards[c], step.gap[c], step.changed[c])
-        for number, step in enumerate(trace)
-        for c, chain in enumerate(step.chains)
-    ]
-    head = ["step", "chain", "energy", "nats per token", *names, "gap", "tokens changed"]
-    return f"<details><summary>All {len(rows)} rows</summary>{_table(head, rows, 'Steps')}</details>"
+    names, axes = list(trace.before.rewards) if trace.before else [], name_axes(trace)
+    has_groups = axes.line == "group"
+    rows: list[tuple[Cell, ...]] = []
+    for number, step in enumerate(trace):
+        for i, line in enumerate(step.chains):
+            last = (_at(step.latent_norm, i), _at(step.divergence, i)) if has_groups else (step.gap[i], step.changed[i])
+            rows.append((number, line, step.energy[i], step.nll[i], *step.rewards[i], *last))
+    last_titles = ["norm of the latent", "divergence"] if has_groups else ["gap", "tokens changed"]
+    head = [axes.step, axes.line, "energy", "nats per token", *names, *last_titles]
+    return f"<details><summary>All {len(rows)} rows</summary>{_table(head, rows, f'{axes.step.title()}s')}</details>"
+
+
+def _at(values: Sequence[float], index: int) -> float | None:
+    """Return the value, or None where nothing was computed."""
+    return values[index] if values else None
 
 
 def _texts(trace: Trace) -> str:

@@ -5,6 +5,7 @@ import pickle
 import re
 import sys
 import unicodedata
+import uuid
 from html.parser import HTMLParser
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.core.trace import ScoredText, Trace, TraceStep
 from langchain_sea.plotting import Diff, ProgressBar, diff, plot, to_html
+from langchain_sea.plotting.progress import describe_plan
 from langchain_sea.plotting.text_diff import escape_control, escape_html
 
 HTML = [
@@ -103,6 +105,19 @@ def trace_of(draft, answer, name="length"):
     return Trace(steps, before=before, after=after, candidates=[before, after])
 
 
+def latent_trace():
+    """A trace of two groups and three rounds; of the last round no gradient was needed."""
+    steps = [
+        TraceStep(
+            at, (0, 1), (3.0 - at, 2.0 - at), (2.0, 2.5), ((0.1,), (0.2,)), (None, None), (8, 8), 0.1,
+            latent_norm=(0.0, 0.1 * at), divergence=() if at == 2 else (0.0, 0.05),
+        )
+        for at in range(3)
+    ]  # fmt: skip
+    before, after = ScoredText("a", -1.0, 2.0, {"safety": 0.1}), ScoredText("b", 0.0, 1.5, {"safety": 1.1})
+    return Trace(steps, before=before, after=after, candidates=[before, after])
+
+
 def steers(text):
     return [c for c in text if c not in "\n\t" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}]
 
@@ -183,6 +198,86 @@ def test_a_plot_has_a_panel_for_each_part_and_a_line_for_each_chain():
     assert chains == ["chain 0", "chain 1"]
     assert list(figure.axes[2].lines[0].get_ydata()) == [0.1, 1.1]
     assert list(figure.axes[3].lines[0].get_ydata()) == [0.5, 0.5]  # only where a chain's text was scored
+
+
+def test_a_search_with_latents_is_shown_by_round_and_group():
+    """Its latents' norms and the divergence of its draws have panels; there is no gap, as draws are no mixtures."""
+    figure = plot(latent_trace())
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[:3] == ["energy", "nats per token", "reward: safety"]
+    assert "norm of the latent" in titles[3]
+    assert "divergence" in titles[4]
+    assert {axes.get_xlabel() for axes in figure.axes} == {"round"}
+    lines = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert (lines["group 0"], lines["group 1"]) == ([3.0, 2.0, 1.0], [2.0, 1.0, 0.0])
+    assert [list(line.get_ydata()) for line in figure.axes[3].lines] == [[0.0, 0.0, 0.0], [0.0, 0.1, 0.2]]
+    assert [list(line.get_ydata()) for line in figure.axes[4].lines] == [[0.0, 0.0], [0.05, 0.05]]
+
+
+def test_the_page_of_a_search_with_latents_has_their_numbers():
+    words = Page(to_html(latent_trace())).words
+    assert {"round", "group", "norm of the latent", "divergence"} <= set(words)
+    assert not {"step", "chain", "gap"} & set(words)
+    assert "Thin lines: groups" in " ".join(words)
+    assert {"step", "chain", "gap"} <= set(Page(to_html(trace_of("a", "b"))).words)
+
+
+PLAN = {"draft_seconds": 3.14, "plan": "medium", "draws": 16, "rounds": 5, "seconds": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "draft written in 3.1 s, refining for up to 20 s: 16 draws × 5 rounds"),
+        ({"seconds": None}, "draft written in 3.1 s, refining: 16 draws × 5 rounds"),
+        ({"plan": None, "draws": None, "rounds": None}, "draft written in 3.1 s, refining for up to 20 s"),
+        (
+            {"plan": None, "draws": 0, "rounds": 0, "seconds": 0.1},
+            "draft written in 3.1 s; no search ends in 0.1 s, so the draft is the answer",
+        ),
+    ],
+)
+def test_a_plan_is_told_in_words(changes, words):
+    assert describe_plan(PLAN | changes) == words
+
+
+def send_steps(bar, run_id, scores):
+    for number, score in enumerate(scores):
+        bar.on_custom_event("sea_step", {"step": number, "score": score, "seconds": 0.1}, run_id=run_id)
+
+
+def test_a_bar_ends_at_the_planned_rounds(capsys):
+    """It shows the best score so far; a further window of a long answer adds its rounds."""
+    bar, run_id = ProgressBar(), uuid.uuid4()
+    bar.on_custom_event("sea_plan", PLAN, run_id=run_id)
+    send_steps(bar, run_id, [1.0, 3.0, 2.0])
+    assert (bar._bars[run_id].n, bar._bars[run_id].total) == (3, 5)
+    assert "score=3.00" in bar._bars[run_id].postfix
+    bar.on_custom_event("sea_plan", PLAN | {"rounds": 2}, run_id=run_id)
+    assert (bar._bars[run_id].n, bar._bars[run_id].total) == (3, 5)  # the first window ended early
+    send_steps(bar, run_id, [5.0])
+    bar.on_llm_end(None, run_id=run_id)
+    assert not bar._bars
+    assert capsys.readouterr().err.count(describe_plan(PLAN)) == 1
+
+
+def test_there_is_no_bar_where_nothing_is_searched(capsys):
+    bar, run_id = ProgressBar(), uuid.uuid4()
+    bar.on_custom_event("sea_plan", PLAN | {"plan": None, "draws": 0, "rounds": 0}, run_id=run_id)
+    assert not bar._bars
+    assert "the draft is the answer" in capsys.readouterr().err
+
+
+def test_a_bar_counts_steps_whose_number_is_not_known(capsys):
+    """Of chains there is no plan; other events change nothing."""
+    bar, run_id = ProgressBar(), uuid.uuid4()
+    bar.on_custom_event("another_event", {}, run_id=run_id)
+    bar.on_custom_event("sea_plan", PLAN | {"plan": None, "draws": None, "rounds": None}, run_id=run_id)
+    send_steps(bar, run_id, [1.0, 2.0])
+    assert (bar._bars[run_id].n, bar._bars[run_id].total) == (2, None)
+    bar.on_llm_error(None, run_id=run_id)
+    assert not bar._bars
+    assert "2round" in capsys.readouterr().err
 
 
 def test_a_trace_without_a_score_says_so():
