@@ -67,7 +67,7 @@ class SEASettings(BaseChatModel):
     with the best answer so far."""
 
     seed: int = 0
-    """The same seed gives the same answer, whatever else is in the batch."""
+    """The same seed and the same `plan` give the same answer, whatever else is in the batch."""
 
     gate: GateLike | None = None
     """`safety`, the name of a safety model, or a function like a reward, that scores the answer.

@@ -180,7 +180,11 @@ def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
 
 
 def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[SearchPlan | None, str]:
-    """Return the largest plan that fits into the seconds, and the reason; None if none does."""
+    """Return the largest plan that fits into the seconds, and the reason; None if none does.
+
+    The smallest plan is also taken if only half of its writing fits: many answers end early, and those that do not are
+    dropped when the time is over.
+    """
     if seconds == math.inf:
         return PLANS[-1], "there is no time limit"
     if not speed.is_measured:
@@ -190,6 +194,10 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
         expected = plan_seconds(plan, speed, work)
         if expected <= seconds:
             return plan, f"expected to take {expected:.3g} s of the {seconds:.3g} s left"
+    smallest = PLANS[0]
+    hoped = plan_seconds(smallest, speed, work._replace(written_tokens=work.written_tokens // 2))
+    if hoped <= seconds:
+        return smallest, f"expected to take {hoped:.3g} s of the {seconds:.3g} s left if answers end early"
     return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
 
 
