@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -43,8 +43,10 @@ def load_model(
     Args:
         name: `smollm2-135m`, `tiny`, a folder, a `.gguf` file or a hub id; a policy is returned unchanged.
         device: `cuda` if there is one, else `cpu`.
-        dtype: of the weights, e.g. `torch.bfloat16` or `"bfloat16"`. By default bfloat16 on cuda and on CPUs
-            that multiply it natively, else float32; the tiny models always have float32.
+        dtype: of the weights, e.g. `torch.bfloat16` or `"bfloat16"`. None takes bfloat16 on cuda. On a CPU it takes
+            bfloat16 if that is clearly faster there, else float32: products of the model's shapes are measured for
+            about 0.1 s, once per process. A seed gives the same answer only in the same precision, so pass it where
+            machines must agree. The tiny models have float32 by default on every device.
         quantization: `int8`, `int4`, or the `quantization_config` of transformers' `from_pretrained`.
         device_map: how transformers spreads the layers over devices, in place of `device`; needs accelerate.
         trust_remote_code: run Python code that comes with the weights.
@@ -70,7 +72,7 @@ def load_model(
         loaded = loading.load(
             name,
             device=device,
-            dtype=_resolve_dtype(dtype) or _default_dtype(name, device),
+            dtype=_resolve_dtype(dtype) or _default_dtype(name),
             quantization=quantization,
             device_map=device_map,
             trust_remote_code=trust_remote_code,
@@ -92,22 +94,13 @@ def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     return _DTYPES[dtype]
 
 
-def _default_dtype(name: str | os.PathLike[str], device: str | None) -> torch.dtype | None:
-    """Return bfloat16 on CPUs that multiply it natively; None leaves the choice to `loading.load`.
+def _default_dtype(name: str | os.PathLike[str]) -> torch.dtype | Literal["measured"]:
+    """Return what `loading.load` takes if the caller names no precision.
 
     Generation and steps are limited by the memory bandwidth of the weights, which bfloat16 halves; chains and
-    scores are float32 either way. The tiny models are limited by overhead, and stay exact.
+    scores are float32 either way. The tiny models are limited by overhead, and stay exact on every device.
     """
-    if os.fspath(name) in TINY_NAMES:
-        return torch.float32
-    on_cpu = torch.device(device or loading.default_device()).type == "cpu"
-    return torch.bfloat16 if on_cpu and _has_bfloat16() else None
-
-
-def _has_bfloat16() -> bool:
-    """Return whether this CPU multiplies bfloat16; False if torch cannot tell."""
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.float32 if os.fspath(name) in TINY_NAMES else "measured"
 
 
 def unload_models(name: str | os.PathLike[str] | None = None) -> None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models import tiny
+from langchain_sea.models.hardware import limit_threads
 from langchain_sea.models.loading.formats import (
     ACCELERATE_ADVICE,
     Kind,
@@ -60,7 +61,8 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
 
 
-_loaded: dict[tuple[str, Kind, str, torch.dtype, str], Loaded] = {}
+_loaded: dict[tuple[str, Kind, str, torch.dtype | None, str], Loaded] = {}
+"""By name, kind, place, precision (None if it was measured) and quantization."""
 # One load at a time: to build a model transformers swaps torch's default dtype and initializers for the
 # whole process, and of two builds at once one would restore what the other had swapped in.
 _loading = threading.Lock()
@@ -71,7 +73,7 @@ def load(
     *,
     kind: Kind = "causal",
     device: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Literal["measured"] | None = None,
     quantization: Bits | QuantizationConfigMixin | dict[str, Any] | None = None,
     device_map: str | dict[str, Any] | None = None,
     trust_remote_code: bool = False,
@@ -80,12 +82,16 @@ def load(
 ) -> Loaded:
     """Load the model and tokenizer under `name`, once per process for each kind, device and precision.
 
+    The first call lowers torch's number of threads to what the container's CPU quota allows, unless the user chose
+    the number: see `models.hardware.choose_num_threads`.
+
     Args:
         name: `smollm2-135m`, `minilm`, `tiny` (which is `tiny/early_30`; the others are `tiny/expert` and
             `tiny/early_03`), a folder with `config.json` and safetensors, a `.gguf` file, or a hub id.
         kind: the head to load; a checkpoint without it is refused.
         device: cuda if there is one, else cpu.
-        dtype: of the weights; bfloat16 on cuda, else float32.
+        dtype: of the weights; None takes bfloat16 on cuda, else float32. `"measured"` takes on a CPU the faster of
+            float32 and bfloat16, measured on products of the model's shapes: see `models.hardware.choose_dtype`.
         quantization: `int8` or `int4` keeps the linear layers in 8 or 4 bits on any device, and computes in
             `dtype`; the unquantized weights pass through memory once. A configuration, or its dict, is the
             `quantization_config` of transformers' `from_pretrained`.
@@ -103,10 +109,10 @@ def load(
     """
     _require_placeable(device, device_map)
     device = device or default_device()
-    dtype = dtype or (torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32)
+    precision = _resolve_dtype(dtype, device)
     options = LoadOptions(
         kind=kind,
-        dtype=dtype,
+        dtype=precision,
         device_map=device_map,
         quantization_config=None if isinstance(quantization, str) else quantization,
         trust_remote_code=trust_remote_code,
@@ -114,23 +120,40 @@ def load(
         report=report or (lambda _: None),
     )
     resolved, place = resolve(name), device if device_map is None else repr(device_map)
-    key = (resolved, kind, place, dtype, repr(quantization))
+    key = (resolved, kind, place, precision, repr(quantization))
     if loaded := _loaded.get(key):
         return loaded
+    limit_threads()
     with _loading:
         if key not in _loaded:
             with quiet():
                 model, tokenizer = _read(resolved, options)
-            if isinstance(quantization, str):
-                quantize(model, quantization)
-            _freeze(model, device if device_map is None else None)
-            _loaded[key] = Loaded(resolved, model, tokenizer)
+            # it may have been loaded before in the precision that was measured just now
+            found = precision or model.config.dtype
+            assert isinstance(found, torch.dtype)
+            known = (resolved, kind, place, found, repr(quantization))
+            if known not in _loaded:
+                if isinstance(quantization, str):
+                    quantize(model, quantization)
+                _freeze(model, device if device_map is None else None)
+                _loaded[known] = Loaded(resolved, model, tokenizer)
+            _loaded[key] = _loaded[known]
         return _loaded[key]
 
 
 def default_device() -> str:
     """Return the device of weights if the caller names none."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _resolve_dtype(dtype: torch.dtype | Literal["measured"] | None, device: str) -> torch.dtype | None:
+    """Return None if the precision is measured once the model's shapes are known."""
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    kind = torch.device(device).type
+    if kind == "cpu" and dtype == "measured":
+        return None
+    return torch.bfloat16 if kind == "cuda" else torch.float32
 
 
 def _require_placeable(device: str | None, device_map: str | dict[str, Any] | None) -> None:

@@ -24,6 +24,7 @@ from transformers import (
 from transformers.utils import logging
 
 from langchain_sea.errors import ExtraMissingError, SEAError, WeightsCorruptError, WeightsNotFoundError
+from langchain_sea.models.loading.precision import measure_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,10 +49,10 @@ _AUTO: dict[Kind, Any] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadOptions:
-    """The options of `load` that the readers of files need."""
+    """The options of `load` that the readers of files need; without a dtype the faster one is measured."""
 
     kind: Kind
-    dtype: torch.dtype
+    dtype: torch.dtype | None
     device_map: str | dict[str, Any] | None = None
     quantization_config: QuantizationConfigMixin | dict[str, Any] | None = None
     trust_remote_code: bool = False
@@ -119,9 +120,10 @@ def _from_adapter(folder: Path, options: LoadOptions) -> ModelAndTokenizer:
 
 
 def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...] = ()) -> ModelAndTokenizer:
+    dtype = options.dtype or _measure_dtype(source, options)
     model, info = _AUTO[options.kind].from_pretrained(
         source,
-        dtype=options.dtype,
+        dtype=dtype,
         device_map=options.device_map,
         quantization_config=options.quantization_config,
         trust_remote_code=options.trust_remote_code,
@@ -132,6 +134,14 @@ def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...
     info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith(may_lack)}
     _check_complete(info, options, source)
     return model, AutoTokenizer.from_pretrained(source, trust_remote_code=options.trust_remote_code)
+
+
+def _measure_dtype(source: str, options: LoadOptions) -> torch.dtype:
+    """Measure on a model of the same configuration that has no storage."""
+    config = AutoConfig.from_pretrained(source, trust_remote_code=options.trust_remote_code)
+    with torch.device("meta"):
+        model = _AUTO[options.kind].from_config(config, trust_remote_code=options.trust_remote_code)
+    return measure_model(model).dtype
 
 
 def _from_gguf(path: Path, options: LoadOptions) -> ModelAndTokenizer:
@@ -160,13 +170,13 @@ def _assembled(
 ) -> PreTrainedModel:
     """Build a model of the requested kind from tensors in memory; buffers keep the precision they need."""
     with torch.device("meta"):
-        cls = type(_AUTO[options.kind].from_config(config, trust_remote_code=False))
+        empty = _AUTO[options.kind].from_config(config, trust_remote_code=False)
     model: PreTrainedModel
-    model, info = cls.from_pretrained(
+    model, info = type(empty).from_pretrained(
         None,
         config=config,
         state_dict=tensors,
-        dtype=options.dtype,
+        dtype=options.dtype or measure_model(empty).dtype,
         device_map=options.device_map,
         quantization_config=options.quantization_config,
         ignore_mismatched_sizes=True,
