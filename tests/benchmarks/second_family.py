@@ -53,8 +53,9 @@ def answer(
         stop=STOP,
     )[0]
     before, after = CALLABLES[function](question, [result.draft, result.text])
+    spent = {"seconds": result.seconds, "stop_reason": str(result.stop_reason), "plan": str(result.plan or "")}
     row = {"preset": preset, "callable": function, "question": question, "draft": result.draft, "text": result.text}
-    return row | {"before": before, "after": after, "seconds": result.seconds, "stop_reason": str(result.stop_reason)}
+    return row | {"before": before, "after": after} | spent
 
 
 def summarize(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -79,9 +80,10 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20.0, help="of refinement for each answer")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     loaded = load_model(options.policy or outside_reader.weights())
     policy = CausalLMPolicy(loaded.model, loaded.tokenizer, chat_template=TEMPLATE)
     rows = []
@@ -90,7 +92,7 @@ def main() -> None:
             for preset in options.presets.split(","):
                 row = answer(policy, preset, function, case.question, options)
                 rows.append(row)
-                print(f"\n{function}, {preset}, {row['seconds']:.1f} s: {case.question}")
+                print(f"\n{function}, {preset}, {row['seconds']:.1f} s {row['plan']}: {case.question}")
                 print(
                     f"  draft  {row['before']:.3g}: {row['draft'].strip()}\n  answer {row['after']:.3g}: {row['text'].strip()}",
                     flush=True,
