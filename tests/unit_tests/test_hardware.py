@@ -83,14 +83,32 @@ def test_small_layers_are_not_measured():
     assert hardware.choose_dtype((), never) == (torch.float32, {})
 
 
-def test_the_median_of_turns_is_taken():
+def test_the_least_of_turns_is_taken():
     """The precisions are timed in turns, and neither the first call nor an interruption counts."""
-    exact, narrow = [50, 2, 2, 2, 2, 90], [50, 1, 1, 70, 1, 1]
+    exact, narrow = [1, 2, 3, 2, 90, 4], [0, 80, 1, 70, 3, 3]
     spans = [span for pair in zip(exact, narrow, strict=True) for span in pair]
-    ticks = [tick for number, span in enumerate(spans) for tick in (1000 * number, 1000 * number + span)]
-    ticks = iter(ticks)
+    ticks = iter([tick for number, span in enumerate(spans) for tick in (1000 * number, 1000 * number + span)])
+    threads = torch.get_num_threads()
     assert hardware.measure_products(((8, 4),), 2, lambda: next(ticks)) == (2, 1)
     assert next(ticks, None) is None
+    assert torch.get_num_threads() == threads
+
+
+def test_one_thread_is_measured():
+    """Several wait for each other where other processes are busy; the number is given back, after an error, too."""
+    torch.set_num_threads(2)
+    seen = []
+
+    def clock():
+        seen.append(torch.get_num_threads())
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    with pytest.raises(KeyboardInterrupt):
+        hardware.measure_products(((8, 4),), 2, clock)
+    assert seen == [1, 1, 1]
+    assert torch.get_num_threads() == 2
 
 
 def test_real_products_are_timed():
