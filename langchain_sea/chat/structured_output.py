@@ -13,6 +13,7 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_sea.chat.cut_off import describe_limit
 from langchain_sea.chat.errors import IncompleteAnswerError
+from langchain_sea.chat.tools import close_objects
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -37,7 +38,8 @@ def make_structured_output(
 ) -> Runnable[LanguageModelInput, Any]:
     """Bind the model to a schema and parse its answers.
 
-    An answer that a limit cut off is an `IncompleteAnswerError`.
+    The answers have the properties of the schema and no others. One that a limit cut off is an
+    `IncompleteAnswerError`.
 
     Args:
         model: any chat model.
@@ -52,7 +54,7 @@ def make_structured_output(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {', '.join(_METHODS)}.")
-    json_schema = convert_to_json_schema(schema)
+    json_schema = close_objects(convert_to_json_schema(schema))
     options = {
         **options,
         "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": json_schema},
