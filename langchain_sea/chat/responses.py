@@ -57,6 +57,7 @@ class GatedAnswer:
         gate: the gate's verdict as plain JSON; None without a gate.
         logprobs: of the text's tokens, in OpenAI's form.
         draft_model_error: why the external draft was not used.
+        max_tokens: how many tokens the model's context left for the answer; None: as many as the call asks for.
     """
 
     refinement: Refinement
@@ -65,6 +66,7 @@ class GatedAnswer:
     gate: dict[str, Any] | None
     logprobs: list[dict[str, Any]] | None = None
     draft_model_error: str | None = None
+    max_tokens: int | None = None
 
     @property
     def is_refused(self) -> bool:
@@ -235,7 +237,7 @@ def _mark_invalid(args: str) -> str:
 
 def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
     """Return the text with its tool calls, the reasoning before it, and how it ended."""
-    limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options)
+    limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options, answer.max_tokens)
     thought = _THOUGHT.match(answer.text)
     text = answer.text if thought is None else answer.text[thought.end() :].lstrip()
     cut_off = None if limit is None else describe_limit(limit)
