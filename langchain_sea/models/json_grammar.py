@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonGrammar", "Matcher"]
 
 _MAX_EXACT_INTEGER = 2**53
+_LIKELY = 7.0  # nats below the likeliest token, down to which the weight of a forbidden token is not lost
 _vocabularies: dict[int, _GuidanceVocabulary] = {}  # by the id of the tokenizer, which the value keeps alive
 _lock = threading.Lock()
 
@@ -33,20 +34,42 @@ class _GuidanceVocabulary(NamedTuple):
     tokenizer: PreTrainedTokenizerBase
     guidance: llguidance.LLTokenizer
     positions: torch.Tensor  # (V,): 0 … V − 1
+    shorter: torch.Tensor  # (V,): the longest other token that the token's text begins with; −1: none
 
 
 class Matcher:
     """The state of one unfinished answer."""
 
-    def __init__(self, inner: llguidance.LLMatcher, positions: torch.Tensor) -> None:
-        """Hold the library's matcher, and 0 … V − 1."""
-        self._inner, self._positions = inner, positions
+    def __init__(self, inner: llguidance.LLMatcher, vocabulary: _GuidanceVocabulary) -> None:
+        """Hold the library's matcher, and what is known of the tokens."""
+        self._inner, self._vocabulary = inner, vocabulary
 
     def allowed_mask(self) -> torch.Tensor:
         """Return (V,) bool: which tokens may come next; the end token if the answer may end."""
-        words = torch.frombuffer(bytearray(self._inner.compute_bitmask()), dtype=torch.int32)
-        bits: torch.Tensor = (words[self._positions // 32] >> (self._positions % 32)) & 1
+        words, positions = self._inner.compute_bitmask(), self._vocabulary.positions
+        bits = (torch.frombuffer(bytearray(words), dtype=torch.int32)[positions // 32] >> (positions % 32)) & 1
         return bits.bool()
+
+    def constrain(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (V,), with −∞ for every token that may not come next.
+
+        The weight of a forbidden token is added to that of the longest allowed token that its text begins with. So a
+        policy that would write `}}` in one token closes one bracket where the grammar allows one: without that, what
+        is left to it may be as unlikely as one more digit, again and again.
+        """
+        allowed = self.allowed_mask().to(logits.device)
+        constrained, peak = logits.masked_fill(~allowed, -torch.inf), logits.max()
+        likely = (logits > peak - _LIKELY).nonzero().flatten()
+        forbidden = likely[~allowed[likely]]
+        shorter, targets = self._vocabulary.shorter.to(logits.device), forbidden
+        while bool((is_open := (targets >= 0) & ~allowed[targets]).any()):
+            targets = torch.where(is_open, shorter[targets], targets)
+        has_target = targets >= 0
+        unique, places = torch.unique(targets[has_target], return_inverse=True)
+        shares = (logits[forbidden[has_target]] - peak).exp()
+        sums = torch.zeros_like(shares[: len(unique)]).index_add(0, places, shares)
+        constrained[unique] = constrained[unique].logaddexp(sums.log() + peak)
+        return constrained
 
     def consume_token(self, token: int) -> None:
         """Append an allowed token to the answer."""
@@ -108,7 +131,7 @@ class JsonGrammar:
         inner = self._matcher_class(self._vocabulary.guidance, self._source)
         if prefix:
             inner.consume_tokens(list(prefix))
-        return Matcher(inner, self._vocabulary.positions)
+        return Matcher(inner, self._vocabulary)
 
     def complete(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
         """Complete an answer that was cut off, if only one way to go on is left until its end.
@@ -156,7 +179,7 @@ class JsonGrammar:
         is_allowed = torch.zeros(support.shape, dtype=torch.bool)
         inner = self._matcher_class(self._vocabulary.guidance, self._source)
         for position, (token, row) in enumerate(zip(ids, support.tolist(), strict=True)):
-            allowed = Matcher(inner, self._vocabulary.positions).allowed_mask()
+            allowed = Matcher(inner, self._vocabulary).allowed_mask()
             rest = [*ids[position + 1 :], self._end]
             for k, candidate in enumerate(row):
                 if candidate == token:
@@ -194,5 +217,17 @@ def _guidance(
         if key not in _vocabularies:
             make: Any = llguidance.hf.from_tokenizer
             guidance = make(tokenizer, n_vocab=size, eos_token=end_ids)
-            _vocabularies[key] = _GuidanceVocabulary(tokenizer, guidance, torch.arange(size))
+            shorter = _find_shorter(guidance, size)
+            _vocabularies[key] = _GuidanceVocabulary(tokenizer, guidance, torch.arange(size), shorter)
         return llguidance.LLMatcher, _vocabularies[key]
+
+
+def _find_shorter(guidance: llguidance.LLTokenizer, size: int) -> torch.Tensor:
+    """Return (V,) the longest other token that the text of each token begins with; −1 where there is none."""
+    texts = [b"" if guidance.is_special_token(i) else guidance.decode_bytes([i]) for i in range(guidance.vocab_size)]
+    ids = {text: i for i, text in enumerate(texts)}
+    shorter = [-1] * size
+    for i, text in enumerate(texts):
+        beginnings = (text[:end] for end in range(len(text) - 1, 0, -1))
+        shorter[i] = next((ids[beginning] for beginning in beginnings if beginning in ids), -1)
+    return torch.tensor(shorter)
