@@ -2,7 +2,8 @@
 
 The same drafts of smollm2-135m, scored by the embedded safety reward and by the policy itself with weights in
 float32 and in bfloat16: the rewards' correlation, the mean difference in nats per token, and the seconds of one
-refined answer in both.
+refined answer in both. Beside them what is measured when the model is loaded: the products' time in bfloat16
+relative to float32, by the number of rows, and the precision that is chosen from it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from speed_answers import QUESTIONS, refined
 from speed_shapes import Subject, subject
+
+from langchain_sea.models.loading.precision import measure_model
 
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
@@ -50,12 +53,15 @@ def main() -> None:
             pairs.append([answered(on, question, options.seed, ids).before for on in both])
     rewards = torch.tensor([[found.rewards["safety"] for found in pair] for pair in pairs])
     nlls = torch.tensor([[found.nll for found in pair] for pair in pairs])
+    choice = measure_model(wide.policy.model)
     figures = {
         "reward_correlation": torch.corrcoef(rewards.T)[0, 1].item(),
         "nll_difference": (nlls[:, 0] - nlls[:, 1]).abs().mean().item(),
         "texts": len(pairs),
         "float32_over_bfloat16_seconds": seconds[wide] / seconds[narrow],
         "bfloat16_seconds": seconds[narrow] / len(QUESTIONS),
+        "products_bfloat16_over_float32": choice.relative_times,
+        "chosen": str(choice.dtype).removeprefix("torch."),
     }
     text = json.dumps(figures, indent=2) + "\n"
     if options.json:
