@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
     for name in _PACKAGES:
         write_line(f"{name:16} {_find_version(name)}")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    write_line(f"{'devices':16} {', '.join([f'cpu ({torch.get_num_threads()} threads)', *devices])}")
+    write_line(f"{'devices':16} {', '.join(['cpu', *devices])}")
+    _show_cpu()
     write_line(f"{'cache':16} {loading.cache_folder()}")
     num_missing = 0
     for name in _WEIGHTS:
@@ -50,6 +51,21 @@ def run(options: argparse.Namespace) -> int:
             num_missing += 1
             write_line(f"{'':16} → {location.advice}")
     return int(num_missing > 0)
+
+
+def _show_cpu() -> None:
+    """Print the number of threads, and the precision that is faster with the layers of the default model."""
+    from langchain_sea.models import hardware, loading
+    from langchain_sea.models.loading.precision import measure_folder
+
+    threads, quota = hardware.limit_threads(), hardware.find_quota()
+    limits = f"{hardware.count_cpus()} CPUs, {'no quota' if quota is None else f'a quota of {quota:g} CPUs'}"
+    write_line(f"{'cpu threads':16} {threads} ({limits})")
+    location = loading.where(_WEIGHTS[0])
+    if location.path is None or not (location.path / "config.json").is_file():
+        write_line(f"{'cpu precision':16} measured when the weights are loaded")
+        return
+    write_line(f"{'cpu precision':16} {measure_folder(location.path)}, measured on a layer of {_WEIGHTS[0]}")
 
 
 def _find_version(name: str) -> str:
