@@ -193,6 +193,8 @@ def _check_values(values: Mapping[str, Any], model: object) -> None:
         raise ValueError(f"seed={values['seed']!r} must be a whole number from 0 to 2**63 - 1.")
     if values["max_tokens"] < 1:
         raise ValueError(f"max_tokens={values['max_tokens']} leaves no room for an answer; use at least 1.")
+    if values["timeout"] is not None and not values["timeout"] > 0:
+        raise ValueError(f"timeout={values['timeout']} leaves no time for an answer; use seconds > 0, or None.")
     if values["n"] < 1:
         raise ValueError(f"n={values['n']} answers: ask for at least one.")
     if model is not None and not isinstance(model, str):

@@ -91,6 +91,9 @@ class GrammarMatcher(Protocol):
     def allowed_mask(self) -> Tensor:
         """Return (V,) bool: the tokens that may come next, an end token where the answer may end."""
 
+    def constrain(self, logits: Tensor) -> Tensor:
+        """Return the logits, (V,), with −∞ for tokens that may not come next; others may gain their weight."""
+
     def consume_token(self, token: int) -> None:
         """Advance by an allowed token."""
 

@@ -39,7 +39,7 @@ def refine(
 ) -> list[Refinement]:
     """Refine the answer to every prompt. No answer is worse than its draft by the energy's own score.
 
-    The prompts share their forward passes and one clock. An answer does not depend on what else is refined.
+    The prompts share their forward passes; each has its own clock. An answer does not depend on what else is refined.
 
     Args:
         prompts: from `policy.prompt(messages)`.

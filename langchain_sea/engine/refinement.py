@@ -151,7 +151,7 @@ class RefinementRequest(Request[Refinement]):
         end = max(map(len, written)) if is_cut else longest
         has_ended = [len(ids) < end for ids in written]
         for ids, ended in zip(written, has_ended, strict=True):
-            if not ended:
+            if not ended and self._decode(ids) == self.energy.policy.decode(ids):  # no stop string ended it
                 self._cut_texts.add(self._decode(ids))
         return written, has_ended
 

@@ -53,6 +53,7 @@ class Refinement(NamedTuple):
         draft_seconds: of wall-clock time until the draft was written.
         is_complete: whether the answer ended by itself; False if a limit on its length, or the limit of the call,
             cut it.
+        is_draft_complete: the same of the draft.
         plan: how much was drawn, and why; None if nothing was planned.
     """
 
@@ -74,6 +75,7 @@ class Refinement(NamedTuple):
     candidates: tuple[ScoredText, ...] = ()
     draft_seconds: float = 0.0
     is_complete: bool = True
+    is_draft_complete: bool = True
     plan: str | None = None
 
     @property
@@ -203,6 +205,7 @@ class BestSoFar:
             candidates=candidates,
             draft_seconds=round(self.tracker.draft_seconds, 4),
             is_complete=text not in cut_texts,
+            is_draft_complete=draft not in cut_texts,
             plan=plan,
         )
 

@@ -166,11 +166,11 @@ def _joined_key_values(prompt: PolicyPrompt, sequence: PackedSequence) -> KeyVal
 
 
 def _constrained(logits: Tensor, matchers: Sequence[GrammarMatcher | None]) -> Tensor:
-    """Set the logits, (n, V), of tokens that a grammar forbids to −∞."""
+    """Return the logits, (n, V), of the tokens that each grammar allows; −∞ for the others."""
     if not any(matchers):
         return logits
     logits = logits.clone()
     for row, matcher in enumerate(matchers):
         if matcher is not None:
-            logits[row, ~matcher.allowed_mask().to(logits.device)] = -torch.inf
+            logits[row] = matcher.constrain(logits[row])
     return logits

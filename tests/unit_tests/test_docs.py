@@ -75,8 +75,8 @@ def test_there_are_ten_notebooks_with_their_outputs():
 def test_the_errors_page_lists_every_error():
     named = set(re.findall(r"^\| `(\w+)`", (ROOT / "docs/errors.md").read_text(encoding="utf-8"), re.MULTILINE))
     ours = {name for name, kind in vars(errors).items() if inspect.isclass(kind) and issubclass(kind, BaseException)}  # fmt: skip
-    assert named == ours | {"ContentError", "DeadlineError", "WorkerLostError"}
-    assert {"ContentError", "DeadlineError"} <= set(chat_errors.__all__)
+    assert named == ours | {"ContentError", "DeadlineError", "IncompleteAnswerError", "WorkerLostError"}
+    assert {"ContentError", "DeadlineError", "IncompleteAnswerError"} <= set(chat_errors.__all__)
 
 
 def test_every_setting_that_a_page_names_exists():
