@@ -1,4 +1,4 @@
-"""Show versions, devices and weights, and what to do about each; or plan the memory of a model."""
+"""Show versions, devices and weights, and what to do about each; or a model's memory, or its speed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.cli.console import write_line
 from langchain_sea.cli.options import DTYPES
+from langchain_sea.cli.speed import show_speed
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,14 @@ _GB = 1e9
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `doctor`."""
     parser.add_argument("--plan", metavar="MODEL", help="memory by part, before anything is loaded")
-    parser.add_argument("--reward", action="append", default=[], help="with --plan: a reward model beside it")
+    parser.add_argument(
+        "--speed",
+        metavar="MODEL",
+        nargs="?",
+        const=_WEIGHTS[0],
+        help="seconds by part on this machine, and what is searched within 5, 10 and 30 s (default: %(const)s)",
+    )
+    parser.add_argument("--reward", action="append", default=[], help="with --plan and --speed: a reward model")
     parser.add_argument("--preset", default="default", help="with --plan")
     parser.add_argument("--max-tokens", type=int, default=64, help="with --plan: tokens of an answer")
     parser.add_argument("--prompt-tokens", type=int, default=256, help="with --plan: tokens of a prompt")
@@ -33,6 +41,8 @@ def run(options: argparse.Namespace) -> int:
     """Return 0 if all weights are present, else 1."""
     if options.plan:
         return _plan_memory(options)
+    if options.speed:
+        return show_speed(options.speed, options.reward)
     import torch
 
     from langchain_sea.models import loading

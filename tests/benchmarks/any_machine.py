@@ -24,7 +24,8 @@ the figures.
 
 An answer ends by itself if the report says so and an end has at least one chance in ten thousand after it. For
 `overshoot`, a step is the longest step of the engine in that call, the draft included; `within` is the share of calls
-that end within draft + 1.15 × seconds + a step. The table of `plans` counts what was chosen.
+that end within draft + 1.15 × seconds + a step. The table of `plans` counts what was chosen. With `--plans` each
+question is also answered with a plan and no limit of time: `worth` is the mean gain and the seconds of each.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ from langchain_sea.core.protocols import LOGITS, AnswerBatch
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.evaluation import read_rows
 from langchain_sea.evaluation.cases import sample
+from langchain_sea.plans import PLANS
 from langchain_sea.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -77,6 +79,7 @@ class Call:
         seconds: of refinement.
         slowdown: of the machine.
         load: whether every processor is busy beside it.
+        plan: the name of the plan that is used instead of what fits into the seconds.
     """
 
     kind: str
@@ -84,6 +87,7 @@ class Call:
     seconds: float = 0.0
     slowdown: float = 1.0
     load: bool = False
+    plan: str | None = None
 
 
 def make_questions(count: int, seed: int, data: Path | None) -> list[tuple[str, str]]:
@@ -132,7 +136,8 @@ class Measurement:
                 [prompt],
                 energy=self.energy,
                 seed=self.seed,
-                budget=Budget(max_time=call.seconds),
+                search_config=replace(PRESETS["default"].search_config, plan=call.plan),
+                budget=Budget(max_time=call.seconds or None),
                 max_new_tokens=self.max_tokens,
             )
         assert found.before is not None
@@ -140,7 +145,7 @@ class Measurement:
         row: Row = {"call": found.seconds, "draft": found.draft_seconds, "longest_step": round(machine.longest_step, 4)}
         row |= {"end": self._end(prompt, found), "tokens": len(found.ids), "text": found.text}
         row |= {"score_before": found.before.score, "score_after": found.after.score}
-        return row | {"plan": found.plan, "stop_reason": found.stop_reason, "steps": found.steps}
+        return row | {"chosen": found.plan, "stop_reason": found.stop_reason, "steps": found.steps}
 
     def run_demo(self, machine: SlowMachine) -> Row:
         """Run the command `demo` as `make demo` does, its weights loaded."""
@@ -152,7 +157,7 @@ class Measurement:
         limits = [str(row["sea"]["cut_off_by"] or "") for row in rows]
         num_whole = sum(not limit or limit.startswith("max_tokens") for limit in limits)
         plans = [row["sea"]["plan"] for row in rows]
-        return {"call": seconds, "whole_answers": num_whole, "limits": limits, "plans": plans, "text": ""}
+        return {"call": seconds, "whole_answers": num_whole, "limits": limits, "chosen": plans, "text": ""}
 
     def plain_text(self, question: str) -> str:
         """Return the policy's own text, sampled token by token without the engine."""
@@ -191,6 +196,7 @@ def list_calls(options: argparse.Namespace) -> list[Call]:
         calls.append(Call("plain", question))
         calls += [Call(kind, question, each, slow) for slow in options.slowdown for each in options.seconds]
         calls += [Call(kind, question, each, load=True) for each in options.load_seconds]
+        calls += [Call(kind, question, plan=plan) for plan in options.plans]
     return calls + [Call("demo", "demo", 30.0, slowdown) for slowdown in options.demo_slowdown]
 
 
@@ -236,6 +242,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--slowdown", type=float, nargs="*", default=SLOWDOWNS)
     parser.add_argument("--seconds", type=float, nargs="*", default=SECONDS, help="of refinement")
     parser.add_argument("--load-seconds", type=float, nargs="*", default=[10.0], help="beside busy processes")
+    parser.add_argument("--plans", nargs="*", default=[], choices=[plan.name for plan in PLANS])
     parser.add_argument("--demo-slowdown", type=float, nargs="*", default=[16.0])
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--sleep", action="store_true", help="sleep instead of putting the clock forward")

@@ -24,7 +24,8 @@ LOST, KEPT = 1.0, 16.0
 
 def compute_figures(rows: Sequence[Row]) -> dict[str, Any]:
     """Return the keys that the rows have all they need for."""
-    answers = [row for row in rows if row["kind"] in {"harmful", "harmless"}]
+    asked = [row for row in rows if row["kind"] in {"harmful", "harmless"}]
+    answers, planned = ([row for row in asked if (row["plan"] is not None) == planned] for planned in (False, True))
     idle, beside = ([row for row in answers if row["load"] == load] for load in (False, True))
     plain = {row["question"]: row["text"] for row in rows if row["kind"] == "plain"}
     demos = [row for row in rows if row["kind"] == "demo"]
@@ -38,6 +39,7 @@ def compute_figures(rows: Sequence[Row]) -> dict[str, Any]:
         "complete_beside_load": complete(beside),
         "overshoot_beside_load": overshoot(beside),
         "plans": plans(idle),
+        "worth": worth(planned),
     }
     return {key: figure for key, figure in found.items() if figure}
 
@@ -127,9 +129,22 @@ def plans(rows: Sequence[Row]) -> Row:
 
     found = {}
     for name, part in group(rows, key):
-        names = Counter(str(row["plan"]).partition(":")[0] for row in part)
+        names = Counter(str(row["chosen"]).partition(":")[0] for row in part)
         gain = statistics.fmean(row["score_after"] - row["score_before"] for row in part)
         found[name] = {"plans": dict(names), "gain": round(gain, 4)}
+    return found
+
+
+def worth(rows: Sequence[Row]) -> Row:
+    """The mean gain in score and the median seconds of refinement of each plan that was asked for."""
+    found = {}
+    for name, part in group(rows, "plan"):
+        seconds = statistics.median(row["call"] - row["draft"] for row in part)
+        gains = {
+            kind: round(statistics.fmean(row["score_after"] - row["score_before"] for row in of_kind), 4)
+            for kind, of_kind in group(part, "kind")
+        }
+        found[name] = {"seconds": round(seconds, 2), "gain": gains, "answers": len(part)}
     return found
 
 
