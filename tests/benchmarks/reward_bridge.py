@@ -89,12 +89,14 @@ def bridge_cosine(reward: SoftEncoderReward, policy: CausalLMPolicy, answers: di
 def gain(policy: CausalLMPolicy, term: RewardTerm, questions: list[str], seed: int) -> float:
     """Mean rise over the draft in spreads of drafts' values.
 
-    Without offsets: the steering vector is the head's own, and no encoder can know it.
+    By chains without latents: the steering vector is the head's own, and no encoder can know it.
     """
     preset = PRESETS["default"]
-    search_config = replace(preset.search_config, drafts=replace(preset.search_config.drafts, steering_coeffs=()))
+    search_config = replace(preset.search_config, latent=None)
     rises = []
-    energy = registry.energy_for(policy, (replace(term, normalize="drafts"),), replace(preset, max_nll_rise=None))
+    energy = registry.make_energy(
+        policy, [replace(term, normalize="drafts")], preset=replace(preset, max_nll_rise=None)
+    )
     for question in questions:
         prompt = policy.prompt([{"role": "user", "content": question}], room=TOKENS)
         limits = {"budget": Budget(max_time=None), "max_new_tokens": TOKENS}

@@ -30,7 +30,6 @@ base = "default"
 [preset.search_config.drafts]
 num_drafts = 4
 num_kept = 2
-steering_coeffs = []
 [preset.search_config.chains]
 num_chains = 2
 """

@@ -25,10 +25,7 @@ SETTINGS: dict[str, Any] = {
     "budget": {"max_steps": 1, "max_time": BUDGET},
     "preset": {
         "base": "default",
-        "search_config": {
-            "drafts": {"num_drafts": 4, "num_kept": 2, "steering_coeffs": []},
-            "chains": {"num_chains": 2},
-        },
+        "search_config": {"drafts": {"num_drafts": 4, "num_kept": 2}, "chains": {"num_chains": 2}},
     },
     "rewards": [],
     "server": {"max_requests": 8},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WAIT = 0.05  # seconds a call of the judge
 _WINDOW = replace(
     PRESETS["default"].search_config,
-    drafts=replace(PRESETS["default"].search_config.drafts, num_drafts=2, num_kept=1, steering_coeffs=()),
+    drafts=replace(PRESETS["default"].search_config.drafts, num_drafts=2, num_kept=1),
     chains=replace(PRESETS["default"].search_config.chains, num_chains=1),
 )
 _LIGHT = replace(PRESETS["default"], name="light", search_config=_WINDOW)

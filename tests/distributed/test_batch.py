@@ -64,16 +64,14 @@ def test_settings_of_a_file_are_the_models(folder):
     with pytest.raises(ValueError, match="did you mean 'max_steps'"):
         make_model(read_settings(folder / "bad.toml"))
     (folder / "own.toml").write_text(
-        '[preset]\nbase = "paper"\n[preset.search_config.chains]\nnum_chains = 2\n'
-        "[preset.search_config.drafts]\nsteering_coeffs = [0.1]",
+        '[preset]\nbase = "default"\n[preset.search_config.chains]\nnum_chains = 2\n'
+        "[preset.search_config.latent]\nstarts = [0.1]",
         encoding="utf-8",
     )
     search_config = make_model(read_settings(folder / "own.toml")).preset.search_config
-    assert (search_config.chains.num_chains, search_config.drafts.steering_coeffs, search_config.block_size) == (
-        2,
-        (0.1,),
-        None,
-    )
+    assert (search_config.chains.num_chains, search_config.block_size) == (2, 8)
+    assert search_config.latent is not None
+    assert search_config.latent.starts == (0.1,)
 
 
 def test_a_key_is_of_row_settings_and_weights(tmp_path):
