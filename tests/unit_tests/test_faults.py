@@ -317,6 +317,7 @@ def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
     command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
-    found = json.loads(done.stdout)
-    assert {"50", "500"} <= set(found["bytes"])
-    assert found["bytes"]["500"] <= 1.02 * found["bytes"]["50"]
+    values = list(json.loads(done.stdout)["bytes"].values())
+    assert len(values) == 10
+    # what the allocator keeps differs by a few hundredths from look to look; a leak raises every later one
+    assert min(values[-3:]) <= 1.05 * max(values[:2])
