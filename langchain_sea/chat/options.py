@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
+from langchain_sea.chat.tools import ToolChoice, close_objects, parse_tool_choice, to_openai_tools
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.plans import find_plan
 from langchain_sea.presets import Preset, find_preset
@@ -227,4 +227,4 @@ def _parse_response_format(response_format: object) -> dict[str, Any] | None:
         return {"type": "object"}
     json_schema = response_format.get("json_schema", response_format)
     schema: dict[str, Any] = json.loads(json.dumps(json_schema.get("schema", json_schema)))
-    return schema
+    return close_objects(schema)

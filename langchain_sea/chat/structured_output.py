@@ -54,10 +54,11 @@ def make_structured_output(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {', '.join(_METHODS)}.")
-    json_schema = close_objects(convert_to_json_schema(schema))
+    described = convert_to_json_schema(schema)
+    json_schema = close_objects(described)
     options = {
         **options,
-        "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": json_schema},
+        "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": described},
     }
     pydantic_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     bound: Runnable[LanguageModelInput, AIMessage]
