@@ -58,8 +58,8 @@ class LatentConfig:
             must beat: `random` takes steps of the same length in random directions, `aisp` moves to the mean of
             noisy latents weighted by exp(−energy) (AISP, arXiv 2510.26219), `none` leaves them where they start.
         starts: where each group of draws starts, as multiples of the reward's steering vector.
-        starts_without_vector: the same where no reward has one: multiples of the direction from the worst to the best
-            of the first draws, which are the policy's own. 0 is the policy itself.
+        starts_without_vector: where each group starts if no reward has a steering vector, as multiples of the
+            direction from the worst to the best of the first draws, which are the policy's own. 0 is the policy.
         shares_gradient: whether all groups move by the mean of their gradients: it is less noisy with few draws.
         depth: where no reward has a steering vector, the share of the policy's layers below the latents.
         continuation_shares: every draw that is kept is continued once under each of these shares of its latent; under 0

@@ -82,7 +82,7 @@ def generate_answers(
         config: the model's settings.
         options: the call's.
         messages: the conversation.
-        progress: is told the plan and every step of every answer.
+        progress: called with the plan and with every step of every answer.
     """
     call = prepare_call(config, options, messages, progress)
     error = None

@@ -121,7 +121,7 @@ def prepare_call(
         config: the model's settings.
         options: the call's.
         messages: the conversation.
-        progress: is told the plan and every step of every request.
+        progress: called with the plan and with every step of every request.
 
     Raises:
         SEAError: also one of LangChain's errors where it has one of that meaning; see `chat.errors`.

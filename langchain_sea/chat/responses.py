@@ -227,7 +227,7 @@ def _refusal_block(answer: GatedAnswer, parsed: ParsedToolCalls) -> dict[str, An
 
 
 def _mark_invalid(args: str) -> str:
-    """Return what stands for the arguments of an invalid call in a stream.
+    """Return what a stream holds in place of the arguments of an invalid call.
 
     LangChain reads the arguments of a chunk as JSON and completes what is cut off: whatever is no object at its
     beginning stays an invalid call.

@@ -41,12 +41,11 @@ class TextLimits:
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value} must be zero or a positive finite number.")
 
-    def accepts(self, text: ScoredText, draft: ScoredText) -> bool:
-        """Return whether a text is no more surprising and no more repetitive than the draft allows."""
-        return self.excess(text, draft) == 0
-
     def excess(self, text: ScoredText, draft: ScoredText) -> float:
-        """Return by how much a text exceeds what the draft allows, in nats of surprise and tenths of repetition."""
+        """Return by how much a text exceeds what the draft allows, in nats of surprise and tenths of repetition.
+
+        A text may replace the draft if this is 0.
+        """
         repeated = repeated_share(text.text.split()) - repeated_share(draft.text.split())
         return (
             max(0.0, text.max_surprise - draft.max_surprise - self.max_surprise_rise)

@@ -94,7 +94,7 @@ class AnswerBatch:
 
     @property
     def token_log_probs(self) -> Tensor:
-        """Log π of each token, (C, T); what stands at padding means nothing."""
+        """Log π of each token, (C, T); values at padding have no meaning."""
         if self._token_log_probs is None:
             self._token_log_probs = self.output.log_probs(self.tokens)
         return self._token_log_probs

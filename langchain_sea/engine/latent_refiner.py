@@ -1,7 +1,8 @@
 """The refinement of one answer by latents, window by window. Every candidate is a whole answer.
 
 A window begins where the one before it ended. In it, beginnings are drawn under latents (`latent_search`), the best
-are continued without one, and the best of those are written to their end. The draft is written before all that.
+are continued under a share of their latent and without it, and the best of those are written to their end. The draft
+is written before all that.
 """
 
 from __future__ import annotations
@@ -226,20 +227,13 @@ class LatentRefiner:
         shares = self._config.continuation_shares if has_latents else (0.0,)
         going_on = going_on[: max(1, kept // len(shares))]
         unfinished = [list(draw.ids) for _ in shares for draw in going_on]
-        steering = self._continuation_steering(going_on, layer, shares)
+        steering = _continuation_steering(going_on, layer, shares)
         num_left = self.tracker.max_new_tokens - len(prefix)
         stride = min(num_left, self.search_config.continuation.stride)
         unfinished = yield from self._continue(prompt, unfinished, stride, num_left, steering)
         if unfinished and stride < num_left and self._has_time_to_finish(prompt, unfinished):
             ranked = yield from self._rank(prompt, unfinished)
             yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left)
-
-    def _continuation_steering(self, draws: list[Draw], layer: int, shares: Sequence[float]) -> Steering | None:
-        """Return the shares of the draws' own latents under which they are continued, if there are any."""
-        latents = [draw.latent for draw in draws if draw.latent is not None]
-        if not any(shares) or not latents or len(latents) < len(draws):
-            return None
-        return Steering(layer, torch.cat([share * torch.stack(latents) for share in shares]))
 
     def _continue(
         self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int, steering: Steering | None = None
@@ -279,3 +273,12 @@ class LatentRefiner:
             self.best.energy, terms = yield ScorePrefixesOp(self.best.energy, prompt, whole)
             energies = terms.energy.nan_to_num(nan=math.inf).tolist()
         return [ids for _, ids in sorted(zip(energies, answers, strict=True), key=lambda pair: pair[0])]
+
+
+def _continuation_steering(draws: list[Draw], layer: int, shares: Sequence[float]) -> Steering | None:
+    """Return each share of the draws' own latents, (shares × C, D); zeros for a draw of the policy alone."""
+    known = next((draw.latent for draw in draws if draw.latent is not None), None)
+    if known is None or not any(shares):
+        return None
+    latents = torch.stack([torch.zeros_like(known) if draw.latent is None else draw.latent for draw in draws])
+    return Steering(layer, torch.cat([share * latents for share in shares]))

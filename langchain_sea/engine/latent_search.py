@@ -4,7 +4,7 @@
 
 z is added to the policy's hidden states at one layer while it draws. Each group of draws has its own z. The gradient
 of the expected energy in z needs the energies of the draws alone (`sampling.latent`), so that every reward has one.
-Texts are judged, and continued, without z.
+Draws are judged without z.
 """
 
 from __future__ import annotations
@@ -205,9 +205,11 @@ class LatentSearch:
         """Return the gradient, if it was computed, and the latents of the next round."""
         config, shape = self.config, state.latents.shape
         device = state.latents.device
-        if config.update == "none" or (config.update == "aisp" and rows is None):
+        if config.update == "none":
             return None, state
-        if config.update == "aisp" and rows is not None:
+        if config.update == "aisp":
+            if rows is None:  # the policy's own draws have no latents to weight
+                return None, state
             weights = (-drawn.costs.view(shape[0], -1) / _AISP_TEMPERATURE).softmax(1).nan_to_num()
             latents = (weights[..., None].to(rows) * rows.view(shape[0], -1, shape[1])).sum(1)
             return None, state._replace(latents=latents)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PlanReport", "SpeedModel", "Workload", "choose_plan", "get_speed", "make_plan_report", "plan_seconds"]
 
-_MAX_SAMPLES = 9  # the median of the last so many is taken: the first pass of a shape is slow
-_MIN_ROWS_OF_DOUBLE = 24  # so many more rows are taken to double the time of a pass, until they are measured
+_MAX_SAMPLES = 9  # the median of the newest nine passes counts: the first pass of a shape is slow
+_MIN_ROWS_OF_DOUBLE = 24  # until more rows are measured, 24 more are expected to double the time of a pass
 _GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, until it is measured
 _SAFETY_FACTOR = 1.1  # for what is not counted here
 
@@ -188,7 +188,7 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
     if seconds == math.inf:
         return PLANS[-1], "there is no time limit"
     if not speed.is_measured:
-        return PLANS[-1], "the speed is not known yet"
+        return PLANS[0], "the speed is not known yet"
     expected = 0.0
     for plan in reversed(PLANS):
         expected = plan_seconds(plan, speed, work)
@@ -220,7 +220,7 @@ class PlanReport(NamedTuple):
 
 
 def make_plan_report(tracker: BudgetTracker, plan: SearchPlan | None, *, is_planned: bool = True) -> PlanReport:
-    """Return what is told about a plan.
+    """Return what callers are shown of a plan.
 
     Args:
         tracker: of the budget.

@@ -238,7 +238,7 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
 
 
 def _wait_for_requests(engine: Engine, is_done: Callable[[], bool]) -> None:
-    """Wait until requests come, and then until none has come for a moment: together they are faster."""
+    """Wait until requests come, and until none has come for a moment: together they are faster."""
     has_news = engine._scheduler.has_news  # noqa: SLF001 - of this module
     while not (engine._new or is_done()):  # noqa: SLF001
         has_news.wait(_POLL_SECONDS)
@@ -284,7 +284,7 @@ _lock = threading.Lock()
 
 
 def get_engine(policy: Policy) -> Engine:
-    """Return the engine of a policy, the same for all callers."""
+    """Return the engine of a policy, which all callers share."""
     with _lock:
         if policy not in _engines:
             _engines[policy] = Engine(uses_cpu=policy.device.type == "cpu")

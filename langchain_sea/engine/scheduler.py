@@ -144,8 +144,9 @@ class Scheduler:
             if not isinstance(result, DeferredReward):
                 self._resume(request, result)
                 continue
+            started = self._clock()
             future = run_in_daemon_thread(result.call, context=request.context.copy(), on_done=self.has_news.set)
-            request.pending = PendingReward(future, self._clock(), result.seconds)
+            request.pending = PendingReward(future, started, result.seconds)
 
     def _compute_gradients(self, requests: list[Request[Any]]) -> None:
         for request, result in zip(requests, compute_gradients(requests), strict=True):

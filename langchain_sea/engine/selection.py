@@ -53,7 +53,7 @@ class Refinement(NamedTuple):
         draft_seconds: of wall-clock time until the draft was written.
         is_complete: whether the answer ended by itself; False if a limit on its length, or the limit of the call,
             cut it.
-        is_draft_complete: the same of the draft.
+        is_draft_complete: whether the draft ended by itself.
         plan: how much was drawn, and why; None if nothing was planned.
     """
 
@@ -141,13 +141,10 @@ class BestSoFar:
         Raises:
             RewardUnavailableError: a reward failed; the best text does not change.
         """
-        new_texts = [text for text in dict.fromkeys(texts) if text not in self._offered]
-        unscored = [text for text in new_texts if text not in self._scored_texts]
-        for text in new_texts:
-            if text in self._scored_texts:
+        for chunk in self._chunks([text for text in dict.fromkeys(texts) if text not in self._offered]):
+            yield from self.score(chunk)
+            for text in chunk:
                 self._add_candidate(self._scored_texts[text])
-        for chunk in self._chunks(unscored):
-            yield from split_on_out_of_memory(self._score_and_add, chunk, self.tracker)
         return [self._scored_texts[text] for text in texts]
 
     def score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
@@ -227,17 +224,15 @@ class BestSoFar:
             text: a whole answer, or its beginning.
             share: of a whole answer that it is: the rest of the answer may make up for rare words in the beginning.
         """
-        if self.draft is None or self.energy.limits is None:
+        draft, max_rise, limits = self.draft, self.energy.max_nll_rise, self.energy.limits
+        if draft is None:
             return 0.0
-        max_rise = self.energy.max_nll_rise
-        rise = 0.0 if max_rise is None else max(0.0, text.nll - self.draft.nll - max_rise)
-        return share * rise + self.energy.limits.excess(text, self.draft)
+        rise = 0.0 if max_rise is None else max(0.0, text.nll - (draft.nll + max_rise))
+        return share * rise + (0.0 if limits is None else limits.excess(text, draft))
 
     def _is_accepted(self, scored: ScoredText, draft: ScoredText) -> bool:
         """Return whether a text of a better score is fluent, meets all thresholds, and fools no reward."""
-        max_rise, limits = self.energy.max_nll_rise, self.energy.limits
-        is_fluent = max_rise is None or scored.nll <= draft.nll + max_rise
-        is_fluent = is_fluent and (limits is None or limits.accepts(scored, draft))
+        is_fluent = self.excess(scored) == 0
         if scored.score < draft.score + self.min_gain and draft.meets_thresholds:
             return False
         max_drops = [(t.name, t.max_drop) for t in self.energy.terms if t.max_drop is not None]
@@ -251,13 +246,6 @@ class BestSoFar:
         size = max(1, _MAX_POSITIONS // max(1, longest))
         return [list(texts[start : start + size]) for start in range(0, len(texts), size)]
 
-    def _score_and_add(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
-        """Score new answers, and keep the best."""
-        scored_texts = yield from self._score(texts)
-        for scored in scored_texts:
-            self._add_candidate(scored)
-        return scored_texts
-
     def _score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
         """Score new texts."""
         seconds = max(_MIN_SECONDS, self.tracker.remaining())
@@ -265,7 +253,7 @@ class BestSoFar:
         self.energy, terms = yield op
         self.function_seconds = op.function_seconds / len(texts)
         self.tracker.evaluations += len(texts)
-        scored_texts = self._to_scored_texts(texts, terms, surprises(op.batch))
+        scored_texts = self._to_scored_texts(texts, terms, compute_surprises(op.batch))
         for scored in scored_texts:
             self._scored_texts[scored.text] = scored
         return scored_texts
@@ -291,7 +279,7 @@ class BestSoFar:
 
 
 @torch.no_grad()
-def surprises(batch: AnswerBatch, start: int = 0) -> list[tuple[float, float]]:
+def compute_surprises(batch: AnswerBatch, start: int = 0) -> list[tuple[float, float]]:
     """Return for each answer −log π of its most surprising token and of its first one; 0 without tokens.
 
     Args:

@@ -219,8 +219,8 @@ def _before_layer(
         return None
     states = args[0] if args else kwargs["hidden_states"]
     if number == forward_pass.first and number:
-        begun = [s.begin.states.flatten(0, 1) for s in forward_pass.sequences if s.begin]
-        states = pad_rows(torch.cat(begun))[None].to(states)
+        inputs = [s.begin.states.flatten(0, 1) for s in forward_pass.sequences if s.begin]
+        states = pad_rows(torch.cat(inputs))[None].to(states)
         args, kwargs = ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
     if number in forward_pass.layers:
         forward_pass.hidden[number] = states

@@ -491,7 +491,7 @@ def broken_promises(case: Case, found: Refinement) -> list[str]:
     if rise is not None and found.accepted and nll_after > nll_before + rise + slack:
         broken.append(f"broken text: {nll_after} nats per token after {nll_before}")
     limits = case.energy.limits
-    if limits is not None and found.accepted and not limits.accepts(found.after, found.before):
+    if limits is not None and found.accepted and limits.excess(found.after, found.before):
         broken.append(f"a text beyond the limits: {found.after} after {found.before}")
     if list(found.ids) != policy.encode(found.text):
         broken.append("ids are not the text's")

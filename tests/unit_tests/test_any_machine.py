@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import sys
+import threading
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -332,6 +333,39 @@ def test_more_time_is_used(kind):
     assert len(set(plans)) >= 3
     slower = Call(Machine(10.0, 0.02, 0.002), kind, seed=7, max_tokens=30).run(max_time=1000.0)[0][1]
     assert slower.plan.partition(":")[0] == plans[1]
+
+
+def test_the_time_of_a_function_counts_in_the_plan():
+    """A slow one leaves time for fewer draws."""
+    fast, slow = (Call(Machine(0.01, 0.02, 0.002), "functions", seed=3, slow=slow) for slow in (0.0, 100.0))
+    plans = [call.run(max_time=20.0)[0][1].plan.partition(":")[0] for call in (fast, slow)]
+    assert plans[0] == PLANS[-1].name
+    assert plans[1] in {"none", PLANS[0].name, PLANS[1].name}
+
+
+@dataclass(frozen=True)
+class Stuck(Vowels):
+    """A function that returns for one text alone."""
+
+    clock: Clock = field(default_factory=Clock)
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def score(self, view, texts):
+        if len(texts) > 1:
+            self.clock.now += 1e6
+            self.released.wait()
+        return super().score(view, texts)
+
+
+def test_a_function_that_does_not_return_in_time_ends_the_search():
+    """With the best answer so far, and no failure: the draft was scored."""
+    call = Call(Machine(0.01, 0.02, 0.002), "functions", seed=3)
+    reward = Stuck(clock=call.clock)
+    call.energy = replace(call.energy, terms=(RewardTerm(reward=reward, name="r"),))
+    ((_, found),) = call.run(max_time=20.0)
+    reward.released.set()
+    assert (found.stop_reason, found.failure) == ("seconds", None)
+    assert found.text == found.draft == found.before.text
 
 
 # Steps that begin nothing when it is too late

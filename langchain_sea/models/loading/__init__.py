@@ -61,8 +61,9 @@ class Loaded:
     tokenizer: PreTrainedTokenizerBase
 
 
-_loaded: dict[tuple[str, Kind, str, torch.dtype | None, str], Loaded] = {}
-"""By name, kind, place, precision (None if it was measured) and quantization."""
+_Key = tuple[str, Kind, str, torch.dtype | None, str]
+"""Name, kind, place, precision (None if it is measured) and quantization."""
+_loaded: dict[_Key, Loaded] = {}
 # One load at a time: to build a model transformers swaps torch's default dtype and initializers for the
 # whole process, and of two builds at once one would restore what the other had swapped in.
 _loading = threading.Lock()
@@ -126,19 +127,29 @@ def load(
     limit_threads()
     with _loading:
         if key not in _loaded:
-            with quiet():
-                model, tokenizer = _read(resolved, options)
-            # it may have been loaded before in the precision that was measured just now
-            found = precision or model.config.dtype
-            assert isinstance(found, torch.dtype)
-            known = (resolved, kind, place, found, repr(quantization))
-            if known not in _loaded:
-                if isinstance(quantization, str):
-                    quantize(model, quantization)
-                _freeze(model, device if device_map is None else None)
-                _loaded[known] = Loaded(resolved, model, tokenizer)
-            _loaded[key] = _loaded[known]
+            _loaded[key] = _load_anew(key, options, quantization, device if device_map is None else None)
         return _loaded[key]
+
+
+def _load_anew(
+    key: _Key,
+    options: LoadOptions,
+    quantization: Bits | QuantizationConfigMixin | dict[str, Any] | None,
+    device: str | None,
+) -> Loaded:
+    """Read the weights of a key; a device of None leaves them where transformers has put them."""
+    with quiet():
+        model, tokenizer = _read(key[0], options)
+    precision = options.dtype or model.config.dtype
+    assert isinstance(precision, torch.dtype)
+    # it may have been loaded before in the precision that was measured just now
+    measured_key = (*key[:3], precision, key[4])
+    if measured_key not in _loaded:
+        if isinstance(quantization, str):
+            quantize(model, quantization)
+        _freeze(model, device)
+        _loaded[measured_key] = Loaded(key[0], model, tokenizer)
+    return _loaded[measured_key]
 
 
 def default_device() -> str:
