@@ -105,6 +105,8 @@ def title_answer(sea: dict[str, Any]) -> str:
     has_plan = not (sea.get("plan") or "none").startswith("none")
     if sea["stop_reason"] == StopReason.SECONDS and sea["steps"] == 0 and not has_plan:
         return "answer (the draft is kept: there was no time to look for a better one)"
+    if sea["rejected"]:
+        return "answer (the draft is kept: what scored better gained too little, or broke a limit on fluency)"
     return "answer (the draft is kept: nothing was better by more than the reward's noise)"
 
 

@@ -124,12 +124,20 @@ def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
         ({"stop_reason": "seconds", "plan": "tiny: 8 draws"}, "nothing was better by more than the reward's noise"),
         ({"stop_reason": "seconds", "plan": "none: too slow"}, "there was no time to look for a better one"),
         ({"stop_reason": "seconds"}, "there was no time to look for a better one"),
+        ({"rejected": 3}, "gained too little, or broke a limit on fluency"),
         ({"failure": "no scores"}, "it could not be scored"),
     ],
 )
 def test_the_demo_says_why_the_draft_is_the_answer(changes, words):
     """In words."""
-    sea = {"accepted": False, "stop_reason": "steps", "steps": 0, "failure": None, "plan": None} | changes
+    sea = {
+        "accepted": False,
+        "stop_reason": "steps",
+        "steps": 0,
+        "failure": None,
+        "plan": None,
+        "rejected": 0,
+    } | changes
     label = title_answer(sea)
     assert words in label
     assert ("the draft is kept" in label) == (not sea["accepted"])
