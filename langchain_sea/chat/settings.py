@@ -127,7 +127,7 @@ class SEASettings(BaseChatModel):
     """Spreads the model over several devices, as in transformers; not together with `device`."""
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    """Of the weights; None takes bfloat16 where the hardware multiplies it, else float32."""
+    """Of the weights; None takes the faster of bfloat16 and float32 on a CPU (measured), bfloat16 on a GPU."""
 
     quantization: Literal["int8", "int4"] | dict[str, Any] | None = None
     """Stores the linear layers in 8 or 4 bits: slower, and smaller. A dict is the `quantization_config` of

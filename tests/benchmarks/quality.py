@@ -3,8 +3,8 @@
 Every method drafts at the same temperature; the default preset answers first and sets the seconds of each
 prompt, and all others get as many. Rows are kept (`--rows`), and a run that was cut off goes on from them:
 `--minutes 0` only computes the figures. `--tiers` and `--methods` pick a part. `--seconds` limits the refinement
-of the default preset, for a slow machine. The keys are explained in `quality_figures.py`, `quality_callables.py` and
-`quality_maths.py`. The figures of the outside reader need its packages; see `outside_reader.py`.
+of the default preset: 10 on the real pair, no limit on the tiny one. The keys are explained in `quality_figures.py`,
+`quality_callables.py` and `quality_maths.py`. The figures of the outside reader need its packages; see `outside_reader.py`.
 """
 
 from __future__ import annotations
@@ -176,8 +176,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--device")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=1e9, help="start no answer after so many")
-    parser.add_argument("--seconds", type=float, help="of refinement for each answer of the default preset")
+    parser.add_argument("--seconds", type=float, help="of refinement, default preset (real pair: 10)")
     options = parser.parse_args()
+    if options.seconds is None and options.pair == "real":
+        options.seconds = 10.0  # without a limit the largest plan takes minutes an answer on a slow machine
     options.rows = options.rows or Path(f"quality-{options.pair}-{options.seed}.jsonl")
     return options
 
