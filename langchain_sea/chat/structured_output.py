@@ -13,7 +13,6 @@ from langchain_core.utils.pydantic import is_basemodel_subclass
 
 from langchain_sea.chat.cut_off import describe_limit
 from langchain_sea.chat.errors import IncompleteAnswerError
-from langchain_sea.chat.tools import close_objects
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -54,11 +53,10 @@ def make_structured_output(
     """
     if method not in _METHODS:
         raise ValueError(f"method={method!r} must be one of {', '.join(_METHODS)}.")
-    described = convert_to_json_schema(schema)
-    json_schema = close_objects(described)
+    json_schema = convert_to_json_schema(schema)
     options = {
         **options,
-        "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": described},
+        "ls_structured_output_format": {"kwargs": {"method": method, "strict": strict}, "schema": json_schema},
     }
     pydantic_class = schema if isinstance(schema, type) and is_basemodel_subclass(schema) else None
     bound: Runnable[LanguageModelInput, AIMessage]

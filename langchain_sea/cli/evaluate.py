@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", default=_METHODS, help="separated by commas (default: %(default)s)")
     parser.add_argument("--prompts", type=int, default=20, help="questions drawn from the file")
     parser.add_argument("--max-tokens", type=int, default=40, help="length of the longest answer")
-    parser.add_argument("--seconds", type=float, help="of refinement, for each answer of the default preset")
+    parser.add_argument(
+        "--seconds", type=float, default=30.0, help="of refinement, by `default` (default: %(default)g)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--rows", type=Path, default=Path("eval-rows.jsonl"), help="an interrupted run continues from this file"

@@ -14,22 +14,21 @@ import os
 import signal
 import threading
 from concurrent.futures import wait
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from contextvars import copy_context
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from langchain_sea.budget import StopReason
+from langchain_sea.engine.interrupts import deferred_interrupt
 from langchain_sea.engine.memory import to_package_error
 from langchain_sea.engine.scheduler import Scheduler
 from langchain_sea.engine.threads import get_thread_control
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from concurrent.futures import Future
-    from types import FrameType
 
     from langchain_sea.core.protocols import Policy
     from langchain_sea.engine.ops import R
@@ -111,7 +110,7 @@ class Engine:
         futures = [request.future for request in requests]
         try:
             if self._claim(requests):
-                with _deferred_interrupt() as is_interrupted:
+                with deferred_interrupt() as is_interrupted:
                     self._drive(lambda: is_interrupted() or all(future.done() for future in futures))
             else:
                 self.submit(requests)
@@ -220,8 +219,11 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
     """
     try:
         if engine._claim(()):  # noqa: SLF001 - of this module
-            with _deferred_interrupt() as is_interrupted:
-                is_done = partial(_is_any_reason_to_stop, is_interrupted, calls)
+            with deferred_interrupt() as is_interrupted:
+
+                def is_done() -> bool:
+                    return is_interrupted() or all(call.done() for call in calls)
+
                 _wait_for_requests(engine, is_done)
                 engine._drive(is_done, is_more_expected=True)  # noqa: SLF001
         wait(calls)
@@ -246,10 +248,6 @@ def _wait_for_requests(engine: Engine, is_done: Callable[[], bool]) -> None:
         has_news.clear()
 
 
-def _is_any_reason_to_stop(is_interrupted: Callable[[], bool], calls: Sequence[Future[Any]]) -> bool:
-    return is_interrupted() or all(call.done() for call in calls)
-
-
 def _run_here(requests: Sequence[Request[Any]]) -> None:
     """Run requests in this thread, which all other requests wait for."""
     scheduler = Scheduler()
@@ -257,26 +255,6 @@ def _run_here(requests: Sequence[Request[Any]]) -> None:
         scheduler.add_request(request)
     while scheduler.requests:
         scheduler.step()
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C, and raise it at the end of the block; a second one is raised at once."""
-    is_pressed = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal is_pressed
-        if is_pressed:
-            signal.default_int_handler(number, frame)
-        is_pressed = True
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: is_pressed
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if is_pressed:
-        raise KeyboardInterrupt
 
 
 _engines: WeakKeyDictionary[Policy, Engine] = WeakKeyDictionary()

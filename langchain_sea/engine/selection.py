@@ -148,7 +148,7 @@ class BestSoFar:
         return [self._scored_texts[text] for text in texts]
 
     def score(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
-        """Score texts that cannot be answers, such as beginnings; those scored before only once.
+        """Score texts, which are not offered as answers; those scored before only once.
 
         Raises:
             RewardUnavailableError: a reward failed.

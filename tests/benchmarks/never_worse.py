@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit_tests"))
-from doubles import broken_promises, random_case, refined
+from random_cases import broken_promises, random_case, refined
 
 
 def measure(draws: int, seed: int) -> dict[str, float]:

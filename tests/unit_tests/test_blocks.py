@@ -5,18 +5,8 @@ from importlib import import_module
 
 import pytest
 import torch
-from doubles import (
-    AdditiveReward,
-    DoublePrompt,
-    EndlessPolicy,
-    TokenReward,
-    broken_promises,
-    random_case,
-    refined,
-    run,
-    shrunk,
-    transformer_policy,
-)
+from doubles import AdditiveReward, DoublePrompt, EndlessPolicy, TokenReward, run, shrunk
+from random_cases import broken_promises, random_case, refined, transformer_policy
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy

@@ -5,9 +5,10 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
-from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, raises, with_fields
+from doubles import END, DoublePrompt, MarkovPolicy, TokenReward, V, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from troubled_rewards import Troubled, raises
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Tokens

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from doubles import ALPHABET, END, DoublePrompt, MarkovPolicy, TokenReward, Troubled, V, Vowels, raises
+from doubles import ALPHABET, END, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import central_difference
+from troubled_rewards import Troubled, raises
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import DifferentiableReward, Tokens

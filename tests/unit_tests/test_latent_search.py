@@ -16,16 +16,15 @@ from doubles import (
     MarkovPolicy,
     PrefixReward,
     TokenReward,
-    Troubled,
     V,
     Vowels,
-    raises,
     run,
-    transformer_policy,
     with_fields,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_cases import transformer_policy
+from troubled_rewards import Troubled, raises
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy

@@ -238,7 +238,6 @@ DRAFT = ScoredText("one two three four five six", 0.0, 2.0, {}, max_surprise=5.0
 def test_a_text_reads_as_well_as_the_draft(change, accepted):
     """No token is much more surprising, the first word is a likely one, and nothing is said again and again."""
     assert (LIMITS.excess(DRAFT._replace(**change), DRAFT) == 0) == accepted
-    assert (LIMITS.excess(DRAFT._replace(**change), DRAFT) == 0) == accepted
 
 
 def test_what_the_draft_does_is_allowed():

@@ -17,17 +17,13 @@ from doubles import (
     MergingPolicy,
     PrefixReward,
     TokenReward,
-    Troubled,
     Vowels,
-    broken_promises,
-    raises,
-    random_case,
-    refined,
     run,
     shrunk,
-    transformer_policy,
     with_fields,
 )
+from random_cases import broken_promises, random_case, refined, transformer_policy
+from troubled_rewards import Troubled, raises
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy
