@@ -80,9 +80,12 @@ class SlowMachine:
             for name in TRACKED:
                 patches.enter_context(patch.object(import_module(name), "BudgetTracker", tracker))
             patches.enter_context(patch.object(queue, "Scheduler", partial(_TimedScheduler, self)))
-            patches.enter_context(patch.object(queue, "_engines", WeakKeyDictionary()))
+            engines: WeakKeyDictionary[Any, queue.Engine] = WeakKeyDictionary()
+            patches.enter_context(patch.object(queue, "_engines", engines))
             patches.enter_context(patch.object(planning, "_speeds", WeakKeyDictionary()))
             yield
+            while not all(engine.is_idle for engine in engines.values()):  # the last step ends after its results come
+                time.sleep(0.01)
 
 
 class _TimedScheduler(Scheduler):
