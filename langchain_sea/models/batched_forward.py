@@ -10,29 +10,23 @@ Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d
 
 from __future__ import annotations
 
-import copy
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface
+from torch import Tensor
 
-from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.attention import AttentionSpec, attend
+from langchain_sea.models.hooked_model import ForwardPass, HookedModel
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
 __all__ = ["ModelRunner", "SequenceOutput"]
 
-_NAME = "langchain_sea"
-_ATTENTION_TYPES = {"full_attention", "sliding_attention"}
 _LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}  # they change with the longest row of a forward pass
 
 
@@ -44,22 +38,44 @@ class SequenceOutput(NamedTuple):
 
 
 @dataclass(slots=True)
-class _ForwardPass:
-    """The forward pass in progress."""
+class _PackedPass(ForwardPass):
+    """A forward pass of sequences on one axis, (1, N, D)."""
 
     sequences: Sequence[PackedSequence]
     layers: frozenset[int]
     stop: int | None
     keep_key_values: bool
-    first: int  # layers below it are not computed
+    first: int
     hidden: dict[int, Tensor] = field(default_factory=dict)
 
+    def begin_states(self) -> Tensor:
+        """Return the states from which the sequences begin, (1, N, D)."""
+        return pad_rows(torch.cat([s.begin.states.flatten(0, 1) for s in self.sequences if s.begin]))[None]
 
-_forward_pass: ContextVar[_ForwardPass] = ContextVar("_forward_pass")
+    def steering(self, layer: int) -> Tensor | None:
+        """Return what is added to the input of a layer, (1, N, D), or None."""
+        if not any(s.steering and s.steering.layer == layer for s in self.sequences):
+            return None
+        return pad_rows(torch.cat([s.steering_rows(layer) for s in self.sequences]))[None]
 
-
-class _StopForwardError(Exception):
-    """Ends a forward pass early, once all requested layers are computed."""
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
+        """Attend within each sequence: (1, H, N, d) queries, keys and values of all sequences → (1, N, H, d)."""
+        # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
+        cpu = query.device.type == "cpu"
+        wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
+        spec = spec._replace(narrow=query.dtype if wide != query.dtype else None)
+        sizes = [sequence.num_rows for sequence in self.sequences]
+        padding = query.shape[2] - sum(sizes)
+        # split rather than slice: the backward pass of each slice would allocate a tensor of zeros
+        axes = (x.to(wide).squeeze(0) for x in (query, key, value))  # (H, N, d)
+        parts = zip(*(torch.split(x, [*sizes, padding], 1) for x in axes), strict=True)
+        outputs = [
+            _attend_sequence(sequence, layer, part, spec, keep_key_values=self.keep_key_values)
+            for sequence, part in zip(self.sequences, parts, strict=False)
+        ]
+        if padding:
+            outputs.append(outputs[0].new_zeros(padding, *outputs[0].shape[1:]))
+        return torch.cat(outputs)[None].to(query.dtype)
 
 
 class ModelRunner:
@@ -76,21 +92,9 @@ class ModelRunner:
         Raises:
             ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
         """
-        AttentionInterface.register(_NAME, _attention)
-        AttentionMaskInterface.register(_NAME, _no_mask)
-        frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
-        shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model: PreTrainedModel = copy.deepcopy(model, {**frozen, **shared})
-        blocks = _decoder_layers(self.model)
-        config = self.model.config.get_text_config()
-        # the checked setter would look for a kernel on the hub
-        for holder in (self.model.config, config):
-            holder._attn_implementation = _NAME  # noqa: SLF001
-        self.num_layers = len(blocks)
-        for number, block in enumerate(blocks):
-            block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
-            block.forward = _Skippable(number, block.forward)
-        self._one_sequence_at_a_time = _has_length_dependent_rope(config)
+        self._hooked = HookedModel(model)
+        self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
+        self._one_sequence_at_a_time = _has_length_dependent_rope(self.model.config.get_text_config())
 
     def forward(
         self,
@@ -115,29 +119,18 @@ class ModelRunner:
         top = max(requested, default=0)
         stop = None if last or keep_key_values or top >= self.num_layers else top
         first = 0 if keep_key_values else _first_layer(sequences)
-        forward_pass = _ForwardPass(sequences, requested, stop, keep_key_values, first)
+        forward_pass = _PackedPass(sequences, requested, stop, keep_key_values, first)
         final = self._run(forward_pass)
-        if final is not None and self.num_layers in requested:
-            forward_pass.hidden[self.num_layers] = final
         return _split_by_sequence(forward_pass, final if last else None)
 
-    def _run(self, forward_pass: _ForwardPass) -> Tensor | None:
+    def _run(self, forward_pass: _PackedPass) -> Tensor | None:
         """Return the final states, (1, N, D), or None if the pass ended early."""
         rows = torch.cat([sequence.embeds.flatten(0, 1) for sequence in forward_pass.sequences])  # (N, D)
         positions = [
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
             for s in forward_pass.sequences
         ]
-        token = _forward_pass.set(forward_pass)
-        try:
-            final: Tensor = self.model.base_model(
-                inputs_embeds=pad_rows(rows)[None], position_ids=pad_rows(torch.cat(positions))[None], use_cache=False
-            ).last_hidden_state
-        except _StopForwardError:
-            return None
-        finally:
-            _forward_pass.reset(token)
-        return final
+        return self._hooked.run(forward_pass, pad_rows(rows)[None], pad_rows(torch.cat(positions))[None], None)
 
     @torch.no_grad()
     def prompt_key_values(self, embeds: Tensor) -> KeyValues:
@@ -149,26 +142,6 @@ class ModelRunner:
         return tuple((keys[0], values[0]) for keys, values in sequence.key_values)
 
 
-def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
-    """Return the list of layers, if the model can run on one axis.
-
-    Layers other than attention would mix the sequences on that axis.
-    """
-    config = model.config.get_text_config()
-    lists = [
-        m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
-    ]
-    other_types = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_TYPES
-    replaceable = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no public flag
-    if not lists or other_types or not replaceable:
-        raise ArchitectureError(
-            f"{type(model).__name__} cannot be refined: it does not use transformers' AttentionInterface, has "
-            f"layers other than attention {sorted(other_types) or ''}, or has no list of layers. Use Llama, "
-            "Qwen 3, Mistral, Gemma, Phi, GPT-NeoX, GPT-2 or another decoder of transformers 5."
-        )
-    return lists[0]
-
-
 def _has_length_dependent_rope(config: Any) -> bool:  # noqa: ANN401 - configurations share no type
     rope = getattr(config, "rope_parameters", None) or {}
     # one for all layers, or one for each type of layer
@@ -176,7 +149,7 @@ def _has_length_dependent_rope(config: Any) -> bool:  # noqa: ANN401 - configura
     return bool(_LENGTH_DEPENDENT_ROPES & {str(part.get("rope_type")) for part in ropes})
 
 
-def _split_by_sequence(forward_pass: _ForwardPass, final: Tensor | None) -> list[SequenceOutput]:
+def _split_by_sequence(forward_pass: _PackedPass, final: Tensor | None) -> list[SequenceOutput]:
     sizes = [sequence.num_rows for sequence in forward_pass.sequences]
 
     def split(rows: Tensor) -> list[Tensor]:
@@ -192,88 +165,6 @@ def _first_layer(sequences: Sequence[PackedSequence]) -> int:
     """Return the layer at which a forward pass of all sequences can begin; 0 is the first."""
     layers = {sequence.begin.layer if sequence.begin else 0 for sequence in sequences}
     return layers.pop() if len(layers) == 1 else 0
-
-
-class _Skippable:
-    """The forward function of a layer, which does nothing where the forward pass begins at a later one."""
-
-    def __init__(self, number: int, forward: Callable[..., Any]) -> None:
-        self._number, self._forward = number, forward
-        self._returns_tuple = False
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the layer's own
-        if self._number < _forward_pass.get().first:
-            states = args[0] if args else kwargs["hidden_states"]
-            return (states,) if self._returns_tuple else states
-        result = self._forward(*args, **kwargs)
-        self._returns_tuple = isinstance(result, tuple)  # the prompt was read before, so that this is known
-        return result
-
-
-def _before_layer(
-    number: int, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Record the input of layer `number`, and add the steering of the sequences to it."""
-    forward_pass = _forward_pass.get()
-    if number < forward_pass.first:
-        return None
-    states = args[0] if args else kwargs["hidden_states"]
-    if number == forward_pass.first and number:
-        inputs = [s.begin.states.flatten(0, 1) for s in forward_pass.sequences if s.begin]
-        states = pad_rows(torch.cat(inputs))[None].to(states)
-        args, kwargs = ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
-    if number in forward_pass.layers:
-        forward_pass.hidden[number] = states
-    if number == forward_pass.stop:
-        raise _StopForwardError
-    if not any(s.steering and s.steering.layer == number for s in forward_pass.sequences):
-        return args, kwargs
-    states = states + pad_rows(torch.cat([s.steering_rows(number) for s in forward_pass.sequences]))[None]
-    return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
-
-
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """Return no mask: each sequence has its own."""
-
-
-def _attention(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    _mask: None,
-    *,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_kwargs: Any,
-) -> tuple[Tensor, None]:
-    """Attend within each sequence: (1, H, N, d) queries, keys and values of all sequences → (1, N, H, d)."""
-    if s_aux is not None:
-        raise ArchitectureError(
-            f"{type(module).__name__} has attention sinks, which are not supported; use a model without them."
-        )
-    forward_pass = _forward_pass.get()
-    # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
-    cpu = query.device.type == "cpu"
-    wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
-    narrow = query.dtype if wide != query.dtype else None
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    spec = AttentionSpec(scale, softcap, sliding_window, narrow)
-    sizes = [sequence.num_rows for sequence in forward_pass.sequences]
-    padding = query.shape[2] - sum(sizes)
-    # split rather than slice: the backward pass of each slice would allocate a tensor of zeros
-    axes = (x.to(wide).squeeze(0) for x in (query, key, value))  # (H, N, d)
-    parts = zip(*(torch.split(x, [*sizes, padding], 1) for x in axes), strict=True)
-    layer = int(module.layer_idx)  # type: ignore[arg-type]
-    outputs = [
-        _attend_sequence(sequence, layer, part, spec, keep_key_values=forward_pass.keep_key_values)
-        for sequence, part in zip(forward_pass.sequences, parts, strict=False)
-    ]
-    if padding:
-        outputs.append(outputs[0].new_zeros(padding, *outputs[0].shape[1:]))
-    return torch.cat(outputs)[None].to(query.dtype), None
 
 
 def _attend_sequence(
