@@ -116,12 +116,18 @@ class ModelRunner:
             options = {"last": last, "keep_key_values": keep_key_values}
             return [self.forward([s], layers=layers, **options)[0] for s in sequences]
         requested = frozenset(layers)
-        top = max(requested, default=0)
-        stop = None if last or keep_key_values or top >= self.num_layers else top
-        first = 0 if keep_key_values else _first_layer(sequences)
+        first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
         forward_pass = _PackedPass(sequences, requested, stop, keep_key_values, first)
         final = self._run(forward_pass)
         return _split_by_sequence(forward_pass, final if last else None)
+
+    def _find_range(
+        self, sequences: Sequence[PackedSequence], layers: frozenset[int], *, last: bool, keep_key_values: bool
+    ) -> tuple[int, int | None]:
+        """Return the layer at which a forward pass begins, and the one at which it stops, or None."""
+        top = max(layers, default=0)
+        stop = None if last or keep_key_values or top >= self.num_layers else top
+        return 0 if keep_key_values else _first_layer(sequences), stop
 
     def _run(self, forward_pass: _PackedPass) -> Tensor | None:
         """Return the final states, (1, N, D), or None if the pass ended early."""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import GrammarMatcher
+    from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.prompt import PolicyPrompt
 
-__all__ = ["LengthGroup", "PolicyGeneration", "find_end_ids", "sample_tokens"]
+__all__ = ["LengthGroup", "PolicyGeneration", "find_end_ids", "sample_rows", "sample_tokens"]
 
 _MAX_COPIED_POSITIONS = 4096  # of a prompt, copied into few rows so that attention is one kernel per layer
 _ROWS = 16  # rows of logits handled at once, which fit a CPU's cache: V = 50,000 takes 3 MB
@@ -118,32 +119,43 @@ class LengthGroup:
     """Rows whose prefixes are equally long.
 
     Attributes:
+        prompt: that the rows answer.
         rows: their numbers in the generation.
         ids: what each row reads next.
         num_left: how many more tokens each row may get.
-        cache: keys and values of what the rows have read.
-        prompt_key_values: of the prompt, if all rows share one copy; empty if `cache` holds a copy per row.
     """
 
     def __init__(self, prompt: PolicyPrompt, rows: list[int], ids: list[list[int]], num_left: int) -> None:
-        """Allocate the cache: a short prompt is copied into every row, a long one is shared."""
-        self.rows, self.ids, self.num_left = rows, ids, num_left
-        capacity = len(ids[0]) + num_left
-        is_copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _MAX_COPIED_POSITIONS
-        self.cache = (
-            GrowingKVCache.from_prompt(prompt.key_values, len(rows), capacity)
-            if is_copied
-            else GrowingKVCache(len(rows), capacity)
-        )
-        self.prompt_key_values = () if is_copied else prompt.key_values
+        """Hold the parts. A short prompt will be copied into every row's cache, a long one is shared."""
+        self.prompt, self.rows, self.ids, self.num_left = prompt, rows, ids, num_left
+        self._capacity = len(ids[0]) + num_left
+        self._is_copied = len(rows) * (len(prompt.ids) + len(prompt.answer)) <= _MAX_COPIED_POSITIONS
+        self._cache: GrowingKVCache | None = None
+
+    @property
+    def cache(self) -> GrowingKVCache:
+        """Allocated at the first use: not every way of decoding needs one."""
+        if self._cache is None:
+            self._cache = (
+                GrowingKVCache.from_prompt(self.prompt.key_values, len(self.rows), self._capacity)
+                if self._is_copied
+                else GrowingKVCache(len(self.rows), self._capacity)
+            )
+        return self._cache
+
+    @property
+    def prompt_key_values(self) -> KeyValues:
+        """Of the prompt, if all rows share one copy; empty if `cache` holds a copy per row."""
+        return () if self._is_copied else self.prompt.key_values
 
     def append_tokens(self, tokens: list[int], written: list[list[int]], end_ids: frozenset[int]) -> None:
         """Append the new token of each row to `written`, and drop the rows that end."""
         going_on = [i for i, token in enumerate(tokens) if token >= 0 and token not in end_ids]
-        if self.num_left > 1 and len(going_on) < len(self.rows):
-            # first, because it may run out of memory
-            self.cache.select_rows(torch.tensor(going_on, dtype=torch.long))
-        self.cache.advance(len(self.ids[0]))
+        if self._cache is not None:
+            if self.num_left > 1 and len(going_on) < len(self.rows):
+                # first, because it may run out of memory
+                self._cache.select_rows(torch.tensor(going_on, dtype=torch.long))
+            self._cache.advance(len(self.ids[0]))
         self.num_left -= 1
         for i in going_on:
             written[self.rows[i]].append(tokens[i])
@@ -166,13 +178,17 @@ def sample_tokens(logits: Tensor, draws: Tensor, temperatures: Tensor, disallowe
     """
     size = _ROWS if logits.device.type == "cpu" else max(1, len(logits))
     parts = (slice(at, at + size) for at in range(0, len(logits), size))
-    return [i for part in parts for i in _sample(logits[part], draws[part], temperatures[part], disallowed)]
+    draws = draws.to(logits.device)
+    return [
+        i for part in parts for i in sample_rows(logits[part], draws[part], temperatures[part], disallowed).tolist()
+    ]
 
 
-def _sample(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Tensor) -> list[int]:
+def sample_rows(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Tensor) -> Tensor:
+    """Sample one id for each row, (R,), all rows at once; see `sample_tokens`. On a GPU nothing waits for it."""
     logits = narrow.to(torch.promote_types(narrow.dtype, torch.float32)).masked_fill(disallowed, -torch.inf)
     peak, likeliest = logits.max(-1, keepdim=True)
-    if not bool(peak.isfinite().all()):
+    if logits.device.type != "cpu" or not bool(peak.isfinite().all()):
         logits = logits.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
         peak, likeliest = logits.max(-1, keepdim=True)
     divisor = torch.where(temperatures > 0, temperatures, 1).to(logits.dtype)[:, None]
@@ -182,13 +198,12 @@ def _sample(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Ten
     blocks = (pad(shares, (0, extra)) if extra else shares).view(len(shares), -1, _BLOCK)  # (R, B, 256)
     sums = blocks.sum(-1).double()
     ends = sums.cumsum(-1)
-    block, rest = _search(ends, draws.to(logits.device) * ends[:, -1])
+    block, rest = _search(ends, draws * ends[:, -1])
     inside = blocks.gather(1, block[:, None, None].expand(-1, 1, _BLOCK)).squeeze(1).double().cumsum(-1)
     # in float64, and relative to the block's own sum, so that the rarest token keeps its share
     place, _ = _search(inside, rest * inside[:, -1] / sums.gather(-1, block[:, None]).squeeze(-1))
     ids = torch.where(temperatures > 0, block * _BLOCK + place, likeliest.squeeze(-1))
-    tokens: list[int] = torch.where(peak.squeeze(-1) > -torch.inf, ids, -1).tolist()
-    return tokens
+    return torch.where(peak.squeeze(-1) > -torch.inf, ids, -1)
 
 
 def _search(ends: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:

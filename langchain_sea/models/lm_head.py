@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["LMHead", "lm_head_of"]
 
 _COLUMNS = 4096
-_ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once
+_ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once, which fit a CPU's cache
 _ROWS_OF_ALL_COLUMNS = 128
+_MAX_GPU_LOGITS = 2**27  # a GPU takes the whole vocabulary at once for as many rows as give so many logits: 512 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +95,10 @@ class LMHead:
         """
         rows, first_rows = hidden.reshape(-1, hidden.shape[-1]), first.reshape(-1, 1)
         size = min(size, len(self.weight))
-        parts = [self._top_k_of_rows(rows[part], first_rows[part], size, banned) for part in _slices(len(rows), _ROWS)]
+        parts = [
+            self._top_k_of_rows(rows[part], first_rows[part], size, banned)
+            for part in _slices(len(rows), self._num_rows_at_once)
+        ]
         return torch.cat(parts).view(*first.shape, size)
 
     def _top_k_of_rows(self, rows: Tensor, first: Tensor, size: int, banned: Tensor) -> Tensor:
@@ -113,6 +117,10 @@ class LMHead:
             del z, narrow  # before the next block needs as much memory
         return ids
 
+    def narrow_logits(self, rows: Tensor) -> Tensor:
+        """Compute all logits of (N, D), (N, V), in the precision of the weights if scale and cap are unset."""
+        return self._logits_of(rows)
+
     def _logits_of(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """Compute logits of (N, D) at some ids, in the precision of the weights if scale and cap are unset."""
         bias = None if self.bias is None else self.bias[columns]
@@ -123,8 +131,12 @@ class LMHead:
 
     def _iter_columns(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield the logits of (N, D) a block of the vocabulary at a time."""
-        for columns in _slices(len(self.weight), _COLUMNS):
+        for columns in _slices(len(self.weight), len(self.weight) if self.weight.is_cuda else _COLUMNS):
             yield columns, self._logits_of(rows, columns)
+
+    @property
+    def _num_rows_at_once(self) -> int:
+        return max(1, _MAX_GPU_LOGITS // len(self.weight)) if self.weight.is_cuda else _ROWS
 
     def streamed_logsumexp(
         self, rows: Tensor, support: Tensor, *, with_gradient: bool
@@ -139,12 +151,28 @@ class LMHead:
         Returns:
             The logits (N, K), log Σ exp z (N,), and its gradient in `rows`, (N, D), or (N, 0) without one.
         """
+        compute = self._whole_logsumexp_of_rows if self.weight.is_cuda else self._streamed_logsumexp_of_rows
         parts = [
-            self._streamed_logsumexp_of_rows(rows[part], support[part], with_gradient=with_gradient)
-            for part in _slices(len(rows), _ROWS)
+            compute(rows[part], support[part], with_gradient=with_gradient)
+            for part in _slices(len(rows), self._num_rows_at_once)
         ]
         logits, totals, gradients = zip(*parts, strict=True)
         return torch.cat(logits), torch.cat(totals), torch.cat(gradients)
+
+    def _whole_logsumexp_of_rows(
+        self, rows: Tensor, support: Tensor, *, with_gradient: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute the whole vocabulary at once, in few kernels."""
+        z = self._logits_of(rows)
+        wide = to_float32_or_wider(z)
+        total, candidate_logits = wide.logsumexp(-1), wide.gather(-1, support)
+        if not with_gradient:
+            return candidate_logits, total, wide.new_zeros(len(rows), 0)
+        shares = z.softmax(-1)
+        if self.cap is not None:
+            shares = shares * (1 - (z / self.cap).square())
+        gradient = to_float32_or_wider(shares.to(self.weight.dtype) @ self.weight)
+        return candidate_logits, total, gradient * self.scale
 
     def _streamed_logsumexp_of_rows(
         self, rows: Tensor, support: Tensor, *, with_gradient: bool

@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from langchain_sea.core.protocols import NOTHING, ForwardRequest, OutputSpec
-from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence
 from langchain_sea.models.lm_head import lm_head_of
 from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill
+from langchain_sea.models.runner import make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
+from langchain_sea.models.static_decode import StaticDecoder
+from langchain_sea.models.static_forward import StaticRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langchain_sea.core.protocols import GrammarMatcher
+    from langchain_sea.models.batched_forward import ModelRunner
     from langchain_sea.models.generation import PolicyGeneration
 
 __all__ = ["PolicyForward"]
@@ -37,13 +40,19 @@ class PolicyForward:
         device: where the weights are.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, runner: ModelRunner | None = None) -> None:
         """Prepare the parts.
+
+        Args:
+            model: a causal language model.
+            runner: runs its layers; None takes the one that suits its device.
 
         Raises:
             ArchitectureError: the model is not a decoder that can be refined.
         """
-        self._model, self._runner, self._head = model, ModelRunner(model), lm_head_of(model)
+        self._model, self._head = model, lm_head_of(model)
+        self._runner = make_runner(model) if runner is None else runner
+        self._decoder: StaticDecoder | None = None
         self._vocab_size: int = model.config.get_text_config().vocab_size
         self.device: torch.device = model.device
 
@@ -125,6 +134,12 @@ class PolicyForward:
         self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
     ) -> None:
         """Append one token to every unfinished row of all generations, in one forward pass."""
+        if isinstance(self._runner, StaticRunner):
+            if self._decoder is None:
+                self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
+            if self._decoder.can_decode(generations):
+                self._decoder.step(generations, end_ids)
+                return
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return

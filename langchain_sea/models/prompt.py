@@ -97,6 +97,11 @@ class PolicyPrompt:
         return (self.ids, self.answer) if self.answer else self.ids
 
     @property
+    def num_read(self) -> int:
+        """How many ids have keys and values: all but the newest."""
+        return len(self.ids) + len(self.answer) - 1
+
+    @property
     def last(self) -> int:
         """The newest id, whose keys and values are not computed yet."""
         return (self.answer or self.ids)[-1]

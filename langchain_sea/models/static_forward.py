@@ -1,0 +1,292 @@
+"""Forward passes of fixed shape: rows of several prompts as one padded batch, which a GPU replays as a graph.
+
+A GPU waits for launches where it has little to compute. The modules of `transformers` run unchanged; only their
+attention is this package's. Padding costs little there, and shapes that come again cost one launch.
+
+Shapes: Q prompts with C rows each, B = Q × C; T positions, P positions of a prompt, D width, H heads, d width of a
+head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
+from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
+from langchain_sea.models.hooked_model import ForwardPass
+from langchain_sea.models.static_attention import Positions, attend_static
+from langchain_sea.models.static_shapes import BatchShape, round_up_prompt, round_up_rows, round_up_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from langchain_sea.models.attention import AttentionSpec
+    from langchain_sea.models.kv_cache import KeyValues, PackedSequence
+    from langchain_sea.models.static_attention import KeyValue
+
+__all__ = ["PromptSlots", "StaticPass", "StaticRunner"]
+
+_MAX_TOKENS = 32_768  # of a padded batch; larger ones keep a GPU busy without a graph
+_MAX_SCORES = 2**29  # attention scores of one layer that are held at once
+_MAX_PADDING = 3  # a batch may be so many times as large as what it holds
+
+
+class PromptSlots:
+    """Keys and values of Q prompts in memory that stays where it is.
+
+    Attributes:
+        key_values: (Q, H, P, d) of each layer.
+        lengths: (Q,) of the prompts.
+    """
+
+    def __init__(self, like: KeyValues, num_prompts: int, size: int) -> None:
+        """Allocate.
+
+        Args:
+            like: a prompt of the model; its keys and values have the shapes of all others.
+            num_prompts: Q.
+            size: P.
+        """
+        self.key_values: list[KeyValue] = [
+            (k.new_zeros(num_prompts, len(k), size, k.shape[-1]), v.new_zeros(num_prompts, len(v), size, v.shape[-1]))
+            for k, v in like
+        ]
+        self.lengths = torch.zeros(num_prompts, dtype=torch.long, device=like[0][0].device)
+        self._loaded: list[KeyValues | None] = [None] * num_prompts
+
+    @torch.no_grad()
+    def load(self, prompts: Sequence[KeyValues]) -> None:
+        """Put the prompts in the first slots; one that is there already is not copied again."""
+        for slot, prompt in enumerate(prompts):
+            if self._loaded[slot] is not prompt:
+                length = prompt[0][0].shape[1] if prompt else 0
+                held = [part[slot, :, :length] for pair in self.key_values for part in pair] if length else []
+                if held:
+                    torch._foreach_copy_(held, [part for pair in prompt for part in pair])
+                self.lengths[slot] = length
+                self._loaded[slot] = prompt
+
+
+@dataclass(slots=True)
+class StaticPass(ForwardPass):
+    """A forward pass of a padded batch, (B, T, D).
+
+    Attributes:
+        positions: of its tokens.
+        prompts: keys and values of the prompts, of each layer; empty if there are none.
+        vectors: (B, D), added to the input of layer `steered`, or None.
+        begin: (B, T, D), the input of layer `first` where that is above 0.
+        key_values: what each layer computed for the tokens, if `keep_key_values`.
+    """
+
+    positions: Positions
+    prompts: Sequence[KeyValue] = ()
+    layers: frozenset[int] = frozenset()
+    stop: int | None = None
+    first: int = 0
+    steered: int | None = None
+    vectors: Tensor | None = None
+    begin: Tensor | None = None
+    keep_key_values: bool = False
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    key_values: list[KeyValue] = field(default_factory=list)
+
+    def begin_states(self) -> Tensor:
+        """Return the input of layer `first`."""
+        assert self.begin is not None
+        return self.begin
+
+    def steering(self, layer: int) -> Tensor | None:
+        """Return what is added to the input of a layer, (B, 1, D), or None."""
+        return self.vectors[:, None] if layer == self.steered and self.vectors is not None else None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
+        """Attend within each row and to its prompt: (B, H, T, d) → (B, T, H, d)."""
+        if self.keep_key_values:
+            self.key_values.append((key, value))
+        return attend_static(query, (key, value), self.prompts[layer] if self.prompts else None, self.positions, spec)
+
+
+class _Kind(NamedTuple):
+    """What tells one function of fixed shape from another."""
+
+    shape: BatchShape
+    layers: tuple[int, ...]
+    last: bool
+    stop: int | None
+    first: int
+    steered: int | None
+    keep_key_values: bool
+    needs_gradient: tuple[bool, ...]
+
+
+class StaticRunner(ModelRunner):
+    """Runs sequences as batches of fixed shape where that pays, and as `ModelRunner` does elsewhere.
+
+    Attributes:
+        graphs: the functions that were captured.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Copy the model's modules, as `ModelRunner` does.
+
+        Raises:
+            ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
+        """
+        super().__init__(model)
+        self.graphs = GraphCache(model.device)
+        self._slots: dict[tuple[int, int], PromptSlots] = {}
+        # of four axes, so that transformers makes none, for which it would wait for the device
+        self._mask = torch.zeros(1, 1, 1, 1, device=model.device)
+
+    def forward(
+        self,
+        sequences: Sequence[PackedSequence],
+        *,
+        layers: Iterable[int] = (),
+        last: bool = True,
+        keep_key_values: bool = False,
+    ) -> list[SequenceOutput]:
+        """Run all sequences in one forward pass; see `ModelRunner.forward`."""
+        requested = frozenset(layers)
+        shape = self._find_shape(sequences)
+        if shape is None:
+            return super().forward(sequences, layers=requested, last=last, keep_key_values=keep_key_values)
+        first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
+        vectors = _join_steering(sequences, shape)
+        parts = [s.begin.states for s in sequences if s.begin] if first else [s.embeds for s in sequences]
+        inputs = [_pad(parts, shape)] if vectors is None else [_pad(parts, shape), vectors]
+        steered = next((s.steering.layer for s in sequences if s.steering), None)
+        flags = tuple(torch.is_grad_enabled() and x.requires_grad for x in inputs)
+        kept = tuple(sorted(layer for layer in requested if layer >= first))
+        kind = _Kind(shape, kept, last, stop, first, steered, keep_key_values, flags)
+        prompts = self.load_prompts([s.prompt_key_values for s in sequences], shape.prompts, shape.prompt_tokens)
+        function = self.graphs.get_or_create(
+            kind, lambda: GraphedFunction(partial(self._compute, kind, prompts), self.graphs, _describe(kind))
+        )
+        return self._split(sequences, kind, function(*inputs))
+
+    def load_prompts(self, prompts: Sequence[KeyValues], count: int, size: int) -> PromptSlots | None:
+        """Return slots that hold the prompts; None if all are empty.
+
+        Args:
+            prompts: at most `count`.
+            count: of slots.
+            size: of each slot, in tokens.
+        """
+        if not size:
+            return None
+        if (count, size) not in self._slots:
+            self._slots[count, size] = PromptSlots(next(p for p in prompts if p), count, size)
+        self._slots[count, size].load(prompts)
+        return self._slots[count, size]
+
+    def run(self, forward_pass: StaticPass, embeds: Tensor) -> Tensor | None:
+        """Return the final states of a padded batch, (B, T, D), or None if the pass ended early."""
+        ids = forward_pass.positions.ids
+        position_ids = ids.repeat_interleave(len(embeds) // len(ids), 0)
+        return self._hooked.run(forward_pass, embeds, position_ids, self._mask)
+
+    def _find_shape(self, sequences: Sequence[PackedSequence]) -> BatchShape | None:
+        """Return the shape of a batch that holds the sequences; None if they run better without one."""
+        if self._one_sequence_at_a_time or any(s.cache is not None for s in sequences):
+            return None
+        steered = {s.steering.layer for s in sequences if s.steering}
+        if len(steered) > 1:
+            return None
+        prompt = max(s.start for s in sequences)
+        shape = BatchShape(
+            round_up_rows(len(sequences)),
+            round_up_rows(max(s.embeds.shape[0] for s in sequences)),
+            round_up_tokens(max(s.embeds.shape[1] for s in sequences)),
+            round_up_prompt(prompt),
+        )
+        num_tokens = shape.prompts * shape.rows * shape.tokens
+        num_needed = sum(s.num_rows for s in sequences)
+        num_scores = num_tokens * (shape.prompt_tokens + shape.tokens) * self._num_heads
+        fits = num_tokens <= _MAX_TOKENS and num_scores <= _MAX_SCORES
+        return shape if fits and num_tokens <= max(64, _MAX_PADDING * num_needed) else None
+
+    @property
+    def _num_heads(self) -> int:
+        return int(self.model.config.get_text_config().num_attention_heads)
+
+    def _compute(
+        self, kind: _Kind, slots: PromptSlots | None, embeds: Tensor, vectors: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return the states of the requested layers, the last states, and the keys and values, as requested."""
+        shape = kind.shape
+        lengths = torch.zeros(shape.prompts, dtype=torch.long, device=embeds.device)
+        prompt_lengths = lengths if slots is None else slots.lengths
+        positions = Positions(prompt_lengths, lengths, shape.rows, shape.tokens, shape.tokens, shape.prompt_tokens)
+        forward_pass = StaticPass(
+            positions,
+            () if slots is None else slots.key_values,
+            frozenset(kind.layers),
+            kind.stop,
+            kind.first,
+            kind.steered,
+            vectors,
+            embeds if kind.first else None,
+            kind.keep_key_values,
+        )
+        final = self.run(forward_pass, embeds)
+        outputs = [forward_pass.hidden[layer] for layer in kind.layers]
+        if kind.last:
+            assert final is not None
+            outputs.append(final)
+        return (*outputs, *(part for pair in forward_pass.key_values for part in pair))
+
+    def _split(
+        self, sequences: Sequence[PackedSequence], kind: _Kind, outputs: Sequence[Tensor]
+    ) -> list[SequenceOutput]:
+        """Return the part of each sequence, without the padding."""
+        shape, num_layers = kind.shape, len(kind.layers)
+        by_prompt = [x.view(shape.prompts, shape.rows, *x.shape[1:]) for x in outputs]
+        states, pairs = by_prompt[: num_layers + kind.last], by_prompt[num_layers + kind.last :]
+        results = []
+        for slot, sequence in enumerate(sequences):
+            count, length = sequence.embeds.shape[:2]
+            own = [x[slot, :count, :length] for x in states]
+            if kind.keep_key_values:
+                parts = [x[slot, :count, :, :length] for x in pairs]
+                sequence.key_values = list(zip(parts[::2], parts[1::2], strict=True))
+            hidden = dict(zip(kind.layers, own, strict=False))
+            results.append(SequenceOutput(hidden, own[-1] if kind.last else None))
+        return results
+
+
+def _pad(parts: Sequence[Tensor], shape: BatchShape) -> Tensor:
+    """Return the parts, (C', T', D) each, as one batch, (B, T, D), zeros behind each; differentiable."""
+    padded = [pad(x, (0, 0, 0, shape.tokens - x.shape[1], 0, shape.rows - x.shape[0])) for x in parts]
+    missing = shape.prompts - len(parts)
+    if missing:
+        padded.append(padded[0].new_zeros(missing * shape.rows, *padded[0].shape[1:]))
+    return torch.cat(padded) if len(padded) > 1 else padded[0]
+
+
+def _join_steering(sequences: Sequence[PackedSequence], shape: BatchShape) -> Tensor | None:
+    """Return what is added to each row, (B, D); None if nothing is."""
+    if not any(s.steering for s in sequences):
+        return None
+    parts = [
+        s.steering.vectors.to(s.embeds)[:, None]
+        if s.steering
+        else s.embeds.new_zeros(len(s.embeds), 1, s.embeds.shape[-1])
+        for s in sequences
+    ]
+    return _pad(parts, shape._replace(tokens=1))[:, 0]
+
+
+def _describe(kind: _Kind) -> str:
+    shape = kind.shape
+    what = "gradient" if any(kind.needs_gradient) else "forward pass"
+    return f"a {what} of {shape.prompts} × {shape.rows} × {shape.tokens} tokens after {shape.prompt_tokens}"

@@ -1,0 +1,40 @@
+"""The sizes of batches of fixed shape. What is smaller is padded, so that few shapes serve all requests."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["BatchShape", "round_up_prompt", "round_up_rows", "round_up_tokens"]
+
+_ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # or a multiple of 64
+_TOKENS = ((8, 1), (64, 8), (128, 16), (256, 32))  # up to so many, a multiple of; or a multiple of 64
+_PROMPT = ((512, 64), (1024, 128))  # or a multiple of 256
+
+
+class BatchShape(NamedTuple):
+    """The sizes of a batch."""
+
+    prompts: int
+    rows: int  # of each prompt
+    tokens: int  # of each row
+    prompt_tokens: int  # of the longest prompt, or 0
+
+
+def round_up_rows(count: int) -> int:
+    """Return the size that holds so many rows, or so many prompts."""
+    return next((size for size in _ROWS if size >= count), -(-count // 64) * 64)
+
+
+def round_up_tokens(count: int) -> int:
+    """Return the size that holds so many tokens of a row."""
+    return _round_up(count, _TOKENS, 64)
+
+
+def round_up_prompt(count: int) -> int:
+    """Return the size that holds so many tokens of a prompt; 0 stays 0."""
+    return _round_up(count, _PROMPT, 256)
+
+
+def _round_up(count: int, steps: tuple[tuple[int, int], ...], largest_step: int) -> int:
+    step = next((step for limit, step in steps if count <= limit), largest_step)
+    return -(-count // step) * step

@@ -1,0 +1,149 @@
+"""Batches of fixed shape give what the rows give one after another; a GPU only replays them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
+from langchain_sea.models import static_attention, static_decode
+from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.policy_forward import PolicyForward
+from langchain_sea.models.static_forward import StaticRunner
+from langchain_sea.models.static_shapes import round_up_prompt, round_up_rows, round_up_tokens
+
+if TYPE_CHECKING:
+    from langchain_sea.core.protocols import ModelOutput
+    from langchain_sea.models.prompt import PolicyPrompt
+
+ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
+ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
+SPEC = OutputSpec(frozenset({1, 2}), logits=True)
+
+
+def make_policies(name: str) -> tuple[CausalLMPolicy, CausalLMPolicy]:
+    """One that runs rows on one axis, and one that runs batches of fixed shape."""
+    model, tokenizer = tiny_model(name), tiny_tokenizer()
+    plain, static = CausalLMPolicy(model, tokenizer), CausalLMPolicy(model, tokenizer)
+    static._lazy_forward = PolicyForward(model, StaticRunner(model))
+    return plain, static
+
+
+def make_prompt(policy: CausalLMPolicy, question: str) -> PolicyPrompt:
+    return policy.prompt([{"role": "user", "content": question}])
+
+
+@pytest.fixture(params=["copied", "shared"])
+def _prompts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether rows have a copy of their prompt; both ways are for prompts of any length."""
+    if request.param == "shared":
+        monkeypatch.setattr(static_attention, "_MAX_COPIED_POSITIONS", 0)
+        monkeypatch.setattr(static_decode, "_MAX_COPIED_POSITIONS", 0)
+        monkeypatch.setattr(static_decode, "_MAX_PADDING", 100)
+
+
+def read(policy: CausalLMPolicy, vectors: list[torch.Tensor]) -> list[ModelOutput]:
+    requests = [
+        ForwardRequest(make_prompt(policy, question), Tokens.from_ids(answers), SPEC, Steering(1, vector))
+        for question, answers, vector in zip(ASKED, ANSWERS, vectors, strict=True)
+    ]
+    return list(policy.forward_all(requests))
+
+
+@pytest.mark.usefixtures("_prompts")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
+    results = []
+    for policy in make_policies(name):
+        random = torch.Generator().manual_seed(0)
+        width = tiny_model(name).config.hidden_size
+        vectors = [torch.randn(len(a), width, generator=random).requires_grad_() for a in ANSWERS]
+        outputs = read(policy, vectors)
+        tokens = [Tokens.from_ids(answers) for answers in ANSWERS]
+        sums = [(out.log_probs(t) * t.mask).sum() for out, t in zip(outputs, tokens, strict=True)]
+        gradients = torch.autograd.grad(sums, vectors)
+        states = [out.hidden[layer] * t.mask[..., None] for out, t in zip(outputs, tokens, strict=True) for layer in (1, 2)]
+        results.append([*(s.detach() for s in sums), *gradients, *(s.detach() for s in states)])
+    for plain, static in zip(*results, strict=True):
+        torch.testing.assert_close(plain, static, atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.usefixtures("_prompts")
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_decoding_draws_the_tokens_of_one_axis(name: str) -> None:
+    """With rows that end, prefixes of several lengths, steering, and a second generation that joins later."""
+    written = []
+    for policy in make_policies(name):
+        width = tiny_model(name).config.hidden_size
+        steering = Steering(1, torch.randn(4, width, generator=torch.Generator().manual_seed(1)))
+        prompts = [make_prompt(policy, question) for question in ASKED]
+        first = policy.start_generation(
+            prompts[0], [[], [5], [5, 6], [9]], tokens=12, temperature=1.0, generators=rngs(4), steering=steering
+        )
+        for _ in range(3):
+            policy.generate_step([first])
+        second = policy.start_generation(prompts[1], [[], []], tokens=70, temperature=0.7, generators=rngs(2))
+        while first.num_unfinished or second.num_unfinished:
+            policy.generate_step([second, first])
+        written.append([first.written, second.written])
+    assert written[0] == written[1]
+    assert max(len(ids) for ids in written[0][1]) > 0
+
+
+def rngs(count: int) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(seed) for seed in range(count)]
+
+
+def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
+    written = []
+    for policy in make_policies("llama"):
+        prompts = [make_prompt(policy, question) for question in ASKED]
+        states = [
+            policy.start_generation(prompt, [[], []], tokens=9, temperature=1.0, generators=rngs(2))
+            for prompt in prompts
+        ]
+        for turn in ([0], [0, 1], [1], [1], [0], [0, 1], [1, 0]):
+            policy.generate_step([states[i] for i in turn])
+        while any(state.num_unfinished for state in states):
+            policy.generate_step(states)
+        written.append([state.written for state in states])
+    assert written[0] == written[1]
+
+
+def test_a_pass_can_begin_at_a_later_layer() -> None:
+    results = []
+    for policy in make_policies("llama"):
+        prompt, tokens = make_prompt(policy, ASKED[0]), Tokens.from_ids(ANSWERS[1])
+        whole = policy.forward_all([ForwardRequest(prompt, tokens, SPEC)])[0]
+        start = whole.layer_input(1)  # type: ignore[attr-defined]
+        assert isinstance(start, LayerInput)
+        vectors = torch.full((3, 32), 0.1, requires_grad=True)
+        spec = OutputSpec(frozenset(), logits=True)
+        (late,) = policy.forward_all([ForwardRequest(prompt, tokens, spec, Steering(1, vectors), start=start)])
+        results.append(torch.autograd.grad((late.log_probs(tokens) * tokens.mask).sum(), vectors)[0])
+    torch.testing.assert_close(*results, atol=1e-4, rtol=1e-4)
+
+
+def test_prompts_are_loaded_again_after_others_had_their_slots() -> None:
+    _, policy = make_policies("llama")
+    prompts = [make_prompt(policy, question) for question in ASKED]
+    tokens = Tokens.from_ids(ANSWERS[1])
+    alone = [policy.forward(prompt, tokens).log_probs(tokens) for prompt in prompts]
+    again = [policy.forward(prompt, tokens).log_probs(tokens) for prompt in prompts]
+    assert all(torch.equal(*pair) for pair in zip(alone, again, strict=True))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 5000))
+def test_sizes_hold_what_they_are_for(count: int) -> None:
+    """With at most a third of padding beyond the smallest sizes, and few sizes."""
+    for round_up, smallest in ((round_up_rows, 1), (round_up_tokens, 8), (round_up_prompt, 64)):
+        size = round_up(count)
+        assert count <= size <= max(smallest, 1.6 * count + 1, count + smallest)
+        assert round_up(size) == size
+    assert round_up_prompt(0) == 0
