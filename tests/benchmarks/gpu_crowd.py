@@ -1,0 +1,99 @@
+"""Many answers at once on a GPU, and the memory of one."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from gpu_answers import count_tokens, generate, make_model, one_sided
+from speed_answers import QUESTIONS, ragged
+from speed_clock import ratio
+from speed_shapes import PRESET
+from speed_step import most_held
+
+from langchain_sea.budget import Budget
+from langchain_sea.models.loading.memory_estimate import estimate_memory
+
+if TYPE_CHECKING:
+    from gpu_steps import Bench
+
+
+def batch_speedup(bench: Bench) -> dict[str, Any]:
+    """All together, and some of them one after another; the rest is taken to last as long."""
+    on, sizes = bench.subject("1b"), bench.sizes
+    model = make_model(bench, on, sizes.short, budget=Budget(max_time=None))
+    requests = ragged(sizes.together, 0)
+    model.batch(requests[:2])
+    times: dict[str, list[float]] = {"one by one": [], "together": []}
+    alone = [bench.plan.seconds(lambda request=request: model.invoke(request)) for request in requests[: sizes.alone]]
+    times["one by one"].append(statistics.fmean(alone) * sizes.together)
+    times["together"].append(bench.plan.seconds(lambda: model.batch(requests)))
+    what = (
+        f"{sizes.together} requests one after another (measured: {sizes.alone} of them, scaled to all) ÷ the same by "
+        f"SEAChatModel.batch; {on.name}, {sizes.short} tokens, without a time limit, so that both search as much"
+    )
+    return ratio(times, "one by one", "together", what, alone=[round(each, 4) for each in alone])
+
+
+def tokens_per_second(bench: Bench) -> dict[str, Any]:
+    """Of refined answers, many at once."""
+    on, sizes = bench.subject("1b"), bench.sizes
+    requests, kept = ragged(sizes.crowd, 1), []
+    make_model(bench, on, min(16, sizes.long)).batch(requests[:8])
+    model = make_model(bench, on, sizes.long)
+    seconds = bench.plan.seconds(lambda: kept.extend(model.batch(requests)))
+    count = sum(count_tokens(on, message, sizes.long) for message in kept)
+    what = (
+        f"tokens of {sizes.crowd} answers of {sizes.long} tokens by one SEAChatModel.batch with everything at its "
+        f"default ÷ its seconds; {on.name}"
+    )
+    rate = count / seconds
+    return one_sided(rate, [rate], what, {"batch": seconds}, digits=1, tokens=count)
+
+
+def generate_tokens_per_second(bench: Bench) -> dict[str, Any]:
+    """Of transformers, as many rows."""
+    on, sizes = bench.subject("1b"), bench.sizes
+    generate(on, QUESTIONS[0], min(8, sizes.long), sizes.crowd)
+    counts: list[int] = []
+    each = [
+        bench.plan.seconds(lambda: counts.append(generate(on, QUESTIONS[0], sizes.long, sizes.crowd))) for _ in range(3)
+    ]
+    rates = [count / seconds for count, seconds in zip(counts, each, strict=True)]
+    what = (
+        f"tokens of {sizes.crowd} sampled rows of {sizes.long} tokens by transformers' generate, one prompt, dynamic "
+        f"cache ÷ its seconds; {on.name}"
+    )
+    seconds = {"generate": statistics.median(each)}
+    return one_sided(statistics.median(rates), rates, what, seconds, digits=1, tokens=counts[0])
+
+
+def memory_plan_over_peak(bench: Bench) -> dict[str, Any]:
+    """What is estimated from the configuration alone, and what one answer holds."""
+    on, tokens = bench.subject("1b"), bench.sizes.answer["1b"]
+    model, question = make_model(bench, on, tokens), QUESTIONS[0]
+    model.invoke(question)
+    weights = sum(parameter.nbytes for parameter in on.policy.model.parameters())
+    peak = weights + most_held(lambda: model.invoke(question), bench.device)
+    prompt = on.policy.prompt([{"role": "user", "content": question}], room=tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        on.policy.model.config.save_pretrained(folder)
+        parts = estimate_memory(
+            folder,
+            [],
+            PRESET.search_config,
+            tokens=tokens,
+            prompt_tokens=len(prompt.ids),
+            dtype=str(on.dtype).removeprefix("torch."),
+        )
+    planned = parts[-1].size
+    what = (
+        "bytes that `estimate_memory` gives for weights, drafts and chains of the default preset, from the "
+        "configuration alone (it knows no latents, so that this is the nearest plan that there is) ÷ the most bytes "
+        f"held at once during one warm answer of {tokens} tokens, weights included; {on.name}; nothing is timed"
+    )
+    value = planned / peak if peak else math.nan
+    sizes = {"planned": planned, "peak": peak, "weights": weights}
+    return one_sided(value, [value], what, {}, bytes=sizes, planned={part.name: part.size for part in parts})

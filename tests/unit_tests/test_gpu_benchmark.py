@@ -1,0 +1,72 @@
+"""The benchmark of a GPU measures every figure, on tiny weights and a CPU."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
+
+import gpu
+import gpu_profile
+import gpu_steps
+
+
+def test_a_dry_run_measures_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And writes what was divided by what, on what machine."""
+    file = tmp_path / "gpu.json"
+    status = gpu.main(["--dry", "--json", str(file)])
+    found = json.loads(file.read_text(encoding="utf-8"))
+    figures = {key: found[key] for key in gpu.SHAPE_OF}
+    assert [figure.get("reason") for figure in figures.values()] == [None] * len(figures)
+    assert status == 0
+    assert all(figure["value"] > 0 and figure["what"] and figure["repeats"] for figure in figures.values())
+    assert all(figure["milliseconds"]["floor"] > 0 for key, figure in figures.items() if "over_floor" in key)
+    assert set(gpu.measures(gpu_steps.Bench(gpu.torch.device("cpu"), is_dry=True))) >= set(figures)
+    assert {"device", "torch", "transformers"} <= set(found)
+    printed = capsys.readouterr().out
+    assert all(f"`{key}`" in printed for key in figures)
+
+
+def test_the_parts_of_an_answer_add_up(tmp_path: Path) -> None:
+    """To its seconds, as far as medians of one answer can."""
+    file = tmp_path / "gpu.json"
+    gpu.main(["--dry", "--only", "answer_phases", "--json", str(file)])
+    figure = json.loads(file.read_text(encoding="utf-8"))["answer_phases"]
+    assert sum(figure["parts"].values()) == pytest.approx(figure["value"], abs=0.001)
+    assert min(figure["parts"][name] for name in ("draft", "drawing", "scoring", "gradients", "continuation")) > 0
+    assert min(figure["parts"].values()) >= 0
+
+
+def test_a_figure_that_fails_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is null, with the reason."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(gpu, "latent_step", fail)
+    file = tmp_path / "gpu.json"
+    keys = ["latent_step_over_floor", "decode_over_floor"]
+    assert gpu.main(["--dry", "--only", *keys, "--json", str(file)]) == 1
+    failed, other = (json.loads(file.read_text(encoding="utf-8"))[key] for key in keys)
+    assert failed["value"] is None
+    assert "no memory" in failed["reason"]
+    assert other["value"] > 0
+
+
+def test_no_figure_begins_after_the_end_of_its_time(tmp_path: Path) -> None:
+    """What a run that is cut has measured stays."""
+    file = tmp_path / "gpu.json"
+    assert gpu.main(["--dry", "--only", "decode_over_floor", "--seconds", "-1", "--json", str(file)]) == 1
+    assert json.loads(file.read_text(encoding="utf-8"))["decode_over_floor"]["value"] is None
+
+
+def test_the_profile_counts_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one answer, with both tables."""
+    bench = gpu_steps.Bench(gpu.torch.device("cpu"), is_dry=True)
+    found = gpu_profile.profile_answer(bench, "1b", 3)
+    assert found["counts"]["aten::item"] > 0
+    assert "Self CPU time total" in capsys.readouterr().out
