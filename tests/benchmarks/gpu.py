@@ -41,17 +41,17 @@ SHAPE_OF = {
     "latent_step_over_floor": "1b",
     "decode_over_floor": "1b",
     "decode_over_floor_512": "1b",
+    "graph_step_over_floor_8b": "8b",
     "answer_seconds": "real",
     "answer_phases": "real",
     "refine_over_draft": "real",
     "answer_seconds_1b": "1b",
     "refine_over_draft_1b": "1b",
-    "memory_plan_over_peak": "1b",
-    "generate_tokens_per_second": "1b",
-    "batch_speedup": "1b",
-    "graph_step_over_floor_8b": "8b",
-    "tokens_per_second": "1b",
     "answer_seconds_8b": "8b",
+    "generate_tokens_per_second": "1b",
+    "tokens_per_second": "1b",
+    "batch_speedup": "1b",
+    "memory_plan_over_peak": "1b",
 }
 """Every figure and its weights, in the order in which they are measured."""
 

@@ -102,7 +102,7 @@ def make_model(bench: Bench, on: Subject, tokens: int, **settings: Any) -> SEACh
     draft.
     """
     rewards = None if on.policy.name else [replace(term, min_gain=0.0) for term in on.terms]
-    return SEAChatModel(model=on.policy, rewards=rewards, max_tokens=tokens, plan=bench.sizes.plan, **settings)
+    return SEAChatModel(model=on.policy, rewards=rewards, max_tokens=tokens, **{"plan": bench.sizes.plan} | settings)
 
 
 def count_tokens(on: Subject, message: Any, limit: int) -> int:
@@ -140,17 +140,17 @@ def rounded(seconds: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 4) for name, value in seconds.items()}
 
 
-def medians(each: list[dict[str, float]]) -> dict[str, float]:
-    """Of each part, over answers; one that an answer does not have took it no time."""
+def means(each: list[dict[str, float]]) -> dict[str, float]:
+    """Of each part, over answers, so that the parts add up; one that an answer does not have took it no time."""
     names = dict.fromkeys(name for parts in each for name in parts)
-    return rounded({name: statistics.median(parts.get(name, 0.0) for parts in each) for name in names})
+    return rounded({name: statistics.fmean(parts.get(name, 0.0) for parts in each) for name in names})
 
 
 def describe(found: list[Answer]) -> dict[str, Any]:
     """What stands beside the seconds of answers."""
     return {
-        "parts": medians([answer.parts for answer in found]),
-        "kinds": medians([answer.kinds for answer in found]),
+        "parts": means([answer.parts for answer in found]),
+        "kinds": means([answer.kinds for answer in found]),
         "tokens": [answer.tokens for answer in found],
         "steps": [answer.report["steps"] for answer in found],
         "plans": sorted({answer.report["plan"] for answer in found}),
@@ -188,12 +188,12 @@ def answer_phases(bench: Bench, shape: str) -> dict[str, Any]:
     """Where the seconds of an answer go."""
     found, tokens = answers(bench, shape)
     each = [answer.seconds for answer in found]
-    parts = medians([answer.parts for answer in found])
+    parts = means([answer.parts for answer in found])
     what = (
-        f"median seconds of one answer of at most {tokens} tokens; of the rounds: drawing, scoring and gradients; "
-        f"{bench.subject(shape).name}; `parts` are medians of their own, and nothing is divided"
+        f"mean seconds of one answer of at most {tokens} tokens, and of its parts; of the rounds: drawing, scoring and "
+        f"gradients; {bench.subject(shape).name}; nothing is divided"
     )
-    return one_sided(statistics.median(each), each, what, parts, **describe(found))
+    return one_sided(statistics.fmean(each), each, what, parts, **describe(found))
 
 
 def generate(on: Subject, question: str, tokens: int, rows: int = 1) -> int:

@@ -13,8 +13,8 @@ from speed_clock import ratio
 from speed_shapes import PRESET
 from speed_step import most_held
 
-from langchain_sea.budget import Budget
 from langchain_sea.models.loading.memory_estimate import estimate_memory
+from langchain_sea.plans import find_plan
 
 if TYPE_CHECKING:
     from gpu_steps import Bench
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def batch_speedup(bench: Bench) -> dict[str, Any]:
     """All together, and some of them one after another; the rest is taken to last as long."""
     on, sizes = bench.subject("1b"), bench.sizes
-    model = make_model(bench, on, sizes.short, budget=Budget(max_time=None))
+    plan = sizes.plan or "medium"
+    model = make_model(bench, on, sizes.short, plan=plan)
     requests = ragged(sizes.together, 0)
     model.batch(requests[:2])
     times: dict[str, list[float]] = {"one by one": [], "together": []}
@@ -32,7 +33,7 @@ def batch_speedup(bench: Bench) -> dict[str, Any]:
     times["together"].append(bench.plan.seconds(lambda: model.batch(requests)))
     what = (
         f"{sizes.together} requests one after another (measured: {sizes.alone} of them, scaled to all) ÷ the same by "
-        f"SEAChatModel.batch; {on.name}, {sizes.short} tokens, without a time limit, so that both search as much"
+        f"SEAChatModel.batch; {on.name}, {sizes.short} tokens, the plan {find_plan(plan).name}, so that both search as much"
     )
     return ratio(times, "one by one", "together", what, alone=[round(each, 4) for each in alone])
 

@@ -22,6 +22,7 @@ from langchain_sea.plans import SearchPlan
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from langchain_sea.core.energy import Energy
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
@@ -153,11 +154,11 @@ class Replay:
         self.work, self.graph = work, None  # the work holds the tensors that the graph reads
         if device.type != "cuda":
             return
-        stream = torch.cuda.Stream(device)
-        stream.wait_stream(torch.cuda.current_stream(device))
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             call(work, WARM)
-        torch.cuda.current_stream(device).wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             work()
@@ -204,7 +205,7 @@ def graph_step(bench: Bench, shape: str, size: tuple[int, int]) -> dict[str, Any
 class LatentStep:
     """The scores of draws, and the gradient in the latents under which they were drawn."""
 
-    on: Subject
+    energy: Energy
     prompt: PolicyPrompt
     answers: list[list[int]]
     latents: Tensor  # (G, D)
@@ -220,7 +221,7 @@ class LatentStep:
         random = torch.Generator(on.policy.device).manual_seed(0)
         width = on.policy.model.config.hidden_size
         latents = torch.randn(groups, width, generator=random, device=on.policy.device) / 100
-        return cls(on, prompt, answers, latents, layer)
+        return cls(on.energy, prompt, answers, latents, layer)
 
     def __call__(self) -> LatentGradient:
         """Do it once."""
@@ -230,11 +231,11 @@ class LatentStep:
         """As a round of the search does it."""
         config = PRESET.search_config.latent
         assert config is not None
-        op = ScorePrefixesOp(self.on.energy, self.prompt, self.answers, self.layer)
+        op = ScorePrefixesOp(self.energy, self.prompt, self.answers, self.layer)
         _, terms = yield op
         return (
             yield LatentGradientOp(
-                policy=self.on.policy,
+                policy=self.energy.policy,
                 prompt=self.prompt,
                 answers=self.answers,
                 latents=self.latents,
