@@ -86,13 +86,17 @@ class ModelRunner:
         num_layers: L.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
         """Copy the model's modules, not its weights, and install this package's attention in the copy.
+
+        Args:
+            model: a decoder.
+            compiles: whether its layers are compiled when they first run.
 
         Raises:
             ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
         """
-        self._hooked = HookedModel(model)
+        self._hooked = HookedModel(model, compiles=compiles)
         self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
         self._one_sequence_at_a_time = _has_length_dependent_rope(self.model.config.get_text_config())
 

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -74,8 +75,12 @@ class HookedModel:
         num_layers: L.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
         """Copy the model's modules, not its weights, and install this package's attention in the copy.
+
+        Args:
+            model: a decoder.
+            compiles: whether each layer is compiled when it first runs; all layers of a kind share the result.
 
         Raises:
             ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
@@ -92,7 +97,9 @@ class HookedModel:
         self.num_layers = len(blocks)
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
-            block.forward = _Skippable(number, block.forward)
+            # lengths and numbers of rows vary, and compiling for each of them would take minutes
+            forward = torch.compile(block.forward, dynamic=True) if compiles else block.forward
+            block.forward = _Skippable(number, forward)
 
     def run(
         self, forward_pass: ForwardPass, embeds: Tensor, position_ids: Tensor, mask: Tensor | None
@@ -180,6 +187,7 @@ def _no_mask(*_args: Any, **_kwargs: Any) -> None:
     """Return no mask: the forward pass has its own."""
 
 
+@torch.compiler.disable
 def _attention(
     module: nn.Module,
     query: Tensor,

@@ -155,7 +155,7 @@ class _Batch:
         assert final is not None
         used = self.steps.repeat_interleave(shape.rows, output_size=shape.num_rows)[:, None]
         logits = decoder.head.narrow_logits(final[:, -1])
-        ids = sample_rows(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, decoder.disallowed)
+        ids = decoder.sample(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, decoder.disallowed)
         self.tokens.copy_(ids)
         # rows that have ended go on until their batch ends, and must stay within it
         self.lengths.add_(1).clamp_(max=shape.capacity - 1)
@@ -181,6 +181,7 @@ class StaticDecoder:
     ) -> None:
         """Hold the parts; nothing is allocated."""
         self.runner, self.embed, self.head, self.disallowed = runner, embed, head, disallowed
+        self.sample = torch.compile(sample_rows, dynamic=True) if runner.compiles else sample_rows
         self.device, self.dtype, self.width = head.weight.device, head.weight.dtype, head.weight.shape[1]
         self._arena: list[KeyValue] = []  # of each layer, on one axis; all batches lie in it
         self._num_positions = 0  # that the arena holds

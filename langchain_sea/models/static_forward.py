@@ -135,13 +135,18 @@ class StaticRunner(ModelRunner):
         graphs: the functions that were captured.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
         """Copy the model's modules, as `ModelRunner` does.
+
+        Args:
+            model: a decoder.
+            compiles: whether its layers are compiled when they first run.
 
         Raises:
             ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
         """
-        super().__init__(model)
+        super().__init__(model, compiles=compiles)
+        self.compiles = compiles
         self.graphs = GraphCache(model.device)
         self._slots: dict[tuple[int, int], PromptSlots] = {}
         # of four axes, so that transformers makes none, for which it would wait for the device

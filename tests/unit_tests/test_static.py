@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
-from langchain_sea.models import static_attention, static_decode
+from langchain_sea.models import soft_embeddings, static_attention, static_decode
 from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
+from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.static_shapes import round_up_prompt, round_up_rows, round_up_tokens
 
@@ -67,7 +69,9 @@ def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
         tokens = [Tokens.from_ids(answers) for answers in ANSWERS]
         sums = [(out.log_probs(t) * t.mask).sum() for out, t in zip(outputs, tokens, strict=True)]
         gradients = torch.autograd.grad(sums, vectors)
-        states = [out.hidden[layer] * t.mask[..., None] for out, t in zip(outputs, tokens, strict=True) for layer in (1, 2)]
+        states = [
+            out.hidden[layer] * t.mask[..., None] for out, t in zip(outputs, tokens, strict=True) for layer in (1, 2)
+        ]
         results.append([*(s.detach() for s in sums), *gradients, *(s.detach() for s in states)])
     for plain, static in zip(*results, strict=True):
         torch.testing.assert_close(plain, static, atol=2e-4, rtol=2e-4)
@@ -147,3 +151,25 @@ def test_sizes_hold_what_they_are_for(count: int) -> None:
         assert count <= size <= max(smallest, 1.6 * count + 1, count + smallest)
         assert round_up(size) == size
     assert round_up_prompt(0) == 0
+
+
+@pytest.mark.parametrize("cap", [None, 5.0])
+def test_the_output_layer_at_once_gives_what_blocks_of_it_give(cap: float | None) -> None:
+    random = torch.Generator().manual_seed(0)
+    head = LMHead(torch.randn(5000, 16, generator=random), torch.randn(5000, generator=random), 0.5, cap)
+    rows, support = torch.randn(7, 16, generator=random), torch.randint(0, 5000, (7, 3), generator=random)
+    whole = head._whole_logsumexp_of_rows(rows, support, with_gradient=True)
+    for one, other in zip(whole, head.streamed_logsumexp(rows, support, with_gradient=True), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_candidates_are_embedded_one_by_one_as_they_are_by_their_ids() -> None:
+    random = torch.Generator().manual_seed(0)
+    table = torch.randn(50, 8, generator=random)
+    soft, support = torch.rand(2, 3, 4, generator=random), torch.randint(0, 50, (2, 3, 4), generator=random)
+
+    def embed(ids: torch.Tensor) -> torch.Tensor:
+        return table[ids]
+
+    by_id = embed_soft_tokens(embed, soft, support, is_shared=False)
+    torch.testing.assert_close(soft_embeddings._embed_each(embed, soft, support), by_id)
