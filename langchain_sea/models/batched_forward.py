@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-__all__ = ["ModelRunner", "SequenceOutput"]
+__all__ = ["ModelRunner", "SequenceOutput", "copy_sharing_weights"]
 
 _NAME = "langchain_sea"
 _ATTENTION_TYPES = {"full_attention", "sliding_attention"}
@@ -53,6 +53,8 @@ class _ForwardPass:
     keep_key_values: bool
     first: int  # layers below it are not computed
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    told_windows: set[int] = field(default_factory=set)  # sliding windows that the attention was called with
+    masked_windows: set[int] = field(default_factory=set)  # and those of the masks that the model made
 
 
 _forward_pass: ContextVar[_ForwardPass] = ContextVar("_forward_pass")
@@ -68,7 +70,10 @@ class ModelRunner:
     Attributes:
         model: a copy of the modules that shares the weights.
         num_layers: L.
+        tells_windows: whether the attention of the last whole pass was told the sliding windows of its masks.
     """
+
+    tells_windows = True
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Copy the model's modules, not its weights, and install this package's attention in the copy.
@@ -78,9 +83,7 @@ class ModelRunner:
         """
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
-        frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
-        shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model: PreTrainedModel = copy.deepcopy(model, {**frozen, **shared})
+        self.model = copy_sharing_weights(model)
         blocks = _decoder_layers(self.model)
         config = self.model.config.get_text_config()
         # the checked setter would look for a kernel on the hub
@@ -137,6 +140,8 @@ class ModelRunner:
             return None
         finally:
             _forward_pass.reset(token)
+        if not forward_pass.first:
+            self.tells_windows = forward_pass.told_windows == forward_pass.masked_windows
         return final
 
     @torch.no_grad()
@@ -147,6 +152,13 @@ class ModelRunner:
         sequence = PackedSequence(embeds)
         self.forward([sequence], last=False, keep_key_values=True)
         return tuple((keys[0], values[0]) for keys, values in sequence.key_values)
+
+
+def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Copy the model's modules, whose hooks then stay in the copy; the weights are shared, and get no gradient."""
+    frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    shared = {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, {**frozen, **shared})
 
 
 def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
@@ -162,9 +174,8 @@ def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     replaceable = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no public flag
     if not lists or other_types or not replaceable:
         raise ArchitectureError(
-            f"{type(model).__name__} cannot be refined: it does not use transformers' AttentionInterface, has "
-            f"layers other than attention {sorted(other_types) or ''}, or has no list of layers. Use Llama, "
-            "Qwen 3, Mistral, Gemma, Phi, GPT-NeoX, GPT-2 or another decoder of transformers 5."
+            f"{type(model).__name__} cannot be packed: it does not use transformers' AttentionInterface, has layers "
+            f"other than attention {sorted(other_types) or ''}, or has no list of layers."
         )
     return lists[0]
 
@@ -232,8 +243,10 @@ def _before_layer(
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
 
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """Return no mask: each sequence has its own."""
+def _no_mask(*_args: Any, local_size: int | None = None, **_kwargs: Any) -> None:
+    """Return no mask: each sequence has its own. The window of the mask, `local_size`, is noted."""
+    if local_size is not None:
+        _forward_pass.get().masked_windows.add(local_size)
 
 
 def _attention(
@@ -241,7 +254,7 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: None,
+    attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -250,17 +263,17 @@ def _attention(
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend within each sequence: (1, H, N, d) queries, keys and values of all sequences → (1, N, H, d)."""
-    if s_aux is not None:
-        raise ArchitectureError(
-            f"{type(module).__name__} has attention sinks, which are not supported; use a model without them."
-        )
+    if attention_mask is not None:  # not the one of `_no_mask`: the layer hides more than what lies ahead
+        raise ArchitectureError(f"{type(module).__name__} has an attention mask of its own.")
     forward_pass = _forward_pass.get()
+    if sliding_window is not None:
+        forward_pass.told_windows.add(sliding_window)
     # half precision on a CPU builds a kernel for every new shape, and shapes grow with each token
     cpu = query.device.type == "cpu"
     wide = torch.promote_types(query.dtype, torch.float32) if cpu else query.dtype
     narrow = query.dtype if wide != query.dtype else None
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    spec = AttentionSpec(scale, softcap, sliding_window, narrow)
+    spec = AttentionSpec(scale, softcap, sliding_window, narrow, s_aux)
     sizes = [sequence.num_rows for sequence in forward_pass.sequences]
     padding = query.shape[2] - sum(sizes)
     # split rather than slice: the backward pass of each slice would allocate a tensor of zeros

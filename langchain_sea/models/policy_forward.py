@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from langchain_sea.core.protocols import NOTHING, ForwardRequest, OutputSpec
-from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence
 from langchain_sea.models.lm_head import lm_head_of
 from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill
+from langchain_sea.models.runner import check_lm_head, make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ class PolicyForward:
         Raises:
             ArchitectureError: the model is not a decoder that can be refined.
         """
-        self._model, self._runner, self._head = model, ModelRunner(model), lm_head_of(model)
+        self._model, self._runner, self._head = model, make_runner(model), lm_head_of(model)
+        check_lm_head(self._head, self._runner, model)
         self._vocab_size: int = model.config.get_text_config().vocab_size
         self.device: torch.device = model.device
 

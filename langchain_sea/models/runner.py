@@ -1,0 +1,133 @@
+"""The runner that a model gets: packed where that computes what the model computes, else its own forward function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from langchain_sea.errors import ArchitectureError
+from langchain_sea.models.batched_forward import ModelRunner
+from langchain_sea.models.kv_cache import PackedSequence
+from langchain_sea.models.probe import embed_probe, is_close
+from langchain_sea.models.whole_forward import WholeSequenceRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from langchain_sea.models.batched_forward import SequenceOutput
+    from langchain_sea.models.kv_cache import KeyValues
+    from langchain_sea.models.lm_head import LMHead
+
+__all__ = ["PACKED_TYPES", "Runner", "check_lm_head", "make_runner"]
+
+PACKED_TYPES = frozenset(
+    (
+        "cohere2 deepseek_v3 gemma2 gemma3_text gpt2 gpt_neox gpt_oss granite llama mistral mixtral olmo2 olmoe phi3 "
+        "qwen2 qwen3 qwen3_moe starcoder2"
+    ).split()
+)
+"""Model types that the tests compare with the plain forward; any other is compared when its runner is made."""
+
+
+class Runner(Protocol):
+    """Runs a decoder on the answers to prompts."""
+
+    model: PreTrainedModel
+    num_layers: int
+
+    def forward(
+        self,
+        sequences: Sequence[PackedSequence],
+        *,
+        layers: Iterable[int] = (),
+        last: bool = True,
+        keep_key_values: bool = False,
+    ) -> list[SequenceOutput]:
+        """Run all sequences, differentiable in their `embeds` and steering; their caches are filled.
+
+        Args:
+            sequences: of any number of prompts.
+            layers: whose states are returned.
+            last: whether the final states are returned.
+            keep_key_values: fill each sequence's `key_values`.
+        """
+        ...
+
+    def prompt_key_values(self, embeds: Tensor) -> KeyValues:
+        """Compute what answers need of one embedded prompt, (1, P, D)."""
+        ...
+
+
+def make_runner(model: PreTrainedModel) -> Runner:
+    """Return the fastest runner whose results are those of the model's own forward function.
+
+    Raises:
+        ArchitectureError: no runner can run the model.
+    """
+    try:
+        packed = ModelRunner(model)
+        if _is_known(model) or _is_right(packed, model):
+            return packed
+    except ArchitectureError:  # the layers are not all attention that can be replaced
+        pass
+    whole = WholeSequenceRunner(model)
+    if not _is_causal(whole):
+        raise ArchitectureError(
+            f"{type(model).__name__} is not a causal model: tokens change the states of those before them. Use a "
+            "decoder, or set is_decoder in the model's configuration."
+        )
+    return whole
+
+
+@torch.no_grad()
+def check_lm_head(head: LMHead, runner: Runner, model: PreTrainedModel) -> None:
+    """Compare the logits of an output layer with those of the model, on a few tokens.
+
+    Raises:
+        ArchitectureError: they differ, because the model does more after its last layer.
+    """
+    if _is_known(model):
+        return
+    rows = embed_probe(model)
+    (output,) = runner.forward([PackedSequence(rows)])
+    assert output.last is not None
+    logits = model(inputs_embeds=rows, use_cache=False).logits
+    if not is_close(head.logits(output.last)[..., : logits.shape[-1]], logits):
+        raise ArchitectureError(
+            f"{type(model).__name__} computes its logits by more than an output layer, a scale and a cap; use another "
+            "model."
+        )
+
+
+def _is_known(model: PreTrainedModel) -> bool:
+    return model.config.get_text_config().model_type in PACKED_TYPES
+
+
+@torch.no_grad()
+def _is_right(runner: ModelRunner, model: PreTrainedModel) -> bool:
+    """Whether two prompts of different length, read in two parts each, get the states of the plain forward."""
+    rows = embed_probe(model)
+    texts = (rows[:1], rows[1:, :5])
+    try:
+        expected = [WholeSequenceRunner(model).forward([PackedSequence(text)])[0].last for text in texts]
+        parts = [PackedSequence(text[:, 2:], runner.prompt_key_values(text[:, :2])) for text in texts]
+        actual = [output.last for output in runner.forward(parts)]
+    except Exception:  # noqa: BLE001 - models call their attention in many ways; this one is no way that is known
+        return False
+    pairs = zip(actual, expected, strict=True)
+    # a few tokens do not fill a window, so that its length is compared instead
+    return runner.tells_windows and all(a is not None and e is not None and is_close(a, e[:, 2:]) for a, e in pairs)
+
+
+@torch.no_grad()
+def _is_causal(runner: Runner) -> bool:
+    """Whether the first tokens keep their states when others follow."""
+    rows = embed_probe(runner.model)
+    long, short = (runner.forward([PackedSequence(part)])[0].last for part in (rows, rows[:, :4]))
+    assert long is not None
+    assert short is not None
+    return is_close(long[:, :4], short)
