@@ -93,6 +93,7 @@ class ModelRunner:
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
             block.forward = _Skippable(number, block.forward)
+        self._slides = "sliding_attention" in (getattr(config, "layer_types", None) or _ATTENTION_TYPES)
         self._one_sequence_at_a_time = _has_length_dependent_rope(config)
 
     def forward(
@@ -141,7 +142,8 @@ class ModelRunner:
         finally:
             _forward_pass.reset(token)
         if not forward_pass.first:
-            self.tells_windows = forward_pass.told_windows == forward_pass.masked_windows
+            masked = forward_pass.masked_windows if self._slides else set()  # some make masks that no layer uses
+            self.tells_windows = forward_pass.told_windows == masked
         return final
 
     @torch.no_grad()

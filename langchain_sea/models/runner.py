@@ -75,7 +75,14 @@ def make_runner(model: PreTrainedModel) -> Runner:
     except ArchitectureError:  # the layers are not all attention that can be replaced
         pass
     whole = WholeSequenceRunner(model)
-    if not _is_causal(whole):
+    try:
+        is_causal = _is_causal(whole)
+    except Exception as error:
+        raise ArchitectureError(
+            f"{type(model).__name__} cannot be refined: its forward function does not run on embeddings alone "
+            f"({type(error).__name__}: {error}). Use another model."
+        ) from error
+    if not is_causal:
         raise ArchitectureError(
             f"{type(model).__name__} is not a causal model: tokens change the states of those before them. Use a "
             "decoder, or set is_decoder in the model's configuration."

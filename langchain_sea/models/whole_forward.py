@@ -216,6 +216,9 @@ def _layers_of(decoder: nn.Module, model: PreTrainedModel) -> nn.ModuleList:
     for module in decoder.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
+    layers = getattr(decoder, "layers", None)  # fewer than the configuration counts where one layer holds two
+    if isinstance(layers, nn.ModuleList):
+        return layers
     raise ArchitectureError(
         f"{type(model).__name__} has no list of {count} layers, so that it cannot be steered; use another model."
     )
