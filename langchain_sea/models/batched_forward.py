@@ -3,7 +3,8 @@
 All rows of all prompts lie on a single axis, so that every matrix product reads the weights once; only attention
 (`attention.py`) handles each prompt separately. The result of a row does not depend on the other rows: norms and
 activations work row by row, attention works prompt by prompt, and products get a number of rows that their
-kernels treat alike (`pad_rows`).
+kernels treat alike (`pad_rows`). Experts get the rows that a router sends to them: there, the rows are equal up to
+rounding.
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """

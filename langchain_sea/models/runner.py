@@ -25,10 +25,26 @@ if TYPE_CHECKING:
 __all__ = ["PACKED_TYPES", "Runner", "check_lm_head", "make_runner"]
 
 PACKED_TYPES = frozenset(
-    (
-        "cohere2 deepseek_v3 gemma2 gemma3_text gpt2 gpt_neox gpt_oss granite llama mistral mixtral olmo2 olmoe phi3 "
-        "qwen2 qwen3 qwen3_moe starcoder2"
-    ).split()
+    {
+        "cohere2",
+        "deepseek_v3",
+        "gemma2",
+        "gemma3_text",
+        "gpt2",
+        "gpt_neox",
+        "gpt_oss",
+        "granite",
+        "llama",
+        "mistral",
+        "mixtral",
+        "olmo2",
+        "olmoe",
+        "phi3",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "starcoder2",
+    }
 )
 """Model types that the tests compare with the plain forward; any other is compared when its runner is made."""
 
