@@ -38,7 +38,7 @@ class ModelCache:
 
     def select_rows(self, rows: Tensor) -> None:
         """Keep only these rows, (C',)."""
-        self.cache.reorder_cache(rows)  # type: ignore[arg-type] - it takes any integer tensor
+        self.cache.reorder_cache(rows)  # type: ignore[arg-type]
 
 
 class GrowingKVCache:
