@@ -31,7 +31,12 @@ def embed_probe(model: PreTrainedModel) -> Tensor:
 
 
 def is_close(actual: Tensor, expected: Tensor) -> bool:
-    """Whether two tensors are equal but for rounding in the precision of `expected`."""
-    is_wide = torch.finfo(expected.dtype).bits >= torch.finfo(torch.float32).bits
-    error = (actual.float() - expected.float()).norm() / expected.float().norm()
-    return bool(error < (_WIDE_TOLERANCE if is_wide else _NARROW_TOLERANCE))
+    """Whether the states of most tokens, (…, D), are equal but for rounding in the precision of `expected`.
+
+    In half precision a router may send a token to another expert; in float32, all tokens must be equal.
+    """
+    actual, wide = actual.float(), expected.float()
+    errors = ((actual - wide).norm(dim=-1) / wide.norm(dim=-1)).flatten()
+    if torch.finfo(expected.dtype).bits < torch.finfo(torch.float32).bits:
+        return bool(errors.median() < _NARROW_TOLERANCE)
+    return bool(errors.max() < _WIDE_TOLERANCE)

@@ -145,7 +145,7 @@ class WholeSequenceRunner:
             return None
         finally:
             _whole_pass.reset(token)
-        return final
+        return final.to(rows.dtype)  # Mamba's are float32, and cast before its output layer
 
     def _go_on(self, rows: Tensor, kept: GrowingKVCache, start: int, whole_pass: _WholePass) -> Tensor | None:
         """Read what the model's cache has not read yet of (C, S + T, D); a pass that fails leaves no cache."""

@@ -235,6 +235,15 @@ def test_a_model_that_is_run_whole_is_not_changed():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
+@pytest.mark.parametrize("name", ["granitemoe", "jamba", "mamba2", "qwen3_next"])
+def test_half_precision_gets_the_same_runner(name):
+    runner, half = (make_runner(tiny_model(name, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16))
+    assert type(half) is type(runner)
+    assert not isinstance(half, WholeSequenceRunner) or half._goes_on_from_cache
+    (output,) = half.forward([PackedSequence(torch.randn(1, 4, 32).bfloat16())])
+    assert output.last.dtype == torch.bfloat16
+
+
 # What cannot be run
 
 
