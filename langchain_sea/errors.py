@@ -32,7 +32,7 @@ class ChatTemplateError(SEAError, ValueError):
 
 
 class ArchitectureError(SEAError, NotImplementedError):
-    """The model is built in a way that cannot be refined: its attention, its layers or its logits."""
+    """The model is built in a way that cannot be refined: not causal, no list of layers, or unusual logits."""
 
 
 class PromptTooLongError(SEAError, ValueError):

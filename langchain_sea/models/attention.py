@@ -2,6 +2,8 @@
 
     softmax([q·Kₚᵀ ; q·Kₒᵀ]) · [Vₚ ; Vₒ]    p: the prompt's, one copy for all its answers; o: an answer's own
 
+An attention sink (gpt-oss) is one more logit of each head in that softmax; its weight multiplies no value.
+
 Shapes: C answers of one prompt, T positions, S positions of an answer so far, P positions of the prompt,
 H heads, Hₖ key-value heads with G query heads each, d width of a head.
 """
@@ -29,6 +31,7 @@ class AttentionSpec(NamedTuple):
     softcap: float | None
     sliding_window: int | None  # how many positions it looks back; None for all of them
     narrow: torch.dtype | None = None  # for products with most of a long prompt, if the tensors are wider
+    sinks: Tensor | None = None  # (H,) logits of the attention sinks
 
 
 def attend(
@@ -56,12 +59,30 @@ def attend(
         own, shared = (keys, values), None
     if shared is not None or spec.softcap is not None:
         output = _attend_to_both(query * spec.scale, own, shared, mask, spec)
+    elif spec.sinks is not None:
+        output = _attend_with_sinks(query, own, mask, spec.scale, spec.sinks)
     elif mask is None:
         grouped = query.reshape(rows, own[0].shape[1], -1, query.shape[-1])  # (C, Hₖ, G·T, d)
         output = scaled_dot_product_attention(grouped, *own, scale=spec.scale)
     else:
         output = scaled_dot_product_attention(query, *own, attn_mask=~mask, scale=spec.scale, enable_gqa=True)
     return output.reshape(rows, heads, length, -1).transpose(1, 2).flatten(0, 1)
+
+
+def _attend_with_sinks(
+    query: Tensor, own: tuple[Tensor, Tensor], mask: Tensor | None, scale: float, sinks: Tensor
+) -> Tensor:
+    """Attend from (C, H, T, d) to the answers' own keys and to one more, of zeros, whose score is the sink.
+
+    Its value is zero as well, so that the fused kernel computes the equation.
+    """
+    keys, values = (pad(part, (0, 0, 0, 1)) for part in own)
+    heads, length = query.shape[1:3]
+    bias = query.new_zeros(heads, length, keys.shape[2])
+    if mask is not None:
+        bias.masked_fill_(pad(mask, (0, 1)), -torch.inf)
+    bias[..., -1] = sinks.to(query.dtype)[:, None]
+    return scaled_dot_product_attention(query, keys, values, attn_mask=bias, scale=scale, enable_gqa=True)
 
 
 def _attend_to_both(
@@ -86,11 +107,15 @@ def _attend_to_both(
         # only a sliding window hides any of the prompt; otherwise its scores, by far the most, need no mask
         scores.append(_masked(part, part_mask if spec.sliding_window is not None else None, spec.softcap))
     scores.append(_masked(grouped @ keys.transpose(-1, -2), masks[-1], spec.softcap))
-    all_scores = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S)
+    if spec.sinks is not None:
+        sinks = spec.sinks.to(query.dtype).view(groups, -1, 1).expand(-1, -1, query.shape[2])  # (Hₖ, G, T)
+        scores.append(sinks.reshape(groups, 1, -1, 1).expand(-1, rows, -1, -1))
+    all_scores = torch.cat(scores, -1)  # (Hₖ, C, G·T, P + S), with sinks one column more
     wide = torch.promote_types(all_scores.dtype, torch.float32)
     weights = all_scores.softmax(-1, dtype=wide).to(values.dtype)
     # split rather than slice: the backward pass of each slice would allocate a tensor of zeros
-    *prompt_weights, own_weights = torch.split(weights, [*sizes, keys.shape[2]], -1)
+    of_sinks = all_scores.shape[-1] - sum(sizes) - keys.shape[2]
+    *prompt_weights, own_weights, _ = torch.split(weights, [*sizes, keys.shape[2], of_sinks], -1)
     output = own_weights @ values  # (Hₖ, C, G·T, d)
     for part_weights, (_, prompt_values) in zip(prompt_weights, parts, strict=True):
         output = output + _product(part_weights.flatten(1, 2), prompt_values).view(output.shape)

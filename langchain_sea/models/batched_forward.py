@@ -3,7 +3,8 @@
 All rows of all prompts lie on a single axis, so that every matrix product reads the weights once; only attention
 (`attention.py`) handles each prompt separately. The result of a row does not depend on the other rows: norms and
 activations work row by row, attention works prompt by prompt, and products get a number of rows that their
-kernels treat alike (`pad_rows`).
+kernels treat alike (`pad_rows`). Experts get the rows that a router sends to them: there, the rows are equal up to
+rounding.
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from langchain_sea.models.attention import AttentionSpec, attend
-from langchain_sea.models.hooked_model import ForwardPass, HookedModel
+from langchain_sea.models.hooked_model import ATTENTION_TYPES, ForwardPass, HookedModel
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class _PackedPass(ForwardPass):
     keep_key_values: bool
     first: int
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    told_windows: set[int] = field(default_factory=set)
+    masked_windows: set[int] = field(default_factory=set)
 
     def begin_states(self) -> Tensor:
         """Return the states from which the sequences begin, (1, N, D)."""
@@ -84,7 +87,10 @@ class ModelRunner:
     Attributes:
         model: a copy of the modules that shares the weights.
         num_layers: L.
+        tells_windows: whether the attention of the last whole pass was told the sliding windows of its masks.
     """
+
+    tells_windows = True
 
     def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
         """Copy the model's modules, not its weights, and install this package's attention in the copy.
@@ -98,7 +104,9 @@ class ModelRunner:
         """
         self._hooked = HookedModel(model, compiles=compiles)
         self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
-        self._one_sequence_at_a_time = _has_length_dependent_rope(self.model.config.get_text_config())
+        config = self.model.config.get_text_config()
+        self._slides = "sliding_attention" in (getattr(config, "layer_types", None) or ATTENTION_TYPES)
+        self._one_sequence_at_a_time = _has_length_dependent_rope(config)
 
     def forward(
         self,
@@ -140,7 +148,11 @@ class ModelRunner:
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
             for s in forward_pass.sequences
         ]
-        return self._hooked.run(forward_pass, pad_rows(rows)[None], pad_rows(torch.cat(positions))[None], None)
+        final = self._hooked.run(forward_pass, pad_rows(rows)[None], pad_rows(torch.cat(positions))[None], None)
+        if final is not None and not forward_pass.first:
+            masked = forward_pass.masked_windows if self._slides else set()  # some make masks that no layer uses
+            self.tells_windows = forward_pass.told_windows == masked
+        return final
 
     @torch.no_grad()
     def prompt_key_values(self, embeds: Tensor) -> KeyValues:

@@ -26,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 _NUM_WARM_UPS = 2  # before a capture: libraries allocate their workspaces in the first calls
 _MAX_GRAPHS = 48
+_MAX_FAILURES = 3  # after which nothing is captured any more
 
 
 class Capture(NamedTuple):
@@ -40,7 +41,7 @@ class GraphCache:
     """The captured functions of one model.
 
     Attributes:
-        is_enabled: whether functions are captured; False after a capture has failed.
+        is_enabled: whether functions are captured; False after several captures have failed.
         captures: what each capture cost.
     """
 
@@ -56,6 +57,7 @@ class GraphCache:
         self._device, self._max_graphs = device, max_graphs
         self._functions: OrderedDict[Hashable, GraphedFunction] = OrderedDict()
         self._pool: Any = None
+        self._num_failures = 0
 
     def get_or_create(self, key: Hashable, make: Callable[[], GraphedFunction]) -> GraphedFunction:
         """Return the function of a key; the one used longest ago is dropped where there are too many."""
@@ -80,14 +82,15 @@ class GraphCache:
         try:
             with _on_side_stream(), _without_garbage_collection():
                 record(_Recorder(self._pool))
-        except RuntimeError as error:
-            self.is_enabled = False
-            self.clear()
-            warnings.warn(
-                f"this model runs without CUDA graphs, which is slower: the capture of {name} failed ({error}).",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        except Exception as error:  # noqa: BLE001 - whatever cannot be captured can run as usual
+            self._num_failures += 1
+            self.is_enabled = self._num_failures < _MAX_FAILURES
+            if self._num_failures == 1:
+                warnings.warn(
+                    f"{name} runs without a CUDA graph, which is slower: its capture failed ({error}).",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
             return False
         num_bytes = torch.cuda.memory_reserved(self._device) - before
         self.captures.append(Capture(name, time.perf_counter() - started, num_bytes))
@@ -135,11 +138,13 @@ class GraphedFunction:
         self.name = name
         self._function, self._cache, self._num_eager_left = function, cache, num_eager_calls
         self._captured: _Captured | None = None
+        self._has_failed = False
 
     def capture(self, *inputs: Tensor) -> None:
         """Capture the function now, if it is not captured and the cache captures; this runs it on copies of inputs."""
-        if self._captured is None and self._cache.is_enabled:
+        if self._captured is None and self._cache.is_enabled and not self._has_failed:
             self._captured = _Captured.make(self._function, self._cache, self.name, inputs)
+            self._has_failed = self._captured is None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what the function returns, in new tensors."""

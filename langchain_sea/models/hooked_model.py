@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-__all__ = ["ForwardPass", "HookedModel"]
+__all__ = ["ATTENTION_TYPES", "ForwardPass", "HookedModel", "copy_sharing_weights"]
 
 _NAME = "langchain_sea"
-_ATTENTION_TYPES = {"full_attention", "sliding_attention"}
+ATTENTION_TYPES = {"full_attention", "sliding_attention"}
 
 
 class ForwardPass(ABC):
@@ -40,12 +40,16 @@ class ForwardPass(ABC):
         stop: the layer at which the pass ends, or None.
         first: layers below it are not computed.
         hidden: the recorded inputs, in the layout of the pass.
+        told_windows: sliding windows that the attention was called with.
+        masked_windows: and those of the masks that the model made.
     """
 
     layers: frozenset[int]
     stop: int | None
     first: int
     hidden: dict[int, Tensor]
+    told_windows: set[int]
+    masked_windows: set[int]
 
     @abstractmethod
     def begin_states(self) -> Tensor:
@@ -87,9 +91,7 @@ class HookedModel:
         """
         AttentionInterface.register(_NAME, _attention)
         AttentionMaskInterface.register(_NAME, _no_mask)
-        frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
-        shared = {id(buffer): buffer for buffer in model.buffers()}
-        self.model: PreTrainedModel = copy.deepcopy(model, {**frozen, **shared})
+        self.model = copy_sharing_weights(model)
         blocks = _decoder_layers(self.model)
         # the checked setter would look for a kernel on the hub
         for holder in (self.model.config, self.model.config.get_text_config()):
@@ -110,8 +112,8 @@ class HookedModel:
             forward_pass: decides the attention, and records what it asks for.
             embeds: (B, T, D).
             position_ids: (B, T).
-            mask: this package's attention does not look at it. A tensor of four axes keeps `transformers` from
-                making one, for which it would wait for the device.
+            mask: this package's attention does not look at it. A tensor of one element and four axes keeps
+                `transformers` from making one, for which it would wait for the device.
         """
         token = _current.set(forward_pass)
         try:
@@ -127,6 +129,13 @@ class HookedModel:
         return final
 
 
+def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
+    """Copy the model's modules, whose hooks then stay in the copy; the weights are shared, and get no gradient."""
+    frozen = {id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()}
+    shared = {id(buffer): buffer for buffer in model.buffers()}
+    return copy.deepcopy(model, {**frozen, **shared})
+
+
 def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     """Return the list of layers, if the model can run on one axis.
 
@@ -136,13 +145,12 @@ def _decoder_layers(model: PreTrainedModel) -> nn.ModuleList:
     lists = [
         m for m in model.base_model.modules() if isinstance(m, nn.ModuleList) and len(m) == config.num_hidden_layers
     ]
-    other_types = set(getattr(config, "layer_types", None) or ()) - _ATTENTION_TYPES
+    other_types = set(getattr(config, "layer_types", None) or ()) - ATTENTION_TYPES
     replaceable = model._supports_attention_backend and not model._is_stateful  # noqa: SLF001 - no public flag
     if not lists or other_types or not replaceable:
         raise ArchitectureError(
-            f"{type(model).__name__} cannot be refined: it does not use transformers' AttentionInterface, has "
-            f"layers other than attention {sorted(other_types) or ''}, or has no list of layers. Use Llama, "
-            "Qwen 3, Mistral, Gemma, Phi, GPT-NeoX, GPT-2 or another decoder of transformers 5."
+            f"{type(model).__name__} cannot be packed: it does not use transformers' AttentionInterface, has layers "
+            f"other than attention {sorted(other_types) or ''}, or has no list of layers."
         )
     return lists[0]
 
@@ -183,8 +191,10 @@ def _before_layer(
     return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
 
-def _no_mask(*_args: Any, **_kwargs: Any) -> None:
-    """Return no mask: the forward pass has its own."""
+def _no_mask(*_args: Any, local_size: int | None = None, **_kwargs: Any) -> None:
+    """Return no mask: the forward pass has its own. The window of the mask, `local_size`, is noted."""
+    if local_size is not None:
+        _current.get().masked_windows.add(local_size)
 
 
 @torch.compiler.disable
@@ -193,7 +203,7 @@ def _attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    _mask: Tensor | None,
+    attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,
@@ -202,11 +212,12 @@ def _attention(
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend as the forward pass in progress does: (B, H, T, d) queries, keys and values → (B, T, H, d)."""
-    if s_aux is not None:
-        raise ArchitectureError(
-            f"{type(module).__name__} has attention sinks, which are not supported; use a model without them."
-        )
+    if attention_mask is not None and attention_mask.numel() > 1:  # the layer hides more than what lies ahead
+        raise ArchitectureError(f"{type(module).__name__} has an attention mask of its own.")
+    forward_pass = _current.get()
+    if sliding_window is not None:
+        forward_pass.told_windows.add(sliding_window)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    spec = AttentionSpec(scale, softcap, sliding_window)
-    return _current.get().attend(layer, query, key, value, spec), None
+    spec = AttentionSpec(scale, softcap, sliding_window, sinks=s_aux)
+    return forward_pass.attend(layer, query, key, value, spec), None

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from transformers import Cache
+
     from langchain_sea.core.protocols import LayerInput, Steering
 
-__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "KeyValues", "PackedSequence", "pad_rows"]
+__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "KeyValues", "ModelCache", "PackedSequence", "pad_rows"]
 
 ROW_MULTIPLE = 4  # matrix products get a multiple of this many rows: MKL sums the remainder in another order
 
@@ -22,16 +24,40 @@ KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of a prompt, one pair of (H, P, d) per layer; empty for a prompt of no tokens."""
 
 
+@dataclass(slots=True, eq=False)
+class ModelCache:
+    """A cache of `transformers`, which holds whatever states the layers of a model keep.
+
+    Attributes:
+        cache: for C rows.
+        length: how many positions it has read.
+    """
+
+    cache: Cache
+    length: int
+
+    def select_rows(self, rows: Tensor) -> None:
+        """Keep only these rows, (C',)."""
+        self.cache.reorder_cache(rows)  # type: ignore[arg-type]
+
+
 class GrowingKVCache:
     """Keys and values of C answers while they grow, in memory that is allocated once.
 
     `append` writes after the first `length` positions; `advance` then counts them. A forward pass that fails
     halfway can therefore be repeated.
+
+    Attributes:
+        rows: C.
+        capacity: how many positions there is memory for.
+        length: how many positions are kept.
+        model_cache: the model's own cache of the same rows, where a runner needs one.
     """
 
     def __init__(self, rows: int, capacity: int) -> None:
         """Allocate nothing before the first `append`; `capacity` counts tokens."""
         self.rows, self.capacity, self.length = rows, capacity, 0
+        self.model_cache: ModelCache | None = None
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,6 +92,10 @@ class GrowingKVCache:
         """Keep only these rows, (C',)."""
         self.rows = len(rows)
         self._layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self._layers.items()}
+        model_cache, self.model_cache = self.model_cache, None  # one that fails halfway is of no use
+        if model_cache is not None:
+            model_cache.select_rows(rows)
+            self.model_cache = model_cache
 
 
 @dataclass(slots=True, eq=False)

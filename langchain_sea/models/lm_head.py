@@ -8,6 +8,7 @@ with N and not with V. Knows neither prompts nor text.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["LMHead", "lm_head_of"]
 
+# what configurations call the numbers that the logits are multiplied by, divided by, and bounded by
+_FACTORS = ("logit_scale", "lm_head_multiplier")
+_DIVISORS = ("logits_scaling", "logits_mup_width_multiplier")
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _COLUMNS = 4096
 _ROWS = 512  # with `_COLUMNS`, 8 MB of float32 at once, which fit a CPU's cache
 _ROWS_OF_ALL_COLUMNS = 128
@@ -235,8 +240,10 @@ def lm_head_of(model: PreTrainedModel) -> LMHead:
     config = model.config.get_text_config()
     if layer is None or not hasattr(layer, "weight"):
         raise ArchitectureError(f"{type(model).__name__} has no output layer; load a causal language model.")
-    scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
-    cap = getattr(config, "final_logit_softcapping", None)
+    factors = [getattr(config, name, None) or 1 for name in _FACTORS]
+    divisors = [getattr(config, name, None) or 1 for name in _DIVISORS]
+    scale = math.prod(factors) / math.prod(divisors)
+    cap = next((cap for name in _CAPS if (cap := getattr(config, name, None))), None)
     bias = getattr(layer, "bias", None)
     weight = layer.weight.detach()
     return LMHead(weight, None if bias is None else bias.detach(), scale, cap)

@@ -16,7 +16,7 @@ from langchain_sea.models.generation import sample_tokens
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence
 from langchain_sea.models.lm_head import lm_head_of
 from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill
-from langchain_sea.models.runner import make_runner
+from langchain_sea.models.runner import check_lm_head, make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_decode import StaticDecoder
 from langchain_sea.models.static_forward import StaticRunner
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langchain_sea.core.protocols import GrammarMatcher
-    from langchain_sea.models.batched_forward import ModelRunner
     from langchain_sea.models.generation import PolicyGeneration
+    from langchain_sea.models.runner import Runner
 
 __all__ = ["PolicyForward"]
 
@@ -40,7 +40,7 @@ class PolicyForward:
         device: where the weights are.
     """
 
-    def __init__(self, model: PreTrainedModel, runner: ModelRunner | None = None) -> None:
+    def __init__(self, model: PreTrainedModel, runner: Runner | None = None) -> None:
         """Prepare the parts.
 
         Args:
@@ -52,6 +52,7 @@ class PolicyForward:
         """
         self._model, self._head = model, lm_head_of(model)
         self._runner = make_runner(model) if runner is None else runner
+        check_lm_head(self._head, self._runner, model)
         self._decoder: StaticDecoder | None = None
         self._vocab_size: int = model.config.get_text_config().vocab_size
         self.device: torch.device = model.device

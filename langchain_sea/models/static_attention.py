@@ -22,7 +22,7 @@ __all__ = ["Positions", "attend_static"]
 
 KeyValue = tuple[Tensor, Tensor]
 
-_MAX_COPIED_POSITIONS = 4096  # of prompts, copied into rows so that attention is one kernel
+_MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +105,8 @@ def attend_static(
         positions: which of the keys are seen.
         spec: the layer's settings.
     """
-    if spec.softcap is not None or (prompt is not None and not _is_copied(query, positions)):
+    needs_scores = spec.softcap is not None or spec.sinks is not None  # which no fused kernel gives
+    if needs_scores or (prompt is not None and not _is_copied(query, positions)):
         return _attend_to_both(query, own, prompt, positions, spec)
     if prompt is not None:
         keys, values = (
@@ -146,8 +147,13 @@ def _attend_to_both(
         scores = (scores / spec.softcap).tanh() * spec.softcap
     by_position = scores.view(*scores.shape[:3], per_group, length, -1)
     scores = by_position.masked_fill(positions.mask(spec.sliding_window), -torch.inf).view(scores.shape)
+    num_seen = scores.shape[-1]
+    if spec.sinks is not None:
+        sinks = spec.sinks.to(scores.dtype).view(groups, 1, per_group, 1).expand(-1, rows, -1, length)
+        scores = torch.cat([scores, sinks.flatten(2)[None, ..., None].expand(num_prompts, -1, -1, -1, 1)], -1)
     weights = scores.softmax(-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(values.dtype)
-    to_prompt, to_own = torch.split(weights, [scores.shape[-1] - keys.shape[3], keys.shape[3]], -1)
+    weights = weights[..., :num_seen]
+    to_prompt, to_own = torch.split(weights, [num_seen - keys.shape[3], keys.shape[3]], -1)
     output = (to_own.transpose(1, 2) @ values).transpose(1, 2)  # (Q, Hₖ, C, G·T, d)
     if prompt is not None:
         output = output + (to_prompt.flatten(2, 3) @ prompt[1]).view(output.shape)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StaticDecoder"]
 
-_MAX_COPIED_POSITIONS = 16_384  # of prompts, copied into rows so that attention is one kernel per layer
+_MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
 _MAX_BATCHES = 24
 _MIN_CAPACITY = 64

@@ -97,6 +97,8 @@ class StaticPass(ForwardPass):
     begin: Tensor | None = None
     keep_key_values: bool = False
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    told_windows: set[int] = field(default_factory=set)
+    masked_windows: set[int] = field(default_factory=set)
     key_values: list[KeyValue] = field(default_factory=list)
 
     def begin_states(self) -> Tensor:

@@ -18,9 +18,9 @@ from torch.nn.functional import pad
 from langchain_sea.core.lru import LRUCache
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.errors import ChatTemplateError, RewardUnavailableError
-from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.prompt import PolicyPrompt, Prefill
+from langchain_sea.models.runner import Runner, make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 
 if TYPE_CHECKING:
@@ -76,15 +76,15 @@ class TemplatedModel:
             prompts: the number of conversations whose states are cached.
         """
         self.model, self._render, self._template = model, render, template
-        self._lazy_runner: ModelRunner | None = None
+        self._lazy_runner: Runner | None = None
         self._places: LRUCache[_Place] = LRUCache(prompts)
         self._joined: dict[tuple[str, int], int] = {}
 
     @property
-    def _runner(self) -> ModelRunner:
+    def _runner(self) -> Runner:
         """Made at the first use, and anew after pickling."""
         if self._lazy_runner is None:
-            self._lazy_runner = ModelRunner(self.model)
+            self._lazy_runner = make_runner(self.model)
         return self._lazy_runner
 
     def __getstate__(self) -> dict[str, Any]:

@@ -34,22 +34,27 @@ def plain(query, own, shared, spec):
                 scores = keys[first : at + 1] @ query[row, head, position] * spec.scale
                 if spec.softcap is not None:
                     scores = spec.softcap * (scores / spec.softcap).tanh()
-                out.append(scores.softmax(0) @ values[first : at + 1])
+                if spec.sinks is not None:
+                    scores = torch.cat([scores, spec.sinks[head : head + 1]])
+                out.append(scores.softmax(0)[: at + 1 - first] @ values[first : at + 1])
     return torch.stack(out).view(rows * length, heads, -1)
 
 
 @pytest.mark.parametrize("most", [attention._MAX_WEIGHTS, 0])
-@pytest.mark.parametrize("softcap", [None, 0.7])
+@pytest.mark.parametrize(("softcap", "has_sinks"), [(None, False), (0.7, False), (None, True), (0.7, True)])
 @pytest.mark.parametrize("sliding_window", [None, 1, 4, 100])
 @pytest.mark.parametrize("length", [1, 3])
 @pytest.mark.parametrize(("prompt", "before"), [(0, 0), (5, 0), (5, 2), (0, 2)])
-def test_it_is_the_equation_with_its_gradient(*, monkeypatch, prompt, before, length, sliding_window, softcap, most):
-    """For every way through: shared or copied, capped, windowed, one position or several."""
+def test_it_is_the_equation_with_its_gradient(
+    *, monkeypatch, prompt, before, length, sliding_window, softcap, has_sinks, most
+):
+    """For every way through: shared or copied, capped, windowed, with sinks, one position or several."""
     monkeypatch.setattr(attention, "_MAX_WEIGHTS", most)
     query = normal(ROWS, HEADS, length, SIZE)
     own = [normal(ROWS, GROUPS, before + length, SIZE, seed=seed) for seed in (1, 2)]
     shared = tuple(normal(GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
-    spec = AttentionSpec(0.5, softcap, sliding_window)
+    sinks = normal(HEADS, seed=6).detach() if has_sinks else None
+    spec = AttentionSpec(0.5, softcap, sliding_window, sinks=sinks)
     segment = PackedSequence(query[:, 0, :, :], (shared,) if shared else (), GrowingKVCache(ROWS, before + length))
     segment.cache.advance(before)
     output = attend(query, own, shared, segment.mask(sliding_window), spec)
