@@ -15,6 +15,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch._dynamo.config as dynamo_config
+import torch._functorch.config as functorch_config
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -26,9 +28,10 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-__all__ = ["ATTENTION_TYPES", "ForwardPass", "HookedModel", "copy_sharing_weights"]
+__all__ = ["ATTENTION_TYPES", "ForwardPass", "HookedModel", "compile_dynamically", "copy_sharing_weights"]
 
 _NAME = "langchain_sea"
+_MAX_COMPILATIONS = 64
 ATTENTION_TYPES = {"full_attention", "sliding_attention"}
 
 
@@ -99,9 +102,7 @@ class HookedModel:
         self.num_layers = len(blocks)
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
-            # lengths and numbers of rows vary, and compiling for each of them would take minutes
-            forward = torch.compile(block.forward, dynamic=True) if compiles else block.forward
-            block.forward = _Skippable(number, forward)
+            block.forward = _Skippable(number, compile_dynamically(block.forward) if compiles else block.forward)
 
     def run(
         self, forward_pass: ForwardPass, embeds: Tensor, position_ids: Tensor, mask: Tensor | None
@@ -127,6 +128,15 @@ class HookedModel:
         if self.num_layers in forward_pass.layers:
             forward_pass.hidden[self.num_layers] = final
         return final
+
+
+def compile_dynamically(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function compiled for tensors of any size: compiling it for each size would take minutes."""
+    # a graph replays the backward pass as often as it is asked to
+    functorch_config.donated_buffer = False
+    # layers share a compiled function for each combination of one or several rows, tokens, and gradients
+    dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, _MAX_COMPILATIONS)
+    return torch.compile(function, dynamic=True)
 
 
 def copy_sharing_weights(model: PreTrainedModel) -> PreTrainedModel:
@@ -197,7 +207,7 @@ def _no_mask(*_args: Any, local_size: int | None = None, **_kwargs: Any) -> None
         _current.get().masked_windows.add(local_size)
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention(
     module: nn.Module,
     query: Tensor,

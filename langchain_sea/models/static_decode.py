@@ -18,6 +18,7 @@ from torch import Tensor
 
 from langchain_sea.models.cuda_graphs import GraphedFunction
 from langchain_sea.models.generation import sample_rows
+from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_forward import StaticPass
@@ -181,7 +182,7 @@ class StaticDecoder:
     ) -> None:
         """Hold the parts; nothing is allocated."""
         self.runner, self.embed, self.head, self.disallowed = runner, embed, head, disallowed
-        self.sample = torch.compile(sample_rows, dynamic=True) if runner.compiles else sample_rows
+        self.sample = compile_dynamically(sample_rows) if runner.compiles else sample_rows
         self.device, self.dtype, self.width = head.weight.device, head.weight.dtype, head.weight.shape[1]
         self._arena: list[KeyValue] = []  # of each layer, on one axis; all batches lie in it
         self._num_positions = 0  # that the arena holds

@@ -19,6 +19,7 @@ from torch.nn.functional import pad
 
 from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
 from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
+from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.hooked_model import ForwardPass
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_shapes import BatchShape, round_up_prompt, round_up_rows, round_up_tokens
@@ -149,6 +150,8 @@ class StaticRunner(ModelRunner):
         """
         super().__init__(model, compiles=compiles)
         self.compiles = compiles
+        if model.device.type == "cuda" and not compiles:  # a compiler fuses more than norms
+            fuse_norms(self.model)
         self.graphs = GraphCache(model.device)
         self._slots: dict[tuple[int, int], PromptSlots] = {}
         # of four axes, so that transformers makes none, for which it would wait for the device

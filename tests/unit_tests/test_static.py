@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
 from langchain_sea.models import soft_embeddings, static_attention, static_decode
 from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
+NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)
@@ -58,7 +61,7 @@ def read(policy: CausalLMPolicy, vectors: list[torch.Tensor]) -> list[ModelOutpu
 
 
 @pytest.mark.usefixtures("_prompts")
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
     results = []
     for policy in make_policies(name):
@@ -78,7 +81,7 @@ def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
 
 
 @pytest.mark.usefixtures("_prompts")
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", NAMES)
 def test_decoding_draws_the_tokens_of_one_axis(name: str) -> None:
     """With rows that end, prefixes of several lengths, steering, and a second generation that joins later."""
     written = []
@@ -173,3 +176,17 @@ def test_candidates_are_embedded_one_by_one_as_they_are_by_their_ids() -> None:
 
     by_id = embed_soft_tokens(embed, soft, support, is_shared=False)
     torch.testing.assert_close(soft_embeddings._embed_each(embed, soft, support), by_id)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_norms_change_nothing_but_rounding(dtype: torch.dtype) -> None:
+    model = copy.deepcopy(tiny_model("qwen3", dtype=dtype))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    before = model(ids).logits
+    assert fuse_norms(model) == 3 * 4 + 1  # two of each layer, two of its queries and keys, and the last
+    torch.testing.assert_close(model(ids).logits, before, atol=0.1 if dtype == torch.bfloat16 else 1e-4, rtol=0.1)
+
+
+def test_a_norm_of_another_kind_is_left_alone() -> None:
+    """Gemma's multiplies by one plus the weight."""
+    assert fuse_norms(copy.deepcopy(tiny_model("gemma3"))) == 0
