@@ -186,14 +186,10 @@ def sample_tokens(logits: Tensor, draws: Tensor, temperatures: Tensor, disallowe
 
 def sample_rows(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed: Tensor) -> Tensor:
     """Sample one id for each row, (R,), all rows at once; see `sample_tokens`. On a GPU nothing waits for it."""
-    logits = narrow.to(torch.promote_types(narrow.dtype, torch.float32)).masked_fill(disallowed, -torch.inf)
-    peak, likeliest = logits.max(-1, keepdim=True)
-    if logits.device.type != "cpu" or not bool(peak.isfinite().all()):
-        logits = logits.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
-        peak, likeliest = logits.max(-1, keepdim=True)
-    divisor = torch.where(temperatures > 0, temperatures, 1).to(logits.dtype)[:, None]
-    # where nothing is finite the peak is the least number, and all shares are zero
-    shares = (logits - peak.clamp(min=torch.finfo(logits.dtype).min)).div_(divisor).exp_()
+    divisor = torch.where(temperatures > 0, temperatures, 1)[:, None]
+    shares, peak, likeliest = (_compute_shares if narrow.device.type == "cpu" else _compute_shares_at_once)(
+        narrow, divisor, disallowed
+    )
     extra = -shares.shape[-1] % _BLOCK
     blocks = (pad(shares, (0, extra)) if extra else shares).view(len(shares), -1, _BLOCK)  # (R, B, 256)
     sums = blocks.sum(-1).double()
@@ -204,6 +200,27 @@ def sample_rows(narrow: Tensor, draws: Tensor, temperatures: Tensor, disallowed:
     place, _ = _search(inside, rest * inside[:, -1] / sums.gather(-1, block[:, None]).squeeze(-1))
     ids = torch.where(temperatures > 0, block * _BLOCK + place, likeliest.squeeze(-1))
     return torch.where(peak.squeeze(-1) > -torch.inf, ids, -1)
+
+
+def _compute_shares(narrow: Tensor, divisor: Tensor, disallowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the tokens' shares, (R, V), which need not sum to one, the highest logits, and their ids, (R, 1) each."""
+    logits = narrow.to(torch.promote_types(narrow.dtype, torch.float32)).masked_fill(disallowed, -torch.inf)
+    peak, likeliest = logits.max(-1, keepdim=True)
+    if not bool(peak.isfinite().all()):
+        logits = logits.nan_to_num(nan=-torch.inf, posinf=-torch.inf, neginf=-torch.inf)
+        peak, likeliest = logits.max(-1, keepdim=True)
+    # where nothing is finite the peak is the least number, and all shares are zero
+    shares = logits - peak.clamp(min=torch.finfo(logits.dtype).min)
+    return shares.div_(divisor.to(logits.dtype)).exp_(), peak, likeliest
+
+
+def _compute_shares_at_once(narrow: Tensor, divisor: Tensor, disallowed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute what `_compute_shares` does in few kernels, and without waiting for the device."""
+    is_used = narrow.isfinite() & ~disallowed
+    logits = narrow.masked_fill(~is_used, -torch.inf)
+    peak, likeliest = logits.max(-1, keepdim=True)
+    wide = torch.promote_types(narrow.dtype, torch.float32)
+    return (logits.to(wide) / divisor).softmax(-1).nan_to_num(nan=0.0), peak, likeliest
 
 
 def _search(ends: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:

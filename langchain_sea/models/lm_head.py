@@ -169,10 +169,12 @@ class LMHead:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Compute the whole vocabulary at once, in few kernels."""
         z = self._logits_of(rows)
-        wide = to_float32_or_wider(z)
-        total, candidate_logits = wide.logsumexp(-1), wide.gather(-1, support)
+        wide = torch.promote_types(z.dtype, torch.float32)
+        candidate_logits = z.gather(-1, support).to(wide)
+        log_probs = z.log_softmax(-1, dtype=wide).gather(-1, support[:, :1])  # one kernel, unlike logsumexp
+        total = (candidate_logits[:, :1] - log_probs).squeeze(-1)
         if not with_gradient:
-            return candidate_logits, total, wide.new_zeros(len(rows), 0)
+            return candidate_logits, total, total.new_zeros(len(rows), 0)
         shares = z.softmax(-1)
         if self.cap is not None:
             shares = shares * (1 - (z / self.cap).square())

@@ -109,11 +109,7 @@ def attend_static(
     if needs_scores or (prompt is not None and not _is_copied(query, positions)):
         return _attend_to_both(query, own, prompt, positions, spec)
     if prompt is not None:
-        keys, values = (
-            torch.cat([part.repeat_interleave(positions.num_rows, 0), own_part], 2)
-            for part, own_part in zip(prompt, own, strict=True)
-        )
-        own = (keys, values)
+        own = (_join(prompt[0], own[0], positions), _join(prompt[1], own[1], positions))
     batch, heads, length, _ = query.shape
     groups = own[0].shape[1]
     # the queries that share keys form one longer row of queries
@@ -122,6 +118,13 @@ def attend_static(
     bias = bias.expand(-1, groups, -1, -1)
     output = scaled_dot_product_attention(grouped, *own, attn_mask=bias, scale=spec.scale)
     return output.reshape(batch, heads, length, -1).transpose(1, 2)
+
+
+def _join(prompt: Tensor, own: Tensor, positions: Positions) -> Tensor:
+    """Put a copy of its prompt's (Q, Hₖ, P, d) before each row's own (B, Hₖ, S, d): (B, Hₖ, P + S, d)."""
+    by_prompt = own.view(len(prompt), positions.num_rows, *own.shape[1:])
+    copies = prompt[:, None].expand(-1, positions.num_rows, -1, -1, -1)
+    return torch.cat([copies, by_prompt], 3).flatten(0, 1)
 
 
 def _is_copied(query: Tensor, positions: Positions) -> bool:

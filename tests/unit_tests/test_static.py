@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
-from langchain_sea.models import soft_embeddings, static_attention, static_decode
+from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.lm_head import LMHead
@@ -190,3 +190,17 @@ def test_fused_norms_change_nothing_but_rounding(dtype: torch.dtype) -> None:
 def test_a_norm_of_another_kind_is_left_alone() -> None:
     """Gemma's multiplies by one plus the weight."""
     assert fuse_norms(copy.deepcopy(tiny_model("gemma3"))) == 0
+
+
+def test_shares_at_once_are_those_of_the_rows() -> None:
+    """With logits that are not finite, and a row of nothing else."""
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 40, generator=random) * 3
+    logits[1, 3], logits[2, 4], logits[3] = torch.nan, torch.inf, -torch.inf
+    disallowed = torch.rand(40, generator=random) < 0.2
+    divisor = torch.tensor([1.0, 0.5, 2.0, 1.0, 1.0, 0.1])[:, None]
+    shares, peak, likeliest = generation._compute_shares(logits, divisor, disallowed)
+    at_once, same_peak, same_likeliest = generation._compute_shares_at_once(logits, divisor, disallowed)
+    torch.testing.assert_close(at_once, shares / shares.sum(-1, keepdim=True).clamp(min=1e-30))
+    torch.testing.assert_close(same_peak.clamp(min=-1e30), peak.clamp(min=-1e30))
+    assert torch.equal(same_likeliest[peak > -1e30], likeliest[peak > -1e30])
