@@ -57,7 +57,7 @@ class ModelConfig:
     Attributes:
         model: a name, a folder, or the loaded policy.
         model_name: the name in reports.
-        load_options: `dtype`, `quantization` and `device_map` of `load_model`.
+        load_options: `dtype`, `quantization`, `device_map` and `compile_layers` of `load_model`.
     """
 
     model: str | os.PathLike[str] | CausalLMPolicy

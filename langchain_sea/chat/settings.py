@@ -38,6 +38,8 @@ else:
 
 __all__ = ["SEASettings"]
 
+_LOAD_FIELDS = ("dtype", "quantization", "device_map", "compile_layers")
+
 
 class SEASettings(BaseChatModel):
     """The fields of `SEAChatModel`. Constructing loads no weights."""
@@ -129,6 +131,9 @@ class SEASettings(BaseChatModel):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the weights; None takes the faster of bfloat16 and float32 on a CPU (measured), bfloat16 on a GPU."""
 
+    compile_layers: bool = False
+    """Compiles the model's layers for a GPU: the first answers take up to a minute longer, later ones less."""
+
     quantization: Literal["int8", "int4"] | dict[str, Any] | None = None
     """Stores the linear layers in 8 or 4 bits: slower, and smaller. A dict is the `quantization_config` of
     transformers' `from_pretrained`."""
@@ -146,7 +151,7 @@ class SEASettings(BaseChatModel):
     @model_validator(mode="after")
     def _check_values(self) -> Self:
         self._settings_of_call(None, {})
-        load_options = {name: value for name, value in self._load_options.items() if value is not None}
+        load_options = {name: value for name, value in self._load_options.items() if value}
         if load_options and not isinstance(self.model, (str, os.PathLike)):
             raise ValueError(
                 f"{', '.join(load_options)} applies while a model is loaded, and this one is already loaded: "
@@ -176,7 +181,7 @@ class SEASettings(BaseChatModel):
 
     @property
     def _load_options(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("dtype", "quantization", "device_map")}
+        return {name: getattr(self, name) for name in _LOAD_FIELDS}
 
     @property
     def _model_name(self) -> str:
@@ -208,7 +213,7 @@ def _describe_settings(model: SEASettings) -> dict[str, Any]:
     names = (
         *("seed", "plan", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
         *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
-        *("dtype", "quantization", "device_map"),
+        *_LOAD_FIELDS,
     )
     draft_model = model.draft_model
     return {

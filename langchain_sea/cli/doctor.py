@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_sea.cli.console import write_line
 from langchain_sea.cli.options import DTYPES
 from langchain_sea.cli.speed import show_speed
+from langchain_sea.cli.warm import warm_up
 
 if TYPE_CHECKING:
     import argparse
@@ -29,9 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=_WEIGHTS[0],
         help="seconds by part on this machine, and what is searched within 5, 10 and 30 s (default: %(const)s)",
     )
-    parser.add_argument("--reward", action="append", default=[], help="with --plan and --speed: a reward model")
+    parser.add_argument(
+        "--warm",
+        metavar="MODEL",
+        nargs="?",
+        const=_WEIGHTS[0],
+        help="capture the model's CUDA graphs, and say how long each takes and what it holds (default: %(const)s)",
+    )
+    parser.add_argument("--compile-layers", action="store_true", help="with --warm: compile the layers, too")
+    parser.add_argument("--reward", action="append", default=[], help="with --plan, --speed and --warm: a reward model")
     parser.add_argument("--preset", default="default", help="with --plan")
-    parser.add_argument("--max-tokens", type=int, default=64, help="with --plan: tokens of an answer")
+    parser.add_argument("--max-tokens", type=int, default=64, help="with --plan and --warm: tokens of an answer")
     parser.add_argument("--prompt-tokens", type=int, default=256, help="with --plan: tokens of a prompt")
     parser.add_argument("--requests", type=int, default=1, help="with --plan: prompts refined together")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="with --plan")
@@ -41,6 +50,10 @@ def run(options: argparse.Namespace) -> int:
     """Return 0 if all weights are present, else 1."""
     if options.plan:
         return _plan_memory(options)
+    if options.warm:
+        return warm_up(
+            options.warm, options.reward, compile_layers=options.compile_layers, max_tokens=options.max_tokens
+        )
     if options.speed:
         return show_speed(options.speed, options.reward)
     import torch

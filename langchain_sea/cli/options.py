@@ -52,6 +52,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dtype", choices=DTYPES, help="precision of the model's weights")
     parser.add_argument("--quantization", choices=["int8", "int4"], help="of the model's layers")
+    parser.add_argument("--compile-layers", action="store_true", help="for a GPU: slower at first, then faster")
     parser.add_argument("--gate", choices=["safety"], help="an independent check of the answer before it is returned")
 
 
@@ -71,6 +72,7 @@ def make_model(options: argparse.Namespace) -> SEAChatModel:
         gate=options.gate,
         dtype=options.dtype,
         quantization=options.quantization,
+        compile_layers=options.compile_layers,
     )
 
 
@@ -81,7 +83,13 @@ def load_weights(options: argparse.Namespace) -> float:
 
     start = time.monotonic()
     write_progress(f"loading {options.model} …")
-    policy = load_model(options.model, dtype=options.dtype, quantization=options.quantization, report=write_progress)
+    policy = load_model(
+        options.model,
+        dtype=options.dtype,
+        quantization=options.quantization,
+        compile_layers=options.compile_layers,
+        report=write_progress,
+    )
     registry.make_terms(options.reward, policy)
     return time.monotonic() - start
 

@@ -11,6 +11,7 @@ from langchain_sea.models.generation import PolicyGeneration
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.policy_vocabulary import PolicyVocabulary
 from langchain_sea.models.prompt import PolicyPrompt, Prefill
+from langchain_sea.models.runner import make_runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import Grammar, Steering, Tokens
+    from langchain_sea.models.cuda_graphs import Capture
 
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
 
@@ -33,7 +35,12 @@ class CausalLMPolicy(PolicyVocabulary):
     name: str = ""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | None = None,
+        compile_layers: bool = False,
     ) -> None:
         """Hold the model and its tokenizer; nothing is computed yet.
 
@@ -41,6 +48,7 @@ class CausalLMPolicy(PolicyVocabulary):
             model: loaded, in evaluation mode, its weights preferably frozen.
             tokenizer: the model's.
             chat_template: Jinja source; None takes the tokenizer's own.
+            compile_layers: compile the layers where the model is on a GPU; see `load_model`.
 
         Raises:
             ValueError: the model is in training mode.
@@ -48,14 +56,20 @@ class CausalLMPolicy(PolicyVocabulary):
         super().__init__(model, tokenizer, chat_template=chat_template)
         self._disallowed = self.banned.clone()  # what generation never draws; it may draw an end id
         self._disallowed[[i for i in self.end_ids if i < self.vocab_size]] = False
+        self._compiles = compile_layers
         self._lazy_forward: PolicyForward | None = None
 
     @property
     def _forward(self) -> PolicyForward:
         """Prepared at the first use, and again after unpickling."""
         if self._lazy_forward is None:
-            self._lazy_forward = PolicyForward(self.model)
+            self._lazy_forward = PolicyForward(self.model, make_runner(self.model, compiles=self._compiles))
         return self._lazy_forward
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """What the CUDA graphs of this policy cost so far; none on a CPU."""
+        return self._forward.captures
 
     @property
     def num_layers(self) -> int:

@@ -82,6 +82,9 @@ class GraphCache:
         try:
             with _on_side_stream(), _without_garbage_collection():
                 record(_Recorder(self._pool))
+        except torch.OutOfMemoryError:
+            self.clear()  # the memory of graphs is better used by what runs without one
+            return False
         except Exception as error:  # noqa: BLE001 - whatever cannot be captured can run as usual
             self._num_failures += 1
             self.is_enabled = self._num_failures < _MAX_FAILURES

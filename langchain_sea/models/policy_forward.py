@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langchain_sea.core.protocols import GrammarMatcher
+    from langchain_sea.models.cuda_graphs import Capture
     from langchain_sea.models.generation import PolicyGeneration
     from langchain_sea.models.runner import Runner
 
@@ -68,6 +69,11 @@ class PolicyForward:
         """Compute the keys and values of all ids but the last."""
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return self._runner.prompt_key_values(self.embed(rows))
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """What the CUDA graphs cost so far."""
+        return tuple(self._runner.graphs.captures) if isinstance(self._runner, StaticRunner) else ()
 
     def forward_all(self, requests: Sequence[ForwardRequest]) -> list[PolicyOutput]:
         """Run the answers of all requests in one forward pass.

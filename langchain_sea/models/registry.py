@@ -22,8 +22,9 @@ __all__ = ["TINY_NAMES", "load_model", "unload_models"]
 
 TINY_NAMES = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-_policies: dict[int, CausalLMPolicy] = {}
-"""By the id of the model, which the policy keeps alive: one policy per model, whatever name loaded it."""
+_policies: dict[tuple[int, bool], CausalLMPolicy] = {}
+"""By the id of the model, which the policy keeps alive, and whether layers are compiled: one policy per model, whatever
+name loaded it."""
 _lock = threading.RLock()
 
 
@@ -34,6 +35,7 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     quantization: Bits | QuantizationConfigMixin | dict[str, Any] | None = None,
     device_map: str | dict[str, Any] | None = None,
+    compile_layers: bool = False,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     report: Callable[[str], None] | None = None,
@@ -49,6 +51,8 @@ def load_model(
             machines must agree. The tiny models have float32 by default on every device.
         quantization: `int8`, `int4`, or the `quantization_config` of transformers' `from_pretrained`.
         device_map: how transformers spreads the layers over devices, in place of `device`; needs accelerate.
+        compile_layers: compile the decoder's layers for a GPU. The first answers then take up to a minute longer, and
+            later ones, and those of later processes on this machine, less. It changes nothing on a CPU.
         trust_remote_code: run Python code that comes with the weights.
         allow_pickle: read `*.bin` if there are no safetensors.
         report: called with one line before each slow step.
@@ -79,9 +83,9 @@ def load_model(
             allow_pickle=allow_pickle,
             report=report,
         )
-        key = id(loaded.model)
+        key = (id(loaded.model), compile_layers)
         if key not in _policies:
-            _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer)
+            _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer, compile_layers=compile_layers)
             _policies[key].name = loaded.name
         return _policies[key]
 

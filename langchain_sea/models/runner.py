@@ -82,8 +82,12 @@ class Runner(Protocol):
         ...
 
 
-def make_runner(model: PreTrainedModel) -> Runner:
+def make_runner(model: PreTrainedModel, *, compiles: bool = False) -> Runner:
     """Return the fastest runner whose results are those of the model's own forward function.
+
+    Args:
+        model: a causal language model.
+        compiles: whether its layers are compiled, if it is on a GPU and can be packed.
 
     Raises:
         ArchitectureError: no runner can run the model.
@@ -91,7 +95,7 @@ def make_runner(model: PreTrainedModel) -> Runner:
     try:
         packed = ModelRunner(model)
         if _is_known(model) or _is_right(packed, model):
-            return StaticRunner(model) if model.device.type == "cuda" else packed
+            return StaticRunner(model, compiles=compiles) if model.device.type == "cuda" else packed
     except ArchitectureError:  # the layers are not all attention that can be replaced
         pass
     whole = WholeSequenceRunner(model)

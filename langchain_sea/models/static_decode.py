@@ -96,6 +96,10 @@ class _DecodePass(StaticPass):
 
     cache: Sequence[KeyValue] = ()
     vectors_of: dict[int, Tensor] = field(default_factory=dict)
+    slots: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots = torch.arange(len(self.positions.lengths), device=self.positions.lengths.device)
 
     def steering(self, layer: int) -> Tensor | None:
         """Return what is added to the input of a layer, (B, 1, D), or None."""
@@ -104,10 +108,9 @@ class _DecodePass(StaticPass):
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
         """Write the new keys and values behind the old ones, and attend to all."""
         lengths = self.positions.lengths
-        slots = torch.arange(len(lengths), device=lengths.device)
         for held, new in zip(self.cache[layer], (key, value), strict=True):
             by_slot = held.view(len(lengths), -1, *held.shape[1:]).permute(0, 3, 1, 2, 4)  # (Q, S, C, H, d)
-            by_slot[slots, lengths] = new.view(len(lengths), -1, *new.shape[1:]).squeeze(3)
+            by_slot[self.slots, lengths] = new.view(len(lengths), -1, *new.shape[1:]).squeeze(3)
         prompt = self.prompts[layer] if self.prompts else None
         return attend_static(query, self.cache[layer], prompt, self.positions, spec)
 

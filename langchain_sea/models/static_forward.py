@@ -182,7 +182,12 @@ class StaticRunner(ModelRunner):
         function = self.graphs.get_or_create(
             kind, lambda: GraphedFunction(partial(self._compute, kind, prompts), self.graphs, _describe(kind))
         )
-        return self._split(sequences, kind, function(*inputs))
+        try:
+            outputs = function(*inputs)
+        except torch.OutOfMemoryError:
+            self.graphs.clear()  # what is tried next, with fewer rows, may need their memory
+            raise
+        return self._split(sequences, kind, outputs)
 
     def load_prompts(self, prompts: Sequence[KeyValues], count: int, size: int) -> PromptSlots | None:
         """Return slots that hold the prompts; None if all are empty.
