@@ -84,16 +84,19 @@ def measure_in_time(key: str, measure: Measure, ends: float) -> dict[str, Any]:
     return measured(key, lambda: {key: measure()})[key]
 
 
-def describe_machine(device: torch.device) -> dict[str, Any]:
+def describe_machine(bench: Bench) -> dict[str, Any]:
     """What figures depend on."""
+    device = bench.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type
-    return {"device": name, "torch": torch.__version__, "transformers": transformers.__version__}
+    versions = {"torch": torch.__version__, "transformers": transformers.__version__}
+    return {"device": name, **versions, "compiled": bench.compiles}
 
 
 def table(figures: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        f"{about['device']}, torch {about['torch']}, transformers {about['transformers']}, {about['seconds']:.0f} s.",
+        f"{about['device']}, torch {about['torch']}, transformers {about['transformers']}, {about['seconds']:.0f} s"
+        f"{', compiled layers' if about['compiled'] else ''}.",
         "",
         "| key | value | spread | repeats | both sides | what |",
         "|---|---|---|---|---|---|",
@@ -121,8 +124,8 @@ def write(path: Path | None, content: dict[str, Any]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns 1 if a figure could not be measured."""
     options = parse(arguments)
-    bench = Bench(torch.device(options.device), options.dry)
-    about, began, figures = describe_machine(bench.device), time.monotonic(), {}
+    bench = Bench(torch.device(options.device), options.dry, options.compile_layers)
+    about, began, figures = describe_machine(bench), time.monotonic(), {}
     if options.profile:
         found = {shape: profile_answer(bench, shape, options.profile) for shape in options.shapes}
         write(options.json, found | about)
@@ -147,6 +150,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=list(SHAPE_OF), default=list(SHAPE_OF), metavar="KEY")
     parser.add_argument("--shapes", nargs="+", choices=("1b", "8b", "real"), default=["1b", "8b", "real"])
     parser.add_argument("--device", choices=("cuda", "cpu"), help="cuda, or with --dry the CPU")
+    parser.add_argument("--compile-layers", action="store_true", help="of the models that answer")
     parser.add_argument("--dry", action="store_true", help="tiny weights on the CPU, to see that everything runs")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which no figure begins")
     parser.add_argument(

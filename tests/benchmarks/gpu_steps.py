@@ -84,6 +84,7 @@ class Bench:
 
     device: torch.device
     is_dry: bool = False
+    compiles: bool = False
 
     @property
     def sizes(self) -> Sizes:
@@ -99,7 +100,7 @@ class Bench:
         """The weights of a shape; of a dry run, tiny ones in its place."""
         if self.is_dry:
             return _tiny(shape)
-        return subject(shape, str(self.device), torch.bfloat16 if shape in SHAPES else None)
+        return subject(shape, str(self.device), torch.bfloat16 if shape in SHAPES else None, self.compiles)
 
 
 @cache
