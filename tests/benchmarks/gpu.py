@@ -95,9 +95,9 @@ def describe_machine(bench: Bench) -> dict[str, Any]:
 def table(figures: dict[str, dict[str, Any]], about: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        f"{about['device']}, torch {about['torch']}, transformers {about['transformers']}, {about['seconds']:.0f} s"
-        f"{', compiled layers' if about['compiled'] else ''}.",
+        f"{about['device']}, torch {about['torch']}, transformers {about['transformers']}, {about['seconds']:.0f} s.",
         "",
+        *(["The layers of models are compiled.", ""] if about["compiled"] else []),
         "| key | value | spread | repeats | both sides | what |",
         "|---|---|---|---|---|---|",
     ]

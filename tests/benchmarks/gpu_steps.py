@@ -100,7 +100,7 @@ class Bench:
         """The weights of a shape; of a dry run, tiny ones in its place."""
         if self.is_dry:
             return _tiny(shape)
-        return subject(shape, str(self.device), torch.bfloat16 if shape in SHAPES else None, self.compiles)
+        return subject(shape, str(self.device), torch.bfloat16 if shape in SHAPES else None, compiles=self.compiles)
 
 
 @cache

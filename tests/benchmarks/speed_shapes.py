@@ -106,18 +106,22 @@ class Subject:
 
 
 @cache
-def subject(shape: str, device: str | None = None, dtype: torch.dtype | None = None, compiles: bool = False) -> Subject:
+def subject(
+    shape: str, device: str | None = None, dtype: torch.dtype | None = None, *, compiles: bool = False
+) -> Subject:
     """`real`, or one of `SHAPES`; without a dtype the one that is loaded by default, for `1b` and `8b` bfloat16."""
     if shape == "real":
         policy = load_model("smollm2-135m", device, compile_layers=compiles, **({"dtype": dtype} if dtype else {}))
         return Subject(shape, policy, registry.make_terms(["safety"], policy))
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     half = shape in {"1b", "8b"} or torch.device(device).type == "cuda"
-    policy = random_policy(SHAPES[shape], device, dtype or (torch.bfloat16 if half else torch.float32), compiles)
+    policy = random_policy(
+        SHAPES[shape], device, dtype or (torch.bfloat16 if half else torch.float32), compiles=compiles
+    )
     return Subject(shape, policy, (random_term(shape, policy),))
 
 
-def random_policy(sizes: dict[str, Any], device: str, dtype: torch.dtype, compiles: bool = False) -> CausalLMPolicy:
+def random_policy(sizes: dict[str, Any], device: str, dtype: torch.dtype, *, compiles: bool = False) -> CausalLMPolicy:
     """A Llama of these sizes, its weights drawn from seed 0."""
     ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     config = LlamaConfig(**{"tie_word_embeddings": True} | sizes, **ids, use_cache=True)
