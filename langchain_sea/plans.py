@@ -46,6 +46,7 @@ PLANS = (
     SearchPlan(name="medium", groups=2, rows=8, rounds=5, tokens=8, kept=12),
     SearchPlan(name="large", groups=4, rows=8, rounds=5, tokens=12, kept=12),
     SearchPlan(name="extra_large", groups=4, rows=16, rounds=6, tokens=12, kept=16),
+    SearchPlan(name="huge", groups=4, rows=32, rounds=6, tokens=12, kept=24),
 )
 """The smallest first; each is worth its time, see `docs/tuning.md`."""
 

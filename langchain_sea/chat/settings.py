@@ -59,7 +59,7 @@ class SEASettings(BaseChatModel):
     """The search method: `default`, `paper`, `reference`, or a `Preset`."""
 
     plan: str | SearchPlan | None = None
-    """How much is drawn: `tiny`, `small`, `medium`, `large`, `extra_large`, or a `SearchPlan`.
+    """How much is drawn: `tiny`, `small`, `medium`, `large`, `extra_large`, `huge`, or a `SearchPlan`.
 
     With a plan, `budget.max_time` does not count, and the same seed gives the same answer on any machine. None takes
     the largest plan that fits into `budget.max_time` at the measured speed."""

@@ -44,7 +44,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--max-time", type=float, default=30.0, help="seconds of refinement, after the draft (default: %(default)g)"
     )
     parser.add_argument(
-        "--plan", help="tiny, small, medium, large or extra_large, in place of what fits into --max-time"
+        "--plan", help="tiny, small, medium, large, extra_large or huge, in place of what fits into --max-time"
     )
     parser.add_argument(
         "--max-tokens", type=int, default=512, help="length of the longest answer (default: %(default)s)"

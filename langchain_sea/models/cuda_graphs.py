@@ -57,6 +57,7 @@ class GraphCache:
         self._device, self._max_graphs = device, max_graphs
         self._functions: OrderedDict[Hashable, GraphedFunction] = OrderedDict()
         self._pool: Any = None
+        self._stream: Any = None
         self._num_failures = 0
 
     def get_or_create(self, key: Hashable, make: Callable[[], GraphedFunction]) -> GraphedFunction:
@@ -79,8 +80,9 @@ class GraphCache:
         started, before = time.perf_counter(), torch.cuda.memory_reserved(self._device)
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         try:
-            with _on_side_stream(), _without_garbage_collection():
+            with _on_stream(self._stream), _without_garbage_collection():
                 record(_Recorder(self._pool))
         except torch.OutOfMemoryError:
             self.clear()  # the memory of graphs is better used by what runs without one
@@ -95,6 +97,7 @@ class GraphCache:
                     stacklevel=2,
                 )
             return False
+        torch.cuda.empty_cache()  # of the warm-ups
         num_bytes = torch.cuda.memory_reserved(self._device) - before
         self.captures.append(Capture(name, time.perf_counter() - started, num_bytes))
         _log.debug("captured %s in %.2f s", name, self.captures[-1].seconds)
@@ -127,7 +130,7 @@ class GraphedFunction:
     """
 
     def __init__(
-        self, function: Callable[..., tuple[Tensor, ...]], cache: GraphCache, name: str, *, num_eager_calls: int = 1
+        self, function: Callable[..., tuple[Tensor, ...]], cache: GraphCache, name: str, *, num_eager_calls: float = 1
     ) -> None:
         """Hold the function.
 
@@ -136,7 +139,7 @@ class GraphedFunction:
                 device.
             cache: captures it.
             name: in messages.
-            num_eager_calls: before it is captured.
+            num_eager_calls: before it is captured; infinity never captures it.
         """
         self.name = name
         self._function, self._cache, self._num_eager_left = function, cache, num_eager_calls
@@ -258,9 +261,9 @@ class _Replay(torch.autograd.Function):
 
 
 @contextmanager
-def _on_side_stream() -> Iterator[None]:
+def _on_stream(side: Any) -> Iterator[None]:  # noqa: ANN401 - torch's own
     """Compute on another stream, as a capture must; work before and after it stays in order."""
-    current, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_stream()
     side.wait_stream(current)
     with torch.cuda.stream(side):
         yield

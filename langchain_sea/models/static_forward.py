@@ -9,6 +9,7 @@ head.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["PromptSlots", "StaticPass", "StaticRunner"]
 
 _MAX_TOKENS = 32_768  # of a padded batch; larger ones keep a GPU busy without a graph
+_MAX_CAPTURED = 8192  # tokens of a batch that is captured
+_MAX_CAPTURED_GRADIENT = 4096
 _MAX_SCORES = 2**29  # attention scores of one layer that are held at once
 _MAX_PADDING = 3  # a batch may be so many times as large as what it holds
 
@@ -180,7 +183,13 @@ class StaticRunner(ModelRunner):
         kind = _Kind(shape, kept, last, stop, first, steered, keep_key_values, flags)
         prompts = self.load_prompts([s.prompt_key_values for s in sequences], shape.prompts, shape.prompt_tokens)
         function = self.graphs.get_or_create(
-            kind, lambda: GraphedFunction(partial(self._compute, kind, prompts), self.graphs, _describe(kind))
+            kind,
+            lambda: GraphedFunction(
+                partial(self._compute, kind, prompts),
+                self.graphs,
+                _describe(kind),
+                num_eager_calls=1 if _is_small(kind) else math.inf,
+            ),
         )
         try:
             outputs = function(*inputs)
@@ -299,6 +308,13 @@ def _join_steering(sequences: Sequence[PackedSequence], shape: BatchShape) -> Te
         for s in sequences
     ]
     return _pad(parts, shape._replace(tokens=1))[:, 0]
+
+
+def _is_small(kind: _Kind) -> bool:
+    """Whether a GPU computes the batch in about the time of its launches. The graph of a gradient keeps memory, too."""
+    shape = kind.shape
+    limit = _MAX_CAPTURED_GRADIENT if any(kind.needs_gradient) else _MAX_CAPTURED
+    return shape.prompts * shape.rows * shape.tokens <= limit
 
 
 def _describe(kind: _Kind) -> str:

@@ -62,7 +62,7 @@ OTHERS = {
     "gate": longest, "gate_threshold": 0.4, "on_reward_error": "error", "temperature": 0.5, "max_tokens": 9,
     "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
     "plan": "tiny", "max_retries": 0, "streaming": True, "draft_model": SEAChatModel(model="tiny", seed=7), "device": "cpu",
-    "device_map": "auto", "dtype": "float32", "quantization": "int8",
+    "device_map": "auto", "dtype": "float32", "quantization": "int8", "compile_layers": True,
 }  # fmt: skip
 
 

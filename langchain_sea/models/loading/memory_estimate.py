@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from langchain_sea.errors import WeightsNotFoundError
 from langchain_sea.models.loading.locations import where
+from langchain_sea.plans import PLANS, find_plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -20,6 +21,9 @@ __all__ = ["MemoryPart", "estimate_memory"]
 
 _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KEPT_STATES = 18  # hidden states per layer that a backward pass keeps: norms, projections, products
+_KEPT_HIDDEN, _KEPT_INNER = 14, 5  # states of each width, per layer, that a gradient in the latents keeps
+_DECODE_BYTES = 14  # logits in the weights' precision and in float32, masks, shares
+_MAX_LOGITS = 2**27  # that the output layer computes at once
 _LOGIT_COPIES = 4  # float32 copies of (chains, tokens, vocabulary): logits, log π, their gradient, soft tokens
 
 
@@ -37,6 +41,7 @@ class _Shape:
 
     layers: int
     hidden: int
+    inner: int
     heads: int
     head_dim: int
     vocabulary: int
@@ -47,7 +52,8 @@ class _Shape:
         """Read them from a configuration of `transformers`."""
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return cls(config.num_hidden_layers, config.hidden_size, heads, head_dim, config.vocab_size, width)
+        inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+        return cls(config.num_hidden_layers, config.hidden_size, inner, heads, head_dim, config.vocab_size, width)
 
     @property
     def token(self) -> int:
@@ -91,9 +97,51 @@ def estimate_memory(
             requests * prompt_tokens * shape.token,
             f"{requests} requests × {prompt_tokens} tokens × 2 × {shape.layers} layers × {shape.heads} heads × {shape.head_dim} × {width} bytes",
         ),
-        *_search_parts(shape, search_config, search_config.block_size or tokens, requests),
+        *(
+            _search_parts(shape, search_config, search_config.block_size or tokens, requests)
+            if search_config.latent is None
+            else _latent_parts(shape, search_config, tokens, prompt_tokens, requests)
+        ),
     ]
     return [*parts, MemoryPart("together", sum(part.size for part in parts), "sum")]
+
+
+def _latent_parts(
+    shape: _Shape, search_config: SearchConfig, tokens: int, prompt_tokens: int, requests: int
+) -> list[MemoryPart]:
+    """Estimate the draws, their scores, and the gradient in the latents, with the largest plan or the one asked for."""
+    assert search_config.latent is not None
+    plan = PLANS[-1] if search_config.plan is None else find_plan(search_config.plan)
+    rows, kept, width = requests * plan.num_draws, requests * plan.kept, shape.width
+    drawn = _round_up(prompt_tokens + plan.tokens, 64)
+    written = _round_up(prompt_tokens + tokens, 64)
+    positions = max(rows * drawn, kept * written)
+    read = rows * _round_up(plan.tokens + 1, 8)
+    layers = round((1 - search_config.latent.depth) * shape.layers)
+    states = _KEPT_HIDDEN * shape.hidden + _KEPT_INNER * shape.inner
+    at_once = min(max(read, kept * tokens), max(1, _MAX_LOGITS // shape.vocabulary))
+    return [
+        MemoryPart("draws' states", positions * shape.token, f"{positions} positions × {shape.token} bytes"),
+        MemoryPart(
+            "a token of each draw",
+            rows * shape.vocabulary * _DECODE_BYTES,
+            f"{rows} rows × {shape.vocabulary} × {_DECODE_BYTES} bytes",
+        ),
+        MemoryPart(
+            "scores of draws",
+            at_once * shape.vocabulary * (2 * width + 4),
+            f"{at_once} tokens × {shape.vocabulary} × {2 * width + 4} bytes",
+        ),
+        MemoryPart(
+            "a gradient in the latents",
+            read * layers * states * width + rows * drawn * shape.token * layers // shape.layers,
+            f"{read} tokens × {layers} layers × {states} × {width} bytes, and a copy of the draws' states there",
+        ),
+    ]
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _search_parts(shape: _Shape, search_config: SearchConfig, tokens: int, requests: int) -> list[MemoryPart]:
