@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from langchain_sea.models.attention import AttentionSpec
@@ -100,7 +100,7 @@ def attend_static(
 
     Args:
         query: (B, H, T, d).
-        own: keys and values of the rows, (B, Hₖ, S, d) each.
+        own: keys and values of the rows, (B, Hₖ, S, d) each, or fewer, which are padded to S.
         prompt: keys and values of the prompts, (Q, Hₖ, P, d) each; None if `own` holds them.
         positions: which of the keys are seen.
         spec: the layer's settings.
@@ -110,6 +110,8 @@ def attend_static(
         return _attend_to_both(query, own, prompt, positions, spec)
     if prompt is not None:
         own = (_join(prompt[0], own[0], positions), _join(prompt[1], own[1], positions))
+    else:
+        own = (_pad_keys(own[0], positions), _pad_keys(own[1], positions))
     batch, heads, length, _ = query.shape
     groups = own[0].shape[1]
     # the queries that share keys form one longer row of queries
@@ -121,10 +123,17 @@ def attend_static(
 
 
 def _join(prompt: Tensor, own: Tensor, positions: Positions) -> Tensor:
-    """Put a copy of its prompt's (Q, Hₖ, P, d) before each row's own (B, Hₖ, S, d): (B, Hₖ, P + S, d)."""
+    """Put a copy of its prompt's (Q, Hₖ, P, d) before each row's own (B, Hₖ, T, d): (B, Hₖ, P + S, d)."""
+    own = _pad_keys(own, positions)
     by_prompt = own.view(len(prompt), positions.num_rows, *own.shape[1:])
     copies = prompt[:, None].expand(-1, positions.num_rows, -1, -1, -1)
     return torch.cat([copies, by_prompt], 3).flatten(0, 1)
+
+
+def _pad_keys(own: Tensor, positions: Positions) -> Tensor:
+    """Append zeros that nobody sees: (B, Hₖ, T, d) → (B, Hₖ, S, d)."""
+    missing = positions.num_own - own.shape[2]
+    return pad(own, (0, 0, 0, missing)) if missing else own
 
 
 def _is_copied(query: Tensor, positions: Positions) -> bool:
@@ -140,6 +149,7 @@ def _attend_to_both(
     rows, groups = positions.num_rows, own[0].shape[1]
     num_prompts, per_group = batch // rows, heads // groups
     flat = (query * spec.scale).reshape(num_prompts, rows, groups, per_group * length, -1)
+    own = (_pad_keys(own[0], positions), _pad_keys(own[1], positions))
     keys, values = (x.reshape(num_prompts, rows, *x.shape[1:]) for x in own)
     scores = (flat @ keys.transpose(-1, -2)).transpose(1, 2)  # (Q, Hₖ, C, G·T, S)
     if prompt is not None:

@@ -22,7 +22,7 @@ from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_forward import StaticPass
-from langchain_sea.models.static_shapes import round_up_prompt, round_up_rows
+from langchain_sea.models.static_shapes import round_up_capacity, round_up_prompt, round_up_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,6 @@ __all__ = ["StaticDecoder"]
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
 _MAX_BATCHES = 24
-_MIN_CAPACITY = 64
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
 
@@ -290,8 +289,8 @@ class StaticDecoder:
         num_copied = sum(row * prompt for row, prompt in zip(rows, prompts, strict=True))
         if num_copied <= _MAX_COPIED_POSITIONS or num_slots * num_rows > _MAX_PADDING * sum(rows):
             longest = max(prompt + length for prompt, length in zip(prompts, own, strict=True))
-            return _Shape(round_up_rows(sum(rows)), 1, _round_up_capacity(longest), 0, steered)
-        return _Shape(num_slots, num_rows, _round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
+            return _Shape(round_up_rows(sum(rows)), 1, round_up_capacity(longest), 0, steered)
+        return _Shape(num_slots, num_rows, round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
 
     def _get_batch(self, shape: _Shape, like: KeyValues, slots: PromptSlots | None) -> _Batch:
         """Return a batch of this shape; its keys and values are those of whatever used it before."""
@@ -363,8 +362,3 @@ def _copy_positions(cache: Sequence[KeyValue], rows: slice, start: int, key_valu
             targets.append(target)
             sources.append(new.expand_as(target))
     torch._foreach_copy_(targets, sources)
-
-
-def _round_up_capacity(count: int) -> int:
-    """Return the power of two that holds so many positions."""
-    return max(_MIN_CAPACITY, 1 << (count - 1).bit_length())

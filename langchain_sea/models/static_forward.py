@@ -23,7 +23,13 @@ from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.hooked_model import ForwardPass
 from langchain_sea.models.static_attention import Positions, attend_static
-from langchain_sea.models.static_shapes import BatchShape, round_up_prompt, round_up_rows, round_up_tokens
+from langchain_sea.models.static_shapes import (
+    BatchShape,
+    round_up_keys,
+    round_up_prompt,
+    round_up_rows,
+    round_up_tokens,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -250,7 +256,8 @@ class StaticRunner(ModelRunner):
         shape = kind.shape
         lengths = torch.zeros(shape.prompts, dtype=torch.long, device=embeds.device)
         prompt_lengths = lengths if slots is None else slots.lengths
-        positions = Positions(prompt_lengths, lengths, shape.rows, shape.tokens, shape.tokens, shape.prompt_tokens)
+        num_keys = round_up_keys(shape.tokens)
+        positions = Positions(prompt_lengths, lengths, shape.rows, shape.tokens, num_keys, shape.prompt_tokens)
         forward_pass = StaticPass(
             positions,
             () if slots is None else slots.key_values,

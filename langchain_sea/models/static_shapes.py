@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BatchShape", "round_up_prompt", "round_up_rows", "round_up_tokens"]
+__all__ = ["BatchShape", "round_up_capacity", "round_up_keys", "round_up_prompt", "round_up_rows", "round_up_tokens"]
 
-_ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # or a multiple of 64
-_TOKENS = ((8, 1), (64, 8), (128, 16), (256, 32))  # up to so many, a multiple of; or a multiple of 64
+_ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # or a power of two
+_TOKENS = ((8, 1), (64, 4), (128, 16), (256, 32))  # up to so many, a multiple of; or a multiple of 64
 _PROMPT = ((512, 64), (1024, 128))  # or a multiple of 256
+_KEY_MULTIPLE = 8  # attention kernels read keys in groups of so many
+_SMALLEST_CAPACITY = 64
+_CAPACITY_STEPS = 4  # between a power of two and the next one
 
 
 class BatchShape(NamedTuple):
@@ -22,12 +25,24 @@ class BatchShape(NamedTuple):
 
 def round_up_rows(count: int) -> int:
     """Return the size that holds so many rows, or so many prompts."""
-    return next((size for size in _ROWS if size >= count), -(-count // 64) * 64)
+    return next((size for size in _ROWS if size >= count), 1 << (count - 1).bit_length())
 
 
 def round_up_tokens(count: int) -> int:
-    """Return the size that holds so many tokens of a row."""
-    return _round_up(count, _TOKENS, 64)
+    """Return the size that holds so many tokens of a row: one for the token before them, and a round number."""
+    return count if count <= 1 else 1 + _round_up(count - 1, _TOKENS, 64)
+
+
+def round_up_keys(count: int) -> int:
+    """Return the number of keys that a row gets; those beyond its tokens are seen by nobody."""
+    return count if count == 1 else -(-count // _KEY_MULTIPLE) * _KEY_MULTIPLE
+
+
+def round_up_capacity(count: int) -> int:
+    """Return the size that holds so many positions of a row while it grows."""
+    below = max(_SMALLEST_CAPACITY, 1 << (count.bit_length() - 1))
+    step = below // _CAPACITY_STEPS
+    return max(below, -(-count // step) * step)
 
 
 def round_up_prompt(count: int) -> int:

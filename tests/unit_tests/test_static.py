@@ -19,7 +19,13 @@ from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_forward import StaticRunner
-from langchain_sea.models.static_shapes import round_up_prompt, round_up_rows, round_up_tokens
+from langchain_sea.models.static_shapes import (
+    round_up_capacity,
+    round_up_keys,
+    round_up_prompt,
+    round_up_rows,
+    round_up_tokens,
+)
 
 if TYPE_CHECKING:
     from langchain_sea.core.protocols import ModelOutput
@@ -148,10 +154,16 @@ def test_prompts_are_loaded_again_after_others_had_their_slots() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 5000))
 def test_sizes_hold_what_they_are_for(count: int) -> None:
-    """With at most a third of padding beyond the smallest sizes, and few sizes."""
-    for round_up, smallest in ((round_up_rows, 1), (round_up_tokens, 8), (round_up_prompt, 64)):
-        size = round_up(count)
-        assert count <= size <= max(smallest, 1.6 * count + 1, count + smallest)
+    """With at most as much padding again, beyond the smallest sizes."""
+    for round_up, smallest in (
+        (round_up_rows, 1),
+        (round_up_tokens, 4),
+        (round_up_prompt, 64),
+        (round_up_keys, 8),
+        (round_up_capacity, 64),
+    ):
+        size = round_up(max(1, count))
+        assert count <= size <= max(smallest, 2 * count, count + smallest)
         assert round_up(size) == size
     assert round_up_prompt(0) == 0
 
