@@ -216,3 +216,41 @@ def test_shares_at_once_are_those_of_the_rows() -> None:
     torch.testing.assert_close(at_once, shares / shares.sum(-1, keepdim=True).clamp(min=1e-30))
     torch.testing.assert_close(same_peak.clamp(min=-1e30), peak.clamp(min=-1e30))
     assert torch.equal(same_likeliest[peak > -1e30], likeliest[peak > -1e30])
+
+
+@pytest.mark.parametrize("place", ["step", "cache", "prefix"])
+def test_a_lack_of_memory_loses_no_token(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever memory runs out, the same step can be tried again."""
+
+    def write(fails_at: int | None) -> list[list[int]]:
+        _, policy = make_policies("llama")
+        states = [
+            policy.start_generation(make_prompt(policy, q), [[], [5, 6]], tokens=9, temperature=1.0, generators=rngs(2))
+            for q in ASKED
+        ]
+        failures = 0
+        for number in range(40):
+            if number == fails_at:
+                with monkeypatch.context() as patched:
+                    owner, name = PLACES[place]
+                    patched.setattr(owner, name, _raise_out_of_memory)
+                    try:
+                        policy.generate_step(states)
+                    except torch.OutOfMemoryError:
+                        failures += 1
+            policy.generate_step(states[: 1 + number])  # the second joins after the first token
+        assert failures == (fails_at is not None)
+        return [ids for state in states for ids in state.written]
+
+    assert write(None) == write(1 if place != "prefix" else 0)
+
+
+PLACES = {
+    "step": (StaticRunner, "run"),
+    "cache": (static_decode.StaticDecoder, "_get_batch"),
+    "prefix": (StaticRunner, "_compute"),
+}
+
+
+def _raise_out_of_memory(*_args: object, **_kwargs: object) -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
