@@ -10,6 +10,7 @@ thread once the main thread has computed anything).
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import signal
 import threading
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "get_engine", "wait_for_calls"]
 
+_CLOSE_SECONDS = 30.0  # that the end of the process waits for a step
 _POLL_SECONDS = 0.05  # how often the main thread looks whether Ctrl-C was pressed while it waits for a reward
 
 
@@ -54,6 +56,19 @@ class Engine:
         self._cancelled: list[tuple[Request[Any], StopReason]] = []
         self._driver: int | None = None  # the thread that steps the scheduler
         self._scheduler = Scheduler()
+        self._thread: threading.Thread | None = None  # the engine's own, if it steps
+        self._is_closing = False
+
+    def close(self, timeout: float) -> None:
+        """Stop stepping after the current step, and wait for the engine's own thread so many seconds.
+
+        The interpreter ends a daemon thread wherever it is, and in the middle of a step that aborts the process.
+        """
+        self._is_closing = True
+        self._scheduler.has_news.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
 
     @property
     def is_idle(self) -> bool:
@@ -145,7 +160,7 @@ class Engine:
         """Let a thread of the engine's own step the scheduler; call this with the lock held."""
         thread = threading.Thread(target=self._drive, name="langchain-sea-engine", daemon=True)
         thread.start()
-        self._driver = thread.ident
+        self._driver, self._thread = thread.ident, thread
 
     def _drive(self, is_done: Callable[[], bool] = lambda: False, *, is_more_expected: bool = False) -> None:
         """Step until there are no requests, or until `is_done`: then a thread of the engine's own goes on.
@@ -168,6 +183,8 @@ class Engine:
                 raise
             except BaseException as error:  # noqa: BLE001 - the requests must end whatever happens here
                 self._scheduler.fail_requests(to_package_error(error))
+            if self._is_closing and threading.current_thread() is self._thread:
+                return
             if is_done():
                 self._release()
                 return
@@ -267,6 +284,17 @@ def get_engine(policy: Policy) -> Engine:
         if policy not in _engines:
             _engines[policy] = Engine(uses_cpu=policy.device.type == "cpu")
         return _engines[policy]
+
+
+def _close_engines() -> None:
+    """Let no engine's thread be in the middle of a step when the interpreter ends."""
+    with _lock:
+        engines = list(_engines.values())
+    for engine in engines:
+        engine.close(_CLOSE_SECONDS)
+
+
+atexit.register(_close_engines)
 
 
 def _reset_after_fork() -> None:

@@ -14,7 +14,8 @@ from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.static_forward import StaticRunner
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
-NAMES = ("llama", "gemma3", "gpt2", "mistral", "phi3", "qwen3", "gpt_oss", "deepseek_v3")
+NAMES = ("llama", "gemma3", "gpt2", "mistral", "phi3", "qwen3")
+MIXTURES = ("gpt_oss", "deepseek_v3")  # whose experts may be chosen on the host, so that a capture may fail
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
 SPEC = OutputSpec(frozenset({2}), logits=True)
 
@@ -67,6 +68,16 @@ def test_tokens_are_those_without_graphs(name: str) -> None:
     assert written[0] == written[1]
 
 
+@pytest.mark.filterwarnings("ignore:.*runs without a CUDA graph:RuntimeWarning")
+@pytest.mark.parametrize("name", MIXTURES)
+def test_experts_give_what_they_give_without_graphs(name: str) -> None:
+    with_graphs, _ = make_policy(name, captures=True)
+    without, _ = make_policy(name, captures=False)
+    for _ in range(3):
+        for one, other in zip(differentiate(with_graphs), differentiate(without), strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
 def test_what_cannot_be_captured_runs_as_usual() -> None:
     cache = GraphCache(torch.device("cuda"))
 
@@ -81,6 +92,7 @@ def test_what_cannot_be_captured_runs_as_usual() -> None:
     assert cache.is_enabled  # others can still be captured
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
 def test_compiled_layers_give_what_others_give() -> None:
     nats = []
     for compiles in (False, True):

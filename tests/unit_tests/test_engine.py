@@ -18,7 +18,7 @@ from langchain_sea.budget import Budget, BudgetTracker, StopReason
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.queue import Engine, get_engine
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.request import RequestStatus
 
@@ -111,6 +111,17 @@ def test_a_draft_that_is_cancelled_keeps_what_was_written():
     assert found.text == found.draft == whole.draft[: len(found.draft)]
     assert len(found.ids) == 3
     assert not found.is_complete
+
+
+def test_a_closed_engine_leaves_no_thread_in_a_step():
+    """As at the end of a process: a thread that ends there aborts it."""
+    energy = energy_of(MarkovPolicy(0))
+    engine, steps = Engine(), []
+    (future,) = engine.submit([endless(energy, PROMPTS[0], watch=steps.append)])
+    wait_until(lambda: len(steps) > 1)
+    engine.close(20)
+    assert not any(thread.name == "langchain-sea-engine" for thread in threading.enumerate())
+    assert not future.done()
 
 
 def test_a_future_cannot_be_cancelled_behind_the_engine():
