@@ -24,7 +24,8 @@ __all__ = ["Capture", "GraphCache", "GraphedFunction"]
 
 _log = logging.getLogger(__name__)
 
-_NUM_WARM_UPS = 2  # before a capture: libraries allocate their workspaces in the first calls
+_NUM_WARM_UPS = 2  # before the first captures: libraries allocate their workspaces in the first calls
+_NUM_FIRST = 8  # captures, after which one call is enough
 _MAX_GRAPHS = 48
 _MAX_FAILURES = 3  # after which nothing is captured any more
 
@@ -182,10 +183,15 @@ class _Captured:
         """Return the captured function, or None where the capture failed."""
         is_differentiable = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
         captured = cls(inputs, is_differentiable=is_differentiable)
-        return captured if cache.capture(name, lambda record: captured._record(function, record)) else None
+        num_warm_ups = _NUM_WARM_UPS if len(cache.captures) < _NUM_FIRST else 1
 
-    def _record(self, function: Callable[..., tuple[Tensor, ...]], record: _Recorder) -> None:
-        for _ in range(_NUM_WARM_UPS):
+        def capture(record: _Recorder) -> None:
+            captured._record(function, record, num_warm_ups)
+
+        return captured if cache.capture(name, capture) else None
+
+    def _record(self, function: Callable[..., tuple[Tensor, ...]], record: _Recorder, num_warm_ups: int) -> None:
+        for _ in range(num_warm_ups):
             outputs = function(*self._inputs)
             if self._is_differentiable:
                 self._differentiate(outputs, [torch.zeros_like(x) if x.requires_grad else None for x in outputs])

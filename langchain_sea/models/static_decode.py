@@ -22,7 +22,7 @@ from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_forward import StaticPass
-from langchain_sea.models.static_shapes import round_up_capacity, round_up_prompt, round_up_rows
+from langchain_sea.models.static_shapes import round_up_capacity, round_up_power, round_up_prompt, round_up_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ __all__ = ["StaticDecoder"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
-_MAX_BATCHES = 24
+_MAX_BATCHES = 48
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
 
@@ -191,6 +191,7 @@ class StaticDecoder:
         self._batches: OrderedDict[_Shape, _Batch] = OrderedDict()
         self._batch: _Batch | None = None
         self._members: dict[LengthGroup, _Member] = {}
+        self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
 
     def can_decode(self, generations: Sequence[PolicyGeneration]) -> bool:
@@ -231,7 +232,7 @@ class StaticDecoder:
         shape = self._batch.shape
         used = max(self._members[group].num_own + shape.num_before(group) for group in groups)
         num_rows = sum(len(group.rows) for group in groups)
-        return used < shape.capacity and 2 * round_up_rows(num_rows) > shape.num_rows
+        return used < shape.capacity and 2 * round_up_power(num_rows) > shape.num_rows
 
     def _rebuild(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Make a batch of these groups; what was computed for them, and for groups that are left out, is kept."""
@@ -284,12 +285,14 @@ class StaticDecoder:
             (self._parked[group].num_own if group in self._parked else 0) + min(group.num_left, _LOOKAHEAD)
             for _, group in groups
         ]
-        steered = tuple(sorted({state.steering.layer for state, _ in groups if state.steering}))
-        num_slots, num_rows = round_up_rows(len(groups)), round_up_rows(max(rows))
+        # a layer that was steered once stays so, by zeros: a batch without it would be one more shape
+        self._steered |= {state.steering.layer for state, _ in groups if state.steering}
+        steered = tuple(sorted(self._steered))
+        num_slots, num_rows = round_up_power(len(groups)), round_up_rows(max(rows))
         num_copied = sum(row * prompt for row, prompt in zip(rows, prompts, strict=True))
         if num_copied <= _MAX_COPIED_POSITIONS or num_slots * num_rows > _MAX_PADDING * sum(rows):
             longest = max(prompt + length for prompt, length in zip(prompts, own, strict=True))
-            return _Shape(round_up_rows(sum(rows)), 1, round_up_capacity(longest), 0, steered)
+            return _Shape(round_up_power(sum(rows)), 1, round_up_capacity(longest), 0, steered)
         return _Shape(num_slots, num_rows, round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
 
     def _get_batch(self, shape: _Shape, like: KeyValues, slots: PromptSlots | None) -> _Batch:
@@ -298,8 +301,9 @@ class StaticDecoder:
         if num_positions > self._num_positions:
             self._batches.clear()
             self._arena, self._num_positions = [], 0  # freed before more is taken
-            self._arena = [tuple(x.new_zeros(num_positions * len(x) * x.shape[-1]) for x in pair) for pair in like]  # type: ignore[misc]
-            self._num_positions = num_positions
+            size = round_up_power(num_positions)
+            self._arena = [tuple(x.new_zeros(size * len(x) * x.shape[-1]) for x in pair) for pair in like]  # type: ignore[misc]
+            self._num_positions = size
         batch = self._batches.pop(shape, None)
         if batch is None or batch.slots is not slots:
             cache = [

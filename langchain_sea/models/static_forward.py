@@ -26,6 +26,7 @@ from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_shapes import (
     BatchShape,
     round_up_keys,
+    round_up_power,
     round_up_prompt,
     round_up_rows,
     round_up_tokens,
@@ -234,7 +235,7 @@ class StaticRunner(ModelRunner):
             return None
         prompt = max(s.start for s in sequences)
         shape = BatchShape(
-            round_up_rows(len(sequences)),
+            round_up_power(len(sequences)),
             round_up_rows(max(s.embeds.shape[0] for s in sequences)),
             round_up_tokens(max(s.embeds.shape[1] for s in sequences)),
             round_up_prompt(prompt),

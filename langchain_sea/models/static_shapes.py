@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["BatchShape", "round_up_capacity", "round_up_keys", "round_up_prompt", "round_up_rows", "round_up_tokens"]
+__all__ = [
+    "BatchShape",
+    "round_up_capacity",
+    "round_up_keys",
+    "round_up_power",
+    "round_up_prompt",
+    "round_up_rows",
+    "round_up_tokens",
+]
 
 _ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # or a power of two
 _TOKENS = ((8, 1), (64, 4), (128, 16), (256, 32))  # up to so many, a multiple of; or a multiple of 64
 _PROMPT = ((512, 64), (1024, 128))  # or a multiple of 256
 _KEY_MULTIPLE = 8  # attention kernels read keys in groups of so many
 _SMALLEST_CAPACITY = 64
-_CAPACITY_STEPS = 4  # between a power of two and the next one
 
 
 class BatchShape(NamedTuple):
@@ -24,8 +31,13 @@ class BatchShape(NamedTuple):
 
 
 def round_up_rows(count: int) -> int:
-    """Return the size that holds so many rows, or so many prompts."""
-    return next((size for size in _ROWS if size >= count), 1 << (count - 1).bit_length())
+    """Return the size that holds so many rows of a prompt."""
+    return next((size for size in _ROWS if size >= count), round_up_power(count))
+
+
+def round_up_power(count: int) -> int:
+    """Return the power of two that holds so many prompts, rows of all prompts, or positions of all rows."""
+    return 1 << (count - 1).bit_length()
 
 
 def round_up_tokens(count: int) -> int:
@@ -40,9 +52,9 @@ def round_up_keys(count: int) -> int:
 
 def round_up_capacity(count: int) -> int:
     """Return the size that holds so many positions of a row while it grows."""
-    below = max(_SMALLEST_CAPACITY, 1 << (count.bit_length() - 1))
-    step = below // _CAPACITY_STEPS
-    return max(below, -(-count // step) * step)
+    power = max(_SMALLEST_CAPACITY, round_up_power(count))
+    between = 3 * power // 4
+    return between if _SMALLEST_CAPACITY < count <= between else power
 
 
 def round_up_prompt(count: int) -> int:

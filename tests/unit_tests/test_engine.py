@@ -119,8 +119,10 @@ def test_a_closed_engine_leaves_no_thread_in_a_step():
     engine, steps = Engine(), []
     (future,) = engine.submit([endless(energy, PROMPTS[0], watch=steps.append)])
     wait_until(lambda: len(steps) > 1)
+    thread = engine._thread
     engine.close(20)
-    assert not any(thread.name == "langchain-sea-engine" for thread in threading.enumerate())
+    assert thread is not None
+    assert not thread.is_alive()
     assert not future.done()
 
 

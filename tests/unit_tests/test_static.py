@@ -22,6 +22,7 @@ from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.static_shapes import (
     round_up_capacity,
     round_up_keys,
+    round_up_power,
     round_up_prompt,
     round_up_rows,
     round_up_tokens,
@@ -161,6 +162,7 @@ def test_sizes_hold_what_they_are_for(count: int) -> None:
         (round_up_prompt, 64),
         (round_up_keys, 8),
         (round_up_capacity, 64),
+        (round_up_power, 1),
     ):
         size = round_up(max(1, count))
         assert count <= size <= max(smallest, 2 * count, count + smallest)
