@@ -32,7 +32,7 @@ class TextLimits:
 
     max_surprise_rise: float = 4.5
     max_first_surprise: float = 6.9
-    max_repeat_rise: float = 0.05
+    max_repeat_rise: float = 0.02
     min_gain_spreads: float = 0.5
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from speed_answers import batch_equal, batch_speedup, refine_over_draft, window_
 from speed_clock import Plan, note, nothing
 from speed_peers import naive_over_ours, reference_over_ours
 from speed_shapes import SHAPES, Subject, subject
-from speed_step import cuda_step_over_floor, memory_v_ratio, outside_fraction, step_over_floor
+from speed_step import memory_v_ratio, outside_fraction, step_over_floor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,6 @@ TARGETS = {
     "window_ratio": "≤ 4.4",
     "batch_equal": "1.0",
     "outside_fraction": "≤ 0.15",
-    "cuda_step_over_floor": "≤ 1.3",
 }
 DTYPES = (torch.float32, torch.bfloat16)
 
@@ -74,7 +73,6 @@ def measures(options: argparse.Namespace, plan: Plan) -> dict[str, Callable[[], 
         "window_ratio": partial(window_ratio, plan, device, seed),
         "batch_equal": lambda: batch_equal(on(), device, seed),
         "outside_fraction": lambda: outside_fraction(on(), plan),
-        "cuda_step_over_floor": partial(cuda_step_over_floor, plan),
     }
     several: dict[str, Callable[[], Figures]] = {
         "step_over_floor": lambda: floors(on(), options, plan),

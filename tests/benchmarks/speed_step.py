@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from speed_clock import Plan, middle, note, nothing, ratio, timed
-from speed_shapes import PRESET, Subject, random_policy, random_term, subject
+from speed_clock import Plan, middle, note, ratio, timed
+from speed_shapes import PRESET, Subject, random_policy, random_term
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
@@ -207,14 +207,6 @@ def step_over_floor(on: Subject, plan: Plan) -> dict[str, Any]:
         gflop={"floor": round(floor.gflop, 2), "step": round(counted, 2)},
         dtype=str(on.dtype).removeprefix("torch."),
     )
-
-
-def cuda_step_over_floor(plan: Plan) -> dict[str, Any]:
-    """The same on a GPU."""
-    if not torch.cuda.is_available():
-        what = "step_over_floor of the 1 B shape in bfloat16 on a GPU"
-        return nothing(what, "there is no GPU here")
-    return step_over_floor(subject("1b", "cuda", torch.bfloat16), Plan(plan.repeats, torch.device("cuda")))
 
 
 def outside_fraction(on: Subject, plan: Plan) -> dict[str, Any]:
