@@ -95,7 +95,7 @@ def make_runner(model: PreTrainedModel, *, compiles: bool = False) -> Runner:
     try:
         packed = ModelRunner(model)
         if _is_known(model) or _is_right(packed, model):
-            return StaticRunner(model, compiles=compiles) if model.device.type == "cuda" else packed
+            return StaticRunner(model, compiles=compiles) if _is_on_one_gpu(model) else packed
     except ArchitectureError:  # the layers are not all attention that can be replaced
         pass
     whole = WholeSequenceRunner(model)
@@ -132,6 +132,12 @@ def check_lm_head(head: LMHead, runner: Runner, model: PreTrainedModel) -> None:
             f"{type(model).__name__} computes its logits by more than an output layer, a scale and a cap; use another "
             "model."
         )
+
+
+def _is_on_one_gpu(model: PreTrainedModel) -> bool:
+    """Whether all weights are on one GPU; layers on several devices cannot share tensors of positions."""
+    devices = {parameter.device for parameter in model.parameters()}
+    return len(devices) == 1 and next(iter(devices)).type == "cuda"
 
 
 def _is_known(model: PreTrainedModel) -> bool:

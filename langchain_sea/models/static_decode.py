@@ -240,7 +240,12 @@ class StaticDecoder:
         self._read_prefixes([pair for pair in groups if len(pair[1].ids[0]) > 1])
         shape = self._choose_shape(groups)
         slots = self.runner.load_prompts([g.prompt.key_values for _, g in groups], shape.prompts, shape.prompt_tokens)
-        self._batch = self._get_batch(shape, groups[0][1].prompt.key_values, slots)
+        try:
+            self._batch = self._get_batch(shape, groups[0][1].prompt.key_values, slots)
+        except torch.OutOfMemoryError:
+            self.runner.release_memory()  # what is tried next, with fewer rows, may need it
+            self._batches.clear()
+            raise
         self._load(self._batch, groups)
 
     def _park(self) -> None:

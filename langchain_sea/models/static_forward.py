@@ -46,6 +46,7 @@ __all__ = ["PromptSlots", "StaticPass", "StaticRunner"]
 _MAX_TOKENS = 32_768  # of a padded batch; larger ones keep a GPU busy without a graph
 _MAX_CAPTURED = 8192  # tokens of a batch that is captured
 _MAX_CAPTURED_GRADIENT = 4096
+_MAX_SLOT_POSITIONS = 2**16  # of prompts, in the slots of all sizes
 _MAX_SCORES = 2**29  # attention scores of one layer that are held at once
 _MAX_PADDING = 3  # a batch may be so many times as large as what it holds
 
@@ -201,7 +202,7 @@ class StaticRunner(ModelRunner):
         try:
             outputs = function(*inputs)
         except torch.OutOfMemoryError:
-            self.graphs.clear()  # what is tried next, with fewer rows, may need their memory
+            self.release_memory()  # what is tried next, with fewer rows, may need it
             raise
         return self._split(sequences, kind, outputs)
 
@@ -216,9 +217,16 @@ class StaticRunner(ModelRunner):
         if not size:
             return None
         if (count, size) not in self._slots:
+            if sum(map(math.prod, self._slots)) + count * size > _MAX_SLOT_POSITIONS:
+                self.release_memory()
             self._slots[count, size] = PromptSlots(next(p for p in prompts if p), count, size)
         self._slots[count, size].load(prompts)
         return self._slots[count, size]
+
+    def release_memory(self) -> None:
+        """Drop all graphs, and the copies of prompts that they read."""
+        self.graphs.clear()
+        self._slots.clear()
 
     def run(self, forward_pass: StaticPass, embeds: Tensor) -> Tensor | None:
         """Return the final states of a padded batch, (B, T, D), or None if the pass ended early."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,11 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
-from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode
+from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
+from langchain_sea.models.runner import _is_on_one_gpu
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.static_shapes import (
@@ -256,3 +258,26 @@ PLACES = {
 
 def _raise_out_of_memory(*_args: object, **_kwargs: object) -> None:
     raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_prompts_that_need_too_much_memory_drop_those_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_forward, "_MAX_SLOT_POSITIONS", 150)
+    _, policy = make_policies("llama")
+    tokens = Tokens.from_ids(ANSWERS[1])
+    prompts = [make_prompt(policy, question) for question in (ASKED[0], ASKED[1] * 2)]
+    first = [policy.forward(prompt, tokens).log_probs(tokens) for prompt in prompts]
+    runner = policy._forward._runner
+    assert isinstance(runner, StaticRunner)
+    assert len(runner._slots) == 1
+    assert all(
+        torch.equal(policy.forward(prompt, tokens).log_probs(tokens), known)
+        for prompt, known in zip(prompts, first, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("devices", "is_one"), [(["cuda:0"] * 2, True), (["cuda:0", "cuda:1"], False), (["cpu"], False)]
+)
+def test_layers_on_several_devices_are_packed(devices: list[str], *, is_one: bool) -> None:
+    model = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=torch.device(name)) for name in devices])
+    assert _is_on_one_gpu(model) == is_one
