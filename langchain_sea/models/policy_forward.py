@@ -15,7 +15,7 @@ from langchain_sea.core.protocols import NOTHING, ForwardRequest, OutputSpec
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence
 from langchain_sea.models.lm_head import lm_head_of
-from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill
+from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill, part_after
 from langchain_sea.models.runner import check_lm_head, make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_decode import StaticDecoder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langchain_sea.core.protocols import GrammarMatcher
+    from langchain_sea.models.batched_forward import SequenceOutput
     from langchain_sea.models.cuda_graphs import Capture
     from langchain_sea.models.generation import PolicyGeneration
     from langchain_sea.models.runner import Runner
@@ -39,6 +40,8 @@ class PolicyForward:
 
     Attributes:
         device: where the weights are.
+        joins_requests: whether the output layer reads the answers of all requests at once. A GPU then launches less; on
+            a CPU a row could be rounded otherwise than alone.
     """
 
     def __init__(self, model: PreTrainedModel, runner: Runner | None = None) -> None:
@@ -57,6 +60,7 @@ class PolicyForward:
         self._decoder: StaticDecoder | None = None
         self._vocab_size: int = model.config.get_text_config().vocab_size
         self.device: torch.device = model.device
+        self.joins_requests = self.device.type == "cuda"
 
     @torch.no_grad()
     def embed(self, ids: Tensor) -> Tensor:
@@ -85,10 +89,33 @@ class PolicyForward:
         for request in requests:
             output_spec |= request.output_spec
         outputs = self._runner.forward(sequences, layers=self._layers_of(output_spec), last=output_spec.logits)
+        log_probs: Sequence[Tensor | None] = [None] * len(requests)
+        if self.joins_requests and len(requests) > 1 and output_spec.logits:
+            log_probs = self._log_probs_together(requests, outputs)
         return [
-            PolicyOutput(self._head.at_temperature(request.temperature), request.prompt, output)
-            for request, output in zip(requests, outputs, strict=True)
+            PolicyOutput(self._head.at_temperature(request.temperature), request.prompt, output, known)
+            for request, output, known in zip(requests, outputs, log_probs, strict=True)
         ]
+
+    def _log_probs_together(
+        self, requests: Sequence[ForwardRequest], outputs: Sequence[SequenceOutput]
+    ) -> list[Tensor | None]:
+        """Compute log π of the ids of all answers by one call of the output layer, (C, T) each.
+
+        None for each where the answers are relaxed, or their temperatures differ.
+        """
+        tokens = [part_after(request.tokens, len(request.prompt.answer)) for request in requests]
+        temperatures = {request.temperature for request in requests}
+        if len(temperatures) > 1 or any(each.support.shape[-1] > 1 for each in tokens):
+            return [None] * len(requests)
+        states = [output.last[:, :-1] for output in outputs if output.last is not None]
+        joined = self._head.at_temperature(temperatures.pop()).log_probs(
+            torch.cat([x.flatten(0, 1) for x in states]),
+            torch.cat([each.soft.flatten(0, 1) for each in tokens]).to(self.device),
+            torch.cat([each.support.flatten(0, 1) for each in tokens]).to(self.device),
+        )
+        parts = torch.split(joined, [each.mask.numel() for each in tokens])
+        return [part.view(each.mask.shape) for part, each in zip(parts, tokens, strict=True)]
 
     @property
     def num_layers(self) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
 
-__all__ = ["PolicyOutput", "PolicyPrompt", "Prefill"]
+__all__ = ["PolicyOutput", "PolicyPrompt", "Prefill", "part_after"]
 
 
 class Prefill:
@@ -110,9 +110,18 @@ class PolicyPrompt:
 class PolicyOutput:
     """The policy's output for C answers to one prompt; logits are computed when they are needed."""
 
-    def __init__(self, head: LMHead, prompt: PolicyPrompt, output: SequenceOutput) -> None:
-        """Hold the output layer, the prompt, and the states of the new tokens."""
-        self._head, self._prompt, self._output = head, prompt, output
+    def __init__(
+        self, head: LMHead, prompt: PolicyPrompt, output: SequenceOutput, log_probs: Tensor | None = None
+    ) -> None:
+        """Hold the output layer, the prompt, and the states of the new tokens.
+
+        Args:
+            head: the output layer.
+            prompt: the prompt.
+            output: of the last id before the new tokens and of these.
+            log_probs: log π of the new tokens' ids, (C, T), if they were computed with those of other prompts.
+        """
+        self._head, self._prompt, self._output, self._log_probs = head, prompt, output, log_probs
 
     @property
     def _predicting(self) -> Tensor:
@@ -143,9 +152,10 @@ class PolicyOutput:
 
     def log_probs(self, tokens: Tokens) -> Tensor:
         """Compute Σₖ softₖ · log π(k), (C, T); differentiable in the tokens."""
-        num_prefilled = len(self._prompt.answer)
-        new = Tokens(*(part[:, num_prefilled:] for part in tokens))
-        if new.support.shape[-1] == len(self._head.weight):
+        new = part_after(tokens, len(self._prompt.answer))
+        if self._log_probs is not None and new.support.shape[-1] == 1:
+            log_probs = self._log_probs
+        elif new.support.shape[-1] == len(self._head.weight):
             log_probs = new.log_probs(self.logits)
         else:
             log_probs = self._head.log_probs(self._predicting, new.soft, new.support)
@@ -161,6 +171,11 @@ class PolicyOutput:
         """
         support = self._head.top_k(self._predicting, ids, size, banned)
         return support, self._head.log_probs_at(self._predicting, support)
+
+
+def part_after(tokens: Tokens, count: int) -> Tokens:
+    """Return all but the first tokens of each answer."""
+    return Tokens(*(part[:, count:] for part in tokens))
 
 
 def _prepend(known: Tensor | None, new: Tensor) -> Tensor:

@@ -281,3 +281,17 @@ def test_prompts_that_need_too_much_memory_drop_those_before(monkeypatch: pytest
 def test_layers_on_several_devices_are_packed(devices: list[str], *, is_one: bool) -> None:
     model = SimpleNamespace(parameters=lambda: [SimpleNamespace(device=torch.device(name)) for name in devices])
     assert _is_on_one_gpu(model) == is_one
+
+
+def test_the_output_layer_reads_all_requests_as_it_reads_each() -> None:
+    results = []
+    for joins in (False, True):
+        _, policy = make_policies("llama")
+        policy._forward.joins_requests = joins
+        vectors = [torch.full((len(a), 32), 0.1, requires_grad=True) for a in ANSWERS]
+        outputs = read(policy, vectors)
+        tokens = [Tokens.from_ids(answers) for answers in ANSWERS]
+        log_probs = [out.log_probs(t) * t.mask for out, t in zip(outputs, tokens, strict=True)]
+        results.append([*log_probs, *torch.autograd.grad([x.sum() for x in log_probs], vectors)])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
