@@ -9,30 +9,28 @@ Shapes: B rows; S positions that a row's own keys have room for, P positions of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from langchain_sea.models.cuda_graphs import GraphedFunction
+from langchain_sea.models.decode_batch import DecodeBatch, DecodeShape
 from langchain_sea.models.generation import sample_rows
 from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
-from langchain_sea.models.static_attention import Positions, attend_static
-from langchain_sea.models.static_forward import StaticPass
 from langchain_sea.models.static_shapes import round_up_capacity, round_up_power, round_up_prompt, round_up_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.models.attention import AttentionSpec
     from langchain_sea.models.generation import LengthGroup, PolicyGeneration
     from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
+    from langchain_sea.models.prompt_slots import PromptSlots
     from langchain_sea.models.static_attention import KeyValue
-    from langchain_sea.models.static_forward import PromptSlots, StaticRunner
+    from langchain_sea.models.static_forward import StaticRunner
 
 __all__ = ["StaticDecoder"]
 
@@ -40,25 +38,6 @@ _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention 
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
 _MAX_BATCHES = 48
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
-
-
-class _Shape(NamedTuple):
-    """The sizes of a batch, and the layers that are steered."""
-
-    prompts: int  # Q; B if every row holds its prompt
-    rows: int  # C of each prompt
-    capacity: int  # S
-    prompt_tokens: int  # P; 0 if every row holds its prompt
-    steered: tuple[int, ...]
-
-    @property
-    def num_rows(self) -> int:
-        """B."""
-        return self.prompts * self.rows
-
-    def num_before(self, group: LengthGroup) -> int:
-        """Return how many of a row's own positions the prompt takes."""
-        return 0 if self.prompt_tokens else group.prompt.num_read
 
 
 @dataclass(slots=True)
@@ -89,83 +68,6 @@ class _Parked(NamedTuple):
         return self.key_values[0][0].shape[2]
 
 
-@dataclass(slots=True)
-class _DecodePass(StaticPass):
-    """A forward pass over one new token of each row, whose keys and values are added to those that the rows have."""
-
-    cache: Sequence[KeyValue] = ()
-    vectors_of: dict[int, Tensor] = field(default_factory=dict)
-    slots: Tensor = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.slots = torch.arange(len(self.positions.lengths), device=self.positions.lengths.device)
-
-    def steering(self, layer: int) -> Tensor | None:
-        """Return what is added to the input of a layer, (B, 1, D), or None."""
-        return self.vectors_of[layer][:, None] if layer in self.vectors_of else None
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
-        """Write the new keys and values behind the old ones, and attend to all."""
-        lengths = self.positions.lengths
-        for held, new in zip(self.cache[layer], (key, value), strict=True):
-            by_slot = held.view(len(lengths), -1, *held.shape[1:]).permute(0, 3, 1, 2, 4)  # (Q, S, C, H, d)
-            by_slot[self.slots, lengths] = new.view(len(lengths), -1, *new.shape[1:]).squeeze(3)
-        prompt = self.prompts[layer] if self.prompts else None
-        return attend_static(query, self.cache[layer], prompt, self.positions, spec)
-
-
-class _Batch:
-    """The tensors of one shape, and the step that changes them.
-
-    Attributes:
-        tokens: (B,) that are read next.
-        lengths: (Q,) positions that the rows' own keys hold.
-        draws: (B, S) random numbers in [0, 1).
-        steps: (Q,) how many of them are used.
-        temperatures: (B,) of sampling.
-        vectors: (B, D) for each steered layer.
-        cache: the rows' keys and values of each layer, (B, H, S, d).
-    """
-
-    def __init__(self, decoder: StaticDecoder, shape: _Shape, cache: list[KeyValue], slots: PromptSlots | None) -> None:
-        device, self.shape, self.cache, self.slots = decoder.device, shape, cache, slots
-        self._decoder = decoder
-        self.tokens = torch.zeros(shape.num_rows, dtype=torch.long, device=device)
-        self.lengths = torch.zeros(shape.prompts, dtype=torch.long, device=device)
-        self.steps = torch.zeros_like(self.lengths)
-        self.draws = torch.zeros(shape.num_rows, shape.capacity, dtype=torch.float64, device=device)
-        self.temperatures = torch.zeros(shape.num_rows, device=device)
-        self.vectors = {
-            layer: torch.zeros(shape.num_rows, decoder.width, dtype=decoder.dtype, device=device)
-            for layer in shape.steered
-        }
-        name = f"a decoding step of {shape.num_rows} rows with {shape.capacity} positions"
-        self.step = GraphedFunction(self._compute, decoder.runner.graphs, name)
-        self.step.capture()  # before anything is loaded, because a capture runs the step
-
-    @torch.no_grad()
-    def _compute(self) -> tuple[Tensor, ...]:
-        """Draw the next token of every row, (B,)."""
-        shape, decoder = self.shape, self._decoder
-        none = torch.zeros_like(self.lengths)
-        prompt_lengths = none if self.slots is None else self.slots.lengths
-        positions = Positions(prompt_lengths, self.lengths, shape.rows, 1, shape.capacity, shape.prompt_tokens)
-        forward_pass = _DecodePass(
-            positions, () if self.slots is None else self.slots.key_values, cache=self.cache, vectors_of=self.vectors
-        )
-        embeds = decoder.embed(self.tokens.clamp(min=0)[:, None])  # (B, 1, D)
-        final = decoder.runner.run(forward_pass, embeds)
-        assert final is not None
-        used = self.steps.repeat_interleave(shape.rows, output_size=shape.num_rows)[:, None]
-        logits = decoder.head.narrow_logits(final[:, -1])
-        ids = decoder.sample(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, decoder.disallowed)
-        self.tokens.copy_(ids)
-        # rows that have ended go on until their batch ends, and must stay within it
-        self.lengths.add_(1).clamp_(max=shape.capacity - 1)
-        self.steps.add_(1).clamp_(max=shape.capacity - 1)
-        return (ids,)
-
-
 class StaticDecoder:
     """Decodes for all requests of a policy. One thread at a time may use it.
 
@@ -188,8 +90,8 @@ class StaticDecoder:
         self.device, self.dtype, self.width = head.weight.device, head.weight.dtype, head.weight.shape[1]
         self._arena: list[KeyValue] = []  # of each layer, on one axis; all batches lie in it
         self._num_positions = 0  # that the arena holds
-        self._batches: OrderedDict[_Shape, _Batch] = OrderedDict()
-        self._batch: _Batch | None = None
+        self._batches: OrderedDict[DecodeShape, DecodeBatch] = OrderedDict()
+        self._batch: DecodeBatch | None = None
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
@@ -282,7 +184,7 @@ class StaticDecoder:
             self._parked[group] = _Parked(sequence.key_values)
             group.ids = [ids[-1:] for ids in group.ids]
 
-    def _choose_shape(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> _Shape:
+    def _choose_shape(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> DecodeShape:
         """Return the sizes of a batch that holds the groups."""
         rows = [len(group.rows) for _, group in groups]
         prompts = [group.prompt.num_read for _, group in groups]
@@ -297,10 +199,10 @@ class StaticDecoder:
         num_copied = sum(row * prompt for row, prompt in zip(rows, prompts, strict=True))
         if num_copied <= _MAX_COPIED_POSITIONS or num_slots * num_rows > _MAX_PADDING * sum(rows):
             longest = max(prompt + length for prompt, length in zip(prompts, own, strict=True))
-            return _Shape(round_up_power(sum(rows)), 1, round_up_capacity(longest), 0, steered)
-        return _Shape(num_slots, num_rows, round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
+            return DecodeShape(round_up_power(sum(rows)), 1, round_up_capacity(longest), 0, steered)
+        return DecodeShape(num_slots, num_rows, round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
 
-    def _get_batch(self, shape: _Shape, like: KeyValues, slots: PromptSlots | None) -> _Batch:
+    def _get_batch(self, shape: DecodeShape, like: KeyValues, slots: PromptSlots | None) -> DecodeBatch:
         """Return a batch of this shape; its keys and values are those of whatever used it before."""
         num_positions = shape.num_rows * shape.capacity
         if num_positions > self._num_positions:
@@ -318,13 +220,13 @@ class StaticDecoder:
                 )
                 for flats, pair in zip(self._arena, like, strict=True)
             ]
-            batch = _Batch(self, shape, cache, slots)  # type: ignore[arg-type]
+            batch = DecodeBatch(self, shape, cache, slots)  # type: ignore[arg-type]
         self._batches[shape] = batch
         while len(self._batches) > _MAX_BATCHES:
             self._batches.popitem(last=False)
         return batch
 
-    def _load(self, batch: _Batch, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
+    def _load(self, batch: DecodeBatch, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Put the rows of the groups into a batch."""
         shape, first = batch.shape, 0
         # made on the host and copied once

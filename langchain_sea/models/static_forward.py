@@ -22,6 +22,7 @@ from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
 from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.hooked_model import ForwardPass
+from langchain_sea.models.prompt_slots import PromptSlots
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_shapes import (
     BatchShape,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.kv_cache import KeyValues, PackedSequence
     from langchain_sea.models.static_attention import KeyValue
 
-__all__ = ["PromptSlots", "StaticPass", "StaticRunner"]
+__all__ = ["StaticPass", "StaticRunner"]
 
 _MAX_TOKENS = 32_768  # of a padded batch; larger ones keep a GPU busy without a graph
 _MAX_CAPTURED = 8192  # tokens of a batch that is captured
@@ -49,42 +50,6 @@ _MAX_CAPTURED_GRADIENT = 4096
 _MAX_SLOT_POSITIONS = 2**16  # of prompts, in the slots of all sizes
 _MAX_SCORES = 2**29  # attention scores of one layer that are held at once
 _MAX_PADDING = 3  # a batch may be so many times as large as what it holds
-
-
-class PromptSlots:
-    """Keys and values of Q prompts in memory that stays where it is.
-
-    Attributes:
-        key_values: (Q, H, P, d) of each layer.
-        lengths: (Q,) of the prompts.
-    """
-
-    def __init__(self, like: KeyValues, num_prompts: int, size: int) -> None:
-        """Allocate.
-
-        Args:
-            like: a prompt of the model; its keys and values have the shapes of all others.
-            num_prompts: Q.
-            size: P.
-        """
-        self.key_values: list[KeyValue] = [
-            (k.new_zeros(num_prompts, len(k), size, k.shape[-1]), v.new_zeros(num_prompts, len(v), size, v.shape[-1]))
-            for k, v in like
-        ]
-        self.lengths = torch.zeros(num_prompts, dtype=torch.long, device=like[0][0].device)
-        self._loaded: list[KeyValues | None] = [None] * num_prompts
-
-    @torch.no_grad()
-    def load(self, prompts: Sequence[KeyValues]) -> None:
-        """Put the prompts in the first slots; one that is there already is not copied again."""
-        for slot, prompt in enumerate(prompts):
-            if self._loaded[slot] is not prompt:
-                length = prompt[0][0].shape[1] if prompt else 0
-                held = [part[slot, :, :length] for pair in self.key_values for part in pair] if length else []
-                if held:
-                    torch._foreach_copy_(held, [part for pair in prompt for part in pair])
-                self.lengths[slot] = length
-                self._loaded[slot] = prompt
 
 
 @dataclass(slots=True)

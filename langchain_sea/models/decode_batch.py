@@ -1,0 +1,126 @@
+"""One step of decoding for rows of fixed number, in tensors of fixed shape, which a GPU replays as a graph.
+
+Shapes: B rows; Q prompts with C rows each, or B with one; S positions that a row's own keys have room for, P positions
+of a prompt, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from langchain_sea.models.cuda_graphs import GraphedFunction
+from langchain_sea.models.static_attention import Positions, attend_static
+from langchain_sea.models.static_forward import StaticPass
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.models.attention import AttentionSpec
+    from langchain_sea.models.generation import LengthGroup
+    from langchain_sea.models.prompt_slots import PromptSlots
+    from langchain_sea.models.static_attention import KeyValue
+    from langchain_sea.models.static_decode import StaticDecoder
+
+__all__ = ["DecodeBatch", "DecodeShape"]
+
+
+class DecodeShape(NamedTuple):
+    """The sizes of a batch, and the layers that are steered."""
+
+    prompts: int  # Q; B if every row holds its prompt
+    rows: int  # C of each prompt
+    capacity: int  # S
+    prompt_tokens: int  # P; 0 if every row holds its prompt
+    steered: tuple[int, ...]
+
+    @property
+    def num_rows(self) -> int:
+        """B."""
+        return self.prompts * self.rows
+
+    def num_before(self, group: LengthGroup) -> int:
+        """Return how many of a row's own positions the prompt takes."""
+        return 0 if self.prompt_tokens else group.prompt.num_read
+
+
+@dataclass(slots=True)
+class _DecodePass(StaticPass):
+    """A forward pass over one new token of each row, whose keys and values are added to those that the rows have."""
+
+    cache: Sequence[KeyValue] = ()
+    vectors_of: dict[int, Tensor] = field(default_factory=dict)
+    slots: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.slots = torch.arange(len(self.positions.lengths), device=self.positions.lengths.device)
+
+    def steering(self, layer: int) -> Tensor | None:
+        """Return what is added to the input of a layer, (B, 1, D), or None."""
+        return self.vectors_of[layer][:, None] if layer in self.vectors_of else None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
+        """Write the new keys and values behind the old ones, and attend to all."""
+        lengths = self.positions.lengths
+        for held, new in zip(self.cache[layer], (key, value), strict=True):
+            by_slot = held.view(len(lengths), -1, *held.shape[1:]).permute(0, 3, 1, 2, 4)  # (Q, S, C, H, d)
+            by_slot[self.slots, lengths] = new.view(len(lengths), -1, *new.shape[1:]).squeeze(3)
+        prompt = self.prompts[layer] if self.prompts else None
+        return attend_static(query, self.cache[layer], prompt, self.positions, spec)
+
+
+class DecodeBatch:
+    """The tensors of one shape, and the step that changes them.
+
+    Attributes:
+        tokens: (B,) that are read next.
+        lengths: (Q,) positions that the rows' own keys hold.
+        draws: (B, S) random numbers in [0, 1).
+        steps: (Q,) how many of them are used.
+        temperatures: (B,) of sampling.
+        vectors: (B, D) for each steered layer.
+        cache: the rows' keys and values of each layer, (B, H, S, d).
+    """
+
+    def __init__(
+        self, decoder: StaticDecoder, shape: DecodeShape, cache: list[KeyValue], slots: PromptSlots | None
+    ) -> None:
+        device, self.shape, self.cache, self.slots = decoder.device, shape, cache, slots
+        self._decoder = decoder
+        self.tokens = torch.zeros(shape.num_rows, dtype=torch.long, device=device)
+        self.lengths = torch.zeros(shape.prompts, dtype=torch.long, device=device)
+        self.steps = torch.zeros_like(self.lengths)
+        self.draws = torch.zeros(shape.num_rows, shape.capacity, dtype=torch.float64, device=device)
+        self.temperatures = torch.zeros(shape.num_rows, device=device)
+        self.vectors = {
+            layer: torch.zeros(shape.num_rows, decoder.width, dtype=decoder.dtype, device=device)
+            for layer in shape.steered
+        }
+        name = f"a decoding step of {shape.num_rows} rows with {shape.capacity} positions"
+        self.step = GraphedFunction(self._compute, decoder.runner.graphs, name)
+        self.step.capture()  # before anything is loaded, because a capture runs the step
+
+    @torch.no_grad()
+    def _compute(self) -> tuple[Tensor, ...]:
+        """Draw the next token of every row, (B,)."""
+        shape, decoder = self.shape, self._decoder
+        none = torch.zeros_like(self.lengths)
+        prompt_lengths = none if self.slots is None else self.slots.lengths
+        positions = Positions(prompt_lengths, self.lengths, shape.rows, 1, shape.capacity, shape.prompt_tokens)
+        forward_pass = _DecodePass(
+            positions, () if self.slots is None else self.slots.key_values, cache=self.cache, vectors_of=self.vectors
+        )
+        embeds = decoder.embed(self.tokens.clamp(min=0)[:, None])  # (B, 1, D)
+        final = decoder.runner.run(forward_pass, embeds)
+        assert final is not None
+        used = self.steps.repeat_interleave(shape.rows, output_size=shape.num_rows)[:, None]
+        logits = decoder.head.narrow_logits(final[:, -1])
+        ids = decoder.sample(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, decoder.disallowed)
+        self.tokens.copy_(ids)
+        # rows that have ended go on until their batch ends, and must stay within it
+        self.lengths.add_(1).clamp_(max=shape.capacity - 1)
+        self.steps.add_(1).clamp_(max=shape.capacity - 1)
+        return (ids,)
