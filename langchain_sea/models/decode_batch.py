@@ -17,15 +17,34 @@ from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_forward import StaticPass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.models.attention import AttentionSpec
     from langchain_sea.models.generation import LengthGroup
+    from langchain_sea.models.lm_head import LMHead
     from langchain_sea.models.prompt_slots import PromptSlots
     from langchain_sea.models.static_attention import KeyValue
-    from langchain_sea.models.static_decode import StaticDecoder
+    from langchain_sea.models.static_forward import StaticRunner
 
-__all__ = ["DecodeBatch", "DecodeShape"]
+__all__ = ["DecodeBatch", "DecodeShape", "ModelParts"]
+
+
+class ModelParts(NamedTuple):
+    """What a step of decoding computes with.
+
+    Attributes:
+        runner: of the layers.
+        embed: ids (B, T) → (B, T, D).
+        head: the output layer.
+        sample: see `sample_rows`.
+        disallowed: (V,) bool, ids that are never drawn.
+    """
+
+    runner: StaticRunner
+    embed: Callable[[Tensor], Tensor]
+    head: LMHead
+    sample: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    disallowed: Tensor
 
 
 class DecodeShape(NamedTuple):
@@ -85,40 +104,47 @@ class DecodeBatch:
         cache: the rows' keys and values of each layer, (B, H, S, d).
     """
 
-    def __init__(
-        self, decoder: StaticDecoder, shape: DecodeShape, cache: list[KeyValue], slots: PromptSlots | None
-    ) -> None:
-        device, self.shape, self.cache, self.slots = decoder.device, shape, cache, slots
-        self._decoder = decoder
+    def __init__(self, parts: ModelParts, shape: DecodeShape, cache: list[KeyValue], slots: PromptSlots | None) -> None:
+        """Allocate, and capture the step where that is possible.
+
+        Args:
+            parts: of the model.
+            shape: the sizes.
+            cache: the memory of the rows' keys and values.
+            slots: that hold the prompts; None if the rows hold them.
+        """
+        self.shape, self.cache, self.slots, self._parts = shape, cache, slots, parts
+        weight = parts.head.weight
+        device = weight.device
         self.tokens = torch.zeros(shape.num_rows, dtype=torch.long, device=device)
         self.lengths = torch.zeros(shape.prompts, dtype=torch.long, device=device)
         self.steps = torch.zeros_like(self.lengths)
         self.draws = torch.zeros(shape.num_rows, shape.capacity, dtype=torch.float64, device=device)
         self.temperatures = torch.zeros(shape.num_rows, device=device)
         self.vectors = {
-            layer: torch.zeros(shape.num_rows, decoder.width, dtype=decoder.dtype, device=device)
+            layer: torch.zeros(shape.num_rows, weight.shape[1], dtype=weight.dtype, device=device)
             for layer in shape.steered
         }
         name = f"a decoding step of {shape.num_rows} rows with {shape.capacity} positions"
-        self.step = GraphedFunction(self._compute, decoder.runner.graphs, name)
+        self.step = GraphedFunction(self._compute, parts.runner.graphs, name)
         self.step.capture()  # before anything is loaded, because a capture runs the step
 
     @torch.no_grad()
     def _compute(self) -> tuple[Tensor, ...]:
         """Draw the next token of every row, (B,)."""
-        shape, decoder = self.shape, self._decoder
+        shape, parts = self.shape, self._parts
         none = torch.zeros_like(self.lengths)
         prompt_lengths = none if self.slots is None else self.slots.lengths
         positions = Positions(prompt_lengths, self.lengths, shape.rows, 1, shape.capacity, shape.prompt_tokens)
         forward_pass = _DecodePass(
             positions, () if self.slots is None else self.slots.key_values, cache=self.cache, vectors_of=self.vectors
         )
-        embeds = decoder.embed(self.tokens.clamp(min=0)[:, None])  # (B, 1, D)
-        final = decoder.runner.run(forward_pass, embeds)
+        embeds = parts.embed(self.tokens.clamp(min=0)[:, None])  # (B, 1, D)
+        final = parts.runner.run(forward_pass, embeds)
         assert final is not None
         used = self.steps.repeat_interleave(shape.rows, output_size=shape.num_rows)[:, None]
-        logits = decoder.head.narrow_logits(final[:, -1])
-        ids = decoder.sample(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, decoder.disallowed)
+        logits = parts.head.narrow_logits(final[:, -1])
+        ids = parts.sample(logits, self.draws.gather(1, used).squeeze(1), self.temperatures, parts.disallowed)
         self.tokens.copy_(ids)
         # rows that have ended go on until their batch ends, and must stay within it
         self.lengths.add_(1).clamp_(max=shape.capacity - 1)

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from langchain_sea.models.decode_batch import DecodeBatch, DecodeShape
+from langchain_sea.models.decode_batch import DecodeBatch, DecodeShape, ModelParts
 from langchain_sea.models.generation import sample_rows
 from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
@@ -72,22 +72,16 @@ class StaticDecoder:
     """Decodes for all requests of a policy. One thread at a time may use it.
 
     Attributes:
-        runner: of the model.
-        embed: ids (B, T) → (B, T, D).
-        head: the output layer.
-        disallowed: (V,) bool, ids that are never drawn.
-        device: of the model.
-        dtype: of its states.
-        width: D.
+        parts: of the model.
     """
 
     def __init__(
         self, runner: StaticRunner, embed: Callable[[Tensor], Tensor], head: LMHead, disallowed: Tensor
     ) -> None:
         """Hold the parts; nothing is allocated."""
-        self.runner, self.embed, self.head, self.disallowed = runner, embed, head, disallowed
-        self.sample = compile_dynamically(sample_rows) if runner.compiles else sample_rows
-        self.device, self.dtype, self.width = head.weight.device, head.weight.dtype, head.weight.shape[1]
+        sample = compile_dynamically(sample_rows) if runner.compiles else sample_rows
+        self.parts = ModelParts(runner, embed, head, sample, disallowed)
+        self._device = head.weight.device
         self._arena: list[KeyValue] = []  # of each layer, on one axis; all batches lie in it
         self._num_positions = 0  # that the arena holds
         self._batches: OrderedDict[DecodeShape, DecodeBatch] = OrderedDict()
@@ -141,11 +135,13 @@ class StaticDecoder:
         self._park()
         self._read_prefixes([pair for pair in groups if len(pair[1].ids[0]) > 1])
         shape = self._choose_shape(groups)
-        slots = self.runner.load_prompts([g.prompt.key_values for _, g in groups], shape.prompts, shape.prompt_tokens)
+        slots = self.parts.runner.load_prompts(
+            [g.prompt.key_values for _, g in groups], shape.prompts, shape.prompt_tokens
+        )
         try:
-            self._batch = self._get_batch(shape, groups[0][1].prompt.key_values, slots)
+            self._batch = self._get_batch(shape, prompts[0], slots)
         except torch.OutOfMemoryError:
-            self.runner.release_memory()  # what is tried next, with fewer rows, may need it
+            self.parts.runner.release_memory()  # what is tried next, with fewer rows, may need it
             self._batches.clear()
             raise
         self._load(self._batch, groups)
@@ -159,7 +155,7 @@ class StaticDecoder:
                 continue
             places = [member.first + member.rows.index(row) for row in group.rows]
             start = batch.shape.num_before(group)
-            rows = torch.tensor(places, device=self.device)
+            rows = torch.tensor(places, device=self._device)
             self._parked[group] = _Parked(
                 [
                     (k[rows, :, start : start + member.num_own], v[rows, :, start : start + member.num_own])
@@ -173,13 +169,13 @@ class StaticDecoder:
             return
         sequences = [
             PackedSequence(
-                self.embed(torch.tensor([ids[:-1] for ids in group.ids], device=self.device)),
+                self.parts.embed(torch.tensor([ids[:-1] for ids in group.ids], device=self._device)),
                 group.prompt.key_values,
                 steering=state.steering_for(group),
             )
             for state, group in groups
         ]
-        self.runner.forward(sequences, last=False, keep_key_values=True)
+        self.parts.runner.forward(sequences, last=False, keep_key_values=True)
         for (_, group), sequence in zip(groups, sequences, strict=True):
             self._parked[group] = _Parked(sequence.key_values)
             group.ids = [ids[-1:] for ids in group.ids]
@@ -220,7 +216,7 @@ class StaticDecoder:
                 )
                 for flats, pair in zip(self._arena, like, strict=True)
             ]
-            batch = DecodeBatch(self, shape, cache, slots)  # type: ignore[arg-type]
+            batch = DecodeBatch(self.parts, shape, cache, slots)  # type: ignore[arg-type]
         self._batches[shape] = batch
         while len(self._batches) > _MAX_BATCHES:
             self._batches.popitem(last=False)
