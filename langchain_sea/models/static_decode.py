@@ -135,9 +135,8 @@ class StaticDecoder:
         self._park()
         self._read_prefixes([pair for pair in groups if len(pair[1].ids[0]) > 1])
         shape = self._choose_shape(groups)
-        slots = self.parts.runner.load_prompts(
-            [g.prompt.key_values for _, g in groups], shape.prompts, shape.prompt_tokens
-        )
+        prompts = [group.prompt.key_values for _, group in groups]
+        slots = self.parts.runner.load_prompts(prompts, shape.prompts, shape.prompt_tokens)
         try:
             self._batch = self._get_batch(shape, prompts[0], slots)
         except torch.OutOfMemoryError:
