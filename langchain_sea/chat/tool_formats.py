@@ -3,19 +3,31 @@ r"""Parse the forms in which open models write tool calls.
 | family | form |
 |---|---|
 | Hermes, Qwen | `<tool_call>{"name": …, "arguments": {…}}</tool_call>` |
-| Mistral | `[TOOL_CALLS] [{"name": …, "arguments": {…}}]`, or `[TOOL_CALLS]name{…}` |
-| Granite | `<|tool_call|> [{"name": …, "arguments": {…}}]` |
-| Phi | `<|tool_call|>[{"name": …, "parameters": {…}}]<|/tool_call|>` |
-| Llama 3, JSON | `{"name": …, "parameters": {…}}`, several apart by `;` |
-| Llama 3, pythonic | `[name(argument=value), …]` |
+| Mistral | `[TOOL_CALLS] [{"name": …, "arguments": {…}}]`, or `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}` |
+| Granite, Phi | `<|tool_call|> [{"name": …, "arguments": {…}}]`, with and without `<|/tool_call|>` |
+| Phi-4 | `functools[{"name": …, "arguments": {…}}]` |
+| Llama 3 | `<|python_tag|>{"name": …, "parameters": {…}}`, several apart by `;`, or `[name(argument=value), …]` |
+| Llama 4 | the same within `<|python_start|>` and `<|python_end|>` |
+| DeepSeek | `<｜tool▁call▁begin｜>name<｜tool▁sep｜>{…}<｜tool▁call▁end｜>`, or with `function` and a fence |
+| Command-R | `<|START_ACTION|>[{"tool_name": …, "parameters": {…}}]<|END_ACTION|>`, or `Action:` and a fence |
+| gpt-oss | `<|channel|>commentary to=functions.name … <|message|>{…}<|call|>` |
+| xLAM, Hammer | a list of objects, or of pythonic calls, without a marker |
+
+One scanner reads all of them. At a marker it reads whole values, whatever their strings hold; what follows is text. A
+marker without a value behind it is text, too. Without a marker, a text is calls only if it names tools that the model
+was shown, and nothing else.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from langchain_sea.chat.call_values import end_of_brackets, parse_json, parse_pythonic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 __all__ = ["RawCall", "find_name", "parse_calls"]
 
@@ -34,28 +46,44 @@ class RawCall(NamedTuple):
     arguments: object
 
 
-_HERMES = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|$)", re.DOTALL)
-_LISTED = re.compile(r"(?:\[TOOL_CALLS\]|<\|?tool_call\|?>)\s*(\[.*\])\s*(?:<\|/tool_call\|>)?\s*$", re.DOTALL)
-_NAMED = re.compile(r"\[TOOL_CALLS\]\s*([\w.-]+)\s*(?:\[ARGS\])?\s*(\{.*?\})\s*(?=\[TOOL_CALLS\]|$)", re.DOTALL)
-_NAME = re.compile(r'"name"\s*:\s*"([^"\\]+)"')
-_PYTHONIC = re.compile(r"^\s*\[\s*[\w.]+\(.*\)\s*\]\s*$", re.DOTALL)
+class _Found(NamedTuple):
+    """Calls, and where the text behind them begins."""
+
+    calls: list[RawCall]
+    end: int
 
 
-def parse_calls(text: str) -> tuple[str, list[RawCall]]:
-    """Return the text beside the calls, and the calls in their order."""
-    if listed := _LISTED.search(text):
-        return text[: listed.start()].strip(), _parse_list(listed[1])
-    if named := list(_NAMED.finditer(text)):
-        calls = [_to_call(each[0], {"name": each[1], "arguments": _parse_json(each[2])}) for each in named]
-        return text[: named[0].start()].strip(), calls
-    if "<tool_call>" in text:
-        calls = [call for match in _HERMES.finditer(text) for call in _parse_tag(match[1])]
-        return _HERMES.sub("", text).strip(), calls
-    bare = text.strip().removeprefix("<|python_tag|>").strip()
-    if _PYTHONIC.match(bare):
-        return "", _parse_pythonic(bare)
-    calls = _parse_bare_objects(bare)
-    return ("", calls) if calls else (text, [])
+_NAME = re.compile(r'"(?:tool_)?name"\s*:\s*"([^"\\]+)"')
+_BETWEEN = " \t\r\n;,"  # values that follow each other
+_FIELDS = {"name", "tool_name", "arguments", "parameters", "id", "type", "tool_call_id"}  # of a call
+_NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w*)?\s*(?:\[ARGS\])?\s*(?=\{)")
+_DEEPSEEK = re.compile(r"(?:function<｜tool▁sep｜>([\w.-]+)\s*```json\s*|([\w.-]+)<｜tool▁sep｜>\s*)(?=\{)")
+_HARMONY = re.compile(r"([\w.-]+)[^{]*?<\|message\|>\s*(?=\{)")
+_FENCE = re.compile(r"\s*(?:```(?:json|tool_call|tool_code)?\s*)?(?=[\[{])")
+
+
+def parse_calls(text: str, names: Collection[str] = ()) -> tuple[str, list[RawCall]]:
+    """Return the text beside the calls, and the calls in their order.
+
+    Args:
+        text: an answer.
+        names: of the tools that the model was shown. Without a marker, only they are called.
+    """
+    words, calls, position = list[str](), list[RawCall](), 0
+    while marker := _MARKERS.search(text, position):
+        family = _FAMILIES[marker[0]]
+        found = family.read(text, marker.end())
+        if found is None:
+            words.append(text[position : marker.end()])
+            position = marker.end()
+            continue
+        words.append(text[position : marker.start()])
+        calls += found.calls
+        position = _skip(text, found.end, family.closings)
+    if calls:
+        return "".join([*words, text[position:]]).strip(), calls
+    bare = _read_bare(text, names)
+    return ("", bare) if bare else (text, [])
 
 
 def find_name(text: str) -> str | None:
@@ -64,31 +92,69 @@ def find_name(text: str) -> str | None:
     return name and name[1]
 
 
-def _parse_tag(text: str) -> list[RawCall]:
-    """Parse the inside of a Hermes tag: an object or, from some models, a list of objects."""
-    return _parse_list(text) if text.startswith("[") else [_to_call(text, _parse_json(text))]
+def _read_values(text: str, start: int) -> _Found | None:
+    """Read JSON values or pythonic lists, one behind the other; None where there is none."""
+    calls, position = list[RawCall](), start
+    while (opening := _FENCE.match(text, position)) and (found := _read_value(text, opening.end(), is_first=not calls)):
+        calls += found.calls
+        position = len(text) - len(text[found.end :].lstrip(_BETWEEN))
+    return _Found(calls, position) if calls else None
 
 
-def _parse_list(text: str) -> list[RawCall]:
-    items = _parse_json(text)
-    if not isinstance(items, list):
-        return [RawCall(text, None, None)]
-    return [_to_call(json.dumps(item, ensure_ascii=False), item) for item in items]
+def _read_value(text: str, start: int, *, is_first: bool) -> _Found | None:
+    """Read one value; one that is broken is a call if it names something, or was cut off."""
+    parsed = parse_json(text, start)
+    if parsed is not None:
+        value, end = parsed
+        items = value if isinstance(value, list) else [value]
+        return _Found([_to_call(text[start:end] if items is not value else _dump(item), item) for item in items], end)
+    closed = end_of_brackets(text, start)
+    if closed is not None and text[start] == "[":
+        pythonic = parse_pythonic(text[start:closed])
+        if pythonic is not None:
+            return _Found([RawCall(*each) for each in pythonic], closed)
+    broken = text[start:closed]
+    if is_first and (closed is None or find_name(broken) is not None):
+        return _Found([RawCall(broken, None, None)], len(text) if closed is None else closed)
+    return None
 
 
-def _parse_bare_objects(text: str) -> list[RawCall]:
-    """Parse JSON objects separated by semicolons; none is a call unless all are."""
-    if not text.startswith("{"):
+def _read_named(form: re.Pattern[str]) -> Callable[[str, int], _Found | None]:
+    """Return a reader of a name and then of its arguments."""
+
+    def read(text: str, start: int) -> _Found | None:
+        name = form.match(text, start)
+        if name is None:
+            return None
+        parsed = parse_json(text, name.end())
+        if parsed is None:
+            end = end_of_brackets(text, name.end()) or len(text)
+            return _Found([RawCall(text[start:end], name[1] or name[name.lastindex or 1], None)], end)
+        arguments, end = parsed
+        called = next(group for group in name.groups() if group)
+        return _Found([RawCall(text[start:end].strip(), called, arguments)], end)
+
+    return read
+
+
+def _read_mistral(text: str, start: int) -> _Found | None:
+    return _read_named(_NAMED)(text, start) or _read_values(text, start)
+
+
+def _read_functools(text: str, start: int) -> _Found | None:
+    return _read_values(text, start - 1)  # the marker ends with the list's bracket
+
+
+def _read_bare(text: str, names: Collection[str]) -> list[RawCall]:
+    """Read a text that is nothing but calls of these tools."""
+    bare = text.strip()
+    is_fenced = bare.startswith("```") and bare.endswith("```")
+    if is_fenced:
+        bare = bare[:-3].rstrip()
+    found = _read_values(bare, 0)
+    if found is None or found.end < len(bare):
         return []
-    decoder, start, calls = json.JSONDecoder(), 0, list[RawCall]()
-    while start < len(text):
-        try:
-            item, end = decoder.raw_decode(text, start)
-        except ValueError:
-            return []
-        calls.append(_to_call(text[start:end], item))
-        start = len(text) - len(text[end:].lstrip(" \n\t;"))
-    return calls if all(call.name is not None for call in calls) else []
+    return found.calls if all(call.name in names for call in found.calls) else []
 
 
 def _to_call(text: str, item: object) -> RawCall:
@@ -96,36 +162,52 @@ def _to_call(text: str, item: object) -> RawCall:
         return RawCall(text, None, None)
     function = item.get("function")
     fields = function if isinstance(function, dict) else item
-    name = fields.get("name")
-    arguments = fields.get("arguments", fields.get("parameters", {}))
-    if isinstance(arguments, str):  # some models write a string that holds JSON
-        arguments = _parse_json(arguments)
-    return RawCall(text, name if isinstance(name, str) else None, arguments)
-
-
-def _parse_pythonic(text: str) -> list[RawCall]:
-    try:
-        tree = ast.parse(text, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return [RawCall(text, None, None)]
-    items = tree.elts if isinstance(tree, ast.List) else []
-    return [_python_call(item) for item in items]
-
-
-def _python_call(item: ast.expr) -> RawCall:
-    text = ast.unparse(item)
-    if not isinstance(item, ast.Call) or item.args or any(keyword.arg is None for keyword in item.keywords):
+    name = fields.get("name", fields.get("tool_name"))
+    arguments = fields.get("arguments", fields.get("parameters"))
+    if not isinstance(name, str) or (arguments is None and fields.keys() - _FIELDS):  # data with a name is no call
         return RawCall(text, None, None)
-    name = ast.unparse(item.func)
-    try:
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in item.keywords}
-    except ValueError:
-        return RawCall(text, name, None)
+    if isinstance(arguments, str) and arguments.strip():  # some models write a string that holds JSON
+        parsed = parse_json(arguments, 0)
+        arguments = None if parsed is None else parsed[0]
+    elif arguments is None or arguments == "":
+        arguments = {}
     return RawCall(text, name, arguments)
 
 
-def _parse_json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def _dump(item: object) -> str:
+    return json.dumps(item, ensure_ascii=False)
+
+
+def _skip(text: str, position: int, closings: tuple[str, ...]) -> int:
+    """Return where the text goes on behind the markers that close a call."""
+    while True:
+        rest = text[position:].lstrip()
+        closing = next((each for each in closings if rest.startswith(each)), None)
+        if closing is None:
+            return position
+        position = len(text) - len(rest) + len(closing)
+
+
+class _Family(NamedTuple):
+    """How the calls behind a marker are read, and what closes them."""
+
+    read: Callable[[str, int], _Found | None]
+    closings: tuple[str, ...] = ()
+
+
+_SEVERAL_DEEPSEEK = ("```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
+_FAMILIES: dict[str, _Family] = {
+    "<tool_call>": _Family(_read_values, ("```", "</tool_call>")),
+    "<|tool_call|>": _Family(_read_values, ("```", "<|/tool_call|>")),
+    "[TOOL_CALLS]": _Family(_read_mistral),
+    "functools[": _Family(_read_functools),
+    "<|python_tag|>": _Family(_read_values, ("<|eom_id|>",)),
+    "<|python_start|>": _Family(_read_values, ("<|python_end|>",)),
+    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>": _Family(_read_named(_DEEPSEEK), _SEVERAL_DEEPSEEK),
+    "<｜tool▁call▁begin｜>": _Family(_read_named(_DEEPSEEK), _SEVERAL_DEEPSEEK),
+    "<|START_ACTION|>": _Family(_read_values, ("<|END_ACTION|>",)),
+    "Action:": _Family(_read_values, ("```",)),
+    "<|channel|>commentary to=functions.": _Family(_read_named(_HARMONY), ("<|call|>",)),
+    "<|start|>assistant to=functions.": _Family(_read_named(_HARMONY), ("<|call|>",)),
+}
+_MARKERS = re.compile("|".join(re.escape(marker) for marker in sorted(_FAMILIES, key=len, reverse=True)))

@@ -183,11 +183,11 @@ def read_answer(
     """
     if not tools:
         return ParsedToolCalls(text)
-    content, raw_calls = parse_calls(text)
+    names = {tool["function"]["name"] for tool in tools}
+    content, raw_calls = parse_calls(text, names)
     choice = choice or ToolChoice()
     if choice.is_forced and cut_off is not None and not raw_calls:
         content, raw_calls = "", [RawCall(text, None, None)]
-    names = {tool["function"]["name"] for tool in tools}
     calls, invalid = [], []
     for call in raw_calls:
         if call.name is not None and call.name in names and isinstance(call.arguments, dict):
