@@ -9,8 +9,8 @@ import json
 from typing import TYPE_CHECKING
 
 from langchain_sea.budget import StopReason
-from langchain_sea.chat.tools import CLOSING, OPENING
 from langchain_sea.errors import OutOfMemoryError
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING
 
 if TYPE_CHECKING:
     from langchain_sea.chat.options import CallOptions

@@ -9,7 +9,7 @@ from langchain_sea.chat.generate import generate_answers, is_stepped_here, load_
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.options import require_one_answer
 from langchain_sea.chat.runs import SEARuns
-from langchain_sea.chat.tools import render_tools_as_text, to_openai_tools
+from langchain_sea.chat.tools import to_openai_tools
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,7 @@ class SEAInspection(SEARuns):
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Return the number of tokens of the prompt made of these messages and tools."""
         policy, openai_tools = self._load_policy(), to_openai_tools(tools or [])
-        template_messages = to_template_messages(messages)
-        if openai_tools and not policy.supports_tools:
-            template_messages, openai_tools = render_tools_as_text(template_messages, openai_tools), []
-        return policy.count_tokens(template_messages, openai_tools or None)
+        return policy.count_tokens(to_template_messages(messages), openai_tools or None)
 
     def _wait_for_calls(self, calls: Sequence[Future[Any]], kwargs: dict[str, Any]) -> None:
         """Wait for calls of other threads with these options, while this thread computes for them."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea.chat.errors import ContentError
+from langchain_sea.models.template_fallbacks import merge_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,20 +33,7 @@ def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]
     """
     if not messages:
         raise ValueError("there are no messages to answer; pass at least one.")
-    return _merge_turns([_to_dict(message) for message in messages])
-
-
-def _merge_turns(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    merged: list[dict[str, Any]] = []
-    for message in messages:
-        last = merged[-1] if merged else {}
-        is_plain = message.keys() == last.keys() == {"role", "content"}
-        if is_plain and message["role"] == last["role"]:
-            texts = [text for text in (last["content"], message["content"]) if text]
-            merged[-1] = {**last, "content": "\n\n".join(texts)}
-        else:
-            merged.append(message)
-    return merged
+    return merge_turns([_to_dict(message) for message in messages])
 
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:

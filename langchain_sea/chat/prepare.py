@@ -14,13 +14,14 @@ from langchain_sea.chat.errors import DeadlineError, to_langchain_error
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
-from langchain_sea.chat.tools import CLOSING, OPENING, append_system, forced_schema, render_tools_as_text
+from langchain_sea.chat.tools import forced_schema
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.queue import get_engine, wait_for_calls
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.errors import SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.registry import load_model
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING, append_system
 from langchain_sea.rewards.registry import load_gate, make_energy
 
 if TYPE_CHECKING:
@@ -181,8 +182,6 @@ def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options
     if schema:
         ends = sorted(policy.end_ids)
         grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=tags)
-    if tools and not policy.supports_tools:
-        messages, tools = render_tools_as_text(messages, tools), []
     room = min(options.max_tokens, _LEAST_ROOM)
     return policy.prompt(messages, tools=tools or None, room=room, opening=opening, grammar=grammar)
 

@@ -17,8 +17,9 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_sea.chat.cut_off import describe_limit, find_limit
-from langchain_sea.chat.tools import OPENING, read_answer
+from langchain_sea.chat.tools import read_answer
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.models.template_fallbacks import OPENING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

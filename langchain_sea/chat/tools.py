@@ -22,25 +22,14 @@ if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall
 
 __all__ = [
-    "CLOSING",
-    "OPENING",
     "ParsedToolCalls",
     "ToolChoice",
-    "append_system",
     "close_objects",
     "forced_schema",
     "parse_tool_choice",
     "read_answer",
-    "render_tools_as_text",
     "to_openai_tools",
 ]
-
-OPENING, CLOSING = "<tool_call>\n", "\n</tool_call>"
-_INSTRUCTIONS = (
-    "You may call functions to help with the user's query. Their signatures:\n<tools>\n{tools}\n</tools>\n"
-    "For each call write a JSON object with its name and its arguments within <tool_call></tool_call>:\n"
-    '<tool_call>\n{{"name": <function name>, "arguments": <arguments as JSON>}}\n</tool_call>'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +89,6 @@ def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> T
         listed = ", ".join(map(repr, names)) or "none"
         raise ValueError(f"tool_choice={tool_choice!r} names no tool; there are {listed}.")
     return ToolChoice("any", str(tool_choice))
-
-
-def render_tools_as_text(messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the conversation with tools, calls and results as text, for a template without tools."""
-    instructions = _INSTRUCTIONS.format(
-        tools="\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in tools)
-    )
-    return append_system([_render_calls_as_text(message) for message in messages], instructions)
-
-
-def append_system(messages: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Return the messages with a text at the end of the system message, which is added if there is none."""
-    if messages and messages[0]["role"] == "system":
-        return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
-    return [{"role": "system", "content": text}, *messages]
-
-
-def _render_calls_as_text(message: dict[str, Any]) -> dict[str, Any]:
-    if message["role"] == "tool":
-        return {"role": "user", "content": f"<tool_response>\n{message['content']}\n</tool_response>"}
-    calls = message.get("tool_calls") or []
-    rendered = [f"{OPENING}{json.dumps(call['function'], ensure_ascii=False)}{CLOSING}" for call in calls]
-    text = "\n".join([*([message["content"]] if message["content"] else []), *rendered])
-    return {"role": message["role"], "content": text}
 
 
 def forced_schema(tools: Sequence[dict[str, Any]], choice: ToolChoice) -> dict[str, Any]:

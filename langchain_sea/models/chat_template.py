@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from langchain_sea.errors import ChatTemplateError
+from langchain_sea.models.template_fallbacks import content_as_parts, find_missing, ways_to_write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
 _PRIVATE_USE = range(0xE000, 0xF900)
+_SHOWN = 60  # characters of a text that an error quotes
 _BLANKS = " \t\r\n\u2581"
 
 
@@ -26,13 +28,17 @@ class ChatTemplate:
         special: the ids that represent no text: those that the tokenizer marks as special.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None, *, needs_all: bool = True
+    ) -> None:
         """Collect the control tokens of the tokenizer.
 
         Args:
             tokenizer: any tokenizer of `transformers`.
             chat_template: Jinja source; None takes the tokenizer's own.
+            needs_all: whether a prompt must hold the whole conversation; else its last message.
         """
+        self._needs_all = needs_all
         self._tokenizer, self._chat_template = tokenizer, chat_template
         added = {i: token for i, token in tokenizer.added_tokens_decoder.items() if token.content}
         special = {i: token.content for i, token in added.items() if token.special}
@@ -90,17 +96,39 @@ class ChatTemplate:
             raise ChatTemplateError("the messages use every private-use character; remove some of them.")
         cut_messages = [self._cut_control_strings(dict(message), mark) for message in messages]
         cut_tools = None if tools is None else [self._cut_control_strings(dict(t), mark) for t in tools]
-        try:
-            rendered = self._render(cut_messages, cut_tools)
-        except ChatTemplateError:
-            if cut_messages[0].get("role") != "system" or len(cut_messages) == 1:
-                raise
-            # some templates have no system role
-            rendered = self._render(_merge_system_message(cut_messages), cut_tools)
+        rendered = self._render_whole(cut_messages, cut_tools, mark)
         ids = self._encode_pieces(rendered.replace(_escape(mark), mark).split(mark))
         if not ids:
             raise ChatTemplateError("the chat template rendered these messages to nothing.")
         return ids
+
+    def _render_whole(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, mark: str) -> str:
+        """Render the conversation in the first way in which all of it is printed.
+
+        Raises:
+            ChatTemplateError: there is no such way.
+        """
+        first_error: ChatTemplateError | None = None
+        fewest: list[str] | None = None
+        wanted = _without_mark([messages if self._needs_all else messages[-1:], tools], mark)
+        for way, shown in _all_ways(messages, tools):
+            try:
+                rendered = self._render(way, shown)
+            except ChatTemplateError as error:
+                first_error = first_error or error
+                continue
+            missing = find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
+            if not missing:
+                return rendered
+            fewest = missing if fewest is None or len(missing) < len(fewest) else fewest
+        if fewest is None:
+            assert first_error is not None
+            raise first_error
+        listed = ", ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in fewest[:3])
+        raise ChatTemplateError(
+            f"the chat template leaves out parts of this conversation, such as {listed}: the model would not see them. "
+            "Change the messages, or pass chat_template= with a template that prints them."
+        )
 
     def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
         if self._chat_template is None and self._tokenizer.chat_template is None:
@@ -170,6 +198,27 @@ class ChatTemplate:
     def _encode(self, text: str) -> list[int]:
         # independent of the tokenizer's defaults: only the template adds a begin token
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False))
+
+
+def _all_ways(
+    messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]:
+    """Yield all ways to write a conversation, also for templates without a system role, or with content in parts."""
+    for way, shown in ways_to_write(messages, tools):
+        yield way, shown
+        has_system = way[0].get("role") == "system" and len(way) > 1
+        if has_system:
+            yield _merge_system_message(way), shown
+        yield content_as_parts(way), shown
+
+
+def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
+    """Return the value without the mark in its strings."""
+    if isinstance(value, dict):
+        return {_without_mark(key, mark): _without_mark(entry, mark) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_mark(entry, mark) for entry in value]
+    return value.replace(mark, "") if isinstance(value, str) else value
 
 
 def _merge_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -134,7 +134,7 @@ class RewardModel:
                 "chat_template= with the Jinja source its model was trained on."
             ) from error
         self.model, self.tokenizer, self.answer_only = model, tokenizer, answer_only
-        self._template = ChatTemplate(tokenizer, _NO_GENERATION_PROMPT + source)
+        self._template = ChatTemplate(tokenizer, _NO_GENERATION_PROMPT + source, needs_all=False)
         self._templated = TemplatedModel(model, self._render, self._template, prompts=prompts)
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:

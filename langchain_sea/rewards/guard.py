@@ -90,7 +90,7 @@ class GuardModel:
             raise ChatTemplateError(f"neither the tokenizer nor the format {guard.name} has a chat template.")
         self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold
         self.between = between
-        self._template = ChatTemplate(tokenizer, source)
+        self._template = ChatTemplate(tokenizer, source, needs_all=False)  # some judge the last turn alone
         self._templated = TemplatedModel(model, self._render, self._template, prompts=prompts)
         self._before, self._words, self._safe = self._verdicts()
         self._lazy_head: LMHead | None = None

@@ -129,7 +129,7 @@ class TokenScores:
         if model.training or getattr(model, "score", None) is None:
             raise ValueError(f"{type(model).__name__} must be in evaluation mode and have a `score` head.")
         self.model, self.label = model, label
-        self._template = ChatTemplate(tokenizer, chat_template)
+        self._template = ChatTemplate(tokenizer, chat_template, needs_all=False)
         self._templated = TemplatedModel(model, self._render, self._template)
 
     def required_outputs(self, view: AnswerBatch) -> OutputSpec:

@@ -18,7 +18,7 @@ import torch
 from jsonschema import Draft202012Validator
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.chat.tools import CLOSING, OPENING
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING
 
 KINDS = ("simple_python", "multiple", "parallel")
 _TYPES = {"dict": "object", "float": "number", "tuple": "array", "any": None}

@@ -17,9 +17,9 @@ from langchain_sea.budget import StopReason
 from langchain_sea.chat.cut_off import describe_limit
 from langchain_sea.chat.errors import IncompleteAnswerError
 from langchain_sea.chat.responses import REFUSAL, GatedAnswer, to_chat_result, to_chunks
-from langchain_sea.chat.tools import CLOSING, OPENING
 from langchain_sea.engine.selection import Refinement
 from langchain_sea.errors import GrammarError, OutOfMemoryError
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea import load_model
-from langchain_sea.chat.tools import CLOSING, OPENING
 from langchain_sea.models.json_grammar import JsonGrammar
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING
 
 POLICY = load_model("tiny")
 

@@ -98,8 +98,8 @@ def test_read_agrees_with_a_plain_forward(name: str, *, tied: bool) -> None:
 @torch.no_grad()
 def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     """Nothing stands before the last prompt token, and reading and writing go on from it."""
-    subject = CausalLMPolicy(tiny_model(name), tiny_tokenizer(), chat_template="<|im_start|>")
-    prompt = subject.prompt(QUESTION)
+    subject = CausalLMPolicy(tiny_model(name), tiny_tokenizer())
+    prompt = subject.prompt_from_ids([1], QUESTION)
     assert prompt.ids == (1,)
     assert prompt.key_values == ()
     logits, _ = plain(subject, prompt, ANSWERS[0])
@@ -609,7 +609,7 @@ def test_conversations_that_no_template_writes_are_refused() -> None:
     refused(objects, system, "system: no system role here")
     refused("{{ messages[0]['content'] + messages[0]['missing'] }}", QUESTION, "missing")
     refused("{{ messages[0]['content'] + none }}", QUESTION, "None")
-    refused("", QUESTION, "nothing")
+    refused("", QUESTION, "leaves out parts of this conversation")
     refused(CHATML, [{"role": "user", "content": "".join(map(chr, range(0xE000, 0xF900)))}], "private-use")
     with pytest.raises(ValueError, match="no messages"):
         policy().prompt([])

@@ -21,11 +21,11 @@ from langchain_sea.chat.tools import (
     forced_schema,
     parse_tool_choice,
     read_answer,
-    render_tools_as_text,
     to_openai_tools,
 )
 from langchain_sea.errors import GrammarError
 from langchain_sea.models.json_grammar import JsonGrammar
+from langchain_sea.models.template_fallbacks import ways_to_write
 
 
 @tool
@@ -160,7 +160,8 @@ def test_templates_without_tools_get_them_in_words() -> None:
         {"role": "assistant", "content": "", "tool_calls": [{"function": CALL, "id": "1"}]},
         {"role": "tool", "content": "sunny", "tool_call_id": "1"},
     ]
-    found = render_tools_as_text(messages, TOOLS)
+    *_, (found, shown) = ways_to_write(messages, TOOLS)
+    assert shown is None
     assert [m["role"] for m in found] == ["system", "user", "assistant", "user"]
     assert found[0]["content"].startswith("Be brief.")
     assert "get_weather" in found[0]["content"]
