@@ -182,6 +182,8 @@ def _skip(text: str, position: int, closings: tuple[str, ...]) -> int:
     """Return where the text goes on behind the markers that close a call."""
     while True:
         rest = text[position:].lstrip()
+        if rest and any(each.startswith(rest) for each in closings):  # its end may be cut off
+            return len(text)
         closing = next((each for each in closings if rest.startswith(each)), None)
         if closing is None:
             return position
