@@ -11,7 +11,7 @@ Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -38,18 +38,12 @@ class SequenceOutput(NamedTuple):
     last: Tensor | None  # (C, T, D) of the last layer, after the final norm; None if it was not requested
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _PackedPass(ForwardPass):
     """A forward pass of sequences on one axis, (1, N, D)."""
 
     sequences: Sequence[PackedSequence]
-    layers: frozenset[int]
-    stop: int | None
     keep_key_values: bool
-    first: int
-    hidden: dict[int, Tensor] = field(default_factory=dict)
-    told_windows: set[int] = field(default_factory=set)
-    masked_windows: set[int] = field(default_factory=set)
 
     def begin_states(self) -> Tensor:
         """Return the states from which the sequences begin, (1, N, D)."""
@@ -129,7 +123,9 @@ class ModelRunner:
             return [self.forward([s], layers=layers, **options)[0] for s in sequences]
         requested = frozenset(layers)
         first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
-        forward_pass = _PackedPass(sequences, requested, stop, keep_key_values, first)
+        forward_pass = _PackedPass(
+            sequences=sequences, layers=requested, stop=stop, first=first, keep_key_values=keep_key_values
+        )
         final = self._run(forward_pass)
         return _split_by_sequence(forward_pass, final if last else None)
 

@@ -53,12 +53,6 @@ class ChatTemplate:
         roles = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
-    @property
-    def supports_tools(self) -> bool:
-        """Whether the template renders tools."""
-        source = self._chat_template or self._tokenizer.chat_template
-        return "tools" in (source if isinstance(source, str) else "")
-
     def encode(self, text: str) -> list[int]:
         """Encode text; the strings of special tokens are split as text."""
         return self._encode_pieces(self._split(text, self._special))
@@ -86,6 +80,11 @@ class ChatTemplate:
         Raises:
             ChatTemplateError: there is no template, or it rejects the messages.
         """
+        if self._chat_template is None and self._tokenizer.chat_template is None:
+            raise ChatTemplateError(
+                f"the tokenizer {self._tokenizer.name_or_path!r} has no chat template, so messages cannot be "
+                "written as a prompt; pass chat_template= with the Jinja source its model was trained on."
+            )
         if not messages:
             raise ValueError("no messages: a conversation needs at least one to answer.")
         everything = json.dumps([messages, tools], ensure_ascii=False, default=str)
@@ -131,11 +130,6 @@ class ChatTemplate:
         )
 
     def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
-        if self._chat_template is None and self._tokenizer.chat_template is None:
-            raise ChatTemplateError(
-                f"the tokenizer {self._tokenizer.name_or_path!r} has no chat template, so messages cannot be "
-                "written as a prompt; pass chat_template= with the Jinja source its model was trained on."
-            )
         try:
             rendered = self._tokenizer.apply_chat_template(
                 messages,

@@ -77,7 +77,7 @@ class GraphCache:
             torch.cuda.empty_cache()
 
     def capture(self, name: str, record: Callable[[_Recorder], None]) -> bool:
-        """Capture what `record` asks for; return False, and capture nothing from then on, where that fails."""
+        """Capture what `record` asks for, and return whether that succeeded."""
         started, before = time.perf_counter(), torch.cuda.memory_reserved(self._device)
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
@@ -131,7 +131,7 @@ class GraphedFunction:
     """
 
     def __init__(
-        self, function: Callable[..., tuple[Tensor, ...]], cache: GraphCache, name: str, *, num_eager_calls: float = 1
+        self, function: Callable[..., tuple[Tensor, ...]], cache: GraphCache, name: str, *, num_eager_calls: int = 1
     ) -> None:
         """Hold the function.
 
@@ -140,7 +140,7 @@ class GraphedFunction:
                 device.
             cache: captures it.
             name: in messages.
-            num_eager_calls: before it is captured; infinity never captures it.
+            num_eager_calls: before it is captured.
         """
         self.name = name
         self._function, self._cache, self._num_eager_left = function, cache, num_eager_calls
@@ -209,8 +209,8 @@ class _Captured:
         gradients = torch.autograd.grad(
             [x for x, _ in pairs], leaves, [up for _, up in pairs], retain_graph=True, allow_unused=True
         )
-        found = iter(gradients)
-        return [next(found) if x.requires_grad else None for x in self._inputs]
+        remaining = iter(gradients)
+        return [next(remaining) if x.requires_grad else None for x in self._inputs]
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if self._is_differentiable:

@@ -66,20 +66,15 @@ class DecodeShape(NamedTuple):
         return 0 if self.prompt_tokens else group.prompt.num_read
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _DecodePass(StaticPass):
     """A forward pass over one new token of each row, whose keys and values are added to those that the rows have."""
 
-    cache: Sequence[KeyValue] = ()
-    vectors_of: dict[int, Tensor] = field(default_factory=dict)
+    cache: Sequence[KeyValue]
     slots: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.slots = torch.arange(len(self.positions.lengths), device=self.positions.lengths.device)
-
-    def steering(self, layer: int) -> Tensor | None:
-        """Return what is added to the input of a layer, (B, 1, D), or None."""
-        return self.vectors_of[layer][:, None] if layer in self.vectors_of else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
         """Write the new keys and values behind the old ones, and attend to all."""
@@ -137,7 +132,10 @@ class DecodeBatch:
         prompt_lengths = none if self.slots is None else self.slots.lengths
         positions = Positions(prompt_lengths, self.lengths, shape.rows, 1, shape.capacity, shape.prompt_tokens)
         forward_pass = _DecodePass(
-            positions, () if self.slots is None else self.slots.key_values, cache=self.cache, vectors_of=self.vectors
+            positions=positions,
+            prompts=() if self.slots is None else self.slots.key_values,
+            cache=self.cache,
+            vectors=self.vectors,
         )
         embeds = parts.embed(self.tokens.clamp(min=0)[:, None])  # (B, 1, D)
         final = parts.runner.run(forward_pass, embeds)

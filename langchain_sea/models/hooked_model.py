@@ -11,12 +11,11 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch._dynamo.config as dynamo_config
-import torch._functorch.config as functorch_config
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -30,11 +29,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ATTENTION_TYPES", "ForwardPass", "HookedModel", "compile_dynamically", "copy_sharing_weights"]
 
-_NAME = "langchain_sea"
+_NAME, _COMPILED_NAME = "langchain_sea", "langchain_sea_compiled"
 _MAX_COMPILATIONS = 64
 ATTENTION_TYPES = {"full_attention", "sliding_attention"}
 
 
+@dataclass(slots=True, kw_only=True)
 class ForwardPass(ABC):
     """One run of a `HookedModel`.
 
@@ -47,12 +47,12 @@ class ForwardPass(ABC):
         masked_windows: and those of the masks that the model made.
     """
 
-    layers: frozenset[int]
-    stop: int | None
-    first: int
-    hidden: dict[int, Tensor]
-    told_windows: set[int]
-    masked_windows: set[int]
+    layers: frozenset[int] = frozenset()
+    stop: int | None = None
+    first: int = 0
+    hidden: dict[int, Tensor] = field(default_factory=dict)
+    told_windows: set[int] = field(default_factory=set)
+    masked_windows: set[int] = field(default_factory=set)
 
     @abstractmethod
     def begin_states(self) -> Tensor:
@@ -92,13 +92,15 @@ class HookedModel:
         Raises:
             ArchitectureError: the attention of the model cannot be replaced, or it has no list of layers.
         """
-        AttentionInterface.register(_NAME, _attention)
-        AttentionMaskInterface.register(_NAME, _no_mask)
+        name = _COMPILED_NAME if compiles else _NAME
+        # a compiler leaves the attention alone: it asks the pass in progress what to do
+        AttentionInterface.register(name, torch.compiler.disable(_attention) if compiles else _attention)  # type: ignore[no-untyped-call]
+        AttentionMaskInterface.register(name, _no_mask)
         self.model = copy_sharing_weights(model)
         blocks = _decoder_layers(self.model)
         # the checked setter would look for a kernel on the hub
         for holder in (self.model.config, self.model.config.get_text_config()):
-            holder._attn_implementation = _NAME  # noqa: SLF001
+            holder._attn_implementation = name  # noqa: SLF001
         self.num_layers = len(blocks)
         for number, block in enumerate(blocks):
             block.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True)
@@ -132,6 +134,10 @@ class HookedModel:
 
 def compile_dynamically(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the function compiled for tensors of any size: compiling it for each size would take minutes."""
+    # imported here, because that takes a second
+    import torch._dynamo.config as dynamo_config  # noqa: PLC0415
+    import torch._functorch.config as functorch_config  # noqa: PLC0415
+
     # a graph replays the backward pass as often as it is asked to
     functorch_config.donated_buffer = False
     # layers share a compiled function for each combination of one or several rows, tokens, and gradients
@@ -207,7 +213,6 @@ def _no_mask(*_args: Any, local_size: int | None = None, **_kwargs: Any) -> None
         _current.get().masked_windows.add(local_size)
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention(
     module: nn.Module,
     query: Tensor,

@@ -56,11 +56,6 @@ class PolicyVocabulary:
         known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
 
-    @property
-    def supports_tools(self) -> bool:
-        """Whether the chat template renders tools."""
-        return self._template.supports_tools
-
     def is_control_token(self, text: str) -> bool:
         """Return whether this text is one token that structures a chat."""
         return self._template.is_control_token(text)

@@ -34,7 +34,7 @@ from langchain_sea.models.static_shapes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from transformers import PreTrainedModel
 
@@ -52,30 +52,23 @@ _MAX_SCORES = 2**29  # attention scores of one layer that are held at once
 _MAX_PADDING = 3  # a batch may be so many times as large as what it holds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class StaticPass(ForwardPass):
     """A forward pass of a padded batch, (B, T, D).
 
     Attributes:
         positions: of its tokens.
         prompts: keys and values of the prompts, of each layer; empty if there are none.
-        vectors: (B, D), added to the input of layer `steered`, or None.
+        vectors: (B, D) for each layer to whose input they are added.
         begin: (B, T, D), the input of layer `first` where that is above 0.
         key_values: what each layer computed for the tokens, if `keep_key_values`.
     """
 
     positions: Positions
     prompts: Sequence[KeyValue] = ()
-    layers: frozenset[int] = frozenset()
-    stop: int | None = None
-    first: int = 0
-    steered: int | None = None
-    vectors: Tensor | None = None
+    vectors: Mapping[int, Tensor] = field(default_factory=dict)
     begin: Tensor | None = None
     keep_key_values: bool = False
-    hidden: dict[int, Tensor] = field(default_factory=dict)
-    told_windows: set[int] = field(default_factory=set)
-    masked_windows: set[int] = field(default_factory=set)
     key_values: list[KeyValue] = field(default_factory=list)
 
     def begin_states(self) -> Tensor:
@@ -85,7 +78,7 @@ class StaticPass(ForwardPass):
 
     def steering(self, layer: int) -> Tensor | None:
         """Return what is added to the input of a layer, (B, 1, D), or None."""
-        return self.vectors[:, None] if layer == self.steered and self.vectors is not None else None
+        return self.vectors[layer][:, None] if layer in self.vectors else None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
         """Attend within each row and to its prompt: (B, H, T, d) → (B, T, H, d)."""
@@ -155,17 +148,13 @@ class StaticRunner(ModelRunner):
         kept = tuple(sorted(layer for layer in requested if layer >= first))
         kind = _Kind(shape, kept, last, stop, first, steered, keep_key_values, flags)
         prompts = self.load_prompts([s.prompt_key_values for s in sequences], shape.prompts, shape.prompt_tokens)
-        function = self.graphs.get_or_create(
-            kind,
-            lambda: GraphedFunction(
-                partial(self._compute, kind, prompts),
-                self.graphs,
-                _describe(kind),
-                num_eager_calls=1 if _is_small(kind) else math.inf,
-            ),
-        )
+        compute = partial(self._compute, kind, prompts)
         try:
-            outputs = function(*inputs)
+            if _is_small(kind):
+                make = partial(GraphedFunction, compute, self.graphs, _describe(kind))
+                outputs = self.graphs.get_or_create(kind, make)(*inputs)
+            else:
+                outputs = compute(*inputs)
         except torch.OutOfMemoryError:
             self.release_memory()  # what is tried next, with fewer rows, may need it
             raise
@@ -233,15 +222,14 @@ class StaticRunner(ModelRunner):
         num_keys = round_up_keys(shape.tokens)
         positions = Positions(prompt_lengths, lengths, shape.rows, shape.tokens, num_keys, shape.prompt_tokens)
         forward_pass = StaticPass(
-            positions,
-            () if slots is None else slots.key_values,
-            frozenset(kind.layers),
-            kind.stop,
-            kind.first,
-            kind.steered,
-            vectors,
-            embeds if kind.first else None,
-            kind.keep_key_values,
+            positions=positions,
+            prompts=() if slots is None else slots.key_values,
+            layers=frozenset(kind.layers),
+            stop=kind.stop,
+            first=kind.first,
+            vectors={} if kind.steered is None or vectors is None else {kind.steered: vectors},
+            begin=embeds if kind.first else None,
+            keep_key_values=kind.keep_key_values,
         )
         final = self.run(forward_pass, embeds)
         outputs = [forward_pass.hidden[layer] for layer in kind.layers]

@@ -81,10 +81,10 @@ def find_missing(rendered: str, messages: Sequence[dict[str, Any]], tools: Tools
         messages: of the conversation.
         tools: that the model is to be shown.
     """
-    found = _squash(rendered)
+    printed = _squash(rendered)
     wanted = [text for message in messages for text in _texts_of(message)]
     wanted += [str(tool["function"]["name"]) for tool in tools or () if "function" in tool]
-    return [text for text in wanted if not any(_squash(form) in found for form in _forms_of(text))]
+    return [text for text in wanted if not any(_squash(form) in printed for form in _forms_of(text))]
 
 
 def _squash(text: str) -> str:
