@@ -8,7 +8,14 @@ import json
 __all__ = ["end_of_brackets", "parse_json", "parse_pythonic"]
 
 _JSON_NAMES: dict[str, object] = {"true": True, "false": False, "null": None}
-_DECODER = json.JSONDecoder(strict=False)  # models write line breaks within strings
+
+
+def _refuse(word: str) -> object:
+    raise ValueError(f"{word} is no JSON.")
+
+
+# models write line breaks within strings; NaN and Infinity could not be sent on
+_DECODER = json.JSONDecoder(strict=False, parse_constant=_refuse)
 
 
 def parse_json(text: str, start: int) -> tuple[object, int] | None:
@@ -46,10 +53,10 @@ def parse_pythonic(text: str) -> list[tuple[str, str | None, object]] | None:
     """
     try:
         tree = ast.parse(text, mode="eval").body
+        items = tree.elts if isinstance(tree, ast.List) else []
+        return [_read_call(item) for item in items] if any(isinstance(item, ast.Call) for item in items) else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    items = tree.elts if isinstance(tree, ast.List) else []
-    return [_read_call(item) for item in items] if any(isinstance(item, ast.Call) for item in items) else None
 
 
 def _read_call(item: ast.expr) -> tuple[str, str | None, object]:
@@ -66,15 +73,26 @@ def _read_call(item: ast.expr) -> tuple[str, str | None, object]:
 
 
 def _evaluate(node: ast.expr) -> object:
-    """Return the value of a literal.
+    """Return the value of a literal that JSON can hold; tuples become lists.
 
     Raises:
         ValueError: it is none.
     """
-    if isinstance(node, ast.Name) and node.id in _JSON_NAMES:
-        return _JSON_NAMES[node.id]
-    if isinstance(node, ast.List):
-        return [_evaluate(item) for item in node.elts]
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        return {_evaluate(key): _evaluate(value) for key, value in zip(node.keys, node.values, strict=True) if key}
-    return ast.literal_eval(node)
+    match node:
+        case ast.Constant(value=str() | int() | float() | None as value):
+            return value
+        case ast.Name(id=name) if name in _JSON_NAMES:
+            return _JSON_NAMES[name]
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.List(elts=items) | ast.Tuple(elts=items):
+            return [_evaluate(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            return {_evaluate_key(key): _evaluate(value) for key, value in zip(keys, values, strict=True)}
+    raise ValueError(f"{ast.unparse(node)} is no value of JSON.")
+
+
+def _evaluate_key(node: ast.expr | None) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    raise ValueError("a key of an object is no string.")

@@ -46,7 +46,7 @@ class RawCall(NamedTuple):
     arguments: object
 
 
-class _Found(NamedTuple):
+class _Reading(NamedTuple):
     """Calls, and where the text behind them begins."""
 
     calls: list[RawCall]
@@ -56,9 +56,9 @@ class _Found(NamedTuple):
 _NAME = re.compile(r'"(?:tool_)?name"\s*:\s*"([^"\\]+)"')
 _BETWEEN = " \t\r\n;,"  # values that follow each other
 _FIELDS = {"name", "tool_name", "arguments", "parameters", "id", "type", "tool_call_id"}  # of a call
-_NAMED = re.compile(r"\s*([\w.-]+)(?:\[CALL_ID\]\w*)?\s*(?:\[ARGS\])?\s*(?=\{)")
-_DEEPSEEK = re.compile(r"(?:function<｜tool▁sep｜>([\w.-]+)\s*```json\s*|([\w.-]+)<｜tool▁sep｜>\s*)(?=\{)")
-_HARMONY = re.compile(r"([\w.-]+)[^{]*?<\|message\|>\s*(?=\{)")
+_NAMED = re.compile(r"\s*(?P<name>[\w.-]+)(?:\[CALL_ID\]\w*)?\s*(?:\[ARGS\])?\s*(?=\{)")
+_DEEPSEEK = re.compile(r"(?:function<｜tool▁sep｜>)?(?P<name>[\w.-]+)(?:<｜tool▁sep｜>)?\s*(?:```json\s*)?(?=\{)")
+_HARMONY = re.compile(r"(?P<name>[\w.-]+)[^{]*?<\|message\|>\s*(?=\{)")
 _FENCE = re.compile(r"\s*(?:```(?:json|tool_call|tool_code)?\s*)?(?=[\[{])")
 
 
@@ -67,19 +67,20 @@ def parse_calls(text: str, names: Collection[str] = ()) -> tuple[str, list[RawCa
 
     Args:
         text: an answer.
-        names: of the tools that the model was shown. Without a marker, only they are called.
+        names: of the tools that the model was shown. Without a marker, or behind one that is a word, only they are
+            called.
     """
     words, calls, position = list[str](), list[RawCall](), 0
     while marker := _MARKERS.search(text, position):
         family = _FAMILIES[marker[0]]
-        found = family.read(text, marker.end())
-        if found is None:
+        reading = family.read(text, marker.end())
+        if reading is None or (family.is_word and not _names_all(reading, names)):
             words.append(text[position : marker.end()])
             position = marker.end()
             continue
         words.append(text[position : marker.start()])
-        calls += found.calls
-        position = _skip(text, found.end, family.closings)
+        calls += reading.calls
+        position = _skip(text, reading.end, family.closings)
     if calls:
         return "".join([*words, text[position:]]).strip(), calls
     bare = _read_bare(text, names)
@@ -92,69 +93,72 @@ def find_name(text: str) -> str | None:
     return name and name[1]
 
 
-def _read_values(text: str, start: int) -> _Found | None:
+def _read_values(text: str, start: int) -> _Reading | None:
     """Read JSON values or pythonic lists, one behind the other; None where there is none."""
     calls, position = list[RawCall](), start
-    while (opening := _FENCE.match(text, position)) and (found := _read_value(text, opening.end(), is_first=not calls)):
-        calls += found.calls
-        position = len(text) - len(text[found.end :].lstrip(_BETWEEN))
-    return _Found(calls, position) if calls else None
+    while opening := _FENCE.match(text, position):
+        reading = _read_value(text, opening.end(), is_first=not calls)
+        if reading is None:
+            break
+        calls += reading.calls
+        position = len(text) - len(text[reading.end :].lstrip(_BETWEEN))
+    return _Reading(calls, position) if calls else None
 
 
-def _read_value(text: str, start: int, *, is_first: bool) -> _Found | None:
+def _read_value(text: str, start: int, *, is_first: bool) -> _Reading | None:
     """Read one value; one that is broken is a call if it names something, or was cut off."""
     parsed = parse_json(text, start)
     if parsed is not None:
         value, end = parsed
         items = value if isinstance(value, list) else [value]
-        return _Found([_to_call(text[start:end] if items is not value else _dump(item), item) for item in items], end)
+        return _Reading([_to_call(text[start:end] if items is not value else _dump(item), item) for item in items], end)
     closed = end_of_brackets(text, start)
     if closed is not None and text[start] == "[":
         pythonic = parse_pythonic(text[start:closed])
         if pythonic is not None:
-            return _Found([RawCall(*each) for each in pythonic], closed)
+            return _Reading([RawCall(*each) for each in pythonic], closed)
     broken = text[start:closed]
     if is_first and (closed is None or find_name(broken) is not None):
-        return _Found([RawCall(broken, None, None)], len(text) if closed is None else closed)
+        return _Reading([RawCall(broken, None, None)], len(text) if closed is None else closed)
     return None
 
 
-def _read_named(form: re.Pattern[str]) -> Callable[[str, int], _Found | None]:
+def _read_named(form: re.Pattern[str]) -> Callable[[str, int], _Reading | None]:
     """Return a reader of a name and then of its arguments."""
 
-    def read(text: str, start: int) -> _Found | None:
+    def read(text: str, start: int) -> _Reading | None:
         name = form.match(text, start)
         if name is None:
             return None
         parsed = parse_json(text, name.end())
-        if parsed is None:
-            end = end_of_brackets(text, name.end()) or len(text)
-            return _Found([RawCall(text[start:end], name[1] or name[name.lastindex or 1], None)], end)
-        arguments, end = parsed
-        called = next(group for group in name.groups() if group)
-        return _Found([RawCall(text[start:end].strip(), called, arguments)], end)
+        arguments, end = parsed or (None, end_of_brackets(text, name.end()) or len(text))
+        return _Reading([RawCall(text[start:end].strip(), name["name"], arguments)], end)
 
     return read
 
 
-def _read_mistral(text: str, start: int) -> _Found | None:
+def _read_mistral(text: str, start: int) -> _Reading | None:
     return _read_named(_NAMED)(text, start) or _read_values(text, start)
 
 
-def _read_functools(text: str, start: int) -> _Found | None:
+def _read_functools(text: str, start: int) -> _Reading | None:
     return _read_values(text, start - 1)  # the marker ends with the list's bracket
 
 
 def _read_bare(text: str, names: Collection[str]) -> list[RawCall]:
     """Read a text that is nothing but calls of these tools."""
     bare = text.strip()
-    is_fenced = bare.startswith("```") and bare.endswith("```")
-    if is_fenced:
-        bare = bare[:-3].rstrip()
-    found = _read_values(bare, 0)
-    if found is None or found.end < len(bare):
+    if bare.startswith("```"):
+        bare = bare.removesuffix("```").rstrip()
+    reading = _read_values(bare, 0)
+    if reading is None or reading.end < len(bare):
         return []
-    return found.calls if all(call.name in names for call in found.calls) else []
+    return reading.calls if all(call.name in names for call in reading.calls) else []
+
+
+def _names_all(reading: _Reading, names: Collection[str]) -> bool:
+    """Whether each call names one of these tools; one that is broken may, too."""
+    return all((call.name or find_name(call.text)) in names for call in reading.calls)
 
 
 def _to_call(text: str, item: object) -> RawCall:
@@ -191,10 +195,11 @@ def _skip(text: str, position: int, closings: tuple[str, ...]) -> int:
 
 
 class _Family(NamedTuple):
-    """How the calls behind a marker are read, and what closes them."""
+    """How the calls behind a marker are read, what closes them, and whether the marker is an ordinary word."""
 
-    read: Callable[[str, int], _Found | None]
+    read: Callable[[str, int], _Reading | None]
     closings: tuple[str, ...] = ()
+    is_word: bool = False
 
 
 _SEVERAL_DEEPSEEK = ("```", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>")
@@ -202,13 +207,13 @@ _FAMILIES: dict[str, _Family] = {
     "<tool_call>": _Family(_read_values, ("```", "</tool_call>")),
     "<|tool_call|>": _Family(_read_values, ("```", "<|/tool_call|>")),
     "[TOOL_CALLS]": _Family(_read_mistral),
-    "functools[": _Family(_read_functools),
+    "functools[": _Family(_read_functools, is_word=True),
     "<|python_tag|>": _Family(_read_values, ("<|eom_id|>",)),
     "<|python_start|>": _Family(_read_values, ("<|python_end|>",)),
     "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>": _Family(_read_named(_DEEPSEEK), _SEVERAL_DEEPSEEK),
     "<｜tool▁call▁begin｜>": _Family(_read_named(_DEEPSEEK), _SEVERAL_DEEPSEEK),
     "<|START_ACTION|>": _Family(_read_values, ("<|END_ACTION|>",)),
-    "Action:": _Family(_read_values, ("```",)),
+    "Action:": _Family(_read_values, ("```",), is_word=True),
     "<|channel|>commentary to=functions.": _Family(_read_named(_HARMONY), ("<|call|>",)),
     "<|start|>assistant to=functions.": _Family(_read_named(_HARMONY), ("<|call|>",)),
 }
