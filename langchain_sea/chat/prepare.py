@@ -16,7 +16,8 @@ from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
 from langchain_sea.chat.tools import forced_schema
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.queue import get_engine, wait_for_calls
+from langchain_sea.engine.engines import get_engine
+from langchain_sea.engine.queue import wait_for_calls
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.errors import SEAError
 from langchain_sea.models.json_grammar import JsonGrammar

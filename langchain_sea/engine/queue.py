@@ -10,15 +10,12 @@ thread once the main thread has computed anything).
 from __future__ import annotations
 
 import asyncio
-import atexit
-import os
 import signal
 import threading
 from concurrent.futures import wait
 from contextlib import nullcontext
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from langchain_sea.budget import StopReason
 from langchain_sea.engine.interrupts import deferred_interrupt
@@ -31,13 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from langchain_sea.core.protocols import Policy
     from langchain_sea.engine.ops import R
     from langchain_sea.engine.request import Request
 
-__all__ = ["Engine", "get_engine", "wait_for_calls"]
+__all__ = ["Engine", "wait_for_calls"]
 
-_CLOSE_SECONDS = 30.0  # that the end of the process waits for a step
 _POLL_SECONDS = 0.05  # how often the main thread looks whether Ctrl-C was pressed while it waits for a reward
 
 
@@ -272,36 +267,3 @@ def _run_here(requests: Sequence[Request[Any]]) -> None:
         scheduler.add_request(request)
     while scheduler.requests:
         scheduler.step()
-
-
-_engines: WeakKeyDictionary[Policy, Engine] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def get_engine(policy: Policy) -> Engine:
-    """Return the engine of a policy, which all callers share."""
-    with _lock:
-        if policy not in _engines:
-            _engines[policy] = Engine(uses_cpu=policy.device.type == "cpu")
-        return _engines[policy]
-
-
-def _close_engines() -> None:
-    """Let no engine's thread be in the middle of a step when the interpreter ends."""
-    with _lock:
-        engines = list(_engines.values())
-    for engine in engines:
-        engine.close(_CLOSE_SECONDS)
-
-
-atexit.register(_close_engines)
-
-
-def _reset_after_fork() -> None:
-    """Forget all engines: threads do not survive a fork, and a lock may have been held."""
-    global _engines, _lock
-    _engines, _lock = WeakKeyDictionary(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_reset_after_fork)

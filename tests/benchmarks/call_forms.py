@@ -121,13 +121,13 @@ def judge(text: str, calls: Sequence[Call], words: str) -> tuple[bool, bool]:
     """Return whether something of a text was lost, and whether something was read that is not there."""
     is_cut = not calls and text != words
     read = read_answer(text, TOOLS, cut_off=CUT_OFF if is_cut else None)
-    found = [(call["name"], call["args"]) for call in read.calls]
+    calls_read = [(call["name"], call["args"]) for call in read.calls]
     kept = " ".join(
-        [read.content, json.dumps(found, ensure_ascii=False), *(str(call["args"]) for call in read.invalid)]
+        [read.content, json.dumps(calls_read, ensure_ascii=False), *(str(call["args"]) for call in read.invalid)]
     )
     missing = [word for word in re.findall(r"[A-Za-z]{2,}", words if not is_cut else "Ro") if word not in kept]
-    is_lost = bool(missing) or any(call not in found for call in calls)
-    is_phantom = any(call not in calls for call in found) or (bool(read.invalid) and not is_cut)
+    is_lost = bool(missing) or any(call not in calls_read for call in calls)
+    is_phantom = any(call not in calls for call in calls_read) or (bool(read.invalid) and not is_cut)
     return is_lost, is_phantom or (not is_cut and read.content != words)
 
 

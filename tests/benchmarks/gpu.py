@@ -59,7 +59,7 @@ SHAPE_OF = {
 def measures(bench: Bench) -> dict[str, Measure]:
     """How each figure is measured."""
     sizes = bench.sizes
-    found: dict[str, Measure] = {
+    ways: dict[str, Measure] = {
         "graph_step_over_floor": partial(graph_step, bench, "1b", sizes.chains),
         "graph_step_over_floor_8b": partial(graph_step, bench, "8b", sizes.many_chains),
         "latent_step_over_floor": partial(latent_step, bench),
@@ -72,9 +72,9 @@ def measures(bench: Bench) -> dict[str, Measure]:
         "batch_speedup": partial(batch_speedup, bench),
     }
     for shape, suffix in (("real", ""), ("1b", "_1b"), ("8b", "_8b")):
-        found[f"answer_seconds{suffix}"] = partial(answer_seconds, bench, shape)
-        found[f"refine_over_draft{suffix}"] = partial(refine_over_draft, bench, shape)
-    return found
+        ways[f"answer_seconds{suffix}"] = partial(answer_seconds, bench, shape)
+        ways[f"refine_over_draft{suffix}"] = partial(refine_over_draft, bench, shape)
+    return ways
 
 
 def measure_in_time(key: str, measure: Measure, ends: float) -> dict[str, Any]:
@@ -127,8 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bench = Bench(torch.device(options.device), options.dry, options.compile_layers)
     about, began, figures = describe_machine(bench), time.monotonic(), {}
     if options.profile:
-        found = {shape: profile_answer(bench, shape, options.profile) for shape in options.shapes}
-        write(options.json, found | about)
+        profiles = {shape: profile_answer(bench, shape, options.profile) for shape in options.shapes}
+        write(options.json, profiles | about)
         return 0
     ways = measures(bench)
     for key, shape in SHAPE_OF.items():

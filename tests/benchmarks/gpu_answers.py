@@ -41,7 +41,7 @@ def watch_phases() -> Iterator[dict[str, float]]:
 
     Nothing waits for the device that would not wait anyhow: each kind of work ends with numbers that are read.
     """
-    found: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
     phase = ["rest"]
 
     def steps_of(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +52,7 @@ def watch_phases() -> Iterator[dict[str, float]]:
                 return (yield from make(*args, **kwargs))
             finally:
                 phase.pop()
-                found[name] += time.perf_counter() - began
+                seconds[name] += time.perf_counter() - began
 
         return steps
 
@@ -61,24 +61,24 @@ def watch_phases() -> Iterator[dict[str, float]]:
     def computed(scheduler: Any, limit: Any, requests: list[Any], function: Any) -> None:
         kind, began = f"{phase[-1]}: {type(requests[0].op).__name__}", time.perf_counter()
         compute(scheduler, limit, requests, function)
-        found[kind] += time.perf_counter() - began
+        seconds[kind] += time.perf_counter() - began
 
     with ExitStack() as stack:
         for name, (holder, attribute) in PHASES.items():
             stack.enter_context(patch.object(holder, attribute, steps_of(name, getattr(holder, attribute))))
         stack.enter_context(patch.object(Scheduler, "_compute_in_groups", computed))
-        yield found
+        yield seconds
 
 
-def split(seconds: float, found: dict[str, float]) -> dict[str, float]:
+def split(seconds: float, phases: dict[str, float]) -> dict[str, float]:
     """The parts of one answer's seconds; what rounds do beside drawing and gradients is scoring."""
-    drawing, gradients = found["rounds: GenerateOp"], found["rounds: LatentGradientOp"]
+    drawing, gradients = phases["rounds: GenerateOp"], phases["rounds: LatentGradientOp"]
     parts = {
-        "draft": found["draft"],
+        "draft": phases["draft"],
         "drawing": drawing,
-        "scoring": found["rounds"] - drawing - gradients,
+        "scoring": phases["rounds"] - drawing - gradients,
         "gradients": gradients,
-        "continuation": found["continuation"],
+        "continuation": phases["continuation"],
     }
     return parts | {"rest": seconds - sum(parts.values())}
 
@@ -120,9 +120,9 @@ def answers(bench: Bench, shape: str) -> tuple[list[Answer], int]:
         model.invoke(question)
         if time.monotonic() - began > LONGEST / 2:
             break
-    found, began = [], time.monotonic()
+    timed, began = [], time.monotonic()
     for question in QUESTIONS[warm : warm + bench.sizes.questions[shape]]:
-        if found and time.monotonic() - began > LONGEST:
+        if timed and time.monotonic() - began > LONGEST:
             break
         kept: list[Any] = []
         with watch_phases() as phases:
@@ -130,9 +130,9 @@ def answers(bench: Bench, shape: str) -> tuple[list[Answer], int]:
         report = kept[0].response_metadata["sea"]
         parts = split(seconds, phases)
         kinds = {name: value for name, value in phases.items() if ":" in name}
-        found.append(Answer(question, seconds, count_tokens(on, kept[0], tokens), parts, kinds, report))
+        timed.append(Answer(question, seconds, count_tokens(on, kept[0], tokens), parts, kinds, report))
         note(f"  {shape}: {seconds:.3f} s, {rounded(parts)}, {report['plan']}, {report['stop_reason']}")
-    return found, tokens
+    return timed, tokens
 
 
 def rounded(seconds: dict[str, float]) -> dict[str, float]:
@@ -146,28 +146,28 @@ def means(each: list[dict[str, float]]) -> dict[str, float]:
     return rounded({name: statistics.fmean(parts.get(name, 0.0) for parts in each) for name in names})
 
 
-def describe(found: list[Answer]) -> dict[str, Any]:
-    """What stands beside the seconds of answers."""
+def describe(timed: list[Answer]) -> dict[str, Any]:
+    """The phases, tokens, steps and plans of answers, to report with their seconds."""
     return {
-        "parts": means([answer.parts for answer in found]),
-        "kinds": means([answer.kinds for answer in found]),
-        "tokens": [answer.tokens for answer in found],
-        "steps": [answer.report["steps"] for answer in found],
-        "plans": sorted({answer.report["plan"] for answer in found}),
-        "stopped_by": [answer.report["stop_reason"] for answer in found],
+        "parts": means([answer.parts for answer in timed]),
+        "kinds": means([answer.kinds for answer in timed]),
+        "tokens": [answer.tokens for answer in timed],
+        "steps": [answer.report["steps"] for answer in timed],
+        "plans": sorted({answer.report["plan"] for answer in timed}),
+        "stopped_by": [answer.report["stop_reason"] for answer in timed],
     }
 
 
 def answer_seconds(bench: Bench, shape: str) -> dict[str, Any]:
     """The median over questions."""
-    found, tokens = answers(bench, shape)
-    each = [answer.seconds for answer in found]
+    timed, tokens = answers(bench, shape)
+    each = [answer.seconds for answer in timed]
     name = bench.subject(shape).name
     what = (
         f"median seconds of one answer of at most {tokens} tokens by SEAChatModel with everything at its default, warm; "
         f"{name}; nothing is divided"
     )
-    return one_sided(statistics.median(each), each, what, {"answer": statistics.median(each)}, **describe(found))
+    return one_sided(statistics.median(each), each, what, {"answer": statistics.median(each)}, **describe(timed))
 
 
 def one_sided(
@@ -186,14 +186,14 @@ def one_sided(
 
 def answer_phases(bench: Bench, shape: str) -> dict[str, Any]:
     """Where the seconds of an answer go."""
-    found, tokens = answers(bench, shape)
-    each = [answer.seconds for answer in found]
-    parts = means([answer.parts for answer in found])
+    timed, tokens = answers(bench, shape)
+    each = [answer.seconds for answer in timed]
+    parts = means([answer.parts for answer in timed])
     what = (
         f"mean seconds of one answer of at most {tokens} tokens, and of its parts; of the rounds: drawing, scoring and "
         f"gradients; {bench.subject(shape).name}; nothing is divided"
     )
-    return one_sided(statistics.fmean(each), each, what, parts, **describe(found))
+    return one_sided(statistics.fmean(each), each, what, parts, **describe(timed))
 
 
 def generate(on: Subject, question: str, tokens: int, rows: int = 1) -> int:
@@ -216,10 +216,10 @@ def generate(on: Subject, question: str, tokens: int, rows: int = 1) -> int:
 def refine_over_draft(bench: Bench, shape: str) -> dict[str, Any]:
     """The same questions, each answer as long as the refined one."""
     on = bench.subject(shape)
-    found, limit = answers(bench, shape)
-    generate(on, found[0].question, min(limit, 16))
+    timed, limit = answers(bench, shape)
+    generate(on, timed[0].question, min(limit, 16))
     times: dict[str, list[float]] = {"refined": [], "generated": []}
-    for answer in found:
+    for answer in timed:
         seconds = bench.plan.seconds(
             lambda answer=answer: generate(on, answer.question, max(1, min(limit, answer.tokens)))
         )
@@ -229,4 +229,4 @@ def refine_over_draft(bench: Bench, shape: str) -> dict[str, Any]:
         f"one refined answer of SEAChatModel ÷ a sampled answer of as many tokens, at most {limit}, by transformers' "
         f"generate; {on.name}"
     )
-    return ratio(times, "refined", "generated", what, tokens=[answer.tokens for answer in found])
+    return ratio(times, "refined", "generated", what, tokens=[answer.tokens for answer in timed])

@@ -59,12 +59,12 @@ def compare(rows: Sequence[Row]) -> str:
     lines = ["| tier | method | prompts | fails | refuses | is the draft | seconds |", "|---|---|---|---|---|---|---|"]
     for tier, prompts in by_tier.items():
         for method in sorted({row["method"] for row in rows if row["tier"] == tier}):
-            found = [methods[method] for methods in prompts.values() if method in methods]
+            of_method = [methods[method] for methods in prompts.values() if method in methods]
             means = (
-                f"{statistics.fmean(float(row[key]) for row in found):.2f}"
+                f"{statistics.fmean(float(row[key]) for row in of_method):.2f}"
                 for key in ("fails", "refused", "is_draft", "seconds")
             )
-            lines.append(f"| {tier} | `{method}` | {len(found)} | {' | '.join(means)} |")
+            lines.append(f"| {tier} | `{method}` | {len(of_method)} | {' | '.join(means)} |")
     pairs = [
         {name: methods[name]["fails"] for name in (OURS, *CONTROLS)}
         for tier in ("weak", "attacked")

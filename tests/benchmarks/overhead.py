@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.engines import get_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from langchain_sea import Budget, SEAChatModel
-from langchain_sea.engine import queue
+from langchain_sea.engine import engines
 from langchain_sea.serving.api_server import make_app
 from langchain_sea.serving.config import ServerConfig
 
@@ -57,6 +57,6 @@ def served(model: Any = MODEL, config: ServerConfig = CONFIG) -> Iterator[tuple[
 def idle(policy: Any) -> bool:
     """The policy's queue is free again, and soon."""
     until = time.monotonic() + 20
-    while not queue.get_engine(policy).is_idle and time.monotonic() < until:
+    while not engines.get_engine(policy).is_idle and time.monotonic() < until:
         time.sleep(0.01)
-    return bool(queue.get_engine(policy).is_idle)
+    return bool(engines.get_engine(policy).is_idle)

@@ -28,7 +28,7 @@ from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.engines import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar

@@ -12,7 +12,7 @@ import pytest
 from langchain_core.exceptions import ContextOverflowError
 
 from langchain_sea import Budget, SEAChatModel, load_model
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.engines import get_engine
 
 SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
-from langchain_sea.engine.queue import get_engine
+from langchain_sea.engine.engines import get_engine
 from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
