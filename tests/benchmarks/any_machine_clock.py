@@ -14,7 +14,7 @@ from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.engine import batching, planning, queue
+from langchain_sea.engine import batching, engines, planning, queue
 from langchain_sea.engine.scheduler import Scheduler
 from langchain_sea.models.causal_lm import CausalLMPolicy
 
@@ -80,11 +80,11 @@ class SlowMachine:
             for name in TRACKED:
                 patches.enter_context(patch.object(import_module(name), "BudgetTracker", tracker))
             patches.enter_context(patch.object(queue, "Scheduler", partial(_TimedScheduler, self)))
-            engines: WeakKeyDictionary[Any, queue.Engine] = WeakKeyDictionary()
-            patches.enter_context(patch.object(queue, "_engines", engines))
+            running: WeakKeyDictionary[Any, queue.Engine] = WeakKeyDictionary()
+            patches.enter_context(patch.object(engines, "_engines", running))
             patches.enter_context(patch.object(planning, "_speeds", WeakKeyDictionary()))
             yield
-            while not all(engine.is_idle for engine in engines.values()):  # the last step ends after its results come
+            while not all(engine.is_idle for engine in running.values()):  # the last step ends after its results come
                 time.sleep(0.01)
 
 
