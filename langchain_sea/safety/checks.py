@@ -22,7 +22,7 @@ class Action(StrEnum):
     NOTE = "note"  # nothing; for the record
     BLOCK = "block"
     REPAIR = "repair"  # the call may run with other values of the named arguments
-    REVIEW = "review"  # a human decides
+    ASK = "ask"  # a human decides
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -149,7 +149,7 @@ class GuardPipeline:
         decision = Decision(requested=call, executable=call, outcome="allowed", findings=tuple(findings))
         if Action.REPAIR in actions:
             decision = self._repair(decision, context, end)
-        needs_review = self.policy.rules_for(call.name).review or Action.REVIEW in actions
+        needs_review = self.policy.rules_for(call.name).review or Action.ASK in actions
         if decision.executable is not None and needs_review:
             return replace(decision, requested=decision.executable, executable=None, outcome="review")
         return decision
