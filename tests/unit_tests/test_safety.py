@@ -306,7 +306,6 @@ def test_an_audit_shows_what_was_changed(tmp_path):
         lines[:1] + lines[2:],
         [lines[1], lines[0], lines[2]],
         [lines[0].replace(b"allowed", b"blocked"), *lines[1:]],
-        [*lines, b"{"],
     ):
         path.write_bytes(b"".join(broken))
         assert verify(path)
