@@ -1,0 +1,346 @@
+"""What a command for a shell does, read by a parser of bash; `find_injection` looks for commands in other values.
+
+Runs nothing, and expands no variables.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_sea.errors import ExtraMissingError
+from langchain_sea.safety import command_lists as lists
+from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
+from langchain_sea.safety.paths import find_bad_path, normalize_path
+from langchain_sea.safety.sql import judge_sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["find_injection", "judge_command"]
+
+_MAX_COMMAND = 20_000  # characters that are parsed
+_MAX_NESTED = 4  # levels of commands inside of arguments
+_MAX_WINDOWS = 40  # places in a value that are parsed
+_WINDOW = 300  # characters
+_FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
+_REVERSE_SHELL = (
+    ("it opens a shell to another machine", r"/dev/(?:tcp|udp)/[^\s/]+/\d+|\b(?:nc|ncat|netcat)\b[^\n|;]{0,120}\s(?:-\w*[ec]\b|--(?:sh-)?exec)|\bsocat\b[^\n]{0,200}\b(?:exec|system):"
+     r"|\bmkfifo\b[^\n]{0,200}\b(?:nc|ncat|netcat|openssl|telnet)\b|\bsocket\b[^\n]{0,300}\b(?:dup2|pty\.spawn|subprocess|fsockopen|/bin/(?:ba)?sh)|\bfsockopen\b[^\n]{0,200}\bexec|\bTCPSocket\b[^\n]{0,200}\bexec"
+     r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
+)  # fmt: skip
+_NAME = re.compile(r"[A-Za-z_.-][\w.+-]*")
+
+
+class _Command(NamedTuple):
+    words: tuple[str, ...]
+    is_quoted: bool = False
+
+
+def judge_command(text: str, level: int = 0) -> list[Danger]:
+    """List why a command should not run, or not without a human; the list is empty for ordinary work.
+
+    Args:
+        text: one or more commands for a shell.
+        level: how many commands it is nested in.
+    """
+    dangers = list(search_patterns(text, (*lists.WINDOWS_CERTAIN, *_REVERSE_SHELL), is_certain=True))
+    dangers += search_patterns(text, lists.TEXT_CERTAIN, is_certain=True)
+    dangers += search_patterns(text, lists.WINDOWS_DOUBTFUL)
+    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
+        dangers.append(Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True))
+    if len(text) > _MAX_COMMAND:
+        dangers.append(Danger(f"of its {len(text)} characters only {_MAX_COMMAND} were read as a command"))
+    source = _resolve_variables(text[:_MAX_COMMAND]).encode("utf-8", "replace")
+    tree = _make_parser().parse(source)
+    stack = [tree.root_node]
+    while stack:
+        node = stack.pop()
+        if node.type in ("pipeline", "redirected_statement"):
+            dangers += _judge_pipeline(node, level)
+        elif node.type == "command":
+            dangers += _judge_words(_read_words(node), level)
+        elif node.type == "file_redirect":
+            dangers += _judge_redirect(node)
+        elif node.type == "declaration_command":
+            dangers += _judge_line(" ".join(_read_words(node)))
+        stack += node.children
+    if tree.root_node.has_error and level == 0 and not dangers and not _reads_as_windows(text):
+        dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
+    return list(dict.fromkeys(dangers))
+
+
+def find_injection(text: str) -> Iterator[Danger]:
+    """Yield each command that a shell would run if it got this value: after a separator, or as the whole value."""
+    number = 0
+    for match in compile_pattern(r"(\$\(|[<>]\(|^|[;&|\n\r]|`)[\s{(!]{0,20}([^\s;&|<>()`]{1,60})").finditer(text):
+        separator, start = match[1], match.start(2)
+        name = _plain_name(match[2])
+        if separator == "`" and (text[match.start() - 1 : match.start()] == "`" or text[match.end() : match.end() + 1] == ""):
+            continue  # a fence of Markdown, or a closing quote
+        if name not in lists.COMMANDS and not re.match(r"(?:mkfs|:\(\))", text[start : start + 10]):
+            continue
+        number += 1
+        if number > _MAX_WINDOWS:
+            yield Danger(f"it holds more than {_MAX_WINDOWS} commands, which are not all judged")
+            return
+        window = re.split(r"[`\n]" if separator != "^" else r"\n", text[start : start + _WINDOW], maxsplit=1)[0]
+        dangers = judge_command(window, level=1)
+        yield from (danger for danger in dangers if danger.is_certain)
+        if separator and _looks_like_command(name, window, separator):
+            yield Danger(f"a shell would run a command in it ({window.strip()[:60]!r})")
+    if compile_pattern(r"\$\{?IFS\b").search(text):
+        yield Danger("a shell would read blanks in it ('$IFS')")
+    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
+        yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)
+    yield from search_patterns(text, (*lists.WINDOWS_CERTAIN, *_REVERSE_SHELL), is_certain=True)
+
+
+def _looks_like_command(name: str, window: str, separator: str) -> bool:
+    """Return whether a known command after a separator is one, and no ordinary word after a semicolon."""
+    rest = re.split(r"[;&|)\n`]", window, maxsplit=1)[0].split()[1:]
+    if separator in ("$(", "<(", ">("):
+        return True
+    if not rest:
+        return name not in lists.AMBIGUOUS or separator == "|"
+    signs = any(re.match(r"""[-/~.$"'*\\+]|https?:|\w+[./=:]\S""", word) for word in rest[:3])
+    if name in ("sleep", "kill", "ping") and rest[0].isdigit():
+        return True
+    return signs or (name not in lists.AMBIGUOUS and len(rest) <= 2)  # noqa: PLR2004 - more words are a sentence
+
+
+def _judge_words(words: tuple[str, ...], level: int) -> Iterator[Danger]:
+    """Yield what is dangerous in one simple command."""
+    line = " ".join(words)
+    words, has_rights = _unwrap(words)
+    if has_rights:
+        yield from _judge_line(line)
+    if not words:
+        return
+    name, rest = words[0], words[1:]
+    line = " ".join(words)
+    yield from _judge_destruction(name, rest, line)
+    yield from _judge_paths(name, rest, line)
+    if level < _MAX_NESTED:
+        for inner in _list_inner_commands(name, rest):
+            yield from judge_command(inner, level + 1)
+    if name in lists.DATABASE_CLIENTS:
+        for word in rest:
+            query = re.sub(r"^--?(?:command|execute|query|e|c|Q)=?", "", word)
+            yield from judge_sql(query) if " " in query else ()
+    if name in lists.INTERPRETERS and any(re.search(r"\$\(\s*(?:curl|wget|fetch)|<\(\s*(?:curl|wget|fetch)", word) for word in rest):
+        yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
+    if name in ("eval", "source", ".") and re.search(r"(?:\$|<)\(\s*(?:curl|wget|fetch)", line):
+        yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
+
+
+def _judge_destruction(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
+    """Yield what the command deletes or overwrites."""
+    flags = [word for word in rest if word.startswith("-")]
+    targets = [word for word in rest if not word.startswith("-")]
+    shown = repr(line[:60])
+    if name.startswith("mkfs") or name in ("wipefs", "blkdiscard", "newfs"):
+        yield Danger(f"it formats a disk ({shown})", is_certain=True)
+    elif name in ("dd", "tee", "cp", "cat", "mv", "shred") and any(re.match(r"(?:of=)?/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|rdisk|mem|kmem)", w) for w in targets[-1:] + [w for w in targets if w.startswith("of=")]):
+        yield Danger(f"it overwrites a disk ({shown})", is_certain=True)
+    elif name in ("rm", "srm", "trash", "unlink", "shred", "rmdir", "chmod", "chown", "mv"):
+        is_deep = any(re.match(r"-[a-zA-Z]*[rR]|--(?:recursive|no-preserve-root)", flag) for flag in flags) or name == "mv"
+        roots = [w for w in (targets[:-1] if name == "mv" else targets) if compile_pattern(lists.ROOTS).search(_to_target(w))]
+        if roots and is_deep:
+            yield Danger(f"it deletes or changes everything in {roots[0]!r} ({shown})", is_certain=True)
+        elif name in ("rm", "srm", "trash") and (is_deep or any("*" in w for w in targets)) and not all(_is_build(w) for w in targets):
+            yield Danger(f"it deletes files ({shown})")
+        elif name not in ("rm", "mv", "trash", "rmdir"):
+            yield from _judge_line(line)
+    elif name == "find" and (any(w in ("-delete",) for w in rest) or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)):
+        roots = [w for w in _take_until_flag(rest) if compile_pattern(lists.ROOTS).search(_to_target(w))]
+        yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
+    elif name == "kill" and "-1" in targets + flags[1:]:
+        yield Danger(f"it stops every program ({shown})", is_certain=True)
+    elif name == "rsync" and any(flag.startswith("--delete") for flag in flags):
+        yield Danger(f"it deletes files ({shown})")
+    else:
+        yield from _judge_line(line)
+
+
+def _judge_line(line: str) -> Iterator[Danger]:
+    yield from search_patterns(line[:2000], lists.DOUBTFUL)
+
+
+def _judge_paths(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
+    """Yield files of secrets that the command names; one that sends them away is certain."""
+    for word in rest[:200]:
+        part = re.sub(r"^(?:-\w|--[\w-]+=|\w+=)?[@<]?(?:file=@)?", "", word) if not word.startswith(("/", "~", ".", "$")) else word
+        if name in ("export", "echo", "grep", "printf") and "/" not in part:
+            continue
+        danger = find_bad_path(part, is_path=False)
+        if danger and (danger.is_certain or name not in ("cd", "ls", "echo", "mkdir")) and "another machine" not in danger.reason:
+            yield Danger(f"{danger.reason}, in {line[:60]!r}", is_certain=danger.is_certain and name in lists.NETWORK)
+
+
+def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
+    """Yield what the parts of a pipe do together: what was downloaded runs, or what is secret is sent."""
+    commands = [_unwrap(_read_words(child))[0] for child in _list_commands(node)]
+    names = [words[0] for words in commands if words]
+    text = node.text.decode("utf-8", "replace")
+    for index, name in enumerate(names):
+        before = names[:index]
+        if name in lists.INTERPRETERS and (lists.DOWNLOADERS.intersection(before) or {"base64", "xxd", "base32", "openssl", "gunzip", "rev"}.intersection(before)) and "|" in text and not _has_program(commands[index]):
+            yield Danger(f"it runs what it downloads or decodes ({text[:60]!r})", is_certain=True)
+        if name in lists.NETWORK and any(d.is_certain for words in commands[:index] for w in words[1:] if (d := find_bad_path(w, is_path=False))):
+            yield Danger(f"it sends secrets away ({text[:60]!r})", is_certain=True)
+        if name in lists.NETWORK and {"env", "printenv", "history"}.intersection(before) | ({"env"} & {w[0] for w in map(_read_raw, _list_commands(node)) if len(w) == 1}):
+            yield Danger(f"it sends secrets away ({text[:60]!r})", is_certain=True)
+    if level < _MAX_NESTED and len(names) > 1 and names[-1] in lists.SHELLS and names[0] in ("echo", "printf"):
+        yield from judge_command(" ".join(commands[0][1:]), level + 1)
+
+
+def _has_program(words: tuple[str, ...]) -> bool:
+    """Return whether an interpreter has a program of its own, so that its input is data: `python -m json.tool`."""
+    if not words or words[0] in lists.SHELLS:
+        return any(word == "-c" for word in words)
+    return words[0] in ("awk",) or any(word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word) for word in words[1:])
+
+
+def _judge_redirect(node: Any) -> Iterator[Danger]:
+    target = node.text.decode("utf-8", "replace").lstrip("0123456789<>&| ")
+    if ">" not in node.text.decode("utf-8", "replace"):
+        if (danger := find_bad_path(target, is_path=False)) and danger.is_certain:
+            yield Danger(danger.reason)
+        return
+    if re.match(r"/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|mem)", target):
+        yield Danger(f"it overwrites a disk ({target[:40]!r})", is_certain=True)
+    elif danger := find_bad_path(target):
+        yield Danger(f"it writes to a file of the system ({danger.reason})")
+    elif re.search(r"\.(?:bashrc|zshrc|profile|bash_profile|zprofile|gitconfig)$|/\.git/hooks/|/cron", target):
+        yield Danger(f"it changes what runs at each start ({target[:60]!r})")
+
+
+def _list_inner_commands(name: str, rest: tuple[str, ...]) -> Iterator[str]:
+    """Yield commands that are written inside of an argument: `bash -c '…'`, `ssh host '…'`, `find -exec …`."""
+    if name in lists.SHELLS | {"su", "script", "wsl", "cmd", "cmd.exe"}:
+        for index, word in enumerate(rest[:-1]):
+            if re.fullmatch(r"-\w*c|--command|/[ck]|-Command", word, re.IGNORECASE):
+                yield rest[index + 1] if name in lists.SHELLS else " ".join(rest[index + 1 :])
+        if name == "busybox" and rest:
+            yield " ".join(rest)
+    elif name in ("eval", "trap"):
+        yield " ".join(rest)
+    elif name in ("ssh", "docker", "podman", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter"):
+        yield from (word for word in rest if " " in word)
+        index = next((i for i, word in enumerate(rest) if word in ("sh", "bash", "--", "rm", "sudo")), None)
+        if index is not None:
+            yield " ".join(w if " " not in w else f"'{w}'" for w in rest[index + (rest[index] == "--") :])
+    elif name in ("find", "fd", "parallel"):
+        index = next((i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-ok")), None)
+        if index is not None:
+            yield " ".join(rest[index + 1 :]).rstrip("\\;+ ")
+    elif name in ("python", "python2", "python3", "perl", "ruby", "node", "php", "nodejs", "awk", "gawk", "vim", "tar"):
+        for word in rest:
+            yield from (match[1] or match[2] for match in re.finditer(r"""(?:system|popen|exec\w*|spawn\w*|run|call|checkpoint-action=exec)\s*[(=]+\s*(?:\[?\s*"([^"]{2,300})"|\[?\s*'([^']{2,300})')""", word[:2000]))
+
+
+def _unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Return the command without the commands that only start it, and whether one of them gives rights."""
+    has_rights = False
+    for _ in range(6):
+        if not words:
+            break
+        name = _plain_name(words[0])
+        words = (name, *words[1:])
+        if name not in lists.WRAPPERS or len(words) == 1:
+            break
+        has_rights |= name in ("sudo", "doas", "pkexec", "run0")
+        index = 1
+        while index < len(words) - 1 and (re.match(r"-|\w+=|\d+[smhd]?$", words[index]) or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P") or (name == "chroot" and index == 1) or (name == "flock" and index == 1)):
+            index += 1
+        words = words[index:]
+    return words, has_rights
+
+
+def _plain_name(word: str) -> str:
+    """Return a command's name without quotes, backslashes and folder."""
+    name = re.sub(r"[\"'\\]|\$@|\$\*|\$\{\w*\}|,.*", "", word).lstrip("@!(")
+    name = re.split(r"[\\/]", name)[-1] if "/" in name else name
+    return re.sub(r"^((?:python|perl|ruby|node|php)\d?)[\d.]*$", r"\1", name.removesuffix(".exe"))
+
+
+def _resolve_variables(text: str) -> str:
+    """Replace `$IFS` by a blank, and variables that the text itself sets by their values."""
+    text = re.sub(r"\$\{?IFS\}?(?:\$\d)?", " ", text)
+    values = dict(re.findall(r"(?:^|[;&\s])([A-Za-z_]\w{0,20})=([\w./-]{1,40})(?=[;&\s]|$)", text)[:20])
+    for name, value in values.items():
+        text = re.sub(rf"\$\{{?{name}\}}?(?!\w)", lambda _, value=value: value, text)
+    return text[: 2 * _MAX_COMMAND]
+
+
+def _reads_as_windows(text: str) -> bool:
+    return bool(re.search(r"\b[A-Za-z]:\\|\b[A-Z]\w+-[A-Z]\w+\b|\$env:|\s/[a-z]\b", text))
+
+
+def _to_target(word: str) -> str:
+    return normalize_path(word).lower() if word.strip("/. *") else (word if word.startswith("/") else "")
+
+
+def _is_build(word: str) -> bool:
+    return ".." not in word and compile_pattern(lists.KNOWN_BUILDS).search(word.lower()) is not None
+
+
+def _take_until_flag(words: tuple[str, ...]) -> list[str]:
+    index = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    return list(words[:index])
+
+
+def _list_commands(node: Any) -> list[Any]:
+    """List the simple commands of a pipe, in their order."""
+    found, stack = [], [node]
+    while stack:
+        each = stack.pop()
+        if each.type == "command":
+            found.append(each)
+        elif each.type in ("pipeline", "redirected_statement", "subshell", "compound_statement", "list", "negated_command"):
+            stack += reversed(each.children)
+    return found
+
+
+def _read_raw(node: Any) -> list[str]:
+    return node.text.decode("utf-8", "replace").split() or [""]
+
+
+def _read_words(node: Any) -> tuple[str, ...]:
+    """Return a command's name and arguments as the shell would read them, without expanding variables."""
+    words = []
+    for child in node.children:
+        if child.type in ("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment", "comment"):
+            continue
+        words.append(_unquote(child.text.decode("utf-8", "replace")))
+    return tuple(words)
+
+
+def _unquote(word: str) -> str:
+    """Remove quotes and backslashes as bash does; `$'\\x72'` is decoded."""
+
+    def decode(match: re.Match[str]) -> str:
+        return re.sub(r"\\x([0-9a-fA-F]{1,2})|\\([0-7]{1,3})", lambda m: chr(int(m[1], 16) if m[1] else int(m[2], 8) & 255), match[1])
+
+    word = re.sub(r"\$'([^']*)'", decode, word)
+    return re.sub(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", lambda m: m[1] or m[2] or m[3] or "", word, flags=re.DOTALL)
+
+
+@lru_cache(maxsize=1)
+def _make_language() -> Any:
+    try:
+        import tree_sitter  # noqa: PLC0415 - an extra
+        import tree_sitter_bash  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ExtraMissingError(
+            "commands are read by tree-sitter-bash: pip install 'langchain-sea[agents]'"
+        ) from error
+    return tree_sitter.Language(tree_sitter_bash.language())
+
+
+def _make_parser() -> Any:
+    import tree_sitter  # noqa: PLC0415 - an extra
+
+    return tree_sitter.Parser(_make_language())
