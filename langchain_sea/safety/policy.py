@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardConfig", "ToolRules"]
 
+_KINDS = ("prose", "command", "code", "sql", "path", "address", "header", "number", "secret", "value")
 T = TypeVar("T", "ToolRules", "GuardConfig")
 
 
@@ -31,7 +32,10 @@ class ToolRules:
         results: what is trusted of this tool's results: `nothing`; `fields`, which are values that stand alone in a
             structured result, such as an address in a contact, but no running text; or `all`.
         repairable: arguments whose text may be rewritten.
-        code: arguments that are meant to hold code or markup; templates, queries and commands are allowed in them.
+        code: arguments that are meant to hold code or markup: they are judged as code, commands or SQL by what they do.
+        kinds: kinds of arguments by name, or by the name of a field inside of them: `prose` (for people), `command`,
+            `code`, `sql`, `path`, `address`, `header` (one line), `number`, `secret` or `value`; others are decided by
+            schema and name.
         paths: folders that paths must lie in; None only checks for paths that are dangerous anywhere.
         hosts: hosts that URLs may name; None allows all public ones.
         limits: smallest and largest value of numeric arguments.
@@ -46,6 +50,7 @@ class ToolRules:
     results: Literal["nothing", "fields", "all"] = "nothing"
     repairable: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
     paths: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -58,6 +63,9 @@ class ToolRules:
         for name, values in (("effect", ("read", "write")), ("results", ("nothing", "fields", "all"))):
             if getattr(self, name) not in values:
                 raise PolicyError(f"{name}={getattr(self, name)!r} must be one of {', '.join(values)}.")
+        for name, kind in self.kinds.items():
+            if kind not in _KINDS:
+                raise PolicyError(f"kinds of {name!r}: {kind!r} must be one of {', '.join(_KINDS)}.")
         for name, (low, high) in self.limits.items():
             if not low <= high:
                 raise PolicyError(f"limits of {name!r}: {low} is above {high}.")

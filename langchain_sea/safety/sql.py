@@ -203,7 +203,10 @@ def _compare(kind: str, left: str, right: str) -> bool:
 
 
 def _to_text(statement: Any) -> str:
+    _parsing.is_active = True
     try:
         return str(statement.sql())
     except (RecursionError, ValueError, AttributeError, TypeError):
         return _get_kind(statement)
+    finally:
+        _parsing.is_active = False
