@@ -17,8 +17,8 @@ __all__ = ["judge_code"]
 
 _MAX_STRINGS = 200  # of one text that are judged
 _MAX_STRING = 2_000  # characters
-_STRING = r"\"((?:[^\"\\\n]|\\.){2,2000})\"|'((?:[^'\\\n]|\\.){2,2000})'|`((?:[^`\\]|\\.){2,2000})`"
-_LIST = r"\[\s*((?:(?:\"[^\"\n]{0,200}\"|'[^'\n]{0,200}')\s*,?\s*){2,20})\]"
+_STRING = r"\"((?:[^\"\\\n]|\\.)+)\"|'((?:[^'\\\n]|\\.)+)'|`((?:[^`\\]|\\.)+)`"
+_LIST = r"\[\s*((?:(?:\"[^\"\n]*\"|'[^'\n]*')\s*,?\s*)+)\]"
 _RUNS = r"\b(?:system|popen\d?|subprocess|check_output|check_call|run|call|exec\w*|spawn\w*|shell_exec|passthru|proc_open|getoutput|getstatusoutput|startfile|Runtime|ProcessBuilder|Popen|qx|backticks)\b|`|%x|^\s*!"
 _ROOT = r"[\"'](?:/|/\*|~|/home(?:/\w+)?|/etc|/usr|/var|[A-Za-z]:[\\/]*|\*)[\"']"
 _CERTAIN = (
@@ -62,7 +62,7 @@ def _list_strings(text: str) -> Iterator[str]:
     for number, match in enumerate(compile_pattern(_LIST).finditer(text)):
         if number >= _MAX_STRINGS:
             break
-        yield " ".join(first or second for first, second in re.findall(r"\"([^\"]*)\"|'([^']*)'", match[1]))
+        yield " ".join(first or second for first, second in re.findall(r"\"([^\"]*)\"|'([^']*)'", match[1][:_MAX_STRING]))
     for number, match in enumerate(compile_pattern(_STRING).finditer(text)):
         if number >= _MAX_STRINGS:
             break

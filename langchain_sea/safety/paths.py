@@ -105,7 +105,8 @@ def find_bad_path(text: str, *, is_path: bool = True) -> Danger | None:
     shown = repr(text[:80])
     if compile_pattern(_HARMLESS).search(lower):
         return None
-    if compile_pattern(_SECRET).search(lower):
+    from_root = re.sub(r"^(?:\.\./)+", "/", lower)  # so many `..` lead to the root
+    if compile_pattern(_SECRET).search(lower) or (from_root != lower and compile_pattern(_SECRET).search(from_root)):
         return Danger(f"{shown} holds secrets of a person or of the system (path)", is_certain=True)
     if _GLOB.search(lower) and (match := _match_glob(lower)):
         return Danger(f"{shown} also means {match!r}, which holds secrets (path)", is_certain=is_path)

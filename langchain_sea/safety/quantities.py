@@ -7,6 +7,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from langchain_sea.safety.patterns import compile_pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -21,7 +23,7 @@ _NUMBER = re.compile(
 _UNITS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9}
 _MINUS = str.maketrans({c: "-" for c in "−–—‒﹣－"})
 _GROUP = 3  # digits between separators of thousands
-_EMAIL = re.compile(r"[^\s,;:<>|\"'()]+@[^\s,;:<>|\"'()]+")
+_EMAIL = r"[^\s,;:<>|\"'()]+@[^\s,;:<>|\"'()]+"
 _SEPARATOR = re.compile(r"[,;|\n\r]+|\s{2,}")
 
 
@@ -68,7 +70,7 @@ def list_recipients(texts: Iterable[str]) -> list[str]:
     """List whom texts address, separated by commas, semicolons, bars, line breaks, or as addresses between blanks."""
     recipients = []
     for text in texts:
-        emails = _EMAIL.findall(text)
+        emails = [match[0] for match in compile_pattern(_EMAIL).finditer(text)]
         parts = [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
         recipients += emails if len(emails) >= len(parts) else parts
     return recipients
