@@ -32,7 +32,7 @@ class Kind(StrEnum):
     ADDRESS = "address"  # a URL or a host
     HEADER = "header"  # one line: a subject, a recipient, a name
     NUMBER = "number"
-    SECRET = "secret"  # noqa: S105 - the kind's name
+    SECRET = "secret"
     VALUE = "value"  # anything else
 
 
@@ -52,7 +52,9 @@ _NAMES = {
     Kind.NUMBER: "amount price total sum quantity qty cost fee balance count",
 }
 _KIND_BY_WORD = {word: kind for kind, words in _NAMES.items() for word in words.split()}
-_DATA_WORDS = frozenset(["postal", "zip", "country", "area", "currency", "language", "status", "error", "promo", "discount"])
+_DATA_WORDS = frozenset(
+    ["postal", "zip", "country", "area", "currency", "language", "status", "error", "promo", "discount"]
+)
 """A `code` of one of these is a value: `country_code`, `zipCode`."""
 _FORMATS = {"uri": Kind.ADDRESS, "url": Kind.ADDRESS, "uri-reference": Kind.ADDRESS, "hostname": Kind.ADDRESS,
             "ipv4": Kind.ADDRESS, "ipv6": Kind.ADDRESS, "password": Kind.SECRET, "email": Kind.HEADER,
@@ -110,7 +112,8 @@ def decide_kind(path: str, tool: str, schema: Mapping[str, Any], rules: ToolRule
 
 
 def _is_of_tool(tool: str, words: frozenset[str], names: list[str], fields: frozenset[str]) -> bool:
-    return bool(names) and get_words(names[0])[-1:] and get_words(names[0])[-1] in fields and not words.isdisjoint(get_words(tool))
+    words_of_name = get_words(names[0]) if names else ()
+    return bool(words_of_name) and words_of_name[-1] in fields and not words.isdisjoint(get_words(tool))
 
 
 def _decide_by_name(names: list[str]) -> Kind | None:

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.commands import judge_command
-from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.paths import find_bad_path
+from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.sql import judge_sql
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ def _list_strings(text: str) -> Iterator[str]:
     for number, match in enumerate(compile_pattern(_LIST).finditer(text)):
         if number >= _MAX_STRINGS:
             break
-        yield " ".join(first or second for first, second in re.findall(r"\"([^\"]*)\"|'([^']*)'", match[1][:_MAX_STRING]))
+        yield " ".join(
+            first or second for first, second in re.findall(r"\"([^\"]*)\"|'([^']*)'", match[1][:_MAX_STRING])
+        )
     for number, match in enumerate(compile_pattern(_STRING).finditer(text)):
         if number >= _MAX_STRINGS:
             break

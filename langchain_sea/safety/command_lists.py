@@ -12,7 +12,9 @@ INTERPRETERS = SHELLS | frozenset(
     "python python2 python3 perl ruby node nodejs php lua deno bun osascript awk tclsh Rscript".split()
 )
 DOWNLOADERS = frozenset("curl wget fetch aria2c http https lwp-download lynx w3m axel iwr Invoke-WebRequest".split())
-NETWORK = DOWNLOADERS | frozenset("nc ncat netcat socat telnet scp sftp rsync ftp ssh mail sendmail openssl xxd nslookup dig".split())
+NETWORK = DOWNLOADERS | frozenset(
+    "nc ncat netcat socat telnet scp sftp rsync ftp ssh mail sendmail openssl xxd nslookup dig".split()
+)
 WRAPPERS = frozenset(
     "sudo doas env nohup time nice ionice timeout exec command builtin setsid stdbuf xargs strace ltrace watch unbuffer"
     " chronic parallel caffeinate chroot unshare nsenter flock run0 pkexec".split()
@@ -56,9 +58,14 @@ DOUBTFUL = (
     ("it gets a machine's passwords", r"^(?:mimikatz|secretsdump|hashdump|laZagne|security\s+(?:dump-keychain|find-\w+-password)|getent\s+shadow|pass\s+show|op\s+(?:read|item)|vault\s+(?:read|kv\s+get)|kubectl\s+.*get\s+secrets?|gh\s+auth\s+token|gcloud\s+auth\s+print|aws\s+configure\s+(?:get|export)|aws\s+secretsmanager\s+get|docker\s+login)\b"),
 )  # fmt: skip
 """(what it does, pattern of a command with its arguments, separated by blanks)."""
-DATABASE_CLIENTS = frozenset("mysql psql sqlite3 mariadb sqlcmd clickhouse-client duckdb cockroach bq usql mycli pgcli".split())
+DATABASE_CLIENTS = frozenset(
+    "mysql psql sqlite3 mariadb sqlcmd clickhouse-client duckdb cockroach bq usql mycli pgcli".split()
+)
 TEXT_CERTAIN = (
-    ("it deletes everything where it is", r"\bcd\s+(?:/|~|\$HOME)?\s*(?:&&|;)\s*(?:sudo\s+)?rm\s+-\w*r\w*\s+(?:-\w+\s+)*(?:\*|\.)"),
+    (
+        "it deletes everything where it is",
+        r"\bcd\s+(?:/|~|\$HOME)?\s*(?:&&|;)\s*(?:sudo\s+)?rm\s+-\w*r\w*\s+(?:-\w+\s+)*(?:\*|\.)",
+    ),
     ("it runs what it downloads", r"\$\(\s*(?:curl|wget)[^)\n]{0,300}\)\s*\|\s*(?:sudo\s+)?(?:ba|z|da|k)?sh\b"),
 )
 """Signs that lie in several commands at once."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety import command_lists as lists
-from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.paths import find_bad_path, normalize_path
+from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.sql import judge_sql
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_injection", "judge_command"]
 
-_MAX_COMMAND = 20_000  # characters that are parsed
+_MAX_COMMAND = 8_000  # characters that are parsed
 _MAX_NESTED = 4  # levels of commands inside of arguments
 _MAX_WINDOWS = 40  # places in a value that are parsed
 _WINDOW = 300  # characters
@@ -30,12 +30,7 @@ _REVERSE_SHELL = (
      r"|\bmkfifo\b[^\n]{0,200}\b(?:nc|ncat|netcat|openssl|telnet)\b|\bsocket\b[^\n]{0,300}\b(?:dup2|pty\.spawn|subprocess|fsockopen|/bin/(?:ba)?sh)|\bfsockopen\b[^\n]{0,200}\bexec|\bTCPSocket\b[^\n]{0,200}\bexec"
      r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
 )  # fmt: skip
-_NAME = re.compile(r"[A-Za-z_.-][\w.+-]*")
-
-
-class _Command(NamedTuple):
-    words: tuple[str, ...]
-    is_quoted: bool = False
+_DECODERS = frozenset(["base64", "base32", "xxd", "openssl", "gunzip", "zcat", "rev", "uudecode"])
 
 
 def judge_command(text: str, level: int = 0) -> list[Danger]:
@@ -73,28 +68,37 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
 
 def find_injection(text: str) -> Iterator[Danger]:
     """Yield each command that a shell would run if it got this value: after a separator, or as the whole value."""
-    number = 0
+    number = end = 0
     for match in compile_pattern(r"(\$\(|[<>]\(|^|[;&|\n\r]|`)[\s{(!]{0,20}([^\s;&|<>()`]{1,60})").finditer(text):
         separator, start = match[1], match.start(2)
         name = _plain_name(match[2])
-        if separator == "`" and (text[match.start() - 1 : match.start()] == "`" or text[match.end() : match.end() + 1] == ""):
+        if separator == "`" and (
+            text[match.start() - 1 : match.start()] == "`" or text[match.end() : match.end() + 1] == ""
+        ):
             continue  # a fence of Markdown, or a closing quote
         if name not in lists.COMMANDS and not re.match(r"(?:mkfs|:\(\))", text[start : start + 10]):
             continue
+        if separator and _looks_like_command(name, _cut(text, start, separator), separator):
+            yield Danger(f"a shell would run a command in it ({text[start : start + 60].strip()!r})")
+        if start < end:
+            continue  # it lies in a window that was judged as a whole
         number += 1
         if number > _MAX_WINDOWS:
             yield Danger(f"it holds more than {_MAX_WINDOWS} commands, which are not all judged")
             return
-        window = re.split(r"[`\n]" if separator != "^" else r"\n", text[start : start + _WINDOW], maxsplit=1)[0]
-        dangers = judge_command(window, level=1)
-        yield from (danger for danger in dangers if danger.is_certain)
-        if separator and _looks_like_command(name, window, separator):
-            yield Danger(f"a shell would run a command in it ({window.strip()[:60]!r})")
+        window = _cut(text, start, separator)
+        end = start + len(window)
+        yield from (danger for danger in judge_command(window, level=1) if danger.is_certain)
     if compile_pattern(r"\$\{?IFS\b").search(text):
         yield Danger("a shell would read blanks in it ('$IFS')")
     if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
         yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)
     yield from search_patterns(text, (*lists.WINDOWS_CERTAIN, *_REVERSE_SHELL), is_certain=True)
+
+
+def _cut(text: str, start: int, separator: str) -> str:
+    """Return what a shell would read from a place on, up to the end of the line or the closing quote."""
+    return re.split(r"[`\n]" if separator == "`" else r"\n", text[start : start + _WINDOW], maxsplit=1)[0]
 
 
 def _looks_like_command(name: str, window: str, separator: str) -> bool:
@@ -129,7 +133,9 @@ def _judge_words(words: tuple[str, ...], level: int) -> Iterator[Danger]:
         for word in rest:
             query = re.sub(r"^--?(?:command|execute|query|e|c|Q)=?", "", word)
             yield from judge_sql(query) if " " in query else ()
-    if name in lists.INTERPRETERS and any(re.search(r"\$\(\s*(?:curl|wget|fetch)|<\(\s*(?:curl|wget|fetch)", word) for word in rest):
+    if name in lists.INTERPRETERS and any(
+        re.search(r"\$\(\s*(?:curl|wget|fetch)|<\(\s*(?:curl|wget|fetch)", word) for word in rest
+    ):
         yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
     if name in ("eval", "source", ".") and re.search(r"(?:\$|<)\(\s*(?:curl|wget|fetch)", line):
         yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
@@ -142,18 +148,32 @@ def _judge_destruction(name: str, rest: tuple[str, ...], line: str) -> Iterator[
     shown = repr(line[:60])
     if name.startswith("mkfs") or name in ("wipefs", "blkdiscard", "newfs"):
         yield Danger(f"it formats a disk ({shown})", is_certain=True)
-    elif name in ("dd", "tee", "cp", "cat", "mv", "shred") and any(re.match(r"(?:of=)?/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|rdisk|mem|kmem)", w) for w in targets[-1:] + [w for w in targets if w.startswith("of=")]):
+    elif name in ("dd", "tee", "cp", "cat", "mv", "shred") and any(
+        re.match(r"(?:of=)?/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|rdisk|mem|kmem)", w)
+        for w in targets[-1:] + [w for w in targets if w.startswith("of=")]
+    ):
         yield Danger(f"it overwrites a disk ({shown})", is_certain=True)
     elif name in ("rm", "srm", "trash", "unlink", "shred", "rmdir", "chmod", "chown", "mv"):
-        is_deep = any(re.match(r"-[a-zA-Z]*[rR]|--(?:recursive|no-preserve-root)", flag) for flag in flags) or name == "mv"
-        roots = [w for w in (targets[:-1] if name == "mv" else targets) if compile_pattern(lists.ROOTS).search(_to_target(w))]
+        is_deep = (
+            any(re.match(r"-[a-zA-Z]*[rR]|--(?:recursive|no-preserve-root)", flag) for flag in flags) or name == "mv"
+        )
+        roots = [
+            w for w in (targets[:-1] if name == "mv" else targets) if compile_pattern(lists.ROOTS).search(_to_target(w))
+        ]
         if roots and is_deep:
             yield Danger(f"it deletes or changes everything in {roots[0]!r} ({shown})", is_certain=True)
-        elif name in ("rm", "srm", "trash") and (is_deep or any("*" in w for w in targets)) and not all(_is_build(w) for w in targets):
+        elif (
+            name in ("rm", "srm", "trash")
+            and (is_deep or any("*" in w for w in targets))
+            and not all(_is_build(w) for w in targets)
+        ):
             yield Danger(f"it deletes files ({shown})")
         elif name not in ("rm", "mv", "trash", "rmdir"):
             yield from _judge_line(line)
-    elif name == "find" and (any(w in ("-delete",) for w in rest) or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)):
+    elif name == "find" and (
+        any(w in ("-delete",) for w in rest)
+        or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
+    ):
         roots = [w for w in _take_until_flag(rest) if compile_pattern(lists.ROOTS).search(_to_target(w))]
         yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
     elif name == "kill" and "-1" in targets + flags[1:]:
@@ -171,36 +191,55 @@ def _judge_line(line: str) -> Iterator[Danger]:
 def _judge_paths(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
     """Yield files of secrets that the command names; one that sends them away is certain."""
     for word in rest[:200]:
-        part = re.sub(r"^(?:-\w|--[\w-]+=|\w+=)?[@<]?(?:file=@)?", "", word) if not word.startswith(("/", "~", ".", "$")) else word
+        part = (
+            re.sub(r"^(?:-\w|--[\w-]+=|\w+=)?[@<]?(?:file=@)?", "", word)
+            if not word.startswith(("/", "~", ".", "$"))
+            else word
+        )
         if name in ("export", "echo", "grep", "printf") and "/" not in part:
             continue
         danger = find_bad_path(part, is_path=False)
-        if danger and (danger.is_certain or name not in ("cd", "ls", "echo", "mkdir")) and "another machine" not in danger.reason:
+        if (
+            danger
+            and (danger.is_certain or name not in ("cd", "ls", "echo", "mkdir"))
+            and "another machine" not in danger.reason
+        ):
             yield Danger(f"{danger.reason}, in {line[:60]!r}", is_certain=danger.is_certain and name in lists.NETWORK)
 
 
 def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
     """Yield what the parts of a pipe do together: what was downloaded runs, or what is secret is sent."""
-    commands = [_unwrap(_read_words(child))[0] for child in _list_commands(node)]
-    names = [words[0] for words in commands if words]
-    text = node.text.decode("utf-8", "replace")
-    for index, name in enumerate(names):
-        before = names[:index]
-        if name in lists.INTERPRETERS and (lists.DOWNLOADERS.intersection(before) or {"base64", "xxd", "base32", "openssl", "gunzip", "rev"}.intersection(before)) and "|" in text and not _has_program(commands[index]):
-            yield Danger(f"it runs what it downloads or decodes ({text[:60]!r})", is_certain=True)
-        if name in lists.NETWORK and any(d.is_certain for words in commands[:index] for w in words[1:] if (d := find_bad_path(w, is_path=False))):
-            yield Danger(f"it sends secrets away ({text[:60]!r})", is_certain=True)
-        if name in lists.NETWORK and {"env", "printenv", "history"}.intersection(before) | ({"env"} & {w[0] for w in map(_read_raw, _list_commands(node)) if len(w) == 1}):
-            yield Danger(f"it sends secrets away ({text[:60]!r})", is_certain=True)
+    commands = [(_read_words(child), *_unwrap(_read_words(child))[:1]) for child in _list_commands(node)]
+    text = repr(node.text.decode("utf-8", "replace")[:60])
+    has_download = has_secret = False
+    for whole, words in commands:
+        if not words:
+            continue
+        name = words[0]
+        if name in lists.INTERPRETERS and has_download and not _has_program(words):
+            yield Danger(f"it runs what it downloads or decodes ({text})", is_certain=True)
+        if name in lists.NETWORK and has_secret:
+            yield Danger(f"it sends secrets away ({text})", is_certain=True)
+        has_download |= name in lists.DOWNLOADERS or name in _DECODERS
+        has_secret |= name in ("printenv", "history") or whole == ("env",) or any(map(_holds_secrets, words[1:20]))
+    names = [words[0] for _, words in commands if words]
     if level < _MAX_NESTED and len(names) > 1 and names[-1] in lists.SHELLS and names[0] in ("echo", "printf"):
-        yield from judge_command(" ".join(commands[0][1:]), level + 1)
+        yield from judge_command(" ".join(commands[0][1][1:]), level + 1)
+
+
+def _holds_secrets(word: str) -> bool:
+    danger = find_bad_path(word, is_path=False)
+    return danger is not None and danger.is_certain
 
 
 def _has_program(words: tuple[str, ...]) -> bool:
     """Return whether an interpreter has a program of its own, so that its input is data: `python -m json.tool`."""
     if not words or words[0] in lists.SHELLS:
         return any(word == "-c" for word in words)
-    return words[0] in ("awk",) or any(word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word) for word in words[1:])
+    return words[0] in ("awk",) or any(
+        word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word)
+        for word in words[1:]
+    )
 
 
 def _judge_redirect(node: Any) -> Iterator[Danger]:
@@ -229,16 +268,22 @@ def _list_inner_commands(name: str, rest: tuple[str, ...]) -> Iterator[str]:
         yield " ".join(rest)
     elif name in ("ssh", "docker", "podman", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter"):
         yield from (word for word in rest if " " in word)
-        index = next((i for i, word in enumerate(rest) if word in ("sh", "bash", "--", "rm", "sudo")), None)
-        if index is not None:
-            yield " ".join(w if " " not in w else f"'{w}'" for w in rest[index + (rest[index] == "--") :])
+        place = next((i for i, word in enumerate(rest) if word in ("sh", "bash", "--", "rm", "sudo")), None)
+        if place is not None:
+            yield " ".join(w if " " not in w else f"'{w}'" for w in rest[place + (rest[place] == "--") :])
     elif name in ("find", "fd", "parallel"):
-        index = next((i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-ok")), None)
-        if index is not None:
-            yield " ".join(rest[index + 1 :]).rstrip("\\;+ ")
+        place = next((i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-ok")), None)
+        if place is not None:
+            yield " ".join(rest[place + 1 :]).rstrip("\\;+ ")
     elif name in ("python", "python2", "python3", "perl", "ruby", "node", "php", "nodejs", "awk", "gawk", "vim", "tar"):
         for word in rest:
-            yield from (match[1] or match[2] for match in re.finditer(r"""(?:system|popen|exec\w*|spawn\w*|run|call|checkpoint-action=exec)\s*[(=]+\s*(?:\[?\s*"([^"]{2,300})"|\[?\s*'([^']{2,300})')""", word[:2000]))
+            yield from (
+                match[1] or match[2]
+                for match in re.finditer(
+                    r"""(?:system|popen|exec\w*|spawn\w*|run|call|checkpoint-action=exec)\s*[(=]+\s*(?:\[?\s*"([^"]{2,300})"|\[?\s*'([^']{2,300})')""",
+                    word[:2000],
+                )
+            )
 
 
 def _unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
@@ -253,7 +298,12 @@ def _unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
             break
         has_rights |= name in ("sudo", "doas", "pkexec", "run0")
         index = 1
-        while index < len(words) - 1 and (re.match(r"-|\w+=|\d+[smhd]?$", words[index]) or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P") or (name == "chroot" and index == 1) or (name == "flock" and index == 1)):
+        while index < len(words) - 1 and (
+            re.match(r"-|\w+=|\d+[smhd]?$", words[index])
+            or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P")
+            or (name == "chroot" and index == 1)
+            or (name == "flock" and index == 1)
+        ):
             index += 1
         words = words[index:]
     return words, has_rights
@@ -299,7 +349,14 @@ def _list_commands(node: Any) -> list[Any]:
         each = stack.pop()
         if each.type == "command":
             found.append(each)
-        elif each.type in ("pipeline", "redirected_statement", "subshell", "compound_statement", "list", "negated_command"):
+        elif each.type in (
+            "pipeline",
+            "redirected_statement",
+            "subshell",
+            "compound_statement",
+            "list",
+            "negated_command",
+        ):
             stack += reversed(each.children)
     return found
 
@@ -322,10 +379,16 @@ def _unquote(word: str) -> str:
     """Remove quotes and backslashes as bash does; `$'\\x72'` is decoded."""
 
     def decode(match: re.Match[str]) -> str:
-        return re.sub(r"\\x([0-9a-fA-F]{1,2})|\\([0-7]{1,3})", lambda m: chr(int(m[1], 16) if m[1] else int(m[2], 8) & 255), match[1])
+        return re.sub(
+            r"\\x([0-9a-fA-F]{1,2})|\\([0-7]{1,3})",
+            lambda m: chr(int(m[1], 16) if m[1] else int(m[2], 8) & 255),
+            match[1],
+        )
 
     word = re.sub(r"\$'([^']*)'", decode, word)
-    return re.sub(r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", lambda m: m[1] or m[2] or m[3] or "", word, flags=re.DOTALL)
+    return re.sub(
+        r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", lambda m: m[1] or m[2] or m[3] or "", word, flags=re.DOTALL
+    )
 
 
 @lru_cache(maxsize=1)
@@ -334,9 +397,7 @@ def _make_language() -> Any:
         import tree_sitter  # noqa: PLC0415 - an extra
         import tree_sitter_bash  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise ExtraMissingError(
-            "commands are read by tree-sitter-bash: pip install 'langchain-sea[agents]'"
-        ) from error
+        raise ExtraMissingError("commands are read by tree-sitter-bash: pip install 'langchain-sea[agents]'") from error
     return tree_sitter.Language(tree_sitter_bash.language())
 
 

@@ -51,7 +51,9 @@ _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|([0-3][0-7]{2})
 _SPACED = r"(?:^|\s)((?:\S[ \t.\n_-]){3,}\S)(?:\s|$)"
 _SPACES = re.compile(r"[ \t.\n_-]")
 _WORD = r"[\w@$!]{3,}"
-_CODED = r"[^\x20-\x7e\n]|%[0-9a-fA-F]{2}|&#?\w+;|\\[xu0-3]|[A-Za-z0-9+/_-]{12,}|[0-9a-fA-F]{12,}|(?:[0-9a-fA-F]{2}[\s:]){6}"
+_CODED = (
+    r"[^\x20-\x7e\n]|%[0-9a-fA-F]{2}|&#?\w+;|\\[xu0-3]|[A-Za-z0-9+/_-]{12,}|[0-9a-fA-F]{12,}|(?:[0-9a-fA-F]{2}[\s:]){6}"
+)
 
 
 def decode_forms(text: str) -> list[str]:

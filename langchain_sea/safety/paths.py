@@ -18,9 +18,12 @@ __all__ = ["find_bad_path", "find_bad_paths_in_text", "is_under", "normalize_pat
 _MAX_PATH = 8192  # characters: longer texts are no path
 _MAX_TOKENS = 400  # of a text that are looked at as paths
 _HOME = re.compile(
-    r"^(?:~[\w.-]*|\$\{?HOME\}?|\$env:(?:USERPROFILE|HOME)|%(?:USERPROFILE|HOMEPATH|HOMEDRIVE%%HOMEPATH)%)(?=/|$)", re.IGNORECASE
+    r"^(?:~[\w.-]*|\$\{?HOME\}?|\$env:(?:USERPROFILE|HOME)|%(?:USERPROFILE|HOMEPATH|HOMEDRIVE%%HOMEPATH)%)(?=/|$)",
+    re.IGNORECASE,
 )
-_PREFIX = re.compile(r"^(?:/private(?=/(?:etc|var|tmp)/)|/proc/(?:self|thread-self|\d+)/(?:root|cwd)(?=/)|/(?:rootfs|hostfs|host)(?=/etc/))")
+_PREFIX = re.compile(
+    r"^(?:/private(?=/(?:etc|var|tmp)/)|/proc/(?:self|thread-self|\d+)/(?:root|cwd)(?=/)|/(?:rootfs|hostfs|host)(?=/etc/))"
+)
 _DEVICE = re.compile(r"^//[?.]/(?:unc/)?(?=[a-z]:|globalroot)", re.IGNORECASE)
 _SECRET = (
     r"(?:^|/)(?:\.ssh/(?:id_[\w.-]*|identity|authorized_keys\d?|[\w.-]+\.(?:pem|key|ppk))?$|\.ssh$|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?$"
@@ -72,7 +75,9 @@ def normalize_path(text: str) -> str:
     """Return a path with slashes, decoded, without its scheme, `.`, `//` and inner `..`; the home as `/home/~`."""
     path = text.strip().strip("\"'`").replace("\0", "")
     for _ in range(3):
-        decoded = unquote(path.replace("%c0%ae", ".").replace("%c0%af", "/").replace("%u2215", "/").replace("%u002e", "."))
+        decoded = unquote(
+            path.replace("%c0%ae", ".").replace("%c0%af", "/").replace("%u2215", "/").replace("%u002e", ".")
+        )
         if decoded == path:
             break
         path = decoded
@@ -110,7 +115,9 @@ def find_bad_path(text: str, *, is_path: bool = True) -> Danger | None:
         return Danger(f"{shown} holds secrets of a person or of the system (path)", is_certain=True)
     if _GLOB.search(lower) and (match := _match_glob(lower)):
         return Danger(f"{shown} also means {match!r}, which holds secrets (path)", is_certain=is_path)
-    if compile_pattern(_DOUBTFUL).search(lower) and (is_path or lower.startswith(("/etc/", "/root", "/home/~")) or ".env" in lower):
+    if compile_pattern(_DOUBTFUL).search(lower) and (
+        is_path or lower.startswith(("/etc/", "/root", "/home/~")) or ".env" in lower
+    ):
         return Danger(f"{shown} belongs to the system, or often holds secrets (path)")
     if lower.startswith("//"):
         return Danger(f"{shown} is on another machine (path)")
@@ -127,7 +134,9 @@ def find_bad_paths_in_text(text: str) -> Iterator[Danger]:
         if number >= _MAX_TOKENS:
             return
         token = match[0].lstrip("@")
-        if compile_pattern(_TOKEN_HINT).search(token) and not re.match(r"(?:https?|ftp|wss?|git|ssh)://", token, re.IGNORECASE):
+        if compile_pattern(_TOKEN_HINT).search(token) and not re.match(
+            r"(?:https?|ftp|wss?|git|ssh)://", token, re.IGNORECASE
+        ):
             danger = find_bad_path(token.rstrip(":"), is_path=False)
             if danger and not ("another machine" in danger.reason and not match[0].startswith("\\\\")):
                 yield danger
@@ -150,7 +159,11 @@ def _match_glob(path: str) -> str | None:
         if re.search(r"\*.*\*.*\*.*\*", pattern):
             continue  # each star multiplies the time
         for exemplar in _EXEMPLARS:
-            if pattern.count("/") <= exemplar.count("/") and fnmatchcase(exemplar, pattern) and _keeps_name(pattern, exemplar):
+            if (
+                pattern.count("/") <= exemplar.count("/")
+                and fnmatchcase(exemplar, pattern)
+                and _keeps_name(pattern, exemplar)
+            ):
                 return exemplar
     return None
 

@@ -29,8 +29,13 @@ _ADMIN = re.compile(
     r"|^(?:\w+:)?\*(?::\*)*$|^roles/(?:owner|editor|iam\.\w*admin)$|^arn:aws:iam::aws:policy/(?:administrator|poweruser|iamfull)access$|^(?:administrator|amazon\w+full)access$",
     re.IGNORECASE,
 )
-_PHRASES = re.compile(r"^(?:(?:full|all|root|admin|administrator|unrestricted|complete)[ _-]+(?:access|control|rights|permissions|privileges)|(?:domain|enterprise|schema) admins|all)$", re.IGNORECASE)
-_FLAG_WORDS = frozenset("admin administrator superuser superadmin root sudo owner privileged nopasswd allow_all full_access".split())
+_PHRASES = re.compile(
+    r"^(?:(?:full|all|root|admin|administrator|unrestricted|complete)[ _-]+(?:access|control|rights|permissions|privileges)|(?:domain|enterprise|schema) admins|all)$",
+    re.IGNORECASE,
+)
+_FLAG_WORDS = frozenset(
+    "admin administrator superuser superadmin root sudo owner privileged nopasswd allow_all full_access".split()
+)
 _DELETING = frozenset(
     "delete remove drop purge wipe truncate erase unlink rm clear terminate destroy kill flush reset revoke uninstall trash discard"
     " deregister deprovision empty expunge evict prune del cleanup archive".split()
@@ -39,7 +44,9 @@ _SELECTORS = frozenset(
     "filter filters where pattern patterns query ids id selector selectors criteria condition conditions match prefix glob predicate"
     " search path paths name names keys key range expression regex tag tags label labels target targets resources items".split()
 )
-_OPTIONAL_WORDS = frozenset("filter filters where pattern query selector criteria condition conditions match prefix predicate ids paths keys".split())
+_OPTIONAL_WORDS = frozenset(
+    "filter filters where pattern query selector criteria condition conditions match prefix predicate ids paths keys".split()
+)
 _EVERYTHING = re.compile(
     r"^(?:\*+(?:\.\*+)?|/+\*{0,2}|\.{1,2}/?\*{0,2}|~/?\*?|%+|\\+\*?|[a-z]:[\\/]*\*?|all|everything|everyone|any|true|.*/\*\*?(?:\.\*)?|\^?\.\*\$?|\.\+|\(\?:.*\)\*"
     r"|(?:where\s+)?(?:\(?\s*['\"]?(\w+)['\"]?\s*=\s*['\"]?\1['\"]?\s*\)?|true|1)|not\s+(?:false|0)|\w+\s+is\s+not\s+null|\w+\s+like\s+'%+'|\*:\*|_all|match_all)$",
@@ -74,7 +81,9 @@ def find_privileges(path: str, value: object) -> str | None:
     if isinstance(value, bool) or value in (1, "true", "True", "yes"):
         is_flag = bool(words & _FLAG_WORDS) and not words & {"email", "name", "id", "notify", "contact"}
         return f"it makes somebody an administrator ({names[0]})" if value and is_flag else None
-    if not isinstance(value, str) or not (words & _ROLE_WORDS or any(set(get_words(n)) & _ROLE_WORDS for n in names[1:2])):
+    if not isinstance(value, str) or not (
+        words & _ROLE_WORDS or any(set(get_words(n)) & _ROLE_WORDS for n in names[1:2])
+    ):
         return None
     parts = [part for part in _ROLE_SPLIT.split(value.strip()) if part]
     if _PHRASES.match(value.strip()) or (len(parts) <= 10 and any(map(_ADMIN.search, parts))):  # noqa: PLR2004 - more is a text

@@ -17,11 +17,13 @@ __all__ = ["list_recipients", "read_numbers"]
 _NUMBER = re.compile(
     r"^\s*(?P<open>\()?\s*(?P<sign>[-+]?)\s*(?:[A-Z]{2,3}\$?|\p|[$€£¥₹₽₩₿]|R\$|kr\.?|CHF)?\s*(?P<inner>[-+]?)\s*"
     r"(?P<digits>\d[\d.,'_ ]*|[.,]\d+)(?P<power>e[-+]?\d{1,4})?\s*(?P<unit>k|m|mn|million|bn|b|billion|thousand|%)?\s*"
-    r"(?:[A-Z]{3}|[$€£¥₹₽₩]|dollars?|euros?|pounds?|cents?|units?|pcs\.?|items?)?\s*(?P<after>[-)]?)\s*$".replace(r"|\p", ""),
+    r"(?:[A-Z]{3}|[$€£¥₹₽₩]|dollars?|euros?|pounds?|cents?|units?|pcs\.?|items?)?\s*(?P<after>[-)]?)\s*$".replace(
+        r"|\p", ""
+    ),
     re.IGNORECASE,
 )
 _UNITS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1e9, "bn": 1e9, "billion": 1e9}
-_MINUS = str.maketrans({c: "-" for c in "−–—‒﹣－"})
+_MINUS = str.maketrans(dict.fromkeys("−–—‒﹣－", "-"))
 _GROUP = 3  # digits between separators of thousands
 _EMAIL = r"[^\s,;:<>|\"'()]+@[^\s,;:<>|\"'()]+"
 _SEPARATOR = re.compile(r"[,;|\n\r]+|\s{2,}")
@@ -44,7 +46,9 @@ def read_numbers(text: str) -> list[float]:
         return [math.inf]
     if not (match := _NUMBER.match(plain)):
         return []
-    sign = -1 if "-" in (match["sign"], match["inner"], match["after"]) or (match["open"] and match["after"] == ")") else 1
+    sign = (
+        -1 if "-" in (match["sign"], match["inner"], match["after"]) or (match["open"] and match["after"] == ")") else 1
+    )
     scale = sign * _UNITS.get((match["unit"] or "").lower(), 1.0)
     readings = {float(f"{digits}{match['power'] or ''}") * scale for digits in _read_digits(match["digits"])}
     return sorted(readings)
@@ -68,7 +72,7 @@ def _read_digits(digits: str) -> list[str]:
 
 def list_recipients(texts: Iterable[str]) -> list[str]:
     """List whom texts address, separated by commas, semicolons, bars, line breaks, or as addresses between blanks."""
-    recipients = []
+    recipients = list[str]()
     for text in texts:
         emails = [match[0] for match in compile_pattern(_EMAIL).finditer(text)]
         parts = [part.strip() for part in _SEPARATOR.split(text) if part.strip()]

@@ -30,9 +30,27 @@ if TYPE_CHECKING:
 __all__ = ["RulesCheck"]
 
 _HALF_CHARACTER = re.compile("[\ud800-\udfff]")
-_AMOUNT_WORDS = frozenset("amount price total sum quantity qty cost fee value balance unit units count".split())
+_AMOUNT_WORDS = frozenset(
+    ["amount", "price", "total", "sum", "quantity", "qty", "cost", "fee", "value", "balance", "unit", "units", "count"]
+)
 _RECIPIENT_WORDS = frozenset(
-    "to cc bcc recipient recipients receiver receivers attendees participants invitees guests members emails email addressees".split()
+    [
+        "to",
+        "cc",
+        "bcc",
+        "recipient",
+        "recipients",
+        "receiver",
+        "receivers",
+        "attendees",
+        "participants",
+        "invitees",
+        "guests",
+        "members",
+        "emails",
+        "email",
+        "addressees",
+    ]
 )
 _EVERYONE = re.compile(r"^(?:all|everyone|everybody|\*|all-\w+|@all|@everyone|@channel|@here)(?:@\S+)?$", re.IGNORECASE)
 _MAX_AMOUNT = 1e9
@@ -108,12 +126,17 @@ def _judge_numbers(
         if isinstance(value, bool) or not isinstance(value, (int, float, str)) or not names:
             continue
         numbers = read_numbers(value) if isinstance(value, str) else [value]
-        limit = next((rules.limits[key] for name in names for key in rules.limits if get_words(key) == get_words(name)), None)
+        limit = next(
+            (rules.limits[key] for name in names for key in rules.limits if get_words(key) == get_words(name)), None
+        )
         if limit is not None:
             if any(not limit[0] <= number <= limit[1] for number in numbers):
                 yield names[-1], Danger(f"{value!r} is not between {limit[0]:g} and {limit[1]:g}", is_certain=True)
             elif not numbers and get_words(names[0]) in map(get_words, rules.limits) and str(value).strip():
-                yield names[-1], Danger(f"{str(value)[:40]!r} cannot be read as a number between {limit[0]:g} and {limit[1]:g}")
+                yield (
+                    names[-1],
+                    Danger(f"{str(value)[:40]!r} cannot be read as a number between {limit[0]:g} and {limit[1]:g}"),
+                )
         elif not _AMOUNT_WORDS.isdisjoint(get_words(names[0])):
             if not reads_only and any(number < 0 for number in numbers):
                 yield names[-1], Danger(f"{value!r} is negative, which reverses the call")

@@ -23,12 +23,16 @@ _BAD_SCHEMES = frozenset(
     "file gopher dict ldap ldaps ldapi jar netdoc tftp php expect phar zip glob ogg rar smb cifs nfs view-source javascript vbscript"
     " data unix npipe http+unix https+unix about chrome chrome-extension resource mhtml res ms-appx intent content".split()
 )
-_IGNORED = re.compile("[\t\n\r\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]")
+_IGNORED = re.compile(
+    "[\t\n\r\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"
+)
 """Characters that browsers drop from a host."""
 _DOTS = str.maketrans({"。": ".", "．": ".", "｡": ".", "․": "."})
 _URL = r"[a-z][a-z0-9+.-]{0,30}:[/\\]*[^\s\"'<>)}]+|(?:^|[\s\"'(=])[/\\]{2}[^\s\"'<>)}/\\]+"
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]{0,30}):", re.IGNORECASE)
-_LONE_HOST = re.compile(r"^(?:\[[0-9a-f:.%\w]+\]|[^\s/@?#\\:,;()\[\]]+)(?::\d{1,5})?(?:[/?#].*)?$", re.IGNORECASE | re.DOTALL)
+_LONE_HOST = re.compile(
+    r"^(?:\[[0-9a-f:.%\w]+\]|[^\s/@?#\\:,;()\[\]]+)(?::\d{1,5})?(?:[/?#].*)?$", re.IGNORECASE | re.DOTALL
+)
 _BARE_IPV6 = re.compile(r"^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*(?:%[\w.-]+)?$", re.IGNORECASE)
 _INNER_NAME = re.compile(
     r"(?:^|\.)(?:localhost|local|internal|intranet|corp|lan|home|localdomain|private|svc|consul|docker|cluster|metadata|instance-data"
@@ -37,7 +41,9 @@ _INNER_NAME = re.compile(
     r"|(?:^|\.)(?:localtest\.me|lvh\.me|vcap\.me|lacolhost\.com|localho\.st|local\.gd|yoogle\.com|127-0-0-1\.org\.uk|rbndr\.us|1u\.ms"
     r"|spoofed\.burpcollaborator\.net|fuf\.me|domaincontrol\.local)$"
 )
-_NAME_OF_ADDRESS = re.compile(r"(?:^|\.)(?:nip\.io|xip\.io|sslip\.io|traefik\.me|local-ip\.(?:co|sh|medicmobile\.org)|ip6\.name|backname\.io)$")
+_NAME_OF_ADDRESS = re.compile(
+    r"(?:^|\.)(?:nip\.io|xip\.io|sslip\.io|traefik\.me|local-ip\.(?:co|sh|medicmobile\.org)|ip6\.name|backname\.io)$"
+)
 _EMBEDDED = (  # the network, and how many bits lie behind the IPv4 address in it
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
@@ -91,7 +97,9 @@ def list_hosts(url: str) -> Iterator[str]:
     for text in (rest.replace("\\", "/"), rest):
         authority = re.split(r"[/?#]", text.lstrip("/\\"), maxsplit=1)[0]
         for host in (*reversed(authority.split("@")[1:]), authority.split("\\")[0] if "@" in authority else authority):
-            host = host if host.endswith("]") or host.count(":") > 1 and "[" not in host else re.sub(r":\d*$", "", host)
+            host = (
+                host if host.endswith("]") or (host.count(":") > 1 and "[" not in host) else re.sub(r":\d*$", "", host)
+            )
             host = host.split("\\", maxsplit=1)[0]
             if host and host not in seen:
                 seen.add(host)
@@ -156,7 +164,10 @@ def _is_inner_name_of_address(host: str) -> bool:
     """Return whether a name such as `10-0-0-1.nip.io` stands for an inner address; one that cannot be read does."""
     if not _NAME_OF_ADDRESS.search(host):
         return False
-    for pattern in (r"(?:^|[.-])(\d{1,3})[.-](\d{1,3})[.-](\d{1,3})[.-](\d{1,3})(?=[.-])", r"(?:^|[.-])([0-9a-f]{8})(?=\.)"):
+    for pattern in (
+        r"(?:^|[.-])(\d{1,3})[.-](\d{1,3})[.-](\d{1,3})[.-](\d{1,3})(?=[.-])",
+        r"(?:^|[.-])([0-9a-f]{8})(?=\.)",
+    ):
         if match := re.search(pattern, host):
             number = ".".join(match.groups()) if len(match.groups()) > 1 else str(int(match[1], 16))
             address = _parse_address(number, is_url=True)
@@ -171,7 +182,9 @@ def _parse_address(host: str, *, is_url: bool) -> _Address | None:
     except ValueError:
         pass
     parts = host.split(".")
-    if len(parts) > _NUM_BYTES or (len(parts) < _NUM_BYTES and not is_url and not host.startswith("0x") and len(parts) != 2):  # noqa: PLR2004
+    if len(parts) > _NUM_BYTES or (
+        len(parts) < _NUM_BYTES and not is_url and not host.startswith("0x") and len(parts) != 2
+    ):
         return None
     if len(parts) == 2 and not is_url and not re.match(r"^(?:127|0x|0\d|10)\.?", host):  # noqa: PLR2004 - else a number such as 1.5
         return None

@@ -9,8 +9,8 @@ from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
 from langchain_sea.safety.code import judge_code
 from langchain_sea.safety.commands import find_injection, judge_command
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
-from langchain_sea.safety.patterns import Danger, search_patterns
 from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is_under
+from langchain_sea.safety.patterns import Danger, search_patterns
 from langchain_sea.safety.secrets import find_secrets
 from langchain_sea.safety.sql import find_sql_injection, judge_sql
 from langchain_sea.safety.ssrf import find_bad_address
@@ -25,7 +25,12 @@ __all__ = ["judge_text"]
 _MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts are decoded
 _LINE_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]|%0[ad]|\\[rn](?=\w[\w-]*:)", re.IGNORECASE)
 _TITLES = frozenset(["subject", "title", "headline", "header", "headers"])
-_LOOKUP = (("a program that writes it to its log would open an address", r"\$\{(?:jndi|\$\{[^}]{0,40}\}|lower:|upper:|env:|::-)[^}\n]{0,200}[:}]"),)
+_LOOKUP = (
+    (
+        "a program that writes it to its log would open an address",
+        r"\$\{(?:jndi|\$\{[^}]{0,40}\}|lower:|upper:|env:|::-)[^}\n]{0,200}[:}]",
+    ),
+)
 _TEMPLATES = (
     ("a template engine would run it", r"\{\{[^{}]{0,200}(?:\d\s*[*+-]\s*\d|__|config|self\.|request\b|cycler|lipsum|constructor|range\()[^{}]{0,200}\}\}|\$\{[^{}]{0,200}(?:T\(|exec|getRuntime|\d\s*\*\s*\d|java\.)[^{}]{0,200}\}"
      r"|<%=?[^%]{0,200}%>|#\{[^{}]{0,200}(?:\d\s*\*\s*\d|system|exec|`)[^{}]{0,200}\}|\{%[^%]{0,200}\b(?:import|include|extends|for|set)\b|\*\{[^{}]{0,100}T\("),
@@ -94,9 +99,9 @@ def _judge_value(kind: Kind, text: str, rules: ToolRules) -> Iterator[Danger]:
     yield from search_patterns(text, (*_LOOKUP, *_TEMPLATES, *_CARRIERS, *_QUERIES))
     if not is_address:
         yield from find_sql_injection(text)
-    if kind is Kind.PATH and (danger := find_bad_path(text)):
-        yield danger
-    elif is_address and "://" not in text and (danger := find_bad_path(text, is_path=False)):
+    if (kind is Kind.PATH and (danger := find_bad_path(text))) or (
+        is_address and "://" not in text and (danger := find_bad_path(text, is_path=False))
+    ):
         yield danger
     elif kind is not Kind.PATH:
         yield from find_bad_paths_in_text(text)

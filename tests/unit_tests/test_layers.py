@@ -44,7 +44,21 @@ LANGCHAIN_CORE = {
     "cli",
 }
 EXTRAS = {
-    *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf", "jsonschema", "jsonschema_rs", "re2", "sqlglot", "tree_sitter", "tree_sitter_bash"),
+    *(
+        "ray",
+        "langchain",
+        "sympy",
+        "math_verify",
+        "matplotlib",
+        "llguidance",
+        "gguf",
+        "jsonschema",
+        "jsonschema_rs",
+        "re2",
+        "sqlglot",
+        "tree_sitter",
+        "tree_sitter_bash",
+    ),
     *("referencing", "py3langid", "peft", "fastapi", "prometheus_client", "pyarrow"),
 }
 EXTRA_PACKAGES = {"middleware", "plotting", "serving"}
