@@ -1,4 +1,4 @@
-"""What a command for a shell does, read by a parser of bash; `find_injection` looks for commands in other values.
+"""What a command for a shell does, read by a parser of bash.
 
 Runs nothing, and expands no variables.
 """
@@ -6,26 +6,23 @@ Runs nothing, and expands no variables.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety import command_lists as lists
 from langchain_sea.safety.paths import find_bad_path, normalize_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
+from langchain_sea.safety.shell_reader import list_commands, make_parser, read_words, resolve_variables, unwrap
 from langchain_sea.safety.sql import judge_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_injection", "judge_command"]
+__all__ = ["REVERSE_SHELLS", "find_fork_bomb", "judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
 _MAX_NESTED = 4  # levels of commands inside of arguments
-_MAX_WINDOWS = 40  # places in a value that are parsed
-_WINDOW = 300  # characters
 _FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
-_REVERSE_SHELL = (
+REVERSE_SHELLS = (
     ("it opens a shell to another machine", r"/dev/(?:tcp|udp)/[^\s/]+/\d+|\b(?:nc|ncat|netcat)\b[^\n|;]{0,120}\s(?:-\w*[ec]\b|--(?:sh-)?exec)|\bsocat\b[^\n]{0,200}\b(?:exec|system):"
      r"|\bmkfifo\b[^\n]{0,200}\b(?:nc|ncat|netcat|openssl|telnet)\b|\bsocket\b[^\n]{0,300}\b(?:dup2|pty\.spawn|subprocess|fsockopen|/bin/(?:ba)?sh)|\bfsockopen\b[^\n]{0,200}\bexec|\bTCPSocket\b[^\n]{0,200}\bexec"
      r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
@@ -40,84 +37,35 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         text: one or more commands for a shell.
         level: how many commands it is nested in.
     """
-    dangers = list(search_patterns(text, (*lists.WINDOWS_CERTAIN, *_REVERSE_SHELL), is_certain=True))
+    dangers = list(search_patterns(text, (*lists.WINDOWS_CERTAIN, *REVERSE_SHELLS), is_certain=True))
     dangers += search_patterns(text, lists.TEXT_CERTAIN, is_certain=True)
     dangers += search_patterns(text, lists.WINDOWS_DOUBTFUL)
-    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
-        dangers.append(Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True))
+    dangers += find_fork_bomb(text)
     if len(text) > _MAX_COMMAND:
         dangers.append(Danger(f"of its {len(text)} characters only {_MAX_COMMAND} were read as a command"))
-    source = _resolve_variables(text[:_MAX_COMMAND]).encode("utf-8", "replace")
-    tree = _make_parser().parse(source)
+    source = resolve_variables(text[:_MAX_COMMAND]).encode("utf-8", "replace")
+    tree = make_parser().parse(source)
     stack = [tree.root_node]
     while stack:
         node = stack.pop()
         if node.type in ("pipeline", "redirected_statement"):
             dangers += _judge_pipeline(node, level)
         elif node.type == "command":
-            dangers += _judge_words(_read_words(node), level)
+            dangers += _judge_words(read_words(node), level)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
         elif node.type == "declaration_command":
-            dangers += _judge_line(" ".join(_read_words(node)))
+            dangers += _judge_line(" ".join(read_words(node)))
         stack += node.children
     if tree.root_node.has_error and level == 0 and not dangers and not _reads_as_windows(text):
         dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
     return list(dict.fromkeys(dangers))
 
 
-def find_injection(text: str) -> Iterator[Danger]:
-    """Yield each command that a shell would run if it got this value: after a separator, or as the whole value."""
-    number = end = 0
-    for match in compile_pattern(r"(\$\(|[<>]\(|^|[;&|\n\r]|`)[\s{(!]{0,20}([^\s;&|<>()`]{1,60})").finditer(text):
-        separator, start = match[1], match.start(2)
-        name = _plain_name(match[2])
-        if separator == "`" and (
-            text[match.start() - 1 : match.start()] == "`" or text[match.end() : match.end() + 1] == ""
-        ):
-            continue  # a fence of Markdown, or a closing quote
-        if name not in lists.COMMANDS and not re.match(r"(?:mkfs|:\(\))", text[start : start + 10]):
-            continue
-        if separator and _looks_like_command(name, _cut(text, start, separator), separator):
-            yield Danger(f"a shell would run a command in it ({text[start : start + 60].strip()!r})")
-        if start < end:
-            continue  # it lies in a window that was judged as a whole
-        number += 1
-        if number > _MAX_WINDOWS:
-            yield Danger(f"it holds more than {_MAX_WINDOWS} commands, which are not all judged")
-            return
-        window = _cut(text, start, separator)
-        end = start + len(window)
-        yield from (danger for danger in judge_command(window, level=1) if danger.is_certain)
-    if compile_pattern(r"\$\{?IFS\b").search(text):
-        yield Danger("a shell would read blanks in it ('$IFS')")
-    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
-        yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)
-    yield from search_patterns(text, (*lists.WINDOWS_CERTAIN, *_REVERSE_SHELL), is_certain=True)
-
-
-def _cut(text: str, start: int, separator: str) -> str:
-    """Return what a shell would read from a place on, up to the end of the line or the closing quote."""
-    return re.split(r"[`\n]" if separator == "`" else r"\n", text[start : start + _WINDOW], maxsplit=1)[0]
-
-
-def _looks_like_command(name: str, window: str, separator: str) -> bool:
-    """Return whether a known command after a separator is one, and no ordinary word after a semicolon."""
-    rest = re.split(r"[;&|)\n`]", window, maxsplit=1)[0].split()[1:]
-    if separator in ("$(", "<(", ">("):
-        return True
-    if not rest:
-        return name not in lists.AMBIGUOUS or separator == "|"
-    signs = any(re.match(r"""[-/~.$"'*\\+]|https?:|\w+[./=:]\S""", word) for word in rest[:3])
-    if name in ("sleep", "kill", "ping") and rest[0].isdigit():
-        return True
-    return signs or (name not in lists.AMBIGUOUS and len(rest) <= 2)  # noqa: PLR2004 - more words are a sentence
-
-
 def _judge_words(words: tuple[str, ...], level: int) -> Iterator[Danger]:
     """Yield what is dangerous in one simple command."""
     line = " ".join(words)
-    words, has_rights = _unwrap(words)
+    words, has_rights = unwrap(words)
     if has_rights:
         yield from _judge_line(line)
     if not words:
@@ -171,8 +119,7 @@ def _judge_destruction(name: str, rest: tuple[str, ...], line: str) -> Iterator[
         elif name not in ("rm", "mv", "trash", "rmdir"):
             yield from _judge_line(line)
     elif name == "find" and (
-        any(w in ("-delete",) for w in rest)
-        or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
+        "-delete" in rest or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
     ):
         roots = [w for w in _take_until_flag(rest) if compile_pattern(lists.ROOTS).search(_to_target(w))]
         yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
@@ -209,7 +156,7 @@ def _judge_paths(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger
 
 def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
     """Yield what the parts of a pipe do together: what was downloaded runs, or what is secret is sent."""
-    commands = [(_read_words(child), *_unwrap(_read_words(child))[:1]) for child in _list_commands(node)]
+    commands = [(read_words(child), *unwrap(read_words(child))[:1]) for child in list_commands(node)]
     text = repr(node.text.decode("utf-8", "replace")[:60])
     has_download = has_secret = False
     for whole, words in commands:
@@ -236,7 +183,7 @@ def _has_program(words: tuple[str, ...]) -> bool:
     """Return whether an interpreter has a program of its own, so that its input is data: `python -m json.tool`."""
     if not words or words[0] in lists.SHELLS:
         return any(word == "-c" for word in words)
-    return words[0] in ("awk",) or any(
+    return words[0] == "awk" or any(
         word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word)
         for word in words[1:]
     )
@@ -286,45 +233,6 @@ def _list_inner_commands(name: str, rest: tuple[str, ...]) -> Iterator[str]:
             )
 
 
-def _unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
-    """Return the command without the commands that only start it, and whether one of them gives rights."""
-    has_rights = False
-    for _ in range(6):
-        if not words:
-            break
-        name = _plain_name(words[0])
-        words = (name, *words[1:])
-        if name not in lists.WRAPPERS or len(words) == 1:
-            break
-        has_rights |= name in ("sudo", "doas", "pkexec", "run0")
-        index = 1
-        while index < len(words) - 1 and (
-            re.match(r"-|\w+=|\d+[smhd]?$", words[index])
-            or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P")
-            or (name == "chroot" and index == 1)
-            or (name == "flock" and index == 1)
-        ):
-            index += 1
-        words = words[index:]
-    return words, has_rights
-
-
-def _plain_name(word: str) -> str:
-    """Return a command's name without quotes, backslashes and folder."""
-    name = re.sub(r"[\"'\\]|\$@|\$\*|\$\{\w*\}|,.*", "", word).lstrip("@!(")
-    name = re.split(r"[\\/]", name)[-1] if "/" in name else name
-    return re.sub(r"^((?:python|perl|ruby|node|php)\d?)[\d.]*$", r"\1", name.removesuffix(".exe"))
-
-
-def _resolve_variables(text: str) -> str:
-    """Replace `$IFS` by a blank, and variables that the text itself sets by their values."""
-    text = re.sub(r"\$\{?IFS\}?(?:\$\d)?", " ", text)
-    values = dict(re.findall(r"(?:^|[;&\s])([A-Za-z_]\w{0,20})=([\w./-]{1,40})(?=[;&\s]|$)", text)[:20])
-    for name, value in values.items():
-        text = re.sub(rf"\$\{{?{name}\}}?(?!\w)", lambda _, value=value: value, text)
-    return text[: 2 * _MAX_COMMAND]
-
-
 def _reads_as_windows(text: str) -> bool:
     return bool(re.search(r"\b[A-Za-z]:\\|\b[A-Z]\w+-[A-Z]\w+\b|\$env:|\s/[a-z]\b", text))
 
@@ -342,66 +250,7 @@ def _take_until_flag(words: tuple[str, ...]) -> list[str]:
     return list(words[:index])
 
 
-def _list_commands(node: Any) -> list[Any]:
-    """List the simple commands of a pipe, in their order."""
-    found, stack = [], [node]
-    while stack:
-        each = stack.pop()
-        if each.type == "command":
-            found.append(each)
-        elif each.type in (
-            "pipeline",
-            "redirected_statement",
-            "subshell",
-            "compound_statement",
-            "list",
-            "negated_command",
-        ):
-            stack += reversed(each.children)
-    return found
-
-
-def _read_raw(node: Any) -> list[str]:
-    return node.text.decode("utf-8", "replace").split() or [""]
-
-
-def _read_words(node: Any) -> tuple[str, ...]:
-    """Return a command's name and arguments as the shell would read them, without expanding variables."""
-    words = []
-    for child in node.children:
-        if child.type in ("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment", "comment"):
-            continue
-        words.append(_unquote(child.text.decode("utf-8", "replace")))
-    return tuple(words)
-
-
-def _unquote(word: str) -> str:
-    """Remove quotes and backslashes as bash does; `$'\\x72'` is decoded."""
-
-    def decode(match: re.Match[str]) -> str:
-        return re.sub(
-            r"\\x([0-9a-fA-F]{1,2})|\\([0-7]{1,3})",
-            lambda m: chr(int(m[1], 16) if m[1] else int(m[2], 8) & 255),
-            match[1],
-        )
-
-    word = re.sub(r"\$'([^']*)'", decode, word)
-    return re.sub(
-        r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", lambda m: m[1] or m[2] or m[3] or "", word, flags=re.DOTALL
-    )
-
-
-@lru_cache(maxsize=1)
-def _make_language() -> Any:
-    try:
-        import tree_sitter  # noqa: PLC0415 - an extra
-        import tree_sitter_bash  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ExtraMissingError("commands are read by tree-sitter-bash: pip install 'langchain-sea[agents]'") from error
-    return tree_sitter.Language(tree_sitter_bash.language())
-
-
-def _make_parser() -> Any:
-    import tree_sitter  # noqa: PLC0415 - an extra
-
-    return tree_sitter.Parser(_make_language())
+def find_fork_bomb(text: str) -> Iterator[Danger]:
+    """Yield a function of a shell that calls itself twice: it fills the machine."""
+    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
+        yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)

@@ -26,6 +26,7 @@ _UNITS = {"k": 1e3, "thousand": 1e3, "m": 1e6, "mn": 1e6, "million": 1e6, "b": 1
 _MINUS = str.maketrans(dict.fromkeys("−–—‒﹣－", "-"))
 _GROUP = 3  # digits between separators of thousands
 _EMAIL = r"[^\s,;:<>|\"'()]+@[^\s,;:<>|\"'()]+"
+_MAX_READ = 20_000  # characters of a text: more than any call may address
 _SEPARATOR = re.compile(r"[,;|\n\r]+|\s{2,}")
 
 
@@ -73,7 +74,7 @@ def _read_digits(digits: str) -> list[str]:
 def list_recipients(texts: Iterable[str]) -> list[str]:
     """List whom texts address, separated by commas, semicolons, bars, line breaks, or as addresses between blanks."""
     recipients = list[str]()
-    for text in texts:
+    for text in (whole[:_MAX_READ] for whole in texts):
         emails = [match[0] for match in compile_pattern(_EMAIL).finditer(text)]
         parts = [part.strip() for part in _SEPARATOR.split(text) if part.strip()]
         recipients += emails if len(emails) >= len(parts) else parts

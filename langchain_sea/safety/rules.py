@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.safety.argument_kinds import Kind, decide_kind, get_words, list_names
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.commands import find_injection
 from langchain_sea.safety.deobfuscation import join_neighbours
+from langchain_sea.safety.injections import find_injection
 from langchain_sea.safety.patterns import Danger
 from langchain_sea.safety.privileges import find_everything, find_privileges, is_reading_tool, list_values
 from langchain_sea.safety.quantities import list_recipients, read_numbers

@@ -17,7 +17,9 @@ __all__ = ["canonicalize_host", "find_bad_address", "list_hosts"]
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NUM_BYTES = 4  # of an IPv4 address
+_PAIR = 2  # numbers
 _MAX_BYTE = 255
+_MAX_ADDRESS = 16_384  # characters: no browser opens a longer one
 _MAX_URLS = 200  # of one text that are judged
 _BAD_SCHEMES = frozenset(
     "file gopher dict ldap ldaps ldapi jar netdoc tftp php expect phar zip glob ogg rar smb cifs nfs view-source javascript vbscript"
@@ -61,6 +63,8 @@ def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) ->
         hosts: that may be named, inner ones too, as names, addresses or networks; None allows all public ones.
         bare: whether the whole text may be a host without a scheme.
     """
+    if bare and len(text) > _MAX_ADDRESS:
+        return Danger(f"an address of {len(text)} characters cannot be judged")
     whole = _IGNORED.sub("", text) if bare else text
     if bare and (reason := _find_bad_scheme(whole.strip())):
         return Danger(reason, is_certain=True)
@@ -87,7 +91,7 @@ def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) ->
 
 
 def list_hosts(url: str) -> Iterator[str]:
-    """Yield each host that some reader takes from a URL: readers differ about `\\\\`, `@` and missing slashes."""
+    """Yield each host that some reader takes from a URL: readers differ about backslashes, `@` and missing slashes."""
     rest = url
     while match := _SCHEME.match(rest):  # `jdbc:mysql://…`, `url:http://…`
         rest = rest[match.end() :]
@@ -96,11 +100,10 @@ def list_hosts(url: str) -> Iterator[str]:
     seen = set()
     for text in (rest.replace("\\", "/"), rest):
         authority = re.split(r"[/?#]", text.lstrip("/\\"), maxsplit=1)[0]
-        for host in (*reversed(authority.split("@")[1:]), authority.split("\\")[0] if "@" in authority else authority):
-            host = (
-                host if host.endswith("]") or (host.count(":") > 1 and "[" not in host) else re.sub(r":\d*$", "", host)
-            )
-            host = host.split("\\", maxsplit=1)[0]
+        whole = authority.split("\\")[0] if "@" in authority else authority
+        for part in (*reversed(authority.split("@")[1:]), whole):
+            is_ipv6 = part.endswith("]") or (part.count(":") > 1 and "[" not in part)
+            host = (part if is_ipv6 else re.sub(r":\d*$", "", part)).split("\\", maxsplit=1)[0]
             if host and host not in seen:
                 seen.add(host)
                 yield host
@@ -182,11 +185,10 @@ def _parse_address(host: str, *, is_url: bool) -> _Address | None:
     except ValueError:
         pass
     parts = host.split(".")
-    if len(parts) > _NUM_BYTES or (
-        len(parts) < _NUM_BYTES and not is_url and not host.startswith("0x") and len(parts) != 2
-    ):
+    is_pair = len(parts) == _PAIR  # `127.1`; without a scheme only where it cannot be a number such as 1.5
+    if len(parts) > _NUM_BYTES or (len(parts) < _NUM_BYTES and not (is_url or is_pair or host.startswith("0x"))):
         return None
-    if len(parts) == 2 and not is_url and not re.match(r"^(?:127|0x|0\d|10)\.?", host):  # noqa: PLR2004 - else a number such as 1.5
+    if is_pair and not is_url and not re.match(r"(?:127|0x|0\d|10)\.?", host):
         return None
     try:
         *heads, last = [_parse_number(part) for part in parts]

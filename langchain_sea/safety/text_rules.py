@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
 from langchain_sea.safety.code import judge_code
-from langchain_sea.safety.commands import find_injection, judge_command
+from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
+from langchain_sea.safety.injections import find_injection
 from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is_under
 from langchain_sea.safety.patterns import Danger, search_patterns
 from langchain_sea.safety.secrets import find_secrets
