@@ -14,11 +14,11 @@ from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat.errors import IncompleteAnswerError
+from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.chat.tool_formats import parse_calls
 from langchain_sea.chat.tools import (
     ParsedToolCalls,
     ToolChoice,
-    forced_schema,
     parse_tool_choice,
     read_answer,
     render_tools_as_text,
