@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea.chat.errors import ContentError
-from langchain_sea.models.template_fallbacks import merge_turns
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING, merge_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from langchain_core.messages import InvalidToolCall
 
 __all__ = ["to_template_messages"]
 
@@ -43,6 +45,9 @@ def _to_dict(message: BaseMessage) -> dict[str, Any]:
             {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
             for call in message.tool_calls
         ]
+    if isinstance(message, AIMessage) and message.invalid_tool_calls:
+        written = [converted["content"], *map(_write_invalid_call, message.invalid_tool_calls)]
+        converted["content"] = "\n".join(filter(None, written))
     if isinstance(message, ToolMessage):
         converted["tool_call_id"] = message.tool_call_id
         if message.status == "error":
@@ -50,6 +55,14 @@ def _to_dict(message: BaseMessage) -> dict[str, Any]:
     if message.name:
         converted["name"] = message.name
     return converted
+
+
+def _write_invalid_call(call: InvalidToolCall) -> str:
+    """Return a call that cannot be read as the model wrote it, so that it may do better: as words."""
+    text = str(call["args"] or "")
+    name = call["name"]
+    is_whole = name is None or name in text
+    return f"{OPENING}{text}{CLOSING}" if is_whole else f"{OPENING}{name}: {text}{CLOSING}"
 
 
 def _role(message: BaseMessage) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.protocols import ALL, ForwardRequest, ModelOutput, OutputSpec
-from langchain_sea.errors import PromptTooLongError
+from langchain_sea.errors import ArchitectureError, PromptTooLongError
 from langchain_sea.models.generation import PolicyGeneration
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.policy_vocabulary import PolicyVocabulary
@@ -110,10 +110,11 @@ class CausalLMPolicy(PolicyVocabulary):
         Raises:
             PromptTooLongError: prompt and room exceed the context.
         """
-        if self.context is not None and len(ids) + room > self.context:
+        context = self.context_after(len(ids))
+        if context is not None and len(ids) + room > context:
             raise PromptTooLongError(
                 f"a prompt of {len(ids)} tokens with room for {room} more exceeds the policy's context of "
-                f"{self.context}; shorten the conversation or ask for a shorter answer."
+                f"{context}; shorten the conversation or ask for a shorter answer."
             )
         prompt_ids = tuple(ids)
         return PolicyPrompt(tuple(messages), prompt_ids, Prefill(lambda: self._forward.prompt_key_values(prompt_ids)))
@@ -129,7 +130,19 @@ class CausalLMPolicy(PolicyVocabulary):
         return self.forward_all([ForwardRequest(prompt, tokens, output_spec)])[0]
 
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
-        """Run several prompts' answers in one forward pass; each result is that of `forward`."""
+        """Run several prompts' answers in one forward pass; each result is that of `forward`.
+
+        Raises:
+            ArchitectureError: an answer is longer than `context_after` allows for its prompt.
+        """
+        for ask in asks:
+            num_read = len(ask.prompt.ids) + ask.tokens.mask.shape[1]
+            if self.has_boundary and num_read > (self.context_after(len(ask.prompt.ids)) or num_read):
+                raise ArchitectureError(
+                    f"{type(self.model).__name__} turns all positions in another way above "
+                    f"{self.context_after(len(ask.prompt.ids))} tokens (longrope), and this prompt with its answer has "
+                    f"{num_read}: shorten the answer, or use another model."
+                )
         return list(self._forward.forward_all(asks))
 
     def generate(
@@ -179,7 +192,7 @@ class CausalLMPolicy(PolicyVocabulary):
             prompt,
             prefixes,
             max_new_tokens=tokens,
-            max_positions=self.context,
+            max_positions=self.context_after(len(prompt.ids)),
             temperature=temperature,
             generators=generators,
             steering=steering,

@@ -51,10 +51,27 @@ class PolicyVocabulary:
         config = model.config.get_text_config()
         self.vocab_size: int = config.vocab_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self._boundary = _find_boundary(config)
         self.device: torch.device = model.device
         self.end_ids = frozenset(find_end_ids(model, tokenizer))
         known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
+
+    def context_after(self, num_prompt_tokens: int) -> int | None:
+        """Return the most positions of a prompt of this length and its answer; None: there is no limit.
+
+        With longrope the positions of all tokens change where a text grows beyond a boundary. The keys of a prompt
+        below it would meet queries that are rotated in another way, so that its answers end there.
+        """
+        is_below = num_prompt_tokens - 1 <= (self._boundary or 0)  # the last token is read with the answer
+        if self._boundary is None or not is_below:
+            return self.context
+        return self._boundary if self.context is None else min(self._boundary, self.context)
+
+    @property
+    def has_boundary(self) -> bool:
+        """Whether `context_after` depends on the prompt."""
+        return self._boundary is not None
 
     @property
     def supports_tools(self) -> bool:
@@ -76,3 +93,15 @@ class PolicyVocabulary:
     def count_tokens(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
         """Count the ids that `prompt` would have; nothing is computed."""
         return len(self._template.chat(messages, tools))
+
+
+def _find_boundary(config: Any) -> int | None:  # noqa: ANN401 - configurations share no type
+    """Return the length above which a model's longrope uses other factors; None: it has no such boundary."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    for part in ropes:
+        if part.get("rope_type") == "longrope":
+            key = "original_max_position_embeddings"
+            boundary: int | None = part.get(key) or getattr(config, key, None)
+            return boundary
+    return None

@@ -355,7 +355,7 @@ def test_a_template_of_the_bare_answer_has_no_place(template: str) -> None:
 )
 def test_a_template_that_hides_the_answer_cannot_steer(template: str) -> None:
     """It says so instead of steering somewhere else."""
-    with pytest.raises(errors.ChatTemplateError, match="after at least one token|leaves out parts"):
+    with pytest.raises(errors.ChatTemplateError, match=r"after at least one token|leaves out parts"):
         SoftRewardModel(classifier(), tiny_tokenizer(), chat_template=template).score_soft(view_of(["no"]))
 
 

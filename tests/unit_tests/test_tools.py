@@ -14,15 +14,9 @@ from pydantic import BaseModel, Field
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat.errors import IncompleteAnswerError
+from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.chat.tool_formats import parse_calls
-from langchain_sea.chat.tools import (
-    ParsedToolCalls,
-    ToolChoice,
-    forced_schema,
-    parse_tool_choice,
-    read_answer,
-    to_openai_tools,
-)
+from langchain_sea.chat.tools import ParsedToolCalls, ToolChoice, parse_tool_choice, read_answer, to_openai_tools
 from langchain_sea.errors import GrammarError
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.template_fallbacks import ways_to_write
