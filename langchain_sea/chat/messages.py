@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
@@ -21,6 +21,11 @@ _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
     (HumanMessage, "user"),
     (AIMessage, "assistant"),
     (ToolMessage, "tool"),
+)
+# calls come from `tool_calls`, refusals are added behind the words, and thoughts stay out of a conversation
+_SILENT = (
+    *("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call", "refusal"),
+    *("reasoning", "thinking", "redacted_thinking", "reasoning_content"),
 )
 
 
@@ -78,7 +83,14 @@ def _role(message: BaseMessage) -> str:
 def _text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
-    return "".join(_block_text(block) for block in message.content)
+    words = "".join(_block_text(block) for block in message.content)
+    refusals = [str(block["refusal"]) for block in message.content if _is_refusal(block)]
+    # an answer of this package holds a refusal as words as well, for readers of either
+    return "".join([words, *(refusal for refusal in refusals if refusal not in words)])
+
+
+def _is_refusal(block: str | dict[str, Any]) -> TypeGuard[dict[str, Any]]:
+    return isinstance(block, dict) and block.get("type") == "refusal" and "refusal" in block
 
 
 def _block_text(block: str | dict[str, Any]) -> str:
@@ -86,7 +98,7 @@ def _block_text(block: str | dict[str, Any]) -> str:
         return block
     if block.get("type") in ("text", "text-plain"):
         return str(block.get("text", ""))
-    if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls come from `tool_calls`
+    if block.get("type") in _SILENT:
         return ""
     raise ContentError(
         f"a content block of type {block.get('type')!r} is not text, and this model reads text only: "

@@ -58,7 +58,7 @@ class ModelConfig:
     Attributes:
         model: a name, a folder, or the loaded policy.
         model_name: the name in reports.
-        load_options: `dtype`, `quantization`, `device_map` and `compile_layers` of `load_model`.
+        load_options: `dtype`, `quantization`, `device_map`, `compile_layers` and `chat_template` of `load_model`.
     """
 
     model: str | os.PathLike[str] | CausalLMPolicy

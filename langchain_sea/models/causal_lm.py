@@ -14,6 +14,7 @@ from langchain_sea.models.prompt import PolicyPrompt, Prefill
 from langchain_sea.models.runner import make_runner
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     import torch
@@ -39,7 +40,7 @@ class CausalLMPolicy(PolicyVocabulary):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        chat_template: str | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
         compile_layers: bool = False,
     ) -> None:
         """Hold the model and its tokenizer; nothing is computed yet.
@@ -47,10 +48,11 @@ class CausalLMPolicy(PolicyVocabulary):
         Args:
             model: loaded, in evaluation mode, its weights preferably frozen.
             tokenizer: the model's.
-            chat_template: Jinja source; None takes the tokenizer's own.
+            chat_template: Jinja text or the path of a file; None takes the tokenizer's own.
             compile_layers: compile the layers where the model is on a GPU; see `load_model`.
 
         Raises:
+            ChatTemplateError: `chat_template` cannot be read.
             ValueError: the model is in training mode.
         """
         super().__init__(model, tokenizer, chat_template=chat_template)

@@ -10,6 +10,7 @@ import jinja2
 
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.template_fallbacks import content_as_parts, find_missing, ways_to_write
+from langchain_sea.models.template_markers import find_written_markers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,11 +26,18 @@ class ChatTemplate:
     """A tokenizer and its chat template; neither is changed.
 
     Attributes:
-        special: the ids that represent no text: those that the tokenizer marks as special.
+        control: all tokens that structure a chat, by id.
+        special: the ids that represent no text: those that the tokenizer marks as special, but for `written`.
+        written: the special ids that an answer may hold.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None, *, needs_all: bool = True
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None = None,
+        *,
+        needs_all: bool = True,
+        writes: bool = False,
     ) -> None:
         """Collect the control tokens of the tokenizer.
 
@@ -37,6 +45,8 @@ class ChatTemplate:
             tokenizer: any tokenizer of `transformers`.
             chat_template: Jinja source; None takes the tokenizer's own.
             needs_all: whether a prompt must hold the whole conversation; else its last message.
+            writes: whether the tokenizer's model writes answers: `encode` and `decode` then keep the markers of
+                calls and reasoning, which are the model's own. In a conversation they are text as ever.
         """
         self._needs_all = needs_all
         self._tokenizer, self._chat_template = tokenizer, chat_template
@@ -47,9 +57,11 @@ class ChatTemplate:
         markup = {
             i: token.content for i, token in added.items() if not (token.content.strip(_BLANKS)[:1] or "a").isalnum()
         }
-        self.special = frozenset(special)
-        self._special, self._control = special, markup | special
-        self._openings = {s[:n] for s in self._control.values() if not s[0].isalnum() for n in range(1, len(s))}
+        self.control = markup | special
+        self.written = find_written_markers(special) if writes else frozenset[int]()
+        self._special = {i: token for i, token in special.items() if i not in self.written}
+        self.special = frozenset(self._special)
+        self._openings = {s[:n] for s in self.control.values() if not s[0].isalnum() for n in range(1, len(s))}
         roles = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
@@ -60,20 +72,27 @@ class ChatTemplate:
         return "tools" in (source if isinstance(source, str) else "")
 
     def encode(self, text: str) -> list[int]:
-        """Encode text; the strings of special tokens are split as text."""
+        """Encode text; the strings of special tokens, but for `written`, are split as text."""
         return self._encode_pieces(self._split(text, self._special))
 
     def is_control_token(self, text: str) -> bool:
         """Return whether this is a control token."""
-        return text in self._control.values()
+        return text in self.control.values()
 
     def markup(self, text: str) -> list[int]:
         """Encode trusted text, in which control strings become control tokens."""
         return self._encode(text) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode ids without special tokens."""
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """Decode ids without special tokens, but for `written`."""
+        keeps = not self.written.isdisjoint(ids)
+        shown = [i for i in ids if i not in self.special] if keeps else list(ids)
+        text = self._tokenizer.decode(
+            shown,
+            skip_special_tokens=not keeps,
+            clean_up_tokenization_spaces=False,
+            spaces_between_special_tokens=False,
+        )
         assert isinstance(text, str)
         return text
 
@@ -101,6 +120,17 @@ class ChatTemplate:
         if not ids:
             raise ChatTemplateError("the chat template rendered these messages to nothing.")
         return ids
+
+    def render_example(self, messages: list[dict[str, Any]]) -> str:
+        """Render a conversation that is complete; nothing if the template prints it in no way."""
+        for way, _ in _all_ways(messages, None):
+            try:
+                rendered = self._render(way, None, opens_turn=False)
+            except ChatTemplateError:
+                continue
+            if all(message["content"] in rendered for message in messages):
+                return rendered
+        return ""
 
     def _render_whole(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, mark: str) -> str:
         """Render the conversation in the first way in which all of it is printed.
@@ -130,7 +160,9 @@ class ChatTemplate:
             "Change the messages, or pass chat_template= with a template that prints them."
         )
 
-    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+    def _render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, opens_turn: bool = True
+    ) -> str:
         if self._chat_template is None and self._tokenizer.chat_template is None:
             raise ChatTemplateError(
                 f"the tokenizer {self._tokenizer.name_or_path!r} has no chat template, so messages cannot be "
@@ -141,7 +173,7 @@ class ChatTemplate:
                 messages,
                 tools=list(tools) if tools is not None else None,
                 chat_template=self._chat_template,
-                add_generation_prompt=True,
+                add_generation_prompt=opens_turn,
                 tokenize=False,
             )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -163,7 +195,7 @@ class ChatTemplate:
         if not isinstance(value, str):
             return value
         body = value.rstrip()
-        pieces = self._split(body, self._control)
+        pieces = self._split(body, self.control)
         # the template may append another text directly, without the blanks between them
         closing = mark if any(map(body.endswith, self._openings)) else ""
         return mark.join(pieces) + closing + value[len(body) :]
