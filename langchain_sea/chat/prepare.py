@@ -104,7 +104,14 @@ class PreparedCall:
                 num_top = self.options.top_logprobs
                 entries = compute_logprobs(self.policy, self.prompt, answer.text, num_top)
                 answer = replace(answer, logprobs=entries)
-            answers.append(replace(answer, draft_model_error=draft_model_error, max_tokens=self.options.max_tokens))
+            answers.append(
+                replace(
+                    answer,
+                    draft_model_error=draft_model_error,
+                    max_tokens=self.options.max_tokens,
+                    begins_in_thought=self.policy.opens_thought(self.prompt.ids),
+                )
+            )
         return answers
 
 

@@ -97,13 +97,15 @@ class CausalLMPolicy(PolicyVocabulary):
             tools: JSON schemas for the template.
             room: how many tokens the answer must have room for.
             opening: how the assistant's turn begins; it is not part of the answer.
-            grammar: constrains the answer.
+            grammar: constrains the answer. Reasoning that the template opens is closed before it.
 
         Raises:
             ChatTemplateError: there is no chat template, or it rejects the messages.
             PromptTooLongError: prompt and room exceed the context.
         """
-        ids = self._template.chat(messages, tools) + self._template.markup(opening)
+        ids = self._template.chat(messages, tools)
+        closing = None if grammar is None else self._template.find_open_thought(ids)
+        ids += self._template.markup(opening if closing is None else f"\n{closing}\n\n{opening}")
         return replace(self.prompt_from_ids(ids, messages, room), grammar=grammar)
 
     def prompt_from_ids(self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0) -> PolicyPrompt:

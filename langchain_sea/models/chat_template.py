@@ -10,7 +10,7 @@ import jinja2
 
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.template_fallbacks import content_as_parts, find_missing, ways_to_write
-from langchain_sea.models.template_markers import find_written_markers
+from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 _SHOWN = 60  # characters of a text that an error quotes
+_TAIL = 32  # ids: a tag and the blanks behind it, letter by letter
 _BLANKS = " \t\r\n\u2581"
 
 
@@ -95,6 +96,11 @@ class ChatTemplate:
         )
         assert isinstance(text, str)
         return text
+
+    def find_open_thought(self, ids: Sequence[int]) -> str | None:
+        """Return the tag that closes the reasoning which these ids end in; None if they end elsewhere."""
+        end = str(self._tokenizer.decode(list(ids[-_TAIL:]), skip_special_tokens=False)).rstrip()
+        return next((closing for opening, closing in THOUGHT_TAGS if end.endswith(opening)), None)
 
     def chat(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None) -> list[int]:
         """Encode a conversation up to where the answer begins.

@@ -99,6 +99,10 @@ class PolicyVocabulary:
         """Decode an answer's ids, without special tokens but those that mark calls and reasoning."""
         return self._template.decode(ids)
 
+    def opens_thought(self, ids: Sequence[int]) -> bool:
+        """Return whether a prompt ends with a tag in which the model thinks, as some templates write it."""
+        return self._template.find_open_thought(ids) is not None
+
     def count_tokens(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
         """Count the ids that `prompt` would have; nothing is computed."""
         return len(self._template.chat(messages, tools))

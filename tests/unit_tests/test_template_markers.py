@@ -9,9 +9,10 @@ from tokenizers import AddedToken
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.chat_template import ChatTemplate
-from langchain_sea.models.template_markers import find_turn_ends
+from langchain_sea.models.template_markers import THOUGHT_TAGS, find_turn_ends
 
 MARKERS = ("[TOOL_CALLS]", "<|tool_call|>", "<tool_call>", "<|python_tag|>", "<think>", "[THINK]")
 PLAIN = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
@@ -86,3 +87,25 @@ def test_a_refusal_is_read_as_its_words() -> None:
     asked = HumanMessage("a")
     for content in ([block], [{"type": "text", "text": "No."}, block]):
         assert to_template_messages([asked, AIMessage(content)])[1]["content"] == "No."
+
+
+@pytest.mark.parametrize(("opening", "closing"), THOUGHT_TAGS)
+@pytest.mark.parametrize("is_open", [True, False])
+def test_reasoning_is_read_whoever_opened_it(opening: str, closing: str, *, is_open: bool) -> None:
+    text = f"{'' if is_open else opening}\nhm {closing}\n\n37"
+    assert split_reasoning(text, is_open=is_open) == ("hm", "37")
+
+
+def test_reasoning_without_an_end() -> None:
+    assert split_reasoning("hm", is_open=True, is_cut=True) == ("hm", "")
+    assert split_reasoning("It is 37.", is_open=True) == (None, "It is 37.")
+    assert split_reasoning(" 37") == (None, " 37")
+
+
+@pytest.mark.parametrize("is_special", [True, False])
+def test_a_prompt_may_end_in_reasoning(*, is_special: bool) -> None:
+    tags = [AddedToken(tag, special=is_special, normalized=False) for tag in ("[THINK]", "[/THINK]")]
+    template = ChatTemplate(tiny_tokenizer(chat_template=PLAIN + "{{ '[THINK]\n' }}", extra=tags))
+    messages = [{"role": "user", "content": "a"}]
+    assert template.find_open_thought(template.chat(messages, None)) == "[/THINK]"
+    assert ChatTemplate(tiny_tokenizer()).find_open_thought(template.chat(messages, None)[:-4]) is None
