@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from langchain_sea.errors import ChatTemplateError
-from langchain_sea.models.template_fallbacks import content_as_parts, find_missing, ways_to_write
+from langchain_sea.models.template_check import find_missing, find_unprinted, mark_parts
+from langchain_sea.models.template_fallbacks import ways_to_write
 from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -129,7 +130,7 @@ class ChatTemplate:
 
     def render_example(self, messages: list[dict[str, Any]]) -> str:
         """Render a conversation that is complete; nothing if the template prints it in no way."""
-        for way, _ in _all_ways(messages, None):
+        for way, _ in ways_to_write(messages, None):
             try:
                 rendered = self._render(way, None, opens_turn=False)
             except ChatTemplateError:
@@ -146,24 +147,29 @@ class ChatTemplate:
         """
         first_error: ChatTemplateError | None = None
         fewest: list[str] | None = None
-        wanted = _without_mark([messages if self._needs_all else messages[-1:], tools], mark)
-        for way, shown in _all_ways(messages, tools):
+        whole = [_without_mark(part, mark) for part in (messages, tools)]
+        wanted = [whole[0] if self._needs_all else whole[0][-1:], whole[1]]
+        marked, marked_given, marks = mark_parts(_without_mark(messages, mark), whole[1], last=not self._needs_all)
+        ways = zip(ways_to_write(messages, tools), ways_to_write(marked, marked_given), strict=True)
+        for (way, shown), (marked_way, marked_tools) in ways:
             try:
-                rendered = self._render(way, shown)
+                missing = find_unprinted(self._render(marked_way, marked_tools), marks)
+                rendered = "" if missing else self._render(way, shown)
             except ChatTemplateError as error:
                 first_error = first_error or error
                 continue
-            missing = find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
+            missing = missing or find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
             if not missing:
                 return rendered
             fewest = missing if fewest is None or len(missing) < len(fewest) else fewest
         if fewest is None:
             assert first_error is not None
             raise first_error
+        rejected = "" if first_error is None else f" Written in another way, {first_error}"
         listed = ", ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in fewest[:3])
         raise ChatTemplateError(
             f"the chat template leaves out parts of this conversation, such as {listed}: the model would not see them. "
-            "Change the messages, or pass chat_template= with a template that prints them."
+            "Change the messages, or pass chat_template= with a template that prints them." + rejected
         )
 
     def _render(
@@ -178,6 +184,7 @@ class ChatTemplate:
             rendered = self._tokenizer.apply_chat_template(
                 messages,
                 tools=list(tools) if tools is not None else None,
+                xml_tools=list(tools) if tools else None,  # where the first SmolLM3 reads them
                 chat_template=self._chat_template,
                 add_generation_prompt=opens_turn,
                 tokenize=False,
@@ -238,18 +245,6 @@ class ChatTemplate:
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False))
 
 
-def _all_ways(
-    messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
-) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]:
-    """Yield all ways to write a conversation, also for templates without a system role, or with content in parts."""
-    for way, shown in ways_to_write(messages, tools):
-        yield way, shown
-        has_system = way[0].get("role") == "system" and len(way) > 1
-        if has_system:
-            yield _merge_system_message(way), shown
-        yield content_as_parts(way), shown
-
-
 def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
     """Return the value without the mark in its strings."""
     if isinstance(value, dict):
@@ -257,14 +252,6 @@ def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of
     if isinstance(value, list):
         return [_without_mark(entry, mark) for entry in value]
     return value.replace(mark, "") if isinstance(value, str) else value
-
-
-def _merge_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the system message into the first user message."""
-    first, rest = messages[0], messages[1:]
-    if rest[0].get("role") == "user":
-        return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-    return [{**first, "role": "user"}, *rest]
 
 
 def _escape(character: str) -> str:

@@ -154,8 +154,8 @@ def test_templates_without_tools_get_them_in_words() -> None:
         {"role": "assistant", "content": "", "tool_calls": [{"function": CALL, "id": "1"}]},
         {"role": "tool", "content": "sunny", "tool_call_id": "1"},
     ]
-    *_, (found, shown) = ways_to_write(messages, TOOLS)
-    assert shown is None
+    # the last ways are the same words with the system message in the user's, and as parts
+    found = [way for way, shown in ways_to_write(messages, TOOLS) if shown is None and len(way) == 4][-2]
     assert [m["role"] for m in found] == ["system", "user", "assistant", "user"]
     assert found[0]["content"].startswith("Be brief.")
     assert "get_weather" in found[0]["content"]
