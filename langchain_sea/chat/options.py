@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.tools import ToolChoice, close_objects, parse_tool_choice, to_openai_tools
+from langchain_sea.chat.schemas import close_objects
+from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.plans import find_plan
 from langchain_sea.presets import Preset, find_preset
@@ -57,7 +58,7 @@ class ModelConfig:
     Attributes:
         model: a name, a folder, or the loaded policy.
         model_name: the name in reports.
-        load_options: `dtype`, `quantization`, `device_map` and `compile_layers` of `load_model`.
+        load_options: `dtype`, `quantization`, `device_map`, `compile_layers` and `chat_template` of `load_model`.
     """
 
     model: str | os.PathLike[str] | CausalLMPolicy
@@ -226,5 +227,9 @@ def _parse_response_format(response_format: object) -> dict[str, Any] | None:
     if response_format.get("type") == "json_object":
         return {"type": "object"}
     json_schema = response_format.get("json_schema", response_format)
-    schema: dict[str, Any] = json.loads(json.dumps(json_schema.get("schema", json_schema)))
-    return close_objects(schema)
+    schema = json_schema.get("schema", json_schema) if isinstance(json_schema, dict) else None
+    has_none = schema is json_schema and isinstance(schema, dict) and isinstance(schema.get("name"), str)
+    if not isinstance(schema, dict) or has_none or schema.get("type") == "json_schema":
+        raise ValueError(f"response_format={response_format!r} holds no schema; put one under json_schema.schema.")
+    copied: dict[str, Any] = json.loads(json.dumps(schema))
+    return close_objects(copied)

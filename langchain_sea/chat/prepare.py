@@ -14,7 +14,7 @@ from langchain_sea.chat.errors import DeadlineError, to_langchain_error
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
-from langchain_sea.chat.tools import forced_schema
+from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.queue import wait_for_calls
@@ -105,7 +105,14 @@ class PreparedCall:
                 num_top = self.options.top_logprobs
                 entries = compute_logprobs(self.policy, self.prompt, answer.text, num_top)
                 answer = replace(answer, logprobs=entries)
-            answers.append(replace(answer, draft_model_error=draft_model_error, max_tokens=self.options.max_tokens))
+            answers.append(
+                replace(
+                    answer,
+                    draft_model_error=draft_model_error,
+                    max_tokens=self.options.max_tokens,
+                    begins_in_thought=self.policy.opens_thought(self.prompt.ids),
+                )
+            )
         return answers
 
 
@@ -142,8 +149,8 @@ def _prepare_call(
     energy = make_energy(policy, config.rewards, preset=preset, retries=config.max_retries)
     gate = load_gate(config.gate)
     prompt = _make_prompt(policy, template_messages, options)
-    if policy.context is not None:
-        options = replace(options, max_tokens=min(options.max_tokens, policy.context - len(prompt.ids)))
+    if (context := policy.context_after(len(prompt.ids))) is not None:
+        options = replace(options, max_tokens=min(options.max_tokens, context - len(prompt.ids)))
     search = preset.search_config
     num_generators = max(search.chains.num_chains, search.drafts.num_drafts)
     requests = [
@@ -180,7 +187,7 @@ def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options
         text = f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
         messages = append_system(messages, text)
     grammar = None
-    if schema:
+    if schema is not None:
         ends = sorted(policy.end_ids)
         grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=tags)
     room = min(options.max_tokens, _LEAST_ROOM)

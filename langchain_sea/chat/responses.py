@@ -17,6 +17,7 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_sea.chat.cut_off import describe_limit, find_limit
+from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.chat.tools import read_answer
 from langchain_sea.core.conversation import last_user_text
 from langchain_sea.models.template_fallbacks import OPENING
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["REFUSAL", "GatedAnswer", "choose_answer", "gate_texts", "to_chat_result", "to_chunks", "word_chunks"]
 
 REFUSAL = "I can't help with that."
-_THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$")
 _HAS_REFUSAL_BLOCKS = hasattr(content_blocks, "RefusalContentBlock")  # from langchain-core 1.8 on
 
@@ -59,6 +59,7 @@ class GatedAnswer:
         logprobs: of the text's tokens, in OpenAI's form.
         draft_model_error: why the external draft was not used.
         max_tokens: how many tokens the model's context left for the answer; None: as many as the call asks for.
+        begins_in_thought: whether the prompt ends with the tag that opens the reasoning.
     """
 
     refinement: Refinement
@@ -68,6 +69,7 @@ class GatedAnswer:
     logprobs: list[dict[str, Any]] | None = None
     draft_model_error: str | None = None
     max_tokens: int | None = None
+    begins_in_thought: bool = False
 
     @property
     def is_refused(self) -> bool:
@@ -183,7 +185,7 @@ def word_chunks(text: str) -> Iterator[ChatGenerationChunk]:
 def to_chunks(
     answer: GatedAnswer, options: CallOptions, model_name: str, *, sent: str = ""
 ) -> Iterator[ChatGenerationChunk]:
-    """Yield the words, then the tool calls, then one last chunk with usage and report.
+    """Yield the reasoning, the words, then the tool calls, then one last chunk with usage and report.
 
     Args:
         answer: what is returned.
@@ -194,6 +196,8 @@ def to_chunks(
     """
     reading = _read(answer, options)
     parsed, text = reading.parsed, reading.parsed.content
+    if reading.reasoning:
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=reading.reasoning))
     yield from word_chunks(text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}")
     if (block := _refusal_block(answer, parsed)) is not None:
         yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
@@ -206,7 +210,6 @@ def to_chunks(
         yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
     last = AIMessageChunk(
         content="",
-        additional_kwargs=reading.reasoning,
         usage_metadata=answer.usage(),
         response_metadata=_metadata(answer, options, model_name, reading),
         chunk_position="last",
@@ -239,11 +242,11 @@ def _mark_invalid(args: str) -> str:
 def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
     """Return the text with its tool calls, the reasoning before it, and how it ended."""
     limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options, answer.max_tokens)
-    thought = _THOUGHT.match(answer.text)
-    text = answer.text if thought is None else answer.text[thought.end() :].lstrip()
+    is_open = answer.begins_in_thought and not answer.is_refused
+    thought, text = split_reasoning(answer.text, is_open=is_open, is_cut=limit is not None)
     cut_off = None if limit is None else describe_limit(limit)
     parsed = read_answer(text, options.visible_tools, choice=options.tool_choice, cut_off=cut_off)
-    reasoning = {} if thought is None else {"reasoning_content": thought[1].strip()}
+    reasoning = {} if thought is None else {"reasoning_content": thought}
     return _Reading(parsed, reasoning, limit, _finish_reason(answer, parsed, limit))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -22,6 +23,7 @@ from langchain_sea.chat.options import (
     require_known,
 )
 from langchain_sea.chat.profile import find_profile
+from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
 
@@ -38,7 +40,7 @@ else:
 
 __all__ = ["SEASettings"]
 
-_LOAD_FIELDS = ("dtype", "quantization", "device_map", "compile_layers")
+_LOAD_FIELDS = ("dtype", "quantization", "device_map", "compile_layers", "chat_template")
 
 
 class SEASettings(BaseChatModel):
@@ -138,6 +140,9 @@ class SEASettings(BaseChatModel):
     """Stores the linear layers in 8 or 4 bits: slower, and smaller. A dict is the `quantization_config` of
     transformers' `from_pretrained`."""
 
+    chat_template: str | Path | None = None
+    """Jinja text, or the path of a file that holds it, in place of the tokenizer's own template."""
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the model with some fields changed, as pydantic does; `policy` also names `model` here."""
         return super().model_copy(update=None if update is None else replace_policy_alias(update), deep=deep)
@@ -157,6 +162,8 @@ class SEASettings(BaseChatModel):
                 f"{', '.join(load_options)} applies while a model is loaded, and this one is already loaded: "
                 "pass it to load_model, or pass the model's name."
             )
+        if self.chat_template is not None:
+            read_chat_template(self.chat_template)
         if self.device is not None and self.device_map is not None:
             raise ValueError("device and device_map both say where the model goes: pass one of them.")
         return self
@@ -213,11 +220,13 @@ def _describe_settings(model: SEASettings) -> dict[str, Any]:
     names = (
         *("seed", "plan", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
         *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
-        *_LOAD_FIELDS,
+        *(name for name in _LOAD_FIELDS if name != "chat_template"),
     )
     draft_model = model.draft_model
     return {
         **{name: getattr(model, name) for name in names},
+        # the text: a file may change
+        "chat_template": None if model.chat_template is None else read_chat_template(model.chat_template),
         "rewards": None if model.rewards is None else [describe_reward(each) for each in model.rewards],
         "preset": asdict(find_preset(model.preset)),
         "budget": asdict(model.budget),

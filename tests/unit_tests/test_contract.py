@@ -63,6 +63,7 @@ OTHERS = {
     "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
     "plan": "tiny", "max_retries": 0, "streaming": True, "draft_model": SEAChatModel(model="tiny", seed=7), "device": "cpu",
     "device_map": "auto", "dtype": "float32", "quantization": "int8", "compile_layers": True,
+    "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}",
 }  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from transformers import (
 from transformers.utils import logging
 
 from langchain_sea.errors import ExtraMissingError, SEAError, WeightsCorruptError, WeightsNotFoundError
+from langchain_sea.models.loading.adapters import find_base, find_shapes, load_fitting
 from langchain_sea.models.loading.precision import measure_model
 
 if TYPE_CHECKING:
@@ -105,21 +105,24 @@ def _from_adapter(folder: Path, options: LoadOptions) -> ModelAndTokenizer:
             f"{folder} is an adapter, which is merged into unquantized weights: load it without quantization, "
             "save the merged model with save_pretrained, and load that folder; or pass quantization='int8'"
         )
-    from peft import PeftModel  # noqa: PLC0415 - an extra
-
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = find_base(folder)
+    num_labels, num_tokens, has_head = find_shapes(folder)
+    shape = {} if num_labels is None or options.kind != "classifier" else {"num_labels": num_labels}
+    may_lack = _HEADS if has_head else ()
     with _explained(str(folder)):
-        # the base lacks the head that the adapter contains
-        base = config["base_model_name_or_path"]
-        model, tokenizer = _from_pretrained(base, options, may_lack=_HEADS)
-        wrapped: Any = PeftModel.from_pretrained(model, folder)
+        model, tokenizer = _from_pretrained(base, options, may_lack=may_lack, **shape)
+        if num_tokens is not None and num_tokens != model.config.get_text_config().vocab_size:
+            model.resize_token_embeddings(num_tokens)
+        wrapped: Any = load_fitting(model, folder)
         merged: PreTrainedModel = wrapped.merge_and_unload()
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     return merged, tokenizer
 
 
-def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...] = ()) -> ModelAndTokenizer:
+def _from_pretrained(
+    source: str, options: LoadOptions, may_lack: tuple[str, ...] = (), **shape: int
+) -> ModelAndTokenizer:
     dtype = options.dtype or _measure_dtype(source, options)
     model, info = _AUTO[options.kind].from_pretrained(
         source,
@@ -130,9 +133,13 @@ def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...
         use_safetensors=None if options.allow_pickle else True,
         ignore_mismatched_sizes=True,  # `_check_complete` refuses them, by name
         output_loading_info=True,
+        **shape,
     )
-    info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith(may_lack)}
+    if may_lack:
+        for report in ("missing_keys", "mismatched_keys"):
+            info[report] = [key for key in info[report] if not _name_of(key).startswith(may_lack)]
     _check_complete(info, options, source)
+    _check_known(info, options, source)
     return model, AutoTokenizer.from_pretrained(source, trust_remote_code=options.trust_remote_code)
 
 
@@ -183,6 +190,7 @@ def _assembled(
         output_loading_info=True,
     )
     _check_complete(info, options, source)
+    _check_known(info, options, source)
     return model
 
 
@@ -196,7 +204,7 @@ def rebuilt(model: PreTrainedModel, options: LoadOptions) -> PreTrainedModel:
 
 def _check_complete(info: dict[str, Any], options: LoadOptions, source: str) -> None:
     """Refuse a model in which transformers has initialized missing weights at random."""
-    bad = {str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]}
+    bad = {_name_of(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]}
     if options.kind == "encoder":
         bad = {key for key in bad if "pooler" not in key}
     if bad:
@@ -204,6 +212,23 @@ def _check_complete(info: dict[str, Any], options: LoadOptions, source: str) -> 
             f"{source} does not hold all the weights of a {options.kind} model: {min(bad)} is missing or not of "
             f"the shape that config.json says, one of {len(bad)} such: download it again, or request another kind"
         )
+
+
+def _check_known(info: dict[str, Any], options: LoadOptions, source: str) -> None:
+    """Refuse weights that have no place in the model: it would compute without them."""
+    unknown = {_name_of(key) for key in info["unexpected_keys"]}
+    if options.kind != "causal":  # another head is left out, nothing of the model below it
+        unknown = {key for key in unknown if ".layer" in key or ".h." in key}
+    if unknown:
+        raise WeightsCorruptError(
+            f"{source} holds weights that have no place in a {options.kind} model of its config.json: {min(unknown)}, "
+            f"one of {len(unknown)} such: request another kind, or correct config.json"
+        )
+
+
+def _name_of(key: object) -> str:
+    """Return the name in an entry of transformers' report; of a wrong shape it also holds the shapes."""
+    return str(key[0] if isinstance(key, tuple) else key)
 
 
 def from_hub(hub_id: str, options: LoadOptions, *, hints: Sequence[str] = ()) -> ModelAndTokenizer:
