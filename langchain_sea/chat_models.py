@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models.chat_models import _ChatModelBinding
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable, RunnableConfig
@@ -141,7 +142,7 @@ class SEAChatModel(SEAInspection):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         return invoke_all(self, inputs, config, kwargs, return_exceptions=return_exceptions)
 
-    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+    def bind(self, **kwargs: Any) -> _ChatModelBinding:
         """Return the model with options of every call.
 
         Raises:

@@ -107,7 +107,8 @@ def make_terms(
             )
         rewards = _DEFAULTS[name]
     terms: list[RewardTerm] = []
-    for reward in to_list(rewards):
+    each_reward: list[RewardLike] = to_list(rewards)
+    for reward in each_reward:
         term = _make_term(reward, policy, retries)
         num_same = sum(other.name.split("#")[0] == term.name for other in terms)
         terms.append(replace(term, name=f"{term.name}#{num_same + 1}") if num_same else term)

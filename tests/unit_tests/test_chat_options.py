@@ -119,3 +119,20 @@ def test_a_retry_has_its_own_seed():
     assert with_new_seed({}, second, 0)["seed"] != 0
     assert with_new_seed({"seed": 4}, second, 0) == {"seed": 4}
     assert with_new_seed({}, second, None) == with_new_seed({}, [], 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "expected"),
+    [
+        ("2", r"First \boxed{3}, no wait, \boxed{2}", 1),
+        ("3", r"First \boxed{3}, no wait, \boxed{2}", 0),
+        ("10", "<think>The answer is \\boxed{12}</think>\nHmm, \\boxed{10}", 1),
+        ("10", "<think>5 + 5</think><answer>10</answer>", 1),
+        ("10", "<answer>11</answer>", 0),
+        ("10", "The answer is `10`.", 1),
+        ("10", "*10*", 1),
+        ("1.5", "The answer is 1 1/2.", 1),
+    ],
+)
+def test_the_last_answer_counts_in_any_marks(gold, text, expected):
+    assert MathVerifier(gold=gold)("q", [text]) == [expected]
