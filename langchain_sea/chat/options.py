@@ -6,15 +6,15 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_sea.chat.aliases import read_options, require_known, to_strings
 from langchain_sea.chat.schemas import close_objects
 from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
-from langchain_sea.core.suggestions import suggest
 from langchain_sea.plans import find_plan
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
 
@@ -29,14 +29,13 @@ __all__ = [
     "CallOptions",
     "ModelConfig",
     "make_call_options",
-    "replace_policy_alias",
-    "require_known",
+    "require_call_options",
     "require_one_answer",
 ]
 
 CALL_FIELDS = (
     *("preset", "plan", "budget", "seed", "temperature", "max_tokens", "timeout"),
-    *("n", "logprobs", "top_logprobs", "stop"),
+    *("n", "logprobs", "top_logprobs", "stop", "parallel_tool_calls"),
 )
 """The model's fields that one call may override by name."""
 MODEL_FIELDS = (
@@ -44,10 +43,7 @@ MODEL_FIELDS = (
     *("gate", "gate_threshold", "on_reward_error", "on_timeout"),
 )
 """The model's fields that are fields of `ModelConfig` as well."""
-_CALL_ONLY = (
-    *("model", "policy", "tools", "tool_choice", "response_format"),
-    *("strict", "ls_structured_output_format"),
-)
+_CALL_ONLY = (*("model", "tools", "tool_choice", "response_format"), *("strict", "ls_structured_output_format"))
 _SEEDS = range(2**63)
 
 
@@ -82,6 +78,7 @@ class CallOptions:
         max_tokens: the largest number of tokens of an answer.
         stop: strings before which an answer ends.
         tools: in OpenAI's form.
+        takes_one_call: whether only the first tool call of an answer counts.
         schema: the JSON schema that the answer must follow; None allows any text.
         model: the name of another model for this call; None uses the model's own.
         n: number of answers; the seeds are `seed`, `seed + 1`, ...
@@ -96,6 +93,7 @@ class CallOptions:
     stop: tuple[str, ...]
     tools: list[dict[str, Any]]
     tool_choice: ToolChoice
+    takes_one_call: bool
     schema: dict[str, Any] | None
     model: str | None
     n: int
@@ -113,36 +111,19 @@ class CallOptions:
         return not self.visible_tools and self.schema is None
 
 
-def require_known(names: Iterable[str], known: Collection[str]) -> None:
-    """Check that every name is a known option.
+def require_call_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a call under their own names.
 
     Raises:
-        ValueError: one is unknown; the message names the nearest known option.
+        ValueError: one is unknown or not supported; the message names it.
     """
-    for name in names:
-        if name not in known:
-            hint = suggest(name, known) or f"the options are {', '.join(sorted(known))}."
-            raise ValueError(f"there is no option {name!r}; {hint}")
-
-
-def replace_policy_alias(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with `policy`, the other name of `model`, replaced by it.
-
-    Raises:
-        ValueError: both are given and differ.
-    """
-    if "policy" not in values:
-        return dict(values)
-    policy = values["policy"]
-    if values.get("model", policy) != policy:
-        raise ValueError(
-            f"model={values['model']!r} and policy={policy!r} are two names for one setting; pass model= alone."
-        )
-    return {name: value for name, value in values.items() if name != "policy"} | {"model": policy}
+    options = read_options(options)
+    require_known(options, (*CALL_FIELDS, *_CALL_ONLY))
+    return options
 
 
 def make_call_options(
-    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: Sequence[str] | None = None
+    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: str | Sequence[str] | None = None
 ) -> CallOptions:
     """Combine the model's settings with those of a call.
 
@@ -155,8 +136,7 @@ def make_call_options(
         TypeError: `model` or `response_format` has the wrong type.
         ValueError: an option is unknown, or a value is outside its range.
     """
-    require_known(overrides, (*CALL_FIELDS, *_CALL_ONLY))
-    overrides = replace_policy_alias(overrides)
+    overrides = require_call_options(overrides)
     values = {name: overrides.get(name, defaults[name]) for name in CALL_FIELDS}
     if values["max_tokens"] is None:
         values["max_tokens"] = defaults["max_tokens"]
@@ -167,9 +147,10 @@ def make_call_options(
         budget=values["budget"],
         max_tokens=values["max_tokens"],
         seed=values["seed"],
-        stop=tuple(stop or values["stop"] or ()),
+        stop=tuple(to_strings(stop) or to_strings(values["stop"])),
         tools=tools,
         tool_choice=parse_tool_choice(overrides.get("tool_choice"), tools),
+        takes_one_call=values["parallel_tool_calls"] is False,
         schema=_parse_response_format(overrides.get("response_format")),
         model=overrides.get("model"),
         n=values["n"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
 from langchain_sea.chat.errors import DeadlineError, to_langchain_error
+from langchain_sea.chat.failures import count_failures
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
@@ -19,11 +20,11 @@ from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.queue import wait_for_calls
 from langchain_sea.engine.refinement import RefinementRequest
-from langchain_sea.errors import SEAError
+from langchain_sea.errors import RewardUnavailableError, SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.registry import load_model
 from langchain_sea.models.template_fallbacks import CLOSING, OPENING, append_system
-from langchain_sea.rewards.registry import load_gate, make_energy
+from langchain_sea.rewards.registry import describe_reward, load_gate, make_energy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,9 +112,16 @@ class PreparedCall:
                     draft_model_error=draft_model_error,
                     max_tokens=self.options.max_tokens,
                     begins_in_thought=self.policy.opens_thought(self.prompt.ids),
+                    failures_in_a_row=self._count_failures(refinement),
                 )
             )
         return answers
+
+    def _count_failures(self, refinement: Refinement) -> int:
+        rewards = self.config.rewards
+        key = (self.config.model_name, None if rewards is None else tuple(map(describe_reward, rewards)))
+        failure = refinement.failure
+        return count_failures(key, failure if isinstance(failure, RewardUnavailableError) else None)
 
 
 def load_policy(config: ModelConfig) -> CausalLMPolicy:

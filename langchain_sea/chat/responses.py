@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -20,6 +20,7 @@ from langchain_sea.chat.cut_off import describe_limit, find_limit
 from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.chat.tools import read_answer
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.functions import wait_for_result
 from langchain_sea.models.template_fallbacks import OPENING
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class GatedAnswer:
         gate: the gate's verdict as plain JSON; None without a gate.
         logprobs: of the text's tokens, in OpenAI's form.
         draft_model_error: why the external draft was not used.
+        failures_in_a_row: how many answers up to this one were not refined because a reward failed.
         max_tokens: how many tokens the model's context left for the answer; None: as many as the call asks for.
         begins_in_thought: whether the prompt ends with the tag that opens the reasoning.
     """
@@ -70,6 +72,7 @@ class GatedAnswer:
     draft_model_error: str | None = None
     max_tokens: int | None = None
     begins_in_thought: bool = False
+    failures_in_a_row: int = 0
 
     @property
     def is_refused(self) -> bool:
@@ -110,6 +113,7 @@ class GatedAnswer:
             "min_gradient_cosine": refinement.min_gradient_cosine,
             "evaluations": refinement.evaluations,
             "failure": None if refinement.failure is None else str(refinement.failure),
+            "failures_in_a_row": self.failures_in_a_row,
             "gate": self.gate,
             "draft_model_error": self.draft_model_error,
         }
@@ -131,7 +135,7 @@ def gate_texts(
     """
     lowest = getattr(gate, "threshold", 0.5) if threshold is None else threshold
     try:
-        scores = [float(score) for score in gate(last_user_text(messages), list(texts))]
+        scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
         passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
         return [], {"passed": False, "scores": [], "error": repr(error)}
@@ -246,6 +250,8 @@ def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
     thought, text = split_reasoning(answer.text, is_open=is_open, is_cut=limit is not None)
     cut_off = None if limit is None else describe_limit(limit)
     parsed = read_answer(text, options.visible_tools, choice=options.tool_choice, cut_off=cut_off)
+    if options.takes_one_call:
+        parsed = replace(parsed, calls=parsed.calls[:1])
     reasoning = {} if thought is None else {"reasoning_content": thought}
     return _Reading(parsed, reasoning, limit, _finish_reason(answer, parsed, limit))
 

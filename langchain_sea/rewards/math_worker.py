@@ -28,6 +28,30 @@ _MARKED = re.compile(r"(?<!\\)\$.+(?<!\\)\$|\\boxed|\\\(|\\\[", re.DOTALL)
 # a number in prose with its currency, per cent or a unit of three letters or more, e.g. "12.5 dollars"
 _NUMBER = re.compile(r"[-$€£¥ ]*(\d{1,3}([ ,]\d{3})+|\d+)?(\.\d+)?\s*(%|percent|[A-Za-z]{3,}\.?)?", re.ASCII)
 _PLAIN = str.maketrans({"−": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+# a number in backticks or single emphasis, which math-verify does not see
+_IN_MARKS = re.compile(r"(?<![\w*`])(`|\*|__?)(-?\d[\d.,/]*)\1(?![\w*`])", re.ASCII)
+_MIXED = re.compile(r"(?<![\d./^])(\d+) (\d+)/(\d+)(?![\d/^])", re.ASCII)
+
+
+def find_final_answer(text: str) -> str:
+    """Return the part of a completion that says its answer: what follows the reasoning, in the last tag or box."""
+    behind = text.rpartition("</think>")[2]
+    text = behind if behind.strip() else text
+    if tagged := _TAGGED.findall(text):
+        text = tagged[-1].strip()
+        text = text if _MARKED.search(text) or any(map(str.isspace, text)) else f"$${text}$$"
+    start = text.rfind("\\boxed{")
+    if start >= 0:
+        depth = 0
+        for at in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if text[at] == "}" and depth == 0:
+                return text[start : at + 1]
+    text = _IN_MARKS.sub(r"\2", text)
+    if _MARKED.search(text):
+        return text
+    return _MIXED.sub(lambda m: f"{int(m[1]) * int(m[3]) + int(m[2])}/{m[3]}", text)
 
 
 def parse_answers(text: str) -> list[Any]:
@@ -52,7 +76,7 @@ def compare(gold: str, text: str | None, *, is_solution: bool) -> str:
         return "no gold"
     if text is None:
         return "gold"
-    answers = parse_answers(text)
+    answers = parse_answers(find_final_answer(text))
     if not answers:
         return "no answer"
     verify = import_module("math_verify").verify
