@@ -8,8 +8,8 @@ import torch
 
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.generation import find_end_ids
-from langchain_sea.models.template_markers import find_turn_ends
 from langchain_sea.models.template_source import read_chat_template
+from langchain_sea.models.turn_ends import find_turn_ends
 
 if TYPE_CHECKING:
     import os

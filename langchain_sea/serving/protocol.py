@@ -96,8 +96,9 @@ def make_message(reply: AIMessage) -> dict[str, Any]:
 
 
 def make_deltas(chunk: AIMessageChunk) -> list[dict[str, Any]]:
-    """Return a chunk of a stream as deltas: its text or refusal, and one delta for each tool call."""
-    deltas: list[dict[str, Any]] = []
+    """Return a chunk of a stream as deltas: its reasoning, its text or refusal, and one delta for each tool call."""
+    thought = chunk.additional_kwargs.get("reasoning_content")
+    deltas: list[dict[str, Any]] = [{"reasoning_content": thought}] if thought else []
     if isinstance(chunk.content, str):
         deltas += [{"content": chunk.content}] if chunk.content else []
     else:

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import ValidationError
 
 from langchain_sea.serving.history import to_langchain_messages
-from langchain_sea.serving.protocol import ChatRequest, make_message
+from langchain_sea.serving.protocol import ChatRequest, make_deltas, make_message
 
 BASE = {"model": "sea", "messages": [{"role": "user", "content": "Hi"}]}
 UNKNOWN = ("prediction", "functions", "function_call", "audio", "reasoning_effort", "service_tier", "invented")
@@ -66,3 +66,9 @@ def test_nulls_in_messages_are_not_given() -> None:
     sent = call("{}")
     del sent["content"]
     assert to_langchain_messages([sent])[0].content == ""
+
+
+def test_streams_hold_the_reasoning_before_the_text() -> None:
+    """As the whole reply has both."""
+    chunk = AIMessageChunk("37", additional_kwargs={"reasoning_content": "14 and 23 are 37."})
+    assert make_deltas(chunk) == [{"reasoning_content": "14 and 23 are 37."}, {"content": "37"}]

@@ -12,7 +12,8 @@ from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.chat_template import ChatTemplate
-from langchain_sea.models.template_markers import THOUGHT_TAGS, find_turn_ends
+from langchain_sea.models.template_markers import THOUGHT_TAGS
+from langchain_sea.models.turn_ends import find_turn_ends
 
 MARKERS = ("[TOOL_CALLS]", "<|tool_call|>", "<tool_call>", "<|python_tag|>", "<think>", "[THINK]")
 PLAIN = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}"
