@@ -100,6 +100,8 @@ def _differ_by_little(golds: Sequence[Any], answers: Sequence[Any]) -> bool:
     if gold is None or answer is None or gold.atoms(floats) or answer.atoms(floats):
         return False
     values = (gold.evalf(_DIGITS), answer.evalf(_DIGITS))
+    if not all(value.is_Number for value in values):  # an unevaluated one, such as 50 %
+        return False
     gap, size = abs(values[0] - values[1]), max(map(abs, values))
     return bool(size * _RELATIVE < gap < _CLOSE)
 
