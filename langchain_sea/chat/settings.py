@@ -18,6 +18,7 @@ from langchain_sea.chat.aliases import OTHER_NAMES, read_options, require_known,
 from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
 from langchain_sea.chat.profile import find_profile
 from langchain_sea.core.functions import require_scoring_function, to_list
+from langchain_sea.core.known_names import GATE_NAMES, MODEL_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
@@ -237,9 +238,10 @@ def _require_model(model: object) -> None:
     """Check that a model is a name, a path or a policy.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or a misspelt name.
     """
     if isinstance(model, (str, os.PathLike)):
+        refuse_misspelt(model, MODEL_NAMES, "model")
         return
     # whoever has a policy has imported its module, which takes seconds
     module = sys.modules.get("langchain_sea.models.causal_lm")
@@ -253,10 +255,13 @@ def _require_scorer(scorer: object, kind: str) -> None:
     """Check that a reward or a gate is a name, an object that scores, or a function of the right arguments.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these, or a misspelt name.
     """
     scorer = getattr(scorer, "reward", scorer)  # a term's
-    if isinstance(scorer, (str, os.PathLike)) or (kind == "reward" and hasattr(scorer, "score")):
+    if isinstance(scorer, (str, os.PathLike)):
+        refuse_misspelt(scorer, REWARD_NAMES if kind == "reward" else GATE_NAMES, kind)
+        return
+    if kind == "reward" and hasattr(scorer, "score"):
         return
     if not callable(scorer):
         raise ValueError(  # noqa: TRY004 - pydantic turns a ValueError alone into its own error

@@ -24,6 +24,7 @@ from transformers.utils import logging
 
 from langchain_sea.errors import ExtraMissingError, SEAError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models.loading.adapters import find_base, find_shapes, load_fitting
+from langchain_sea.models.loading.hub import can_reach_hub, find_cached
 from langchain_sea.models.loading.precision import measure_model
 
 if TYPE_CHECKING:
@@ -237,6 +238,11 @@ def from_hub(hub_id: str, options: LoadOptions, *, hints: Sequence[str] = ()) ->
         raise _not_on_hub(
             hub_id, "an id there is made of letters, digits, '-', '_' and '.', with at most one '/'", hints
         )
+    # an id without an owner is most often a misspelt name
+    if find_cached(hub_id) is None and not can_reach_hub(if_late="/" in hub_id):
+        raise _not_on_hub(
+            hub_id, "it does not answer, or HF_HUB_OFFLINE is set, and its cache has no such model", hints
+        )
     try:
         with _explained(hub_id):
             return _from_pretrained(hub_id, options)
@@ -251,7 +257,7 @@ def _not_on_hub(hub_id: str, reason: str, hints: Sequence[str]) -> WeightsNotFou
         "for a path: start it with ./ or /",
     ]
     listed = "".join(f"\n- {way}" for way in ways)
-    return WeightsNotFoundError(f"no weights under {hub_id!r}; the hub says: {reason}{listed}")
+    return WeightsNotFoundError(f"no weights under {hub_id!r}; the hub: {reason}{listed}")
 
 
 @contextmanager
