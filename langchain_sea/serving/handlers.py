@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 _CALL_OPTIONS = (
     *("temperature", "n", "seed", "logprobs", "top_logprobs"),
-    *("tools", "tool_choice", "response_format"),
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
 )
 """Keys of a request that are passed to the model as they are."""
 

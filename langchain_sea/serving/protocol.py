@@ -49,6 +49,10 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=1, le=1, description="only 1: nothing is cut off")
+    top_k: Literal[0, -1] | None = Field(default=None, description="only 0 or -1: nothing is cut off")
+    min_p: float | None = Field(default=None, ge=0, le=0, description="only 0: nothing is cut off")
+    typical_p: float | None = Field(default=None, ge=1, le=1, description="only 1: nothing is cut off")
+    repetition_penalty: float | None = Field(default=None, ge=1, le=1, description="only 1: no penalty")
     n: int | None = Field(default=None, ge=1)
     stop: str | list[str] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)

@@ -72,3 +72,12 @@ def test_streams_hold_the_reasoning_before_the_text() -> None:
     """As the whole reply has both."""
     chunk = AIMessageChunk("37", additional_kwargs={"reasoning_content": "14 and 23 are 37."})
     assert make_deltas(chunk) == [{"reasoning_content": "14 and 23 are 37."}, {"content": "37"}]
+
+
+@pytest.mark.parametrize("option", ["top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty"])
+def test_sampling_options_are_refused_by_name_unless_they_change_nothing(option: str) -> None:
+    """As the constructor and `bind` do."""
+    neutral = {"top_k": -1, "top_p": 1, "typical_p": 1, "repetition_penalty": 1}.get(option, 0)
+    ChatRequest.model_validate({**BASE, option: neutral})
+    with pytest.raises(ValidationError, match=option):
+        ChatRequest.model_validate({**BASE, option: 0.5})
