@@ -35,7 +35,7 @@ __all__ = [
 
 CALL_FIELDS = (
     *("preset", "plan", "budget", "seed", "temperature", "max_tokens", "timeout"),
-    *("n", "logprobs", "top_logprobs", "stop", "parallel_tool_calls"),
+    *("n", "logprobs", "top_logprobs", "stop", "parallel_tool_calls", "max_reasoning_tokens", "refine_reasoning"),
 )
 """The model's fields that one call may override by name."""
 MODEL_FIELDS = (
@@ -83,6 +83,8 @@ class CallOptions:
         model: the name of another model for this call; None uses the model's own.
         n: number of answers; the seeds are `seed`, `seed + 1`, ...
         top_logprobs: number of alternatives reported beside each token; None reports no log-probabilities.
+        max_reasoning_tokens: the largest number of tokens of the reasoning before an answer; None: no limit of its own.
+        refine_reasoning: whether the reasoning may change.
         timeout: seconds after which the call ends, whatever it is doing; `on_timeout="error"` then raises.
     """
 
@@ -98,6 +100,8 @@ class CallOptions:
     model: str | None
     n: int
     top_logprobs: int | None
+    max_reasoning_tokens: int | None
+    refine_reasoning: bool
     timeout: float | None
 
     @property
@@ -155,6 +159,8 @@ def make_call_options(
         model=overrides.get("model"),
         n=values["n"],
         top_logprobs=_count_top_logprobs(logprobs=values["logprobs"], top_logprobs=values["top_logprobs"]),
+        max_reasoning_tokens=values["max_reasoning_tokens"],
+        refine_reasoning=bool(values["refine_reasoning"]),
         timeout=values["timeout"],
     )
 
@@ -175,6 +181,10 @@ def _check_values(values: Mapping[str, Any], model: object) -> None:
         raise ValueError(f"seed={values['seed']!r} must be a whole number from 0 to 2**63 - 1.")
     if values["max_tokens"] < 1:
         raise ValueError(f"max_tokens={values['max_tokens']} leaves no room for an answer; use at least 1.")
+    if values["max_reasoning_tokens"] is not None and values["max_reasoning_tokens"] < 1:
+        raise ValueError(
+            f"max_reasoning_tokens={values['max_reasoning_tokens']} leaves no room for reasoning; use at least 1."
+        )
     if values["timeout"] is not None and not values["timeout"] > 0:
         raise ValueError(f"timeout={values['timeout']} leaves no time for an answer; use seconds > 0, or None.")
     if values["n"] < 1:

@@ -19,6 +19,7 @@ from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.queue import wait_for_calls
+from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.errors import RewardUnavailableError, SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
@@ -173,10 +174,29 @@ def _prepare_call(
             stop=options.stop,
             watch=None if progress is None else progress.report_step,
             on_plan=None if progress is None else progress.report_plan,
+            reasoning=_make_reasoning_config(policy, prompt, options),
         )
         for seed in range(options.seed, options.seed + options.n)
     ]
     return PreparedCall(config, options, template_messages, policy, prompt, requests, gate)
+
+
+def _make_reasoning_config(
+    policy: CausalLMPolicy, prompt: PolicyPrompt, options: CallOptions
+) -> ReasoningConfig | None:
+    """Return how reasoning is marked; None where it is refined with the answer, or where a grammar leaves no place."""
+    if options.refine_reasoning or prompt.has_grammar:
+        return None
+
+    def extend(ids: Sequence[int]) -> PolicyPrompt:
+        return policy.prompt_from_ids([*prompt.ids, *ids], prompt.messages)
+
+    return ReasoningConfig(
+        tags=policy.find_reasoning_tags(prompt.ids),
+        is_open=policy.opens_thought(prompt.ids),
+        max_tokens=options.max_reasoning_tokens,
+        extend=extend,
+    )
 
 
 def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options: CallOptions) -> PolicyPrompt:

@@ -83,10 +83,13 @@ class GatedAnswer:
         """Return the tokens of prompt and answer, and those computed while drafting and refining."""
         refinement = self.refinement
         details = {"draft": refinement.draft_tokens, "refine": refinement.refine_tokens}
+        if refinement.reasoning_tokens:
+            details["reasoning"] = refinement.reasoning_tokens
+        written = len(refinement.ids) + refinement.reasoning_tokens
         return UsageMetadata(
             input_tokens=self.prompt_tokens,
-            output_tokens=len(refinement.ids),
-            total_tokens=self.prompt_tokens + len(refinement.ids),
+            output_tokens=written,
+            total_tokens=self.prompt_tokens + written,
             output_token_details=cast("OutputTokenDetails", details),
         )
 
@@ -247,7 +250,11 @@ def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
     """Return the text with its tool calls, the reasoning before it, and how it ended."""
     limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options, answer.max_tokens)
     is_open = answer.begins_in_thought and not answer.is_refused
-    thought, text = split_reasoning(answer.text, is_open=is_open, is_cut=limit is not None)
+    reasoning_text = None if answer.is_refused else answer.refinement.reasoning
+    if reasoning_text is None:
+        thought, text = split_reasoning(answer.text, is_open=is_open, is_cut=limit is not None)
+    else:
+        thought, text = split_reasoning(reasoning_text, is_open=is_open)[0], answer.text.lstrip()
     cut_off = None if limit is None else describe_limit(limit)
     parsed = read_answer(text, options.visible_tools, choice=options.tool_choice, cut_off=cut_off)
     if options.takes_one_call:

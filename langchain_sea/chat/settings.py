@@ -100,6 +100,13 @@ class SEASettings(BaseChatModel):
     parallel_tool_calls: bool | None = None
     """False keeps the first tool call of an answer alone; else all of them are returned."""
 
+    max_reasoning_tokens: int | None = Field(default=None, ge=1)
+    """How many of `max_tokens` the reasoning of a reasoning model may have. Longer reasoning is cut there and closed,
+    and the answer follows. None: no limit of its own."""
+
+    refine_reasoning: bool = False
+    """Whether refinement may change the reasoning as well; rewards and gates then read it with the answer."""
+
     timeout: float | None = Field(default=None, gt=0)
     """Hard limit of a whole call in seconds: the only one that may cut a text short. `on_timeout` says what happens
     when it is reached. `budget.max_time` limits refinement alone, never cuts a text, and never raises."""
@@ -280,7 +287,7 @@ def _describe_settings(model: SEASettings) -> dict[str, Any]:
     names = (
         *("seed", "plan", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
         *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
-        "parallel_tool_calls",
+        *("parallel_tool_calls", "max_reasoning_tokens", "refine_reasoning"),
         *(name for name in _LOAD_FIELDS if name != "chat_template"),
     )
     draft_model = model.draft_model

@@ -8,6 +8,7 @@ import torch
 
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.generation import find_end_ids
+from langchain_sea.models.template_markers import THOUGHT_TAGS
 from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.models.turn_ends import find_turn_ends
 
@@ -93,6 +94,19 @@ class PolicyVocabulary:
     def decode(self, ids: Sequence[int]) -> str:
         """Decode an answer's ids, without special tokens but those that mark calls and reasoning."""
         return self._template.decode(ids)
+
+    def find_reasoning_tags(self, ids: Sequence[int]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """Return the ids of the tags around reasoning that may follow a prompt: opening and closing.
+
+        Args:
+            ids: the prompt. If it ends in reasoning, only the tags of that may follow.
+        """
+        closing = self._template.find_open_thought(ids)
+        return tuple(
+            (tuple(self.encode(opening)), tuple(self.encode(end)))
+            for opening, end in THOUGHT_TAGS
+            if closing in (None, end)
+        )
 
     def opens_thought(self, ids: Sequence[int]) -> bool:
         """Return whether a prompt ends with a tag in which the model thinks, as some templates write it."""

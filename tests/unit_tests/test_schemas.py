@@ -135,6 +135,7 @@ def test_no_schema_is_an_error_and_an_empty_one_allows_any_json() -> None:
         "timeout": None,
     }
     defaults |= {"n": 1, "logprobs": False, "top_logprobs": None, "stop": None, "parallel_tool_calls": None}
+    defaults |= {"max_reasoning_tokens": None, "refine_reasoning": False}
     for empty in ({"type": "json_schema"}, {"type": "json_schema", "json_schema": {"name": "x", "schema": None}},
                   {"type": "json_schema", "json_schema": {"name": "x"}}):  # fmt: skip
         with pytest.raises(ValueError, match="holds no schema"):
