@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -40,6 +42,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 GGUF_ADVICE = "pip install 'langchain-sea[gguf]'"
 PEFT_ADVICE = "pip install 'langchain-sea[adapters]'"
 ACCELERATE_ADVICE = "pip install 'langchain-sea[accelerate]'"
+_BAR_DELAY = 3  # seconds: small files need no bar
 _HEADS = ("score", "classifier", "lm_head")  # an adapter of a classifier contains its own
 _AUTO: dict[Kind, Any] = {
     "causal": AutoModelForCausalLM,
@@ -161,8 +164,9 @@ def _from_gguf(path: Path, options: LoadOptions) -> ModelAndTokenizer:
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     with torch.device("meta"):
         names = _AUTO["causal"].from_config(config, trust_remote_code=False)
-    # its own progress bar ignores transformers' switch, which `quiet` uses
-    modeling_gguf_pytorch_utils.tqdm = logging.tqdm  # type: ignore[assignment, attr-defined]
+    # a large file takes minutes, so its bar is shown although `quiet` silences all others
+    bar = partial(tqdm, delay=_BAR_DELAY, desc=f"converting {path.name}, once", unit=" tensors")
+    modeling_gguf_pytorch_utils.tqdm = lambda tensors, **_: bar(tensors)  # type: ignore[assignment, attr-defined]
     tensors = modeling_gguf_pytorch_utils.load_gguf_checkpoint(  # type: ignore[no-untyped-call]
         str(path), return_tensors=True, model_to_load=names
     )["tensors"]
