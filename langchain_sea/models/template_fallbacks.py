@@ -36,7 +36,9 @@ def ways_to_write(messages: Messages, tools: Tools) -> Iterator[tuple[Messages, 
         messages: template dicts, oldest first.
         tools: OpenAI's dicts, or None.
     """
-    for way, shown in _ways_for_calls(messages, tools):
+    ways = list(_ways_for_calls(messages, tools))
+    # some templates for tools alone reject that there are none, but take an empty list
+    for way, shown in [*ways, *((way, []) for way, shown in ways if shown is None)]:
         yield way, shown
         has_system = any(message["role"] == "system" for message in way)
         if has_system:
@@ -54,6 +56,7 @@ def _ways_for_calls(messages: Messages, tools: Tools) -> Iterator[tuple[Messages
         short = _shorten_ids(messages)
         yield short, tools
         yield _join_arguments(messages), tools
+        yield _say_before_calls(messages), tools
         yield _call_one_by_one(short), tools
         yield _say_before_calls(_call_one_by_one(short)), tools
         yield merge_turns([_call_as_text(message) for message in messages]), tools
