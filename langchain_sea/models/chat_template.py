@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.template_check import find_displaced, find_missing, find_unprinted, mark_parts
-from langchain_sea.models.template_fallbacks import ways_to_write
+from langchain_sea.models.template_fallbacks import name_tools, ways_to_write
 from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
@@ -188,7 +187,7 @@ class ChatTemplate:
             rendered = self._tokenizer.apply_chat_template(
                 messages,
                 tools=list(tools) if tools is not None else None,
-                **self._name_tools(tools),
+                **name_tools(self._tokenizer.get_chat_template(self._chat_template, tools), tools),
                 chat_template=self._chat_template,
                 add_generation_prompt=opens_turn,
                 tokenize=False,
@@ -201,14 +200,6 @@ class ChatTemplate:
             ) from error
         assert isinstance(rendered, str)
         return rendered
-
-    def _name_tools(self, tools: list[dict[str, Any]] | None) -> dict[str, Any]:
-        """Return the tools, and the date, under the other names that templates read."""
-        names: dict[str, Any] = {"xml_tools": list(tools) if tools else None}  # the first SmolLM3
-        if not re.search(r"\btools\b", self._tokenizer.get_chat_template(self._chat_template, tools)):
-            functions = json.dumps([tool.get("function", tool) for tool in tools or ()], ensure_ascii=False)
-            names |= {"functions": functions, "datetime": f"{date.today():%B %d, %Y}"}  # FireFunction
-        return names
 
     def _cut_control_strings(self, value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
         """Insert `mark` into every string of `value` that contains a control string or could begin one."""

@@ -8,12 +8,14 @@ in what was printed (`template_check`); then the conversation is written otherwi
 from __future__ import annotations
 
 import json
+import re
+from time import strftime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "merge_turns", "ways_to_write"]
+__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "merge_turns", "name_tools", "ways_to_write"]
 
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]] | None
@@ -65,6 +67,20 @@ def _ways_for_calls(messages: Messages, tools: Tools) -> Iterator[tuple[Messages
         if has_calls:
             yield merge_turns([_call_as_text(message) for message in _tools_as_key(messages, tools)]), None
         yield merge_turns([_call_as_text(message) for message in _tools_as_text(messages, tools)]), None
+
+
+def name_tools(template: str, tools: Tools) -> dict[str, Any]:
+    """Return the tools, and the date, under the other names that templates read.
+
+    Args:
+        template: Jinja source.
+        tools: OpenAI's dicts, or None.
+    """
+    names: dict[str, Any] = {"xml_tools": list(tools) if tools else None}  # the first SmolLM3
+    if not re.search(r"\btools\b", template):  # FireFunction
+        functions = json.dumps([tool.get("function", tool) for tool in tools or ()], ensure_ascii=False)
+        names |= {"functions": functions, "datetime": strftime("%B %d, %Y")}
+    return names
 
 
 def content_as_parts(messages: Messages) -> Messages:
