@@ -48,7 +48,7 @@ def _tool(name: str, key: str) -> dict[str, Any]:
 
 
 def _calls(*values: str, ids: Sequence[str] = _LONG_IDS, words: str = "") -> AIMessage:
-    names = (("look_weather", "place"), ("look_clock", "zone"))
+    names = (("look_weather", "placekey"), ("look_clock", "zonekey"))
     calls = [
         {"name": name, "args": {key: value}, "id": id_, "type": "tool_call"}
         for (name, key), value, id_ in zip(names, values, ids, strict=False)
@@ -60,7 +60,7 @@ def _results(*values: str, ids: Sequence[str] = _LONG_IDS) -> list[BaseMessage]:
     return [ToolMessage(value, tool_call_id=id_) for value, id_ in zip(values, ids, strict=False)]
 
 
-TOOLS = (_tool("look_weather", "place"), _tool("look_clock", "zone"))
+TOOLS = (_tool("look_weather", "placekey"), _tool("look_clock", "zonekey"))
 SYSTEM, ASKED, NEXT = (
     SystemMessage("Sysword guides."),
     HumanMessage("Firstask, please?"),
@@ -69,7 +69,12 @@ SYSTEM, ASKED, NEXT = (
 ANSWERED = AIMessage("Replyword.")
 _CALLED: dict[str, Count] = {"Sysword": ONCE, "Firstask": ONCE, "Romeplace": ONCE, "Rainresult": ONCE}
 _BOTH: dict[str, Count] = {**_CALLED, "Oslozone": ONCE, "Noonresult": ONCE}
-_BOUND: dict[str, Count] = {"look_weather": (2, None), "look_clock": (2, None)}
+_BOUND: dict[str, Count] = {
+    "look_weather": (2, None),
+    "look_clock": (2, None),
+    "placekey": (2, None),
+    "zonekey": (2, None),
+}
 
 CONVERSATIONS = (
     Conversation("system and user", (SYSTEM, ASKED), {"Sysword": ONCE, "Firstask": ONCE}, ()),
@@ -83,7 +88,7 @@ CONVERSATIONS = (
     Conversation(
         "one call",
         (SYSTEM, ASKED, _calls("Romeplace"), *_results("Rainresult")),
-        {**_CALLED, "look_weather": (2, None), "look_clock": (1, None)},
+        {**_CALLED, "look_weather": (2, None), "look_clock": (1, None), "placekey": (2, None), "zonekey": (1, None)},
         ("Firstask", "Romeplace", "Rainresult"),
         TOOLS,
     ),

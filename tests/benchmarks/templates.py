@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from template_conversations import CONVERSATIONS, Conversation
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea.chat.messages import to_template_messages
@@ -28,16 +29,20 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "chat_templates"
 _PACKAGES = Path(json.__file__).parent / "site-packages"
+_MARKER = re.compile(r"<[|/｜]?[A-Za-z_▁][^<>\s{}'\"]*>|\[/?[A-Z_]{4,}\]")
 _MOST_BYTES = 100_000  # a larger file is no chat template
 
 
 def make_tokenizer(template: str) -> PreTrainedTokenizerFast:
-    """Return a tokenizer of bytes with this chat template."""
+    """Return a tokenizer of bytes with this chat template, whose markers are control tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     special = ["<s>", "</s>", "<pad>", "<unk>"]
     backend = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate([*special, *alphabet])}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
+    backend.add_special_tokens(
+        [AddedToken(marker, normalized=False) for marker in sorted({*_MARKER.findall(template)})]
+    )
     names = dict(zip(("bos_token", "eos_token", "pad_token", "unk_token"), special, strict=True))
     return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=template, **names)
 
