@@ -38,7 +38,8 @@ class Conversation:
     tools: Sequence[dict[str, Any]] = field(default=())
 
 
-def _tool(name: str, key: str) -> dict[str, Any]:
+def make_tool(name: str, key: str) -> dict[str, Any]:
+    """Return a tool with one text argument, as OpenAI describes it."""
     parameters = {
         "type": "object",
         "properties": {key: {"type": "string", "description": f"{key}."}},
@@ -60,7 +61,7 @@ def _results(*values: str, ids: Sequence[str] = _LONG_IDS) -> list[BaseMessage]:
     return [ToolMessage(value, tool_call_id=id_) for value, id_ in zip(values, ids, strict=False)]
 
 
-TOOLS = (_tool("look_weather", "placekey"), _tool("look_clock", "zonekey"))
+TOOLS = (make_tool("look_weather", "placekey"), make_tool("look_clock", "zonekey"))
 SYSTEM, ASKED, NEXT = (
     SystemMessage("Sysword guides."),
     HumanMessage("Firstask, please?"),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "chat_templates"
 _PACKAGES = Path(json.__file__).parent / "site-packages"
+_READS_ROLES = re.compile(r"""\w(\.role\b|\[['"]role['"]\])""")
 _MARKER = re.compile(r"<[|/｜]?[A-Za-z_▁][^<>\s{}'\"]*>|\[/?[A-Z_]{4,}\]")
 _MOST_BYTES = 100_000  # a larger file is no chat template
 
@@ -105,7 +106,7 @@ def _templates_in(path: Path) -> Iterator[str]:
         return
     elif path.suffix == ".jinja":
         text = path.read_text(encoding="utf-8", errors="replace")
-        yield from [text] if "message" in text and "role" in text else []
+        yield from [text] if _READS_ROLES.search(text) else []
     else:
         given = json.loads(path.read_text(encoding="utf-8")).get("chat_template") or []
         yield from [given] if isinstance(given, str) else [entry["template"] for entry in given]

@@ -19,7 +19,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.safety import RULES_ONLY, CallContext, ContextMessage, Decision, GuardConfig, GuardPipeline, ToolRules
+from langchain_sea.safety import (
+    RULES_ONLY,
+    CallContext,
+    ContextMessage,
+    Decision,
+    GuardConfig,
+    GuardPipeline,
+    ToolRules,
+)
 from langchain_sea.safety.tool_call import freeze_calls
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -132,7 +140,14 @@ def measure(runs: Sequence[Run], *, sets_effect: bool, show: int = 0) -> dict[st
                 reasons[f"{'RAN' if is_attack else decision.outcome} {call['name']}"] += 1
                 if show:
                     show -= 1
-                    print(run.id, call["name"], json.dumps(call["args"])[:300], "|", decision.outcome, decision.reason[:300])
+                    print(
+                        run.id,
+                        call["name"],
+                        json.dumps(call["args"])[:300],
+                        "|",
+                        decision.outcome,
+                        decision.reason[:300],
+                    )
     for reason, count in reasons.most_common(40 if show else 0):
         print(count, reason)
     return {
