@@ -39,6 +39,8 @@ def ways_to_write(messages: Messages, tools: Tools) -> Iterator[tuple[Messages, 
         tools: OpenAI's dicts, or None.
     """
     ways = list(_ways_for_calls(messages, tools))
+    if any("name" in message for message in messages):
+        ways += _ways_for_calls(_without_names(messages), tools)
     # some templates for tools alone reject that there are none, but take an empty list
     for way, shown in [*ways, *((way, []) for way, shown in ways if shown is None)]:
         yield way, shown
@@ -100,6 +102,16 @@ def merge_turns(messages: Messages) -> Messages:
         else:
             merged.append(message)
     return merged
+
+
+def _without_names(messages: Messages) -> Messages:
+    """Return the messages without the speakers' names, so that those of one role can be joined; results keep theirs."""
+    return merge_turns(
+        [
+            message if message["role"] == "tool" else {key: value for key, value in message.items() if key != "name"}
+            for message in messages
+        ]
+    )
 
 
 def append_system(messages: Messages, text: str) -> Messages:
