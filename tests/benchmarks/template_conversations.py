@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 Count = tuple[int, int | None]
 ONCE: Count = (1, 1)
-AT_MOST_ONCE: Count = (0, 1)  # thoughts, names of speakers: a template may leave them out
+NEVER: Count = (0, 0)  # thoughts of earlier answers
 _LONG_IDS = ("call_" + "a" * 24, "call_" + "b" * 24)
 
 
@@ -132,7 +132,7 @@ CONVERSATIONS = (
         ),
         {
             **dict.fromkeys(("Firstask", "Replyword", "Midask", "Otherword", "Lateask", "Thirdword", "Nextask"), ONCE),
-            **dict.fromkeys(("Blockthought", "Keptthought", "Tagthought"), AT_MOST_ONCE),
+            **dict.fromkeys(("Blockthought", "Keptthought", "Tagthought"), NEVER),
         },
         ("Firstask", "Replyword", "Midask", "Otherword", "Lateask", "Thirdword", "Nextask"),
     ),

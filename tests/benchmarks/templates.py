@@ -1,4 +1,4 @@
-"""Chat templates of many families, each with eleven conversations, and what of them is in the prompts: `--json FILE`.
+"""Chat templates of many families, each with many conversations, and what of them is in the prompts: `--json FILE`.
 
 The templates are those of `chat_templates/`, of the packages that are installed (files that end in `.jinja`, GGUF files
 and tokenizers), and of the folders that `--folder` names. A prompt is made by the package's own path, from LangChain's
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from template_conversations import CONVERSATIONS, Conversation
+from template_corner_cases import CORNER_CASES
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -27,6 +28,7 @@ from langchain_sea.models.chat_template import ChatTemplate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+ALL = (*CONVERSATIONS, *CORNER_CASES)
 FOLDER = Path(__file__).parent / "chat_templates"
 _PACKAGES = Path(json.__file__).parent / "site-packages"
 _READS_ROLES = re.compile(r"""\w(\.role\b|\[['"]role['"]\])""")
@@ -125,7 +127,7 @@ def _read_gguf(path: Path) -> Iterator[str]:
         yield str(field.contents())
 
 
-def measure(templates: Mapping[str, str], conversations: Iterable[Conversation] = CONVERSATIONS) -> dict[str, Any]:
+def measure(templates: Mapping[str, str], conversations: Iterable[Conversation] = ALL) -> dict[str, Any]:
     """Return the figures, with every case that is wrong or refused.
 
     Args:
