@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea.chat.errors import ContentError
+from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.models.template_fallbacks import CLOSING, OPENING, merge_turns
+from langchain_sea.models.template_markers import THOUGHT_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +47,8 @@ def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:
     converted: dict[str, Any] = {"role": _role(message), "content": _text(message)}
+    if isinstance(message, AIMessage):
+        converted["content"] = _without_thought(converted["content"], has_calls=bool(message.tool_calls))
     if isinstance(message, AIMessage) and message.tool_calls:
         converted["tool_calls"] = [
             {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
@@ -60,6 +64,13 @@ def _to_dict(message: BaseMessage) -> dict[str, Any]:
     if message.name:
         converted["name"] = message.name
     return converted
+
+
+def _without_thought(text: str, *, has_calls: bool) -> str:
+    """Return an assistant's words without the thought before them; all of them if there would be nothing else."""
+    answer = split_reasoning(text).text
+    is_whole = any(closing in text for _, closing in THOUGHT_TAGS)
+    return answer if is_whole and (answer or has_calls) else text
 
 
 def _write_invalid_call(call: InvalidToolCall) -> str:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from langchain_sea.errors import ChatTemplateError
-from langchain_sea.models.template_check import find_missing, find_unprinted, mark_parts
-from langchain_sea.models.template_fallbacks import ways_to_write
+from langchain_sea.models.template_check import find_displaced, find_missing, find_unprinted, mark_parts
+from langchain_sea.models.template_fallbacks import name_tools, ways_to_write
 from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
@@ -146,29 +146,33 @@ class ChatTemplate:
         """
         first_error: ChatTemplateError | None = None
         fewest: list[str] | None = None
+        fault = "leaves out"
         whole = [_without_mark(part, mark) for part in (messages, tools)]
         wanted = [whole[0] if self._needs_all else whole[0][-1:], whole[1]]
         marked, marked_given, marks = mark_parts(_without_mark(messages, mark), whole[1], last=not self._needs_all)
         ways = zip(ways_to_write(messages, tools), ways_to_write(marked, marked_given), strict=True)
         for (way, shown), (marked_way, marked_tools) in ways:
             try:
-                missing = find_unprinted(self._render(marked_way, marked_tools), marks)
+                probe = self._render(marked_way, marked_tools)
+                missing = find_unprinted(probe, marks)
                 rendered = "" if missing else self._render(way, shown)
             except ChatTemplateError as error:
                 first_error = first_error or error
                 continue
             missing = missing or find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
-            if not missing:
+            displaced = [] if missing else find_displaced(probe, marked, marks)
+            if not missing and not displaced:
                 return rendered
-            fewest = missing if fewest is None or len(missing) < len(fewest) else fewest
+            if fewest is None or len(missing or displaced) < len(fewest):
+                fewest, fault = missing or displaced, "leaves out" if missing else "prints out of order"
         if fewest is None:
             assert first_error is not None
             raise first_error
         rejected = "" if first_error is None else f" Written in another way, {first_error}"
         listed = ", ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in fewest[:3])
         raise ChatTemplateError(
-            f"the chat template leaves out parts of this conversation, such as {listed}: the model would not see them. "
-            "Change the messages, or pass chat_template= with a template that prints them." + rejected
+            f"the chat template {fault} parts of this conversation, such as {listed}: the model would not see them "
+            "as they are. Change the messages, or pass chat_template= with a template that prints them." + rejected
         )
 
     def _render(
@@ -183,7 +187,7 @@ class ChatTemplate:
             rendered = self._tokenizer.apply_chat_template(
                 messages,
                 tools=list(tools) if tools is not None else None,
-                xml_tools=list(tools) if tools else None,  # where the first SmolLM3 reads them
+                **name_tools(self._tokenizer.get_chat_template(self._chat_template, tools), tools),
                 chat_template=self._chat_template,
                 add_generation_prompt=opens_turn,
                 tokenize=False,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["find_missing", "find_unprinted", "mark_parts"]
+__all__ = ["find_displaced", "find_missing", "find_unprinted", "mark_parts"]
 
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]] | None
@@ -95,6 +95,31 @@ def _mark_tool(tool: dict[str, Any], mark: Any) -> dict[str, Any]:  # noqa: ANN4
 def find_unprinted(rendered: str, marks: dict[str, str]) -> list[str]:
     """Return what the marks stand for that a prompt does not hold."""
     return [part for word, part in marks.items() if word not in rendered]
+
+
+def find_displaced(rendered: str, messages: Messages, marks: dict[str, str]) -> list[str]:
+    """Return the texts that a prompt has before the words of an earlier message.
+
+    The system's words may come anywhere, and results that follow each other in any order.
+
+    Args:
+        rendered: the prompt, which holds every mark.
+        messages: of `mark_parts`.
+        marks: of `mark_parts`.
+    """
+    displaced = []
+    furthest = before_results = -1  # where the latest words begin: of all messages, and of those before these results
+    for message in messages:
+        if message["role"] != "tool":
+            before_results = furthest
+        names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
+        words = [word for word in (message.get("content"), *names[:1]) if word in marks and message["role"] != "system"]
+        for word in words:
+            place = rendered.find(word)
+            displaced += [marks[word]] if place < before_results else []
+            furthest = max(furthest, place)
+            before_results = before_results if message["role"] == "tool" else furthest
+    return displaced
 
 
 def _squash(text: str) -> str:

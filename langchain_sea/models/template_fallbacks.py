@@ -8,12 +8,14 @@ in what was printed (`template_check`); then the conversation is written otherwi
 from __future__ import annotations
 
 import json
+import re
+from time import strftime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "merge_turns", "ways_to_write"]
+__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "merge_turns", "name_tools", "ways_to_write"]
 
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]] | None
@@ -36,7 +38,11 @@ def ways_to_write(messages: Messages, tools: Tools) -> Iterator[tuple[Messages, 
         messages: template dicts, oldest first.
         tools: OpenAI's dicts, or None.
     """
-    for way, shown in _ways_for_calls(messages, tools):
+    ways = list(_ways_for_calls(messages, tools))
+    if any("name" in message for message in messages):
+        ways += _ways_for_calls(_without_names(messages), tools)
+    # some templates for tools alone reject that there are none, but take an empty list
+    for way, shown in [*ways, *((way, []) for way, shown in ways if shown is None)]:
         yield way, shown
         has_system = any(message["role"] == "system" for message in way)
         if has_system:
@@ -54,6 +60,7 @@ def _ways_for_calls(messages: Messages, tools: Tools) -> Iterator[tuple[Messages
         short = _shorten_ids(messages)
         yield short, tools
         yield _join_arguments(messages), tools
+        yield _say_before_calls(messages), tools
         yield _call_one_by_one(short), tools
         yield _say_before_calls(_call_one_by_one(short)), tools
         yield merge_turns([_call_as_text(message) for message in messages]), tools
@@ -62,6 +69,20 @@ def _ways_for_calls(messages: Messages, tools: Tools) -> Iterator[tuple[Messages
         if has_calls:
             yield merge_turns([_call_as_text(message) for message in _tools_as_key(messages, tools)]), None
         yield merge_turns([_call_as_text(message) for message in _tools_as_text(messages, tools)]), None
+
+
+def name_tools(template: str, tools: Tools) -> dict[str, Any]:
+    """Return the tools, and the date, under the other names that templates read.
+
+    Args:
+        template: Jinja source.
+        tools: OpenAI's dicts, or None.
+    """
+    names: dict[str, Any] = {"xml_tools": list(tools) if tools else None}  # the first SmolLM3
+    if not re.search(r"\btools\b", template):  # FireFunction
+        functions = json.dumps([tool.get("function", tool) for tool in tools or ()], ensure_ascii=False)
+        names |= {"functions": functions, "datetime": strftime("%B %d, %Y")}
+    return names
 
 
 def content_as_parts(messages: Messages) -> Messages:
@@ -81,6 +102,16 @@ def merge_turns(messages: Messages) -> Messages:
         else:
             merged.append(message)
     return merged
+
+
+def _without_names(messages: Messages) -> Messages:
+    """Return the messages without the speakers' names, so that those of one role can be joined; results keep theirs."""
+    return merge_turns(
+        [
+            message if message["role"] == "tool" else {key: value for key, value in message.items() if key != "name"}
+            for message in messages
+        ]
+    )
 
 
 def append_system(messages: Messages, text: str) -> Messages:
