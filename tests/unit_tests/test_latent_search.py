@@ -368,6 +368,7 @@ def cut_texts(found, policy):
     return [policy.decode(answer) for answer in ids if answer not in policy.whole and not is_sentence(answer)]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 10**6),
@@ -397,6 +398,7 @@ def test_whatever_the_speed_the_answer_is_whole_never_worse_and_in_time(seed, op
         assert is_not_worse(energy, prompt, found)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.01, 30.0))
 def test_the_timeout_ends_the_call_at_any_moment(seed, timeout):
