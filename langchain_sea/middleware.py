@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import PrivateStateAttr
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.types import interrupt
 
 from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
     find_conflict,
+    find_newest_answer,
     make_blocked_message,
     make_context,
     read_calls,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
-    from langchain_core.messages import BaseMessage, ToolMessage
+    from langchain_core.messages import BaseMessage
     from langgraph.prebuilt.tool_node import ToolCallRequest
     from langgraph.types import Command
 
@@ -48,9 +49,9 @@ __all__ = ["SafetyState", "ToolCallSafetyMiddleware", "with_guard"]
 
 
 class SafetyState(AgentState[Any]):
-    """The agent's state, with the verdicts on the calls of the newest message by its id."""
+    """The agent's state, with the verdicts on the calls of the newest message, by its id and the calls' positions."""
 
-    sea_verdicts: NotRequired[Annotated[dict[str, list[dict[str, Any]]], PrivateStateAttr]]
+    sea_verdicts: NotRequired[Annotated[dict[str, dict[str, dict[str, Any]]], PrivateStateAttr]]
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -124,19 +125,28 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         self._schemas, self._descriptions = self._schemas | schemas, self._descriptions | descriptions
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, list[Decision], CallContext] | None:
-        """Judge the calls of the newest message; None where it has none."""
+        """Judge the calls of the newest message that have no result yet; None where there are none.
+
+        A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
+        """
         messages = _read_messages(state)
-        message = messages[-1] if messages else None
-        if not isinstance(message, AIMessage) or not (message.tool_calls or message.invalid_tool_calls):
+        index = find_newest_answer(messages)
+        message = None if index is None else messages[index]
+        if index is None or not isinstance(message, AIMessage):
             return None
-        context = self._make_context(messages[:-1])
-        calls = [*read_calls(message), *read_invalid_calls(message)]
-        return message, self.pipeline(calls, context)[: len(message.tool_calls)], context
+        answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
+        calls = [call for call in read_calls(message) if call.id not in answered]
+        invalid_calls = read_invalid_calls(message)
+        if not (calls or invalid_calls):
+            return None
+        context = self._make_context(messages[:index])
+        return message, self.pipeline([*calls, *invalid_calls], context)[: len(calls)], context
 
     def _update_state(self, message: AIMessage, decisions: list[Decision], context: CallContext) -> dict[str, Any]:
         """Return the state's update with the verdicts, after humans have answered what waits for review."""
         final = [self._ask_human(d, context) if d.outcome == "review" else d for d in decisions]
-        update: dict[str, Any] = {"sea_verdicts": {str(message.id): [_make_verdict(d) for d in final]}}
+        verdicts = {str(decision.requested.position): _make_verdict(decision) for decision in final}
+        update: dict[str, Any] = {"sea_verdicts": {str(message.id): verdicts}}
         new_message = apply_decisions(message, final)
         if new_message.tool_calls != message.tool_calls:
             update["messages"] = [new_message]
@@ -165,10 +175,9 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         index, position = place
         if reason := find_conflict(messages, index, tool_call):
             return make_blocked_message(tool_call, "blocked", reason)
-        verdicts = _read_verdicts(request.state).get(str(messages[index].id), [])
-        if position >= len(verdicts):
+        verdict = _read_verdicts(request.state).get(str(messages[index].id), {}).get(str(position))
+        if verdict is None:
             return make_blocked_message(tool_call, "blocked", "there is no verdict on it")
-        verdict = verdicts[position]
         call = replace(freeze_calls([tool_call])[0], position=position)
         if call.digest != verdict["digest"]:
             return self._judge_again(request, call, messages[:index])
@@ -232,7 +241,7 @@ def _read_messages(state: object) -> list[BaseMessage]:
     return list(messages or [])
 
 
-def _read_verdicts(state: object) -> Mapping[str, list[dict[str, Any]]]:
+def _read_verdicts(state: object) -> Mapping[str, Mapping[str, dict[str, Any]]]:
     """Return the verdicts of a state by message id; none where there are none."""
     verdicts = state.get("sea_verdicts") if isinstance(state, dict) else getattr(state, "sea_verdicts", None)
     return verdicts or {}

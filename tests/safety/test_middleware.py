@@ -197,7 +197,7 @@ def test_a_review_waits_for_a_human(tmp_path):
         ("approve", 1),
         ("reject", 0),
         ({"edit": {"text": "b"}}, 1),
-        ({"edit": {"text": "../x/y"}}, 0),
+        ({"edit": {"text": "-----BEGIN PRIVATE KEY-----"}}, 0),
     ):
         world, audit = World(), AuditLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl")
         guard = ToolCallSafetyMiddleware(policy, checks="rules", audit=audit)
