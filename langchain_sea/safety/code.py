@@ -13,7 +13,7 @@ from langchain_sea.safety.sql import judge_sql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["judge_code"]
+__all__ = ["find_destructive_code", "judge_code"]
 
 _MAX_STRINGS = 200  # of one text that are judged
 _MAX_STRING = 2_000  # characters
@@ -37,9 +37,14 @@ _DOUBTFUL = (
 )  # fmt: skip
 
 
+def find_destructive_code(text: str) -> Iterator[Danger]:
+    """Yield what is certain in code, wherever it is written: also in a command such as `python -c '…'`."""
+    yield from search_patterns(text, _CERTAIN, is_certain=True)
+
+
 def judge_code(text: str) -> list[Danger]:
     """List why code should not run, or not without a human."""
-    dangers = [*search_patterns(text, _CERTAIN, is_certain=True), *search_patterns(text, _DOUBTFUL)]
+    dangers = [*find_destructive_code(text), *search_patterns(text, _DOUBTFUL)]
     runs_commands = bool(compile_pattern(_RUNS).search(text))
     for string in _list_strings(text):
         found = judge_command(string, level=1) if runs_commands or re.search(r"[;&|]|\brm\b", string) else []

@@ -78,6 +78,7 @@ WINDOWS_CERTAIN = (
      r"|\b(?:mshta|regsvr32|rundll32|certutil|bitsadmin|msiexec)\b.{0,80}(?:https?:|javascript:|scrobj)"),
 )  # fmt: skip
 WINDOWS_DOUBTFUL = (
+    ("it runs what it downloaded", r"\b(?:curl|wget|fetch|iwr|Invoke-WebRequest)\b[^|]{0,300}(?:&&|;|\n)\s*(?:sudo\s+)?(?:(?:ba|z|da|k)?sh\s|python3?\s|perl\s|ruby\s|node\s|\.?/|chmod\s+\S*[x7]|source\s)"),
     ("it deletes files", r"\bRemove-Item\b.{0,200}-(?:Recurse|Force)|\b(?:rd|rmdir)\s+/[sq]|\b(?:del|erase)\s+/[fsq]|\bri\s+-r"),
     ("it runs hidden text as a program", r"\bpowershell(?:\.exe)?\b.{0,80}\s-e\w*\s+[A-Za-z0-9+/=]{16,}|\b(?:iex|Invoke-Expression)\b|FromBase64String|-ExecutionPolicy\s+Bypass"),
     ("it changes the machine", r"\breg(?:\.exe)?\s+(?:delete|add)\b|\bSet-ExecutionPolicy\b|\bnet\s+(?:user|localgroup)\s+\S+.{0,60}/(?:add|delete)|\bsc\s+(?:delete|stop|config)\b|\bschtasks\s+/(?:create|delete)|\bdiskpart\b|\bStop-Computer\b|\bRestart-Computer\b"

@@ -171,6 +171,7 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
         has_secret |= name in ("printenv", "history") or whole == ("env",) or any(map(_holds_secrets, words[1:20]))
     names = [words[0] for _, words in commands if words]
     if level < _MAX_NESTED and len(names) > 1 and names[-1] in lists.SHELLS and names[0] in ("echo", "printf"):
+        yield Danger(f"it runs text as a program ({text})")
         yield from judge_command(" ".join(commands[0][1][1:]), level + 1)
 
 

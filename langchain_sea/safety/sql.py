@@ -32,7 +32,7 @@ _DOUBTFUL = (
     ("it hides a statement in a comment", r"/\*!\d*"),
     ("it writes a file", r"\bcopy\b[^;]{0,300}\bto\s+'|\bexport\s+data\b|\bunload\b[^;]{0,300}\bto\s+'|\bbackup\s+(?:database|log)\b|\battach\s+(?:database\s+)?'|\binto\s+'"),
     ("it changes who may do what", r"\b(?:create|alter|drop)\s+(?:user|role|login)\b|\bset\s+(?:global|password|role)\b|\bgrant\b[^;]{1,200}\bto\b|\brevoke\b[^;]{1,200}\bfrom\b|\bsp_addsrvrolemember\b|\breassign\s+owned\b|\bdrop\s+owned\b"),
-    ("it deletes rows", r"\bmatched\b[^;]{0,200}\bthen\s+delete\b"),
+    ("it deletes rows", r"\binsert\s+overwrite\b|\bcreate\s+or\s+replace\s+table\b|\bmatched\b[^;]{0,200}\bthen\s+delete\b"),
 )  # fmt: skip
 _READING = frozenset(
     "Select Union Intersect Except With Subquery Show Describe Pragma Set Use Transaction Commit Rollback Values Table Paren Semicolon Summarize".split()

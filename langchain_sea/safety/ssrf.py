@@ -116,6 +116,7 @@ def canonicalize_host(host: str) -> str:
         if decoded == host:
             break
         host = decoded
+    host = host.split("\0", maxsplit=1)[0]
     plain = unicodedata.normalize("NFKC", _IGNORED.sub("", host.translate(_DOTS))).translate(_DOTS)
     return plain.strip().strip("[]").rstrip(".").lower()
 

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
-from langchain_sea.safety.code import judge_code
+from langchain_sea.safety.code import find_destructive_code, judge_code
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
 from langchain_sea.safety.injections import find_injection
@@ -66,6 +66,7 @@ def judge_text(kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only
     yield from find_secrets(text)
     if kind is Kind.COMMAND:
         yield from judge_command(text)
+        yield from find_destructive_code(text)
         yield from _find_metadata(text)
     elif kind is Kind.CODE:
         yield from judge_code(text)
