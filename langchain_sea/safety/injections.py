@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_injection"]
 
-_MAX_WINDOWS = 40  # places in a value that are parsed
+_MAX_WINDOWS = 20  # places in a value that are parsed
 _MAX_SEPARATORS = 8_000  # of a value that are looked at
 _WINDOW = 300  # characters
 
