@@ -16,6 +16,7 @@ from langchain_sea.core.timeouts import run_with_timeout
 from langchain_sea.safety.checks import Action, Check, Decision, Finding
 from langchain_sea.safety.policy import GuardConfig
 from langchain_sea.safety.provenance import ProvenanceCheck
+from langchain_sea.safety.request import RequestCheck
 from langchain_sea.safety.rules import RulesCheck
 from langchain_sea.safety.schema import SchemaCheck
 
@@ -29,7 +30,7 @@ __all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck())
+RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck(), RequestCheck())
 """The checks that need no model."""
 
 

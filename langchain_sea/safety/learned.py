@@ -96,7 +96,7 @@ class IntentCheck:
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return at most one finding for each call; all sentences of a batch are encoded together."""
-        writes = [i for i, call in enumerate(calls) if context.policy.rules_for(call.name).effect == "write"]
+        writes = [i for i, call in enumerate(calls) if context.effect_of(call.name) == "write"]
         findings: list[list[Finding]] = [[] for _ in calls]
         untrusted = context.untrusted_sentences
         if not writes or not untrusted or not context.user_texts:

@@ -1,0 +1,114 @@
+"""Reads a tool's result: which values stand alone in it, and which texts it has.
+
+Results are read as JSON, a Python literal, YAML, CSV, tables and lines of `key: value`. A value that stands alone in
+one of them is a field, such as an address in a contact or an id in a list. All else is running text, which may hold
+anything that anybody wrote. Knows no policy.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from langchain_sea.safety.typed_values import to_compact
+from langchain_sea.safety.values import list_scalars, parse_structured
+
+__all__ = ["ResultParts", "read_result"]
+
+_CACHED_RESULTS = 512
+_MAX_FIELD = 120  # characters: longer values are running text
+_MAX_FIELD_WORDS = 8
+_MAX_YAML = 400_000  # characters
+_MIN_ROWS = 2
+_MIN_PAIRED = 0.8  # share of lines `key: value`, below which a text is running text
+_YAML_LINE = re.compile(r"^\s*(?:- |[\w .'\"-]{1,60}:(?:\s|$))", re.MULTILINE)
+_KEY_VALUE = re.compile(r"^\s*(?:[-*] )?([\w .()/-]{1,40}): +(\S[^\n]{0,119})$", re.MULTILINE)
+_TABLE_ROW = re.compile(r"^\s*\|(.+)\|\s*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultParts:
+    """What a result holds.
+
+    Attributes:
+        fields: values that stand alone, in lower case without punctuation.
+        texts: running texts; a result without structure is one of them.
+    """
+
+    fields: frozenset[str]
+    texts: tuple[str, ...]
+
+
+class _NoAliases(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] - chosen when it is imported
+    """Reads YAML with plain values; aliases are refused, since a few lines of them grow without bounds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse an alias."""
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
+
+
+@lru_cache(maxsize=_CACHED_RESULTS)
+def read_result(text: str) -> ResultParts:
+    """Split a result into fields and running texts."""
+    value = _parse(text)
+    if isinstance(value, str):
+        values = _read_lines(value)
+        return ResultParts(frozenset(filter(None, map(to_compact, values))), (value,))
+    try:
+        scalars = list_scalars(value)
+    except RecursionError:
+        return ResultParts(frozenset(), (text,))
+    fields = [each for each in scalars if _is_field(each)]
+    texts = [each for each in scalars if not _is_field(each)]
+    return ResultParts(frozenset(filter(None, map(to_compact, fields))), tuple(texts))
+
+
+def _is_field(value: str) -> bool:
+    return len(value) <= _MAX_FIELD and len(value.split()) <= _MAX_FIELD_WORDS and "\n" not in value.strip()
+
+
+def _parse(text: str) -> object:
+    """Return the structure of a text, or the text itself where it has none."""
+    try:
+        value = parse_structured(text)
+    except RecursionError:
+        return text
+    if not isinstance(value, str):
+        return value if isinstance(value, (dict, list, tuple, set)) else text
+    if len(text) <= _MAX_YAML and _YAML_LINE.search(text):
+        try:
+            loaded = yaml.load(text, _NoAliases)  # noqa: S506 - a safe loader
+        except (yaml.YAMLError, ValueError, RecursionError):
+            loaded = None
+        if isinstance(loaded, (dict, list)):
+            return loaded
+    return _parse_rows(text) or text
+
+
+def _parse_rows(text: str) -> list[list[str]] | None:
+    """Read CSV with a header: at least two rows of the same number of cells, three or more."""
+    lines = text.strip().splitlines()
+    if len(lines) < _MIN_ROWS or "," not in lines[0]:
+        return None
+    try:
+        rows = [row for row in csv.reader(lines) if row]
+    except csv.Error:
+        return None
+    widths = {len(row) for row in rows}
+    return rows if len(widths) == 1 and widths.pop() >= _MIN_ROWS else None
+
+
+def _read_lines(text: str) -> list[str]:
+    """List the values of `key: value` lines and of cells of a table in running text."""
+    cells = [cell.strip() for row in _TABLE_ROW.findall(text) for cell in row.split("|")]
+    num_lines = sum(bool(line.strip()) for line in text.splitlines())
+    pairs = _KEY_VALUE.findall(text)
+    values = [value.strip() for _, value in pairs] if len(pairs) >= _MIN_PAIRED * num_lines else []
+    return [value for value in (*cells, *values) if _is_field(value)]
