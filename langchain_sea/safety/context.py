@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.results import read_result
-from langchain_sea.safety.tool_effects import guess_effect, is_open_source
+from langchain_sea.safety.tool_effects import guess_effect, has_injection_marker, is_open_source, names_directive
 from langchain_sea.safety.typed_values import index_text, to_compact
 
 if TYPE_CHECKING:
@@ -148,7 +148,12 @@ class CallContext:
     @cached_property
     def is_tainted(self) -> bool:
         """Whether the thread has read running text that anybody may have written."""
-        return self.has_read_untrusted or any(len(text.split()) >= _MIN_RUNNING_WORDS for text in self.untrusted_texts)
+        return self.has_read_untrusted or any(_is_running(text) for text in self.untrusted_texts)
+
+    @cached_property
+    def has_injection(self) -> bool:
+        """Whether an untrusted text speaks to the agent itself."""
+        return any(has_injection_marker(text) for text in self.untrusted_texts)
 
     def is_field(self, value: str) -> bool:
         """Return whether a value stands alone in a result whose fields are trusted."""
@@ -164,6 +169,10 @@ class CallContext:
         spoken = [m for m in self.messages if m.role in ("user", "assistant") and m.text.strip()]
         pairs = zip(spoken, spoken[1:], strict=False)
         return [before.text for before, m in pairs if before.role == "assistant" and m.role == "user" and _agrees(m.text)]
+
+
+def _is_running(text: str) -> bool:
+    return len(text.split()) >= _MIN_RUNNING_WORDS or names_directive(text)
 
 
 def _agrees(text: str) -> bool:

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.tool_effects import names_directive
+from langchain_sea.safety.tool_effects import has_injection_marker, names_directive
 from langchain_sea.safety.typed_values import Address, find_addresses, index_text, is_account, is_path, to_compact
 from langchain_sea.safety.values import get_argument, get_field, list_numbers, list_strings, to_snake_case
 
@@ -28,6 +28,7 @@ __all__ = ["ProvenanceCheck", "is_destination"]
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
 _MIN_LENGTH = 2
 _MIN_COMMAND = 8  # characters of a command that untrusted text has word for word
+_MIN_COPIED_WORDS = 3
 _MAX_LISTED = 40  # addresses in one value
 _DESTINATION_NAME = re.compile(
     r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|websites?|webhooks?"
@@ -37,7 +38,7 @@ _DESTINATION_NAME = re.compile(
 )
 _ADDRESS_NAME = re.compile(
     r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|webhooks?|ibans?"
-    r"|endpoints?|wallets?)(_|$)",
+    r"|endpoints?|wallets?)$",
     re.IGNORECASE,
 )
 _PATH_NAME = re.compile(r"(^|_)(paths?|files?|filenames?|folders?|director(y|ies)|dirs?|src|dst)(_|$)", re.IGNORECASE)
@@ -47,6 +48,8 @@ _TEXT_NAME = re.compile(
     r"|reason|thought|expression|review|feedback|answer|reply)(_|$)",
     re.IGNORECASE,
 )
+_ID_NAME = re.compile(r"(^|_)(ids?|key|number|code)(_|$)", re.IGNORECASE)
+_QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
 _STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)
 
 
@@ -87,18 +90,18 @@ def _find_doubt(path: str, value: str, effect: str, rules: ToolRules, context: C
         return None
     addresses = find_addresses(value, with_hosts=destination)[:_MAX_LISTED]
     if is_text or (not destination and len(value) > _MAX_SHORT):
-        return _find_doubt_of_text(path, value, addresses, effect, context)
+        return _find_doubt_of_text(path, value, addresses, effect, context) or _find_copied(path, value, effect, context)
     for address in addresses:
         if reason := _find_doubt_of_address(path, address, effect, context):
             return reason
     if addresses or len(to_compact(value)) < _MIN_LENGTH or _is_known(value, context):
         return None
     origin = next(_find_origins(value, context), None)
-    if origin is not None and (effect == "write" or origin[1]):
+    if origin is not None and effect == "write":
         is_sink = destination or is_account(value) or _PATH_NAME.search(name) or (_CODE_NAME.search(name))
-        if (is_sink and effect == "write" and len(value) <= 4 * _MAX_SHORT) or (origin[1] and _can_matter(value, effect)):
+        if (is_sink and len(value) <= 4 * _MAX_SHORT) or (origin[1] and _can_matter(name, value)):
             return f"{path}: {value[:_MAX_SHORT]!r} was named only by running text of {origin[0]}"
-    if origin is None and effect == "write" and _must_be_named(name, value):
+    if origin is None and effect == "write" and (_must_be_named(name, value) or _is_invented_id(name, context)):
         return f"{path}: {value[:_MAX_SHORT]!r} was named by nobody: not the user, not the operator, no result of a lookup"
     return None
 
@@ -139,6 +142,17 @@ def _find_doubt_of_text(
         if directed := next((each for each in whole if _is_in_directive(address.text, each)), None):
             return f"{path}: it passes on {address.text!r}, which an instruction in {directed.origin} names"
     return None
+
+
+def _find_copied(path: str, value: str, effect: str, context: CallContext) -> str | None:
+    """Where a text speaks to the agent, none of its instructions is copied into a write word for word."""
+    if effect == "read" or not context.has_injection or len(value.split()) < _MIN_COPIED_WORDS:
+        return None
+    if any(index.has_value(value) for index in context.trusted):
+        return None
+    injected = (each for each in context.untrusted if has_injection_marker(each.text))
+    copied = next((each for each in injected if index_text(each.text).has_value(value)), None)
+    return f"{path}: it copies words of {copied.origin}, which speaks to the agent itself" if copied else None
 
 
 def _is_known(value: str, context: CallContext) -> bool:
@@ -182,11 +196,14 @@ def _must_be_named(name: str, value: str) -> bool:
     return bool(_PATH_NAME.search(name) or _ADDRESS_NAME.search(name)) and not value.strip().isdigit()
 
 
-def _can_matter(value: str, effect: str) -> bool:
-    """Return whether a value that an instruction names is worth a question."""
-    if effect == "read":
-        return False
-    return not re.fullmatch(r"[\d\s.,:\-/TZ]+|true|false|yes|no", value.strip(), re.IGNORECASE)
+def _is_invented_id(name: str, context: CallContext) -> bool:
+    """Return whether an id that occurs nowhere is a doubt: only once a text has spoken to the agent itself."""
+    return context.has_injection and _ID_NAME.search(name) is not None
+
+
+def _can_matter(name: str, value: str) -> bool:
+    """Return whether a value that an instruction names is worth a question; most numbers and dates are not."""
+    return _ID_NAME.search(name) is not None or not _QUANTITY.fullmatch(value.strip())
 
 
 def _carries_data(address: Address) -> bool:

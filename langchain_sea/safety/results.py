@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from langchain_sea.safety.tool_effects import names_directive
 from langchain_sea.safety.typed_values import to_compact
 from langchain_sea.safety.values import list_scalars, parse_structured
 
@@ -24,6 +25,7 @@ _CACHED_RESULTS = 512
 _MAX_FIELD = 120  # characters: longer values are running text
 _MAX_FIELD_WORDS = 8
 _MAX_YAML = 400_000  # characters
+_MIN_SENTENCE_WORDS = 3
 _MIN_ROWS = 2
 _MIN_PAIRED = 0.8  # share of lines `key: value`, below which a text is running text
 _YAML_LINE = re.compile(r"^\s*(?:- |[\w .'\"-]{1,60}:(?:\s|$))", re.MULTILINE)
@@ -71,7 +73,11 @@ def read_result(text: str) -> ResultParts:
 
 
 def _is_field(value: str) -> bool:
-    return len(value) <= _MAX_FIELD and len(value.split()) <= _MAX_FIELD_WORDS and "\n" not in value.strip()
+    """Return whether a value is short and no sentence."""
+    words = value.split()
+    if len(value) > _MAX_FIELD or len(words) > _MAX_FIELD_WORDS or "\n" in value.strip():
+        return False
+    return len(words) < _MIN_SENTENCE_WORDS or not (value.rstrip().endswith((".", "!", "?")) or names_directive(value))
 
 
 def _parse(text: str) -> object:

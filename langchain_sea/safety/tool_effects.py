@@ -10,13 +10,13 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-__all__ = ["find_requested_acts", "find_tool_acts", "guess_effect", "is_open_source", "list_words", "names_directive"]
+__all__ = ["find_requested_acts", "has_injection_marker", "find_tool_acts", "guess_effect", "is_open_source", "list_words", "names_directive"]
 
 _READS = frozenset(
     "get search read list find look lookup view show fetch query check count describe calculate compute think plan"
     " retrieve browse visit summarize summarise translate convert compare analyze analyse verify validate estimate"
     " inspect select is has preview note remember recall rank filter filtered parse detect identify explain predict"
-    " recommend monitor track download see tell".split()
+    " recommend monitor track see tell".split()
 )
 _ACTS: dict[str, frozenset[str]] = {
     "send": frozenset(
@@ -32,7 +32,7 @@ _ACTS: dict[str, frozenset[str]] = {
     "book": frozenset("book reserve reservation booking register enroll subscribe schedule appointment rent hire".split()),
     "create": frozenset(
         "create add make new insert schedule set setup plan book append write upload save record build generate open"
-        " draft start put log store invite reserve arrange organize organise copy prepare collect compile document".split()
+        " draft start put log store download export import invite reserve arrange organize organise copy prepare collect compile document".split()
     ),
     "delete": frozenset(
         "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
@@ -41,7 +41,7 @@ _ACTS: dict[str, frozenset[str]] = {
     "update": frozenset(
         "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"
         " switch turn upgrade downgrade correct apply fix mark assign exchange swap postpone shift extend sort merge"
-        " convert append add reduce restore redeem toggle sync configure control lock unlock pause resume".split()
+        " append add reduce restore redeem toggle sync configure control manage handle operate lock unlock pause resume".split()
     ),
     "grant": frozenset("grant share invite add allow give authorize authorise permit access unlock role promote".split()),
     "execute": frozenset("run execute exec eval install deploy start launch restart kill shutdown compile test".split()),
@@ -108,6 +108,12 @@ def find_requested_acts(text: str) -> frozenset[str] | None:
         acts |= _CLASS_OF[stem]
     is_english = any(word in _ENGLISH or word in _READS for word in words)
     return frozenset(acts) if acts or is_english else None
+
+
+@lru_cache(maxsize=1024)
+def has_injection_marker(text: str) -> bool:
+    """Return whether a text speaks to the agent itself: the marks of a prompt injection."""
+    return _MARKERS.search(text) is not None
 
 
 @lru_cache(maxsize=4096)
