@@ -80,6 +80,7 @@ class CallContext:
         descriptions: of the tools, by name.
         effects: what the tools' own annotations say, by name: `read` or `write`.
         has_read_untrusted: whether the thread has read untrusted text that is no longer among the messages.
+        changed_tools: names of tools whose description or schema changed within the conversation.
     """
 
     messages: tuple[ContextMessage, ...]
@@ -88,6 +89,7 @@ class CallContext:
     descriptions: Mapping[str, str] = field(default_factory=dict)
     effects: Mapping[str, Literal["read", "write"]] = field(default_factory=dict)
     has_read_untrusted: bool = False
+    changed_tools: frozenset[str] = frozenset()
 
     def effect_of(self, tool: str) -> Literal["read", "write"]:
         """Return what a tool does: as its rules say, else as its annotations say, else as its name says."""
