@@ -106,17 +106,16 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
-    ) -> ExtendedModelResponse[Any]:
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
-        update = self._learn(request)
-        return ExtendedModelResponse(handler(request), Command(update=update))
+        return _with_update(handler(request), self._learn(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
-    ) -> ExtendedModelResponse[Any]:
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
         update = await asyncio.to_thread(self._learn, request)
-        return ExtendedModelResponse(await handler(request), Command(update=update))
+        return _with_update(await handler(request), update)
 
     def after_model(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Judge the whole batch before any of it runs, and ask a human about doubts."""
@@ -155,11 +154,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             _supervisor.reset(token)
 
     def _learn(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        """Learn the tools of a request; return the state's update with their hashes and the operator's words."""
-        self._catalogue.learn(request.tools, is_complete=True)
-        record = ThreadRecord.read(request.state)
-        operator = request.system_message
-        return {"sea_guard": record.note_tools(self._catalogue.hashes, str(operator.text) if operator else "")}
+        """Learn the tools of a request; return what changes in the thread's record."""
+        names = self._catalogue.learn(request.tools, is_complete=True)
+        before, operator = ThreadRecord.read(request.state), request.system_message
+        after = before.note_tools(self._catalogue.describe(names), str(operator.text) if operator else "")
+        return after.list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
         """Judge the calls of the newest message; None where it has none."""
@@ -175,7 +174,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         batch = JudgedBatch(tuple(c.digest for c in calls), self.pipeline.judge(calls, context), context)
         return message, self._verdicts.put(thread, name, batch)
 
-    def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any]:
+    def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
         """Return the state's update, after humans have answered and all decisions are recorded."""
         context, record = batch.context, ThreadRecord.read(state)
         if not batch.is_final:
@@ -184,13 +183,14 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             batch.decisions = [d if d.outcome == "review" else self.pipeline.record(d, context) for d in decisions]
             batch.is_final = True
             record = record.approve(approved)
-        update: dict[str, Any] = {"sea_guard": record.note_context(context)}
+        changes = record.note_context(context).list_changes(ThreadRecord.read(state))
+        update: dict[str, Any] = {"sea_guard": changes} if changes else {}
         new_message = apply_decisions(message, batch.decisions[: len(message.tool_calls)])
         if new_message.tool_calls != message.tool_calls:
             update["messages"] = [new_message]
             calls = read_calls(new_message)
             self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(c.digest for c in calls)))
-        return update
+        return update or None
 
     def _answer(self, batch: JudgedBatch) -> tuple[list[Decision], list[str]]:
         """Return the decisions after a human's answers, and the calls that the human approved as text."""
@@ -260,7 +260,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _judge_again(self, tool_call: Any, call: ToolCall, context: CallContext) -> ToolCall | ToolMessage:
         """Judge a call that has no verdict, or that was changed since its verdict."""
-        context = replace(context, **self._catalogue.as_fields())
+        context = replace(context, **self._catalogue.as_fields({}))
         decisions = self.pipeline.judge([call], context)
         batch = JudgedBatch((call.digest,), decisions, context)
         (decision,), _ = self._answer(batch)
@@ -272,18 +272,18 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
-        supervisor = _supervisor.get()
+        supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
         before = record.list_words(messages)
         if supervisor is not None:
             before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
         return make_context(
             messages,
-            self._catalogue.schemas,
-            self._catalogue.descriptions,
+            known.pop("tools"),
+            known.pop("descriptions"),
             self.pipeline.policy,
             is_handed_over=supervisor is not None or _is_called_by_tool(),
             before=before,
-            effects=self._catalogue.effects,
+            **known,
             has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
             changed_tools=frozenset(record.changed_tools),
         )
@@ -304,6 +304,11 @@ def with_guard(
         >>> agent = create_agent(model, tools, middleware=with_guard([retry], guard))  # doctest: +SKIP
     """
     return [*(each for each in middleware if each is not guard), guard]
+
+
+def _with_update(response: ModelResponse[Any], update: dict[str, Any]) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+    """Return the response together with an update of the thread's record, where something changed."""
+    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
 
 
 def _get_configurable() -> dict[str, Any]:

@@ -11,7 +11,7 @@ from langchain_sea.safety.messages import read_effects, read_tool_schemas
 from langchain_sea.safety.tool_identity import check_policy_names, find_unknown_tools, hash_tool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.policy import GuardConfig
 
@@ -40,15 +40,19 @@ class ToolCatalogue:
         self.hashes: dict[str, str] = {}
         self._objects: dict[str, list[weakref.ref[Any]]] = {}  # tools cannot be hashed
         self._known: tuple[int, ...] = ()
+        self._known_names: list[str] = []
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
-    def learn(self, tools: Sequence[Any], *, is_complete: bool = False) -> None:
+    def learn(self, tools: Sequence[Any], *, is_complete: bool = False) -> list[str]:
         """Learn tools; those that the model's provider runs are left out, since nothing here can stop them.
 
         Args:
             tools: as the model gets them.
             is_complete: whether these are all tools of a request, so that the policy's names can be compared.
+
+        Returns:
+            The tools' names.
 
         Raises:
             PolicyError: two tools have one name, or the policy names what does not exist.
@@ -57,7 +61,7 @@ class ToolCatalogue:
         key = tuple(map(id, tools))
         with self._lock:
             if key == self._known and all(self._is_learned(tool) for tool in tools):
-                return
+                return self._known_names
             schemas, descriptions = read_tool_schemas(tools)
             self.schemas = self.schemas | schemas
             self.descriptions = self.descriptions | descriptions
@@ -70,7 +74,8 @@ class ToolCatalogue:
             check_policy_names(self.policy, self.schemas)
             if is_complete:
                 self._warn_of_unknown()
-            self._known = key
+            self._known, self._known_names = key, list(schemas)
+            return self._known_names
 
     def find_swap(self, name: str, tool: Any) -> str | None:
         """Return why the tool that would run is not the one that was judged."""
@@ -84,9 +89,25 @@ class ToolCatalogue:
             self.learn([tool])
         return None
 
-    def as_fields(self) -> dict[str, Any]:
-        """Return what a `CallContext` holds about tools."""
-        return {"tools": self.schemas, "descriptions": self.descriptions, "effects": self.effects}
+    def describe(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return what a thread's record holds about tools."""
+        return {
+            name: {
+                "parameters": self.schemas[name],
+                "description": self.descriptions[name],
+                "effect": self.effects.get(name),
+                "hash": self.hashes[name],
+            }
+            for name in names
+        }
+
+    def as_fields(self, recorded: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what a `CallContext` holds about tools; a thread's record has those that this process never saw."""
+        return {
+            "tools": {n: t["parameters"] for n, t in recorded.items()} | self.schemas,
+            "descriptions": {n: t["description"] for n, t in recorded.items()} | self.descriptions,
+            "effects": {n: t["effect"] for n, t in recorded.items() if t["effect"]} | self.effects,
+        }
 
     def _is_learned(self, tool: Any) -> bool:
         return isinstance(tool, dict) or any(ref() is tool for ref in self._objects.get(_get_name(tool), ()))

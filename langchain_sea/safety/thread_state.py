@@ -6,7 +6,7 @@ has read untrusted text, and the hashes of the tools.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety.context import ContextMessage
@@ -31,7 +31,7 @@ class ThreadRecord:
         user: the user's messages.
         approved: calls that a human approved or edited, as text.
         has_read_untrusted: whether the agent has read text that anybody may have written.
-        tools: hash of each tool's description and schema, as first seen.
+        tools: each tool's `parameters`, `description`, `effect` and `hash`, as first seen; another process needs them.
         changed_tools: tools whose hash changed.
     """
 
@@ -39,29 +39,28 @@ class ThreadRecord:
     user: tuple[str, ...] = ()
     approved: tuple[str, ...] = ()
     has_read_untrusted: bool = False
-    tools: Mapping[str, str] | None = None
+    tools: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     changed_tools: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, state: object) -> ThreadRecord:
         """Read the record of a state; an empty one where there is none."""
         record = state.get("sea_guard") if isinstance(state, dict) else getattr(state, "sea_guard", None)
-        values = {name: value for name, value in (record or {}).items() if name in cls.__slots__}
+        names = {each.name for each in fields(cls)}
+        values = {name: value for name, value in (record or {}).items() if name in names}
         return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
-    def note_tools(self, hashes: Mapping[str, str], operator: str) -> dict[str, Any]:
-        """Return the update after a request to the model."""
-        known = dict(self.tools or {})
-        changed = {name for name, digest in hashes.items() if known.get(name, digest) != digest}
-        tools = {**hashes, **known}
-        new = replace(self, tools=tools, operator=operator, changed_tools=tuple({*self.changed_tools, *changed}))
-        return new.to_dict()
+    def note_tools(self, tools: Mapping[str, Mapping[str, Any]], operator: str) -> ThreadRecord:
+        """Return the record after a request to the model with these tools."""
+        changed = {name for name, tool in tools.items() if self.tools.get(name, tool)["hash"] != tool["hash"]}
+        changed_tools = tuple(sorted({*self.changed_tools, *changed}))
+        return replace(self, tools={**tools, **self.tools}, operator=operator, changed_tools=changed_tools)
 
-    def note_context(self, context: CallContext) -> dict[str, Any]:
-        """Return the update after a batch was judged."""
+    def note_context(self, context: CallContext) -> ThreadRecord:
+        """Return the record after a batch was judged."""
         own = [m.text[:_MAX_CHARACTERS] for m in context.messages if m.role == "user"]
         user = tuple(dict.fromkeys((*self.user, *own)))[-_MAX_TEXTS:]
-        return replace(self, user=user, has_read_untrusted=self.has_read_untrusted or context.is_tainted).to_dict()
+        return replace(self, user=user, has_read_untrusted=self.has_read_untrusted or context.is_tainted)
 
     def approve(self, texts: Sequence[str]) -> ThreadRecord:
         """Return the record with what a human approved."""
@@ -74,9 +73,10 @@ class ThreadRecord:
         words += [ContextMessage("user", text) for text in self.user if text not in present]
         return words + [ContextMessage("approval", text) for text in self.approved]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+    def list_changes(self, before: ThreadRecord) -> dict[str, Any]:
+        """Return what differs from a record before, as JSON values."""
+        old, new = asdict(before), asdict(self)
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in new.items() if v != old[name]}
 
 
 def merge_records(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
