@@ -37,8 +37,8 @@ from langchain_sea.safety.messages import (
 from langchain_sea.safety.questions import Answer, make_question, read_answers
 from langchain_sea.safety.thread_state import ThreadRecord, merge_records
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
+from langchain_sea.safety.tool_catalogue import ToolCatalogue
 from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
-from langchain_sea.tool_catalogue import ToolCatalogue
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:

@@ -107,14 +107,15 @@ class CallContext:
         return [message.text for message in reversed(self.messages) if message.role == "user"]
 
     @cached_property
-    def request_texts(self) -> list[str]:
-        """All trusted texts of the conversation: they say what is asked for."""
-        return [*(m.text for m in self.messages if m.role in TRUSTED_ROLES), *self._endorsed]
+    def request_texts(self) -> list[tuple[str, bool]]:
+        """All trusted texts of the conversation, and of each whether it describes what the agent is for, or proposes it."""
+        texts = [(m.text, m.role != "user") for m in self.messages if m.role in TRUSTED_ROLES]
+        return texts + [(text, True) for text in self._endorsed]
 
     @cached_property
     def trusted(self) -> list[TextIndex]:
         """Indexes of all trusted texts."""
-        texts = [*self.request_texts, *self.policy.trusted]
+        texts = [*(text for text, _ in self.request_texts), *self.policy.trusted]
         texts += [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
         return [index_text(text) for text in texts]
 

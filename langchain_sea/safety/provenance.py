@@ -12,12 +12,12 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.tool_effects import has_injection_marker, names_directive
-from langchain_sea.safety.typed_values import Address, find_addresses, index_text, is_account, is_path, to_compact
+from langchain_sea.safety.tool_effects import find_tool_acts, has_injection_marker, names_directive
+from langchain_sea.safety.typed_values import Address, TextIndex, find_addresses, index_text, is_account, is_path, to_compact
 from langchain_sea.safety.values import get_argument, get_field, list_numbers, list_strings, to_snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from langchain_sea.safety.context import CallContext, UntrustedText
     from langchain_sea.safety.policy import ToolRules
@@ -27,7 +27,7 @@ __all__ = ["ProvenanceCheck", "is_destination"]
 
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
 _MIN_LENGTH = 2
-_MIN_COMMAND = 8  # characters of a command that untrusted text has word for word
+_NAMED_BY_NOBODY = "was named by nobody: not the user, not the operator, no result of a lookup"
 _MIN_COPIED_WORDS = 3
 _MAX_LISTED = 40  # addresses in one value
 _DESTINATION_NAME = re.compile(
@@ -49,28 +49,33 @@ _TEXT_NAME = re.compile(
     re.IGNORECASE,
 )
 _ID_NAME = re.compile(r"(^|_)(ids?|key|number|code)(_|$)", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"\s*(?:[/~\\]|[A-Za-z]:|.*\.\.)")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 _QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
 _STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)
 
 
 class ProvenanceCheck(PerCallCheck):
-    """Asks about values of sinks that nobody who is trusted named."""
+    """Asks about values of sinks that nobody who is trusted named; a call without a conversation has no origins."""
 
     name = "provenance"
 
     def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
         """Return one finding for each value of doubtful origin."""
-        rules, effect = context.policy.rules_for(call.name), context.effect_of(call.name)
+        if not context.messages:
+            return []
+        origins = _Origins(call, context)
         own_words = _list_schema_words(context.tools.get(call.name, {}))
         findings = {}
         for path, value in _list_values(call):
             if to_compact(value) in own_words:
                 continue
-            if reason := _find_doubt(path, value, effect, rules, context):
-                key = (get_argument(path), value)
-                findings.setdefault(
-                    key, Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(get_argument(path),))
+            argument = get_argument(path)
+            if reason := origins.find_doubt(path, value):
+                finding = Finding(
+                    action=Action.ASK, check=self.name, reason=f"{path}: {reason}", arguments=(argument,)
                 )
+                findings.setdefault((argument, value), finding)
         return list(findings.values())
 
 
@@ -81,133 +86,141 @@ def is_destination(argument: str, rules: ToolRules) -> bool:
     return _DESTINATION_NAME.search(to_snake_case(argument)) is not None
 
 
-def _find_doubt(path: str, value: str, effect: str, rules: ToolRules, context: CallContext) -> str | None:
-    """Return why the origin of a value is in doubt."""
-    name = to_snake_case(get_field(path)).lower()
-    destination = is_destination(get_argument(path), rules) or is_destination(get_field(path), rules)
-    is_text = _TEXT_NAME.search(name) is not None and not destination
-    if rules.destinations is not None and effect == "read" and not destination:
+class _Origins:
+    """Who named the values of one call."""
+
+    def __init__(self, call: ToolCall, context: CallContext) -> None:
+        self.context, self.tool = context, call.name
+        self.rules: ToolRules = context.policy.rules_for(call.name)
+        self.is_write = context.effect_of(call.name) == "write"
+
+    def find_doubt(self, path: str, value: str) -> str | None:
+        """Return why the origin of a value is in doubt."""
+        name = to_snake_case(get_field(path)).lower()
+        is_sink = is_destination(get_argument(path), self.rules) or is_destination(get_field(path), self.rules)
+        if self.rules.destinations is not None and not self.is_write and not is_sink:
+            return None
+        addresses = find_addresses(value, with_hosts=is_sink)[:_MAX_LISTED]
+        if not is_sink and (_TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
+            return self._find_doubt_of_text(value, addresses)
+        for address in addresses:
+            if reason := self._find_doubt_of_address(address):
+                return reason
+        if addresses or not self.is_write or len(to_compact(value)) < _MIN_LENGTH or self._is_known(value):
+            return None
+        return self._find_doubt_of_value(name, value, is_sink=is_sink)
+
+    def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
+        """Return a doubt about a value of a write that is no address."""
+        texts = [each for each in self.context.untrusted if index_text(each.text).has_value(value)]
+        directed = next((each for each in texts if _is_directed(each, lambda index: index.has_value(value))), None)
+        if directed is not None and _can_matter(name, value):
+            return f"{value[:_MAX_SHORT]!r} was named only by an instruction in {directed.origin}"
+        is_sink = is_sink or is_account(value) or bool(_PATH_NAME.search(name) or _CODE_NAME.search(name))
+        if texts and is_sink:
+            return f"{value[:_MAX_SHORT]!r} was named only by running text of {texts[0].origin}"
+        is_invented_id = self.context.has_injection and _ID_NAME.search(name) is not None
+        if not texts and (is_invented_id or self._must_be_named(name, value)):
+            return f"{value[:_MAX_SHORT]!r} {_NAMED_BY_NOBODY}"
         return None
-    addresses = find_addresses(value, with_hosts=destination)[:_MAX_LISTED]
-    if is_text or (not destination and len(value) > _MAX_SHORT):
-        return _find_doubt_of_text(path, value, addresses, effect, context) or _find_copied(path, value, effect, context)
-    for address in addresses:
-        if reason := _find_doubt_of_address(path, address, effect, context):
-            return reason
-    if addresses or len(to_compact(value)) < _MIN_LENGTH or _is_known(value, context):
-        return None
-    origin = next(_find_origins(value, context), None)
-    if origin is not None and effect == "write":
-        is_sink = destination or is_account(value) or _PATH_NAME.search(name) or (_CODE_NAME.search(name))
-        if (is_sink and len(value) <= 4 * _MAX_SHORT) or (origin[1] and _can_matter(name, value)):
-            return f"{path}: {value[:_MAX_SHORT]!r} was named only by running text of {origin[0]}"
-    if origin is None and effect == "write" and (_must_be_named(name, value) or _is_invented_id(name, context)):
-        return f"{path}: {value[:_MAX_SHORT]!r} was named by nobody: not the user, not the operator, no result of a lookup"
-    return None
+
+    def _find_doubt_of_address(self, address: Address) -> str | None:
+        context = self.context
+        if self._is_known_address(address):
+            return None
+        texts = [each for each in context.untrusted if index_text(each.text).has_address(address)]
+        if self.is_write:
+            return (
+                f"{address.text!r} was named only by running text of {texts[0].origin}"
+                if texts
+                else f"{address.text!r} {_NAMED_BY_NOBODY}"
+            )
+        if directed := next((each for each in texts if _is_directed(each, lambda i: i.has_address(address))), None):
+            return f"an instruction in {directed.origin} names {address.text!r}, and nobody who is trusted does"
+        return None if texts else self._find_added(address)
+
+    def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
+        """Text may be copied from one place to another, but no address that an instruction named or that was added to."""
+        if not self.is_write:
+            return next((reason for each in addresses if (reason := self._find_doubt_of_address(each))), None)
+        for address in addresses:
+            if address.kind != "url" or self._is_known_address(address):
+                continue
+            texts = [each for each in self.context.untrusted if index_text(each.text).has_address(address)]
+            if not texts and (reason := self._find_added(address)):
+                return reason
+            if directed := next((e for e in texts if _is_directed(e, lambda i, a=address: i.has_address(a))), None):
+                return f"it passes on {address.text!r}, which an instruction in {directed.origin} names"
+        return self._find_copied(value)
+
+    def _find_added(self, address: Address) -> str | None:
+        """Return a doubt about a URL on a host that only a result named, with something added to it."""
+        texts = [each for each in self.context.untrusted if address.host in index_text(each.text).hosts]
+        if not texts or address.kind != "url" or not ("/" in address.key or "?" in address.key):
+            return None
+        return f"{address.text!r} adds to an address that only {texts[0].origin} named; it may carry data away"
+
+    def _find_copied(self, value: str) -> str | None:
+        """Where a text speaks to the agent, none of its words are copied into a write as they are."""
+        context = self.context
+        if not context.has_injection or len(value.split()) < _MIN_COPIED_WORDS:
+            return None
+        if any(index.has_value(value) for index in context.trusted):
+            return None
+        injected = (each for each in context.untrusted if has_injection_marker(each.text))
+        copied = next((each for each in injected if index_text(each.text).has_value(value)), None)
+        return f"it copies words of {copied.origin}, which speaks to the agent itself" if copied else None
+
+    def _is_known(self, value: str) -> bool:
+        """Return whether somebody who is trusted named the value, or a field of a lookup has it."""
+        if self._is_named(value):
+            return True
+        if not is_path(value):
+            return False
+        plain = value.replace("\\", "/")
+        if any(plain.startswith(f"{folder.rstrip('/')}/") for folder in self.rules.paths or ()):
+            return True
+        last = plain.rstrip("/").rpartition("/")[2]
+        return bool(last) and self._is_named(last)
+
+    def _is_named(self, value: str) -> bool:
+        return self.context.is_field(value) or any(index.has_value(value) for index in self.context.trusted)
+
+    def _is_known_address(self, address: Address) -> bool:
+        """Return whether an address is known; a host that somebody trusted named alone is known with its pages."""
+        context = self.context
+        if any(index.has_address(address) for index in context.trusted):
+            return True
+        if context.is_field(address.text) or context.is_field(address.key):
+            return True
+        if address.kind != "url":
+            return False
+        hosts = [host.lower().lstrip("*.") for host in self.rules.hosts or ()]
+        if any(address.host == host or address.host.endswith(f".{host}") for host in hosts):
+            return True
+        return any(address.host in index.urls for index in context.trusted)
+
+    def _must_be_named(self, name: str, value: str) -> bool:
+        """Return whether a value that occurs nowhere is a doubt: places to reach, but no names, numbers and words."""
+        if is_account(value):
+            return True
+        if value.strip().isdigit() or _STREET.search(name):
+            return False
+        if _ADDRESS_NAME.search(name):
+            return True
+        is_new_file = not find_tool_acts(self.tool) & {"delete", "grant", "execute"} and not _ABSOLUTE.match(value)
+        return _PATH_NAME.search(name) is not None and not is_new_file
 
 
-def _find_doubt_of_address(path: str, address: Address, effect: str, context: CallContext) -> str | None:
-    if _is_known_address(address, context):
-        return None
-    if context.is_field(address.text) or context.is_field(address.key):
-        return None
-    origins = [
-        (each, _is_in_directive(address.text, each)) for each in context.untrusted if index_text(each.text).has_address(address)
-    ]
-    if effect == "read":
-        if directed := next((each for each, is_directive in origins if is_directive), None):
-            return f"{path}: an instruction in {directed.origin} names {address.text!r}, and nobody who is trusted does"
-        is_built = not origins and any(address.host in index_text(each.text).hosts for each in context.untrusted)
-        if is_built and address.kind == "url" and _carries_data(address):
-            return f"{path}: {address.text!r} was built on {address.host}, which only a result named; it may carry data away"
-        return None
-    if origins:
-        return f"{path}: {address.text!r} was named only by running text of {origins[0][0].origin}"
-    return f"{path}: {address.text!r} was named by nobody: not the user, not the operator, no result of a lookup"
-
-
-def _find_doubt_of_text(
-    path: str, value: str, addresses: list[Address], effect: str, context: CallContext
-) -> str | None:
-    """Text may be copied from one place to another, but not an address that an instruction named or that was added to."""
-    if effect == "read":
-        return next((r for a in addresses if (r := _find_doubt_of_address(path, a, "read", context))), None)
-    for address in addresses:
-        if address.kind != "url" or _is_known_address(address, context) or context.is_field(address.text):
-            continue
-        texts = [each for each in context.untrusted if address.host in index_text(each.text).hosts]
-        whole = [each for each in texts if index_text(each.text).has_address(address)]
-        if texts and not whole:
-            return f"{path}: {address.text!r} adds to an address of {texts[0].origin}; it may carry data away"
-        if directed := next((each for each in whole if _is_in_directive(address.text, each)), None):
-            return f"{path}: it passes on {address.text!r}, which an instruction in {directed.origin} names"
-    return None
-
-
-def _find_copied(path: str, value: str, effect: str, context: CallContext) -> str | None:
-    """Where a text speaks to the agent, none of its instructions is copied into a write word for word."""
-    if effect == "read" or not context.has_injection or len(value.split()) < _MIN_COPIED_WORDS:
-        return None
-    if any(index.has_value(value) for index in context.trusted):
-        return None
-    injected = (each for each in context.untrusted if has_injection_marker(each.text))
-    copied = next((each for each in injected if index_text(each.text).has_value(value)), None)
-    return f"{path}: it copies words of {copied.origin}, which speaks to the agent itself" if copied else None
-
-
-def _is_known(value: str, context: CallContext) -> bool:
-    """Return whether somebody who is trusted named the value, or a field of a lookup has it."""
-    if context.is_field(value) or any(index.has_value(value) for index in context.trusted):
-        return True
-    if is_path(value):
-        last = re.split(r"[\\/]", value.rstrip("\\/"))[-1]
-        return bool(last) and (context.is_field(last) or any(index.has_value(last) for index in context.trusted))
-    return False
-
-
-def _is_known_address(address: Address, context: CallContext) -> bool:
-    """Return whether somebody who is trusted named the address; a host that they named alone is known with its pages."""
-    if any(index.has_address(address) for index in context.trusted):
-        return True
-    return address.kind == "url" and any(address.host in index.urls for index in context.trusted)
-
-
-def _find_origins(value: str, context: CallContext) -> Iterator[tuple[str, bool]]:
-    """Yield (origin, whether an instruction names it) of untrusted texts with the value, instructions first."""
-    texts = [each for each in context.untrusted if index_text(each.text).has_value(value)]
-    directive = [each for each in texts if _is_in_directive(value, each)]
-    yield from ((each.origin, True) for each in directive)
-    yield from ((each.origin, False) for each in texts)
-
-
-def _is_in_directive(value: str, text: UntrustedText) -> bool:
-    """Return whether a sentence of the text that has the value, or the whole text, tells its reader to act."""
-    sentences = [part for part in re.split(r"(?<=[.!?])\s+|\n\s*\n", text.text) if part.strip()]
-    own = [part for part in sentences if index_text(part).has_value(value)]
-    return any(names_directive(part) for part in own)
-
-
-def _must_be_named(name: str, value: str) -> bool:
-    """Return whether a value that occurs nowhere is a doubt: places to reach, but no names, numbers and words."""
-    if is_account(value):
-        return True
-    if _STREET.search(name):
-        return False
-    return bool(_PATH_NAME.search(name) or _ADDRESS_NAME.search(name)) and not value.strip().isdigit()
-
-
-def _is_invented_id(name: str, context: CallContext) -> bool:
-    """Return whether an id that occurs nowhere is a doubt: only once a text has spoken to the agent itself."""
-    return context.has_injection and _ID_NAME.search(name) is not None
+def _is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:
+    """Return whether a sentence of the text that has the value tells its reader to act."""
+    sentences = (part for part in _SENTENCE_END.split(text.text) if part.strip())
+    return any(has_it(index_text(part)) and names_directive(part) for part in sentences)
 
 
 def _can_matter(name: str, value: str) -> bool:
     """Return whether a value that an instruction names is worth a question; most numbers and dates are not."""
     return _ID_NAME.search(name) is not None or not _QUANTITY.fullmatch(value.strip())
-
-
-def _carries_data(address: Address) -> bool:
-    return "?" in address.key or "/" in address.key
 
 
 def _list_schema_words(schema: object) -> frozenset[str]:

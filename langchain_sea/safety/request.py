@@ -32,8 +32,8 @@ class RequestCheck(PerCallCheck):
         if not acts:
             return []
         requested: set[str] = set()
-        for text in context.request_texts:
-            of_text = find_requested_acts(text)
+        for text, is_description in context.request_texts:
+            of_text = find_requested_acts(text, with_nouns=is_description)
             if of_text is None:
                 return []
             requested |= of_text

@@ -45,8 +45,8 @@ _ACTS: dict[str, frozenset[str]] = {
     ),
     "grant": frozenset("grant share invite add allow give authorize authorise permit access unlock role promote".split()),
     "execute": frozenset("run execute exec eval install deploy start launch restart kill shutdown compile test".split()),
-    "hand": frozenset("transfer escalate hand handoff delegate human agent agents".split()),
 }
+_HELPERS = frozenset("human humans escalate handoff supervisor operator".split())
 _OFTEN_NOUNS = frozenset(
     "email mail message text call note order book post record change share schedule appointment notification response"
     " comment plan payment transfer transaction money funds charge bill invoice reservation booking donation deposit"
@@ -90,20 +90,29 @@ def guess_effect(name: str) -> Literal["read", "write"]:
 
 @lru_cache(maxsize=4096)
 def find_tool_acts(name: str) -> frozenset[str]:
-    """Return the classes of a writing tool's name; none where it has no verb that is known."""
-    return frozenset(act for word in list_words(name) for act in _CLASS_OF.get(word, ()))
+    """Return the classes of a writing tool's name; none where it has no known verb, or asks a human for help."""
+    words = list_words(name)
+    if not _HELPERS.isdisjoint(words):
+        return frozenset()
+    return frozenset(act for word in words for act in _CLASS_OF.get(word, ()))
 
 
 @lru_cache(maxsize=1024)
-def find_requested_acts(text: str) -> frozenset[str] | None:
-    """Return the classes of acts that a text asks for; None where it is not English, and so cannot be judged."""
+def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str] | None:
+    """Return the classes of acts that a text asks for; None where it is not English, and so cannot be judged.
+
+    Args:
+        text: of somebody who is trusted.
+        with_nouns: whether to mention an act is to ask for it, as in an operator's description of the agent's duties.
+    """
     words = [word.lower() for word in _WORD.findall(text)]
     if not words:
         return frozenset()
     acts: set[str] = set()
     for previous, word in zip(["", *words], words, strict=False):
         stem = _find_verb(word)
-        if stem is None or (stem in _OFTEN_NOUNS and (previous in _DETERMINERS or word.endswith("s"))):
+        is_noun = stem in _OFTEN_NOUNS and (previous in _DETERMINERS or word.endswith("s"))
+        if stem is None or (is_noun and not with_nouns):
             continue
         acts |= _CLASS_OF[stem]
     is_english = any(word in _ENGLISH or word in _READS for word in words)
