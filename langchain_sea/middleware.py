@@ -1,8 +1,8 @@
 """`ToolCallSafetyMiddleware`: checks every tool call of an agent before it runs.
 
 Calls are checked twice. After the model's answer, the whole batch is judged, and a human is asked about what is in
-doubt. When a call is about to run, it must have the position, name and arguments of a judged one, and be run by the tool
-that was judged; a call that was changed since then is judged again.
+doubt. When a call is about to run, it must have the position, name and arguments of a judged one, and the tool that runs
+must be the one that was judged. A call that was changed since then is judged again.
 
 The second check sees a call as it reaches this middleware. A middleware behind it in the list runs later, between this
 check and the tool, and a call that it rewrites is not judged again. So this middleware must be the last in the list:
@@ -22,9 +22,6 @@ from langchain_core.messages import AIMessage
 from langgraph.config import get_config
 from langgraph.types import Command, interrupt
 
-from langchain_sea.errors import PolicyError
-from langchain_sea.safety.context import ContextMessage
-from langchain_sea.safety.guard import answer_question
 from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
@@ -34,7 +31,7 @@ from langchain_sea.safety.messages import (
     read_calls,
     read_invalid_calls,
 )
-from langchain_sea.safety.questions import Answer, make_question, read_answers
+from langchain_sea.safety.questions import resolve_questions
 from langchain_sea.safety.thread_state import ThreadRecord, merge_records
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 from langchain_sea.safety.tool_catalogue import ToolCatalogue
@@ -42,7 +39,7 @@ from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
     from langchain_core.messages import BaseMessage, ToolMessage
@@ -178,9 +175,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         """Return the state's update, after humans have answered and all decisions are recorded."""
         context, record = batch.context, ThreadRecord.read(state)
         if not batch.is_final:
-            decisions, approved = self._answer(batch)
-            # an unanswered question was recorded by `_answer`
-            batch.decisions = [d if d.outcome == "review" else self.pipeline.record(d, context) for d in decisions]
+            batch.decisions, approved = self._resolve(batch.decisions, context)
             batch.is_final = True
             record = record.approve(approved)
         changes = record.note_context(context).list_changes(ThreadRecord.read(state))
@@ -192,59 +187,20 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(c.digest for c in calls)))
         return update or None
 
-    def _answer(self, batch: JudgedBatch) -> tuple[list[Decision], list[str]]:
-        """Return the decisions after a human's answers, and the calls that the human approved as text."""
-        open_rows = [i for i, d in enumerate(batch.decisions) if d.outcome == "review" and d.executable is None]
-        decisions, approved = list(batch.decisions), list[str]()
-        answers = self._ask([decisions[i] for i in open_rows]) if open_rows else []
-        for row, answer in zip(open_rows, answers or [None] * len(open_rows), strict=True):
-            if answer is None:
-                decisions[row] = self.pipeline.settle_unanswered(decisions[row], batch.context)
-                continue
-            decisions[row] = self._apply_answer(decisions[row], answer, batch.context)
-            if (executable := decisions[row].executable) is not None:
-                approved.append(executable.text)
-        return decisions, approved
-
-    def _ask(self, decisions: Sequence[Decision]) -> list[Answer] | None:
-        """Ask until the answer can be read; None where nobody can be asked."""
-        ask = self._on_question or (interrupt if _can_interrupt() else None)
-        if ask is None:
-            return None
-        error = ""
-        while True:
-            answer = ask(make_question(decisions, error))
-            try:
-                return read_answers(answer, decisions)
-            except PolicyError as wrong:
-                if self._on_question is not None:
-                    raise
-                error = str(wrong)  # the next interrupt shows it
-
-    def _apply_answer(self, decision: Decision, answer: Answer, context: CallContext) -> Decision:
-        """Return the decision after one answer; what a human typed is trusted, and still must be of the tool's schema."""
-        if answer.type == "reject":
-            return answer_question(decision, is_approved=False, reason=answer.message or "a human rejected it")
-        if answer.call is None:
-            return answer_question(decision, is_approved=True, reason="a human approved it")
-        typed = ContextMessage("approval", answer.call.text)
-        (edited,) = self.pipeline.judge([answer.call], replace(context, messages=(*context.messages, typed)))
-        if edited.outcome in ("allowed", "review"):
-            return answer_question(replace(edited, requested=answer.call), is_approved=True, reason="a human edited it")
-        return edited
+    def _resolve(self, decisions: Sequence[Decision], context: CallContext) -> tuple[list[Decision], list[str]]:
+        """Ask a human where one can be asked, and record; an interrupt is asked again until its answer can be read."""
+        if self._on_question is not None:
+            return resolve_questions(self.pipeline, decisions, context, self._on_question)
+        ask = interrupt if _can_interrupt() else None
+        return resolve_questions(self.pipeline, decisions, context, ask, asks_again=True)
 
     def _find_executable(self, request: ToolCallRequest) -> tuple[ToolCall | ToolMessage, CallContext | None]:
         """Return the call that may run with its conversation, or the message in place of its result."""
-        tool_call, messages = request.tool_call, _read_messages(request.state)
-        if request.tool is not None and (reason := self._catalogue.find_swap(tool_call["name"], request.tool)):
-            return make_blocked_message(tool_call, "blocked", reason), None
+        tool_call, messages, thread = request.tool_call, _read_messages(request.state), _get_thread()
         place = find_call(messages, tool_call)
-        if place is None:
-            return make_blocked_message(tool_call, "blocked", "no message of the model has this call"), None
-        index, position = place
-        if reason := find_conflict(messages, index, tool_call):
+        if reason := self._find_obstacle(request, messages, place):
             return make_blocked_message(tool_call, "blocked", reason), None
-        thread = _get_thread()
+        index, position = place or (0, 0)
         batch = self._verdicts.get(thread, str(messages[index].id))
         call = replace(freeze_calls([tool_call])[0], position=position)
         if batch is None or not batch.is_final or position >= len(batch.decisions):
@@ -258,14 +214,22 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return call, batch.context
         return make_blocked_message(tool_call, decision.outcome, decision.reason), None
 
-    def _judge_again(self, tool_call: Any, call: ToolCall, context: CallContext) -> ToolCall | ToolMessage:
+    def _find_obstacle(
+        self, request: ToolCallRequest, messages: Sequence[BaseMessage], place: tuple[int, int] | None
+    ) -> str | None:
+        """Return why a call must not run whatever its verdict is."""
+        if request.tool is not None and (reason := self._catalogue.find_swap(request.tool_call["name"], request.tool)):
+            return reason
+        if place is None:
+            return "no message of the model has this call"
+        return find_conflict(messages, place[0], request.tool_call)
+
+    def _judge_again(
+        self, tool_call: Mapping[str, Any], call: ToolCall, context: CallContext
+    ) -> ToolCall | ToolMessage:
         """Judge a call that has no verdict, or that was changed since its verdict."""
         context = replace(context, **self._catalogue.as_fields({}))
-        decisions = self.pipeline.judge([call], context)
-        batch = JudgedBatch((call.digest,), decisions, context)
-        (decision,), _ = self._answer(batch)
-        if decision.outcome != "review":
-            decision = self.pipeline.record(decision, context)
+        (decision,), _ = self._resolve(self.pipeline.judge([call], context), context)
         if decision.executable is not None:
             return decision.executable
         return make_blocked_message(tool_call, decision.outcome, decision.reason)
@@ -306,7 +270,9 @@ def with_guard(
     return [*(each for each in middleware if each is not guard), guard]
 
 
-def _with_update(response: ModelResponse[Any], update: dict[str, Any]) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+def _with_update(
+    response: ModelResponse[Any], update: dict[str, Any]
+) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
     """Return the response together with an update of the thread's record, where something changed."""
     return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.results import read_result
@@ -33,8 +34,8 @@ _MIN_RUNNING_WORDS = 9  # of running text
 _MAX_YES_WORDS = 60
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _YES = re.compile(
-    r"\b(?:yes|yeah|yep|yup|sure|ok|okay|confirm(?:ed)?|correct|agreed?|go ahead|proceed|please do|do it|sounds good|that works"
-    r"|looks good|absolutely|definitely|fine|ja|oui|sí|sim|da|hai|tak)\b",
+    r"\b(?:yes|yeah|yep|yup|sure|ok|okay|confirm(?:ed)?|correct|agreed?|go ahead|proceed|please do|do it|sounds good"
+    r"|that works|looks good|absolutely|definitely|fine|ja|oui|sí|sim|da|hai|tak)\b",
     re.IGNORECASE,
 )
 _NO = re.compile(r"\b(?:no|not|don't|do not|never|stop|wait|cancel that|nein|non)\b", re.IGNORECASE)
@@ -49,11 +50,13 @@ class ContextMessage:
             older messages) or `subagent` (another agent's task or answer).
         text: the message's whole text.
         tool: for a tool's result, the name of the tool.
+        arguments: for a tool's result, the arguments of the call as text: they say which page or file it is.
     """
 
     role: str
     text: str
     tool: str = ""
+    arguments: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,12 @@ class UntrustedText:
     Attributes:
         origin: where it comes from, in words: the tool, a summary, a subagent.
         text: the whole of it.
+        source: the arguments of the call that brought it.
     """
 
     origin: str
     text: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class CallContext:
 
     @cached_property
     def request_texts(self) -> list[tuple[str, bool]]:
-        """All trusted texts of the conversation, and of each whether it describes what the agent is for, or proposes it."""
+        """All trusted texts, and of each whether to mention an act in it is to ask for it, as in a system prompt."""
         texts = [(m.text, m.role != "user") for m in self.messages if m.role in TRUSTED_ROLES]
         return texts + [(text, True) for text in self._endorsed]
 
@@ -132,9 +137,9 @@ class CallContext:
         for message in self._results:
             part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
             if part == "nothing":
-                texts.append(UntrustedText(origin, message.text))
+                texts.append(UntrustedText(origin, message.text, message.arguments))
             elif part == "fields":
-                texts += [UntrustedText(origin, text) for text in read_result(message.text).texts]
+                texts += [UntrustedText(origin, text, message.arguments) for text in read_result(message.text).texts]
         return texts
 
     @cached_property
@@ -170,8 +175,10 @@ class CallContext:
     def _endorsed(self) -> list[str]:
         """What the agent proposed and the user agreed to."""
         spoken = [m for m in self.messages if m.role in ("user", "assistant") and m.text.strip()]
-        pairs = zip(spoken, spoken[1:], strict=False)
-        return [before.text for before, m in pairs if before.role == "assistant" and m.role == "user" and _agrees(m.text)]
+        pairs = pairwise(spoken)
+        return [
+            before.text for before, m in pairs if before.role == "assistant" and m.role == "user" and _agrees(m.text)
+        ]
 
 
 def _is_running(text: str) -> bool:

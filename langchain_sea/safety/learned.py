@@ -72,7 +72,7 @@ class HarmCheck:
             Finding(
                 action=Action.REPAIR if argument in rules.repairable else Action.ASK,
                 check=self.name,
-                reason=f"{argument}: the text {text[:_MAX_QUOTED]!r} looks harmful (score {_show(score, self.threshold)})",
+                reason=f"{argument}: {text[:_MAX_QUOTED]!r} looks harmful (score {_show(score, self.threshold)})",
                 arguments=(argument,),
                 score=score,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,8 +28,8 @@ __all__ = [
     "make_blocked_message",
     "make_context",
     "read_calls",
-    "read_invalid_calls",
     "read_effects",
+    "read_invalid_calls",
     "read_tool_schemas",
     "send_stop_event",
 ]
@@ -90,12 +91,12 @@ def make_context(
         known: further fields of the context; `before` are messages of the context that come first.
     """
     before = tuple(known.pop("before", ()))
-    tool_names: dict[str, str] = {}
+    calls: dict[str, tuple[str, str]] = {}
     context_messages = []
     for message in messages:  # in order, since some providers number the calls of every message anew
-        context_messages.append(_convert_message(message, tool_names, is_handed_over=is_handed_over))
+        context_messages.append(_convert_message(message, calls, is_handed_over=is_handed_over))
         if isinstance(message, AIMessage):
-            tool_names |= {call["id"]: call["name"] for call in message.tool_calls if call["id"]}
+            calls |= {str(c["id"]): (c["name"], json.dumps(c["args"], default=str)) for c in message.tool_calls}
     return CallContext((*before, *context_messages), schemas, policy, descriptions, **known)
 
 
@@ -108,17 +109,19 @@ def send_stop_event(decision: Decision) -> None:
         return
 
 
-def _convert_message(message: BaseMessage, tool_names: Mapping[str, str], *, is_handed_over: bool) -> ContextMessage:
+def _convert_message(
+    message: BaseMessage, calls: Mapping[str, tuple[str, str]], *, is_handed_over: bool
+) -> ContextMessage:
     """Convert one message; one of an unknown class counts as a tool's result, which is trusted least."""
     role = next((role for kind, role in _ROLE_OF_CLASS if isinstance(message, kind)), "tool")
-    text, tool = _read_text(message), ""
+    text, tool, arguments = _read_text(message), "", ""
     if role in ("user", "system") and (message.additional_kwargs.get("lc_source") or _SUMMARY.match(text)):
         role = "summary"
     elif role == "user" and is_handed_over:
         role = "subagent"
     elif role == "tool":
-        tool = tool_names.get(getattr(message, "tool_call_id", ""), message.name or "")
-    return ContextMessage(role, text, tool)
+        tool, arguments = calls.get(getattr(message, "tool_call_id", ""), (message.name or "", ""))
+    return ContextMessage(role, text, tool, arguments)
 
 
 def read_calls(message: AIMessage) -> list[ToolCall]:
@@ -144,7 +147,8 @@ def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMess
     executable = {d.requested.position: d.executable for d in decisions if d.executable is not None}
     calls = [
         {**call, "name": executable[position].name, "args": executable[position].arguments}
-        if position in executable else call
+        if position in executable
+        else call
         for position, call in enumerate(message.tool_calls)
     ]
     kwargs = {name: value for name, value in message.additional_kwargs.items() if name != "tool_calls"}

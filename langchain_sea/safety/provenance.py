@@ -9,11 +9,20 @@ text of results named, or that nobody named, is a doubt: a human is asked.
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.tool_effects import find_tool_acts, has_injection_marker, names_directive
-from langchain_sea.safety.typed_values import Address, TextIndex, find_addresses, index_text, is_account, is_path, to_compact
+from langchain_sea.safety.typed_values import (
+    Address,
+    TextIndex,
+    find_addresses,
+    index_text,
+    is_account,
+    is_path,
+    to_compact,
+)
 from langchain_sea.safety.values import get_argument, get_field, list_numbers, list_strings, to_snake_case
 
 if TYPE_CHECKING:
@@ -51,6 +60,13 @@ _TEXT_NAME = re.compile(
 _ID_NAME = re.compile(r"(^|_)(ids?|key|number|code)(_|$)", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"\s*(?:[/~\\]|[A-Za-z]:|.*\.\.)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
+_NEXT_THING = re.compile(r"\n+|(?:^|\s)\d+[.)]\s|;")  # of a user's list of things to do
+_SOUGHT = re.compile(
+    r"\be-?mails?\b|\baddress|\bcontact|\bphone|\baccount|\biban\b|\bbills?\b|\binvoice|\bpay\b|\bpayment|\brecipient|\bdetails?\b"
+    r"|\blinks?\b|\burls?\b",
+    re.IGNORECASE,
+)
+_FILE_NAME = re.compile(r"[\w-]+\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|html?)\b")
 _QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
 _STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)
 
@@ -66,15 +82,13 @@ class ProvenanceCheck(PerCallCheck):
             return []
         origins = _Origins(call, context)
         own_words = _list_schema_words(context.tools.get(call.name, {}))
-        findings = {}
+        findings: dict[tuple[str, str], Finding] = {}
         for path, value in _list_values(call):
             if to_compact(value) in own_words:
                 continue
             argument = get_argument(path)
             if reason := origins.find_doubt(path, value):
-                finding = Finding(
-                    action=Action.ASK, check=self.name, reason=f"{path}: {reason}", arguments=(argument,)
-                )
+                finding = Finding(action=Action.ASK, check=self.name, reason=f"{path}: {reason}", arguments=(argument,))
                 findings.setdefault((argument, value), finding)
         return list(findings.values())
 
@@ -117,7 +131,7 @@ class _Origins:
         if directed is not None and _can_matter(name, value):
             return f"{value[:_MAX_SHORT]!r} was named only by an instruction in {directed.origin}"
         is_sink = is_sink or is_account(value) or bool(_PATH_NAME.search(name) or _CODE_NAME.search(name))
-        if texts and is_sink:
+        if texts and is_sink and not any(self._is_delegated(each, lambda i: i.has_value(value)) for each in texts):
             return f"{value[:_MAX_SHORT]!r} was named only by running text of {texts[0].origin}"
         is_invented_id = self.context.has_injection and _ID_NAME.search(name) is not None
         if not texts and (is_invented_id or self._must_be_named(name, value)):
@@ -129,6 +143,8 @@ class _Origins:
         if self._is_known_address(address):
             return None
         texts = [each for each in context.untrusted if index_text(each.text).has_address(address)]
+        if self.is_write and any(self._is_delegated(each, lambda i: i.has_address(address)) for each in texts):
+            return None
         if self.is_write:
             return (
                 f"{address.text!r} was named only by running text of {texts[0].origin}"
@@ -140,7 +156,7 @@ class _Origins:
         return None if texts else self._find_added(address)
 
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
-        """Text may be copied from one place to another, but no address that an instruction named or that was added to."""
+        """Text may be copied, but not with an address that an instruction named or that was added to."""
         if not self.is_write:
             return next((reason for each in addresses if (reason := self._find_doubt_of_address(each))), None)
         for address in addresses:
@@ -149,7 +165,9 @@ class _Origins:
             texts = [each for each in self.context.untrusted if index_text(each.text).has_address(address)]
             if not texts and (reason := self._find_added(address)):
                 return reason
-            if directed := next((e for e in texts if _is_directed(e, lambda i, a=address: i.has_address(a))), None):
+            if directed := next(
+                (e for e in texts if _is_directed(e, partial(TextIndex.has_address, address=address))), None
+            ):
                 return f"it passes on {address.text!r}, which an instruction in {directed.origin} names"
         return self._find_copied(value)
 
@@ -200,6 +218,13 @@ class _Origins:
             return True
         return any(address.host in index.urls for index in context.trusted)
 
+    def _is_delegated(self, text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:
+        """Return whether the user sent the agent to this page or file for such a value, and no instruction names it."""
+        if has_injection_marker(text.text) or _is_directed(text, has_it):
+            return False
+        source = index_text(text.source)
+        return any(_sends_to(part, source) for user in self.context.user_texts for part in _NEXT_THING.split(user))
+
     def _must_be_named(self, name: str, value: str) -> bool:
         """Return whether a value that occurs nowhere is a doubt: places to reach, but no names, numbers and words."""
         if is_account(value):
@@ -210,6 +235,14 @@ class _Origins:
             return True
         is_new_file = not find_tool_acts(self.tool) & {"delete", "grant", "execute"} and not _ABSOLUTE.match(value)
         return _PATH_NAME.search(name) is not None and not is_new_file
+
+
+def _sends_to(request: str, source: TextIndex) -> bool:
+    """Return whether a part of the user's request names the source of a result, and a kind of value to look for."""
+    if not _SOUGHT.search(request):
+        return False
+    named = index_text(request)
+    return bool(named.urls & source.urls) or any(source.has_value(name) for name in _FILE_NAME.findall(request))
 
 
 def _is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:

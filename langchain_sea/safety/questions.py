@@ -12,14 +12,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import PolicyError
+from langchain_sea.safety.context import ContextMessage
+from langchain_sea.safety.guard import answer_question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.safety.checks import Decision
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.guard import GuardPipeline
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Answer", "make_question", "read_answers"]
+__all__ = ["Answer", "make_question", "read_answers", "resolve_questions"]
 
 _WORDS = {
     **dict.fromkeys(("approve", "approved", "yes", "y", "ok", "accept", "allow"), "approve"),
@@ -79,6 +83,73 @@ def read_answers(answer: object, decisions: Sequence[Decision]) -> list[Answer]:
     return [_read_answer(answer, decision) for decision in decisions]
 
 
+def resolve_questions(
+    pipeline: GuardPipeline,
+    decisions: Sequence[Decision],
+    context: CallContext,
+    ask: Callable[[dict[str, Any]], Any] | None,
+    *,
+    asks_again: bool = False,
+) -> tuple[list[Decision], list[str]]:
+    """Ask about the decisions that wait for a human, apply the answers, and record all decisions.
+
+    Args:
+        pipeline: judges what a human edited, and records.
+        decisions: of one batch.
+        context: of its calls.
+        ask: question → answer; None where nobody can be asked, and the policy says what a question becomes.
+        asks_again: whether an answer that cannot be read leads to another question; else it raises.
+
+    Returns:
+        The decisions, and the arguments of the calls that a human approved, as text.
+
+    Raises:
+        PolicyError: an answer cannot be read.
+    """
+    waiting = [i for i, d in enumerate(decisions) if d.outcome == "review" and d.executable is None]
+    answered, approved = list(decisions), list[str]()
+    if ask is not None and waiting:
+        answers = _ask_until_read(ask, [decisions[i] for i in waiting], asks_again=asks_again)
+        for row, answer in zip(waiting, answers, strict=True):
+            answered[row] = _apply_answer(pipeline, decisions[row], answer, context)
+            if (executable := answered[row].executable) is not None:
+                approved.append(executable.text)
+    final = [
+        pipeline.settle_unanswered(d, context)
+        if d.outcome == "review" and d.executable is None
+        else pipeline.record(d, context)
+        for d in answered
+    ]
+    return final, approved
+
+
+def _ask_until_read(
+    ask: Callable[[dict[str, Any]], Any], decisions: Sequence[Decision], *, asks_again: bool
+) -> list[Answer]:
+    error = ""
+    while True:
+        answer = ask(make_question(decisions, error))
+        try:
+            return read_answers(answer, decisions)
+        except PolicyError as wrong:
+            if not asks_again:
+                raise
+            error = str(wrong)
+
+
+def _apply_answer(pipeline: GuardPipeline, decision: Decision, answer: Answer, context: CallContext) -> Decision:
+    """Return the decision after one answer; what a human typed is trusted, and still must be of the tool's schema."""
+    if answer.type == "reject":
+        return answer_question(decision, is_approved=False, reason=answer.message or "a human rejected it")
+    if answer.call is None:
+        return answer_question(decision, is_approved=True, reason="a human approved it")
+    typed = ContextMessage("approval", answer.call.text)
+    (edited,) = pipeline.judge([answer.call], replace(context, messages=(*context.messages, typed)))
+    if edited.outcome in ("allowed", "review"):
+        return answer_question(replace(edited, requested=answer.call), is_approved=True, reason="a human edited it")
+    return edited
+
+
 def _read_answer(answer: object, decision: Decision) -> Answer:
     if isinstance(answer, bool):
         return Answer("approve" if answer else "reject")
@@ -100,7 +171,9 @@ def _read_edit(answer: dict[str, Any], decision: Decision) -> Answer:
     action = answer.get("edited_action") or {"args": answer.get("edit", answer.get("args"))}
     name, args = action.get("name", decision.requested.name), action.get("args")
     if not isinstance(args, dict):
-        raise PolicyError("an edit needs the new arguments: {'type': 'edit', 'edited_action': {'name': …, 'args': {…}}}.")
+        raise PolicyError(
+            "an edit needs the new arguments: {'type': 'edit', 'edited_action': {'name': …, 'args': {…}}}."
+        )
     return Answer("edit", call=replace(decision.requested, name=str(name)).with_arguments(args))
 
 

@@ -1,8 +1,8 @@
 """Whether somebody asked for what a call does: a write after untrusted text was read must be somebody's wish.
 
 A text that a stranger wrote can make an agent act on values that the user named. So once a thread has read such text,
-the act itself is compared: `delete_email` needs a trusted text that asks for deleting something. Before that, the values
-of a call decide alone.
+the act itself is compared: `delete_email` needs a trusted text that asks for deleting something. Before that, the
+values of a call decide alone.
 """
 
 from __future__ import annotations

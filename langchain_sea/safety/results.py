@@ -11,9 +11,8 @@ import csv
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from langchain_sea.safety.tool_effects import names_directive
 from langchain_sea.safety.typed_values import to_compact
@@ -46,10 +45,10 @@ class ResultParts:
     texts: tuple[str, ...]
 
 
-class _NoAliases(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc] - chosen when it is imported
+class _NoAliases(yaml.SafeLoader if not hasattr(yaml, "CSafeLoader") else yaml.CSafeLoader):  # type: ignore[misc]
     """Reads YAML with plain values; aliases are refused, since a few lines of them grow without bounds."""
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
+    def compose_node(self, parent: object, index: object) -> object:
         """Refuse an alias."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not read")

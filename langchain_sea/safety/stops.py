@@ -32,7 +32,7 @@ def report_stop(decision: Decision, on_stop: Callable[[Decision], None] | None =
     if on_stop is not None:
         try:
             on_stop(decision)
-        except Exception:
+        except Exception:  # noqa: BLE001 - a broken listener must not change a decision
             _log.exception("what listens to stopped calls failed")
 
 

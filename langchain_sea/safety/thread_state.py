@@ -47,8 +47,9 @@ class ThreadRecord:
         """Read the record of a state; an empty one where there is none."""
         record = state.get("sea_guard") if isinstance(state, dict) else getattr(state, "sea_guard", None)
         names = {each.name for each in fields(cls)}
-        values = {name: value for name, value in (record or {}).items() if name in names}
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        values: dict[str, Any] = {name: value for name, value in (record or {}).items() if name in names}
+        values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+        return cls(**values)
 
     def note_tools(self, tools: Mapping[str, Mapping[str, Any]], operator: str) -> ThreadRecord:
         """Return the record after a request to the model with these tools."""

@@ -13,6 +13,8 @@ from langchain_sea.safety.tool_identity import check_policy_names, find_unknown_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from langchain_core.tools import BaseTool
+
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["ToolCatalogue"]
@@ -77,7 +79,7 @@ class ToolCatalogue:
             self._known, self._known_names = key, list(schemas)
             return self._known_names
 
-    def find_swap(self, name: str, tool: Any) -> str | None:
+    def find_swap(self, name: str, tool: BaseTool) -> str | None:
         """Return why the tool that would run is not the one that was judged."""
         if tool.name != name:
             return f"the tool that would run is {tool.name!r}, and {name!r} was judged"
@@ -109,7 +111,7 @@ class ToolCatalogue:
             "effects": {n: t["effect"] for n, t in recorded.items() if t["effect"]} | self.effects,
         }
 
-    def _is_learned(self, tool: Any) -> bool:
+    def _is_learned(self, tool: object) -> bool:
         return isinstance(tool, dict) or any(ref() is tool for ref in self._objects.get(_get_name(tool), ()))
 
     def _warn_of_unknown(self) -> None:

@@ -30,7 +30,7 @@ _ARGUMENT_FIELDS = ("destinations", "repairable", "code", "limits")
 
 
 class ToolIdentityCheck(PerCallCheck):
-    """Asks about calls of a tool whose description speaks to the agent, or that changed since the conversation began."""
+    """Asks about calls of a tool whose description speaks to the agent, or that changed."""
 
     name = "tools"
 
@@ -40,7 +40,9 @@ class ToolIdentityCheck(PerCallCheck):
         if call.name in context.changed_tools:
             reasons.append(f"the description or the schema of {call.name} changed within the conversation")
         description = context.descriptions.get(call.name, "")
-        if has_injection_marker(description) or has_injection_marker(json.dumps(context.tools.get(call.name), default=str)):
+        if has_injection_marker(description) or has_injection_marker(
+            json.dumps(context.tools.get(call.name), default=str)
+        ):
             reasons.append(f"the description of {call.name} speaks to the agent itself (tool poisoning)")
         return [Finding(action=Action.ASK, check=self.name, reason=reason) for reason in reasons]
 

@@ -33,7 +33,11 @@ _HOST = re.compile(r"(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w@])(
 _IBAN = re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){10,30}", re.IGNORECASE)
 _PHONE = re.compile(r"\+?\d[\d ().\-/]{6,20}\d")
 _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/][^\n]{1,400}")
-_FILE_ENDING = re.compile(r"\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|tex|py|js|ts|sh|html?|png|jpe?g|zip|gz|log)$")
+_FILE_ENDING = re.compile(
+    r"\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|tex|py|js|ts|sh|html?|png|jpe?g|zip|gz|log)$"
+)
+_LONG_WORD = re.compile(r"[^\s<>\"'`|\\^,;()\[\]{}]+")
+_MAX_WORD = 2_048  # characters
 _WORD = re.compile(r"[^\W_]+")
 _END_PUNCTUATION = ".,;:!?)]}>'\"*"
 _MIN_PHONE_DIGITS = 8
@@ -124,20 +128,24 @@ def to_compact(value: str) -> str:
 def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
     """List e-mail addresses and URLs in a text; with hosts, also names such as `museum.example` that have no scheme."""
     addresses = []
-    rest = text
     for match in _URL.finditer(text):
         written = match.group().rstrip(_END_PUNCTUATION)
-        if written.lower().startswith("mailto:"):
-            continue
-        addresses.append(_make_url(written))
-    rest = _URL.sub(lambda m: m.group() if m.group().lower().startswith("mailto:") else " ", rest)
-    for match in _EMAIL.finditer(rest):
-        written = match.group().strip(".-")
-        addresses.append(Address("email", written.casefold(), written.rpartition("@")[2].casefold(), written))
-    if with_hosts:
-        rest = _EMAIL.sub(" ", rest)
-        addresses += [_make_url(match.group().rstrip(_END_PUNCTUATION)) for match in _HOST.finditer(rest)]
+        if not _is_mail_link(written):
+            addresses.append(_make_url(written))
+    rest = _URL.sub(lambda match: match.group() if _is_mail_link(match.group()) else " ", text)
+    for word in _LONG_WORD.findall(rest):  # word by word, so that no pattern runs over a long text without blanks
+        part = word[:_MAX_WORD]
+        if "@" in part:
+            for match in _EMAIL.finditer(part):
+                written = match.group().strip(".-")
+                addresses.append(Address("email", written.casefold(), written.rpartition("@")[2].casefold(), written))
+        elif with_hosts and "." in part:
+            addresses += [_make_url(match.group().rstrip(_END_PUNCTUATION)) for match in _HOST.finditer(part)]
     return addresses
+
+
+def _is_mail_link(url: str) -> bool:
+    return url[:7].lower() == "mailto:"
 
 
 def normalize_url(url: str) -> tuple[str, str]:

@@ -58,11 +58,17 @@ def make_policy(run: Mapping[str, Any], *, with_effects: bool) -> GuardConfig:
 def list_batches(run: Mapping[str, Any]) -> Iterator[tuple[list[ContextMessage], list[dict[str, Any]]]]:
     """Yield the messages before each batch of calls, and the calls."""
     messages: list[ContextMessage] = []
+    unanswered: list[dict[str, Any]] = []
     for message in run["messages"]:
         role, text = message["role"], message.get("content") or ""
         if calls := message.get("calls"):
             yield list(messages), calls
-        messages.append(ContextMessage(role, text, message.get("tool", "") if role == "tool" else ""))
+            unanswered = list(calls)
+        call = next((c for c in unanswered if c["name"] == message.get("tool")), None) if role == "tool" else None
+        if call is not None:
+            unanswered.remove(call)
+        arguments = json.dumps(call["args"]) if call is not None else ""
+        messages.append(ContextMessage(role, text, message.get("tool", "") if role == "tool" else "", arguments))
 
 
 def judge_run(run: Mapping[str, Any], pipeline: GuardPipeline) -> list[JudgedCall]:
