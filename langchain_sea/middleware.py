@@ -1,8 +1,8 @@
 """`ToolCallSafetyMiddleware`: checks every tool call of an agent before it runs.
 
 Calls are checked twice. After the model's answer, the whole batch is judged, and a human is asked about what is in
-doubt. When a call is about to run, it must have the position, name and arguments of a judged one, and the tool that runs
-must be the one that was judged. A call that was changed since then is judged again.
+doubt. When a call is about to run, it must have the position, name and arguments of a judged one, and the tool that
+runs must be the one that was judged. A call that was changed since then is judged again.
 
 The second check sees a call as it reaches this middleware. A middleware behind it in the list runs later, between this
 check and the tool, and a call that it rewrites is not judged again. So this middleware must be the last in the list:
@@ -208,11 +208,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
             return self._judge_again(tool_call, call, context), context
         decision = batch.decisions[position]
-        if call.digest != (decision.executable or decision.requested).digest:
-            return self._judge_again(tool_call, call, batch.context), batch.context
-        if decision.executable is not None:
+        if decision.executable is None and call.digest == batch.digests[position]:
+            return make_blocked_message(tool_call, decision.outcome, decision.reason), None
+        if decision.executable is not None and call.digest == decision.executable.digest:
             return call, batch.context
-        return make_blocked_message(tool_call, decision.outcome, decision.reason), None
+        return self._judge_again(tool_call, call, batch.context), batch.context
 
     def _find_obstacle(
         self, request: ToolCallRequest, messages: Sequence[BaseMessage], place: tuple[int, int] | None

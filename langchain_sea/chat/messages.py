@@ -73,6 +73,8 @@ def _block_text(block: str | dict[str, Any]) -> str:
         return block
     if block.get("type") in ("text", "text-plain"):
         return str(block.get("text", ""))
+    if block.get("type") == "refusal":  # what this model or another one said in place of an answer
+        return str(block.get("refusal") or block.get("text") or "")
     if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls come from `tool_calls`
         return ""
     raise ContentError(

@@ -18,8 +18,8 @@ READS = _words(
 ACTS: dict[str, frozenset[str]] = {
     "send": _words(
         "send sends email mail message text dm notify notification forward reply respond response tell inform write"
-        " post publish tweet announce contact call share invite let submit ask say comment congratulate thank greet answer"
-        " message dispatch deliver attach feedback broadcast ping remind"
+        " post publish tweet announce contact call share invite let submit ask say comment congratulate thank greet"
+        " answer dispatch deliver attach feedback broadcast ping remind"
     ),
     "pay": _words(
         "pay payment transfer wire refund donate donation purchase buy order spend money transaction funds charge"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from langchain_sea.safety.messages import read_effects, read_tool_schemas
 from langchain_sea.safety.tool_identity import check_policy_names, find_unknown_tools, hash_tool
@@ -13,13 +13,17 @@ from langchain_sea.safety.tool_identity import check_policy_names, find_unknown_
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from langchain_core.tools import BaseTool
-
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["ToolCatalogue"]
 
 _log = logging.getLogger(__name__)
+
+
+class NamedTool(Protocol):
+    """What is read of a tool object."""
+
+    name: str
 
 
 class ToolCatalogue:
@@ -79,7 +83,7 @@ class ToolCatalogue:
             self._known, self._known_names = key, list(schemas)
             return self._known_names
 
-    def find_swap(self, name: str, tool: BaseTool) -> str | None:
+    def find_swap(self, name: str, tool: NamedTool) -> str | None:
         """Return why the tool that would run is not the one that was judged."""
         if tool.name != name:
             return f"the tool that would run is {tool.name!r}, and {name!r} was judged"

@@ -1,7 +1,7 @@
 """What a tool does, by its name, and what a text asks to be done: verbs of English in a few classes.
 
-A tool whose policy and annotations say nothing reads or writes as the verbs in its name say. Whether somebody asked for a
-write is judged by the same classes of verbs. Knows no conversation and no policy.
+A tool whose policy and annotations say nothing reads or writes as the verbs in its name say. Whether somebody asked
+for a write is judged by the same classes of verbs. Knows no conversation and no policy.
 """
 
 from __future__ import annotations
