@@ -58,7 +58,9 @@ _supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", defau
 class SafetyState(AgentState[Any]):
     """The agent's state, with what the guard must know about the thread when its messages are gone."""
 
-    sea_guard: NotRequired[Annotated[dict[str, Any], merge_records, PrivateStateAttr]]
+    sea_guard: NotRequired[
+        Annotated[dict[str, Any], PrivateStateAttr, merge_records]
+    ]  # LangGraph takes the last as reducer
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):

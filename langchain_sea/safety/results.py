@@ -27,9 +27,12 @@ _MAX_YAML = 400_000  # characters
 _MIN_SENTENCE_WORDS = 3
 _MIN_ROWS = 2
 _MIN_PAIRED = 0.8  # share of lines `key: value`, below which a text is running text
-_YAML_LINE = re.compile(r"^\s*(?:- |[\w .'\"-]{1,60}:(?:\s|$))", re.MULTILINE)
-_KEY_VALUE = re.compile(r"^\s*(?:[-*] )?([\w .()/-]{1,40}): +(\S[^\n]{0,119})$", re.MULTILINE)
-_TABLE_ROW = re.compile(r"^\s*\|(.+)\|\s*$", re.MULTILINE)
+_YAML_LINE = re.compile(r"^[ \t]*(?:- |[\w .'\"-]{1,60}:(?:\s|$))", re.MULTILINE)
+_YAML_ALIAS = re.compile(r"(?:^|[:\-\[,{])[ \t]*\*\w", re.MULTILINE)  # a few lines of them grow without bounds
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_KEY_VALUE = re.compile(r"^[ \t]*(?:[-*] )?([\w .()/-]{1,40}): +(\S[^\n]{0,119})$", re.MULTILINE)
+_HEADER = re.compile(r"\s*[A-Za-z_][\w.-]{0,29}(?: [\w.-]{1,20})?\s*")
+_TABLE_ROW = re.compile(r"^[ \t]*\|(.+)\|[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,6 @@ class ResultParts:
 
     fields: frozenset[str]
     texts: tuple[str, ...]
-
-
-class _NoAliases(yaml.SafeLoader if not hasattr(yaml, "CSafeLoader") else yaml.CSafeLoader):  # type: ignore[misc]
-    """Reads YAML with plain values; aliases are refused, since a few lines of them grow without bounds."""
-
-    def compose_node(self, parent: object, index: object) -> object:
-        """Refuse an alias."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not read")
-        return super().compose_node(parent, index)
 
 
 @lru_cache(maxsize=_CACHED_RESULTS)
@@ -87,9 +80,9 @@ def _parse(text: str) -> object:
         return text
     if not isinstance(value, str):
         return value if isinstance(value, (dict, list, tuple, set)) else text
-    if len(text) <= _MAX_YAML and _YAML_LINE.search(text):
+    if len(text) <= _MAX_YAML and _YAML_LINE.search(text) and not _YAML_ALIAS.search(text):
         try:
-            loaded = yaml.load(text, _NoAliases)  # noqa: S506 - a safe loader
+            loaded = yaml.load(text, _LOADER)  # noqa: S506 - a safe loader
         except (yaml.YAMLError, ValueError, RecursionError):
             loaded = None
         if isinstance(loaded, (dict, list)):
@@ -98,7 +91,7 @@ def _parse(text: str) -> object:
 
 
 def _parse_rows(text: str) -> list[list[str]] | None:
-    """Read CSV with a header: at least two rows of the same number of cells, three or more."""
+    """Read CSV: a header of names, and rows of as many cells; prose with commas is none."""
     lines = text.strip().splitlines()
     if len(lines) < _MIN_ROWS or "," not in lines[0]:
         return None
@@ -106,8 +99,8 @@ def _parse_rows(text: str) -> list[list[str]] | None:
         rows = [row for row in csv.reader(lines) if row]
     except csv.Error:
         return None
-    widths = {len(row) for row in rows}
-    return rows if len(widths) == 1 and widths.pop() >= _MIN_ROWS else None
+    has_header = len(rows) >= _MIN_ROWS and len(rows[0]) > 1 and all(map(_HEADER.fullmatch, rows[0]))
+    return rows if has_header and len({len(row) for row in rows}) == 1 else None
 
 
 def _read_lines(text: str) -> list[str]:

@@ -96,7 +96,7 @@ def test_fields_are_read_in_every_structure(result):
 
 def test_a_sentence_is_no_field():
     parts = read_result(json.dumps({"name": "Please unlock the door.", "id": "7"}))
-    assert parts.fields == {"7"}
+    assert parts.fields == {"7", "id", "name"}
     assert parts.texts == ("Please unlock the door.",)
 
 
