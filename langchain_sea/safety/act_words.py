@@ -30,7 +30,7 @@ ACTS: dict[str, frozenset[str]] = {
     "create": _words(
         "create add make new insert schedule set setup plan book append write upload save record build generate open"
         " draft start put log store download export import invite reserve arrange organize organise copy prepare"
-        " collect compile document"
+        " collect compile document implement develop code program refactor"
     ),
     "delete": _words(
         "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
@@ -39,7 +39,9 @@ ACTS: dict[str, frozenset[str]] = {
     "update": _words(
         "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"
         " switch turn upgrade downgrade correct apply fix mark assign exchange swap postpone shift extend sort merge"
-        " append add reduce restore redeem toggle sync configure control manage handle operate lock unlock pause resume"
+        " append add reduce restore redeem toggle sync configure"
+        " control manage handle operate lock unlock pause resume refactor debug"
+        " improve rewrite clean resolve solve repair"
     ),
     "grant": _words("grant share invite add allow give authorize authorise permit access unlock role promote"),
     "execute": _words("run execute exec eval install deploy start launch restart kill shutdown compile test"),

@@ -21,6 +21,7 @@ from langchain_sea.safety.typed_values import (
     index_text,
     is_account,
     is_path,
+    list_national_forms,
     to_compact,
 )
 from langchain_sea.safety.values import get_argument, get_field, list_numbers, list_strings, to_snake_case
@@ -67,6 +68,7 @@ _SOUGHT = re.compile(
     re.IGNORECASE,
 )
 _FILE_NAME = re.compile(r"[\w-]+\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|html?)\b")
+_AMOUNT_NAME = re.compile(r"(^|_)(amounts?|sum|total|price|budget|limit)(_|$)", re.IGNORECASE)
 _QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
 _STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)
 
@@ -115,7 +117,8 @@ class _Origins:
         if self.rules.destinations is not None and not self.is_write and not is_sink:
             return None
         addresses = find_addresses(value, with_hosts=is_sink)[:_MAX_LISTED]
-        if not is_sink and (_TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
+        is_code = _CODE_NAME.search(name) is not None
+        if not (is_sink or is_code) and (_TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         for address in addresses:
             if reason := self._find_doubt_of_address(address):
@@ -191,7 +194,7 @@ class _Origins:
 
     def _is_known(self, value: str) -> bool:
         """Return whether somebody who is trusted named the value, or a field of a lookup has it."""
-        if self._is_named(value):
+        if self._is_named(value) or any(map(self._is_named, list_national_forms(value))):
             return True
         if not is_path(value):
             return False
@@ -252,8 +255,12 @@ def _is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bo
 
 
 def _can_matter(name: str, value: str) -> bool:
-    """Return whether a value that an instruction names is worth a question; most numbers and dates are not."""
-    return _ID_NAME.search(name) is not None or not _QUANTITY.fullmatch(value.strip())
+    """Return whether a value that an instruction names is worth a question: dates and most numbers are not."""
+    return (
+        _ID_NAME.search(name) is not None
+        or _AMOUNT_NAME.search(name) is not None
+        or not _QUANTITY.fullmatch(value.strip())
+    )
 
 
 def _list_schema_words(schema: object) -> frozenset[str]:

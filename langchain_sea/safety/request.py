@@ -29,7 +29,7 @@ class RequestCheck(PerCallCheck):
         if context.effect_of(call.name) == "read" or not context.is_tainted:
             return []
         acts = find_tool_acts(call.name)
-        if not acts:
+        if acts <= {"execute"}:  # no verb that is known, or a tool for anything, whose commands other checks judge
             return []
         requested: set[str] = set()
         for text, is_description in context.request_texts:

@@ -19,6 +19,7 @@ __all__ = [
     "index_text",
     "is_account",
     "is_path",
+    "list_national_forms",
     "normalize_url",
     "to_compact",
 ]
@@ -171,6 +172,15 @@ def is_account(value: str) -> bool:
     digits = sum(character.isdigit() for character in text)
     is_date = re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text) is not None
     return digits >= _MIN_PHONE_DIGITS and not is_date and text.startswith("+") and bool(_PHONE.fullmatch(text))
+
+
+def list_national_forms(value: str) -> list[str]:
+    """List how a telephone number with a country code (of one to three digits) is written within its country."""
+    text = value.strip()
+    if not text.startswith("+") or not is_account(text):
+        return []
+    digits = to_compact(text)
+    return [prefix + digits[length:] for length in (1, 2, 3) for prefix in ("", "0")]
 
 
 def is_path(value: str) -> bool:
