@@ -15,7 +15,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.results import read_result
-from langchain_sea.safety.tool_effects import guess_effect, has_injection_marker, is_open_source, names_directive
+from langchain_sea.safety.tool_effects import (
+    find_tool_acts,
+    guess_effect,
+    has_injection_marker,
+    is_open_source,
+    names_directive,
+)
 from langchain_sea.safety.typed_values import index_text, to_compact
 
 if TYPE_CHECKING:
@@ -31,6 +37,7 @@ TRUSTED_ROLES = ("system", "user", "approval")
 _UNTRUSTED_ROLES = ("summary", "subagent")
 _MIN_WORDS = 3  # of a sentence
 _MIN_RUNNING_WORDS = 9  # of running text
+_MAX_REPORT_WORDS = 40
 _MAX_YES_WORDS = 60
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _YES = re.compile(
@@ -139,7 +146,12 @@ class CallContext:
             if part == "nothing":
                 texts.append(UntrustedText(origin, message.text, message.arguments))
             elif part == "fields":
-                texts += [UntrustedText(origin, text, message.arguments) for text in read_result(message.text).texts]
+                own = self._is_own_write(message)
+                texts += [
+                    UntrustedText(origin, text, message.arguments)
+                    for text in read_result(message.text).texts
+                    if not (own and _is_report(text))
+                ]
         return texts
 
     @cached_property
@@ -171,6 +183,10 @@ class CallContext:
     def _results(self) -> list[ContextMessage]:
         return [message for message in self.messages if message.role == "tool"]
 
+    def _is_own_write(self, message: ContextMessage) -> bool:
+        """Return whether a result answers a write of the agent, such as a booking."""
+        return self.effect_of(message.tool) == "write" and bool(find_tool_acts(message.tool))
+
     @cached_property
     def _endorsed(self) -> list[str]:
         """What the agent proposed and the user agreed to."""
@@ -183,6 +199,11 @@ class CallContext:
 
 def _is_running(text: str) -> bool:
     return len(text.split()) >= _MIN_RUNNING_WORDS or names_directive(text)
+
+
+def _is_report(text: str) -> bool:
+    """Return whether a text is as short as the report of a write, and does not speak to the agent."""
+    return len(text.split()) <= _MAX_REPORT_WORDS and not has_injection_marker(text)
 
 
 def _agrees(text: str) -> bool:
