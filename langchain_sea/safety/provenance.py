@@ -48,7 +48,8 @@ _DESTINATION_NAME = re.compile(
 )
 _ADDRESS_NAME = re.compile(
     r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|webhooks?|ibans?"
-    r"|endpoints?|wallets?)$",
+    r"|endpoints?|wallets?"
+    r"|(wallet|email|mail|ip|web)_address(es)?|(account|iban|card)_(number|no))$",
     re.IGNORECASE,
 )
 _PATH_NAME = re.compile(r"(^|_)(paths?|files?|filenames?|folders?|director(y|ies)|dirs?|src|dst)(_|$)", re.IGNORECASE)
@@ -156,7 +157,7 @@ class _Origins:
             )
         if directed := next((each for each in texts if _is_directed(each, lambda i: i.has_address(address))), None):
             return f"an instruction in {directed.origin} names {address.text!r}, and nobody who is trusted does"
-        return None if texts else self._find_added(address)
+        return None if texts else self._find_added(address) or self._find_carried(address)
 
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
         """Text may be copied, but not with an address that an instruction named or that was added to."""
@@ -180,6 +181,14 @@ class _Origins:
         if not texts or address.kind != "url" or not ("/" in address.key or "?" in address.key):
             return None
         return f"{address.text!r} adds to an address that only {texts[0].origin} named; it may carry data away"
+
+    def _find_carried(self, address: Address) -> str | None:
+        """Return a doubt about an address to open that the agent wrote itself after it had read strangers' text."""
+        if address.kind != "url" or not self.context.is_tainted:
+            return None
+        if "?" not in address.key and len(address.key) <= _MAX_SHORT:
+            return None
+        return f"nobody named {address.text[:_MAX_SHORT]!r}, and it may carry data away"
 
     def _find_copied(self, value: str) -> str | None:
         """Where a text speaks to the agent, none of its words are copied into a write as they are."""
@@ -232,10 +241,10 @@ class _Origins:
         """Return whether a value that occurs nowhere is a doubt: places to reach, but no names, numbers and words."""
         if is_account(value):
             return True
+        if _ADDRESS_NAME.search(name) and not value.strip().isdigit():
+            return True
         if value.strip().isdigit() or _STREET.search(name):
             return False
-        if _ADDRESS_NAME.search(name):
-            return True
         is_new_file = not find_tool_acts(self.tool) & {"delete", "grant", "execute"} and not _ABSOLUTE.match(value)
         return _PATH_NAME.search(name) is not None and not is_new_file
 
