@@ -8,11 +8,26 @@ text of results named, or that nobody named, is a doubt: a human is asked.
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
+from langchain_sea.safety.name_patterns import (
+    ABSOLUTE,
+    ADDRESS_NAME,
+    AMOUNT_NAME,
+    CODE_NAME,
+    DESTINATION_NAME,
+    FILE_NAME,
+    ID_NAME,
+    NEXT_THING,
+    PATH_NAME,
+    QUANTITY,
+    SENTENCE_END,
+    SOUGHT,
+    STREET,
+    TEXT_NAME,
+)
 from langchain_sea.safety.tool_effects import find_tool_acts, has_injection_marker, names_directive
 from langchain_sea.safety.typed_values import (
     Address,
@@ -40,38 +55,6 @@ _MIN_LENGTH = 2
 _NAMED_BY_NOBODY = "was named by nobody: not the user, not the operator, no result of a lookup"
 _MIN_COPIED_WORDS = 3
 _MAX_LISTED = 40  # addresses in one value
-_DESTINATION_NAME = re.compile(
-    r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|websites?|webhooks?"
-    r"|hosts?|domains?|address(es)?|ibans?|accounts?|phones?|channels?|users?|usernames?|guests?|members?"
-    r"|participants?|attendees?|invitees?|contacts?|destinations?|targets?|endpoints?|wallets?|passwords?)(_|$)",
-    re.IGNORECASE,
-)
-_ADDRESS_NAME = re.compile(
-    r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|webhooks?|ibans?"
-    r"|endpoints?|wallets?"
-    r"|(wallet|email|mail|ip|web)_address(es)?|(account|iban|card)_(number|no))$",
-    re.IGNORECASE,
-)
-_PATH_NAME = re.compile(r"(^|_)(paths?|files?|filenames?|folders?|director(y|ies)|dirs?|src|dst)(_|$)", re.IGNORECASE)
-_CODE_NAME = re.compile(r"(^|_)(commands?|cmd|scripts?|code|sql|shell|program)(_|$)", re.IGNORECASE)
-_TEXT_NAME = re.compile(
-    r"(^|_)(body|text|content|contents|message|summary|description|subject|title|note|notes|caption|comment|details|query"
-    r"|reason|thought|expression|review|feedback|answer|reply)(_|$)",
-    re.IGNORECASE,
-)
-_ID_NAME = re.compile(r"(^|_)(ids?|key|number|code)(_|$)", re.IGNORECASE)
-_ABSOLUTE = re.compile(r"\s*(?:[/~\\]|[A-Za-z]:|.*\.\.)")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
-_NEXT_THING = re.compile(r"\n+|(?:^|\s)\d+[.)]\s|;")  # of a user's list of things to do
-_SOUGHT = re.compile(
-    r"\be-?mails?\b|\baddress|\bcontact|\bphone|\baccount|\biban\b|\bbills?\b|\binvoice|\bpay\b|\bpayment|\brecipient|\bdetails?\b"
-    r"|\blinks?\b|\burls?\b",
-    re.IGNORECASE,
-)
-_FILE_NAME = re.compile(r"[\w-]+\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|html?)\b")
-_AMOUNT_NAME = re.compile(r"(^|_)(amounts?|sum|total|price|budget|limit)(_|$)", re.IGNORECASE)
-_QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
-_STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)
 
 
 class ProvenanceCheck(PerCallCheck):
@@ -100,7 +83,7 @@ def is_destination(argument: str, rules: ToolRules) -> bool:
     """Return whether an argument says where something is sent, or whom it concerns."""
     if rules.destinations is not None:
         return argument in rules.destinations
-    return _DESTINATION_NAME.search(to_snake_case(argument)) is not None
+    return DESTINATION_NAME.search(to_snake_case(argument)) is not None
 
 
 class _Origins:
@@ -118,8 +101,8 @@ class _Origins:
         if self.rules.destinations is not None and not self.is_write and not is_sink:
             return None
         addresses = find_addresses(value, with_hosts=is_sink)[:_MAX_LISTED]
-        is_code = _CODE_NAME.search(name) is not None
-        if not (is_sink or is_code) and (_TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
+        is_code = CODE_NAME.search(name) is not None
+        if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         for address in addresses:
             if reason := self._find_doubt_of_address(address):
@@ -134,10 +117,10 @@ class _Origins:
         directed = next((each for each in texts if _is_directed(each, lambda index: index.has_value(value))), None)
         if directed is not None and _can_matter(name, value):
             return f"{value[:_MAX_SHORT]!r} was named only by an instruction in {directed.origin}"
-        is_sink = is_sink or is_account(value) or bool(_PATH_NAME.search(name) or _CODE_NAME.search(name))
+        is_sink = is_sink or is_account(value) or bool(PATH_NAME.search(name) or CODE_NAME.search(name))
         if texts and is_sink and not any(self._is_delegated(each, lambda i: i.has_value(value)) for each in texts):
             return f"{value[:_MAX_SHORT]!r} was named only by running text of {texts[0].origin}"
-        is_invented_id = self.context.has_injection and _ID_NAME.search(name) is not None
+        is_invented_id = self.context.has_injection and ID_NAME.search(name) is not None
         if not texts and (is_invented_id or self._must_be_named(name, value)):
             return f"{value[:_MAX_SHORT]!r} {_NAMED_BY_NOBODY}"
         return None
@@ -235,40 +218,40 @@ class _Origins:
         if has_injection_marker(text.text) or _is_directed(text, has_it):
             return False
         source = index_text(text.source)
-        return any(_sends_to(part, source) for user in self.context.user_texts for part in _NEXT_THING.split(user))
+        return any(_sends_to(part, source) for user in self.context.user_texts for part in NEXT_THING.split(user))
 
     def _must_be_named(self, name: str, value: str) -> bool:
         """Return whether a value that occurs nowhere is a doubt: places to reach, but no names, numbers and words."""
         if is_account(value):
             return True
-        if _ADDRESS_NAME.search(name) and not value.strip().isdigit():
+        if ADDRESS_NAME.search(name) and not value.strip().isdigit():
             return True
-        if value.strip().isdigit() or _STREET.search(name):
+        if value.strip().isdigit() or STREET.search(name):
             return False
-        is_new_file = not find_tool_acts(self.tool) & {"delete", "grant", "execute"} and not _ABSOLUTE.match(value)
-        return _PATH_NAME.search(name) is not None and not is_new_file
+        is_new_file = not find_tool_acts(self.tool) & {"delete", "grant", "execute"} and not ABSOLUTE.match(value)
+        return PATH_NAME.search(name) is not None and not is_new_file
 
 
 def _sends_to(request: str, source: TextIndex) -> bool:
     """Return whether a part of the user's request names the source of a result, and a kind of value to look for."""
-    if not _SOUGHT.search(request):
+    if not SOUGHT.search(request):
         return False
     named = index_text(request)
-    return bool(named.urls & source.urls) or any(source.has_value(name) for name in _FILE_NAME.findall(request))
+    return bool(named.urls & source.urls) or any(source.has_value(name) for name in FILE_NAME.findall(request))
 
 
 def _is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:
     """Return whether a sentence of the text that has the value tells its reader to act."""
-    sentences = (part for part in _SENTENCE_END.split(text.text) if part.strip())
+    sentences = (part for part in SENTENCE_END.split(text.text) if part.strip())
     return any(has_it(index_text(part)) and names_directive(part) for part in sentences)
 
 
 def _can_matter(name: str, value: str) -> bool:
     """Return whether a value that an instruction names is worth a question: dates and most numbers are not."""
     return (
-        _ID_NAME.search(name) is not None
-        or _AMOUNT_NAME.search(name) is not None
-        or not _QUANTITY.fullmatch(value.strip())
+        ID_NAME.search(name) is not None
+        or AMOUNT_NAME.search(name) is not None
+        or not QUANTITY.fullmatch(value.strip())
     )
 
 
