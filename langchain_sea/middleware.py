@@ -1,7 +1,8 @@
 """`ToolCallSafetyMiddleware`: checks every tool call of an agent before it runs.
 
-Calls are checked twice. After the model's answer, the whole batch is judged. When a call is about to run, it must have
-the position, name and arguments of a judged one; a call that was changed since then is judged again.
+Calls are checked twice. After the model's answer, the whole batch is judged, and a human is asked about what is in
+doubt. When a call is about to run, it must have the position, name and arguments of a judged one, and the tool that
+runs must be the one that was judged. A call that was changed since then is judged again.
 
 The second check sees a call as it reaches this middleware. A middleware behind it in the list runs later, between this
 check and the tool, and a call that it rewrites is not judged again. So this middleware must be the last in the list:
@@ -11,14 +12,17 @@ check and the tool, and a call that it rewrites is not judged again. So this mid
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
-from langchain.agents.middleware import AgentMiddleware, AgentState
+from langchain.agents.middleware import AgentMiddleware, AgentState, ExtendedModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.types import interrupt
+from langgraph.config import get_config
+from langgraph.types import Command, interrupt
 
+from langchain_sea.safety.guard import make_answered
 from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
@@ -28,9 +32,12 @@ from langchain_sea.safety.messages import (
     make_context,
     read_calls,
     read_invalid_calls,
-    read_tool_schemas,
 )
+from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.thread_state import ThreadRecord, merge_records
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
+from langchain_sea.safety.tool_catalogue import ToolCatalogue
+from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
@@ -39,7 +46,6 @@ if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
     from langchain_core.messages import BaseMessage
     from langgraph.prebuilt.tool_node import ToolCallRequest
-    from langgraph.types import Command
 
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.context import CallContext
@@ -47,84 +53,115 @@ if TYPE_CHECKING:
 
 __all__ = ["SafetyState", "ToolCallSafetyMiddleware", "with_guard"]
 
+_supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
+"""While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
+
 
 class SafetyState(AgentState[Any]):
-    """The agent's state, with the verdicts on the calls of the newest message, by its id and the calls' positions."""
+    """The agent's state, with what the guard must know about the thread when its messages are gone."""
 
-    sea_verdicts: NotRequired[Annotated[dict[str, dict[str, dict[str, Any]]], PrivateStateAttr]]
+    sea_guard: NotRequired[
+        Annotated[dict[str, Any], PrivateStateAttr, merge_records]
+    ]  # LangGraph takes the last as reducer
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
-    """Judges every batch of calls, repairs what can be repaired, and runs no call without a verdict.
+    """Judges every batch of calls, asks a human about doubts, and runs no call without a verdict.
 
-    It must be the last in the agent's list of middlewares: see `with_guard`.
+    It must be the last in the agent's list of middlewares: see `with_guard`. A human is asked by an interrupt in the
+    format of `HumanInTheLoopMiddleware`, which needs a checkpointer; without one, the policy says what a question
+    becomes.
 
     Examples:
-        >>> agent = create_agent(model, tools, middleware=[ToolCallSafetyMiddleware(policy)])  # doctest: +SKIP
+        >>> agent = create_agent(model, tools, middleware=[ToolCallSafetyMiddleware()])  # doctest: +SKIP
     """
 
     state_schema = SafetyState
 
     def __init__(
-        self, policy: GuardConfig | None = None, *, agent_tools: Sequence[Any] | None = None, **options: Any
+        self,
+        policy: GuardConfig | None = None,
+        *,
+        agent_tools: Sequence[Any] | None = None,
+        on_question: Callable[[dict[str, Any]], Any] | None = None,
+        **options: Any,
     ) -> None:
         """Build the pipeline of checks.
 
         Args:
-            policy: the rules of the tools; None treats all as tools that write.
-            agent_tools: the agent's tools. None learns them from what the model gets; pass them where an agent that
-                waits for a human continues in another process.
+            policy: the rules of the tools; None takes each tool's effect from its annotations and its name.
+            agent_tools: the agent's tools. None learns them from what the model gets.
+            on_question: asks a human, and is called in place of an interrupt: `HITLRequest` → `HITLResponse`.
             options: as for `langchain_sea.tool_guard.make_guard`.
+
+        Raises:
+            PolicyError: the policy names a check, a tool or an argument that does not exist.
         """
         super().__init__()
         self.pipeline = make_guard(policy, **options)
-        self._schemas, self._descriptions = read_tool_schemas(agent_tools or [])
+        self._on_question = on_question
+        self._verdicts = VerdictStore()
+        self._catalogue = ToolCatalogue(self.pipeline.policy)
+        if agent_tools:
+            self._catalogue.learn(agent_tools)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
-    ) -> ModelResponse[Any]:
-        """Learn the schemas of the tools that the model gets."""
-        self._learn_tools(request.tools)
-        return handler(request)
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+        """Learn the tools and the operator's words that the model gets."""
+        return _with_update(handler(request), self._learn(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
-    ) -> ModelResponse[Any]:
-        """Learn the schemas of the tools that the model gets."""
-        self._learn_tools(request.tools)
-        return await handler(request)
+    ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+        """Learn the tools and the operator's words that the model gets."""
+        update = await asyncio.to_thread(self._learn, request)
+        return _with_update(await handler(request), update)
 
     def after_model(self, state: object, runtime: object) -> dict[str, Any] | None:
-        """Judge the whole batch before any of it runs."""
+        """Judge the whole batch before any of it runs, and ask a human about doubts."""
         del runtime
-        decisions = self._judge_newest(state)
-        return None if decisions is None else self._update_state(*decisions)
+        batch = self._judge_newest(state)
+        return None if batch is None else self._settle(state, *batch)
 
     async def aafter_model(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Judge the whole batch before any of it runs, in a thread beside the event loop."""
-        del runtime
-        decisions = await asyncio.to_thread(self._judge_newest, state)
-        return None if decisions is None else await asyncio.to_thread(self._update_state, *decisions)
+        return await asyncio.to_thread(self.after_model, state, runtime)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
     ) -> ToolMessage | Command[Any]:
         """Run the call if it was judged and allowed; else return a message with the reason."""
-        call = self._find_executable(request)
-        return handler(_with_call(request, call)) if isinstance(call, ToolCall) else call
+        call, context = self._find_executable(request)
+        if not isinstance(call, ToolCall):
+            return call
+        token = _supervisor.set(context)
+        try:
+            return handler(_with_call(request, call))
+        finally:
+            _supervisor.reset(token)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
     ) -> ToolMessage | Command[Any]:
         """Run the call if it was judged and allowed; else return a message with the reason."""
-        call = await asyncio.to_thread(self._find_executable, request)
-        return await handler(_with_call(request, call)) if isinstance(call, ToolCall) else call
+        call, context = await asyncio.to_thread(self._find_executable, request)
+        if not isinstance(call, ToolCall):
+            return call
+        token = _supervisor.set(context)
+        try:
+            return await handler(_with_call(request, call))
+        finally:
+            _supervisor.reset(token)
 
-    def _learn_tools(self, tools: Sequence[Any]) -> None:
-        schemas, descriptions = read_tool_schemas([t for t in tools if not _runs_at_provider(t)])
-        self._schemas, self._descriptions = self._schemas | schemas, self._descriptions | descriptions
+    def _learn(self, request: ModelRequest[Any]) -> dict[str, Any]:
+        """Learn the tools of a request; return what changes in the thread's record."""
+        names = self._catalogue.learn(request.tools, is_complete=True)
+        before, operator = ThreadRecord.read(request.state), request.system_message
+        after = before.note_tools(self._catalogue.describe(names), str(operator.text) if operator else "")
+        return after.list_changes(before)
 
-    def _judge_newest(self, state: object) -> tuple[AIMessage, list[Decision], CallContext] | None:
+    def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
         """Judge the calls of the newest message that have no result yet; None where there are none.
 
         A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
@@ -135,70 +172,98 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         if index is None or not isinstance(message, AIMessage):
             return None
         answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
-        calls = [call for call in read_calls(message) if call.id not in answered]
-        invalid_calls = read_invalid_calls(message)
-        if not (calls or invalid_calls):
+        calls = [*read_calls(message), *read_invalid_calls(message)]
+        if all(call.id in answered for call in calls):
             return None
-        context = self._make_context(messages[:index])
-        return message, self.pipeline([*calls, *invalid_calls], context)[: len(calls)], context
+        thread, name = _get_thread(), str(message.id)
+        if batch := self._verdicts.get(thread, name, calls):
+            return message, batch  # the node runs again after a human has answered: what was shown is what runs
+        context = self._make_context(messages[:index], ThreadRecord.read(state))
+        judged = iter(self.pipeline.judge([call for call in calls if call.id not in answered], context))
+        decisions = [make_answered(call) if call.id in answered else next(judged) for call in calls]
+        batch = JudgedBatch(tuple(call.digest for call in calls), decisions, context)
+        return message, self._verdicts.put(thread, name, batch)
 
-    def _update_state(self, message: AIMessage, decisions: list[Decision], context: CallContext) -> dict[str, Any]:
-        """Return the state's update with the verdicts, after humans have answered what waits for review."""
-        final = [self._ask_human(d, context) if d.outcome == "review" else d for d in decisions]
-        verdicts = {str(decision.requested.position): _make_verdict(decision) for decision in final}
-        update: dict[str, Any] = {"sea_verdicts": {str(message.id): verdicts}}
-        new_message = apply_decisions(message, final)
+    def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
+        """Return the state's update, after humans have answered and all decisions are recorded."""
+        context, record = batch.context, ThreadRecord.read(state)
+        if not batch.is_final:
+            batch.decisions, approved = self._resolve(batch.decisions, context)
+            batch.is_final = True
+            record = record.approve(approved)
+        changes = record.note_context(context).list_changes(ThreadRecord.read(state))
+        update: dict[str, Any] = {"sea_guard": changes} if changes else {}
+        new_message = apply_decisions(message, batch.decisions[: len(message.tool_calls)])
         if new_message.tool_calls != message.tool_calls:
             update["messages"] = [new_message]
-        return update
+            calls = read_calls(new_message)
+            self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(c.digest for c in calls)))
+        return update or None
 
-    def _ask_human(self, decision: Decision, context: CallContext) -> Decision:
-        """Let a human approve, reject or edit the call; an edited call is judged like any other."""
-        call = decision.requested
-        question = {"review": call.name, "arguments": call.arguments, "reason": decision.reason}
-        answer = interrupt({**question, "answers": ["approve", "reject", {"edit": "the arguments"}]})
-        if isinstance(answer, dict) and isinstance(answer.get("edit"), dict):
-            (edited,) = self.pipeline([call.with_arguments(answer["edit"])], context)
-            if edited.outcome == "review":
-                return self.pipeline.resolve_review(edited, context, is_approved=True)
-            return edited
-        return self.pipeline.resolve_review(
-            decision, context, is_approved=answer == "approve", reason=f"a human answered {answer!r}"
-        )
+    def _resolve(self, decisions: Sequence[Decision], context: CallContext) -> tuple[list[Decision], list[str]]:
+        """Ask a human where one can be asked, and record; an interrupt is asked again until its answer can be read."""
+        if self._on_question is not None:
+            return resolve_questions(self.pipeline, decisions, context, self._on_question)
+        ask = interrupt if _can_interrupt() else None
+        return resolve_questions(self.pipeline, decisions, context, ask, asks_again=True)
 
-    def _find_executable(self, request: ToolCallRequest) -> ToolCall | ToolMessage:
-        """Return the call that may run, or the message in place of its result."""
-        tool_call, messages = request.tool_call, _read_messages(request.state)
+    def _find_executable(self, request: ToolCallRequest) -> tuple[ToolCall | ToolMessage, CallContext | None]:
+        """Return the call that may run with its conversation, or the message in place of its result."""
+        tool_call, messages, thread = request.tool_call, _read_messages(request.state), _get_thread()
         place = find_call(messages, tool_call)
-        if place is None:
-            return make_blocked_message(tool_call, "blocked", "no message of the model has this call")
-        index, position = place
-        if reason := find_conflict(messages, index, tool_call):
-            return make_blocked_message(tool_call, "blocked", reason)
-        verdict = _read_verdicts(request.state).get(str(messages[index].id), {}).get(str(position))
-        if verdict is None:
-            return make_blocked_message(tool_call, "blocked", "there is no verdict on it")
+        if reason := self._find_obstacle(request, messages, place):
+            return make_blocked_message(tool_call, "blocked", reason), None
+        index, position = place or (0, 0)
+        batch = self._verdicts.get(thread, str(messages[index].id))
         call = replace(freeze_calls([tool_call])[0], position=position)
-        if call.digest != verdict["digest"]:
-            return self._judge_again(request, call, messages[:index])
-        if verdict["runs"]:
-            return call
-        return make_blocked_message(tool_call, verdict["outcome"], verdict["reason"])
+        if batch is None or not batch.is_final or position >= len(batch.decisions):
+            known = self._verdicts.newest(thread) if thread else None
+            context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
+            return self._judge_again(tool_call, call, context), context
+        decision = batch.decisions[position]
+        if decision.executable is None and call.digest == batch.digests[position]:
+            return make_blocked_message(tool_call, decision.outcome, decision.reason), None
+        if decision.executable is not None and call.digest == decision.executable.digest:
+            return call, batch.context
+        return self._judge_again(tool_call, call, batch.context), batch.context
+
+    def _find_obstacle(
+        self, request: ToolCallRequest, messages: Sequence[BaseMessage], place: tuple[int, int] | None
+    ) -> str | None:
+        """Return why a call must not run whatever its verdict is."""
+        if request.tool is not None and (reason := self._catalogue.find_swap(request.tool_call["name"], request.tool)):
+            return reason
+        if place is None:
+            return "no message of the model has this call"
+        return find_conflict(messages, place[0], request.tool_call)
 
     def _judge_again(
-        self, request: ToolCallRequest, call: ToolCall, before: Sequence[BaseMessage]
+        self, tool_call: Mapping[str, Any], call: ToolCall, context: CallContext
     ) -> ToolCall | ToolMessage:
-        """Judge a call that was changed since its verdict; nobody can be asked now, so a review blocks it."""
-        if request.tool is not None:
-            self._learn_tools([request.tool])
-        (decision,) = self.pipeline([call], self._make_context(before))
+        """Judge a call that has no verdict, or that was changed since its verdict."""
+        context = replace(context, **self._catalogue.as_fields({}))
+        (decision,), _ = self._resolve(self.pipeline.judge([call], context), context)
         if decision.executable is not None:
             return decision.executable
-        outcome = "blocked" if decision.outcome == "review" else decision.outcome
-        return make_blocked_message(request.tool_call, outcome, decision.reason)
+        return make_blocked_message(tool_call, decision.outcome, decision.reason)
 
-    def _make_context(self, messages: Sequence[BaseMessage]) -> CallContext:
-        return make_context(messages, self._schemas, self._descriptions, self.pipeline.policy)
+    def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
+        """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
+        supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
+        before = record.list_words(messages)
+        if supervisor is not None:
+            before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
+        return make_context(
+            messages,
+            known.pop("tools"),
+            known.pop("descriptions"),
+            self.pipeline.policy,
+            is_handed_over=supervisor is not None or _is_called_by_tool(),
+            before=before,
+            **known,
+            has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
+            changed_tools=frozenset(record.changed_tools),
+        )
 
 
 def with_guard(
@@ -218,14 +283,35 @@ def with_guard(
     return [*(each for each in middleware if each is not guard), guard]
 
 
-def _make_verdict(decision: Decision) -> dict[str, Any]:
-    """Return what the agent's state keeps of a decision."""
-    return {
-        "digest": (decision.executable or decision.requested).digest,
-        "runs": decision.is_allowed,
-        "outcome": decision.outcome,
-        "reason": decision.reason,
-    }
+def _with_update(
+    response: ModelResponse[Any], update: dict[str, Any]
+) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+    """Return the response together with an update of the thread's record, where something changed."""
+    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
+
+
+def _get_configurable() -> dict[str, Any]:
+    """Return the settings of the LangGraph run that is at work; none outside of one."""
+    try:
+        return dict(get_config().get("configurable") or {})
+    except RuntimeError:
+        return {}
+
+
+def _get_thread() -> str:
+    return str(_get_configurable().get("thread_id") or "")
+
+
+def _can_interrupt() -> bool:
+    """Return whether an interrupt can be answered later: LangGraph keeps it in a checkpointer."""
+    settings = _get_configurable()
+    return bool(settings) and settings.get("__pregel_checkpointer", True) is not None
+
+
+def _is_called_by_tool() -> bool:
+    """Return whether this agent runs within a tool of another one, by the names of the nodes around it."""
+    namespace = str(_get_configurable().get("checkpoint_ns") or "")
+    return any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
 
 
 def _with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
@@ -239,14 +325,3 @@ def _read_messages(state: object) -> list[BaseMessage]:
         return state
     messages = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", None)
     return list(messages or [])
-
-
-def _read_verdicts(state: object) -> Mapping[str, Mapping[str, dict[str, Any]]]:
-    """Return the verdicts of a state by message id; none where there are none."""
-    verdicts = state.get("sea_verdicts") if isinstance(state, dict) else getattr(state, "sea_verdicts", None)
-    return verdicts or {}
-
-
-def _runs_at_provider(tool: object) -> bool:
-    """Return whether the model's provider runs the tool, where nothing here can stop it."""
-    return isinstance(tool, dict) and tool.get("type") != "function" and "parameters" not in tool

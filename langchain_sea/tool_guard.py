@@ -15,13 +15,17 @@ from langchain_sea.safety.messages import (
     apply_decisions,
     make_context,
     read_calls,
+    read_effects,
     read_invalid_calls,
     read_tool_schemas,
+    send_stop_event,
 )
 from langchain_sea.safety.policy import GuardConfig
+from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.tool_identity import check_policy_names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.safety.checks import Check, Decision
     from langchain_sea.safety.guard import AuditSink, Repairer
@@ -36,16 +40,31 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
         >>> chain = model.bind_tools(tools) | ToolCallGuard(tools)  # doctest: +SKIP
     """
 
-    def __init__(self, tools: Sequence[Any], policy: GuardConfig | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        tools: Sequence[Any],
+        policy: GuardConfig | None = None,
+        *,
+        on_question: Callable[[dict[str, Any]], Any] | None = None,
+        **options: Any,
+    ) -> None:
         """Build the pipeline of checks.
 
         Args:
             tools: that may be called.
-            policy: the rules of the tools; None treats all as tools that write.
+            policy: the rules of the tools; None takes each tool's effect from its annotations and its name.
+            on_question: asks a human: `HITLRequest` → `HITLResponse`. None leaves questions to the policy's
+                `unanswered`.
             options: as for `make_guard`.
+
+        Raises:
+            PolicyError: two tools have one name, or the policy names a check, tool or argument that does not exist.
         """
         self.pipeline = make_guard(policy, **options)
         self.schemas, self.descriptions = read_tool_schemas(tools)
+        self.effects = read_effects(tools)
+        check_policy_names(self.pipeline.policy, self.schemas)
+        self._on_question = on_question
 
     def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's
         """Return the message with its calls checked.
@@ -68,15 +87,17 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
 
     def _guard(self, conversation: object) -> AIMessage:
         before, message = _split_conversation(conversation)
-        context = make_context(before, self.schemas, self.descriptions, self.pipeline.policy)
-        decisions = self.pipeline([*read_calls(message), *read_invalid_calls(message)], context)
+        policy = self.pipeline.policy
+        context = make_context(before, self.schemas, self.descriptions, policy, effects=self.effects)
+        calls = [*read_calls(message), *read_invalid_calls(message)]
+        decisions, _ = resolve_questions(self.pipeline, self.pipeline.judge(calls, context), context, self._on_question)
         return _remove_blocked(message, decisions)
 
 
 def make_guard(
     policy: GuardConfig | None = None,
     *,
-    checks: Sequence[Check] | str = "embedded",
+    checks: Sequence[Check] | str = "rules",
     repairer: Repairer | None = None,
     verifier: Check | str | None = "embedded",
     audit: AuditSink | None = None,
@@ -84,9 +105,9 @@ def make_guard(
     """Build a pipeline of checks.
 
     Args:
-        policy: the rules of the tools; None treats all as tools that write.
-        checks: `rules` are schema, rules and provenance, without a model; `embedded` adds harm and intent on the
-            models that ship; or your own checks, in their order.
+        policy: the rules of the tools; None takes each tool's effect from its annotations and its name.
+        checks: `rules` are all checks without a model; `embedded` adds harm and intent on the models that ship, whose
+            doubts ask a human; or your own checks, in their order.
         repairer: of calls to which all objections ask for a repair.
         verifier: checks repaired calls. `embedded` is the second classifier that ships; your own must not be one of
             `checks`.
@@ -94,6 +115,7 @@ def make_guard(
 
     Raises:
         ValueError: `checks` or `verifier` is an unknown name.
+        PolicyError: the policy names a check that does not exist.
     """
     if isinstance(checks, str) and checks not in ("embedded", "rules"):
         raise ValueError(f"checks={checks!r} must be 'embedded', 'rules', or a sequence of checks.")
@@ -106,7 +128,12 @@ def make_guard(
     if isinstance(verifier, str):
         verifier = _make_embedded()[1] if repairer is not None else None
     return GuardPipeline(
-        policy=policy or GuardConfig(), checks=tuple(checks), repairer=repairer, verifier=verifier, audit=audit
+        policy=policy or GuardConfig(),
+        checks=tuple(checks),
+        repairer=repairer,
+        verifier=verifier,
+        audit=audit,
+        on_stop=send_stop_event,
     )
 
 

@@ -12,12 +12,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from langchain_sea.core.suggestions import suggest
 from langchain_sea.core.timeouts import run_with_timeout
+from langchain_sea.errors import PolicyError
 from langchain_sea.safety.checks import Action, Check, Decision, Finding
 from langchain_sea.safety.policy import GuardConfig
 from langchain_sea.safety.provenance import ProvenanceCheck
+from langchain_sea.safety.request import RequestCheck
 from langchain_sea.safety.rules import RulesCheck
 from langchain_sea.safety.schema import SchemaCheck
+from langchain_sea.safety.stops import report_stop
+from langchain_sea.safety.tool_identity import ToolIdentityCheck, check_policy_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +30,15 @@ if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer"]
+__all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer", "answer_question", "make_answered"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck())
+_ANSWERED = "answered"
+RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck(), RequestCheck(), ToolIdentityCheck())
 """The checks that need no model."""
+_OWN_NAMES = ("rules", "provenance", "request", "tools", "harm", "wish")
+"""Checks that a policy may name although this pipeline has none of them."""
 
 
 class Repairer(Protocol):
@@ -60,6 +68,7 @@ class GuardPipeline:
         verifier: checks repaired calls only, and must not be what the repairer optimizes: a text that is optimized
             against a judge must not be let through by the same one.
         audit: None records nothing.
+        on_stop: called with each decision that stops a call, beside the line of `logging` and the counter.
     """
 
     policy: GuardConfig = field(default_factory=GuardConfig)
@@ -67,32 +76,57 @@ class GuardPipeline:
     repairer: Repairer | None = None
     verifier: Check | None = None
     audit: AuditSink | None = None
+    on_stop: Callable[[Decision], None] | None = None
+
+    def __post_init__(self) -> None:
+        names = [*_OWN_NAMES, *(check.name for check in self.checks)]
+        actions = [self.policy.actions, self.policy.default.actions, *(r.actions for r in self.policy.tools.values())]
+        for name in {name for group in actions for name in group}:
+            if name not in names:
+                hint = suggest(name, names) or f"the checks are {', '.join(names)}."
+                raise PolicyError(f"actions: there is no check {name!r}; {hint}")
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[Decision]:
-        """Decide about each call, and record it; a decision under review is recorded once a human has answered."""
+        """Decide about each call, and record it; a question is recorded once a human has answered."""
+        decisions = self.judge(calls, context)
+        return [d if d.outcome == "review" else self.record(d, context) for d in decisions]
+
+    def judge(self, calls: Sequence[ToolCall], context: CallContext) -> list[Decision]:
+        """Decide about each call, and record nothing; in `monitor` mode every call may run."""
         end = time.monotonic() + self.policy.budget
         decisions = _capture(lambda: self._decide_all(calls, context, end))
         if isinstance(decisions, Exception):
             _log.warning("a batch of %d calls could not be judged: %r", len(calls), decisions)
             failure = _describe_failure("judge", decisions)
             decisions = [_stop(call, "unavailable", (failure,)) for call in calls]
-        return [self.record(decision, context) for decision in decisions]
+        if self.policy.mode == "monitor":
+            decisions = [replace(decision, executable=decision.requested) for decision in decisions]
+        return decisions
 
     def resolve_review(
         self, decision: Decision, context: CallContext, *, is_approved: bool, reason: str = ""
     ) -> Decision:
         """Return the decision after a human's answer, recorded."""
-        outcome = "approved" if is_approved else "rejected"
-        finding = Finding(action=Action.NOTE, check="human", reason=reason or outcome)
-        executable = decision.requested if is_approved else None
-        findings = (*decision.findings, finding)
-        resolved = replace(decision, executable=executable, outcome=outcome, findings=findings)
-        return self.record(resolved, context)
+        return self.record(answer_question(decision, is_approved=is_approved, reason=reason), context)
+
+    def settle_unanswered(self, decision: Decision, context: CallContext) -> Decision:
+        """Return what a question becomes that nobody can be asked, recorded; other decisions stay as they are."""
+        if decision.outcome != "review" or decision.executable is not None:
+            return decision
+        call = decision.requested
+        runs = self.policy.unanswered_of(call.name) == "allow"
+        reason = f"no human could be asked, so the policy {'lets it run' if runs else 'stops it'}"
+        finding = Finding(action=Action.NOTE, check="human", reason=reason)
+        settled = replace(decision, executable=call if runs else None, findings=(*decision.findings, finding))
+        return self.record(settled, context)
 
     def record(self, decision: Decision, context: CallContext) -> Decision:
         """Write the decision to the audit log, and return it; a call that cannot be recorded does not run."""
+        if decision.outcome == _ANSWERED:
+            return decision
+        report_stop(decision, self.on_stop)
         audit = self.audit
-        if audit is None or decision.outcome == "review":
+        if audit is None:
             return decision
         error = _capture(lambda: audit.write(decision, context))
         if not isinstance(error, Exception):
@@ -102,6 +136,7 @@ class GuardPipeline:
         return replace(decision, executable=None, outcome="unavailable", findings=findings)
 
     def _decide_all(self, calls: Sequence[ToolCall], context: CallContext, end: float) -> list[Decision]:
+        check_policy_names(self.policy, context.tools)
         findings = self._run_checks(calls, context, end)
         return [self._decide(call, rows, context, end) for call, rows in zip(calls, findings, strict=True)]
 
@@ -130,7 +165,14 @@ class GuardPipeline:
         findings = _capture(run)
         if isinstance(findings, Exception):
             return [[self._apply_fail_open(check, findings, call)] for call in calls]
-        return findings
+        return [[self._apply_policy(f, call) for f in row] for call, row in zip(calls, findings, strict=True)]
+
+    def _apply_policy(self, finding: Finding, call: ToolCall) -> Finding:
+        """Return the finding with the action that the policy gives to this check's doubts."""
+        action = self.policy.action_of(finding.check, call.name)
+        if action is None or finding.has_failed or finding.action not in (Action.ASK, Action.BLOCK):
+            return finding
+        return replace(finding, action=Action(action))
 
     def _apply_fail_open(self, check: Check, error: Exception, call: ToolCall) -> Finding:
         """Return the failure as a finding, which blocks unless the tool's rules say otherwise."""
@@ -147,20 +189,24 @@ class GuardPipeline:
         if any(finding.has_failed and finding.action is Action.BLOCK for finding in findings):
             return _stop(call, "unavailable", findings)
         decision = Decision(requested=call, executable=call, outcome="allowed", findings=tuple(findings))
+        is_asked = Action.ASK in actions
         if Action.REPAIR in actions:
-            decision = self._repair(decision, context, end)
-        needs_review = self.policy.rules_for(call.name).review or Action.ASK in actions
-        if decision.executable is not None and needs_review:
+            decision, is_asked = self._repair(decision, context, end)
+        if decision.executable is not None and (is_asked or self.policy.rules_for(call.name).review):
             return replace(decision, requested=decision.executable, executable=None, outcome="review")
         return decision
 
-    def _repair(self, decision: Decision, context: CallContext, end: float) -> Decision:
-        """Try other values until no check and not the verifier objects, or rounds or time are used up."""
+    def _repair(self, decision: Decision, context: CallContext, end: float) -> tuple[Decision, bool]:
+        """Try other values until no check and not the verifier objects, or rounds or time are used up.
+
+        Returns:
+            The decision, and whether a check has a doubt about the repaired call.
+        """
         call, findings = decision.requested, list(decision.findings)
         arguments = sorted({a for f in findings if f.action is Action.REPAIR for a in f.arguments})
         repairer, verifier = self.repairer, self.verifier
         if repairer is None or verifier is None:
-            return _stop(call, "blocked", findings)
+            return _stop(call, "blocked", findings), False
         for attempt in range(self.policy.rounds):
             reason = "; ".join(finding.reason for finding in findings)
             propose = partial(repairer, call, arguments, reason, context, attempt)
@@ -176,10 +222,11 @@ class GuardPipeline:
             new_findings = self._check_repair(verifier, new_call, context, end)
             findings += new_findings
             if _is_clean(new_findings):
-                return replace(
+                repaired = replace(
                     decision, executable=new_call, outcome="repaired", findings=tuple(findings), rounds=attempt + 1
                 )
-        return replace(_stop(call, "blocked", findings), rounds=self.policy.rounds)
+                return repaired, any(finding.action is Action.ASK for finding in new_findings)
+        return replace(_stop(call, "blocked", findings), rounds=self.policy.rounds), False
 
     def _check_repair(self, verifier: Check, call: ToolCall, context: CallContext, end: float) -> list[Finding]:
         """Return the findings about a repaired call; the verifier sees only what all checks let pass."""
@@ -187,6 +234,19 @@ class GuardPipeline:
         if _is_clean(findings):
             findings += self._run_check(verifier, [call], context, end)[0]
         return findings
+
+
+def answer_question(decision: Decision, *, is_approved: bool, reason: str = "") -> Decision:
+    """Return the decision after a human's answer: exactly the call that was shown runs, or none."""
+    outcome = "approved" if is_approved else "rejected"
+    finding = Finding(action=Action.NOTE, check="human", reason=reason or outcome)
+    executable = decision.requested if is_approved else None
+    return replace(decision, executable=executable, outcome=outcome, findings=(*decision.findings, finding))
+
+
+def make_answered(call: ToolCall) -> Decision:
+    """Return what holds for a call that has a result although no tool ran, such as an agent's structured answer."""
+    return Decision(requested=call, executable=None, outcome=_ANSWERED)
 
 
 def _capture(work: Callable[[], T]) -> T | Exception:
@@ -216,8 +276,8 @@ def _is_settled(findings: Sequence[Finding], *, uses_model: bool) -> bool:
 
 
 def _is_clean(findings: Sequence[Finding]) -> bool:
-    """Return whether there is no objection."""
-    return all(finding.action is Action.NOTE for finding in findings)
+    """Return whether there is no objection beyond a doubt, about which a human is asked."""
+    return all(finding.action in (Action.NOTE, Action.ASK) for finding in findings)
 
 
 def _find_forbidden_change(call: ToolCall, new_call: ToolCall, arguments: Sequence[str]) -> str | None:

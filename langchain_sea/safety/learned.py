@@ -9,12 +9,14 @@ sentence encoder decides by cosine similarity (Sentence-BERT, arXiv 1908.10084).
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding
 from langchain_sea.safety.deobfuscation import decode_words
+from langchain_sea.safety.tool_effects import names_directive
 from langchain_sea.safety.values import get_argument, list_strings, to_snake_case
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ Encoder = Callable[[Sequence[str]], Sequence[Sequence[float]]]
 _MIN_WORDS = 3  # a model of sentences cannot judge fewer
 _MIN_READABLE = 0.7  # share of words in Latin letters
 _SEGMENT, _OVERLAP = 360, 90  # characters: the embedded classifier reads one segment at a time
+_MAX_QUOTED = 60  # characters of a text in a reason
+_MAX_SENTENCES = 64  # that are encoded for one batch
 _MAX_DESCRIBED = 200  # characters of a tool's description, and of the arguments
 
 
@@ -39,7 +43,7 @@ class HarmCheck:
 
     Attributes:
         scorer: the model.
-        threshold: score from which a text is blocked.
+        threshold: score from which a text is in doubt: it is repaired where the rules allow it, else a human is asked.
         name: in findings and in the audit log.
     """
 
@@ -61,24 +65,24 @@ class HarmCheck:
     def _list_findings(
         self, call: ToolCall, segments: Sequence[tuple[str, str]], scores: dict[str, float], context: CallContext
     ) -> list[Finding]:
-        rules, worst = context.policy.rules_for(call.name), dict[str, float]()
+        rules, worst = context.policy.rules_for(call.name), dict[str, tuple[float, str]]()
         for argument, text in segments:
-            worst[argument] = max(worst.get(argument, 0.0), scores[text])
+            worst[argument] = max(worst.get(argument, (0.0, "")), (scores[text], text))
         return [
             Finding(
-                action=Action.REPAIR if argument in rules.repairable else Action.BLOCK,
+                action=Action.REPAIR if argument in rules.repairable else Action.ASK,
                 check=self.name,
-                reason=f"{argument}: its text would do harm ({score:.2f}, {self.threshold:.2f} is allowed)",
+                reason=f"{argument}: {text[:_MAX_QUOTED]!r} looks harmful (score {_show(score, self.threshold)})",
                 arguments=(argument,),
                 score=score,
             )
-            for argument, score in worst.items()
+            for argument, (score, text) in worst.items()
             if score >= self.threshold
         ]
 
 
 class IntentCheck:
-    """Blocks a writing call that untrusted text explains better than the user's messages do.
+    """Asks about a writing call that untrusted text explains better than the user's messages do.
 
     Attributes:
         encoder: the model.
@@ -96,9 +100,9 @@ class IntentCheck:
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return at most one finding for each call; all sentences of a batch are encoded together."""
-        writes = [i for i, call in enumerate(calls) if context.policy.rules_for(call.name).effect == "write"]
+        writes = [i for i, call in enumerate(calls) if context.effect_of(call.name) == "write"]
         findings: list[list[Finding]] = [[] for _ in calls]
-        untrusted = context.untrusted_sentences
+        untrusted = _select_directives([calls[i] for i in writes], context)
         if not writes or not untrusted or not context.user_texts:
             return findings
         requests = [part for text in context.user_texts for part in _split_sentences(text)]
@@ -119,7 +123,25 @@ class IntentCheck:
             return []
         sentence = untrusted[other.index(best_other)]
         reason = f"it fulfils what a tool's result asks for, not what the user asked for: {sentence[:100]!r}"
-        return [Finding(action=Action.BLOCK, check=self.name, reason=reason, score=best_other - best_user)]
+        return [Finding(action=Action.ASK, check=self.name, reason=reason, score=best_other - best_user)]
+
+
+def _show(score: float, threshold: float) -> str:
+    """Write a score and its threshold with as many digits as tell them apart."""
+    digits = next((n for n in range(2, 9) if f"{score:.{n}f}" != f"{threshold:.{n}f}"), 9)
+    return f"{score:.{digits}f}, the limit is {threshold:.{digits}f}"
+
+
+def _select_directives(calls: Sequence[ToolCall], context: CallContext) -> list[str]:
+    """Return the untrusted sentences that tell somebody to act: of many, those with most words of the calls.
+
+    A report of what was done asks for nothing, and a long inbox must not take longer than the deadline.
+    """
+    sentences = [text for text in context.untrusted_sentences if names_directive(text)]
+    if len(sentences) <= _MAX_SENTENCES:
+        return sentences
+    words = {word for call in calls for word in _describe_call(call, context).casefold().split()}
+    return heapq.nlargest(_MAX_SENTENCES, sentences, key=lambda text: len(words & set(text.casefold().split())))
 
 
 def split_segments(text: str) -> list[str]:

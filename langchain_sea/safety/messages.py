@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+import re
+from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.callbacks.manager import dispatch_custom_event
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from langchain_sea.errors import PolicyError
 from langchain_sea.safety.context import CallContext, ContextMessage
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = [
+    "STOP_EVENT",
     "apply_decisions",
     "find_call",
     "find_conflict",
@@ -24,21 +29,47 @@ __all__ = [
     "make_blocked_message",
     "make_context",
     "read_calls",
+    "read_effects",
     "read_invalid_calls",
     "read_tool_schemas",
+    "send_stop_event",
 ]
 
+STOP_EVENT = "sea_tool_call_stopped"
+"""Name of the custom event that callbacks and `astream_events` get for each stopped call."""
+
 _ROLE_OF_CLASS = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessage, "tool"), (AIMessage, "assistant"))
+_SUMMARY = re.compile(r"\s*(?:here is |this is )?(?:a |the )?summary of (?:the|our|this|previous)\b", re.IGNORECASE)
 
 
 def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return schemas of the arguments and descriptions by tool name; injected arguments are left out."""
+    """Return schemas of the arguments and descriptions by tool name; injected arguments are left out.
+
+    Raises:
+        PolicyError: two tools have one name, so nobody can say which of them a call means.
+    """
     schemas, descriptions = {}, {}
     for tool in tools:
         function = convert_to_openai_tool(tool)["function"]
+        if function["name"] in schemas:
+            raise PolicyError(f"two tools have the name {function['name']!r}; rename one of them.")
         schemas[function["name"]] = function.get("parameters") or {"type": "object", "properties": {}}
         descriptions[function["name"]] = function.get("description", "")
     return schemas, descriptions
+
+
+def read_effects(tools: Sequence[Any]) -> dict[str, Literal["read", "write"]]:
+    """Return what the tools' MCP annotations say about their effects, by name; tools without them are left out."""
+    effects: dict[str, Literal["read", "write"]] = {}
+    for tool in tools:
+        hints = getattr(tool, "metadata", None)
+        if not isinstance(hints, dict):
+            continue
+        if hints.get("readOnlyHint") is True:
+            effects[tool.name] = "read"
+        elif hints.get("destructiveHint") is True or hints.get("readOnlyHint") is False:
+            effects[tool.name] = "write"
+    return effects
 
 
 def make_context(
@@ -46,26 +77,52 @@ def make_context(
     schemas: Mapping[str, Mapping[str, Any]],
     descriptions: Mapping[str, str],
     policy: GuardConfig,
+    *,
+    is_handed_over: bool = False,
+    **known: Any,
 ) -> CallContext:
-    """Build the context of calls from the messages before them."""
-    tool_names = {
-        call["id"]: call["name"]
-        for message in messages
-        if isinstance(message, AIMessage)
-        for call in message.tool_calls
-        if call["id"]
-    }
-    context_messages = tuple(_convert_message(message, tool_names) for message in messages)
-    return CallContext(context_messages, schemas, policy, descriptions)
+    """Build the context of calls from the messages before them.
+
+    Args:
+        messages: oldest first.
+        schemas: of the tools' arguments, by name.
+        descriptions: of the tools, by name.
+        policy: the rules of the tools.
+        is_handed_over: whether another agent wrote the messages of the class `HumanMessage`.
+        known: further fields of the context; `before` are messages of the context that come first.
+    """
+    before = tuple(known.pop("before", ()))
+    calls: dict[str, tuple[str, str]] = {}
+    context_messages = []
+    for message in messages:  # in order, since some providers number the calls of every message anew
+        context_messages.append(_convert_message(message, calls, is_handed_over=is_handed_over))
+        if isinstance(message, AIMessage):
+            calls |= {str(c["id"]): (c["name"], json.dumps(c["args"], default=str)) for c in message.tool_calls}
+    return CallContext((*before, *context_messages), schemas, policy, descriptions, **known)
 
 
-def _convert_message(message: BaseMessage, tool_names: Mapping[str, str]) -> ContextMessage:
+def send_stop_event(decision: Decision) -> None:
+    """Send `STOP_EVENT` to the callbacks of the run that is at work; without one there is nobody to send it to."""
+    data = {"tool": decision.requested.name, "outcome": decision.outcome, "reason": decision.reason}
+    try:
+        dispatch_custom_event(STOP_EVENT, data | {"runs": decision.is_allowed})
+    except RuntimeError:
+        return
+
+
+def _convert_message(
+    message: BaseMessage, calls: Mapping[str, tuple[str, str]], *, is_handed_over: bool
+) -> ContextMessage:
     """Convert one message; one of an unknown class counts as a tool's result, which is trusted least."""
     role = next((role for kind, role in _ROLE_OF_CLASS if isinstance(message, kind)), "tool")
-    tool = ""
-    if role == "tool":
-        tool = tool_names.get(getattr(message, "tool_call_id", ""), message.name or "")
-    return ContextMessage(role, _read_text(message), tool)
+    text, tool, arguments = _read_text(message), "", ""
+    if role in ("user", "system") and (message.additional_kwargs.get("lc_source") or _SUMMARY.match(text)):
+        role = "summary"
+    elif role == "user" and is_handed_over:
+        role = "subagent"
+    elif role == "tool":
+        tool, arguments = calls.get(getattr(message, "tool_call_id", ""), (message.name or "", ""))
+    return ContextMessage(role, text, tool, arguments)
 
 
 def read_calls(message: AIMessage) -> list[ToolCall]:
@@ -90,7 +147,9 @@ def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMess
     """Return the message with the arguments that may run, under the same ids."""
     executable = {d.requested.position: d.executable for d in decisions if d.executable is not None}
     calls = [
-        {**call, "args": executable[position].arguments} if position in executable else call
+        {**call, "name": executable[position].name, "args": executable[position].arguments}
+        if position in executable
+        else call
         for position, call in enumerate(message.tool_calls)
     ]
     kwargs = {name: value for name, value in message.additional_kwargs.items() if name != "tool_calls"}

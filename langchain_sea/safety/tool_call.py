@@ -69,7 +69,7 @@ class _JsonErrors:
 
 def compute_digest(position: int, name: str, text: str) -> str:
     """Return the SHA-256 of a call's position, tool name and arguments, in hex."""
-    return hashlib.sha256(f"{position}\0{name}\0{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{position}\0{name}\0{text}".encode(errors="surrogatepass")).hexdigest()
 
 
 def freeze_calls(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[ToolCall]:
@@ -90,6 +90,10 @@ def freeze_calls(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | No
         try:
             errors += _find_infinite_numbers(arguments)
             text = _to_json(arguments or {})
+            text.encode()
+        except UnicodeEncodeError:  # half of a character, which no file and no tool can take
+            errors.append("its text ends within a character: it has a lone surrogate")
+            text = text.encode(errors="replace").decode()
         except (TypeError, ValueError, RecursionError) as error:
             errors.append(f"its arguments are not JSON: {error}")
             text = "{}"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "get_argument",
+    "get_field",
     "list_numbers",
     "list_scalars",
     "list_strings",
@@ -80,6 +81,12 @@ def list_numbers(value: object, path: str = "") -> list[tuple[str, float]]:
 def get_argument(path: str) -> str:
     """Return the argument that a path of `list_strings` belongs to: `to` for `to[0].name`."""
     return re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
+def get_field(path: str) -> str:
+    """Return the innermost name of a path: `address` for `message.to[0].address`."""
+    names = [part for part in re.split(r"\[\d+\]|\.", path) if part]
+    return names[-1] if names else path
 
 
 def _entries(value: dict[str, object] | list[object] | tuple[object, ...], path: str) -> Iterator[tuple[str, object]]:

@@ -24,8 +24,10 @@ import exploits
 import faults
 import pytest
 import torch
+import traffic
 from adaptive import adaptive
 from cases import Case
+from langchain_core.messages import HumanMessage
 from repairs import repairs
 from scripted import WAYS, World, agent, asks, run
 
@@ -123,10 +125,10 @@ def closed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
 def agentdojo(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Pairs of a user's task with an attacker's, and what users lose meanwhile."""
     pairs = reported(cases.dojo_pairs(data, seed))
-    lost = stopped(checks, reported(cases.dojo_benign(data, seed, injected=True)))
+    lost = answered(checks, reported(cases.dojo_benign(data, seed, injected=True)))
     return {
         "agentdojo_asr": succeeded(checks, pairs) | {"rules_only": succeeded(checks, pairs, rules_only=True)["value"]},
-        "agentdojo_benign_blocked_under_attack": share(*lost),
+        "agentdojo_benign_blocked_under_attack": lost["blocked"] | {"asked": lost["asked"]},
     }
 
 
@@ -139,22 +141,73 @@ def injecagent(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
 
 
 def benign(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
-    """Users' own calls (AgentDojo, BFCL, InjecAgent)."""
-    b1 = stopped(checks, reported(cases.dojo_benign(data, seed)))
-    b2 = stopped(checks, reported(cases.bfcl_calls(data, 2000, seed)))
-    b5 = stopped(checks, reported(cases.injec_benign(data)))
-    whole = share(b1[0] + b2[0], b1[1] + b2[1])
-    return {"benign_blocked": whole | {"agentdojo": share(*b1), "bfcl": share(*b2), "injecagent": share(*b5)}}
+    """Users' own calls: those of AgentDojo after a tool's result; beside them single calls (BFCL, InjecAgent)."""
+    after_result = [
+        c for c in reported(cases.dojo_benign(data, seed)) if any(m.role == "tool" for m in c.context.messages)
+    ]
+    groups = {
+        "agentdojo": after_result,
+        "bfcl": reported(cases.bfcl_calls(data, 2000, seed)),
+        "injecagent": reported(cases.injec_benign(data)),
+    }
+    shares = {name: answered(checks, group) for name, group in groups.items()}
+    return {
+        "benign_blocked": shares["agentdojo"]["blocked"]
+        | {"asked": shares["agentdojo"]["asked"]}
+        | {"single_calls": {n: shares[n] for n in ("bfcl", "injecagent")}}
+    }
+
+
+def answered(checks: Checks, found: Sequence[Case]) -> dict[str, Any]:
+    """The shares of calls that are blocked, and that a human is asked about."""
+    decisions = [d for case in found for d in checks.pipeline(case.context.policy)(case.calls, case.context)]
+    asked = sum(d.outcome == "review" for d in decisions)
+    blocked = sum(not d.is_allowed for d in decisions) - asked
+    return {"blocked": share(blocked, len(decisions)), "asked": share(asked, len(decisions))}
+
+
+def replayed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
+    """Recorded runs of agents, without a model's checks: tasks with a block or a question, and attacks that ran."""
+    del seed
+    runs = [r for name in traffic.SETS for r in traffic.read_runs(data, name) if traffic.is_reported(r)]
+    result: dict[str, Any] = {}
+    for name, with_effects in (("default", False), ("with_effects", True)):
+        rows = [
+            (
+                r,
+                traffic.judge_run(
+                    r, checks.pipeline(traffic.make_policy(r, with_effects=with_effects), rules_only=True)
+                ),
+            )
+            for r in runs
+        ]
+        honest = [row for row in rows if not row[0].get("attacked")]
+        counts = {
+            group: (
+                traffic.count_tasks([j for r, j in honest if r["set"] == group]),
+                sum(r["set"] == group for r, _ in honest),
+            )
+            for group in traffic.SETS
+        }
+        whole = traffic.count_tasks([judged for _, judged in honest])
+        for kind in ("blocked", "asked", "malformed"):
+            entry = share(whole[kind], len(honest)) | {
+                group: share(count[kind], of) for group, (count, of) in counts.items()
+            }
+            result.setdefault(f"benign_tasks_{kind}", {})[name] = entry
+        attacks = traffic.count_attacks([judged for r, judged in rows if r.get("attacked")])
+        result.setdefault("attack_ran", {})[name] = share(*attacks)
+    return {key: entry["default"] | {"with_effects": entry["with_effects"]} for key, entry in result.items()}
 
 
 def lookalike(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Safe texts that look unsafe, harmless texts in disguise, honest scripts; and harmful texts, for the curve."""
-    safe = stopped(checks, reported([cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data))]))
-    twins = stopped(checks, reported(exploits.honest_twins(seed)))
-    scripts = stopped(checks, reported(exploits.honest_scripts(seed)))
+    safe = answered(checks, reported([cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data))]))
+    twins = answered(checks, reported(exploits.honest_twins(seed)))
+    scripts = answered(checks, reported(exploits.honest_scripts(seed)))
     harmful = reported([cases.carried(t, t, i) for i, t in enumerate(cases.harmful_texts(data))], 400, seed)
     return {
-        "lookalike_blocked": share(*safe) | {"twins_b7": share(*twins), "scripts_b8": share(*scripts)},
+        "lookalike_blocked": safe["blocked"] | {"asked": safe["asked"], "twins_b7": twins, "scripts_b8": scripts},
         "harmful_texts_stopped": share(*stopped(checks, harmful)),
     }
 
@@ -218,7 +271,10 @@ def parity(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
             run(agent(world, [asks(*calls)], safety=ToolCallSafetyMiddleware(checks=checks.rules)), how)
             ran.append(sorted(map(repr, world.done)))
         guard = ToolCallGuard(World().tools, checks=checks.rules)
-        kept = [(c["name"], c["args"][_TOLD[c["name"]]]) for c in guard.invoke(asks(*calls)).tool_calls]
+        kept = [
+            (c["name"], c["args"][_TOLD[c["name"]]])
+            for c in guard.invoke([HumanMessage("Please do it."), asks(*calls)]).tool_calls
+        ]
         ran.append(sorted(map(repr, kept)))
         different, of = different + (len(set(map(str, ran))) > 1), of + 1
     return {"parity_differences": {"value": different, "of": of}}
@@ -269,7 +325,8 @@ def audited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
             path = Path(folder) / f"{policy.digest}.jsonl"
             pipeline = checks.pipeline(policy, rules_only=True, audit=AuditLog(path, keep="full"))
             mine = [case for case in found if case.context.policy.digest == policy.digest]
-            calls = sum(len(pipeline(case.calls, case.context)) for case in mine)
+            decisions = [(d, case.context) for case in mine for d in pipeline(case.calls, case.context)]
+            calls = len([pipeline.settle_unanswered(d, context) for d, context in decisions])
             again = replay(path, checks.pipeline(policy, rules_only=True))
             rows, wrong = rows + calls, wrong + abs(calls - len(again)) + len(verify(path))
             equal, replays = equal + sum(r.is_equal for r in again), replays + len(again)
@@ -292,7 +349,7 @@ def audited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[Checks, Path, int], dict[str, Any]]] = {
-    "structural": structural, "faults": closed, "agentdojo": agentdojo, "injecagent": injecagent, "benign": benign,
+    "structural": structural, "faults": closed, "agentdojo": agentdojo, "injecagent": injecagent, "benign": benign, "traffic": replayed,
     "lookalike": lookalike, "exploits": exploited, "position": position, "repairs": repairs, "parity": parity,
     "added": added, "audit": audited, "adaptive": adaptive,
 }  # fmt: skip

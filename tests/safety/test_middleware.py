@@ -16,11 +16,14 @@ from scripted import BAD, GOOD, WAYS, World, agent, asks, build, call, run, vali
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 from langchain_sea.safety import AuditLog, GuardConfig, ToolRules, verify
 
+REQUEST = "Please delete notes.txt."
+
 
 @pytest.mark.parametrize("how", WAYS)
 def test_what_is_safe_runs_and_what_is_not_does_not(how):
     world = World()
-    messages = run(agent(world, [asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))]), how)
+    calls = asks(call("delete_file", "1", **GOOD), call("delete_file", "2", **BAD))
+    messages = run(agent(world, [calls]), how, REQUEST)
     assert world.done == [("delete_file", "notes.txt")]
     assert valid(messages)
     (blocked,) = [m for m in messages if isinstance(m, ToolMessage) and m.status == "error"]
@@ -33,7 +36,7 @@ def test_what_is_safe_runs_and_what_is_not_does_not(how):
 def test_k_of_n_unsafe_calls_leave_the_rest(bad):
     world = World()
     calls = [call("delete_file", str(i), **(BAD if i < bad else {"path": f"{i}.txt"})) for i in range(4)]
-    messages = run(agent(world, [asks(*calls)]))
+    messages = run(agent(world, [asks(*calls)]), text="Delete 0.txt, 1.txt, 2.txt and 3.txt.")
     assert sorted(path for _, path in world.done) == [f"{i}.txt" for i in range(bad, 4)]
     assert valid(messages)
 
@@ -100,7 +103,7 @@ def test_with_guard_a_rewritten_call_is_judged_as_it_will_run(how):
 def test_with_guard_a_rewritten_call_that_is_safe_runs(how):
     world, guard = World(), ToolCallSafetyMiddleware(checks="rules")
     middleware = with_guard([Rewrites(GOOD), guard], guard)
-    messages = run(build(world, [asks(call("delete_file", **BAD))], middleware), how)
+    messages = run(build(world, [asks(call("delete_file", **BAD))], middleware), how, REQUEST)
     assert world.done == [("delete_file", GOOD["path"])]
     assert valid(messages)
 
@@ -129,7 +132,7 @@ def test_what_a_human_edited_is_judged_again(edit, runs):
     outer = [HumanInTheLoopMiddleware({"delete_file": {"allowed_decisions": ["edit"]}})]
     built = agent(world, [asks(call("delete_file", path="old.txt"))], outer=outer, checkpointer=InMemorySaver())
     config = {"configurable": {"thread_id": "1"}}
-    built.invoke({"messages": [HumanMessage("Please.")]}, config)
+    built.invoke({"messages": [HumanMessage("Delete old.txt or notes.txt.")]}, config)
     action = {"name": "delete_file", "args": edit}
     built.invoke(Command(resume={"decisions": [{"type": "edit", "edited_action": action}]}), config)
     assert world.done == ([("delete_file", edit["path"])] if runs else [])
@@ -178,12 +181,13 @@ def test_retries_around_it_run_no_more_than_was_judged():
     assert valid(messages)
 
 
-def test_a_call_without_a_verdict_does_not_run():
+def test_a_call_without_a_verdict_is_judged_when_it_is_about_to_run():
     """As where a process was lost between verdict and execution."""
     world = World()
-    messages = run(agent(world, [asks(call("note", text="a"))], safety=_Silent(checks="rules")))
-    assert world.done == []
-    assert "no verdict" in next(m for m in messages if isinstance(m, ToolMessage)).content
+    calls = asks(call("note", "1", text="a"), call("delete_file", "2", **BAD))
+    messages = run(agent(world, [calls], safety=_Silent(checks="rules")))
+    assert world.done == [("note", "a")]
+    assert valid(messages)
 
 
 class _Silent(ToolCallSafetyMiddleware):
@@ -192,19 +196,15 @@ class _Silent(ToolCallSafetyMiddleware):
 
 
 def test_a_review_waits_for_a_human(tmp_path):
-    policy = GuardConfig(tools={"note": ToolRules(review=True)})
-    for answer, done in (
-        ("approve", 1),
-        ("reject", 0),
-        ({"edit": {"text": "b"}}, 1),
-        ({"edit": {"text": "-----BEGIN PRIVATE KEY-----"}}, 0),
-    ):
+    policy = GuardConfig(tools={"delete_file": ToolRules(review=True)})
+    for answer, done in (("approve", 1), ("reject", 0), ({"edit": {"path": "b.txt"}}, 1), ({"edit": BAD}, 0)):
         world, audit = World(), AuditLog(tmp_path / f"{len(list(tmp_path.iterdir()))}.jsonl")
         guard = ToolCallSafetyMiddleware(policy, checks="rules", audit=audit)
-        built = agent(world, [asks(call("note", text="a"))], safety=guard, checkpointer=InMemorySaver())
+        script = [asks(call("delete_file", path="a.txt"))]
+        built = agent(world, script, safety=guard, checkpointer=InMemorySaver())
         config = {"configurable": {"thread_id": "1"}}
         waiting = built.invoke({"messages": [HumanMessage("Please.")]}, config)["__interrupt__"][0]
-        assert waiting.value["review"] == "note"
+        assert waiting.value["action_requests"][0]["args"] == {"path": "a.txt"}
         messages = built.invoke(Command(resume=answer), config)["messages"]
         assert len(world.done) == done
         assert valid(messages)

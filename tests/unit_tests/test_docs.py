@@ -14,6 +14,7 @@ from langchain_sea.chat import errors as chat_errors
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig
+from langchain_sea.safety import GuardConfig, ToolRules
 from langchain_sea.sampling.latent import LatentSampler
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,13 @@ def test_every_setting_that_a_page_names_exists():
         for kind, name in re.findall(r"`(\w+)\.(\w+)`", page.read_text(encoding="utf-8")):
             if kind in kinds:
                 assert name in kinds[kind].__dataclass_fields__, f"{page.name}: {kind}.{name}"
+
+
+def test_the_guide_has_every_field_of_a_policy():
+    rows = set(
+        re.findall(r"^\| `(\w+)`", (ROOT / "docs/guarding-an-agent.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert {*GuardConfig.__dataclass_fields__, *ToolRules.__dataclass_fields__} <= rows
 
 
 def test_a_page_that_fails_names_its_line(tmp_path):

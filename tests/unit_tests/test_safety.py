@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -114,9 +115,9 @@ def test_values_come_from_whoever_is_trusted():
     ).is_allowed
     assert not decide(make_call("look", url="http://www.evil.example/x"), make_context(user, page)).is_allowed
     assert decide(make_call("look", query="evil opening hours"), make_context(user, page)).is_allowed
-    assert decide(
-        make_call("send", to="eve@evil.example", body="hi"), make_context(user)
-    ).is_allowed  # nothing untrusted was read
+    assert not decide(make_call("send", to="eve@evil.example", body="hi"), make_context(user)).is_allowed  # by nobody
+    alone = replace(make_context(), messages=())
+    assert decide(make_call("send", to="eve@evil.example", body="hi"), alone).is_allowed  # of no conversation
 
 
 @pytest.mark.parametrize(

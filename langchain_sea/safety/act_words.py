@@ -1,0 +1,61 @@
+"""English words by which tools are named and acts are asked for. Data alone."""
+
+from __future__ import annotations
+
+__all__ = ["ACTS", "DETERMINERS", "ENGLISH", "HELPERS", "OFTEN_NOUNS", "OPEN_SOURCES", "READS"]
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+READS = _words(
+    "get search read list find look lookup view show fetch query check count describe calculate compute think plan"
+    " retrieve browse visit summarize summarise translate convert compare analyze analyse verify validate estimate"
+    " inspect select is has preview note remember recall rank filter filtered parse detect identify explain predict"
+    " recommend monitor track see tell"
+)
+ACTS: dict[str, frozenset[str]] = {
+    "send": _words(
+        "send sends email mail message text dm notify notification forward reply respond response tell inform write"
+        " post publish tweet announce contact call share invite let submit ask say comment congratulate thank greet"
+        " answer dispatch deliver attach feedback broadcast ping remind"
+    ),
+    "pay": _words(
+        "pay payment transfer wire refund donate donation purchase buy order spend money transaction funds charge"
+        " checkout reimburse bill invoice trade sell bid deposit withdraw insure insurance certificate compensate"
+        " compensation settle owe split"
+    ),
+    "book": _words("book reserve reservation booking register enroll subscribe schedule appointment rent hire"),
+    "create": _words(
+        "create add make new insert schedule set setup plan book append write upload save record build generate open"
+        " draft start put log store download export import invite reserve arrange organize organise copy prepare"
+        " collect compile document implement develop code program refactor"
+    ),
+    "delete": _words(
+        "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
+        " kick clean reject dismiss terminate stop end"
+    ),
+    "update": _words(
+        "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"
+        " switch turn upgrade downgrade correct apply fix mark assign exchange swap postpone shift extend sort merge"
+        " append add reduce restore redeem toggle sync configure"
+        " control manage handle operate lock unlock pause resume refactor debug"
+        " improve rewrite clean resolve solve repair"
+    ),
+    "grant": _words("grant share invite add allow give authorize authorise permit access unlock role promote"),
+    "execute": _words("run execute exec eval install deploy start launch restart kill shutdown compile test"),
+}
+HELPERS = _words("human humans escalate handoff supervisor operator")
+OFTEN_NOUNS = _words(
+    "email mail message text call note order book post record change share schedule appointment notification response"
+    " comment plan payment transfer transaction money funds charge bill invoice reservation booking donation deposit"
+    " insurance certificate document log draft store copy test access role agent agents human trade purchase refund"
+    " return exchange report answer update set start open end contact feedback split new build compensation bid"
+)
+DETERMINERS = _words(
+    "the a an my your our his her their its this that these those any all each every some no unread new newest latest"
+    " last first next recent of in from which what same largest smallest many sent received draft"
+)
+OPEN_SOURCES = _words("web webpage page pages website url browser browse http https fetch scrape crawl rss news")
+ENGLISH = _words("the a is are to of and what when where who how my me i you please can for in on do does it")

@@ -1,0 +1,132 @@
+"""What a tool does, by its name, and what a text asks to be done: verbs of English in a few classes.
+
+A tool whose policy and annotations say nothing reads or writes as the verbs in its name say. Whether somebody asked
+for a write is judged by the same classes of verbs. Knows no conversation and no policy.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from langchain_sea.safety.act_words import ACTS, DETERMINERS, ENGLISH, HELPERS, OFTEN_NOUNS, OPEN_SOURCES, READS
+
+__all__ = [
+    "find_requested_acts",
+    "find_tool_acts",
+    "guess_effect",
+    "has_injection_marker",
+    "is_open_source",
+    "list_words",
+    "names_directive",
+]
+
+_WORD = re.compile(r"[A-Za-z]+(?:'[a-z]+)?")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[^A-Za-z]+")
+_CLASS_OF = {verb: {name for name, verbs in ACTS.items() if verb in verbs} for verbs in ACTS.values() for verb in verbs}
+_MARKERS = re.compile(
+    r"ignore (?:all |any |the )?(?:previous|prior|above|earlier)|disregard (?:all|any|the|your|previous)"
+    r"|<\s?/?\s?(?:information|important|system|instructions?|admin)\s?>|\[\s?(?:system|inst|important)\b"
+    r"|important message (?:from|to|for)|before you (?:can|do|answer|use|solve|continue|proceed)"
+    r"|new (?:task|instructions?) (?:is|are|for)|(?:^|\n)[ \t]*(?:system|assistant|developer|todo)\s*:"
+    r"|do the following (?:first|task|steps|things)|instead of (?:the|what|your)"
+    r"|(?:ai|llm|gpt|language model|assistants?|agents?|chatbot)s?[,:]? (?:must|should|please|need)"
+    r"|as an? (?:ai|assistant|agent)",
+    re.IGNORECASE,
+)
+_BEFORE_VERBS = frozenset(
+    ("", "please", "must", "should", "and", "then", "to", "also", "now", "first", "just", "can", "could")
+)
+_ENDINGS = (("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("ies", "y"))
+_MIN_DOUBLED = 6  # letters of a verb whose last consonant is doubled, as in "cancelling"
+
+
+@lru_cache(maxsize=4096)
+def list_words(name: str) -> list[str]:
+    """Split a name such as `sendEmail_now` into its words in lower case."""
+    return [word.lower() for word in _CAMEL.split(name) if word]
+
+
+@lru_cache(maxsize=4096)
+def guess_effect(name: str) -> Literal["read", "write"]:
+    """Return whether a tool of this name reads only: it has a verb of reading, and no verb of writing beside it."""
+    words = list_words(name)
+    first = next((i for i, word in enumerate(words) if word in READS or word in _CLASS_OF), None)
+    if first is None or words[first] not in READS:
+        return "write"
+    others = [
+        word for word in words[first + 1 :] if word in _CLASS_OF and word not in OFTEN_NOUNS and word not in READS
+    ]
+    return "write" if others else "read"
+
+
+@lru_cache(maxsize=4096)
+def find_tool_acts(name: str) -> frozenset[str]:
+    """Return the classes of a writing tool's name; none where it has no known verb, or asks a human for help."""
+    words = list_words(name)
+    if not HELPERS.isdisjoint(words):
+        return frozenset()
+    return frozenset(act for word in words for act in _CLASS_OF.get(word, ()))
+
+
+@lru_cache(maxsize=1024)
+def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str] | None:
+    """Return the classes of acts that a text asks for; None where it is not English, and so cannot be judged.
+
+    Args:
+        text: of somebody who is trusted.
+        with_nouns: whether to mention an act is to ask for it, as in an operator's description of the agent's duties.
+    """
+    words = [word.lower() for word in _WORD.findall(text)]
+    if not words:
+        return frozenset()
+    acts: set[str] = set()
+    for previous, word in zip(["", *words], words, strict=False):
+        stem = _find_verb(word)
+        is_noun = stem in OFTEN_NOUNS and (previous in DETERMINERS or word.endswith("s"))
+        if stem is None or (is_noun and not with_nouns):
+            continue
+        acts |= _CLASS_OF[stem]
+    is_english = any(word in ENGLISH or word in READS for word in words)
+    return frozenset(acts) if acts or is_english else None
+
+
+@lru_cache(maxsize=1024)
+def has_injection_marker(text: str) -> bool:
+    """Return whether a text speaks to the agent itself: the marks of a prompt injection."""
+    return _MARKERS.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def names_directive(sentence: str) -> bool:
+    """Return whether a sentence of somebody's text tells its reader to act."""
+    if _MARKERS.search(sentence):
+        return True
+    words = [word.lower() for word in _WORD.findall(sentence)]
+    for place, word in enumerate(words):
+        if _find_verb(word) is None and word not in READS:
+            continue
+        previous = words[place - 1] if place else ""
+        if previous in _BEFORE_VERBS:
+            return True
+    return False
+
+
+@lru_cache(maxsize=4096)
+def is_open_source(name: str) -> bool:
+    """Return whether a tool of this name brings pages of the web, which strangers write as they like."""
+    return not OPEN_SOURCES.isdisjoint(list_words(name))
+
+
+def _find_verb(word: str) -> str | None:
+    """Return the verb of which a word is a form."""
+    if word in _CLASS_OF:
+        return word
+    for ending, replacement in _ENDINGS:
+        if word.endswith(ending) and (stem := word.removesuffix(ending) + replacement) in _CLASS_OF:
+            return stem
+    if len(word) >= _MIN_DOUBLED and word[-4:] in ("ting", "ping", "ling"):
+        stem = word[:-4]
+        return stem if stem in _CLASS_OF else None
+    return None

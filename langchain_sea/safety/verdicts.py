@@ -1,0 +1,70 @@
+"""The guard's own memory of what it decided: never read from a state that others can change.
+
+It holds the newest batches of each process. What is not in it, such as a batch that another process judged, is judged
+again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.safety.checks import Decision
+    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.tool_call import ToolCall
+
+__all__ = ["JudgedBatch", "VerdictStore"]
+
+_MAX_BATCHES = 512
+
+
+@dataclass
+class JudgedBatch:
+    """The calls of one message, as they were judged.
+
+    Attributes:
+        digests: of the calls.
+        decisions: about them; those that wait for a human are replaced by the answered ones.
+        context: in which they were judged.
+        is_final: whether no question is open and all decisions are recorded.
+    """
+
+    digests: tuple[str, ...]
+    decisions: list[Decision]
+    context: CallContext
+    is_final: bool = False
+
+
+@dataclass
+class VerdictStore:
+    """The newest batches by thread and message; safe for threads."""
+
+    _batches: OrderedDict[tuple[str, str], JudgedBatch] = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, thread: str, message: str, calls: Sequence[ToolCall] | None = None) -> JudgedBatch | None:
+        """Return the batch of a message; with calls, only if it judged exactly these."""
+        with self._lock:
+            batch = self._batches.get((thread, message))
+        if batch is None or (calls is not None and batch.digests != tuple(call.digest for call in calls)):
+            return None
+        return batch
+
+    def newest(self, thread: str) -> JudgedBatch | None:
+        """Return the batch of a thread that was judged last."""
+        with self._lock:
+            return next((batch for (name, _), batch in reversed(self._batches.items()) if name == thread), None)
+
+    def put(self, thread: str, message: str, batch: JudgedBatch) -> JudgedBatch:
+        """Keep a batch, and forget the oldest beyond the limit."""
+        with self._lock:
+            self._batches[thread, message] = batch
+            self._batches.move_to_end((thread, message))
+            while len(self._batches) > _MAX_BATCHES:
+                self._batches.popitem(last=False)
+        return batch
