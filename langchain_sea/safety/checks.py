@@ -66,8 +66,7 @@ class Decision:
         requested: the call as the model wrote it.
         executable: the call as it may run; None where it may not.
         outcome: `allowed`, `repaired`, `blocked`, `unavailable` (a check failed), `review` (waits for a human),
-            `approved` or `rejected` (by a human), or
-            `answered` (it has a result although no tool ran).
+            `approved` or `rejected` (by a human).
         findings: of all checks, those about `requested` first.
         rounds: of repair.
     """

@@ -30,11 +30,10 @@ if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer", "answer_question", "make_answered"]
+__all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer", "answer_question"]
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_ANSWERED = "answered"
 RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck(), RequestCheck(), ToolIdentityCheck())
 """The checks that need no model."""
 _OWN_NAMES = ("rules", "provenance", "request", "tools", "harm", "wish")
@@ -122,8 +121,6 @@ class GuardPipeline:
 
     def record(self, decision: Decision, context: CallContext) -> Decision:
         """Write the decision to the audit log, and return it; a call that cannot be recorded does not run."""
-        if decision.outcome == _ANSWERED:
-            return decision
         report_stop(decision, self.on_stop)
         audit = self.audit
         if audit is None:
@@ -242,11 +239,6 @@ def answer_question(decision: Decision, *, is_approved: bool, reason: str = "") 
     finding = Finding(action=Action.NOTE, check="human", reason=reason or outcome)
     executable = decision.requested if is_approved else None
     return replace(decision, executable=executable, outcome=outcome, findings=(*decision.findings, finding))
-
-
-def make_answered(call: ToolCall) -> Decision:
-    """Return what holds for a call that has a result although no tool ran, such as an agent's structured answer."""
-    return Decision(requested=call, executable=None, outcome=_ANSWERED)
 
 
 def _capture(work: Callable[[], T]) -> T | Exception:
