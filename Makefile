@@ -30,7 +30,7 @@ $(VENV)/.test: $(VENV)/.base
 	$(PIP) --group test --group lint build
 	@touch $@
 
-demo: $(VENV)/.base  ## four questions to a real local model, draft and answer side by side (ASK="…" for your own)
+demo: $(VENV)/.base  ## four questions to local models, draft and answer side by side (ASK="…" for one of your own)
 	@$(BIN)/langchain-sea demo $(if $(ASK),--ask "$(ASK)")
 
 test: $(VENV)/.test  ## the fast tests, without network

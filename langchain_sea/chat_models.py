@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_core.tools import BaseTool
+
 from langchain_sea.chat.batch import invoke_all
 from langchain_sea.chat.events import AsyncEvents, Events
 from langchain_sea.chat.generate import agenerate_answers, astream_answer, generate_answers, stream_answer
 from langchain_sea.chat.inspection import SEAInspection
+from langchain_sea.chat.options import require_call_options
 from langchain_sea.chat.responses import to_chat_result
 from langchain_sea.chat.structured_output import make_structured_output
 from langchain_sea.chat.tools import parse_tool_choice, to_openai_tools
@@ -17,10 +20,10 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
+    from langchain_core.language_models.chat_models import _ChatModelBinding
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable, RunnableConfig
-    from langchain_core.tools import BaseTool
 
 __all__ = ["SEAChatModel"]
 
@@ -139,6 +142,15 @@ class SEAChatModel(SEAInspection):
             return super().batch(inputs, config, return_exceptions=return_exceptions, **kwargs)
         return invoke_all(self, inputs, config, kwargs, return_exceptions=return_exceptions)
 
+    def bind(self, **kwargs: Any) -> _ChatModelBinding:
+        """Return the model with options of every call.
+
+        Raises:
+            ValueError: an option is unknown or not supported.
+        """
+        require_call_options(kwargs)
+        return super().bind(**kwargs)
+
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -150,7 +162,7 @@ class SEAChatModel(SEAInspection):
         """Return the model with tools that it may, or must, call.
 
         Args:
-            tools: tools, functions, pydantic classes, TypedDicts or JSON schemas.
+            tools: one or several tools, functions, pydantic classes, TypedDicts or JSON schemas.
             tool_choice: `auto` or None lets the model decide; `none` hides the tools; `any`, `required` or True
                 forces a call of some tool; a name or OpenAI's dict forces a call of that tool.
             strict: OpenAI's flag; forced calls follow their schema at every token either way.
@@ -159,7 +171,8 @@ class SEAChatModel(SEAInspection):
         Raises:
             ValueError: `tool_choice` names none of the tools.
         """
-        openai_tools = to_openai_tools(tools, strict=strict)
+        is_one = isinstance(tools, (dict, type, BaseTool)) or callable(tools)
+        openai_tools = to_openai_tools([tools] if is_one else tools, strict=strict)
         parse_tool_choice(tool_choice, openai_tools)
         return self.bind(tools=openai_tools, tool_choice=tool_choice, **kwargs)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState, ExtendedModelResponse
 from langchain.agents.middleware.types import PrivateStateAttr
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.config import get_config
 from langgraph.types import Command, interrupt
 
@@ -26,6 +26,7 @@ from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
     find_conflict,
+    find_newest_answer,
     make_blocked_message,
     make_context,
     read_calls,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
-    from langchain_core.messages import BaseMessage, ToolMessage
+    from langchain_core.messages import BaseMessage
     from langgraph.prebuilt.tool_node import ToolCallRequest
 
     from langchain_sea.safety.checks import Decision
@@ -160,16 +161,24 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         return after.list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
-        """Judge the calls of the newest message; None where it has none."""
+        """Judge the calls of the newest message that have no result yet; None where there are none.
+
+        A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
+        """
         messages = _read_messages(state)
-        message = messages[-1] if messages else None
-        if not isinstance(message, AIMessage) or not (message.tool_calls or message.invalid_tool_calls):
+        index = find_newest_answer(messages)
+        message = None if index is None else messages[index]
+        if index is None or not isinstance(message, AIMessage):
             return None
-        calls = [*read_calls(message), *read_invalid_calls(message)]
+        answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
+        calls = [call for call in read_calls(message) if call.id not in answered]
+        calls += read_invalid_calls(message)
+        if not calls:
+            return None
         thread, name = _get_thread(), str(message.id)
         if batch := self._verdicts.get(thread, name, calls):
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
-        context = self._make_context(messages[:-1], ThreadRecord.read(state))
+        context = self._make_context(messages[:index], ThreadRecord.read(state))
         batch = JudgedBatch(tuple(c.digest for c in calls), self.pipeline.judge(calls, context), context)
         return message, self._verdicts.put(thread, name, batch)
 
@@ -182,11 +191,14 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             record = record.approve(approved)
         changes = record.note_context(context).list_changes(ThreadRecord.read(state))
         update: dict[str, Any] = {"sea_guard": changes} if changes else {}
-        new_message = apply_decisions(message, batch.decisions[: len(message.tool_calls)])
+        new_message = apply_decisions(message, batch.decisions)
         if new_message.tool_calls != message.tool_calls:
             update["messages"] = [new_message]
-            calls = read_calls(new_message)
-            self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(c.digest for c in calls)))
+            digests = {call.position: call.digest for call in read_calls(new_message)}
+            own = [
+                digests.get(d.requested.position, old) for d, old in zip(batch.decisions, batch.digests, strict=True)
+            ]
+            self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(own)))
         return update or None
 
     def _resolve(self, decisions: Sequence[Decision], context: CallContext) -> tuple[list[Decision], list[str]]:
@@ -205,12 +217,13 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         index, position = place or (0, 0)
         batch = self._verdicts.get(thread, str(messages[index].id))
         call = replace(freeze_calls([tool_call])[0], position=position)
-        if batch is None or not batch.is_final or position >= len(batch.decisions):
+        row = None if batch is None else batch.find_row(position)
+        if batch is None or not batch.is_final or row is None:
             known = self._verdicts.newest(thread) if thread else None
             context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
             return self._judge_again(tool_call, call, context), context
-        decision = batch.decisions[position]
-        if decision.executable is None and call.digest == batch.digests[position]:
+        decision = batch.decisions[row]
+        if decision.executable is None and call.digest == batch.digests[row]:
             return make_blocked_message(tool_call, decision.outcome, decision.reason), None
         if decision.executable is not None and call.digest == decision.executable.digest:
             return call, batch.context

@@ -50,7 +50,7 @@ def find_limit(text: str, refinement: Refinement, options: CallOptions, max_toke
         return f"stop={list(options.stop)!r}"
     if isinstance(refinement.failure, OutOfMemoryError):
         return "memory"
-    if refinement.stop_reason is StopReason.TIMEOUT and len(refinement.ids) < longest:
+    if refinement.stop_reason is StopReason.TIMEOUT and len(refinement.ids) + refinement.reasoning_tokens < longest:
         return f"timeout={options.timeout}"
     return f"max_tokens={longest}" if longest == options.max_tokens else "context"
 

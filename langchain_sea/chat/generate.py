@@ -14,6 +14,7 @@ from langchain_core.runnables.config import run_in_executor
 
 from langchain_sea.budget import StopReason
 from langchain_sea.chat.options import require_one_answer
+from langchain_sea.chat.reasoning import begins_with_thought
 from langchain_sea.chat.responses import gate_texts, to_chunks, word_chunks
 
 if TYPE_CHECKING:
@@ -184,7 +185,8 @@ class StreamState:
         positions = [at for stop in self._call.options.stop if (at := text.find(stop)) >= 0]
         text = text[: min(positions)] if positions else text[: len(text) - self._num_withheld]
         text = text.rstrip()
-        if not text.startswith(self.sent) or text.lstrip().startswith("<think>") or not self._passes(text):
+        is_thought = self._call.policy.opens_thought(self._call.prompt.ids) or begins_with_thought(text)
+        if is_thought or not text.startswith(self.sent) or not self._passes(text):
             return ""
         new_text, self.sent = text[len(self.sent) :], text
         return new_text

@@ -42,7 +42,7 @@ class SEAInspection(SEARuns):
         return answer.refinement
 
     def get_token_ids(self, text: str) -> list[int]:
-        """Return the model's token ids of a text; special tokens in it are read as plain text."""
+        """Return the model's token ids of a text; all special tokens but markers of calls and thoughts are text."""
         return self._load_policy().encode(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea.chat.errors import ContentError
-from langchain_sea.models.template_fallbacks import merge_turns
+from langchain_sea.chat.reasoning import split_reasoning
+from langchain_sea.models.template_fallbacks import CLOSING, OPENING, merge_turns
+from langchain_sea.models.template_markers import THOUGHT_TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from langchain_core.messages import InvalidToolCall
 
 __all__ = ["to_template_messages"]
 
@@ -19,6 +23,11 @@ _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
     (HumanMessage, "user"),
     (AIMessage, "assistant"),
     (ToolMessage, "tool"),
+)
+# calls come from `tool_calls`, refusals are added behind the words, and thoughts stay out of a conversation
+_SILENT = (
+    *("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call", "refusal"),
+    *("reasoning", "thinking", "redacted_thinking", "reasoning_content"),
 )
 
 
@@ -38,11 +47,16 @@ def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:
     converted: dict[str, Any] = {"role": _role(message), "content": _text(message)}
+    if isinstance(message, AIMessage):
+        converted["content"] = _without_thought(converted["content"], has_calls=bool(message.tool_calls))
     if isinstance(message, AIMessage) and message.tool_calls:
         converted["tool_calls"] = [
             {"type": "function", "id": call["id"], "function": {"name": call["name"], "arguments": call["args"]}}
             for call in message.tool_calls
         ]
+    if isinstance(message, AIMessage) and message.invalid_tool_calls:
+        written = [converted["content"], *map(_write_invalid_call, message.invalid_tool_calls)]
+        converted["content"] = "\n".join(filter(None, written))
     if isinstance(message, ToolMessage):
         converted["tool_call_id"] = message.tool_call_id
         if message.status == "error":
@@ -50,6 +64,21 @@ def _to_dict(message: BaseMessage) -> dict[str, Any]:
     if message.name:
         converted["name"] = message.name
     return converted
+
+
+def _without_thought(text: str, *, has_calls: bool) -> str:
+    """Return an assistant's words without the thought before them; all of them if there would be nothing else."""
+    answer = split_reasoning(text).text
+    is_whole = any(closing in text for _, closing in THOUGHT_TAGS)
+    return answer if is_whole and (answer or has_calls) else text
+
+
+def _write_invalid_call(call: InvalidToolCall) -> str:
+    """Return a call that cannot be read as the model wrote it, so that it may do better: as words."""
+    text = str(call["args"] or "")
+    name = call["name"]
+    is_whole = name is None or name in text
+    return f"{OPENING}{text}{CLOSING}" if is_whole else f"{OPENING}{name}: {text}{CLOSING}"
 
 
 def _role(message: BaseMessage) -> str:
@@ -65,7 +94,14 @@ def _role(message: BaseMessage) -> str:
 def _text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
-    return "".join(_block_text(block) for block in message.content)
+    words = "".join(_block_text(block) for block in message.content)
+    refusals = [str(block["refusal"]) for block in message.content if _is_refusal(block)]
+    # an answer of this package holds a refusal as words as well, for readers of either
+    return "".join([words, *(refusal for refusal in refusals if refusal not in words)])
+
+
+def _is_refusal(block: str | dict[str, Any]) -> TypeGuard[dict[str, Any]]:
+    return isinstance(block, dict) and block.get("type") == "refusal" and "refusal" in block
 
 
 def _block_text(block: str | dict[str, Any]) -> str:
@@ -73,9 +109,7 @@ def _block_text(block: str | dict[str, Any]) -> str:
         return block
     if block.get("type") in ("text", "text-plain"):
         return str(block.get("text", ""))
-    if block.get("type") == "refusal":  # what this model or another one said in place of an answer
-        return str(block.get("refusal") or block.get("text") or "")
-    if block.get("type") in ("tool_use", "tool_call", "reasoning"):  # calls come from `tool_calls`
+    if block.get("type") in _SILENT:
         return ""
     raise ContentError(
         f"a content block of type {block.get('type')!r} is not text, and this model reads text only: "

@@ -6,14 +6,15 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.tools import ToolChoice, close_objects, parse_tool_choice, to_openai_tools
-from langchain_sea.core.suggestions import suggest
+from langchain_sea.chat.aliases import read_options, require_known, to_strings
+from langchain_sea.chat.schemas import close_objects
+from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
 from langchain_sea.plans import find_plan
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
 
@@ -28,14 +29,13 @@ __all__ = [
     "CallOptions",
     "ModelConfig",
     "make_call_options",
-    "replace_policy_alias",
-    "require_known",
+    "require_call_options",
     "require_one_answer",
 ]
 
 CALL_FIELDS = (
     *("preset", "plan", "budget", "seed", "temperature", "max_tokens", "timeout"),
-    *("n", "logprobs", "top_logprobs", "stop"),
+    *("n", "logprobs", "top_logprobs", "stop", "parallel_tool_calls", "max_reasoning_tokens", "refine_reasoning"),
 )
 """The model's fields that one call may override by name."""
 MODEL_FIELDS = (
@@ -43,10 +43,7 @@ MODEL_FIELDS = (
     *("gate", "gate_threshold", "on_reward_error", "on_timeout"),
 )
 """The model's fields that are fields of `ModelConfig` as well."""
-_CALL_ONLY = (
-    *("model", "policy", "tools", "tool_choice", "response_format"),
-    *("strict", "ls_structured_output_format"),
-)
+_CALL_ONLY = (*("model", "tools", "tool_choice", "response_format"), *("strict", "ls_structured_output_format"))
 _SEEDS = range(2**63)
 
 
@@ -57,7 +54,7 @@ class ModelConfig:
     Attributes:
         model: a name, a folder, or the loaded policy.
         model_name: the name in reports.
-        load_options: `dtype`, `quantization`, `device_map` and `compile_layers` of `load_model`.
+        load_options: `dtype`, `quantization`, `device_map`, `compile_layers` and `chat_template` of `load_model`.
     """
 
     model: str | os.PathLike[str] | CausalLMPolicy
@@ -81,10 +78,13 @@ class CallOptions:
         max_tokens: the largest number of tokens of an answer.
         stop: strings before which an answer ends.
         tools: in OpenAI's form.
+        takes_one_call: whether only the first tool call of an answer counts.
         schema: the JSON schema that the answer must follow; None allows any text.
         model: the name of another model for this call; None uses the model's own.
         n: number of answers; the seeds are `seed`, `seed + 1`, ...
         top_logprobs: number of alternatives reported beside each token; None reports no log-probabilities.
+        max_reasoning_tokens: the largest number of tokens of the reasoning before an answer; None: no limit of its own.
+        refine_reasoning: whether the reasoning may change.
         timeout: seconds after which the call ends, whatever it is doing; `on_timeout="error"` then raises.
     """
 
@@ -95,10 +95,13 @@ class CallOptions:
     stop: tuple[str, ...]
     tools: list[dict[str, Any]]
     tool_choice: ToolChoice
+    takes_one_call: bool
     schema: dict[str, Any] | None
     model: str | None
     n: int
     top_logprobs: int | None
+    max_reasoning_tokens: int | None
+    refine_reasoning: bool
     timeout: float | None
 
     @property
@@ -112,36 +115,19 @@ class CallOptions:
         return not self.visible_tools and self.schema is None
 
 
-def require_known(names: Iterable[str], known: Collection[str]) -> None:
-    """Check that every name is a known option.
+def require_call_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a call under their own names.
 
     Raises:
-        ValueError: one is unknown; the message names the nearest known option.
+        ValueError: one is unknown or not supported; the message names it.
     """
-    for name in names:
-        if name not in known:
-            hint = suggest(name, known) or f"the options are {', '.join(sorted(known))}."
-            raise ValueError(f"there is no option {name!r}; {hint}")
-
-
-def replace_policy_alias(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values with `policy`, the other name of `model`, replaced by it.
-
-    Raises:
-        ValueError: both are given and differ.
-    """
-    if "policy" not in values:
-        return dict(values)
-    policy = values["policy"]
-    if values.get("model", policy) != policy:
-        raise ValueError(
-            f"model={values['model']!r} and policy={policy!r} are two names for one setting; pass model= alone."
-        )
-    return {name: value for name, value in values.items() if name != "policy"} | {"model": policy}
+    options = read_options(options)
+    require_known(options, (*CALL_FIELDS, *_CALL_ONLY))
+    return options
 
 
 def make_call_options(
-    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: Sequence[str] | None = None
+    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: str | Sequence[str] | None = None
 ) -> CallOptions:
     """Combine the model's settings with those of a call.
 
@@ -154,8 +140,7 @@ def make_call_options(
         TypeError: `model` or `response_format` has the wrong type.
         ValueError: an option is unknown, or a value is outside its range.
     """
-    require_known(overrides, (*CALL_FIELDS, *_CALL_ONLY))
-    overrides = replace_policy_alias(overrides)
+    overrides = require_call_options(overrides)
     values = {name: overrides.get(name, defaults[name]) for name in CALL_FIELDS}
     if values["max_tokens"] is None:
         values["max_tokens"] = defaults["max_tokens"]
@@ -166,13 +151,16 @@ def make_call_options(
         budget=values["budget"],
         max_tokens=values["max_tokens"],
         seed=values["seed"],
-        stop=tuple(stop or values["stop"] or ()),
+        stop=tuple(to_strings(stop) or to_strings(values["stop"])),
         tools=tools,
         tool_choice=parse_tool_choice(overrides.get("tool_choice"), tools),
+        takes_one_call=values["parallel_tool_calls"] is False,
         schema=_parse_response_format(overrides.get("response_format")),
         model=overrides.get("model"),
         n=values["n"],
         top_logprobs=_count_top_logprobs(logprobs=values["logprobs"], top_logprobs=values["top_logprobs"]),
+        max_reasoning_tokens=values["max_reasoning_tokens"],
+        refine_reasoning=bool(values["refine_reasoning"]),
         timeout=values["timeout"],
     )
 
@@ -193,6 +181,10 @@ def _check_values(values: Mapping[str, Any], model: object) -> None:
         raise ValueError(f"seed={values['seed']!r} must be a whole number from 0 to 2**63 - 1.")
     if values["max_tokens"] < 1:
         raise ValueError(f"max_tokens={values['max_tokens']} leaves no room for an answer; use at least 1.")
+    if values["max_reasoning_tokens"] is not None and values["max_reasoning_tokens"] < 1:
+        raise ValueError(
+            f"max_reasoning_tokens={values['max_reasoning_tokens']} leaves no room for reasoning; use at least 1."
+        )
     if values["timeout"] is not None and not values["timeout"] > 0:
         raise ValueError(f"timeout={values['timeout']} leaves no time for an answer; use seconds > 0, or None.")
     if values["n"] < 1:
@@ -226,5 +218,9 @@ def _parse_response_format(response_format: object) -> dict[str, Any] | None:
     if response_format.get("type") == "json_object":
         return {"type": "object"}
     json_schema = response_format.get("json_schema", response_format)
-    schema: dict[str, Any] = json.loads(json.dumps(json_schema.get("schema", json_schema)))
-    return close_objects(schema)
+    schema = json_schema.get("schema", json_schema) if isinstance(json_schema, dict) else None
+    has_none = schema is json_schema and isinstance(schema, dict) and isinstance(schema.get("name"), str)
+    if not isinstance(schema, dict) or has_none or schema.get("type") == "json_schema":
+        raise ValueError(f"response_format={response_format!r} holds no schema; put one under json_schema.schema.")
+    copied: dict[str, Any] = json.loads(json.dumps(schema))
+    return close_objects(copied)

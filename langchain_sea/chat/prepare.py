@@ -11,19 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
 from langchain_sea.chat.errors import DeadlineError, to_langchain_error
+from langchain_sea.chat.failures import count_failures
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
-from langchain_sea.chat.tools import forced_schema
+from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.queue import wait_for_calls
+from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
-from langchain_sea.errors import SEAError
+from langchain_sea.errors import RewardUnavailableError, SEAError
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.registry import load_model
 from langchain_sea.models.template_fallbacks import CLOSING, OPENING, append_system
-from langchain_sea.rewards.registry import load_gate, make_energy
+from langchain_sea.rewards.registry import describe_reward, load_gate, make_energy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,8 +107,22 @@ class PreparedCall:
                 num_top = self.options.top_logprobs
                 entries = compute_logprobs(self.policy, self.prompt, answer.text, num_top)
                 answer = replace(answer, logprobs=entries)
-            answers.append(replace(answer, draft_model_error=draft_model_error, max_tokens=self.options.max_tokens))
+            answers.append(
+                replace(
+                    answer,
+                    draft_model_error=draft_model_error,
+                    max_tokens=self.options.max_tokens,
+                    begins_in_thought=self.policy.opens_thought(self.prompt.ids),
+                    failures_in_a_row=self._count_failures(refinement),
+                )
+            )
         return answers
+
+    def _count_failures(self, refinement: Refinement) -> int:
+        rewards = self.config.rewards
+        key = (self.config.model_name, None if rewards is None else tuple(map(describe_reward, rewards)))
+        failure = refinement.failure
+        return count_failures(key, failure if isinstance(failure, RewardUnavailableError) else None)
 
 
 def load_policy(config: ModelConfig) -> CausalLMPolicy:
@@ -142,8 +158,8 @@ def _prepare_call(
     energy = make_energy(policy, config.rewards, preset=preset, retries=config.max_retries)
     gate = load_gate(config.gate)
     prompt = _make_prompt(policy, template_messages, options)
-    if policy.context is not None:
-        options = replace(options, max_tokens=min(options.max_tokens, policy.context - len(prompt.ids)))
+    if (context := policy.context_after(len(prompt.ids))) is not None:
+        options = replace(options, max_tokens=min(options.max_tokens, context - len(prompt.ids)))
     search = preset.search_config
     num_generators = max(search.chains.num_chains, search.drafts.num_drafts)
     requests = [
@@ -158,10 +174,29 @@ def _prepare_call(
             stop=options.stop,
             watch=None if progress is None else progress.report_step,
             on_plan=None if progress is None else progress.report_plan,
+            reasoning=_make_reasoning_config(policy, prompt, options),
         )
         for seed in range(options.seed, options.seed + options.n)
     ]
     return PreparedCall(config, options, template_messages, policy, prompt, requests, gate)
+
+
+def _make_reasoning_config(
+    policy: CausalLMPolicy, prompt: PolicyPrompt, options: CallOptions
+) -> ReasoningConfig | None:
+    """Return how reasoning is marked; None where it is refined with the answer, or where a grammar leaves no place."""
+    if options.refine_reasoning or prompt.has_grammar:
+        return None
+
+    def extend(ids: Sequence[int]) -> PolicyPrompt:
+        return policy.prompt_from_ids([*prompt.ids, *ids], prompt.messages)
+
+    return ReasoningConfig(
+        tags=policy.find_reasoning_tags(prompt.ids),
+        is_open=policy.opens_thought(prompt.ids),
+        max_tokens=options.max_reasoning_tokens,
+        extend=extend,
+    )
 
 
 def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options: CallOptions) -> PolicyPrompt:
@@ -180,7 +215,7 @@ def _make_prompt(policy: CausalLMPolicy, messages: list[dict[str, Any]], options
         text = f"Answer with JSON of this schema: {json.dumps(schema, ensure_ascii=False)}"
         messages = append_system(messages, text)
     grammar = None
-    if schema:
+    if schema is not None:
         ends = sorted(policy.end_ids)
         grammar = JsonGrammar(schema, policy.tokenizer, policy.vocab_size, ends, around=tags)
     room = min(options.max_tokens, _LEAST_ROOM)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk
@@ -17,8 +17,10 @@ from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from langchain_sea.chat.cut_off import describe_limit, find_limit
+from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.chat.tools import read_answer
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.functions import wait_for_result
 from langchain_sea.models.template_fallbacks import OPENING
 
 if TYPE_CHECKING:
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["REFUSAL", "GatedAnswer", "choose_answer", "gate_texts", "to_chat_result", "to_chunks", "word_chunks"]
 
 REFUSAL = "I can't help with that."
-_THOUGHT = re.compile(r"^\s*<think>(.*?)(?:</think>|$)", re.DOTALL)
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$")
 _HAS_REFUSAL_BLOCKS = hasattr(content_blocks, "RefusalContentBlock")  # from langchain-core 1.8 on
 
@@ -58,7 +59,9 @@ class GatedAnswer:
         gate: the gate's verdict as plain JSON; None without a gate.
         logprobs: of the text's tokens, in OpenAI's form.
         draft_model_error: why the external draft was not used.
+        failures_in_a_row: how many answers up to this one were not refined because a reward failed.
         max_tokens: how many tokens the model's context left for the answer; None: as many as the call asks for.
+        begins_in_thought: whether the prompt ends with the tag that opens the reasoning.
     """
 
     refinement: Refinement
@@ -68,6 +71,8 @@ class GatedAnswer:
     logprobs: list[dict[str, Any]] | None = None
     draft_model_error: str | None = None
     max_tokens: int | None = None
+    begins_in_thought: bool = False
+    failures_in_a_row: int = 0
 
     @property
     def is_refused(self) -> bool:
@@ -78,10 +83,13 @@ class GatedAnswer:
         """Return the tokens of prompt and answer, and those computed while drafting and refining."""
         refinement = self.refinement
         details = {"draft": refinement.draft_tokens, "refine": refinement.refine_tokens}
+        if refinement.reasoning_tokens:
+            details["reasoning"] = refinement.reasoning_tokens
+        written = len(refinement.ids) + refinement.reasoning_tokens
         return UsageMetadata(
             input_tokens=self.prompt_tokens,
-            output_tokens=len(refinement.ids),
-            total_tokens=self.prompt_tokens + len(refinement.ids),
+            output_tokens=written,
+            total_tokens=self.prompt_tokens + written,
             output_token_details=cast("OutputTokenDetails", details),
         )
 
@@ -108,6 +116,7 @@ class GatedAnswer:
             "min_gradient_cosine": refinement.min_gradient_cosine,
             "evaluations": refinement.evaluations,
             "failure": None if refinement.failure is None else str(refinement.failure),
+            "failures_in_a_row": self.failures_in_a_row,
             "gate": self.gate,
             "draft_model_error": self.draft_model_error,
         }
@@ -129,7 +138,7 @@ def gate_texts(
     """
     lowest = getattr(gate, "threshold", 0.5) if threshold is None else threshold
     try:
-        scores = [float(score) for score in gate(last_user_text(messages), list(texts))]
+        scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
         passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
         return [], {"passed": False, "scores": [], "error": repr(error)}
@@ -183,7 +192,7 @@ def word_chunks(text: str) -> Iterator[ChatGenerationChunk]:
 def to_chunks(
     answer: GatedAnswer, options: CallOptions, model_name: str, *, sent: str = ""
 ) -> Iterator[ChatGenerationChunk]:
-    """Yield the words, then the tool calls, then one last chunk with usage and report.
+    """Yield the reasoning, the words, then the tool calls, then one last chunk with usage and report.
 
     Args:
         answer: what is returned.
@@ -194,6 +203,8 @@ def to_chunks(
     """
     reading = _read(answer, options)
     parsed, text = reading.parsed, reading.parsed.content
+    if reading.reasoning:
+        yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=reading.reasoning))
     yield from word_chunks(text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}")
     if (block := _refusal_block(answer, parsed)) is not None:
         yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
@@ -206,7 +217,6 @@ def to_chunks(
         yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
     last = AIMessageChunk(
         content="",
-        additional_kwargs=reading.reasoning,
         usage_metadata=answer.usage(),
         response_metadata=_metadata(answer, options, model_name, reading),
         chunk_position="last",
@@ -239,11 +249,17 @@ def _mark_invalid(args: str) -> str:
 def _read(answer: GatedAnswer, options: CallOptions) -> _Reading:
     """Return the text with its tool calls, the reasoning before it, and how it ended."""
     limit = None if answer.is_refused else find_limit(answer.text, answer.refinement, options, answer.max_tokens)
-    thought = _THOUGHT.match(answer.text)
-    text = answer.text if thought is None else answer.text[thought.end() :].lstrip()
+    is_open = answer.begins_in_thought and not answer.is_refused
+    reasoning_text = None if answer.is_refused else answer.refinement.reasoning
+    if reasoning_text is None:
+        thought, text = split_reasoning(answer.text, is_open=is_open, is_cut=limit is not None)
+    else:
+        thought, text = split_reasoning(reasoning_text, is_open=is_open)[0], answer.text.lstrip()
     cut_off = None if limit is None else describe_limit(limit)
     parsed = read_answer(text, options.visible_tools, choice=options.tool_choice, cut_off=cut_off)
-    reasoning = {} if thought is None else {"reasoning_content": thought[1].strip()}
+    if options.takes_one_call:
+        parsed = replace(parsed, calls=parsed.calls[:1])
+    reasoning = {} if thought is None else {"reasoning_content": thought}
     return _Reading(parsed, reasoning, limit, _finish_reason(answer, parsed, limit))
 
 

@@ -9,6 +9,7 @@ from langchain_core.callbacks import BaseRunManager, CallbackManager
 from langchain_core.runnables import ensure_config
 from pydantic import PrivateAttr
 
+from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.chat.settings import SEASettings
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class SEARuns(SEASettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Keep the run, because LangChain may stream here."""
+        """Keep the run, because LangChain may stream here; a retry has a seed of its own."""
         model = self._with_run(run_manager)
+        kwargs = self._with_seed_of_attempt(run_manager, kwargs)
         return super(SEARuns, model)._generate_with_cache(messages, stop, run_manager, **kwargs)
 
     async def _agenerate_with_cache(
@@ -76,8 +78,9 @@ class SEARuns(SEASettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Keep the run, because LangChain may stream here."""
+        """Keep the run, because LangChain may stream here; a retry has a seed of its own."""
         model = self._with_run(run_manager)
+        kwargs = self._with_seed_of_attempt(run_manager, kwargs)
         return await super(SEARuns, model)._agenerate_with_cache(messages, stop, run_manager, **kwargs)
 
     def _begin_run(self, config: RunnableConfig | None) -> tuple[RunnableConfig, Self]:
@@ -101,6 +104,10 @@ class SEARuns(SEASettings):
             metadata=manager.metadata,
         )
         return config, self._with_run(run)
+
+    def _with_seed_of_attempt(self, run: BaseRunManager | None, kwargs: dict[str, Any]) -> dict[str, Any]:
+        default = None if "seed" in self.model_fields_set else self.seed
+        return with_new_seed(kwargs, None if run is None else run.tags, default)
 
     def _with_run(self, run: BaseRunManager | None) -> Self:
         model = self.model_copy()

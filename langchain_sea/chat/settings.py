@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -12,16 +14,12 @@ from pydantic import ConfigDict, Field, model_validator
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
-from langchain_sea.chat.options import (
-    CALL_FIELDS,
-    MODEL_FIELDS,
-    CallOptions,
-    ModelConfig,
-    make_call_options,
-    replace_policy_alias,
-    require_known,
-)
+from langchain_sea.chat.aliases import OTHER_NAMES, read_options, require_known, to_strings
+from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
 from langchain_sea.chat.profile import find_profile
+from langchain_sea.core.functions import require_scoring_function, to_list
+from langchain_sea.core.known_names import GATE_NAMES, MODEL_NAMES, REWARD_NAMES, refuse_misspelt
+from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
 
@@ -38,11 +36,15 @@ else:
 
 __all__ = ["SEASettings"]
 
-_LOAD_FIELDS = ("dtype", "quantization", "device_map", "compile_layers")
+_LOAD_FIELDS = ("dtype", "quantization", "device_map", "compile_layers", "chat_template")
 
 
 class SEASettings(BaseChatModel):
-    """The fields of `SEAChatModel`. Constructing loads no weights."""
+    """The fields of `SEAChatModel`. Constructing loads no weights.
+
+    `api_key` is accepted and not used: a local model needs none, and code for hosted models passes one. `top_p`,
+    `top_k`, `min_p` and penalties of repetition are accepted where their values change nothing, and else refused.
+    """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
@@ -52,8 +54,9 @@ class SEASettings(BaseChatModel):
     `policy=` is another name of this setting."""
 
     rewards: Sequence[RewardLike] | None = None
-    """What the answers are refined for: names, functions `(prompt, completions) -> scores`, rewards or
-    `RewardTerm`s. None takes the model's default (`smollm2-135m`: safety; `tiny`: arithmetic)."""
+    """What the answers are refined for: one or several names, functions `(prompt, completions) -> scores`, rewards or
+    `RewardTerm`s. A function may be `async def`. None takes the model's default (`smollm2-135m`: safety; `tiny`:
+    arithmetic)."""
 
     preset: str | Preset = "default"
     """The search method: `default`, `paper`, `reference`, or a `Preset`."""
@@ -87,10 +90,22 @@ class SEASettings(BaseChatModel):
     """The sampling temperature of drafts; None takes the preset's."""
 
     max_tokens: int = Field(default=512, ge=1)
-    """The largest number of tokens of an answer; fewer where the model's context has fewer left after the prompt."""
+    """The largest number of tokens of an answer; fewer where the model's context has fewer left after the prompt.
+
+    `max_completion_tokens=` is another name of this setting."""
 
     stop: list[str] | None = None
-    """Strings before which an answer ends."""
+    """Strings before which an answer ends, or one. `stop_sequences=` is another name of this setting."""
+
+    parallel_tool_calls: bool | None = None
+    """False keeps the first tool call of an answer alone; else all of them are returned."""
+
+    max_reasoning_tokens: int | None = Field(default=None, ge=1)
+    """How many of `max_tokens` the reasoning of a reasoning model may have. Longer reasoning is cut there and closed,
+    and the answer follows. None: no limit of its own."""
+
+    refine_reasoning: bool = False
+    """Whether refinement may change the reasoning as well; rewards and gates then read it with the answer."""
 
     timeout: float | None = Field(default=None, gt=0)
     """Hard limit of a whole call in seconds: the only one that may cut a text short. `on_timeout` says what happens
@@ -138,25 +153,36 @@ class SEASettings(BaseChatModel):
     """Stores the linear layers in 8 or 4 bits: slower, and smaller. A dict is the `quantization_config` of
     transformers' `from_pretrained`."""
 
+    chat_template: str | Path | None = None
+    """Jinja text, or the path of a file that holds it, in place of the tokenizer's own template."""
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the model with some fields changed, as pydantic does; `policy` also names `model` here."""
-        return super().model_copy(update=None if update is None else replace_policy_alias(update), deep=deep)
+        """Copy the model with some fields changed, as pydantic does; other names of fields may be used here, too."""
+        return super().model_copy(update=None if update is None else _read_fields(update), deep=deep)
 
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        require_known(values, [*cls.model_fields, "policy"])
-        return replace_policy_alias(values)
+        fields = _read_fields({name: value for name, value in values.items() if name != "api_key"})
+        require_known(fields, [*cls.model_fields, *OTHER_NAMES])
+        return fields
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
         self._settings_of_call(None, {})
+        _require_model(self.model)
+        for reward in self.rewards or ():
+            _require_scorer(reward, "reward")
+        if self.gate is not None:
+            _require_scorer(self.gate, "gate")
         load_options = {name: value for name, value in self._load_options.items() if value}
         if load_options and not isinstance(self.model, (str, os.PathLike)):
             raise ValueError(
                 f"{', '.join(load_options)} applies while a model is loaded, and this one is already loaded: "
                 "pass it to load_model, or pass the model's name."
             )
+        if self.chat_template is not None:
+            read_chat_template(self.chat_template)
         if self.device is not None and self.device_map is not None:
             raise ValueError("device and device_map both say where the model goes: pass one of them.")
         return self
@@ -167,7 +193,7 @@ class SEASettings(BaseChatModel):
         return self
 
     def _settings_of_call(
-        self, stop: Sequence[str] | None, overrides: dict[str, Any]
+        self, stop: str | Sequence[str] | None, overrides: dict[str, Any]
     ) -> tuple[ModelConfig, CallOptions]:
         """Return these settings and those of one call, in which keyword arguments override the fields."""
         options = make_call_options({name: getattr(self, name) for name in CALL_FIELDS}, overrides, stop)
@@ -206,6 +232,54 @@ class SEASettings(BaseChatModel):
         return params
 
 
+def _read_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under their own names; one reward or stop string is a list of one."""
+    fields = read_options(values)
+    for name, read in (("rewards", to_list), ("stop", to_strings)):
+        if fields.get(name) is not None:
+            fields[name] = read(fields[name])
+    return fields
+
+
+def _require_model(model: object) -> None:
+    """Check that a model is a name, a path or a policy.
+
+    Raises:
+        ValueError: it is none of these, or a misspelt name.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        refuse_misspelt(model, MODEL_NAMES, "model")
+        return
+    # whoever has a policy has imported its module, which takes seconds
+    module = sys.modules.get("langchain_sea.models.causal_lm")
+    if module is None or not isinstance(model, module.CausalLMPolicy):
+        raise ValueError(
+            f"model={model!r:.200} is no model: pass a name, a folder, a .gguf file, or what load_model returns."
+        )
+
+
+def _require_scorer(scorer: object, kind: str) -> None:
+    """Check that a reward or a gate is a name, an object that scores, or a function of the right arguments.
+
+    Raises:
+        ValueError: it is none of these, or a misspelt name.
+    """
+    scorer = getattr(scorer, "reward", scorer)  # a term's
+    if isinstance(scorer, (str, os.PathLike)):
+        refuse_misspelt(scorer, REWARD_NAMES if kind == "reward" else GATE_NAMES, kind)
+        return
+    if kind == "reward" and hasattr(scorer, "score"):
+        return
+    if not callable(scorer):
+        raise ValueError(  # noqa: TRY004 - pydantic turns a ValueError alone into its own error
+            f"the {kind} {scorer!r:.200} is no name, no function (prompt, completions) -> scores, and cannot score."
+        )
+    try:
+        require_scoring_function(scorer, f"{kind} {getattr(scorer, '__name__', type(scorer).__name__)!r}")
+    except TypeError as error:  # pydantic turns a ValueError alone into its own error
+        raise ValueError(str(error)) from error
+
+
 def _describe_settings(model: SEASettings) -> dict[str, Any]:
     """Return all that decides an answer, so that two different models never share a cache key."""
     from langchain_sea.rewards.registry import describe_reward  # noqa: PLC0415 - imports transformers
@@ -213,11 +287,14 @@ def _describe_settings(model: SEASettings) -> dict[str, Any]:
     names = (
         *("seed", "plan", "gate_threshold", "on_reward_error", "on_timeout", "temperature", "max_tokens"),
         *("n", "logprobs", "top_logprobs", "max_retries", "streaming", "timeout", "device"),
-        *_LOAD_FIELDS,
+        *("parallel_tool_calls", "max_reasoning_tokens", "refine_reasoning"),
+        *(name for name in _LOAD_FIELDS if name != "chat_template"),
     )
     draft_model = model.draft_model
     return {
         **{name: getattr(model, name) for name in names},
+        # the text: a file may change
+        "chat_template": None if model.chat_template is None else read_chat_template(model.chat_template),
         "rewards": None if model.rewards is None else [describe_reward(each) for each in model.rewards],
         "preset": asdict(find_preset(model.preset)),
         "budget": asdict(model.budget),

@@ -6,10 +6,9 @@ form that Hermes and Qwen models were trained on. `tool_formats` lists the forms
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -21,15 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import InvalidToolCall, ToolCall
 
-__all__ = [
-    "ParsedToolCalls",
-    "ToolChoice",
-    "close_objects",
-    "forced_schema",
-    "parse_tool_choice",
-    "read_answer",
-    "to_openai_tools",
-]
+__all__ = ["ParsedToolCalls", "ToolChoice", "parse_tool_choice", "read_answer", "to_openai_tools"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,50 +80,6 @@ def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> T
         listed = ", ".join(map(repr, names)) or "none"
         raise ValueError(f"tool_choice={tool_choice!r} names no tool; there are {listed}.")
     return ToolChoice("any", str(tool_choice))
-
-
-def forced_schema(tools: Sequence[dict[str, Any]], choice: ToolChoice) -> dict[str, Any]:
-    """Return the JSON schema of a forced call: of the named tool, or of any tool."""
-    functions = [tool["function"] for tool in tools if choice.name in (None, tool["function"]["name"])]
-    schemas = [_call_schema(function) for function in functions]
-    return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-
-
-def close_objects(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema with objects that have the listed properties and no others, as in OpenAI's strict mode.
-
-    What says otherwise with `additionalProperties` stays as it is. So does an object whose properties are listed in
-    several places.
-    """
-    return schema if '"allOf"' in json.dumps(schema) else cast("dict[str, Any]", _close(schema))
-
-
-def _close(schema: object) -> object:
-    is_object = isinstance(schema, dict) and "properties" in schema
-    if not isinstance(schema, dict) or (is_object and schema.keys() & {"anyOf", "oneOf", "$ref"}):
-        return schema
-    closed: dict[str, object] = {"additionalProperties": False} if is_object else {}
-    for key, value in schema.items():
-        if key in ("properties", "$defs", "definitions") and isinstance(value, dict):
-            closed[key] = {name: _close(part) for name, part in value.items()}
-        elif key in ("anyOf", "oneOf", "prefixItems") and isinstance(value, list):
-            closed[key] = [_close(part) for part in value]
-        else:
-            closed[key] = _close(value) if key in ("items", "additionalProperties") else value
-    return closed
-
-
-def _call_schema(function: dict[str, Any]) -> dict[str, Any]:
-    arguments = dict(close_objects(function.get("parameters") or {"type": "object", "properties": {}}))
-    definitions: dict[str, Any] = {key: arguments.pop(key) for key in ("$defs", "definitions") if key in arguments}
-    arguments.setdefault("additionalProperties", False)
-    return {
-        "type": "object",
-        "properties": {"name": {"const": function["name"]}, "arguments": arguments},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-        **definitions,
-    }
 
 
 def read_answer(

@@ -6,8 +6,9 @@ Shapes: C answers of one prompt, R rewards.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -41,7 +42,8 @@ class RewardTerm:
     """One reward in the energy: −w·z + μ·max(0, τ − z) with z = (r − c) / s.
 
     Attributes:
-        reward: ranks texts; it also guides the chains if it is a `DifferentiableReward`.
+        reward: ranks texts; it also guides the chains if it is a `DifferentiableReward`. Where rewards are made of
+            names and functions (`SEAChatModel`, `make_energy`), it may be one of these, too.
         name: its key in reports.
         weight: w ≥ 0; 0 reports the reward without using it.
         center: c, subtracted first.
@@ -56,7 +58,7 @@ class RewardTerm:
             the spread of plain drafts is taken instead.
     """
 
-    reward: Reward
+    reward: Any
     name: str
     weight: float = 1.0
     center: float = 0.0
@@ -68,6 +70,11 @@ class RewardTerm:
     min_gain: float | None = None
 
     def __post_init__(self) -> None:
+        if not (isinstance(self.reward, (Reward, str, os.PathLike)) or callable(self.reward)):
+            raise TypeError(
+                f"{self.name}: reward={self.reward!r} is no reward: pass an object with score(view, texts), a function "
+                "(prompt, completions) -> scores, or a name."
+            )
         if self.normalize not in ("fixed", "drafts"):
             raise ValueError(f"{self.name}: normalize={self.normalize!r} must be 'fixed' or 'drafts'.")
         if not math.isfinite(self.threshold or 0) or not 0 <= self.penalty_weight < math.inf:

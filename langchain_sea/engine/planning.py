@@ -27,6 +27,7 @@ __all__ = ["PlanReport", "SpeedModel", "Workload", "choose_plan", "get_speed", "
 _MAX_SAMPLES = 9  # the median of the newest nine passes counts: the first pass of a shape is slow
 _MIN_ROWS_OF_DOUBLE = 24  # until more rows are measured, 24 more are expected to double the time of a pass
 _GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, until it is measured
+_SHORT_ANSWER = 16  # tokens: a refusal of one sentence
 _SAFETY_FACTOR = 1.1  # for what is not counted here
 
 
@@ -182,8 +183,8 @@ def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
 def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[SearchPlan | None, str]:
     """Return the largest plan that fits into the seconds, and the reason; None if none does.
 
-    The smallest plan is also taken if only half of its writing fits: many answers end early, and those that do not are
-    dropped when the time is over.
+    The smallest plan is also taken if there is time to write short answers alone: many end early, and those that do
+    not are dropped when the time is over.
     """
     if seconds == math.inf:
         return PLANS[-1], "there is no time limit"
@@ -195,9 +196,11 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
         if expected <= seconds:
             return plan, f"expected to take {expected:.3g} s of the {seconds:.3g} s left"
     smallest = PLANS[0]
-    hoped = plan_seconds(smallest, speed, work._replace(written_tokens=work.written_tokens // 2))
+    drawn = work.draw_tokens or smallest.tokens
+    short = max(0, min(work.written_tokens, _SHORT_ANSWER - drawn))
+    hoped = plan_seconds(smallest, speed, work._replace(written_tokens=short, answer_tokens=drawn + short))
     if hoped <= seconds:
-        return smallest, f"expected to take {hoped:.3g} s of the {seconds:.3g} s left if answers end early"
+        return smallest, f"expected to take {hoped:.3g} s of the {seconds:.3g} s left for answers that end early"
     return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
 
 

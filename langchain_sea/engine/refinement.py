@@ -15,6 +15,7 @@ from langchain_sea.engine.drafting import Answer, Drafter, end_at_sentence
 from langchain_sea.engine.latent_refiner import LatentRefiner
 from langchain_sea.engine.ops import GenerationInput
 from langchain_sea.engine.planning import PlanReport, make_plan_report
+from langchain_sea.engine.reasoning import split_ids, write_reasoned_answer
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.trace import ScoredText, TraceStep
     from langchain_sea.engine.chains import Chains
     from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.reasoning import ReasoningConfig
     from langchain_sea.plans import SearchPlan
     from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
@@ -55,6 +57,8 @@ class RefinementRequest(Request[Refinement]):
         watch: called after every step.
         on_plan: called when the draft is written, and at the beginning of every further window.
         commit: called after every window or block with the answer so far, which is then final.
+        reasoning: how the policy marks reasoning, which is then left as it wrote it: the answer behind it is refined,
+            scored and returned. None takes reasoning for a part of the answer.
         trace: the steps so far.
         failure: why the refinement ended early, if a reward failed or memory ran out.
     """
@@ -70,6 +74,7 @@ class RefinementRequest(Request[Refinement]):
     watch: Callable[[TraceStep], None] | None = None
     on_plan: Callable[[PlanReport], None] | None = None
     commit: Callable[[Answer], None] | None = None
+    reasoning: ReasoningConfig | None = None
     trace: list[TraceStep] = field(init=False, default_factory=list)
     failure: Exception | None = field(init=False, default=None)
 
@@ -82,6 +87,8 @@ class RefinementRequest(Request[Refinement]):
         self._ids: dict[str, Answer] = {}
         self._cut_texts: set[str] = set()
         self._plan: str | None = None
+        self._reasoning_ids: Answer = []
+        self._written: Answer = []  # of a draft that is written in two parts, the first
 
     def steps(self) -> RequestSteps[Refinement]:
         """Refine the prompt. A reward that fails, or a lack of memory, ends it with what was best before."""
@@ -121,16 +128,22 @@ class RefinementRequest(Request[Refinement]):
         """Return the best answer so far; of a draft that is not complete, its beginning."""
         self.tracker.stop_reason = reason
         if not self.drafts and self.generations:
-            self.drafts = [list(ids) for ids in self.generations[0].written]
+            self.drafts = [[*self._written, *ids] for ids in self.generations[0].written]
+            if self.reasoning is not None:
+                self._reasoning_ids, self.drafts[0] = split_ids(self.drafts[0], self.reasoning)
             self._cut_texts.update(map(self._decode, self.drafts))
         return self._result()
 
     def _result(self) -> Refinement:
         """Return the best answer; where no text was scored, the draft."""
         draft = self._decode(self.drafts[0]) if self.drafts else ""
-        return self._best.refinement(
+        refinement = self._best.refinement(
             draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._cut_texts
         )
+        if not self._reasoning_ids:
+            return refinement
+        text = self.energy.policy.decode(self._reasoning_ids)
+        return refinement._replace(reasoning=text, reasoning_tokens=len(self._reasoning_ids))
 
     def _write_draft(self) -> RequestSteps[None]:
         """Let the policy write its own answer, unless answers were given; nothing but the call's limit cuts it.
@@ -139,9 +152,36 @@ class RefinementRequest(Request[Refinement]):
         """
         if self.drafts:
             return
+        if self.reasoning is not None:
+            yield from self._write_reasoned_draft(self.reasoning)
         is_for_chains = self.search_config.block_size is None and not self.prompt.has_grammar
         num_drafts = self.search_config.chains.num_chains if is_for_chains else 1
-        self.drafts, _ = yield from self._write_answers(num_drafts)
+        if len(self.drafts) < num_drafts:
+            written, _ = yield from self._write_answers(num_drafts - len(self.drafts))
+            self.drafts += written
+
+    def _write_reasoned_draft(self, config: ReasoningConfig) -> RequestSteps[None]:
+        """Let the policy think and answer; the prompt then holds its reasoning."""
+        longest = self.tracker.max_new_tokens
+        reasoning, answer, has_ended = yield from write_reasoned_answer(self._write_on, config, longest)
+        self._reasoning_ids, self._written, self.drafts = reasoning, [], [answer]
+        if reasoning:
+            self.prompt = config.extend(reasoning)
+            self.tracker.max_new_tokens = max(1, longest - len(reasoning))
+            self._best = BestSoFar(self.energy, self.prompt, self.tracker)
+        if not has_ended:
+            self._note_cut(answer)
+
+    def _write_on(self, ids: Answer, tokens: int) -> RequestSteps[tuple[Answer, bool]]:
+        """Continue an answer; return the new ids, and whether the policy ended it."""
+        self._written = ids
+        ((new_ids,),), is_cut = yield from self._drafter.write([GenerationInput(self.prompt, [ids])], tokens)
+        return new_ids, not is_cut and len(new_ids) < tokens
+
+    def _note_cut(self, ids: Answer) -> None:
+        """Note that a limit cut an answer, unless a stop string ended it before."""
+        if self._decode(ids) == self.energy.policy.decode(ids):
+            self._cut_texts.add(self._decode(ids))
 
     def _write_answers(self, count: int) -> RequestSteps[tuple[list[Answer], list[bool]]]:
         """Return plain answers, and whether each ended by itself."""
@@ -151,8 +191,8 @@ class RefinementRequest(Request[Refinement]):
         end = max(map(len, written)) if is_cut else longest
         has_ended = [len(ids) < end for ids in written]
         for ids, ended in zip(written, has_ended, strict=True):
-            if not ended and self._decode(ids) == self.energy.policy.decode(ids):  # no stop string ended it
-                self._cut_texts.add(self._decode(ids))
+            if not ended:
+                self._note_cut(ids)
         return written, has_ended
 
     def _refine_answers(self) -> RequestSteps[None]:

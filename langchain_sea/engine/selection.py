@@ -55,6 +55,8 @@ class Refinement(NamedTuple):
             cut it.
         is_draft_complete: whether the draft ended by itself.
         plan: how much was drawn, and why; None if nothing was planned.
+        reasoning: the policy's reasoning before the answer, with its tags, where it is no part of the text; else None.
+        reasoning_tokens: of that.
     """
 
     text: str
@@ -77,6 +79,8 @@ class Refinement(NamedTuple):
     is_complete: bool = True
     is_draft_complete: bool = True
     plan: str | None = None
+    reasoning: str | None = None
+    reasoning_tokens: int = 0
 
     @property
     def min_gradient_cosine(self) -> float | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.functions import takes_messages
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.interop.convert import ImportedReward, await_all, format_pair, get_label, resolve
-from langchain_sea.rewards.function import check_scores, takes_messages
+from langchain_sea.rewards.function import check_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

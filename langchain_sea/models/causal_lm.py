@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.protocols import ALL, ForwardRequest, ModelOutput, OutputSpec
-from langchain_sea.errors import PromptTooLongError
+from langchain_sea.errors import ArchitectureError, PromptTooLongError
 from langchain_sea.models.generation import PolicyGeneration
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.policy_vocabulary import PolicyVocabulary
@@ -14,6 +14,7 @@ from langchain_sea.models.prompt import PolicyPrompt, Prefill
 from langchain_sea.models.runner import make_runner
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     import torch
@@ -39,7 +40,7 @@ class CausalLMPolicy(PolicyVocabulary):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        chat_template: str | None = None,
+        chat_template: str | os.PathLike[str] | None = None,
         compile_layers: bool = False,
     ) -> None:
         """Hold the model and its tokenizer; nothing is computed yet.
@@ -47,10 +48,11 @@ class CausalLMPolicy(PolicyVocabulary):
         Args:
             model: loaded, in evaluation mode, its weights preferably frozen.
             tokenizer: the model's.
-            chat_template: Jinja source; None takes the tokenizer's own.
+            chat_template: Jinja text or the path of a file; None takes the tokenizer's own.
             compile_layers: compile the layers where the model is on a GPU; see `load_model`.
 
         Raises:
+            ChatTemplateError: `chat_template` cannot be read.
             ValueError: the model is in training mode.
         """
         super().__init__(model, tokenizer, chat_template=chat_template)
@@ -95,13 +97,15 @@ class CausalLMPolicy(PolicyVocabulary):
             tools: JSON schemas for the template.
             room: how many tokens the answer must have room for.
             opening: how the assistant's turn begins; it is not part of the answer.
-            grammar: constrains the answer.
+            grammar: constrains the answer. Reasoning that the template opens is closed before it.
 
         Raises:
             ChatTemplateError: there is no chat template, or it rejects the messages.
             PromptTooLongError: prompt and room exceed the context.
         """
-        ids = self._template.chat(messages, tools) + self._template.markup(opening)
+        ids = self._template.chat(messages, tools)
+        closing = None if grammar is None else self._template.find_open_thought(ids)
+        ids += self._template.markup(opening if closing is None else f"\n{closing}\n\n{opening}")
         return replace(self.prompt_from_ids(ids, messages, room), grammar=grammar)
 
     def prompt_from_ids(self, ids: Sequence[int], messages: Sequence[dict[str, Any]], room: int = 0) -> PolicyPrompt:
@@ -110,10 +114,11 @@ class CausalLMPolicy(PolicyVocabulary):
         Raises:
             PromptTooLongError: prompt and room exceed the context.
         """
-        if self.context is not None and len(ids) + room > self.context:
+        context = self.context_after(len(ids))
+        if context is not None and len(ids) + room > context:
             raise PromptTooLongError(
                 f"a prompt of {len(ids)} tokens with room for {room} more exceeds the policy's context of "
-                f"{self.context}; shorten the conversation or ask for a shorter answer."
+                f"{context}; shorten the conversation or ask for a shorter answer."
             )
         prompt_ids = tuple(ids)
         return PolicyPrompt(tuple(messages), prompt_ids, Prefill(lambda: self._forward.prompt_key_values(prompt_ids)))
@@ -129,7 +134,19 @@ class CausalLMPolicy(PolicyVocabulary):
         return self.forward_all([ForwardRequest(prompt, tokens, output_spec)])[0]
 
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
-        """Run several prompts' answers in one forward pass; each result is that of `forward`."""
+        """Run several prompts' answers in one forward pass; each result is that of `forward`.
+
+        Raises:
+            ArchitectureError: an answer is longer than `context_after` allows for its prompt.
+        """
+        for ask in asks:
+            num_read = len(ask.prompt.ids) + ask.tokens.mask.shape[1]
+            if self.has_boundary and num_read > (self.context_after(len(ask.prompt.ids)) or num_read):
+                raise ArchitectureError(
+                    f"{type(self.model).__name__} turns all positions in another way above "
+                    f"{self.context_after(len(ask.prompt.ids))} tokens (longrope), and this prompt with its answer has "
+                    f"{num_read}: shorten the answer, or use another model."
+                )
         return list(self._forward.forward_all(asks))
 
     def generate(
@@ -179,7 +196,7 @@ class CausalLMPolicy(PolicyVocabulary):
             prompt,
             prefixes,
             max_new_tokens=tokens,
-            max_positions=self.context,
+            max_positions=self.context_after(len(prompt.ids)),
             temperature=temperature,
             generators=generators,
             steering=steering,

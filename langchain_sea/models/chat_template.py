@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 
 from langchain_sea.errors import ChatTemplateError
-from langchain_sea.models.template_fallbacks import content_as_parts, find_missing, ways_to_write
+from langchain_sea.models.template_check import find_displaced, find_missing, find_unprinted, mark_parts
+from langchain_sea.models.template_fallbacks import name_tools, ways_to_write
+from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
 _PRIVATE_USE = range(0xE000, 0xF900)
 _SHOWN = 60  # characters of a text that an error quotes
+_TAIL = 32  # ids: a tag and the blanks behind it, letter by letter
 _BLANKS = " \t\r\n\u2581"
 
 
@@ -25,11 +28,18 @@ class ChatTemplate:
     """A tokenizer and its chat template; neither is changed.
 
     Attributes:
-        special: the ids that represent no text: those that the tokenizer marks as special.
+        control: all tokens that structure a chat, by id.
+        special: the ids that represent no text: those that the tokenizer marks as special, but for `written`.
+        written: the special ids that an answer may hold.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, chat_template: str | None = None, *, needs_all: bool = True
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_template: str | None = None,
+        *,
+        needs_all: bool = True,
+        writes: bool = False,
     ) -> None:
         """Collect the control tokens of the tokenizer.
 
@@ -37,6 +47,8 @@ class ChatTemplate:
             tokenizer: any tokenizer of `transformers`.
             chat_template: Jinja source; None takes the tokenizer's own.
             needs_all: whether a prompt must hold the whole conversation; else its last message.
+            writes: whether the tokenizer's model writes answers: `encode` and `decode` then keep the markers of
+                calls and reasoning, which are the model's own. In a conversation they are text as ever.
         """
         self._needs_all = needs_all
         self._tokenizer, self._chat_template = tokenizer, chat_template
@@ -47,29 +59,43 @@ class ChatTemplate:
         markup = {
             i: token.content for i, token in added.items() if not (token.content.strip(_BLANKS)[:1] or "a").isalnum()
         }
-        self.special = frozenset(special)
-        self._special, self._control = special, markup | special
-        self._openings = {s[:n] for s in self._control.values() if not s[0].isalnum() for n in range(1, len(s))}
+        self.control = markup | special
+        self.written = find_written_markers(special) if writes else frozenset[int]()
+        self._special = {i: token for i, token in special.items() if i not in self.written}
+        self.special = frozenset(self._special)
+        self._openings = {s[:n] for s in self.control.values() if not s[0].isalnum() for n in range(1, len(s))}
         roles = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
         self._unknown = None if tokenizer.unk_token_id in roles else tokenizer.unk_token_id
 
     def encode(self, text: str) -> list[int]:
-        """Encode text; the strings of special tokens are split as text."""
+        """Encode text; the strings of special tokens, but for `written`, are split as text."""
         return self._encode_pieces(self._split(text, self._special))
 
     def is_control_token(self, text: str) -> bool:
         """Return whether this is a control token."""
-        return text in self._control.values()
+        return text in self.control.values()
 
     def markup(self, text: str) -> list[int]:
         """Encode trusted text, in which control strings become control tokens."""
         return self._encode(text) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode ids without special tokens."""
-        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """Decode ids without special tokens, but for `written`."""
+        keeps = not self.written.isdisjoint(ids)
+        shown = [i for i in ids if i not in self.special] if keeps else list(ids)
+        text = self._tokenizer.decode(
+            shown,
+            skip_special_tokens=not keeps,
+            clean_up_tokenization_spaces=False,
+            spaces_between_special_tokens=False,
+        )
         assert isinstance(text, str)
         return text
+
+    def find_open_thought(self, ids: Sequence[int]) -> str | None:
+        """Return the tag that closes the reasoning which these ids end in; None if they end elsewhere."""
+        end = str(self._tokenizer.decode(list(ids[-_TAIL:]), skip_special_tokens=False)).rstrip()
+        return next((closing for opening, closing in THOUGHT_TAGS if end.endswith(opening)), None)
 
     def chat(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None) -> list[int]:
         """Encode a conversation up to where the answer begins.
@@ -101,6 +127,17 @@ class ChatTemplate:
             raise ChatTemplateError("the chat template rendered these messages to nothing.")
         return ids
 
+    def render_example(self, messages: list[dict[str, Any]]) -> str:
+        """Render a conversation that is complete; nothing if the template prints it in no way."""
+        for way, _ in ways_to_write(messages, None):
+            try:
+                rendered = self._render(way, None, opens_turn=False)
+            except ChatTemplateError:
+                continue
+            if all(message["content"] in rendered for message in messages):
+                return rendered
+        return ""
+
     def _render_whole(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, mark: str) -> str:
         """Render the conversation in the first way in which all of it is printed.
 
@@ -109,33 +146,50 @@ class ChatTemplate:
         """
         first_error: ChatTemplateError | None = None
         fewest: list[str] | None = None
-        wanted = _without_mark([messages if self._needs_all else messages[-1:], tools], mark)
-        for way, shown in _all_ways(messages, tools):
+        fault = "leaves out"
+        whole = [_without_mark(part, mark) for part in (messages, tools)]
+        wanted = [whole[0] if self._needs_all else whole[0][-1:], whole[1]]
+        marked, marked_given, marks = mark_parts(_without_mark(messages, mark), whole[1], last=not self._needs_all)
+        ways = zip(ways_to_write(messages, tools), ways_to_write(marked, marked_given), strict=True)
+        for (way, shown), (marked_way, marked_tools) in ways:
             try:
-                rendered = self._render(way, shown)
+                probe = self._render(marked_way, marked_tools)
+                missing = find_unprinted(probe, marks)
+                rendered = "" if missing else self._render(way, shown)
             except ChatTemplateError as error:
                 first_error = first_error or error
                 continue
-            missing = find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
-            if not missing:
+            missing = missing or find_missing(rendered.replace(_escape(mark), "").replace(mark, ""), *wanted)
+            displaced = [] if missing else find_displaced(probe, marked, marks)
+            if not missing and not displaced:
                 return rendered
-            fewest = missing if fewest is None or len(missing) < len(fewest) else fewest
+            if fewest is None or len(missing or displaced) < len(fewest):
+                fewest, fault = missing or displaced, "leaves out" if missing else "prints out of order"
         if fewest is None:
             assert first_error is not None
             raise first_error
+        rejected = "" if first_error is None else f" Written in another way, {first_error}"
         listed = ", ".join(repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…") for text in fewest[:3])
         raise ChatTemplateError(
-            f"the chat template leaves out parts of this conversation, such as {listed}: the model would not see them. "
-            "Change the messages, or pass chat_template= with a template that prints them."
+            f"the chat template {fault} parts of this conversation, such as {listed}: the model would not see them "
+            "as they are. Change the messages, or pass chat_template= with a template that prints them." + rejected
         )
 
-    def _render(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+    def _render(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, *, opens_turn: bool = True
+    ) -> str:
+        if self._chat_template is None and self._tokenizer.chat_template is None:
+            raise ChatTemplateError(
+                f"the tokenizer {self._tokenizer.name_or_path!r} has no chat template, so messages cannot be "
+                "written as a prompt; pass chat_template= with the Jinja source its model was trained on."
+            )
         try:
             rendered = self._tokenizer.apply_chat_template(
                 messages,
                 tools=list(tools) if tools is not None else None,
+                **name_tools(self._tokenizer.get_chat_template(self._chat_template, tools), tools),
                 chat_template=self._chat_template,
-                add_generation_prompt=True,
+                add_generation_prompt=opens_turn,
                 tokenize=False,
             )
         except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
@@ -157,7 +211,7 @@ class ChatTemplate:
         if not isinstance(value, str):
             return value
         body = value.rstrip()
-        pieces = self._split(body, self._control)
+        pieces = self._split(body, self.control)
         # the template may append another text directly, without the blanks between them
         closing = mark if any(map(body.endswith, self._openings)) else ""
         return mark.join(pieces) + closing + value[len(body) :]
@@ -194,18 +248,6 @@ class ChatTemplate:
         return list(self._tokenizer.encode(text, add_special_tokens=False, split_special_tokens=False, verbose=False))
 
 
-def _all_ways(
-    messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
-) -> Iterator[tuple[list[dict[str, Any]], list[dict[str, Any]] | None]]:
-    """Yield all ways to write a conversation, also for templates without a system role, or with content in parts."""
-    for way, shown in ways_to_write(messages, tools):
-        yield way, shown
-        has_system = way[0].get("role") == "system" and len(way) > 1
-        if has_system:
-            yield _merge_system_message(way), shown
-        yield content_as_parts(way), shown
-
-
 def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of a template's dicts
     """Return the value without the mark in its strings."""
     if isinstance(value, dict):
@@ -213,14 +255,6 @@ def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of
     if isinstance(value, list):
         return [_without_mark(entry, mark) for entry in value]
     return value.replace(mark, "") if isinstance(value, str) else value
-
-
-def _merge_system_message(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the system message into the first user message."""
-    first, rest = messages[0], messages[1:]
-    if rest[0].get("role") == "user":
-        return [{**rest[0], "content": f"{first['content']}\n\n{rest[0]['content']}"}, *rest[1:]]
-    return [{**first, "role": "user"}, *rest]
 
 
 def _escape(character: str) -> str:

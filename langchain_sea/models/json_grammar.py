@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from langchain_sea.errors import ExtraMissingError, GrammarError
+from langchain_sea.models.json_schema import to_enforceable
+from langchain_sea.models.shortest_end import find_letters, find_shortest_end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["JsonGrammar", "Matcher"]
 
 _MAX_EXACT_INTEGER = 2**53
+_BOUNDS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"})
 _LIKELY = 7.0  # nats below the likeliest token, down to which the weight of a forbidden token is not lost
 _vocabularies: dict[int, _GuidanceVocabulary] = {}  # by the id of the tokenizer, which the value keeps alive
 _lock = threading.Lock()
@@ -114,7 +117,8 @@ class JsonGrammar:
         self._matcher_class, self._vocabulary = _guidance(tokenizer, size, sorted(end_ids))
         # with flexible blanks the policy would choose between texts of equal meaning
         compact = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-        compact_schema = {**schema, "x-guidance": compact}
+        enforceable = to_enforceable(schema)
+        compact_schema = {**enforceable, "x-guidance": compact}
         try:
             before, behind = (f"{json.dumps(text)} " if text else "" for text in around)
             lark = f"start: {before}json {behind}\njson: %json {json.dumps(compact_schema)}\n"
@@ -122,7 +126,7 @@ class JsonGrammar:
             fault = self._matcher_class.validate_grammar(self._source, self._vocabulary.guidance)
         except ValueError as error:
             fault = str(error)
-        fault = fault or _inexact_integer(schema)
+        fault = fault or _inexact_integer(enforceable)
         if fault:
             raise GrammarError(f"this schema cannot be enforced: {fault}. Simplify it: {json.dumps(schema)[:300]}")
 
@@ -159,6 +163,24 @@ class JsonGrammar:
             completed += forced
         return completed if inner.is_accepting() else None
 
+    def find_end(self, ids: Sequence[int], max_new_tokens: int) -> list[int] | None:
+        """Find the shortest whole answer that begins with `ids`, whatever the policy would write.
+
+        It shows that there is one: `a@b.c` is an address, and `P1D` a duration. It is no answer of the policy.
+
+        Args:
+            ids: an unfinished answer without an end token.
+            max_new_tokens: the largest number of tokens to add.
+
+        Returns:
+            All ids of an answer; None if no end was found.
+        """
+        inner = self._matcher_class(self._vocabulary.guidance, self._source)
+        if not inner.consume_tokens(list(ids)):
+            return None
+        end = find_shortest_end(inner, find_letters(self._vocabulary.guidance), max_new_tokens)
+        return None if end is None else [*ids, *end]
+
     def is_complete(self, ids: Sequence[int]) -> bool:
         """Return whether an answer may end here; a number at its end may have been cut off."""
         inner = self._matcher_class(self._vocabulary.guidance, self._source)
@@ -194,7 +216,8 @@ class JsonGrammar:
 def _inexact_integer(schema: object) -> str:
     """Return why llguidance cannot enforce an integer of the schema: it keeps numbers in float64."""
     if isinstance(schema, dict):
-        return next(filter(None, map(_inexact_integer, schema.values())), "")
+        values = (value for key, value in schema.items() if key not in _BOUNDS or not isinstance(value, int))
+        return next(filter(None, map(_inexact_integer, values)), "")
     if isinstance(schema, list):
         return next(filter(None, map(_inexact_integer, schema)), "")
     if isinstance(schema, int) and abs(schema) > _MAX_EXACT_INTEGER:

@@ -8,8 +8,12 @@ import torch
 
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.generation import find_end_ids
+from langchain_sea.models.template_markers import THOUGHT_TAGS
+from langchain_sea.models.template_source import read_chat_template
+from langchain_sea.models.turn_ends import find_turn_ends
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -24,50 +28,102 @@ class PolicyVocabulary:
         model: in evaluation mode.
         tokenizer: the model's.
         vocab_size: V, the width of the logits.
-        banned: (V,) bool, the ids that never occur inside an answer: special tokens, end ids, and ids that
-            the tokenizer does not know.
+        banned: (V,) bool, the ids that never occur inside an answer: special tokens but those that mark calls and
+            reasoning, end ids, and ids that the tokenizer does not know.
         end_ids: the ids that end an answer.
         context: the most positions that the model reads, or None if its configuration has no limit.
         device: where the model's weights are.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, chat_template: str | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        chat_template: str | os.PathLike[str] | None = None,
     ) -> None:
         """Hold the parts.
 
         Args:
             model: loaded, in evaluation mode, its weights preferably frozen.
             tokenizer: the model's.
-            chat_template: Jinja source; None takes the tokenizer's own.
+            chat_template: Jinja text or the path of a file; None takes the tokenizer's own.
 
         Raises:
+            ChatTemplateError: `chat_template` cannot be read.
             ValueError: the model is in training mode.
         """
         if model.training:
             raise ValueError("the model is in training mode, where dropout changes what it says; call eval().")
         self.model, self.tokenizer = model, tokenizer
-        self._template = ChatTemplate(tokenizer, chat_template)
+        source = None if chat_template is None else read_chat_template(chat_template)
+        self._template = ChatTemplate(tokenizer, source, writes=True)
         config = model.config.get_text_config()
         self.vocab_size: int = config.vocab_size
         self.context: int | None = getattr(config, "max_position_embeddings", None)
+        self._boundary = _find_boundary(config)
         self.device: torch.device = model.device
-        self.end_ids = frozenset(find_end_ids(model, tokenizer))
+        self.end_ids = frozenset(find_end_ids(model, tokenizer)) | find_turn_ends(self._template)
         known = set(tokenizer.get_vocab().values()) - self._template.special - self.end_ids
         self.banned = torch.tensor([i not in known for i in range(self.vocab_size)], device=self.device)
+
+    def context_after(self, num_prompt_tokens: int) -> int | None:
+        """Return the most positions of a prompt of this length and its answer; None: there is no limit.
+
+        With longrope the positions of all tokens change where a text grows beyond a boundary. The keys of a prompt
+        below it would meet queries that are rotated in another way, so that its answers end there.
+        """
+        is_below = num_prompt_tokens - 1 <= (self._boundary or 0)  # the last token is read with the answer
+        if self._boundary is None or not is_below:
+            return self.context
+        return self._boundary if self.context is None else min(self._boundary, self.context)
+
+    @property
+    def has_boundary(self) -> bool:
+        """Whether `context_after` depends on the prompt."""
+        return self._boundary is not None
 
     def is_control_token(self, text: str) -> bool:
         """Return whether this text is one token that structures a chat."""
         return self._template.is_control_token(text)
 
     def encode(self, text: str) -> list[int]:
-        """Encode an answer's text, special tokens split as text, without begin or end tokens."""
+        """Encode an answer's text without begin or end tokens; only markers of calls and reasoning stay special."""
         return self._template.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Decode an answer's ids, without special tokens."""
+        """Decode an answer's ids, without special tokens but those that mark calls and reasoning."""
         return self._template.decode(ids)
+
+    def find_reasoning_tags(self, ids: Sequence[int]) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
+        """Return the ids of the tags around reasoning that may follow a prompt: opening and closing.
+
+        Args:
+            ids: the prompt. If it ends in reasoning, only the tags of that may follow.
+        """
+        closing = self._template.find_open_thought(ids)
+        return tuple(
+            (tuple(self.encode(opening)), tuple(self.encode(end)))
+            for opening, end in THOUGHT_TAGS
+            if closing in (None, end)
+        )
+
+    def opens_thought(self, ids: Sequence[int]) -> bool:
+        """Return whether a prompt ends with a tag in which the model thinks, as some templates write it."""
+        return self._template.find_open_thought(ids) is not None
 
     def count_tokens(self, messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] | None = None) -> int:
         """Count the ids that `prompt` would have; nothing is computed."""
         return len(self._template.chat(messages, tools))
+
+
+def _find_boundary(config: Any) -> int | None:  # noqa: ANN401 - configurations share no type
+    """Return the length above which a model's longrope uses other factors; None: it has no such boundary."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    ropes = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    for part in ropes:
+        if part.get("rope_type") == "longrope":
+            key = "original_max_position_embeddings"
+            boundary: int | None = part.get(key) or getattr(config, key, None)
+            return boundary
+    return None

@@ -10,6 +10,7 @@ import torch
 
 from langchain_sea.models import loading, tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.template_source import read_chat_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +23,9 @@ __all__ = ["TINY_NAMES", "load_model", "unload_models"]
 
 TINY_NAMES = ("tiny", *(f"tiny/{tier}" for tier in tiny.TIERS))
 _DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16", "float64")}
-_policies: dict[tuple[int, bool], CausalLMPolicy] = {}
-"""By the id of the model, which the policy keeps alive, and whether layers are compiled: one policy per model, whatever
-name loaded it."""
+_policies: dict[tuple[int, bool, str | None], CausalLMPolicy] = {}
+"""By the id of the model, which the policy keeps alive, whether layers are compiled, and the template that was passed:
+one policy per model, whatever name loaded it."""
 _lock = threading.RLock()
 
 
@@ -36,6 +37,7 @@ def load_model(
     quantization: Bits | QuantizationConfigMixin | dict[str, Any] | None = None,
     device_map: str | dict[str, Any] | None = None,
     compile_layers: bool = False,
+    chat_template: str | os.PathLike[str] | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
     report: Callable[[str], None] | None = None,
@@ -53,6 +55,7 @@ def load_model(
         device_map: how transformers spreads the layers over devices, in place of `device`; needs accelerate.
         compile_layers: compile the decoder's layers for a GPU. The first answers then take up to a minute longer, and
             later ones, and those of later processes on this machine, less. It changes nothing on a CPU.
+        chat_template: Jinja text or the path of a file, in place of the tokenizer's own template.
         trust_remote_code: run Python code that comes with the weights.
         allow_pickle: read `*.bin` if there are no safetensors.
         report: called with one line before each slow step.
@@ -62,6 +65,7 @@ def load_model(
         WeightsCorruptError: the weights cannot, or must not, be used.
         ExtraMissingError: accelerate or a quantization library is missing.
         ArchitectureError: the model has no linear layers that could be quantized.
+        ChatTemplateError: `chat_template` cannot be read.
         ValueError: both `device` and `device_map`, or an unknown `dtype`.
 
     Examples:
@@ -72,6 +76,7 @@ def load_model(
     """
     if isinstance(name, CausalLMPolicy):
         return name
+    source = None if chat_template is None else read_chat_template(chat_template)
     with _lock:
         loaded = loading.load(
             name,
@@ -83,9 +88,11 @@ def load_model(
             allow_pickle=allow_pickle,
             report=report,
         )
-        key = (id(loaded.model), compile_layers)
+        key = (id(loaded.model), compile_layers, source)
         if key not in _policies:
-            _policies[key] = CausalLMPolicy(loaded.model, loaded.tokenizer, compile_layers=compile_layers)
+            _policies[key] = CausalLMPolicy(
+                loaded.model, loaded.tokenizer, chat_template=source, compile_layers=compile_layers
+            )
             _policies[key].name = loaded.name
         return _policies[key]
 

@@ -12,7 +12,7 @@ import torch
 from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.kv_cache import PackedSequence
-from langchain_sea.models.probe import embed_probe, is_close
+from langchain_sea.models.probe import embed_probe, is_close, probe_ids
 from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.whole_forward import WholeSequenceRunner
 
@@ -101,6 +101,8 @@ def make_runner(model: PreTrainedModel, *, compiles: bool = False) -> Runner:
     whole = WholeSequenceRunner(model)
     try:
         is_causal = _is_causal(whole)
+    except ArchitectureError:
+        raise
     except Exception as error:
         raise ArchitectureError(
             f"{type(model).__name__} cannot be refined: its forward function does not run on embeddings alone "
@@ -126,7 +128,13 @@ def check_lm_head(head: LMHead, runner: Runner, model: PreTrainedModel) -> None:
     rows = embed_probe(model)
     (output,) = runner.forward([PackedSequence(rows)])
     assert output.last is not None
-    logits = model(inputs_embeds=rows, use_cache=False).logits
+    try:
+        logits = model(probe_ids(model)).logits  # as anybody calls it: with its own cache, of ids
+    except Exception as error:
+        raise ArchitectureError(
+            f"the forward function of {type(model).__name__} does not run on a few tokens ({type(error).__name__}: "
+            f"{error}). Use another model, or correct its configuration."
+        ) from error
     if not is_close(head.logits(output.last)[..., : logits.shape[-1]], logits):
         raise ArchitectureError(
             f"{type(model).__name__} computes its logits by more than an output layer, a scale and a cap; use another "
@@ -156,6 +164,7 @@ def _is_right(runner: ModelRunner, model: PreTrainedModel) -> bool:
     try:
         expected = [_last(WholeSequenceRunner(model), [text])[0] for text in (one, two)]
         actual, exchanged = (_last_in_parts(runner, [text, two]) for text in (one, other))
+        runner.forward([PackedSequence(one)], layers=range(runner.num_layers))  # one state for each token
     except Exception:  # noqa: BLE001 - models call their attention in many ways; this one is no way that is known
         return False
     is_alone = is_close(exchanged[1].float(), actual[1].float())
@@ -181,5 +190,6 @@ def _last_in_parts(runner: Runner, texts: Sequence[Tensor]) -> list[Tensor]:
 def _is_causal(runner: Runner) -> bool:
     """Whether the first tokens keep their states when others follow."""
     rows = embed_probe(runner.model)
+    runner.forward([PackedSequence(rows)], layers=range(runner.num_layers))  # which must be one state for each token
     long, short = (_last(runner, [part])[0] for part in (rows, rows[:, :4]))
     return is_close(long[:, :4], short)

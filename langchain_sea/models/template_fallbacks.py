@@ -2,19 +2,20 @@
 
 Templates differ in what they print: many know no tools, some print the first of two calls, take ids of nine characters
 only, join arguments as text, or read content as a list of parts. What a template leaves out is found by looking for it
-in what was printed (`find_missing`); then the conversation is written otherwise, at last in words.
+in what was printed (`template_check`); then the conversation is written otherwise, at last in words.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from time import strftime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "find_missing", "merge_turns", "ways_to_write"]
+__all__ = ["CLOSING", "OPENING", "append_system", "content_as_parts", "merge_turns", "name_tools", "ways_to_write"]
 
 Messages = list[dict[str, Any]]
 Tools = list[dict[str, Any]] | None
@@ -26,25 +27,62 @@ _INSTRUCTIONS = (
     '<tool_call>\n{{"name": <function name>, "arguments": <arguments as JSON>}}\n</tool_call>'
 )
 _ID_LENGTH = 9  # of Mistral's templates
-_IGNORED = re.compile(r"[\s\\\"']+")  # templates trim, and JSON escapes
 
 
 def ways_to_write(messages: Messages, tools: Tools) -> Iterator[tuple[Messages, Tools]]:
     """Yield the conversation in every way, the plainest first.
 
+    Which ways there are depends on the roles and keys of the messages alone, not on their words.
+
     Args:
         messages: template dicts, oldest first.
         tools: OpenAI's dicts, or None.
     """
+    ways = list(_ways_for_calls(messages, tools))
+    if any("name" in message for message in messages):
+        ways += _ways_for_calls(_without_names(messages), tools)
+    # some templates for tools alone reject that there are none, but take an empty list
+    for way, shown in [*ways, *((way, []) for way, shown in ways if shown is None)]:
+        yield way, shown
+        has_system = any(message["role"] == "system" for message in way)
+        if has_system:
+            yield _merge_system_messages(way), shown
+        yield content_as_parts(way), shown
+        if has_system:
+            yield content_as_parts(_merge_system_messages(way)), shown
+
+
+def _ways_for_calls(messages: Messages, tools: Tools) -> Iterator[tuple[Messages, Tools]]:
+    """Yield the conversation with tools, calls and results in every form."""
     yield messages, tools
-    if any(message.get("tool_calls") or message["role"] == "tool" for message in messages):
+    has_calls = any(message.get("tool_calls") or message["role"] == "tool" for message in messages)
+    if has_calls:
         short = _shorten_ids(messages)
         yield short, tools
         yield _join_arguments(messages), tools
+        yield _say_before_calls(messages), tools
         yield _call_one_by_one(short), tools
+        yield _say_before_calls(_call_one_by_one(short)), tools
         yield merge_turns([_call_as_text(message) for message in messages]), tools
     if tools:
+        yield _tools_as_key(messages, tools), None
+        if has_calls:
+            yield merge_turns([_call_as_text(message) for message in _tools_as_key(messages, tools)]), None
         yield merge_turns([_call_as_text(message) for message in _tools_as_text(messages, tools)]), None
+
+
+def name_tools(template: str, tools: Tools) -> dict[str, Any]:
+    """Return the tools, and the date, under the other names that templates read.
+
+    Args:
+        template: Jinja source.
+        tools: OpenAI's dicts, or None.
+    """
+    names: dict[str, Any] = {"xml_tools": list(tools) if tools else None}  # the first SmolLM3
+    if not re.search(r"\btools\b", template):  # FireFunction
+        functions = json.dumps([tool.get("function", tool) for tool in tools or ()], ensure_ascii=False)
+        names |= {"functions": functions, "datetime": strftime("%B %d, %Y")}
+    return names
 
 
 def content_as_parts(messages: Messages) -> Messages:
@@ -66,58 +104,21 @@ def merge_turns(messages: Messages) -> Messages:
     return merged
 
 
+def _without_names(messages: Messages) -> Messages:
+    """Return the messages without the speakers' names, so that those of one role can be joined; results keep theirs."""
+    return merge_turns(
+        [
+            message if message["role"] == "tool" else {key: value for key, value in message.items() if key != "name"}
+            for message in messages
+        ]
+    )
+
+
 def append_system(messages: Messages, text: str) -> Messages:
     """Return the messages with a text at the end of the system message, which is added if there is none."""
     if messages and messages[0]["role"] == "system":
         return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
     return [{"role": "system", "content": text}, *messages]
-
-
-def find_missing(rendered: str, messages: Sequence[dict[str, Any]], tools: Tools) -> list[str]:
-    """Return the texts, calls and tools of a conversation that a prompt does not hold.
-
-    Args:
-        rendered: the prompt.
-        messages: of the conversation.
-        tools: that the model is to be shown.
-    """
-    printed = _squash(rendered)
-    wanted = [text for message in messages for text in _texts_of(message)]
-    wanted += [str(tool["function"]["name"]) for tool in tools or () if "function" in tool]
-    return [text for text in wanted if not any(_squash(form) in printed for form in _forms_of(text))]
-
-
-def _squash(text: str) -> str:
-    return _IGNORED.sub("", text)
-
-
-def _forms_of(text: str) -> Iterator[str]:
-    """Yield a text as it is, and as JSON writes it."""
-    yield text
-    yield json.dumps(text, ensure_ascii=False)
-    yield json.dumps(text)
-
-
-def _texts_of(message: dict[str, Any]) -> Iterator[str]:
-    """Yield what must be seen of a message; templates leave out what an assistant thought."""
-    content = message.get("content")
-    if isinstance(content, str) and not message.get("tool_calls"):
-        yield content.split("</think>")[-1] if message["role"] == "assistant" else content
-    for call in message.get("tool_calls") or ():
-        yield str(call["function"]["name"])
-        yield from _leaves(call["function"]["arguments"])
-
-
-def _leaves(value: object) -> Iterator[str]:
-    """Yield the strings in a value."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from _leaves(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from _leaves(entry)
 
 
 def _shorten_ids(messages: Messages) -> Messages:
@@ -156,18 +157,59 @@ def _with_text_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 def _call_one_by_one(messages: Messages) -> Messages:
     """Return parallel calls as calls one after another, each before its own result."""
-    results = {message.get("tool_call_id"): message for message in messages if message["role"] == "tool"}
+    changed: Messages = []
+    waiting: Messages = []  # calls whose results have not been seen
+    for message in messages:
+        if message["role"] != "tool":
+            changed += waiting
+            calls = message.get("tool_calls") or ()
+            waiting = [
+                message | {"content": message["content"] if number == 0 else "", "tool_calls": [call]}
+                for number, call in enumerate(calls)
+            ]
+            changed += [] if calls else [message]
+            continue
+        # ids may occur again in later turns: a result belongs to the calls right before it
+        own = [each for each in waiting if each["tool_calls"][0].get("id") == message.get("tool_call_id")]
+        waiting = [each for each in waiting if not any(each is one for one in own[:1])]
+        changed += [*own[:1], message]
+    return changed + waiting
+
+
+def _say_before_calls(messages: Messages) -> Messages:
+    """Return the messages with the words beside a call as a message of their own."""
     changed: Messages = []
     for message in messages:
-        calls = message.get("tool_calls") or ()
-        for number, call in enumerate(calls):
-            content = message["content"] if number == 0 else ""
-            changed.append(message | {"content": content, "tool_calls": [call]})
-            if (result := results.pop(call.get("id"), None)) is not None:
-                changed.append(result)
-        if not calls and (message["role"] != "tool" or message.get("tool_call_id") in results):
+        if message.get("tool_calls") and message["content"]:
+            changed += [{"role": message["role"], "content": message["content"]}, message | {"content": ""}]
+        else:
             changed.append(message)
     return changed
+
+
+def _tools_as_key(messages: Messages, tools: Sequence[dict[str, Any]]) -> Messages:
+    """Return the messages with the tools as a key of the system message, where Phi-4-mini reads them."""
+    listed = json.dumps([tool.get("function", tool) for tool in tools], ensure_ascii=False)
+    if messages[0]["role"] == "system":
+        return [messages[0] | {"tools": listed}, *messages[1:]]
+    return [{"role": "system", "content": "", "tools": listed}, *messages]
+
+
+def _merge_system_messages(messages: Messages) -> Messages:
+    """Put each system message into the user message behind it; it is one where there is none."""
+    changed: Messages = []
+    for message in messages:
+        last = changed[-1] if changed else {}
+        if last.get("role") == "system" and message["role"] == "user":
+            texts = [text for text in (last["content"], message["content"]) if text]
+            changed[-1] = message | {"content": "\n\n".join(texts)}
+        else:
+            changed.append(message)
+    return merge_turns([_as_user(message) if message["role"] == "system" else message for message in changed])
+
+
+def _as_user(message: dict[str, Any]) -> dict[str, Any]:
+    return {"role": "user", "content": message["content"]}
 
 
 def _tools_as_text(messages: Messages, tools: Sequence[dict[str, Any]]) -> Messages:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.errors import ExtraMissingError, WeightsNotFoundError
+from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.loading.adapters import load_fitting
 from langchain_sea.rewards.log_ratio import LogRatioReward
 
 if TYPE_CHECKING:
@@ -24,16 +26,17 @@ def load_adapter(policy: CausalLMPolicy, adapter: str | os.PathLike[str]) -> Cau
 
     Raises:
         ExtraMissingError: peft is not installed.
-        WeightsNotFoundError: there is no adapter, or it does not fit the base.
+        WeightsNotFoundError: there is no adapter, or its weights have other shapes than the base.
+        WeightsCorruptError: weights of the adapter have no place in the base, or are missing.
     """
-    try:
-        from peft import PeftModel  # noqa: PLC0415 - an extra
-    except ImportError as error:
-        raise ExtraMissingError('adapters are read by peft: pip install "langchain-sea[adapters]"') from error
+    if not find_spec("peft"):
+        raise ExtraMissingError('adapters are read by peft: pip install "langchain-sea[adapters]"')
     shared = {id(tensor): tensor for tensor in (*policy.model.parameters(), *policy.model.buffers())}
     base = copy.deepcopy(policy.model, dict(shared))
     try:
-        wrapped: Any = PeftModel.from_pretrained(base, adapter)
+        wrapped: Any = load_fitting(base, adapter)
+    except WeightsCorruptError:
+        raise
     except (OSError, ValueError, RuntimeError) as error:
         raise WeightsNotFoundError(
             f"no adapter for {policy.model.name_or_path!r} can be read from {adapter} ({error}); pass a "

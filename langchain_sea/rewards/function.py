@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import math
 import reprlib
@@ -17,6 +16,7 @@ from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_a
 from torch import Tensor
 
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.functions import require_scoring_function, takes_messages, wait_for_result
 from langchain_sea.core.timeouts import LateError, run_with_timeout
 from langchain_sea.errors import RewardUnavailableError
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["FunctionReward", "check_scores", "takes_messages"]
+__all__ = ["FunctionReward", "check_scores"]
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class FunctionReward:
     Attributes:
         function: is called as `function(prompt, completions)`, where `prompt` is the text of the last user message,
             empty if there is none. A function with a parameter named `messages` is called as
-            `function(messages=…, completions=…)` and gets the conversation as template dicts. `completions` is a
+            `function(messages=…, completions=…)` and gets the conversation as template dicts. An `async def`
+            function is awaited, in an event loop of its own. `completions` is a
             list of distinct strings. It returns one finite number for each, in a list, a tuple, an array or a tensor.
         name: for error messages; by default the function's own.
         timeout: seconds that a call may take. The function then runs in a daemon thread. A thread that never returns
@@ -61,14 +62,7 @@ class FunctionReward:
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0 < self.timeout <= threading.TIMEOUT_MAX:
             raise ValueError(f"timeout={self.timeout} must be a positive number of seconds, or None.")
-        if takes_messages(self.function):
-            try:
-                inspect.signature(self.function).bind(messages=[], completions=[])
-            except TypeError as error:
-                raise TypeError(
-                    f"the reward {self._label!r} has a parameter `messages`, so it must take messages=… and "
-                    f"completions=… and need nothing else: {error}."
-                ) from error
+        require_scoring_function(self.function, f"reward {self._label!r}")
 
     def score(self, view: AnswerBatch, texts: Sequence[str]) -> Tensor:
         """Return the scores, (C,) float32; equal texts are scored once.
@@ -93,8 +87,8 @@ class FunctionReward:
         @torch.no_grad()  # the caller's mode does not apply in another thread
         def call() -> object:
             if takes_messages(self.function):
-                return self.function(messages=messages, completions=list(completions))
-            return self.function(last_user_text(messages), list(completions))
+                return wait_for_result(self.function(messages=messages, completions=list(completions)))
+            return wait_for_result(self.function(last_user_text(messages), list(completions)))
 
         attempts = Retrying(
             stop=stop_after_attempt(1 + self.retries),
@@ -159,11 +153,3 @@ def _bad(label: str, what: str, completions: Sequence[str]) -> RewardUnavailable
     return RewardUnavailableError(
         f"the reward {label!r} {what}; it must return one finite number for each of the {len(completions)} completions."
     )
-
-
-def takes_messages(function: Callable[..., Any]) -> bool:
-    """Return whether a reward function has a parameter `messages`, and so wants the whole conversation."""
-    try:
-        return "messages" in inspect.signature(function).parameters
-    except ValueError:  # some functions written in C have no signature
-        return False

@@ -85,7 +85,8 @@ class GuardModel:
                 f"{guard.name} has a third verdict, {' or '.join(guard.between)}: say whether it counts as safe "
                 "with between='safe' or between='unsafe'."
             )
-        source = guard.source(tokenizer.chat_template if isinstance(tokenizer.chat_template, str) else None)
+        own: str | dict[str, str] | None = tokenizer.chat_template
+        source = guard.source(own.get("default") if isinstance(own, dict) else own)
         if source is None:
             raise ChatTemplateError(f"neither the tokenizer nor the format {guard.name} has a chat template.")
         self.model, self.tokenizer, self.guard, self.threshold = model, tokenizer, guard, threshold

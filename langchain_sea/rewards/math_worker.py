@@ -16,7 +16,10 @@ import sys
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 if sys.platform == "win32":
     resource = None
@@ -28,12 +31,39 @@ _MARKED = re.compile(r"(?<!\\)\$.+(?<!\\)\$|\\boxed|\\\(|\\\[", re.DOTALL)
 # a number in prose with its currency, per cent or a unit of three letters or more, e.g. "12.5 dollars"
 _NUMBER = re.compile(r"[-$€£¥ ]*(\d{1,3}([ ,]\d{3})+|\d+)?(\.\d+)?\s*(%|percent|[A-Za-z]{3,}\.?)?", re.ASCII)
 _PLAIN = str.maketrans({"−": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
+_DIGITS, _RELATIVE, _CLOSE = 30, 1e-9, 1e-3  # of numbers that are compared as they are
+_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+# a number in backticks or single emphasis, which math-verify does not see
+_IN_MARKS = re.compile(r"(?<![\w*`])(`|\*|__?)(-?\d[\d.,/]*)\1(?![\w*`])", re.ASCII)
+# a root in round brackets, of which math-verify reads the first factor alone
+_ROUND_ROOT = re.compile(r"\\sqrt(\[[^\[\]]*\])?\(([^()]*)\)")
+_MIXED = re.compile(r"(?<![\d./^])(\d+) (\d+)/(\d+)(?![\d/^])", re.ASCII)
+
+
+def find_final_answer(text: str) -> str:
+    """Return the part of a completion that says its answer: what follows the reasoning, in the last tag or box."""
+    behind = text.rpartition("</think>")[2]
+    text = behind if behind.strip() else text
+    if tagged := _TAGGED.findall(text):
+        text = tagged[-1].strip()
+        text = text if _MARKED.search(text) or any(map(str.isspace, text)) else f"$${text}$$"
+    start = text.rfind("\\boxed{")
+    if start >= 0:
+        depth = 0
+        for at in range(start, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if text[at] == "}" and depth == 0:
+                return text[start : at + 1]
+    text = _IN_MARKS.sub(r"\2", text)
+    if _MARKED.search(text):
+        return text
+    return _MIXED.sub(lambda m: f"{int(m[1]) * int(m[3]) + int(m[2])}/{m[3]}", text)
 
 
 def parse_answers(text: str) -> list[Any]:
     """Return the last answer in a text as math-verify reads it, in one or several forms; empty if there is none."""
     parse = import_module("math_verify").parse
-    return list(parse(text.translate(_PLAIN), parsing_timeout=None))
+    return list(parse(_ROUND_ROOT.sub(r"\\sqrt\1{\2}", text.translate(_PLAIN)), parsing_timeout=None))
 
 
 @lru_cache(maxsize=64)
@@ -52,12 +82,28 @@ def compare(gold: str, text: str | None, *, is_solution: bool) -> str:
         return "no gold"
     if text is None:
         return "gold"
-    answers = parse_answers(text)
+    answers = parse_answers(find_final_answer(text))
     if not answers:
         return "no answer"
     verify = import_module("math_verify").verify
     equal = verify(golds, answers, timeout_seconds=None, allow_set_relation_comp=True)  # x ≤ 3 is (−∞, 3]
-    return "right" if equal else "wrong"
+    return "right" if equal and not _differ_by_little(golds, answers) else "wrong"
+
+
+def _differ_by_little(golds: Sequence[Any], answers: Sequence[Any]) -> bool:
+    """Return whether two exact numbers are close and not equal: math-verify takes 1/2004! and 1/2006! for equal.
+
+    Numbers that are far apart and were called equal differ for another reason, such as a sign for per cent.
+    """
+    gold, answer = (next((e for e in forms if getattr(e, "is_number", False)), None) for forms in (golds, answers))
+    floats = import_module("sympy").Float
+    if gold is None or answer is None or gold.atoms(floats) or answer.atoms(floats):
+        return False
+    values = (gold.evalf(_DIGITS), answer.evalf(_DIGITS))
+    if not all(value.is_Number for value in values):  # an unevaluated one, such as 50 %
+        return False
+    gap, size = abs(values[0] - values[1]), max(map(abs, values))
+    return bool(size * _RELATIVE < gap < _CLOSE)
 
 
 def _limit(megabytes: int) -> None:

@@ -10,9 +10,11 @@ import threading
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import Energy
+from langchain_sea.core.functions import hash_code, to_list
 from langchain_sea.core.protocols import Reward
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
@@ -45,7 +47,7 @@ _lock = threading.RLock()
 
 def make_energy(
     model: CausalLMPolicy,
-    rewards: Sequence[RewardLike] | None = None,
+    rewards: RewardLike | Sequence[RewardLike] | None = None,
     *,
     preset: str | Preset = "default",
     retries: int = 0,
@@ -80,14 +82,14 @@ def make_energy(
 
 
 def make_terms(
-    rewards: Sequence[RewardLike] | None, policy: CausalLMPolicy, *, retries: int = 0
+    rewards: RewardLike | Sequence[RewardLike] | None, policy: CausalLMPolicy, *, retries: int = 0
 ) -> tuple[RewardTerm, ...]:
     """Turn rewards into terms of the energy with distinct names.
 
     Args:
-        rewards: each is `"safety"`, `"tiny"`, the path of a head (.safetensors), the name, folder or hub id of a
-            model, a function `(prompt, completions) -> scores` (a `Rule` is one), a reward, or a term. None means
-            the reward that ships for this policy.
+        rewards: one or several. Each is `"safety"`, `"tiny"`, the path of a head (.safetensors), the name, folder or
+            hub id of a model, a function `(prompt, completions) -> scores` (a `Rule` is one), a reward, or a term of
+            any of these. None means the reward that ships for this policy.
         policy: the one that writes the answers; a reward that steers must fit it.
         retries: how often a function that fails with an `OSError` is called again.
 
@@ -105,7 +107,8 @@ def make_terms(
             )
         rewards = _DEFAULTS[name]
     terms: list[RewardTerm] = []
-    for reward in rewards:
+    each_reward: list[RewardLike] = to_list(rewards)
+    for reward in each_reward:
         term = _make_term(reward, policy, retries)
         num_same = sum(other.name.split("#")[0] == term.name for other in terms)
         terms.append(replace(term, name=f"{term.name}#{num_same + 1}") if num_same else term)
@@ -169,14 +172,14 @@ def describe_reward(reward: RewardLike | GateLike) -> str:
     function = getattr(reward, "function", reward)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", type(function).__module__)
-    # only a plain function is known by its name: closures, lambdas and objects differ by what they contain
-    is_plain_function = callable(function) and "<" not in name and hasattr(function, "__code__")
-    return f"{module}.{name}" if is_plain_function else f"{module}.{name}@{id(reward):x}"
+    if isinstance(function, FunctionType):
+        return f"{module}.{name}:{hash_code(function)}"
+    return f"{module}.{name}@{id(reward):x}"  # objects differ by what they contain
 
 
 def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> RewardTerm:
     if isinstance(reward, RewardTerm):
-        return reward
+        return _complete_term(reward, policy, retries)
     if isinstance(reward, (str, os.PathLike)):
         name = os.fspath(reward)
         term = _name_term(Path(name).stem if name.endswith(".safetensors") else name, _load(name, policy))
@@ -190,6 +193,19 @@ def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Rewa
         f"{reward!r} is not a reward: pass a name, a function (prompt, completions) -> scores, a RewardTerm, or an "
         "object with score(view, texts)."
     )
+
+
+def _complete_term(term: RewardTerm, policy: CausalLMPolicy, retries: int) -> RewardTerm:
+    """Return the term of a name or a function as the term of its reward; what it leaves open is the reward's own."""
+    if isinstance(term.reward, Reward):
+        return term
+    made = _make_term(term.reward, policy, retries)
+    own: dict[str, Any] = {"reward": made.reward}
+    if (term.center, term.scale) == (0.0, 1.0):
+        own |= {"center": made.center, "scale": made.scale}
+    if term.min_gain is None:
+        own["min_gain"] = made.min_gain
+    return replace(term, **own)
 
 
 def _name_term(name: str, reward: Reward) -> RewardTerm:

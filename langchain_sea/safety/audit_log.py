@@ -1,8 +1,8 @@
 """The audit log: one row of JSON for each decision, append-only, chained by hashes so that changes are detected.
 
 Each row holds the hash of the row before it and its own hash over all of its content. No row can be changed, removed
-or inserted without breaking the chain behind it. Who can rewrite the file can rewrite all of it: keep the newest hash
-(`AuditLog.head`) elsewhere to notice that.
+or inserted without breaking the chain behind it. Who can rewrite the file can rewrite all of it, and who can cut rows
+off at the end leaves a chain that is whole: keep the newest hash (`AuditLog.head`) elsewhere, and pass it to `verify`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from filelock import FileLock
+
+from langchain_sea.core.timeouts import run_with_timeout
 from langchain_sea.errors import PolicyError
+from langchain_sea.safety.audit_file import append_whole, read_last_line, read_unfinished
 from langchain_sea.safety.context import CallContext, ContextMessage
 from langchain_sea.safety.tool_call import ToolCall
 
@@ -29,51 +33,102 @@ if TYPE_CHECKING:
 __all__ = ["AuditLog", "ReplayedRow", "read_rows", "replay", "verify"]
 
 _NO_HASH = "0" * 64
+_SURROGATES = "surrogatepass"  # a model may write half of a character, and the row must hold what it wrote
 _EXPECTED = {"repaired": "allowed", "approved": "review", "rejected": "review"}
 """Recorded outcome → outcome of a replay without repairer and human."""
 
 
 class AuditLog:
-    """An audit file, to which any number of threads may write.
+    """An audit file, to which any number of threads and processes may write.
+
+    Each row is a JSON object with these keys: `row` (its number, from 0), `before` (the hash of the row before),
+    `hash`, `time` (seconds since 1970), `outcome`, `runs`, `call` (as requested: `position`, `id`, `name`, `digest`,
+    and `text` and `faults`, or `arguments` as hashes), `executes` (the call that runs, where it is another one),
+    `verdicts` (the findings), `rounds`, `policy` (its digest); with `keep="full"` also `scene` (`sources`, `tools`,
+    `descriptions`); `cut_off` (`bytes`, `sha256`) where an unfinished row was moved away before this one.
 
     Attributes:
-        path: of the file.
+        path: of the file. `<path>.lock` is held while a row is written, and `<path>.cut` gets unfinished rows.
         keep: `hashed` stores the type, the size and a hash of each argument; `full` stores calls and conversations
             as they are, which `replay` needs.
+        deadline: seconds after which a write that has not ended is an error, which blocks the call.
     """
 
-    def __init__(self, path: str | os.PathLike[str], keep: Literal["hashed", "full"] = "hashed") -> None:
-        """Continue the file, or start a new one.
+    def __init__(
+        self, path: str | os.PathLike[str], keep: Literal["hashed", "full"] = "hashed", *, deadline: float = 5.0
+    ) -> None:
+        """Continue the file, or start a new one. A row that a crash left unfinished is moved to `<path>.cut`.
 
         Raises:
             PolicyError: `keep` is neither, or the file's chain is broken.
         """
         if keep not in ("hashed", "full"):
             raise PolicyError(f"keep={keep!r} must be 'hashed' or 'full'.")
-        self.path, self.keep, self._lock = Path(path), keep, threading.Lock()
-        self._head, self._num_rows = _NO_HASH, 0
+        self.path, self.keep, self.deadline = Path(path), keep, deadline
+        self._lock = threading.Lock()
+        self._file_lock = FileLock(f"{self.path}.lock", timeout=deadline, thread_local=False)
+        self._head, self._num_rows, self._size = _NO_HASH, 0, 0
+        self._cut_off: dict[str, Any] | None = None
         if self.path.exists():
-            if errors := verify(self.path):
-                raise PolicyError(f"the audit {path} is broken: {errors[0]}; start another file.")
-            for row in read_rows(self.path):
-                self._head, self._num_rows = row["hash"], self._num_rows + 1
+            with self._file_lock:
+                self._set_aside()
+                if errors := verify(self.path):
+                    raise PolicyError(f"the audit {path} is broken: {errors[0]}; start another file.")
+                self._read_end()
 
     @property
     def head(self) -> str:
-        """The newest row's hash."""
+        """The hash of the newest row that this object has read or written."""
         return self._head
 
     def write(self, decision: Decision, context: CallContext) -> None:
-        """Append one row; it is on the disk when this returns."""
+        """Append one row; it is on the disk when this returns.
+
+        A write that ends after the deadline may still add its row, which then says more than what ran.
+
+        Raises:
+            OSError: the row could not be written; the file is as it was before.
+            TimeoutError: another process, or the disk, held the file for longer than the deadline.
+        """
         row = self._make_row(decision, context)
-        with self._lock:
+        run_with_timeout(self.deadline, lambda: self._append(row))
+
+    def _append(self, row: dict[str, Any]) -> None:
+        with self._lock, self._file_lock:
+            size = self.path.stat().st_size if self.path.exists() else 0
+            if 0 < size < self._size:
+                raise OSError(
+                    f"{self.path} has {size} bytes and had {self._size}: rows were removed; start another file."
+                )
+            if size != self._size:  # another process wrote, one died, or the file was moved away
+                self._set_aside()
+                self._read_end()
             row |= {"row": self._num_rows, "before": self._head}
+            if self._cut_off:
+                row["cut_off"] = self._cut_off
             row["hash"] = _hash_row(row)
-            with self.path.open("ab") as file:
-                file.write(f"{json.dumps(row, sort_keys=True, ensure_ascii=False)}\n".encode())
-                file.flush()
-                os.fsync(file.fileno())
-            self._head, self._num_rows = row["hash"], self._num_rows + 1
+            line = _to_bytes(row) + b"\n"
+            append_whole(self.path, line, self._size)
+            self._head, self._num_rows, self._size = row["hash"], self._num_rows + 1, self._size + len(line)
+            self._cut_off = None
+
+    def _set_aside(self) -> None:
+        """Move what follows the last line break, which a crash left, to a file of its own."""
+        size, rest = read_unfinished(self.path)
+        if not rest:
+            return
+        with Path(f"{self.path}.cut").open("ab") as file:
+            file.write(rest + b"\n")
+        os.truncate(self.path, size - len(rest))
+        self._cut_off = {"bytes": len(rest), "sha256": hashlib.sha256(rest).hexdigest()}
+
+    def _read_end(self) -> None:
+        """Read the number and the hash of the last row."""
+        self._size = self.path.stat().st_size if self.path.exists() else 0
+        self._head, self._num_rows = _NO_HASH, 0
+        if self._size:
+            last = json.loads(read_last_line(self.path).decode("utf-8", _SURROGATES))
+            self._head, self._num_rows = last["hash"], last["row"] + 1
 
     def _make_row(self, decision: Decision, context: CallContext) -> dict[str, Any]:
         requested, executable = decision.requested, decision.executable
@@ -104,34 +159,42 @@ class AuditLog:
 
 def read_rows(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """Yield the rows of an audit file, without verifying them."""
-    with Path(path).open(encoding="utf-8") as file:
+    with Path(path).open("rb") as file:
         for line in file:
-            yield json.loads(line)
+            yield json.loads(line.decode("utf-8", _SURROGATES))
 
 
-def verify(path: str | os.PathLike[str]) -> list[str]:
-    """List what is wrong with the file's chain, in its order; the list is empty where the file is intact."""
-    head, errors = _NO_HASH, list[str]()
+def verify(path: str | os.PathLike[str], *, head: str | None = None) -> list[str]:
+    """List what is wrong with the file's chain, in its order; the list is empty where the file is intact.
+
+    Args:
+        path: of the audit file.
+        head: a hash that was the newest one at some time (`AuditLog.head`), kept elsewhere; it shows whether rows were
+            cut off at the end. None does not look.
+    """
     try:
         lines = Path(path).read_bytes().split(b"\n")
     except OSError as error:
         return [f"it cannot be read: {error}"]
+    previous, errors, is_known = _NO_HASH, list[str](), head in (None, _NO_HASH)
     if lines[-1] != b"":
         errors.append(f"row {len(lines) - 1} is cut off")
     for number, line in enumerate(lines[:-1]):
         try:
-            row = json.loads(line.decode("utf-8"))
+            row = json.loads(line.decode("utf-8", _SURROGATES))
             row_hash = row.pop("hash")
-            canonical = json.dumps({**row, "hash": row_hash}, sort_keys=True, ensure_ascii=False).encode()
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            canonical = _to_bytes({**row, "hash": row_hash})
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
             return [*errors, f"row {number} cannot be read: {error!r}"]
         if canonical != line:
             errors.append(f"row {number} is not as it was written")
         if row_hash != _hash_row(row):
             errors.append(f"row {number} was changed")
-        if row.get("before") != head or row.get("row") != number:
+        if row.get("before") != previous or row.get("row") != number:
             errors.append(f"row {number} does not follow the one before it")
-        head = row_hash
+        previous, is_known = row_hash, is_known or row_hash == head
+    if not is_known:
+        errors.append(f"there is no row with the hash {head}: rows were cut off at the end, or the file is another one")
     return errors
 
 
@@ -188,10 +251,15 @@ def _read_context(row: dict[str, Any], pipeline: GuardPipeline) -> CallContext:
     return CallContext(messages, row["tools"], pipeline.policy, row["descriptions"])
 
 
+def _to_bytes(row: dict[str, Any]) -> bytes:
+    return json.dumps(row, sort_keys=True, ensure_ascii=False).encode("utf-8", _SURROGATES)
+
+
 def _hash_row(row: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(row, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(_to_bytes(row)).hexdigest()
 
 
 def _hash_value(value: object) -> dict[str, str | int]:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return {"type": type(value).__name__, "size": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    digest = hashlib.sha256(text.encode("utf-8", _SURROGATES)).hexdigest()
+    return {"type": type(value).__name__, "size": len(text), "sha256": digest[:16]}

@@ -2,6 +2,7 @@
 
 Programs read text differently: what one shows as `cat`, another passes on as full-width letters, Cyrillic letters
 that look Latin, percent signs, base64, or JSON inside a string. Every form is checked; the call itself is not changed.
+Decoding takes time in proportion to the text, and ends at a bound, which is reported.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from langchain_sea.safety.patterns import compile_pattern
 from langchain_sea.safety.values import parse_structured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["decode_forms", "decode_words", "find_hidden_text", "join_neighbours"]
+__all__ = ["decode_forms", "decode_parts", "decode_words", "find_hidden_text", "join_neighbours"]
 
 _MAX_FORMS = 12  # of one text
-_MAX_SEARCHED = 65_536  # characters of a text that are searched for encoded parts
+_MAX_JOINED = 4_096  # characters of two arguments that are read as one
+_MAX_STRUCTURED = 20_000  # characters of JSON inside a string
+_MAX_PARTS = 64  # encoded parts of one text that are decoded
+_MAX_LEVELS = 4  # of encodings inside of one another
+_MIN_HIDDEN = 8  # characters that nobody sees: so many carry a message
 _MIN_SPACED = 7  # characters of the shortest word with blanks between its letters
 _MIN_DECODED = 4  # characters
 _TAGS = range(0xE0020, 0xE007F)  # invisible letters
@@ -37,13 +43,17 @@ _CONFUSABLES = {
 }  # fmt: skip
 _TO_LATIN = str.maketrans(_CONFUSABLES)
 _LEET = str.maketrans("013457@$!8", "oieastasib")
-_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2}[\s:]?){6,}")
-_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4}))")
-_SPACED = re.compile(r"(?<!\S)(?:\S[ \t.\n_-]){3,}\S(?!\S)")
+_BASE64 = r"[A-Za-z0-9+/_-]{12,}={0,2}"
+_BASE32 = r"\b[A-Z2-7]{16,}={0,6}"
+_HEX = r"(?:\\x|%|0x)?(?:[0-9a-fA-F]{2}(?:[\s:,]|\\x|0x|%){0,2}){6,}"
+_WRAPPED = re.compile(r"[A-Za-z0-9+/=_-]{4,}")
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|([0-3][0-7]{2}))")
+_SPACED = r"(?:^|\s)((?:\S[ \t.\n_-]){3,}\S)(?:\s|$)"
 _SPACES = re.compile(r"[ \t.\n_-]")
-_MIXED = re.compile(r"\b(?=\w*[A-Za-z])(?=[\w@$!]*[0134578@$!])[\w@$!]{3,}")
-_CODED = re.compile(r"[^\x20-\x7e\n]|%[0-9a-fA-F]{2}|&#?\w+;|\\[xu]|[A-Za-z0-9+/_-]{12,}|[0-9a-fA-F]{12,}")
+_WORD = r"[\w@$!]{3,}"
+_CODED = (
+    r"[^\x20-\x7e\n]|%[0-9a-fA-F]{2}|&#?\w+;|\\[xu0-3]|[A-Za-z0-9+/_-]{12,}|[0-9a-fA-F]{12,}|(?:[0-9a-fA-F]{2}[\s:]){6}"
+)
 
 
 def decode_forms(text: str) -> list[str]:
@@ -60,11 +70,64 @@ def decode_forms(text: str) -> list[str]:
     return forms[:_MAX_FORMS]
 
 
+def decode_parts(text: str) -> tuple[list[str], bool]:
+    """Decode what is encoded in a text, at any place and inside of one another.
+
+    Returns:
+        The decoded parts, without the text around them; and whether there were more than could be decoded.
+    """
+    parts, level, is_cut = list[str](), [text], False
+    for _ in range(_MAX_LEVELS):
+        found = [part for each in level for part in _list_encoded(each)]
+        is_cut |= len(parts) + len(found) > _MAX_PARTS
+        level = [part for part in dict.fromkeys(found[: _MAX_PARTS - len(parts)]) if part not in parts]
+        parts += level
+        if not level:
+            break
+    return parts, is_cut
+
+
+def _list_encoded(text: str) -> list[str]:
+    """List the decoded parts of one level: base64 (on one line or wrapped), base32, hexadecimal, percent signs, entities."""
+    parts = []
+    for pattern, decode in ((_BASE64, _read_base64), (_BASE32, _read_base32), (_HEX, _read_hex)):
+        for number, match in enumerate(compile_pattern(pattern, match_case=True).finditer(text)):
+            if number > 50 * _MAX_PARTS:
+                break
+            if part := _read_part(match[0], decode):
+                parts.append(part)
+    if "\n" in text:
+        parts += [part for run in _list_wrapped(text) if (part := _read_part(run, _read_base64))]
+    if text.count("%") > _MIN_DECODED and (match := compile_pattern(r"(?:%[0-9a-fA-F]{2}){4,}\S*").search(text)):
+        parts.append(unquote(match[0]))
+    if text.count("&#") > _MIN_DECODED and (match := compile_pattern(r"(?:&#x?[0-9a-fA-F]{2,4};){4,}").search(text)):
+        parts.append(html.unescape(match[0]))
+    return parts
+
+
+def _list_wrapped(text: str) -> Iterator[str]:
+    """Yield base64 that is wrapped over lines, as one line."""
+    run: list[str] = []
+    for line in (*text.splitlines(), ""):
+        if _WRAPPED.fullmatch(line.strip()):
+            run.append(line.strip())
+            continue
+        if len(run) > 1:
+            yield "".join(run)
+        run = []
+
+
 def decode_words(text: str) -> list[str]:
     """Return the forms of `decode_forms`, and each with digits read as letters (`b4d` as `bad`), for models."""
     forms = decode_forms(text)
-    leet = [_MIXED.sub(lambda match: match[0].translate(_LEET), form) for form in forms]
+    leet = [compile_pattern(_WORD).sub(_read_leet, form) for form in forms]
     return list(dict.fromkeys([*forms, *leet]))
+
+
+def _read_leet(match: re.Match[str]) -> str:
+    word = match[0]
+    is_mixed = any(c.isalpha() for c in word) and any(c in "0134578@$!" for c in word)
+    return word.translate(_LEET) if is_mixed else word
 
 
 def find_hidden_text(text: str) -> str | None:
@@ -78,12 +141,17 @@ def find_hidden_text(text: str) -> str | None:
         return f"it contains {num_tags} invisible characters"
     if any(c in "\u202d\u202e" for c in text):
         return "it contains Unicode bidi override characters"
+    hidden = sum(0xFE00 <= ord(c) <= 0xFE0F or 0xE0100 <= ord(c) <= 0xE01EF for c in text)  # noqa: PLR2004 - variation selectors
+    if hidden >= _MIN_HIDDEN and compile_pattern(r"[\x{fe00}-\x{fe0f}\x{e0100}-\x{e01ef}]{4}").search(text):
+        return f"it contains {hidden} invisible characters"
+    if compile_pattern(r"[\x{200b}\x{200c}\x{200d}\x{2060}-\x{2064}\x{feff}]{8}").search(text):
+        return "it contains a row of invisible characters"
     return None
 
 
 def join_neighbours(texts: list[str]) -> list[str]:
     """Return each two texts that follow one another as one, since an attack may be split over two arguments."""
-    return [a + b for a, b in pairwise(texts) if len(a) + len(b) <= _MAX_SEARCHED]
+    return [a + b for a, b in pairwise(texts) if len(a) + len(b) <= _MAX_JOINED]
 
 
 def _has_tags_in_flags_only(text: str) -> bool:
@@ -102,12 +170,12 @@ def _choose_decoders(text: str) -> Iterator[Callable[[str], str]]:
         yield html.unescape
     if "\\" in text:
         yield _decode_escapes
-    if len(text) >= _MIN_SPACED and _SPACED.search(text[:_MAX_SEARCHED]):
+    if len(text) >= _MIN_SPACED and compile_pattern(_SPACED).search(text):
         yield _remove_spaces
-    if _CODED.search(text[:_MAX_SEARCHED]):
+    if compile_pattern(_CODED).search(text):
         yield _decode_base64
         yield _decode_hex
-    if text[:1] in '"[{' or '"' in text[:_MAX_SEARCHED]:
+    if text[:1] in '"[{' and len(text) <= _MAX_STRUCTURED:
         yield _flatten_json
     if "\n" in text:
         yield _join_lines
@@ -124,11 +192,11 @@ def _decode_tags(text: str) -> str:
 
 
 def _decode_escapes(text: str) -> str:
-    return _ESCAPED.sub(lambda match: chr(int(match[1] or match[2], 16)), text)
+    return _ESCAPED.sub(lambda match: chr(int(match[3], 8) if match[3] else int(match[1] or match[2], 16)), text)
 
 
 def _remove_spaces(text: str) -> str:
-    return _SPACED.sub(lambda match: _SPACES.sub("", match[0]), text)
+    return str(compile_pattern(_SPACED).sub(lambda match: f" {_SPACES.sub('', match[1])} ", text)).strip()
 
 
 def _join_lines(text: str) -> str:
@@ -136,30 +204,46 @@ def _join_lines(text: str) -> str:
 
 
 def _decode_base64(text: str) -> str:
-    return _decode_parts(text, _BASE64, _read_base64)
+    return _decode_in_place(text, _BASE64, _read_base64)
 
 
 def _decode_hex(text: str) -> str:
-    return _decode_parts(text, _HEX, lambda part: bytes.fromhex(re.sub(r"[\s:]", "", part)))
+    return _decode_in_place(text, _HEX, _read_hex)
 
 
-def _decode_parts(text: str, pattern: re.Pattern[str], decode: Callable[[str], bytes]) -> str:
+def _decode_in_place(text: str, pattern: str, decode: Callable[[str], bytes]) -> str:
     """Return the text with its encoded parts decoded; an empty text where no part is."""
     changed = False
 
     def decode_match(match: re.Match[str]) -> str:
         nonlocal changed
-        try:
-            decoded = decode(match[0]).decode("utf-8")
-        except (ValueError, binascii.Error):
-            return match[0]
-        if len(decoded) < _MIN_DECODED or not all(c.isprintable() or c.isspace() for c in decoded):
-            return match[0]
-        changed = True
-        return decoded
+        decoded = _read_part(match[0], decode)
+        changed |= bool(decoded)
+        return decoded or match[0]
 
-    new_text = pattern.sub(decode_match, text[:_MAX_SEARCHED]) + text[_MAX_SEARCHED:]
-    return new_text if changed else ""
+    new_text = compile_pattern(pattern, match_case=True).sub(decode_match, text)
+    return str(new_text) if changed else ""
+
+
+def _read_part(part: str, decode: Callable[[str], bytes]) -> str:
+    """Decode one part; an empty text where that gives nothing that can be read."""
+    try:
+        data = decode(part)
+        decoded = data.decode("utf-16-le" if data[1:4:2] == b"\0\0" else "utf-8")
+    except (ValueError, binascii.Error):
+        return ""
+    if len(decoded) < _MIN_DECODED or not all(c.isprintable() or c.isspace() for c in decoded):
+        return ""
+    return decoded
+
+
+def _read_hex(part: str) -> bytes:
+    return bytes.fromhex(re.sub(r"\\x|0x|[\s:,%]", "", part))
+
+
+def _read_base32(part: str) -> bytes:
+    plain = part.rstrip("=")
+    return base64.b32decode(plain + "=" * (-len(plain) % 8))
 
 
 def _read_base64(part: str) -> bytes:

@@ -25,6 +25,7 @@ __all__ = [
     "apply_decisions",
     "find_call",
     "find_conflict",
+    "find_newest_answer",
     "make_blocked_message",
     "make_context",
     "read_calls",
@@ -183,6 +184,14 @@ def find_call(messages: Sequence[BaseMessage], call: Mapping[str, Any]) -> tuple
             ids = [each["id"] for each in message.tool_calls]
             if call["id"] in ids:
                 return index, ids.index(call["id"])
+    return None
+
+
+def find_newest_answer(messages: Sequence[BaseMessage]) -> int | None:
+    """Return the index of the model's newest message if only results of tools stand behind it, else None."""
+    for index in range(len(messages) - 1, -1, -1):
+        if not isinstance(messages[index], ToolMessage):
+            return index if isinstance(messages[index], AIMessage) else None
     return None
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardConfig", "ToolRules"]
 
+_KINDS = ("prose", "command", "code", "sql", "path", "address", "header", "number", "secret", "value")
 T = TypeVar("T", "ToolRules", "GuardConfig")
 _ACTIONS = ("ask", "block", "note")
 _UNANSWERED = ("block", "allow")
@@ -35,7 +36,10 @@ class ToolRules:
             structured result, such as an address in a contact, but no running text; or `all`. None is `nothing` for
             tools that read pages of the web, else `fields`.
         repairable: arguments whose text may be rewritten.
-        code: arguments that are meant to hold code or markup; templates, queries and commands are allowed in them.
+        code: arguments that are meant to hold code or markup: they are judged as code, commands or SQL by what they do.
+        kinds: kinds of arguments by name, or by the name of a field inside of them: `prose` (for people), `command`,
+            `code`, `sql`, `path`, `address`, `header` (one line), `number`, `secret` or `value`; others are decided by
+            schema and name.
         paths: folders that paths must lie in; None only checks for paths that are dangerous anywhere.
         hosts: hosts that URLs may name; None allows all public ones.
         limits: smallest and largest value of numeric arguments.
@@ -53,6 +57,7 @@ class ToolRules:
     results: Literal["nothing", "fields", "all"] | None = None
     repairable: tuple[str, ...] = ()
     code: tuple[str, ...] = ()
+    kinds: Mapping[str, str] = field(default_factory=dict)
     paths: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -73,6 +78,9 @@ class ToolRules:
             if value is not None and value not in values:
                 raise PolicyError(f"{name}={value!r} must be one of {', '.join(values)}.")
         _check_actions(self.actions)
+        for name, kind in self.kinds.items():
+            if kind not in _KINDS:
+                raise PolicyError(f"kinds of {name!r}: {kind!r} must be one of {', '.join(_KINDS)}.")
         for name, (low, high) in self.limits.items():
             if not low <= high:
                 raise PolicyError(f"limits of {name!r}: {low} is above {high}.")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+
+    import jsonschema_rs
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.policy import GuardConfig
@@ -18,21 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SchemaCheck"]
 
-_MAX_MESSAGE = 120  # characters of jsonschema's messages
-
-
-class _SchemaError(Protocol):
-    """The part of `jsonschema.ValidationError` that is read here."""
-
-    path: Sequence[str | int]
-    message: str
-
-
-class _SchemaValidator(Protocol):
-    """The part of a jsonschema validator that is used here."""
-
-    def iter_errors(self, instance: object) -> Iterator[_SchemaError]:
-        """Yield every violation of the schema."""
+_MAX_MESSAGE = 120  # characters of a validator's message
+_BACKTRACK_LIMIT = 100_000  # steps of a pattern that a linear engine cannot run: some milliseconds
+_HALF_CHARACTER = re.compile("[\ud800-\udfff]")
 
 
 class SchemaCheck(PerCallCheck):
@@ -50,18 +41,19 @@ class SchemaCheck(PerCallCheck):
         if reason := _exceeded_limit(call, context.policy):
             return [self._block(reason)]
         validator = _make_validator(_to_key(context.tools[call.name]))
+        if isinstance(validator, str):
+            return [self._block(f"the schema of {call.name} cannot be used: {validator}")]
         return [self._describe(error) for error in validator.iter_errors(call.arguments)]
 
     def _block(self, reason: str, argument: str | None = None) -> Finding:
         arguments = (argument,) if argument else ()
         return Finding(action=Action.BLOCK, check=self.name, reason=reason, arguments=arguments)
 
-    def _describe(self, error: _SchemaError) -> Finding:
-        argument = str(error.path[0]) if error.path else None
-        message = error.message
-        if len(message) > _MAX_MESSAGE:
-            message = f"{message[:_MAX_MESSAGE]}…"
-        return self._block(f"{'.'.join(map(str, error.path)) or 'the arguments'}: {message}", argument)
+    def _describe(self, error: jsonschema_rs.ValidationError) -> Finding:
+        path, message = error.instance_path, error.message
+        if len(message) > _MAX_MESSAGE:  # the value comes first, what is wrong with it last
+            message = f"{message[: _MAX_MESSAGE // 3]}…{message[-_MAX_MESSAGE * 2 // 3 :]}"
+        return self._block(f"{'.'.join(map(str, path)) or 'the arguments'}: {message}", str(path[0]) if path else None)
 
 
 def _exceeded_limit(call: ToolCall, policy: GuardConfig) -> str | None:
@@ -70,6 +62,8 @@ def _exceeded_limit(call: ToolCall, policy: GuardConfig) -> str | None:
         return f"the policy denies {call.name} altogether"
     if len(call.text) > policy.characters:
         return f"its arguments have {len(call.text)} characters, {policy.characters} are allowed"
+    if _HALF_CHARACTER.search(call.text):
+        return "its arguments hold half of a character (a lone surrogate), which no program can send on"
     if (depth := _measure_depth(call.arguments)) > policy.depth:
         return f"its arguments are nested {depth} deep, {policy.depth} are allowed"
     return None
@@ -94,15 +88,31 @@ def _to_key(schema: Mapping[str, object]) -> str:
 
 
 @lru_cache(maxsize=256)
-def _make_validator(schema: str) -> _SchemaValidator:
-    """Build a validator that allows no additional properties unless the schema says so."""
+def _make_validator(
+    schema: str,
+) -> jsonschema_rs.Draft202012Validator | jsonschema_rs.Draft7Validator | jsonschema_rs.Draft4Validator | str:
+    """Build a validator that allows no additional properties unless the schema says so; else say why there is none.
+
+    A schema may come from a stranger: it opens no address, and its patterns stop after a number of steps.
+    """
     try:
-        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+        import jsonschema_rs  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise ExtraMissingError(
-            "tool calls are validated by jsonschema: pip install 'langchain-sea[agents]'"
+            "tool calls are validated by jsonschema-rs: pip install 'langchain-sea[agents]'"
         ) from error
     strict = {"type": "object", **json.loads(schema)}
     strict.setdefault("additionalProperties", False)
-    validator: _SchemaValidator = Draft202012Validator(strict)
-    return validator
+    strict.pop("$schema", None)  # the drafts below are tried instead, so that an unknown name opens no address
+    patterns = jsonschema_rs.FancyRegexOptions(backtrack_limit=_BACKTRACK_LIMIT)
+    reason = ""
+    for draft in (jsonschema_rs.Draft202012Validator, jsonschema_rs.Draft7Validator, jsonschema_rs.Draft4Validator):
+        try:
+            return draft(strict, validate_formats=False, retriever=_refuse_address, pattern_options=patterns)
+        except (ValueError, jsonschema_rs.ReferencingError) as error:  # its ValidationError is a ValueError
+            reason = reason or str(error).partition("\n")[0]
+    return reason[:_MAX_MESSAGE]
+
+
+def _refuse_address(uri: str) -> NoReturn:
+    raise ValueError(f"a reference outside of the schema is not opened ({uri[:_MAX_MESSAGE]})")

@@ -39,6 +39,10 @@ class JudgedBatch:
     context: CallContext
     is_final: bool = False
 
+    def find_row(self, position: int) -> int | None:
+        """Return which of the decisions is about the call at a position of the message."""
+        return next((row for row, d in enumerate(self.decisions) if d.requested.position == position), None)
+
 
 @dataclass
 class VerdictStore:

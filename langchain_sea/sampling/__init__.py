@@ -1,4 +1,5 @@
 """The sampler: Langevin kernels over logits, and relaxations of tokens. Pure functions of tensors.
 
-Imports torch alone. It knows neither models nor texts: an energy is a function from positions to numbers.
+Imports torch alone, and only when it first computes. It knows neither models nor texts: an energy is a function from
+positions to numbers.
 """

@@ -16,15 +16,21 @@ chains of the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
-from torch import Tensor
+from langchain_sea.sampling.lazy_modules import LazyModule
 
-EnergyFn = Callable[[Tensor], Tensor]
-"""(C, ...) → (C,): the energy of each chain, differentiable. It must not depend on other chains."""
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import torch
+    from torch import Tensor
+
+    EnergyFn = Callable[[Tensor], Tensor]
+    """(C, ...) → (C,): the energy of each chain, differentiable. It must not depend on other chains."""
+else:
+    torch = LazyModule("torch")  # settings are made before anything is computed
 
 
 class LangevinState(NamedTuple):

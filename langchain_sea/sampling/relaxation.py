@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
-from torch.nn.functional import one_hot
+from langchain_sea.sampling.lazy_modules import LazyModule
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+else:
+    torch = LazyModule("torch")  # settings are made before anything is computed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,7 @@ class Relaxation:
         soft = (logits / self.tau).softmax(-1)
         if self.kind == "soft":
             return soft
-        hard = one_hot(logits.argmax(-1), logits.shape[-1]).to(soft.dtype)
+        hard = torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(soft.dtype)
         gap = (hard - soft).detach()
         if self.kind == "straight_through":
             return soft + gap

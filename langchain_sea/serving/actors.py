@@ -26,6 +26,22 @@ _MAX_ATTEMPTS = 3
 """Workers that may die over a part, and then over a row, before the row is taken to be the reason."""
 
 
+_ANSWER_COLUMNS = {
+    "answer": "string",
+    "draft": "string",
+    "accepted": "bool_",
+    "score_before": "float64",
+    "score_after": "float64",
+    "steps": "int64",
+    "stop_reason": "string",
+    "finish_reason": "string",
+    "output_tokens": "int64",
+    "seconds": "float64",
+    "error": "string",
+}
+"""The columns that `RefineActor` adds, with the names of their types in pyarrow."""
+
+
 class _Outcome(NamedTuple):
     message: AIMessage | None
     error: BaseException | None
@@ -42,15 +58,20 @@ class RefineActor:
         """Return the rows with their answers as further columns."""
         import pyarrow as pa
 
-        rows = table.to_pylist()
-        outcomes = _answer_rows(self.model, rows)
-        return pa.Table.from_pylist([self._make_row(row, outcome) for row, outcome in zip(rows, outcomes, strict=True)])
+        outcomes = _answer_rows(self.model, table.to_pylist())
+        answers = [self._make_answer(outcome) for outcome in outcomes]
+        # by name and type, because Arrow would take both from the first row, which may have failed
+        for name, kind in _ANSWER_COLUMNS.items():
+            if name in table.column_names:
+                table = table.drop_columns([name])
+            values = pa.array([answer.get(name) for answer in answers], getattr(pa, kind)())
+            table = table.append_column(name, values)
+        return table
 
-    def _make_row(self, row: Row, outcome: _Outcome) -> Row:
+    def _make_answer(self, outcome: _Outcome) -> Row:
         if outcome.message is None:
-            return row | {"answer": None, "error": repr(outcome.error)}
-        columns = make_output_row("", row, outcome.message) | {"error": None}
-        return {name: value for name, value in columns.items() if name != "key"}
+            return {"error": repr(outcome.error)}
+        return make_output_row("", {}, outcome.message)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_sea.budget import Budget
-from langchain_sea.chat.options import require_known
+from langchain_sea.chat.aliases import require_known
 from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.presets import PRESETS, Preset, find_preset
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from langchain_core.messages import AIMessage, AIMessageChunk, convert_to_messages
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration
 
 from langchain_sea._version import __version__
 from langchain_sea.serving.connections import cancel_on_disconnect
 from langchain_sea.serving.errors import APIError, make_error
+from langchain_sea.serving.history import to_langchain_messages
 from langchain_sea.serving.metrics import Metrics
 from langchain_sea.serving.protocol import ChatRequest, SeaOptions, make_deltas, make_message, make_usage
 from langchain_sea.serving.slots import Slot, Slots
@@ -35,7 +36,7 @@ T = TypeVar("T")
 
 _CALL_OPTIONS = (
     *("temperature", "n", "seed", "logprobs", "top_logprobs"),
-    *("tools", "tool_choice", "response_format"),
+    *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
 )
 """Keys of a request that are passed to the model as they are."""
 
@@ -106,7 +107,7 @@ class ChatHandler:
         model, choices = self._apply_choices(request.sea or SeaOptions())
         options = {name: value for name, value in values.items() if value is not None} | choices
         try:
-            return _Call(model, convert_to_messages(request.messages), options)
+            return _Call(model, to_langchain_messages(request.messages), options)
         except (KeyError, NotImplementedError, TypeError, ValueError) as error:
             raise APIError(400, f"messages: {error}", code="invalid_messages") from error
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
 
 __all__ = ["ChatRequest", "SeaOptions", "StreamOptions", "make_deltas", "make_message", "make_usage"]
+
+
+def _drop_nulls(values: object) -> object:
+    """Return a dict without the keys that are null, since null means that nothing is given."""
+    return {key: value for key, value in values.items() if value is not None} if isinstance(values, dict) else values
 
 
 class SeaOptions(BaseModel):
@@ -31,9 +36,11 @@ class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="ignore")
     include_usage: bool = False
 
+    drop_nulls = model_validator(mode="before")(_drop_nulls)
+
 
 class ChatRequest(BaseModel):
-    """OpenAI's request, as far as this server supports it; other keys are errors."""
+    """OpenAI's request, as far as this server supports it; other keys are errors unless they are null."""
 
     model_config = ConfigDict(extra="forbid")
     model: str = Field(max_length=200)
@@ -42,6 +49,10 @@ class ChatRequest(BaseModel):
     max_completion_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=1, le=1, description="only 1: nothing is cut off")
+    top_k: Literal[0, -1] | None = Field(default=None, description="only 0 or -1: nothing is cut off")
+    min_p: float | None = Field(default=None, ge=0, le=0, description="only 0: nothing is cut off")
+    typical_p: float | None = Field(default=None, ge=1, le=1, description="only 1: nothing is cut off")
+    repetition_penalty: float | None = Field(default=None, ge=1, le=1, description="only 1: no penalty")
     n: int | None = Field(default=None, ge=1)
     stop: str | list[str] | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
@@ -55,10 +66,14 @@ class ChatRequest(BaseModel):
     stream_options: StreamOptions | None = None
     presence_penalty: float | None = Field(default=None, ge=0, le=0)
     frequency_penalty: float | None = Field(default=None, ge=0, le=0)
+    logit_bias: dict[str, float] | None = Field(default=None, max_length=0, description="only none")
+    modalities: list[Literal["text"]] | None = None
     sea: SeaOptions | None = None
     user: str | None = Field(default=None, max_length=1000, description="accepted, without effect")
     metadata: dict[str, str] | None = Field(default=None, description="accepted, without effect")
     store: bool | None = Field(default=None, description="accepted, without effect")
+
+    drop_nulls = model_validator(mode="before")(_drop_nulls)
 
     @property
     def token_limit(self) -> int | None:
@@ -85,8 +100,9 @@ def make_message(reply: AIMessage) -> dict[str, Any]:
 
 
 def make_deltas(chunk: AIMessageChunk) -> list[dict[str, Any]]:
-    """Return a chunk of a stream as deltas: its text or refusal, and one delta for each tool call."""
-    deltas: list[dict[str, Any]] = []
+    """Return a chunk of a stream as deltas: its reasoning, its text or refusal, and one delta for each tool call."""
+    thought = chunk.additional_kwargs.get("reasoning_content")
+    deltas: list[dict[str, Any]] = [{"reasoning_content": thought}] if thought else []
     if isinstance(chunk.content, str):
         deltas += [{"content": chunk.content}] if chunk.content else []
     else:

@@ -167,8 +167,11 @@ def _to_parquet(rows: Iterable[Row]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(list(rows)), sink)
+    rows, sink = list(rows), pa.BufferOutputStream()
+    # Arrow takes the columns from the first row, which may lack some that others have
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    pq.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue().to_pybytes())
 
 

@@ -26,11 +26,6 @@ class Flags:
         return {"model": MODEL, "budget": Budget(max_time=None), "temperature": 0}
 
     @property
-    def standard_chat_model_params(self) -> dict[str, Any]:
-        # a local model takes no key
-        return {"temperature": 0, "max_tokens": 100, "timeout": 60, "stop": [], "max_retries": 2}
-
-    @property
     def supports_json_mode(self) -> bool:
         return True
 

@@ -42,6 +42,7 @@ def properties(number):
     return settings(deadline=None, derandomize=True, max_examples=number)
 
 
+@pytest.mark.slow
 @given(call=st.builds(Call, machine=machines, kind=kinds, **sizes), passes=passes)
 @properties(260)
 def test_an_answer_is_whole_never_worse_and_hardly_late(call, passes):

@@ -265,3 +265,76 @@ def test_a_model_that_changes_its_logits_in_another_way_is_refused():
     subject.model.lm_head.register_forward_hook(lambda _module, _args, logits: logits + torch.arange(320))
     with pytest.raises(errors.ArchitectureError, match="computes its logits"):
         _ = subject.num_layers
+
+
+def test_a_model_whose_own_forward_function_fails_is_refused():
+    subject = CausalLMPolicy(tiny_model("granitemoe"), tiny_tokenizer())
+
+    def fail(_module, _args):
+        raise TypeError("no such kernel")
+
+    subject.model.register_forward_pre_hook(fail)
+    with pytest.raises(errors.ArchitectureError, match="no such kernel"):
+        _ = subject.num_layers
+
+
+def test_a_model_with_several_states_for_each_token_is_refused():
+    config = AutoConfig.for_model(
+        *("gemma3n_text",),
+        vocab_size=320,
+        vocab_size_per_layer_input=320,
+        hidden_size=32,
+        hidden_size_per_layer_input=8,
+        intermediate_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"] * 2,
+        num_kv_shared_layers=2,
+        laurel_rank=4,
+        altup_num_inputs=2,
+        pad_token_id=0,
+    )
+    with pytest.raises(errors.ArchitectureError, match="one state for each"):
+        make_runner(AutoModelForCausalLM.from_config(config).eval())
+
+
+# Positions that depend on the length
+
+ROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+
+
+@cache
+def longrope_policy(boundary):
+    sizes = {"vocab_size": 320, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "pad_token_id": 0}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64, "eos_token_id": 2}
+    rope = {**ROPE, "original_max_position_embeddings": boundary}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        "phi3", **sizes, original_max_position_embeddings=boundary, rope_parameters=rope, bos_token_id=1
+    )
+    return CausalLMPolicy(AutoModelForCausalLM.from_config(config).eval().requires_grad_(False), tiny_tokenizer())
+
+
+@pytest.mark.parametrize("boundary", range(8, 26))
+@torch.no_grad()
+def test_answers_around_a_boundary_are_read_right_or_refused(boundary):
+    """The prompt below, at and above it; nothing is written across it."""
+    subject, ids, answer = longrope_policy(boundary), list(range(5, 20)), [40, 50, 60, 70, 80]
+    if len(ids) == boundary + 1:
+        with pytest.raises(errors.PromptTooLongError, match=str(boundary)):
+            subject.prompt_from_ids(ids, [])
+        return
+    prompt = subject.prompt_from_ids(ids, [])
+    written = subject.generate(prompt, [[]], tokens=20, temperature=1.0, generators=[torch.Generator().manual_seed(0)])
+    assert len(ids) > boundary or len(ids) + len(written[0]) <= boundary
+    tokens = Tokens.from_ids([answer])
+    if len(ids) <= boundary < len(ids) + len(answer):
+        with pytest.raises(errors.ArchitectureError, match="longrope"):
+            subject.forward(prompt, tokens)
+        return
+    logits = subject.model(torch.tensor([[*ids, *answer]])).logits[0]
+    expected = logits.log_softmax(-1)[len(ids) - 1 : -1].gather(-1, torch.tensor(answer)[:, None])[:, 0]
+    torch.testing.assert_close(subject.forward(prompt, tokens).log_probs(tokens)[0], expected, rtol=0, atol=1e-4)

@@ -106,10 +106,11 @@ def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
     assert main(["demo", *TINY, "--ask", "Who are you?", "--json", str(path)]) == 0
     out = capsys.readouterr().out
     rows = json.loads(path.read_text(encoding="utf-8"))
-    assert [row["kind"] for row in rows] == ["harmless", "harmful", "maths", "your own"]
-    assert rows[3]["question"] == "Who are you?"
+    assert [row["kind"] for row in rows] == ["harmless", "harmful", "sum", "own reward", "your own"]
+    assert rows[4]["question"] == "Who are you?"
     assert all(row["sea"]["draft"].strip().splitlines()[0] in out for row in rows if row["sea"]["draft"].strip())
-    assert out.count("0.25 → 0.75") == 4
+    assert out.count("0.25 → 0.75") == 3  # harm is no matter in sums
+    assert "def is_right(prompt, completions):" in out
     kept = [row for row in rows if not row["sea"]["accepted"]]
     assert out.count("the draft is kept") == len(kept)
 

@@ -60,9 +60,11 @@ def longest(prompt, completions):
 OTHERS = {
     "model": "tiny/expert", "rewards": [longest], "preset": "paper", "budget": Budget(max_steps=3), "seed": 1,
     "gate": longest, "gate_threshold": 0.4, "on_reward_error": "error", "temperature": 0.5, "max_tokens": 9,
-    "stop": ["x"], "timeout": 3, "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
+    "stop": ["x"], "parallel_tool_calls": False, "max_reasoning_tokens": 5, "refine_reasoning": True, "timeout": 3,
+    "on_timeout": "error", "n": 2, "logprobs": True, "top_logprobs": 2,
     "plan": "tiny", "max_retries": 0, "streaming": True, "draft_model": SEAChatModel(model="tiny", seed=7), "device": "cpu",
     "device_map": "auto", "dtype": "float32", "quantization": "int8", "compile_layers": True,
+    "chat_template": "{% for m in messages %}{{ m['content'] }}{% endfor %}",
 }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ def row(method: str, question: str, **more: Any) -> dict[str, Any]:
     return fields | {"rewards": {"r": 1.0}, "score": 1.0, "score_before": 0.5, "seconds": 2.0} | more
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_rows_and_everyone_has_the_leaders_time(tmp_path) -> None:
     """The second run adds what the first lacked, and changes nothing."""
     rows, cases = tmp_path / "rows", [Case(set="s", question="What is 1 + 2?")]

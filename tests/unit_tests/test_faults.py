@@ -89,6 +89,7 @@ def rows(asks):
 # Memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["forward_all", "generate_step"])
 @pytest.mark.parametrize("at", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, policy, method, at):

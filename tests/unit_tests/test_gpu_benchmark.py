@@ -15,6 +15,7 @@ import gpu_profile
 import gpu_steps
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And writes what was divided by what, on what machine."""
     file = tmp_path / "gpu.json"

@@ -56,6 +56,7 @@ class Judge:
         return [float(i % 2) for i in range(len(answers))]
 
 
+@pytest.mark.slow
 def test_every_round_says_what_it_found_and_the_head_still_stands() -> None:
     """Two rounds: figures of both, members joined, values finite."""
     judge = Judge()
@@ -70,6 +71,7 @@ def test_every_round_says_what_it_found_and_the_head_still_stands() -> None:
     assert figures["learned"]["answers"] == 40 + sum(found["texts"] for found in figures["rounds"])
 
 
+@pytest.mark.slow
 def test_no_held_out_question_is_attacked() -> None:
     """Not in many rounds' worth of prompts."""
     judge = Judge()
@@ -95,6 +97,7 @@ def test_broken_text_is_bad_whatever_the_judge_says(rise: float, sure: float) ->
     assert (moved[0].answer, moved[0].pair, moved[1]) == ("moved", None, 1.5)
 
 
+@pytest.mark.slow
 def test_the_attack_is_the_same_again_and_its_draft_comes_first() -> None:
     """By its seed; values are the head's own."""
     head = fit_head(examples(), policy(), FAST).head

@@ -206,6 +206,7 @@ def visited(decoder, sampler, *, chains=800, draws=16, steps=400):
     return counts / counts.sum()
 
 
+@pytest.mark.slow
 def test_chains_sample_the_enumerated_posterior():
     """Its two modes are far from the prior, and from where chains with the bound's weights go."""
     bias, slope = [[4.0, -4.0], [0.0, 0.0], [0.0, 0.0]], [[4.0, -4.0], [1.0, -1.0], [0.5, -0.5]]

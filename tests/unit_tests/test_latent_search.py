@@ -368,6 +368,7 @@ def cut_texts(found, policy):
     return [policy.decode(answer) for answer in ids if answer not in policy.whole and not is_sentence(answer)]
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(0, 10**6),
@@ -391,10 +392,13 @@ def test_whatever_the_speed_the_answer_is_whole_never_worse_and_in_time(seed, op
         assert draft in policy.whole
         assert found.is_complete == (found.ids in policy.whole and len(found.ids) < policy.longest)
         took = found.seconds - found.draft_seconds
-        assert took <= 1.15 * options["seconds"] + 2 * policy.longest_pass + 1e-3
+        # beside other requests, a step has two passes: one that writes, and one that reads
+        longest_step = policy.longest_pass * min(2, len(refinements))
+        assert took <= 1.15 * options["seconds"] + 2 * longest_step + 1e-3
         assert is_not_worse(energy, prompt, found)
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.01, 30.0))
 def test_the_timeout_ends_the_call_at_any_moment(seed, timeout):

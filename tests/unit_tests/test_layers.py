@@ -44,7 +44,21 @@ LANGCHAIN_CORE = {
     "cli",
 }
 EXTRAS = {
-    *("ray", "langchain", "sympy", "math_verify", "matplotlib", "llguidance", "gguf", "jsonschema"),
+    *(
+        "ray",
+        "langchain",
+        "sympy",
+        "math_verify",
+        "matplotlib",
+        "llguidance",
+        "gguf",
+        "jsonschema",
+        "jsonschema_rs",
+        "re2",
+        "sqlglot",
+        "tree_sitter",
+        "tree_sitter_bash",
+    ),
     *("referencing", "py3langid", "peft", "fastapi", "prometheus_client", "pyarrow"),
 }
 EXTRA_PACKAGES = {"middleware", "plotting", "serving"}
@@ -160,9 +174,21 @@ def test_the_engine_brings_no_library_along():
     code = "; ".join(f"import {part}; {show}" for part in parts)
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    for loaded in map(set, map(str.split, done.stdout.splitlines())):
-        assert "torch" in loaded
+    sampler, engine = map(set, map(str.split, done.stdout.splitlines()))
+    assert "torch" in engine - sampler
+    for loaded in (sampler, engine):
         assert not loaded & {"transformers", "langchain_core", "langchain", "ray", "matplotlib"}
+
+
+def test_settings_are_made_without_torch():
+    """Whoever builds a chain waits for LangChain's modules alone: torch takes seconds."""
+    code = (
+        "import sys; from langchain_sea import SEAChatModel; "
+        "model = SEAChatModel(model='tiny', preset='paper', rewards='safety', plan='small'); model.bind(seed=1); "
+        "print(*(name for name in ('torch', 'transformers') if name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
 def test_every_public_name_is_where_init_says():

@@ -25,6 +25,7 @@ def test_one_policy_for_one_set_of_weights(folder):
     assert load_model(folder, "cpu", dtype=torch.float32) is not first
 
 
+@pytest.mark.slow
 def test_drafts_may_be_the_gold():
     """What most answers of the policy agree on is right, and nothing is told it beforehand."""
     model = SEAChatModel(model="tiny", rewards=[Consensus()], budget=Budget(max_time=None), max_tokens=32)

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.errors import ChatTemplateError
 from langchain_sea.models.chat_template import ChatTemplate
-from langchain_sea.models.template_fallbacks import find_missing
+from langchain_sea.models.template_check import find_missing
 
 ONE, TWO = "call_" + "a" * 24, "call_" + "b" * 24
 TOOL = {
@@ -113,6 +113,73 @@ def test_all_of_a_conversation_is_in_the_prompt(name: str, kinds: str, *, tools:
         [WORDS[kind] for kind in kinds] + (["ROMECITY"] if "2" in kinds else []) + (["get_weather"] if tools else [])
     )
     assert [word for word in wanted if word not in text] == []
+
+
+def write_messages(template: str, messages: list[BaseMessage], tools: list[dict[str, Any]] | None = None) -> str:
+    tokenizer = tiny_tokenizer(chat_template=template)
+    return str(tokenizer.decode(ChatTemplate(tokenizer).chat(to_template_messages(messages), tools)))
+
+
+def test_a_name_in_the_question_is_no_tool_in_the_prompt() -> None:
+    add = {"type": "function", "function": {"name": "add", "description": "", "parameters": {"type": "object"}}}
+    plain = _EACH + "<|{{ m['role'] }}|>{{ m['content'] }}{% endfor %}<|assistant|>"
+    assert '"name": "add"' in write_messages(plain, [HumanMessage("Please add 2 and 3.")], [add])
+
+
+@pytest.mark.parametrize("name", ["content only", "turns", "joined"])
+def test_numbers_and_names_of_arguments_are_in_the_prompt(name: str) -> None:
+    one = {"name": "get_weather", "args": {"days": 2, "at": {"hour": 7.5}}, "id": ONE, "type": "tool_call"}
+    asked = [HumanMessage("Weather in 2 days at 7.5?"), AIMessage("", tool_calls=[one]), MESSAGES["r"]]
+    text = write_messages(TEMPLATES[name], asked)
+    assert '"days": 2, "at": {"hour": 7.5}' in text
+
+
+# Llama 3.1: one call at a time, without the words beside it
+_WORDLESS = TEMPLATES["single call"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values())
+def test_words_beside_a_call_are_in_the_prompt(template: str) -> None:
+    both = [call(ONE, "ROMECITY"), call(TWO, "OSLOCITY")]
+    asked = [MESSAGES["u"], AIMessage("BESIDEWORDS.", tool_calls=both), MESSAGES["r"], MESSAGES["R"]]
+    text = write_messages(template, asked, [TOOL])
+    places = [text.find(word) for word in ("BESIDEWORDS", "ROMECITY", "RESULTONE")]
+    assert -1 not in places
+    assert places == sorted(places)
+    if template is _WORDLESS:
+        assert text.count("<CALL>") == 2  # in the model's own form
+
+
+def test_ids_that_occur_again_belong_to_their_turn() -> None:
+    def turn(city: str, result: str) -> list[BaseMessage]:
+        return [AIMessage("", tool_calls=[call("1", city), call("2", city + "2")]),
+                ToolMessage(result, tool_call_id="1"), ToolMessage(result + "2", tool_call_id="2")]  # fmt: skip
+
+    asked = [MESSAGES["u"], *turn("ROME", "SUN"), MESSAGES["n"], *turn("OSLO", "SNOW")]
+    text = write_messages(TEMPLATES["single call"], asked)
+    places = [text.find(word) for word in ('ROME"', "SUN", "ROME2", "SUN2", "NEXT", 'OSLO"', "SNOW", "OSLO2", "SNOW2")]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_results_and_a_question_are_one_turn() -> None:
+    text = write(TEMPLATES["turns"], "u2rRn", tools=False)
+    assert text.count("<turn>user") == 2
+
+
+@pytest.mark.parametrize("name", ["turns", "parts"])
+def test_a_later_system_message_is_told_by_the_user(name: str) -> None:
+    asked = [MESSAGES["u"], MESSAGES["a"], SystemMessage("LATERWORDS."), MESSAGES["n"]]
+    no_system = TEMPLATES[name].replace(
+        _EACH, _EACH + "{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    )
+    text = write_messages(no_system, asked)
+    assert -1 < text.find("ANSWERWORDS") < text.find("LATERWORDS") < text.find("NEXTQUESTION")
+
+
+def test_phi_reads_tools_as_a_key_of_the_system_message() -> None:
+    for kinds in ("u", "su"):
+        assert "<|tool|>[{" in write(TEMPLATES["system key"], kinds, tools=True)
 
 
 def test_ids_are_those_of_the_results() -> None:

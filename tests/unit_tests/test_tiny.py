@@ -162,6 +162,7 @@ def test_likelihoods_do_not_depend_on_the_batch(expert):
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_report_has_its_keys(tmp_path: Path, capsys):
     path = tmp_path / "report.json"
     report.main(["--prompts", "6", "--seed", "1", "--json", str(path)])

@@ -286,7 +286,7 @@ def test_an_unknown_name_says_what_to_do(name):
     with pytest.raises(WeightsNotFoundError, match="hf download") as missing:
         weights.load(name)
     assert ("did you mean 'smollm2-135m'?" in str(missing.value)) == (name == "smolm2-135m")
-    assert (missing.value.__cause__ is None) == (name == "no such name!")  # the hub was not asked
+    assert ("does not answer" in str(missing.value)) == (name != "no such name!")  # which no hub could have
     assert weights.where(name).source == "missing"
 
 

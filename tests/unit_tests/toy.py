@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from langchain_sea.sampling import langevin
-from langchain_sea.sampling.langevin import EnergyFn, Langevin
+from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation, discretise, draft_logits, full_support
+
+if TYPE_CHECKING:
+    from langchain_sea.sampling.langevin import EnergyFn
 
 
 def generators(count: int, seed: int = 0) -> list[torch.Generator]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -29,6 +30,12 @@ from langchain_sea.models.loading.formats import (
     from_path,
     quiet,
     rebuilt,
+)
+from langchain_sea.models.loading.gguf_cache import (
+    describe_lack_of_room,
+    find_converted_folder,
+    find_precision,
+    remove_older,
 )
 from langchain_sea.models.loading.locations import TINY_TIERS, WeightsLocation, resolve, where
 from langchain_sea.models.loading.quantization import Bits, quantize
@@ -207,6 +214,8 @@ def _read(resolved: str, options: LoadOptions) -> ModelAndTokenizer:
     path = Path(resolved)
     if path.is_absolute():
         options.report(f"reading {path}")
+        if path.suffix == ".gguf" and path.is_file() and find_spec("gguf"):
+            return _from_gguf(path, options)
         return from_path(path, options)
     options.report(f"reading {resolved} from the hub")
     known = [*WEIGHT_PACKAGES, *TINY_TIERS]
@@ -235,13 +244,41 @@ def _from_package(package: WeightPackage, options: LoadOptions) -> ModelAndToken
     return (_from_cache(package, options) if is_written else None) or (rebuilt(model, options), tokenizer)
 
 
+def _from_gguf(file: Path, options: LoadOptions) -> ModelAndTokenizer:
+    """Read the weights that a file was converted to; the first time, convert it and keep them."""
+    folder = find_converted_folder(file)
+    if cached := _from_folder(folder, file.name, options):
+        return cached
+    try:
+        precision, size = find_precision(file)
+    except (ValueError, IndexError, KeyError):  # no whole GGUF file: reading it says what is wrong
+        return from_path(file, options)
+    if reason := describe_lack_of_room(folder, size):
+        warnings.warn(reason, stacklevel=2)
+        return from_path(file, options)
+    with exclusive(folder):
+        if cached := _from_folder(folder, file.name, options):  # another process wrote it meanwhile
+            return cached
+        shutil.rmtree(folder, ignore_errors=True)
+        options.report(f"converting {file.name}, once: {size / 1e9:.1f} GB in {folder}")
+        model, tokenizer = from_path(file, LoadOptions(kind="causal", dtype=precision))
+        if write_atomically(folder, partial(_save, model, tokenizer)):
+            remove_older(folder)
+    return _from_folder(folder, file.name, options) or (rebuilt(model, options), tokenizer)
+
+
 def _from_cache(package: WeightPackage, options: LoadOptions) -> ModelAndTokenizer | None:
-    if not package.cached.is_dir():
+    return _from_folder(package.cached, package.name, options)
+
+
+def _from_folder(folder: Path, name: str, options: LoadOptions) -> ModelAndTokenizer | None:
+    """Read weights from the cache; None if there are none, or none that can be read."""
+    if not folder.is_dir():
         return None
     try:
-        return from_path(package.cached, options)
+        return from_path(folder, options)
     except (WeightsCorruptError, WeightsNotFoundError) as error:
-        options.report(f"the cached {package.name} cannot be used: {error}")
+        options.report(f"the cached {name} cannot be used: {error}")
         return None
 
 

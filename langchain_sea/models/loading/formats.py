@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -24,6 +25,8 @@ from transformers import (
 from transformers.utils import logging
 
 from langchain_sea.errors import ExtraMissingError, SEAError, WeightsCorruptError, WeightsNotFoundError
+from langchain_sea.models.loading.adapters import find_base, find_shapes, load_fitting
+from langchain_sea.models.loading.hub import can_reach_hub, find_cached
 from langchain_sea.models.loading.precision import measure_model
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ _HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 GGUF_ADVICE = "pip install 'langchain-sea[gguf]'"
 PEFT_ADVICE = "pip install 'langchain-sea[adapters]'"
 ACCELERATE_ADVICE = "pip install 'langchain-sea[accelerate]'"
+_BAR_DELAY = 3  # seconds: small files need no bar
 _HEADS = ("score", "classifier", "lm_head")  # an adapter of a classifier contains its own
 _AUTO: dict[Kind, Any] = {
     "causal": AutoModelForCausalLM,
@@ -105,21 +109,24 @@ def _from_adapter(folder: Path, options: LoadOptions) -> ModelAndTokenizer:
             f"{folder} is an adapter, which is merged into unquantized weights: load it without quantization, "
             "save the merged model with save_pretrained, and load that folder; or pass quantization='int8'"
         )
-    from peft import PeftModel  # noqa: PLC0415 - an extra
-
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    base = find_base(folder)
+    num_labels, num_tokens, has_head = find_shapes(folder)
+    shape = {} if num_labels is None or options.kind != "classifier" else {"num_labels": num_labels}
+    may_lack = _HEADS if has_head else ()
     with _explained(str(folder)):
-        # the base lacks the head that the adapter contains
-        base = config["base_model_name_or_path"]
-        model, tokenizer = _from_pretrained(base, options, may_lack=_HEADS)
-        wrapped: Any = PeftModel.from_pretrained(model, folder)
+        model, tokenizer = _from_pretrained(base, options, may_lack=may_lack, **shape)
+        if num_tokens is not None and num_tokens != model.config.get_text_config().vocab_size:
+            model.resize_token_embeddings(num_tokens)
+        wrapped: Any = load_fitting(model, folder)
         merged: PreTrainedModel = wrapped.merge_and_unload()
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=options.trust_remote_code)
     return merged, tokenizer
 
 
-def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...] = ()) -> ModelAndTokenizer:
+def _from_pretrained(
+    source: str, options: LoadOptions, may_lack: tuple[str, ...] = (), **shape: int
+) -> ModelAndTokenizer:
     dtype = options.dtype or _measure_dtype(source, options)
     model, info = _AUTO[options.kind].from_pretrained(
         source,
@@ -130,9 +137,13 @@ def _from_pretrained(source: str, options: LoadOptions, may_lack: tuple[str, ...
         use_safetensors=None if options.allow_pickle else True,
         ignore_mismatched_sizes=True,  # `_check_complete` refuses them, by name
         output_loading_info=True,
+        **shape,
     )
-    info["missing_keys"] = {key for key in info["missing_keys"] if not str(key).startswith(may_lack)}
+    if may_lack:
+        for report in ("missing_keys", "mismatched_keys"):
+            info[report] = [key for key in info[report] if not _name_of(key).startswith(may_lack)]
     _check_complete(info, options, source)
+    _check_known(info, options, source)
     return model, AutoTokenizer.from_pretrained(source, trust_remote_code=options.trust_remote_code)
 
 
@@ -153,8 +164,9 @@ def _from_gguf(path: Path, options: LoadOptions) -> ModelAndTokenizer:
     config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
     with torch.device("meta"):
         names = _AUTO["causal"].from_config(config, trust_remote_code=False)
-    # its own progress bar ignores transformers' switch, which `quiet` uses
-    modeling_gguf_pytorch_utils.tqdm = logging.tqdm  # type: ignore[assignment, attr-defined]
+    # a large file takes minutes, so its bar is shown although `quiet` silences all others
+    bar = partial(tqdm, delay=_BAR_DELAY, desc=f"converting {path.name}, once", unit=" tensors")
+    modeling_gguf_pytorch_utils.tqdm = lambda tensors, **_: bar(tensors)  # type: ignore[assignment, attr-defined]
     tensors = modeling_gguf_pytorch_utils.load_gguf_checkpoint(  # type: ignore[no-untyped-call]
         str(path), return_tensors=True, model_to_load=names
     )["tensors"]
@@ -183,6 +195,7 @@ def _assembled(
         output_loading_info=True,
     )
     _check_complete(info, options, source)
+    _check_known(info, options, source)
     return model
 
 
@@ -196,7 +209,7 @@ def rebuilt(model: PreTrainedModel, options: LoadOptions) -> PreTrainedModel:
 
 def _check_complete(info: dict[str, Any], options: LoadOptions, source: str) -> None:
     """Refuse a model in which transformers has initialized missing weights at random."""
-    bad = {str(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]}
+    bad = {_name_of(key) for key in [*info["missing_keys"], *info["mismatched_keys"]]}
     if options.kind == "encoder":
         bad = {key for key in bad if "pooler" not in key}
     if bad:
@@ -206,11 +219,33 @@ def _check_complete(info: dict[str, Any], options: LoadOptions, source: str) -> 
         )
 
 
+def _check_known(info: dict[str, Any], options: LoadOptions, source: str) -> None:
+    """Refuse weights that have no place in the model: it would compute without them."""
+    unknown = {_name_of(key) for key in info["unexpected_keys"]}
+    if options.kind != "causal":  # another head is left out, nothing of the model below it
+        unknown = {key for key in unknown if ".layer" in key or ".h." in key}
+    if unknown:
+        raise WeightsCorruptError(
+            f"{source} holds weights that have no place in a {options.kind} model of its config.json: {min(unknown)}, "
+            f"one of {len(unknown)} such: request another kind, or correct config.json"
+        )
+
+
+def _name_of(key: object) -> str:
+    """Return the name in an entry of transformers' report; of a wrong shape it also holds the shapes."""
+    return str(key[0] if isinstance(key, tuple) else key)
+
+
 def from_hub(hub_id: str, options: LoadOptions, *, hints: Sequence[str] = ()) -> ModelAndTokenizer:
     """Read the weights under an id on the hub, or in the hub's own cache."""
     if not _HUB_ID.fullmatch(hub_id):
         raise _not_on_hub(
             hub_id, "an id there is made of letters, digits, '-', '_' and '.', with at most one '/'", hints
+        )
+    # an id without an owner is most often a misspelt name
+    if find_cached(hub_id) is None and not can_reach_hub(if_late="/" in hub_id):
+        raise _not_on_hub(
+            hub_id, "it does not answer, or HF_HUB_OFFLINE is set, and its cache has no such model", hints
         )
     try:
         with _explained(hub_id):
@@ -226,7 +261,7 @@ def _not_on_hub(hub_id: str, reason: str, hints: Sequence[str]) -> WeightsNotFou
         "for a path: start it with ./ or /",
     ]
     listed = "".join(f"\n- {way}" for way in ways)
-    return WeightsNotFoundError(f"no weights under {hub_id!r}; the hub says: {reason}{listed}")
+    return WeightsNotFoundError(f"no weights under {hub_id!r}; the hub: {reason}{listed}")
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from transformers.utils.hub import cached_file
-
 from langchain_sea.models import tiny
 from langchain_sea.models.loading.formats import GGUF_ADVICE
+from langchain_sea.models.loading.hub import find_cached
 from langchain_sea.models.loading.weight_packages import WEIGHT_PACKAGES, WeightPackage
 
 __all__ = ["TINY_TIERS", "WeightsLocation", "resolve", "where"]
@@ -70,11 +69,8 @@ def _where_package(package: WeightPackage) -> WeightsLocation:
 
 
 def _where_hub(hub_id: str) -> WeightsLocation | None:
-    try:
-        config = cached_file(hub_id, "config.json", local_files_only=True)
-    except (OSError, ValueError):
-        return None
-    return WeightsLocation("hub cache", Path(config).parent, "") if config else None
+    folder = find_cached(hub_id)
+    return WeightsLocation("hub cache", folder, "") if folder else None
 
 
 def _gguf_advice() -> str:

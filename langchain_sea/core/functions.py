@@ -1,0 +1,157 @@
+"""Functions that users pass as rewards or gates: what they are called with, and what tells two of them apart.
+
+It imports neither torch nor transformers, so that a model can check its settings when it is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import hashlib
+import inspect
+import os
+import types
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["hash_code", "require_scoring_function", "takes_messages", "to_list", "wait_for_result"]
+
+T = TypeVar("T")
+
+_MUTABLE = (list, set, dict)
+_SIMPLE = (str, bytes, int, float, complex, bool, type(None))
+
+
+def to_list(rewards: T | Sequence[T]) -> list[T]:
+    """Return one reward, or several, as a list; a name, a function and an object that scores are one reward."""
+    is_one = isinstance(rewards, (str, os.PathLike)) or callable(rewards) or hasattr(rewards, "score")
+    return [cast("T", rewards)] if is_one else list(cast("Sequence[T]", rewards))
+
+
+def takes_messages(function: Callable[..., Any]) -> bool:
+    """Return whether a reward function has a parameter `messages`, and so wants the whole conversation."""
+    try:
+        return "messages" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
+
+
+def require_scoring_function(function: Callable[..., Any], label: str) -> None:
+    """Check that a function can be called as a reward or a gate is.
+
+    Args:
+        function: the reward or gate.
+        label: what error messages call it.
+
+    Raises:
+        TypeError: it is a pipeline of transformers, or takes other arguments.
+    """
+    if any(kind.__module__.startswith("transformers.pipelines") for kind in type(function).__mro__):
+        raise TypeError(
+            f"the {label} is a pipeline of transformers, and which of its labels is good cannot be told: pass the "
+            "name of its model, or a function (prompt, completions) -> scores that calls it, such as "
+            "lambda prompt, completions: [found['score'] for found in pipeline(list(completions))]."
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    if "messages" in signature.parameters:
+        try:
+            signature.bind(messages=[], completions=[])
+        except TypeError as error:
+            raise TypeError(
+                f"the {label} has a parameter `messages`, so it must take messages=… and "
+                f"completions=… and need nothing else: {error}."
+            ) from error
+        return
+    try:
+        signature.bind("", [])
+    except TypeError as error:
+        raise TypeError(
+            f"the {label} is called as (prompt, completions) and must return a score for each completion, but takes "
+            f"{signature}: {error}."
+        ) from error
+
+
+def wait_for_result(returned: Any) -> Any:  # noqa: ANN401 - whatever a user's function returns
+    """Return what an `async def` function will have returned, or anything else as it is."""
+    if not inspect.isawaitable(returned):
+        return returned
+
+    async def wait() -> object:
+        return await returned
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    # a loop runs in this thread, and may not run another one meanwhile
+    with ThreadPoolExecutor(1) as executor:
+        return executor.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
+
+
+def hash_code(function: types.FunctionType) -> str:
+    """Hash what a function does: its code, defaults and closure, and the functions and plain values that it names.
+
+    Equal functions have one hash in every process of one Python version. Of lists, sets and dicts outside the function
+    the contents count if their names are in capitals; of other objects only the names, or which object it is if it is
+    in the closure.
+    """
+    return hashlib.sha256("\n".join(_describe_function(function, set())).encode()).hexdigest()[:16]
+
+
+def _describe_function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
+    if id(function) in seen:
+        return
+    seen.add(id(function))
+    code = function.__code__
+    yield from _describe_code(code)
+    yield from _describe_value(function.__defaults__, seen)
+    yield from _describe_value(function.__kwdefaults__, seen)
+    for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield from (name, *_describe_value(cell.cell_contents, seen, by_identity=True))
+        except ValueError:  # a function that names itself, and is not yet defined
+            yield name
+    for name in sorted(_list_names(code)):
+        # a list that is no constant may be the function's own log, and a key must not change by each call
+        if name in function.__globals__ and (name.isupper() or not isinstance(function.__globals__[name], _MUTABLE)):
+            yield from (name, *_describe_value(function.__globals__[name], seen))
+
+
+def _describe_code(code: types.CodeType) -> Iterator[str]:
+    yield from (code.co_code.hex(), repr(code.co_names), repr(code.co_varnames), repr(code.co_freevars))
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _describe_code(constant)
+        else:
+            yield from _describe_value(constant, set())
+
+
+def _list_names(code: types.CodeType) -> set[str]:
+    """Return the names that code and the code within it look up."""
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*map(_list_names, inner))
+
+
+def _describe_value(value: object, seen: set[int], *, by_identity: bool = False) -> Iterator[str]:
+    if isinstance(value, _SIMPLE):
+        yield f"{type(value).__name__} {value!r}"
+    elif isinstance(value, types.FunctionType):
+        yield from _describe_function(value, seen)
+    elif isinstance(value, (tuple, frozenset)) or (isinstance(value, _MUTABLE) and not by_identity):
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        parts = value.items() if isinstance(value, dict) else value
+        described = ["|".join(_describe_value(part, seen, by_identity=by_identity)) for part in parts]
+        # the order of a set differs from process to process
+        yield from (type(value).__name__, *(sorted(described) if isinstance(value, (set, frozenset)) else described))
+    elif by_identity:
+        yield f"{type(value).__qualname__}@{id(value):x}"
+    else:
+        yield type(value).__qualname__

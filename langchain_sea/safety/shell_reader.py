@@ -1,0 +1,119 @@
+"""The words of commands as bash reads them: a parser, quotes, and commands that only start another one. Runs nothing."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+from langchain_sea.errors import ExtraMissingError
+from langchain_sea.safety.command_lists import WRAPPERS
+
+__all__ = ["list_commands", "make_parser", "plain_name", "read_words", "resolve_variables", "unwrap"]
+
+_MAX_RESOLVED = 16_000  # characters
+
+
+def unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Return the command without the commands that only start it, and whether one of them gives rights."""
+    has_rights = False
+    for _ in range(6):
+        if not words:
+            break
+        name = plain_name(words[0])
+        words = (name, *words[1:])
+        if name not in WRAPPERS or len(words) == 1:
+            break
+        has_rights |= name in ("sudo", "doas", "pkexec", "run0")
+        index = 1
+        while index < len(words) - 1 and (
+            re.match(r"-|\w+=|\d+[smhd]?$", words[index])
+            or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P")
+            or (name == "chroot" and index == 1)
+            or (name == "flock" and index == 1)
+        ):
+            index += 1
+        words = words[index:]
+    return words, has_rights
+
+
+def plain_name(word: str) -> str:
+    """Return a command's name without quotes, backslashes and folder."""
+    name = re.sub(r"[\"'\\]|\$@|\$\*|\$\{\w*\}|,.*", "", word).lstrip("@!(")
+    name = re.split(r"[\\/]", name)[-1] if "/" in name else name
+    return re.sub(r"^((?:python|perl|ruby|node|php)\d?)[\d.]*$", r"\1", name.removesuffix(".exe"))
+
+
+def list_commands(node: Any) -> list[Any]:
+    """List the simple commands of a pipe, in their order."""
+    found, stack = [], [node]
+    while stack:
+        each = stack.pop()
+        if each.type == "command":
+            found.append(each)
+        elif each.type in (
+            "pipeline",
+            "redirected_statement",
+            "subshell",
+            "compound_statement",
+            "list",
+            "negated_command",
+        ):
+            stack += reversed(each.children)
+    return found
+
+
+def read_words(node: Any) -> tuple[str, ...]:
+    """Return a command's name and arguments as the shell would read them, without expanding variables."""
+    words = []
+    for child in node.children:
+        if child.type in ("file_redirect", "herestring_redirect", "heredoc_redirect", "variable_assignment", "comment"):
+            continue
+        words.append(_unquote(child.text.decode("utf-8", "replace")))
+    return tuple(words)
+
+
+def _unquote(word: str) -> str:
+    """Remove quotes and backslashes as bash does; escapes after a dollar sign are decoded."""
+
+    def decode_escape(match: re.Match[str]) -> str:
+        return chr(int(match[1], 16) if match[1] else int(match[2], 8) & 255)
+
+    def decode(match: re.Match[str]) -> str:
+        return re.sub(r"\\x([0-9a-fA-F]{1,2})|\\([0-7]{1,3})", decode_escape, match[1])
+
+    word = re.sub(r"\$'([^']*)'", decode, word)
+    return re.sub(
+        r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)""", lambda m: m[1] or m[2] or m[3] or "", word, flags=re.DOTALL
+    )
+
+
+@lru_cache(maxsize=1)
+def _make_language() -> Any:
+    try:
+        import tree_sitter  # noqa: PLC0415 - an extra
+        import tree_sitter_bash  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise ExtraMissingError("commands are read by tree-sitter-bash: pip install 'langchain-sea[agents]'") from error
+    return tree_sitter.Language(tree_sitter_bash.language())
+
+
+def make_parser() -> Any:
+    """Return a new parser of bash.
+
+    Raises:
+        ExtraMissingError: tree-sitter-bash is not installed.
+    """
+    language = _make_language()
+    import tree_sitter  # noqa: PLC0415 - an extra
+
+    return tree_sitter.Parser(language)
+
+
+def resolve_variables(text: str) -> str:
+    """Replace `$IFS` by a blank, and variables that the text itself sets by their values."""
+    text = re.sub(r"\$\{?IFS\}?(?:\$\d)?", " ", text)
+    values = dict(re.findall(r"(?:^|[;&\s])([A-Za-z_]\w{0,20})=([\w./-]{1,40})(?=[;&\s]|$)", text)[:20])
+    for name, value in values.items():
+        text = re.sub(rf"\$\{{?{name}\}}?(?!\w)", value, text)
+    return text[:_MAX_RESOLVED]

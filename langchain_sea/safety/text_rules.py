@@ -1,0 +1,128 @@
+"""What is dangerous in one text, by the kind of its argument. Text for people is never read as a command or a query."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
+from langchain_sea.safety.code import find_destructive_code, judge_code
+from langchain_sea.safety.commands import judge_command
+from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
+from langchain_sea.safety.injections import find_injection
+from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is_under
+from langchain_sea.safety.patterns import Danger, search_patterns
+from langchain_sea.safety.secrets import find_secrets
+from langchain_sea.safety.sql import find_sql_injection, judge_sql
+from langchain_sea.safety.ssrf import find_bad_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from langchain_sea.safety.policy import ToolRules
+
+__all__ = ["judge_text"]
+
+_MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts are decoded
+_LINE_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]|%0[ad]|\\[rn](?=\w[\w-]*:)", re.IGNORECASE)
+_TITLES = frozenset(["subject", "title", "headline", "header", "headers"])
+_LOOKUP = (
+    (
+        "a program that writes it to its log would open an address",
+        r"\$\{(?:jndi|\$\{[^}]{0,40}\}|lower:|upper:|env:|::-)[^}\n]{0,200}[:}]",
+    ),
+)
+_TEMPLATES = (
+    ("a template engine would run it", r"\{\{[^{}]{0,200}(?:\d\s*[*+-]\s*\d|__|config|self\.|request\b|cycler|lipsum|constructor|range\()[^{}]{0,200}\}\}|\$\{[^{}]{0,200}(?:T\(|exec|getRuntime|\d\s*\*\s*\d|java\.)[^{}]{0,200}\}"
+     r"|<%=?[^%]{0,200}%>|#\{[^{}]{0,200}(?:\d\s*\*\s*\d|system|exec|`)[^{}]{0,200}\}|\{%[^%]{0,200}\b(?:import|include|extends|for|set)\b|\*\{[^{}]{0,100}T\("),
+    ("reading it back would run code", r"\brO0AB|\bO:\d+:\"|!!(?:python/(?:object|name|module)|javax?\.|ruby/object)|\bc(?:os|posix|nt|subprocess|builtins|__builtin__)\n|\"\$type\"\s*:|\"@type\"\s*:\s*\"(?:java|com|org|sun)\."
+     r"|__reduce(?:_ex)?__|\bgASV|\$\$ND_FUNC\$\$|\bAAEAAAD/|<!ENTITY\b|__proto__"),
+    ("a browser would run it", r"<script\b|\bjavascript:|\bon(?:error|load|click|mouseover|focus|toggle)\s*=\s*['\"]?\w|\bdata:text/html|<iframe\b|<svg\b[^>]{0,80}\bon\w+="),
+    ("it gives somebody all rights", r"\bgrant\s+all\b|\bchmod\s+(?:-R\s+)?[0-7]?777\b|\bNOPASSWD\b|\busermod\s+-aG\s+(?:sudo|wheel|docker)|\bsetuid\b|\bAdministratorAccess\b"),
+)  # fmt: skip
+_CARRIERS = (
+    ("it would carry data away in an address", r"!\[[^\]]{0,200}\]\(\s*https?://[^)\s]+[?&][^)\s=]{1,40}=[^)\s]{8,}|https?://[^\s]*(?:requestbin|webhook\.site|ngrok(?:-free)?\.(?:io|app)|burpcollaborator|interact\.sh|oast\.\w+|pipedream\.net|oastify|beeceptor\.com|dnslog\.cn|canarytokens)[^\s]*"),
+)  # fmt: skip
+_QUERIES = (
+    ("it would carry data away in an address", r"(?:https?:)?//\S*[?&][\w.-]+=[A-Za-z0-9+/=_-]{48,}|(?:https?:)?//\S*[?&](?:secret|password|passwd|cookie|dump|private_?key|api_?key|data)=[^\s&]{3,}"),
+)  # fmt: skip
+_METADATA = re.compile(r"169\.254|metadata|fd00:ec2|100\.100\.100\.200")
+
+
+def judge_text(kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only: bool) -> Iterator[Danger]:
+    """Yield why a text is dangerous.
+
+    Args:
+        kind: of its argument.
+        path: of the argument, as in `list_strings`.
+        text: as the model wrote it.
+        rules: of the tool.
+        reads_only: whether the tool changes nothing.
+    """
+    if reason := find_hidden_text(text):
+        yield Danger(reason, is_certain="bidi" not in reason)
+    if kind is Kind.SECRET:
+        return
+    yield from find_secrets(text)
+    if kind is Kind.COMMAND:
+        yield from judge_command(text)
+        yield from find_destructive_code(text)
+        yield from _find_metadata(text)
+    elif kind is Kind.CODE:
+        yield from judge_code(text)
+        yield from _find_metadata(text)
+    elif kind is Kind.SQL:
+        yield from judge_sql(text, reads_only=reads_only)
+    elif kind is Kind.PROSE or (kind is Kind.HEADER and not _TITLES.isdisjoint(get_words(list_names(path)[0]))):
+        yield from _judge_prose(text, rules)
+    else:
+        forms = decode_forms(text) if len(text) <= _MAX_FORMS_OF else [text]
+        for form in forms:
+            yield from _judge_value(kind, form, rules)
+    if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
+        yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")
+    if kind is Kind.PATH and rules.paths is not None and not is_under(text, rules.paths):
+        yield Danger(f"{text[:80]!r} lies under none of {', '.join(rules.paths)}", is_certain=True)
+    yield from _judge_encoded(kind, text)
+
+
+def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
+    yield from search_patterns(text, (*_LOOKUP, *_CARRIERS))
+    if rules.hosts is not None and (danger := find_bad_address(text, rules.hosts, bare=False)):
+        yield Danger(danger.reason)
+
+
+def _judge_value(kind: Kind, text: str, rules: ToolRules) -> Iterator[Danger]:
+    """Yield what is dangerous in a value that a program may write into a command, a query, a page or a path."""
+    is_address = kind is Kind.ADDRESS
+    if danger := find_bad_address(text, rules.hosts, bare=is_address):
+        yield Danger(danger.reason, is_certain=danger.is_certain and (is_address or rules.hosts is not None))
+    yield from find_injection(text)
+    yield from search_patterns(text, (*_LOOKUP, *_TEMPLATES, *_CARRIERS, *_QUERIES))
+    if not is_address:
+        yield from find_sql_injection(text)
+    if (kind is Kind.PATH and (danger := find_bad_path(text))) or (
+        is_address and "://" not in text and (danger := find_bad_path(text, is_path=False))
+    ):
+        yield danger
+    elif kind is not Kind.PATH:
+        yield from find_bad_paths_in_text(text)
+        if re.match(r"(?:\.\.[/\\]|.{0,200}[/\\]\.\.[/\\])", text) and not is_address:
+            yield Danger(f"{text[:60]!r} leaves the folder it should stay in (path)")
+
+
+def _judge_encoded(kind: Kind, text: str) -> Iterator[Danger]:
+    """Yield what is dangerous in the encoded parts of a text: what is hidden is no quotation."""
+    parts, is_cut = decode_parts(text)
+    if is_cut and kind is not Kind.PROSE:
+        yield Danger("it has more encoded parts than are decoded")
+    for part in parts:
+        dangers = [*find_injection(part), *find_sql_injection(part), *find_bad_paths_in_text(part), *find_secrets(part)]
+        for danger in dangers:
+            yield Danger(f"an encoded part of it: {danger.reason}", danger.is_certain)
+
+
+def _find_metadata(text: str) -> Iterator[Danger]:
+    danger = find_bad_address(text, None, bare=False)
+    if danger and _METADATA.search(danger.reason):
+        yield Danger(danger.reason)

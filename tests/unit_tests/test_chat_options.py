@@ -1,0 +1,138 @@
+"""Options and rewards as users of LangChain write them."""
+
+import logging
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.tools import tool
+
+from langchain_sea import Budget, RewardTerm, SEAChatModel
+from langchain_sea.chat.aliases import read_options
+from langchain_sea.chat.retries import with_new_seed
+from langchain_sea.core.functions import hash_code
+from langchain_sea.rewards import FunctionReward, MathVerifier
+
+SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "max_tokens": 12}
+QUESTION = "What is 14 + 23?"
+
+
+def shortest(prompt, completions):
+    return [-float(len(text)) for text in completions]
+
+
+async def ashortest(prompt, completions):
+    return shortest(prompt, completions)
+
+
+@tool
+def add(a: int, b: int) -> int:
+    """Add."""
+    return a + b
+
+
+@pytest.mark.parametrize("reward", ["safety", shortest, RewardTerm(reward=shortest, name="x")])
+def test_one_reward_is_a_list_of_one(reward):
+    assert SEAChatModel(model="tiny", rewards=reward).rewards == [reward]
+
+
+def test_options_have_other_names():
+    model = SEAChatModel(model="tiny", max_completion_tokens=7, stop_sequences="x", api_key="secret", top_p=1.0)
+    assert (model.max_tokens, model.stop) == (7, ["x"])
+    assert "secret" not in repr(model)
+    _, options = model._settings_of_call("END", {"max_completion_tokens": 5})
+    assert (options.max_tokens, options.stop) == (5, ("END",))
+    with pytest.raises(ValueError, match="two names"):
+        read_options({"max_tokens": 1, "max_completion_tokens": 2})
+
+
+@pytest.mark.parametrize("option", ["top_p", "top_k", "min_p", "repetition_penalty"])
+def test_sampling_options_are_refused_by_name_when_the_chain_is_built(option):
+    with pytest.raises(ValueError, match=f"{option}=0.5 is not supported"):
+        SEAChatModel(model="tiny", **{option: 0.5})
+    with pytest.raises(ValueError, match=f"{option}=0.5 is not supported"):
+        SEAChatModel(model="tiny").bind(**{option: 0.5})
+
+
+def test_parallel_tool_calls_and_a_single_tool():
+    model = SEAChatModel(**SMALL | {"max_tokens": 48}).bind_tools(add, tool_choice="add", parallel_tool_calls=False)
+    assert len(model.invoke("What is 1 + 2?").tool_calls) == 1
+
+
+def single(text):
+    return 0.0
+
+
+@pytest.mark.parametrize("wrong", [{"model": object()}, {"rewards": single}, {"rewards": [5]}, {"gate": single}])
+def test_what_cannot_work_is_refused_at_once(wrong):
+    with pytest.raises(ValueError, match=r"model|reward|gate"):
+        SEAChatModel(**({"model": "tiny"} | wrong))
+
+
+@pytest.mark.parametrize("reward", [shortest, ashortest, MathVerifier(gold="37"), FunctionReward(shortest)])
+def test_terms_of_functions(reward):
+    term = RewardTerm(reward=reward, name="x", weight=2.0)
+    sea = SEAChatModel(rewards=term, **SMALL).invoke(QUESTION).response_metadata["sea"]
+    assert sea["failure"] is None
+    assert "x" in sea["rewards_after"]
+
+
+def test_a_reward_that_fails_is_heard_of_once(caplog):
+    def broken(prompt, completions):
+        raise KeyError("no such row")
+
+    model = SEAChatModel(rewards=broken, **SMALL)
+    with caplog.at_level(logging.WARNING):
+        counts = [model.invoke(QUESTION).response_metadata["sea"]["failures_in_a_row"] for _ in range(2)]
+    assert counts == [1, 2]
+    assert sum("'broken'" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_the_cache_key_knows_the_code():
+    def make(limit):
+        def reward(prompt, completions):
+            return [float(len(text) < limit) for text in completions]
+
+        return reward
+
+    assert hash_code(make(1)) == hash_code(make(1)) != hash_code(make(2))
+    one, other = (lambda p, c: [0.0 for _ in c]), (lambda p, c: [1.0 for _ in c])
+    keys = [SEAChatModel(model="tiny", rewards=each)._get_llm_string() for each in (one, other)]
+    assert keys[0] != keys[1]
+
+
+def test_a_batch_asks_the_cache_first():
+    calls = []
+
+    def counted(prompt, completions):
+        calls.append(prompt)
+        return shortest(prompt, completions)
+
+    model = SEAChatModel(rewards=counted, cache=InMemoryCache(), **SMALL)
+    model.batch([QUESTION, "What is 1 + 2?"])
+    before = len(calls)
+    model.batch([QUESTION, "What is 1 + 2?"])
+    assert len(calls) == before > 0
+
+
+def test_a_retry_has_its_own_seed():
+    second = ["retry:attempt:2"]
+    assert with_new_seed({}, second, 0)["seed"] != 0
+    assert with_new_seed({"seed": 4}, second, 0) == {"seed": 4}
+    assert with_new_seed({}, second, None) == with_new_seed({}, [], 0) == {}
+
+
+@pytest.mark.parametrize(
+    ("gold", "text", "expected"),
+    [
+        ("2", r"First \boxed{3}, no wait, \boxed{2}", 1),
+        ("3", r"First \boxed{3}, no wait, \boxed{2}", 0),
+        ("10", "<think>The answer is \\boxed{12}</think>\nHmm, \\boxed{10}", 1),
+        ("10", "<think>5 + 5</think><answer>10</answer>", 1),
+        ("10", "<answer>11</answer>", 0),
+        ("10", "The answer is `10`.", 1),
+        ("10", "*10*", 1),
+        ("1.5", "The answer is 1 1/2.", 1),
+    ],
+)
+def test_the_last_answer_counts_in_any_marks(gold, text, expected):
+    assert MathVerifier(gold=gold)("q", [text]) == [expected]

@@ -1,0 +1,113 @@
+"""`SEALLM` answers as the chat model does, in every way in which LlamaIndex asks, and loses no figure."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from llama_index.core import Document, SummaryIndex
+from llama_index.core.base.llms.types import ImageBlock, TextBlock, ToolCallBlock
+from llama_index.core.llms import ChatMessage
+
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea.errors import ExtraMissingError
+from langchain_sea.interop.llama_index import SEALLM, to_langchain_messages
+
+QUESTION = "What is 14 + 23?"
+MESSAGES = [ChatMessage(role="system", content="You add numbers."), ChatMessage(role="user", content=QUESTION)]
+
+
+@pytest.fixture(scope="module")
+def llm():
+    return SEALLM(chat_model=SEAChatModel(model="tiny", budget=Budget(max_steps=1), max_tokens=16))
+
+
+async def collect(stream):
+    return [part async for part in await stream]
+
+
+async def test_all_ways_to_ask_give_the_models_answer(llm):
+    """A text and a conversation, whole and in parts, in a thread and on the event loop."""
+    alone, conversation = (llm.chat_model.invoke(to_langchain_messages(m)).content for m in (MESSAGES[1:], MESSAGES))
+    assert llm.complete(QUESTION).text == (await llm.acomplete(QUESTION)).text == alone
+    assert llm.chat(MESSAGES).message.content == (await llm.achat(MESSAGES)).message.content == conversation
+    streams = [list(llm.stream_complete(QUESTION)), await collect(llm.astream_complete(QUESTION))]
+    for parts in streams:
+        assert "".join(part.delta for part in parts) == parts[-1].text == alone
+    for parts in [list(llm.stream_chat(MESSAGES)), await collect(llm.astream_chat(MESSAGES))]:
+        assert "".join(part.delta for part in parts) == parts[-1].message.content == conversation
+
+
+def test_figures_and_the_report_arrive(llm):
+    """LangChain's `response_metadata` and the numbers of tokens."""
+    response, message = llm.complete(QUESTION), llm.chat_model.invoke(QUESTION)
+    assert response.raw["sea"]["draft"] == message.response_metadata["sea"]["draft"]
+    assert response.raw["finish_reason"] == message.response_metadata["finish_reason"]
+    assert response.additional_kwargs["completion_tokens"] == message.usage_metadata["output_tokens"]
+    assert list(llm.stream_complete(QUESTION))[-1].additional_kwargs == response.additional_kwargs
+
+
+def test_options_of_a_call_are_those_of_the_model(llm):
+    """They reach the model, and unknown ones are refused by it."""
+    assert llm.complete(QUESTION, max_tokens=2).additional_kwargs["completion_tokens"] == 2
+    with pytest.raises(ValueError, match="max_token"):
+        llm.complete(QUESTION, max_token=2)
+
+
+def test_metadata_is_the_models():
+    """LlamaIndex cuts documents by the context window, less the answer."""
+    metadata = SEALLM(chat_model=SEAChatModel(model="tiny", max_tokens=77)).metadata
+    assert (metadata.context_window, metadata.num_output, metadata.model_name) == (512, 77, "tiny")
+    assert metadata.is_chat_model
+    assert not metadata.is_function_calling_model
+
+
+def test_messages_of_every_role_are_converted():
+    """With the calls of an assistant and the results of its tools."""
+    call = ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={"a": 1})
+    messages = [
+        ChatMessage(role="developer", content="Be short."),
+        ChatMessage(role="user", blocks=[TextBlock(text="a"), TextBlock(text="b")]),
+        ChatMessage(role="assistant", blocks=[TextBlock(text="I add."), call]),
+        ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "1"}),
+        ChatMessage(role="model", content="3"),
+    ]
+    calls = [{"name": "add", "args": {"a": 1}, "id": "1", "type": "tool_call"}]
+    assert to_langchain_messages(messages) == [
+        SystemMessage("Be short."),
+        HumanMessage("a\nb"),
+        AIMessage("I add.", tool_calls=calls),
+        ToolMessage("3", tool_call_id="1"),
+        AIMessage("3"),
+    ]
+
+
+def test_an_image_is_refused(llm):
+    """The model would answer without having seen it."""
+    message = ChatMessage(role="user", blocks=[ImageBlock(url="https://example.org/a.png")])
+    with pytest.raises(ValueError, match="block of the type 'image'"):
+        llm.chat([message])
+
+
+def test_a_refused_answer_has_the_words_of_the_refusal():
+    """As LangChain's text of the message has."""
+    refusing = SEAChatModel(model="tiny", budget=Budget(max_steps=0), max_tokens=4, gate=lambda p, c: [0.0] * len(c))
+    text = SEALLM(chat_model=refusing).complete(QUESTION).text
+    assert text
+    assert text == refusing.invoke(QUESTION).text
+
+
+def test_a_query_engine_answers(llm):
+    """From documents, by the prompts of LlamaIndex."""
+    index = SummaryIndex.from_documents([Document(text="14 + 23 is 37.")])
+    response = index.as_query_engine(llm=llm, response_mode="simple_summarize").query(QUESTION)
+    assert str(response)
+    assert response.source_nodes[0].text == "14 + 23 is 37."
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "langchain_sea.interop.llama_index")
+    monkeypatch.setitem(sys.modules, "llama_index.core.base.llms.types", None)
+    with pytest.raises(ExtraMissingError, match=r"langchain-sea\[llama-index\]"):
+        __import__("langchain_sea.interop.llama_index")

@@ -1,0 +1,83 @@
+"""Requests of the endpoint: null options, and calls that come back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
+from pydantic import ValidationError
+
+from langchain_sea.serving.history import to_langchain_messages
+from langchain_sea.serving.protocol import ChatRequest, make_deltas, make_message
+
+BASE = {"model": "sea", "messages": [{"role": "user", "content": "Hi"}]}
+UNKNOWN = ("prediction", "functions", "function_call", "audio", "reasoning_effort", "service_tier", "invented")
+
+
+@pytest.mark.parametrize("option", sorted({*ChatRequest.model_fields, *UNKNOWN} - {*BASE}))
+def test_null_means_that_nothing_is_given(option: str) -> None:
+    """Whether the option is known or not."""
+    assert ChatRequest.model_validate({**BASE, option: None}) == ChatRequest.model_validate(BASE)
+
+
+def test_defaults_change_nothing_and_others_are_refused() -> None:
+    """An option that would have an effect is not passed over."""
+    defaults = {"logit_bias": {}, "modalities": ["text"], "stream_options": {"include_usage": None}}
+    assert ChatRequest.model_validate({**BASE, **defaults}).stream_options is not None
+    for option, value in (("logit_bias", {"5": 1}), ("modalities", ["audio"]), ("service_tier", "flex")):
+        with pytest.raises(ValidationError):
+            ChatRequest.model_validate({**BASE, option: value})
+
+
+def call(arguments: Any) -> dict[str, Any]:
+    function = {"name": "f", "arguments": arguments}
+    return {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]}
+
+
+@pytest.mark.parametrize("arguments", ["", " ", "null", "{}", None])
+def test_no_arguments_are_an_empty_object(arguments: Any) -> None:
+    """However they are written."""
+    (message,) = to_langchain_messages([call(arguments)])
+    assert isinstance(message, AIMessage)
+    assert message.tool_calls[0]["args"] == {}
+
+
+@pytest.mark.parametrize("arguments", ['{"city": "Ro', "Rome", "[1]", "3"])
+def test_what_the_endpoint_returns_it_reads_back(arguments: str) -> None:
+    """A call that cannot be read as it was written, beside one that can."""
+    sent = call(arguments)
+    sent["tool_calls"].append({"id": "2", "type": "function", "function": {"name": "g", "arguments": '{"a": 1}'}})
+    (message,) = to_langchain_messages([sent])
+    assert isinstance(message, AIMessage)
+    assert [c["args"] for c in message.invalid_tool_calls] == [arguments]
+    assert [c["args"] for c in message.tool_calls] == [{"a": 1}]
+    (again,) = to_langchain_messages([json.loads(json.dumps(make_message(message)))])
+    assert isinstance(again, AIMessage)
+    assert [c["args"] for c in again.invalid_tool_calls] == [arguments]
+
+
+def test_nulls_in_messages_are_not_given() -> None:
+    """As clients write them that send whole messages back; content may be left out."""
+    nulls = {"role": "assistant", "content": "Hi.", "tool_calls": None, "refusal": None, "audio": None, "name": None}
+    (message,) = to_langchain_messages([nulls])
+    assert message.content == "Hi."
+    sent = call("{}")
+    del sent["content"]
+    assert to_langchain_messages([sent])[0].content == ""
+
+
+def test_streams_hold_the_reasoning_before_the_text() -> None:
+    """As the whole reply has both."""
+    chunk = AIMessageChunk("37", additional_kwargs={"reasoning_content": "14 and 23 are 37."})
+    assert make_deltas(chunk) == [{"reasoning_content": "14 and 23 are 37."}, {"content": "37"}]
+
+
+@pytest.mark.parametrize("option", ["top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty"])
+def test_sampling_options_are_refused_by_name_unless_they_change_nothing(option: str) -> None:
+    """As the constructor and `bind` do."""
+    neutral = {"top_k": -1, "top_p": 1, "typical_p": 1, "repetition_penalty": 1}.get(option, 0)
+    ChatRequest.model_validate({**BASE, option: neutral})
+    with pytest.raises(ValidationError, match=option):
+        ChatRequest.model_validate({**BASE, option: 0.5})
