@@ -56,14 +56,21 @@ _CODED = (
 )
 
 
-def decode_forms(text: str) -> list[str]:
-    """Return the text, then what it becomes when it is decoded, repeatedly; at most twelve forms, each once."""
+def decode_forms(text: str, *, only_disguises: bool = False) -> list[str]:
+    """Return the text, then what it becomes when it is decoded, repeatedly; at most twelve forms, each once.
+
+    Args:
+        text: any text.
+        only_disguises: leave out forms of what a reader sees, such as lines that are joined.
+    """
     forms = [text]
     for index in range(_MAX_FORMS):
         if index >= len(forms) or len(forms) >= _MAX_FORMS:
             break
         form = forms[index]
         for decoder in _choose_decoders(form):
+            if only_disguises and decoder in _LAYOUTS:
+                continue
             decoded = decoder(form)
             if decoded and decoded not in forms:
                 forms.append(decoded)
@@ -273,3 +280,6 @@ def _flatten_json(text: str) -> str:
         elif entry is not None:
             values.append(str(entry))
     return " ".join(values)
+
+
+_LAYOUTS = (_flatten_json, _join_lines)  # decoders of what a reader sees

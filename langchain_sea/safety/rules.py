@@ -62,6 +62,10 @@ class _Text(NamedTuple):
     text: str
 
 
+_RENDERING = frozenset(["render", "template", "interpolate", "eval", "deserialize", "deserialise", "unserialize"])
+"""Words in the names of tools that run what stands in a text."""
+
+
 class RulesCheck(PerCallCheck):
     """Applies the rules of each argument's kind, and the rules of the tool about its own arguments."""
 
@@ -76,10 +80,11 @@ class RulesCheck(PerCallCheck):
             for path, text in list_strings(arguments)
         ]
         reads_only = is_reading_tool(call.name, rules.effect)
+        is_rendered = not _RENDERING.isdisjoint(get_words(call.name))
         dangers = [
             (get_argument(path), danger)
             for path, kind, text in texts
-            for danger in judge_text(kind, path, text, rules, reads_only=reads_only)
+            for danger in judge_text(kind, path, text, rules, reads_only=reads_only, is_rendered=is_rendered)
         ]
         if not dangers:
             dangers += [("", danger) for danger in _judge_neighbours(texts)]

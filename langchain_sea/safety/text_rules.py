@@ -17,7 +17,7 @@ from langchain_sea.safety.sql import find_sql_injection, judge_sql
 from langchain_sea.safety.ssrf import find_bad_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from langchain_sea.safety.policy import ToolRules
 
@@ -49,7 +49,9 @@ _QUERIES = (
 _METADATA = re.compile(r"169\.254|metadata|fd00:ec2|100\.100\.100\.200")
 
 
-def judge_text(kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only: bool) -> Iterator[Danger]:
+def judge_text(
+    kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only: bool, is_rendered: bool = False
+) -> Iterator[Danger]:
     """Yield why a text is dangerous.
 
     Args:
@@ -58,12 +60,28 @@ def judge_text(kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only
         text: as the model wrote it.
         rules: of the tool.
         reads_only: whether the tool changes nothing.
+        is_rendered: whether the tool runs what stands in a text, as an engine of templates does.
     """
     if reason := find_hidden_text(text):
         yield Danger(reason, is_certain="bidi" not in reason)
     if kind is Kind.SECRET:
         return
-    yield from find_secrets(text)
+    forms = decode_forms(text) if len(text) <= _MAX_FORMS_OF else [text]
+    for form in forms:
+        yield from find_secrets(form)
+    yield from _judge_kind(kind, path, forms, rules, reads_only=reads_only, is_rendered=is_rendered)
+    if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
+        yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")
+    if kind is Kind.PATH and rules.paths is not None and not is_under(text, rules.paths):
+        yield Danger(f"{text[:80]!r} lies under none of {', '.join(rules.paths)}", is_certain=True)
+    yield from _judge_encoded(kind, text)
+
+
+def _judge_kind(
+    kind: Kind, path: str, forms: Sequence[str], rules: ToolRules, *, reads_only: bool, is_rendered: bool
+) -> Iterator[Danger]:
+    """Yield what is dangerous in a text, given with its decoded forms, because of what it is."""
+    text = forms[0]
     if kind is Kind.COMMAND:
         yield from judge_command(text)
         yield from find_destructive_code(text)
@@ -75,15 +93,14 @@ def judge_text(kind: Kind, path: str, text: str, rules: ToolRules, *, reads_only
         yield from judge_sql(text, reads_only=reads_only)
     elif kind is Kind.PROSE or (kind is Kind.HEADER and not _TITLES.isdisjoint(get_words(list_names(path)[0]))):
         yield from _judge_prose(text, rules)
+        if len(text) <= _MAX_FORMS_OF:
+            yield from _judge_disguised(decode_forms(text, only_disguises=True))
+        if is_rendered:
+            for form in forms:
+                yield from search_patterns(form, _TEMPLATES)
     else:
-        forms = decode_forms(text) if len(text) <= _MAX_FORMS_OF else [text]
         for form in forms:
             yield from _judge_value(kind, form, rules)
-    if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
-        yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")
-    if kind is Kind.PATH and rules.paths is not None and not is_under(text, rules.paths):
-        yield Danger(f"{text[:80]!r} lies under none of {', '.join(rules.paths)}", is_certain=True)
-    yield from _judge_encoded(kind, text)
 
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
@@ -117,9 +134,22 @@ def _judge_encoded(kind: Kind, text: str) -> Iterator[Danger]:
     if is_cut and kind is not Kind.PROSE:
         yield Danger("it has more encoded parts than are decoded")
     for part in parts:
-        dangers = [*find_injection(part), *find_sql_injection(part), *find_bad_paths_in_text(part), *find_secrets(part)]
-        for danger in dangers:
+        for danger in (*_list_dangers(part), *find_secrets(part)):
             yield Danger(f"an encoded part of it: {danger.reason}", danger.is_certain)
+
+
+def _judge_disguised(forms: Sequence[str]) -> Iterator[Danger]:
+    """Yield what is dangerous in the forms of a text for people alone, and not where a reader sees it."""
+    known = {danger.reason for danger in _list_dangers(forms[0])}
+    for form in forms[1:]:
+        for danger in _list_dangers(form):
+            if danger.reason not in known:
+                yield Danger(f"a disguised part of it: {danger.reason}", danger.is_certain)
+
+
+def _list_dangers(text: str) -> list[Danger]:
+    """List what is dangerous in a text that nobody can read as it is."""
+    return [*find_injection(text), *find_sql_injection(text), *find_bad_paths_in_text(text)]
 
 
 def _find_metadata(text: str) -> Iterator[Danger]:

@@ -25,7 +25,9 @@ def ask(script):
     world = World()
     guard = ToolCallSafetyMiddleware(checks="rules")
     options = {"middleware": [guard], "response_format": ToolStrategy(Report)}
-    state = create_agent(Scripted(script=script), world.tools, **options).invoke({"messages": [("user", "Delete it.")]})
+    state = create_agent(Scripted(script=script), world.tools, **options).invoke(
+        {"messages": [("user", "Delete notes.txt.")]}
+    )
     return world.done, state
 
 
