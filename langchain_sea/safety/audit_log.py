@@ -144,7 +144,7 @@ class AuditLog:
         }
         if self.keep == "full":
             row["scene"] = {
-                "sources": [[m.role, m.text, m.tool] for m in context.messages],
+                "sources": [[m.role, m.text, m.tool, m.arguments] for m in context.messages],
                 "tools": {name: dict(schema) for name, schema in context.tools.items()},
                 "descriptions": dict(context.descriptions),
             }

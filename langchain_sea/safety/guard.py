@@ -125,7 +125,8 @@ class GuardPipeline:
         audit = self.audit
         if audit is None:
             return decision
-        error = _capture(lambda: audit.write(decision, context))
+        write = partial(audit.write, decision, context)
+        error = _capture(partial(run_with_timeout, self.policy.deadline, write))
         if not isinstance(error, Exception):
             return decision
         _log.warning("the audit of %s failed, which blocks it: %r", decision.requested.name, error)

@@ -96,7 +96,7 @@ class GuardConfig:
         trusted: texts that are trusted like the user's, such as a company's own domains.
         characters: how many the arguments of one call may have.
         depth: how many levels the arguments may be nested.
-        deadline: seconds that a check with a model may take for one batch.
+        deadline: seconds that a check with a model may take for one batch, and the audit log for one row.
         budget: seconds for a whole batch, its repairs included.
         rounds: how often a repair is tried.
         actions: as in `ToolRules`, for all tools whose own rules do not name the check.
