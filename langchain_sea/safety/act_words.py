@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ACTS", "DETERMINERS", "ENGLISH", "HELPERS", "OFTEN_NOUNS", "OPEN_SOURCES", "READS"]
+__all__ = ["ACTS", "DETERMINERS", "ENGLISH", "HELPERS", "OFTEN_NOUNS", "OPEN_SOURCES", "READABLE", "READS"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -13,7 +13,12 @@ READS = _words(
     "get search read list find look lookup view show fetch query check count describe calculate compute think plan"
     " retrieve browse visit summarize summarise translate convert compare analyze analyse verify validate estimate"
     " inspect select is has preview note remember recall rank filter filtered parse detect identify explain predict"
-    " recommend monitor track see tell"
+    " recommend monitor track see tell navigate goto scroll geocode locate classify watch grep glob ls cat head"
+    " tail tree exists whoami forecast screenshot wikipedia arxiv"
+)
+READABLE = _words(
+    "page pages url urls link links web website websites site sites file files document documents doc docs tab article"
+    " articles email emails mail mails message messages attachment image images folder pdf book news"
 )
 ACTS: dict[str, frozenset[str]] = {
     "send": _words(

@@ -10,7 +10,16 @@ import re
 from functools import lru_cache
 from typing import Literal
 
-from langchain_sea.safety.act_words import ACTS, DETERMINERS, ENGLISH, HELPERS, OFTEN_NOUNS, OPEN_SOURCES, READS
+from langchain_sea.safety.act_words import (
+    ACTS,
+    DETERMINERS,
+    ENGLISH,
+    HELPERS,
+    OFTEN_NOUNS,
+    OPEN_SOURCES,
+    READABLE,
+    READS,
+)
 
 __all__ = [
     "find_requested_acts",
@@ -38,6 +47,8 @@ _MARKERS = re.compile(
 _BEFORE_VERBS = frozenset(
     ("", "please", "must", "should", "and", "then", "to", "also", "now", "first", "just", "can", "could")
 )
+_REPORTING = frozenset(["did", "does", "has", "had", "was", "were"])
+"""Words before what somebody does, or has done, which is no request."""
 _ENDINGS = (("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("s", ""), ("es", ""), ("ies", "y"))
 _MIN_DOUBLED = 6  # letters of a verb whose last consonant is doubled, as in "cancelling"
 
@@ -52,6 +63,8 @@ def list_words(name: str) -> list[str]:
 def guess_effect(name: str) -> Literal["read", "write"]:
     """Return whether a tool of this name reads only: it has a verb of reading, and no verb of writing beside it."""
     words = list_words(name)
+    if words[:1] == ["open"] and not READABLE.isdisjoint(words[1:]):  # `open_page`, and not `open_account`
+        return "read"
     first = next((i for i, word in enumerate(words) if word in READS or word in _CLASS_OF), None)
     if first is None or words[first] not in READS:
         return "write"
@@ -82,8 +95,10 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
     if not words:
         return frozenset()
     acts: set[str] = set()
-    for previous, word in zip(["", *words], words, strict=False):
-        stem = _find_verb(word)
+    for place, word in enumerate(words):
+        previous, stem = words[place - 1] if place else "", _find_verb(word)
+        if not with_nouns and not _REPORTING.isdisjoint(words[max(0, place - 3) : place]):
+            continue  # "What did Eve write?"
         is_noun = stem in OFTEN_NOUNS and (previous in DETERMINERS or word.endswith("s"))
         if stem is None or (is_noun and not with_nouns):
             continue
