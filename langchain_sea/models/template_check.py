@@ -113,8 +113,11 @@ def find_displaced(rendered: str, messages: Messages, marks: dict[str, str]) -> 
         if message["role"] != "tool":
             before_results = furthest
         names = [call["function"]["name"] for call in message.get("tool_calls") or ()]
-        words = [word for word in (message.get("content"), *names[:1]) if word in marks and message["role"] != "system"]
-        for word in words:
+        content = message.get("content")
+        words = [*([content] if isinstance(content, str) else []), *names[:1]]  # content in parts has no mark
+        for word in words if message["role"] != "system" else []:
+            if word not in marks:
+                continue
             place = rendered.find(word)
             displaced += [marks[word]] if place < before_results else []
             furthest = max(furthest, place)

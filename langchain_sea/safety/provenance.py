@@ -8,6 +8,7 @@ text of results named, or that nobody named, is a doubt: a human is asked.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ from langchain_sea.safety.typed_values import (
 from langchain_sea.safety.values import get_argument, get_field, list_numbers, list_strings, to_snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.safety.context import CallContext, UntrustedText
     from langchain_sea.safety.policy import ToolRules
@@ -130,17 +131,37 @@ class _Origins:
         if self._is_known_address(address):
             return None
         texts = [each for each in context.untrusted if index_text(each.text).has_address(address)]
-        if self.is_write and any(self._is_delegated(each, lambda i: i.has_address(address)) for each in texts):
-            return None
         if self.is_write:
-            return (
-                f"{address.text!r} was named only by running text of {texts[0].origin}"
-                if texts
-                else f"{address.text!r} {_NAMED_BY_NOBODY}"
-            )
+            return self._find_doubt_of_target(address, texts)
         if directed := next((each for each in texts if _is_directed(each, lambda i: i.has_address(address))), None):
             return f"an instruction in {directed.origin} names {address.text!r}, and nobody who is trusted does"
-        return None if texts else self._find_added(address) or self._find_carried(address)
+        if texts:
+            return None
+        return self._find_lookalike(address) or self._find_added(address) or self._find_carried(address)
+
+    def _find_doubt_of_target(self, address: Address, texts: Sequence[UntrustedText]) -> str | None:
+        """Return a doubt about an address to which something is sent, given the untrusted texts that have it."""
+        if not texts:
+            return None if self._is_person_named(address) else f"{address.text!r} {_NAMED_BY_NOBODY}"
+        if any(self._is_delegated(each, lambda i: i.has_address(address)) for each in texts):
+            return None
+        return f"{address.text!r} was named only by running text of {texts[0].origin}"
+
+    def _find_lookalike(self, address: Address) -> str | None:
+        """Return a doubt about a host that nobody named, and that begins with or holds the name of one."""
+        hosts = {host for index in self.context.trusted for host in index.hosts if host}
+        imitated = next((h for h in hosts if h in address.host and not f".{address.host}".endswith(f".{h}")), None)
+        return f"{address.text!r} {_NAMED_BY_NOBODY}, and looks like {imitated}" if imitated else None
+
+    def _is_person_named(self, address: Address) -> bool:
+        """Return whether a trusted text names whoever an e-mail address is of, before anything untrusted was read.
+
+        The agent then knows the address from elsewhere, as a person's assistant does.
+        """
+        if address.kind != "email" or self.context.is_tainted:
+            return False
+        names = [part for part in re.split(r"[._+-]", address.key.partition("@")[0]) if len(part) > 1]
+        return any(index.has_value(name) for index in self.context.trusted for name in names)
 
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
         """Text may be copied, but not with an address that an instruction named or that was added to."""

@@ -71,6 +71,11 @@ def list_batches(run: Mapping[str, Any]) -> Iterator[tuple[list[ContextMessage],
         messages.append(ContextMessage(role, text, message.get("tool", "") if role == "tool" else "", arguments))
 
 
+def has_effect(run: Mapping[str, Any], call: Mapping[str, Any]) -> bool:
+    """Whether a call changes something, or opens an address."""
+    return run["tools"].get(call["name"], {}).get("effect") != "read" or "url" in call["args"]
+
+
 def judge_run(run: Mapping[str, Any], pipeline: GuardPipeline) -> list[JudgedCall]:
     """Judge all calls of a run, each batch in the conversation before it."""
     schemas = {name: tool.get("parameters") or {"type": "object"} for name, tool in run["tools"].items()}
@@ -80,8 +85,7 @@ def judge_run(run: Mapping[str, Any], pipeline: GuardPipeline) -> list[JudgedCal
         context = CallContext(tuple(messages), schemas, pipeline.policy, descriptions)
         frozen = freeze_calls([{"id": f"{i}", "name": c["name"], "args": c["args"]} for i, c in enumerate(calls)])
         for call, decision in zip(calls, pipeline(frozen, context), strict=True):
-            effect = run["tools"].get(call["name"], {}).get("effect") != "read" or "url" in call["args"]
-            judged.append(JudgedCall(call.get("label", "benign"), decision, effect))
+            judged.append(JudgedCall(call.get("label", "benign"), decision, has_effect(run, call)))
     return judged
 
 

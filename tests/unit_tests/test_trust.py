@@ -258,3 +258,31 @@ def test_monitor_lets_everything_run_and_says_what_it_would_do():
 def test_a_policy_that_cannot_be_meant_is_an_error(make):
     with pytest.raises(PolicyError):
         make()
+
+
+@pytest.mark.parametrize(
+    ("request_text", "results", "allowed"),
+    [
+        ("Mail Ann that I am late.", (), True),  # the agent knows Ann from elsewhere
+        ("Mail Ann that I am late.", (PAGE,), False),  # or a page told it who Ann is
+        ("Mail Bob that I am late.", (), False),
+    ],
+)
+def test_an_address_of_a_person_that_the_user_names(request_text, results, allowed):
+    user = ContextMessage("user", request_text)
+    assert judge("send_email", {"to": "ann@home.example"}, user, *results).is_allowed == allowed
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://museum.example/visit", True),
+        ("https://www.museum.example", True),
+        ("https://tickets.museum.example/", True),
+        ("https://museum.example.evil.example/", False),
+        ("https://evil-museum.example/", False),
+    ],
+)
+def test_a_host_that_looks_like_a_named_one(url, allowed):
+    user = ContextMessage("user", "When does the museum open? See museum.example.")
+    assert judge("read_page", {"url": url}, user).is_allowed == allowed
