@@ -45,16 +45,27 @@ class _GateScorer:
         self._path = path
         self._gate: PairClassifierGate | None = None
 
-    def __call__(self, texts: Sequence[str]) -> list[float]:
-        """Return a score from 0 to 1 for each text."""
+    def prepare(self) -> PairClassifierGate:
+        """Return the classifier; the first call reads its weights, and a further model's."""
         with _lock:
             if self._gate is None:
                 self._gate = PairClassifierGate.load(self._path)
-            return [1.0 - value for value in self._gate.judge([(text, HELPFUL_ANSWER) for text in texts])]
+                self._gate.judge([("Hello.", HELPFUL_ANSWER)])
+            return self._gate
+
+    def __call__(self, texts: Sequence[str]) -> list[float]:
+        """Return a score from 0 to 1 for each text."""
+        gate = self.prepare()
+        with _lock:
+            return [1.0 - value for value in gate.judge([(text, HELPFUL_ANSWER) for text in texts])]
 
 
 class _SentenceEncoder:
     """Encodes texts as the normalized mean of a sentence encoder's hidden states."""
+
+    def prepare(self) -> None:
+        """Read the weights, if they are not in memory."""
+        loading.load("minilm", kind="encoder")
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> list[list[float]]:

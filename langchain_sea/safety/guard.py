@@ -34,6 +34,7 @@ __all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer", "answer_quest
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_PREPARATION_SECONDS = 60.0
 RULES_ONLY: tuple[Check, ...] = (SchemaCheck(), RulesCheck(), ProvenanceCheck(), RequestCheck(), ToolIdentityCheck())
 """The checks that need no model."""
 _OWN_NAMES = ("rules", "provenance", "request", "tools", "harm", "wish")
@@ -158,6 +159,8 @@ class GuardPipeline:
         """Return one check's findings; its failure is a finding about each call."""
         run = partial(_run_validated, check, calls, context)
         if check.uses_model:
+            # the weights are read before the clock of the first batch starts
+            _capture(partial(run_with_timeout, _PREPARATION_SECONDS, getattr(check, "prepare", _do_nothing)))
             seconds = min(self.policy.deadline, end - time.monotonic())
             run = partial(run_with_timeout, seconds, run)
         findings = _capture(run)
@@ -240,6 +243,10 @@ def answer_question(decision: Decision, *, is_approved: bool, reason: str = "") 
     finding = Finding(action=Action.NOTE, check="human", reason=reason or outcome)
     executable = decision.requested if is_approved else None
     return replace(decision, executable=executable, outcome=outcome, findings=(*decision.findings, finding))
+
+
+def _do_nothing() -> None:
+    """Prepare a check that needs no preparation."""
 
 
 def _capture(work: Callable[[], T]) -> T | Exception:

@@ -38,6 +38,10 @@ _MAX_SENTENCES = 64  # that are encoded for one batch
 _MAX_DESCRIBED = 200  # characters of a tool's description, and of the arguments
 
 
+def _do_nothing() -> None:
+    """Prepare a model that needs no preparation."""
+
+
 class HarmCheck:
     """Scores the most harmful segment of each text argument, in every form that it decodes to.
 
@@ -53,6 +57,10 @@ class HarmCheck:
     def __init__(self, scorer: Scorer, threshold: float, name: str = "harm") -> None:
         """Hold the scorer."""
         self.scorer, self.threshold, self.name = scorer, threshold, name
+
+    def prepare(self) -> None:
+        """Read the model's weights, if it has not read them; the time of this is no batch's."""
+        getattr(self.scorer, "prepare", _do_nothing)()
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return one finding for each harmful argument; all texts of a batch are scored together."""
@@ -97,6 +105,10 @@ class IntentCheck:
     def __init__(self, encoder: Encoder, margin: float = 0.0, least: float = 0.25, enough: float = 0.5) -> None:
         """Hold the encoder."""
         self.encoder, self.margin, self.least, self.enough = encoder, margin, least, enough
+
+    def prepare(self) -> None:
+        """Read the model's weights, if it has not read them; the time of this is no batch's."""
+        getattr(self.encoder, "prepare", _do_nothing)()
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return at most one finding for each call; all sentences of a batch are encoded together."""

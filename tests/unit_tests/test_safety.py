@@ -363,3 +363,29 @@ async def test_the_guard_takes_out_what_may_not_run():
     assert not guard.invoke(history).tool_calls
     with pytest.raises(TypeError, match="AIMessage"):
         guard.invoke("no")
+
+
+class Prepared:
+    """A check that must be prepared before it judges."""
+
+    name, uses_model = "prepared", True
+
+    def __init__(self):
+        self.events = []
+
+    def prepare(self):
+        self.events.append("prepared")
+
+    def __call__(self, calls, context):
+        self.events.append("judged")
+        return [[] for _ in calls]
+
+
+def test_a_check_with_a_model_is_prepared_before_it_judges():
+    """The time in which weights are read is none of a batch's."""
+    check = Prepared()
+    calls = freeze_calls([{"id": "1", "name": "note", "args": {}}])
+    context = CallContext((ContextMessage("user", "Note it."),), {"note": {"type": "object"}}, GuardConfig())
+    (decision,) = GuardPipeline(checks=[check])(calls, context)
+    assert decision.is_allowed
+    assert check.events == ["prepared", "judged"]
