@@ -12,7 +12,7 @@ from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.errors import SEAError
 
 POLICY = load_model("tiny")
-CONTROL = sorted(set(POLICY._template._control.values()))
+CONTROL = sorted(set(POLICY._template.control.values()))
 TEXT = st.lists(
     st.one_of(
         st.text(max_size=12),
