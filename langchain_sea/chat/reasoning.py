@@ -36,8 +36,8 @@ def split_reasoning(text: str, *, is_open: bool = False, is_cut: bool = False) -
             return SplitAnswer(thought.strip(), answer.lstrip())
     if not is_open:
         return SplitAnswer(None, text)
-    found = [(text.find(closing), closing) for _, closing in THOUGHT_TAGS if closing in text]
-    if found:
-        at, closing = min(found)
+    ends = [(text.find(closing), closing) for _, closing in THOUGHT_TAGS if closing in text]
+    if ends:
+        at, closing = min(ends)
         return SplitAnswer(text[:at].strip(), text[at + len(closing) :].lstrip())
     return SplitAnswer(text.strip(), "") if is_cut else SplitAnswer(None, text)

@@ -24,7 +24,7 @@ def with_new_seed(options: dict[str, Any], tags: Iterable[str] | None, default: 
         tags: of the run.
         default: the seed of the first attempt; None where the caller has fixed it.
     """
-    attempts = [int(found[1]) for tag in tags or () if (found := _ATTEMPT.fullmatch(tag))]
+    attempts = [int(match[1]) for tag in tags or () if (match := _ATTEMPT.fullmatch(tag))]
     if default is None or "seed" in options or not attempts:
         return options
     return options | {"seed": (default + _STRIDE * (max(attempts) - 1)) % 2**63}

@@ -27,15 +27,15 @@ def close_objects(schema: dict[str, Any]) -> dict[str, Any]:
     What says otherwise with `additionalProperties` stays as it is. So does an object whose properties are listed in
     several places: none of them may forbid those of the others.
     """
-    known, found = frozenset[str](), set[str]()
+    known, references = frozenset[str](), set[str]()
     while True:  # what is open may refer to more that is open
-        closed = _close(schema, "#", is_open="#" in known, known=known, found=found)
-        if found <= known:
+        closed = _close(schema, "#", is_open="#" in known, known=known, references=references)
+        if references <= known:
             return cast("dict[str, Any]", closed)
-        known = frozenset(found)
+        known = frozenset(references)
 
 
-def _close(schema: object, pointer: str, *, is_open: bool, known: frozenset[str], found: set[str]) -> object:
+def _close(schema: object, pointer: str, *, is_open: bool, known: frozenset[str], references: set[str]) -> object:
     """Close the objects of one part of a schema.
 
     Args:
@@ -43,20 +43,20 @@ def _close(schema: object, pointer: str, *, is_open: bool, known: frozenset[str]
         pointer: of it.
         is_open: whether it may be one of several places that list the properties of one object.
         known: pointers of parts that are such places because something refers to them.
-        found: gets the pointers that this part refers to as such places.
+        references: gets the pointers that this part refers to as such places.
     """
     if not isinstance(schema, dict):
         return schema
     has_several = is_open or bool(_OWN & schema.keys()) or len(schema.get("allOf") or ()) > 1
     if has_several and isinstance(reference := schema.get("$ref"), str):
-        found.add(reference)
+        references.add(reference)
 
     def close_part(part: object, path: str) -> object:
         keyword, below = path.split("/")[1], pointer + path
         if keyword in _CONDITIONS:
             return part
         shares = keyword in _ELSEWHERE and (has_several or keyword not in _COMBINERS)
-        return _close(part, below, is_open=shares or below in known, known=known, found=found)
+        return _close(part, below, is_open=shares or below in known, known=known, references=references)
 
     closed = map_parts(schema, close_part)
     says = {"additionalProperties", "unevaluatedProperties"} & schema.keys()

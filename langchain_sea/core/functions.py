@@ -51,9 +51,9 @@ def require_scoring_function(function: Callable[..., Any], label: str) -> None:
     """
     if any(kind.__module__.startswith("transformers.pipelines") for kind in type(function).__mro__):
         raise TypeError(
-            f"the {label} is a pipeline of transformers, and which of its labels is good cannot be told: pass the "
+            f"the {label} is a pipeline of transformers, and which of its labels is good is not known: pass the "
             "name of its model, or a function (prompt, completions) -> scores that calls it, such as "
-            "lambda prompt, completions: [found['score'] for found in pipeline(list(completions))]."
+            "lambda prompt, completions: [result['score'] for result in pipeline(list(completions))]."
         )
     try:
         signature = inspect.signature(function)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import inspect
 import reprlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.core.functions import wait_for_result
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.rewards.function import check_scores
 
@@ -76,12 +75,7 @@ def await_all(values: Iterable[object]) -> list[object]:
     async def gather() -> list[object]:
         return list(await asyncio.gather(*map(resolve_item, items)))
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(gather())
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(contextvars.copy_context().run, asyncio.run, gather()).result()
+    return list(wait_for_result(gather()))
 
 
 def resolve(option: object, messages: Messages) -> object:

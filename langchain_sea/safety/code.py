@@ -47,8 +47,8 @@ def judge_code(text: str) -> list[Danger]:
     dangers = [*find_destructive_code(text), *search_patterns(text, _DOUBTFUL)]
     runs_commands = bool(compile_pattern(_RUNS).search(text))
     for string in _list_strings(text):
-        found = judge_command(string, level=1) if runs_commands or re.search(r"[;&|]|\brm\b", string) else []
-        dangers += [danger for danger in found if danger.is_certain or runs_commands]
+        findings = judge_command(string, level=1) if runs_commands or re.search(r"[;&|]|\brm\b", string) else []
+        dangers += [danger for danger in findings if danger.is_certain or runs_commands]
         if re.match(r"\s*(?:drop|delete|truncate|grant|alter|update|copy|exec)\s", string, re.IGNORECASE):
             dangers += judge_sql(string)
         if " " not in string and (danger := find_bad_path(string, is_path=False)) and danger.is_certain:

@@ -85,9 +85,9 @@ def decode_parts(text: str) -> tuple[list[str], bool]:
     """
     parts, level, is_cut = list[str](), [text], False
     for _ in range(_MAX_LEVELS):
-        found = [part for each in level for part in _list_encoded(each)]
-        is_cut |= len(parts) + len(found) > _MAX_PARTS
-        level = [part for part in dict.fromkeys(found[: _MAX_PARTS - len(parts)]) if part not in parts]
+        decoded = [part for each in level for part in _list_encoded(each)]
+        is_cut |= len(parts) + len(decoded) > _MAX_PARTS
+        level = [part for part in dict.fromkeys(decoded[: _MAX_PARTS - len(parts)]) if part not in parts]
         parts += level
         if not level:
             break

@@ -159,8 +159,8 @@ class GuardPipeline:
         """Return one check's findings; its failure is a finding about each call."""
         run = partial(_run_validated, check, calls, context)
         if check.uses_model:
-            # the weights are read before the clock of the first batch starts
-            _capture(partial(run_with_timeout, _PREPARATION_SECONDS, getattr(check, "prepare", _do_nothing)))
+            if prepare := getattr(check, "prepare", None):  # reads weights, which is no batch's time
+                _capture(partial(run_with_timeout, _PREPARATION_SECONDS, prepare))
             seconds = min(self.policy.deadline, end - time.monotonic())
             run = partial(run_with_timeout, seconds, run)
         findings = _capture(run)
@@ -243,10 +243,6 @@ def answer_question(decision: Decision, *, is_approved: bool, reason: str = "") 
     finding = Finding(action=Action.NOTE, check="human", reason=reason or outcome)
     executable = decision.requested if is_approved else None
     return replace(decision, executable=executable, outcome=outcome, findings=(*decision.findings, finding))
-
-
-def _do_nothing() -> None:
-    """Prepare a check that needs no preparation."""
 
 
 def _capture(work: Callable[[], T]) -> T | Exception:

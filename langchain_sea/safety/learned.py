@@ -38,8 +38,10 @@ _MAX_SENTENCES = 64  # that are encoded for one batch
 _MAX_DESCRIBED = 200  # characters of a tool's description, and of the arguments
 
 
-def _do_nothing() -> None:
-    """Prepare a model that needs no preparation."""
+def _prepare(model: object) -> None:
+    """Let a model read its weights, if it says how."""
+    if prepare := getattr(model, "prepare", None):
+        prepare()
 
 
 class HarmCheck:
@@ -60,7 +62,7 @@ class HarmCheck:
 
     def prepare(self) -> None:
         """Read the model's weights, if it has not read them; the time of this is no batch's."""
-        getattr(self.scorer, "prepare", _do_nothing)()
+        _prepare(self.scorer)
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return one finding for each harmful argument; all texts of a batch are scored together."""
@@ -108,7 +110,7 @@ class IntentCheck:
 
     def prepare(self) -> None:
         """Read the model's weights, if it has not read them; the time of this is no batch's."""
-        getattr(self.encoder, "prepare", _do_nothing)()
+        _prepare(self.encoder)
 
     def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
         """Return at most one finding for each call; all sentences of a batch are encoded together."""

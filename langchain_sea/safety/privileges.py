@@ -10,12 +10,8 @@ from langchain_sea.safety.argument_kinds import get_words, list_names
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["find_everything", "find_privileges", "is_reading_tool", "list_values"]
+__all__ = ["find_everything", "find_privileges", "list_values"]
 
-_READING_VERBS = frozenset(
-    "get list find search read fetch show describe view query count check lookup look browse open download export select preview"
-    " retrieve inspect validate calculate compute compare analyze summarize".split()
-)
 _ROLE_WORDS = frozenset(
     "role roles permission permissions access privilege privileges right rights scope scopes group groups policy policies action"
     " actions grant grants acl level membership".split()
@@ -54,12 +50,6 @@ _EVERYTHING = re.compile(
 )
 _MAX_SHORT = 200  # characters: a longer text names something particular
 _MATCH_ALL = frozenset(["$exists", "$ne", "$nin", "match_all", "$gte", "$gt", "$not"])
-
-
-def is_reading_tool(tool: str, effect: str | None) -> bool:
-    """Return whether a tool changes nothing: by the policy, or by the verb that its name begins with."""
-    words = get_words(tool)
-    return effect == "read" or bool(words and words[0] in _READING_VERBS)
 
 
 def list_values(value: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -14,7 +14,7 @@ from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.deobfuscation import join_neighbours
 from langchain_sea.safety.injections import find_injection
 from langchain_sea.safety.patterns import Danger
-from langchain_sea.safety.privileges import find_everything, find_privileges, is_reading_tool, list_values
+from langchain_sea.safety.privileges import find_everything, find_privileges, list_values
 from langchain_sea.safety.quantities import list_recipients, read_numbers
 from langchain_sea.safety.sql import find_sql_injection
 from langchain_sea.safety.text_rules import judge_text
@@ -79,7 +79,7 @@ class RulesCheck(PerCallCheck):
             _Text(path, decide_kind(path, call.name, schema, rules), _HALF_CHARACTER.sub("\ufffd", text))
             for path, text in list_strings(arguments)
         ]
-        reads_only = is_reading_tool(call.name, rules.effect)
+        reads_only = context.effect_of(call.name) == "read"
         is_rendered = not _RENDERING.isdisjoint(get_words(call.name))
         dangers = [
             (get_argument(path), danger)

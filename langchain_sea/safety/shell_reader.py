@@ -46,11 +46,11 @@ def plain_name(word: str) -> str:
 
 def list_commands(node: Any) -> list[Any]:
     """List the simple commands of a pipe, in their order."""
-    found, stack = [], [node]
+    nodes, stack = [], [node]
     while stack:
         each = stack.pop()
         if each.type == "command":
-            found.append(each)
+            nodes.append(each)
         elif each.type in (
             "pipeline",
             "redirected_statement",
@@ -60,7 +60,7 @@ def list_commands(node: Any) -> list[Any]:
             "negated_command",
         ):
             stack += reversed(each.children)
-    return found
+    return nodes
 
 
 def read_words(node: Any) -> tuple[str, ...]:

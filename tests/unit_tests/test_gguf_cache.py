@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from types import SimpleNamespace
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -12,8 +13,6 @@ from models import tiny_model, tiny_tokenizer
 
 from langchain_sea.models import loading
 from langchain_sea.models.loading import gguf_cache
-
-gguf = pytest.importorskip("gguf")
 
 
 def write_file(path, *, dtype=np.float32, size=64):
