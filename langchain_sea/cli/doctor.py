@@ -112,6 +112,7 @@ def _plan_memory(options: argparse.Namespace) -> int:
         prompt_tokens=options.prompt_tokens,
         requests=options.requests,
         dtype=options.dtype,
+        device="cuda" if torch.cuda.is_available() else "cpu",
     )
     for part in parts:
         write_line(f"{part.name:34} {part.size / _GB:9.3f} GB  {part.formula}")

@@ -20,6 +20,7 @@ from torch import Tensor
 from langchain_sea.models.attention import AttentionSpec, attend
 from langchain_sea.models.hooked_model import ATTENTION_TYPES, ForwardPass, HookedModel
 from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
+from langchain_sea.models.packed_linear import pack_linear_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -98,6 +99,7 @@ class ModelRunner:
         """
         self._hooked = HookedModel(model, compiles=compiles)
         self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
+        pack_linear_layers(self.model)
         config = self.model.config.get_text_config()
         self._slides = "sliding_attention" in (getattr(config, "layer_types", None) or ATTENTION_TYPES)
         self._one_sequence_at_a_time = _has_length_dependent_rope(config)

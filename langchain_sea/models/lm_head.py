@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 
 from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.kv_cache import pad_rows
+from langchain_sea.models.packed_linear import PackedWeight, pack_weight
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
@@ -46,12 +47,14 @@ class LMHead:
         bias: (V,) or None.
         scale: multiplies the logits.
         cap: bounds the logits (Gemma 2), or None.
+        packed: the weight in the order that a CPU reads, for products with all of it; None: `weight` is used.
     """
 
     weight: Tensor
     bias: Tensor | None = None
     scale: float = 1.0
     cap: float | None = None
+    packed: PackedWeight | None = None
 
     def at_temperature(self, temperature: float) -> LMHead:
         """Return the output layer of logits divided by a temperature above 0."""
@@ -68,7 +71,8 @@ class LMHead:
     def select_ids(self, ids: Sequence[int]) -> LMHead:
         """Return an output layer for these ids alone: (…, D) → (…, len(ids)) logits."""
         rows = list(ids)
-        return replace(self, weight=self.weight[rows], bias=None if self.bias is None else self.bias[rows])
+        bias = None if self.bias is None else self.bias[rows]
+        return replace(self, weight=self.weight[rows], bias=bias, packed=None)
 
     def iter_logits(self, rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield the logits of (N, D) a block of rows at a time, (n, V), in the precision of the weights."""
@@ -128,8 +132,11 @@ class LMHead:
 
     def _logits_of(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """Compute logits of (N, D) at some ids, in the precision of the weights if scale and cap are unset."""
-        bias = None if self.bias is None else self.bias[columns]
-        z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]
+        if self.packed is not None and columns == slice(None):
+            z = self.packed.multiply(pad_rows(rows))[: len(rows)]
+        else:
+            bias = None if self.bias is None else self.bias[columns]
+            z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]
         if self.scale != 1:
             z = to_float32_or_wider(z) * self.scale
         return z if self.cap is None else (to_float32_or_wider(z) / self.cap).tanh() * self.cap
@@ -248,7 +255,8 @@ def lm_head_of(model: PreTrainedModel) -> LMHead:
     cap = next((cap for name in _CAPS if (cap := getattr(config, name, None))), None)
     bias = getattr(layer, "bias", None)
     weight = layer.weight.detach()
-    return LMHead(weight, None if bias is None else bias.detach(), scale, cap)
+    frozen = None if bias is None else bias.detach()
+    return LMHead(weight, frozen, scale, cap, pack_weight(weight, frozen))
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -27,6 +27,7 @@ from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.batched_forward import SequenceOutput
 from langchain_sea.models.hooked_model import copy_sharing_weights
 from langchain_sea.models.kv_cache import GrowingKVCache, KeyValues, ModelCache, PackedSequence
+from langchain_sea.models.packed_linear import pack_linear_layers
 from langchain_sea.models.probe import embed_probe, is_close
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class WholeSequenceRunner:
             ArchitectureError: it has no list of layers.
         """
         self.model = copy_sharing_weights(model)
+        pack_linear_layers(self.model)
         self._decoder: Any = _decoder_of(self.model)
         layers = _layers_of(self._decoder, self.model)
         self.num_layers = len(layers)

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceC
 
 from langchain_sea.errors import WeightsNotFoundError
 from langchain_sea.models.loading.locations import where
+from langchain_sea.models.packed_linear import MAX_PACKED_BYTES
 from langchain_sea.plans import PLANS, find_plan
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def estimate_memory(
     prompt_tokens: int = 256,
     requests: int = 1,
     dtype: str = "bfloat16",
+    device: str = "cuda",
 ) -> list[MemoryPart]:
     """Estimate the largest parts that exist at the same time, and their sum; activations are an upper bound.
 
@@ -81,6 +83,7 @@ def estimate_memory(
         prompt_tokens: of a prompt.
         requests: that are refined together.
         dtype: of the weights.
+        device: `cuda`, or `cpu`, which keeps a packed copy of smaller weights in bfloat16.
 
     Raises:
         WeightsNotFoundError: a configuration is not on this machine.
@@ -90,8 +93,13 @@ def estimate_memory(
     models: list[tuple[str, PreTrainedConfig, Any]] = [(f"policy {policy}", config, AutoModelForCausalLM)]
     models += [(f"reward {name}", _read_config(name), AutoModelForSequenceClassification) for name in rewards]
     shape = _Shape.of(config, width)
+    weights = [
+        MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes") for name, each, kind in models
+    ]
+    if device == "cpu" and dtype == "bfloat16" and weights[0].size <= MAX_PACKED_BYTES:
+        weights.append(MemoryPart("the policy's packed weights", weights[0].size, "a copy for the CPU's kernels"))
     parts = [
-        *(MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes") for name, each, kind in models),
+        *weights,
         MemoryPart(
             "prompts' states",
             requests * prompt_tokens * shape.token,
