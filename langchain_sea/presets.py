@@ -47,6 +47,29 @@ class DraftConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompanionConfig:
+    """Answers that are written beside the draft, under shares of a reward's steering vector.
+
+    Attributes:
+        begin_shares: of the vector, for the first tokens of each answer.
+        begin_tokens: the number of those.
+        share: of the vector, for all other tokens.
+        temperature_scale: of the other tokens, times the draft's temperature.
+    """
+
+    begin_shares: tuple[float, ...] = (0.45, 0.6, 0.7)
+    begin_tokens: int = 4
+    share: float = 0.3
+    temperature_scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_at_least(1, begin_tokens=self.begin_tokens)
+        require_at_least(0, temperature_scale=self.temperature_scale)
+        if not self.begin_shares or not all(map(math.isfinite, (*self.begin_shares, self.share))):
+            raise ValueError(f"begin_shares={self.begin_shares} and share={self.share} must be finite, at least one.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LatentConfig:
     """How the latents start and move: vectors added to the policy's states while it draws beginnings of answers.
 
@@ -65,6 +88,7 @@ class LatentConfig:
         continuation_shares: every draw that is kept is continued once under each of these shares of its latent; under 0
             by the policy alone, which is more fluent, and more often takes the turn of the beginning back.
         divergence_weight: β: what one nat per token away from the policy adds to the energy of a draw.
+        companions: answers that are written beside the draft, where a reward has a steering vector. None: none.
     """
 
     sampler: LatentSampler = field(default_factory=lambda: LatentSampler(step_size=0.1, momentum=0.8))
@@ -75,6 +99,7 @@ class LatentConfig:
     depth: float = 0.5
     continuation_shares: tuple[float, ...] = (0.5, 0.0)
     divergence_weight: float = 0.0
+    companions: CompanionConfig | None = field(default_factory=CompanionConfig)
 
     def __post_init__(self) -> None:
         if self.update not in ("gradient", "random", "aisp", "none"):

@@ -213,6 +213,7 @@ class Policy(Protocol):
 
     banned: Tensor  # (V,) bool: ids that an answer must not contain
     device: torch.device
+    end_ids: frozenset[int]  # each ends an answer
 
     @property
     def num_layers(self) -> int:

@@ -43,25 +43,29 @@ class Drafter:
     tracker: BudgetTracker
 
     def write(
-        self, inputs: Sequence[GenerationInput], tokens: int, fraction: float = 1.0
+        self, inputs: Sequence[GenerationInput], tokens: int, fraction: float = 1.0, *, ends_with_first: bool = False
     ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
         """Continue all answers together.
 
         Args:
-            inputs: the answers so far.
+            inputs: the answers so far; those without generators share the drafter's.
             tokens: the largest number of new ids of each answer.
             fraction: of the budget's time that may be over when this ends.
+            ends_with_first: whether the others end when those of the first input have.
 
         Returns:
             The new ids of each answer, for every input, and whether the time limit cut them short.
         """
         generators = cycle(self.generators)
         seeded = [
-            each._replace(generators=list(islice(generators, len(each.prefixes)))) for each in inputs if each.prefixes
+            each if each.generators else each._replace(generators=list(islice(generators, len(each.prefixes))))
+            for each in inputs
+            if each.prefixes
         ]
         if tokens <= 0 or not seeded:
             return [[[] for _ in each.prefixes] for each in inputs], False
-        writing = _Writing(self, tokens, self.tracker.seconds + self.tracker.remaining(fraction))
+        until = self.tracker.seconds + self.tracker.remaining(fraction)
+        writing = _Writing(self, tokens, until, ends_with_first)
         written = iter((yield from writing.run(seeded)))
         return [next(written) if each.prefixes else [] for each in inputs], writing.is_cut
 
@@ -72,12 +76,14 @@ class _Writing:
 
     Attributes:
         end: seconds on the tracker's clock at which it stops.
+        ends_with_first: see `Drafter.write`.
         is_cut: whether it was stopped.
     """
 
     drafter: Drafter
     tokens: int
     end: float
+    ends_with_first: bool
     is_cut: bool = False
 
     def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
@@ -95,7 +101,9 @@ class _Writing:
 
     def _generate(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
         drafter = self.drafter
-        op = GenerateOp(drafter.policy, inputs, self.tokens, drafter.temperature, self._should_continue)
+        op = GenerateOp(
+            drafter.policy, inputs, self.tokens, drafter.temperature, self._should_continue, self.ends_with_first
+        )
         written: list[list[Answer]] = yield op
         drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
         return written
@@ -103,6 +111,11 @@ class _Writing:
     def _should_continue(self, _num_unfinished: int) -> bool:
         self.is_cut = self.drafter.tracker.seconds >= self.end
         return not self.is_cut
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether the text ends with a sentence."""
+    return any(match.end() == len(text) for match in _SENTENCE_END.finditer(text))
 
 
 def end_at_sentence(text: str) -> str | None:

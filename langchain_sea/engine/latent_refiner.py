@@ -16,6 +16,7 @@ import torch
 from langchain_sea.budget import StopReason
 from langchain_sea.core.protocols import Steering
 from langchain_sea.engine.draw_scoring import DrawScorer
+from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
@@ -230,15 +231,25 @@ class LatentRefiner:
         steering = _continuation_steering(going_on, layer, shares)
         num_left = self.tracker.max_new_tokens - len(prefix)
         stride = min(num_left, self.search_config.continuation.stride)
-        unfinished = yield from self._continue(prompt, unfinished, stride, num_left, steering)
+        unfinished = yield from self._continue(prompt, unfinished, stride, num_left, steering, is_first=True)
         if unfinished and stride < num_left and self._has_time_to_finish(prompt, unfinished):
             ranked = yield from self._rank(prompt, unfinished)
-            yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left)
+            yield from self._continue(prompt, ranked[:_NUM_FINISHED], num_left, num_left, None, is_first=False)
 
     def _continue(
-        self, prompt: Prompt, beginnings: list[Answer], length: int, longest: int, steering: Steering | None = None
+        self,
+        prompt: Prompt,
+        beginnings: list[Answer],
+        length: int,
+        longest: int,
+        steering: Steering | None,
+        *,
+        is_first: bool,
     ) -> RequestSteps[list[Answer]]:
-        """Write beginnings to so many tokens, and offer those that are whole; return those that go on."""
+        """Write beginnings to so many tokens, and offer what is whole; return those that go on.
+
+        What is whole: answers that have ended, shorter ones that could have ended, and those of the largest length.
+        """
         prefix = list(prompt.answer)
         if not beginnings:
             return []
@@ -252,8 +263,12 @@ class LatentRefiner:
         whole = [ids for ids, more in zip(answers, goes_on, strict=True) if not more]
         unfinished = [ids for ids, more in zip(answers, goes_on, strict=True) if more]
         cut = unfinished if length >= longest and not is_cut else []
-        offered = [[*prefix, *ids] for ids in whole + cut]
-        yield from self.offer(offered, [False] * len(whole) + [True] * len(cut))
+        start = len(prefix) if is_first else len(prefix) + min(map(len, beginnings))
+        texts = [[*prefix, *ids] for ids in answers]
+        policy = self.best.energy.policy
+        shorter = yield from find_early_ends(policy, prompt, texts, start=start, count=len(texts), tracker=self.tracker)
+        offered = [*shorter, *([*prefix, *ids] for ids in whole + cut)]
+        yield from self.offer(offered, [False] * (len(shorter) + len(whole)) + [True] * len(cut))
         return [] if is_cut or cut else unfinished
 
     def _has_time_to_finish(self, prompt: Prompt, unfinished: list[Answer]) -> bool:

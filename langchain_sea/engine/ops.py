@@ -226,6 +226,7 @@ class GenerateOp:
         tokens: the largest number of new ids of each answer.
         temperature: of sampling.
         should_continue: called before each token with the number of unfinished answers; False ends all of them.
+        ends_with_first: whether the others end when those of the first input have.
     """
 
     policy: Policy
@@ -233,6 +234,7 @@ class GenerateOp:
     tokens: int
     temperature: float
     should_continue: Callable[[int], bool]
+    ends_with_first: bool = False
 
     def start(self) -> list[GenerationState]:
         """Return the state of every input before the first token."""

@@ -28,6 +28,8 @@ _MAX_SAMPLES = 9  # the median of the newest nine passes counts: the first pass 
 _MIN_ROWS_OF_DOUBLE = 24  # until more rows are measured, 24 more are expected to double the time of a pass
 _GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, until it is measured
 _SHORT_ANSWER = 16  # tokens: a refusal of one sentence
+_PASSES_OF_ANSWERS = 2.5  # one that finds where they could end, one that scores them, and half for the shorter ones
+_TEXTS_OF_ANSWERS = 2  # scored by functions: each answer, and a shorter one
 _SAFETY_FACTOR = 1.1  # for what is not counted here
 
 
@@ -176,7 +178,9 @@ def round_costs(plan: SearchPlan, speed: SpeedModel, work: Workload) -> tuple[fl
 def writing_seconds(kept: int, speed: SpeedModel, work: Workload) -> float:
     """Return the seconds in which so many draws are continued and scored."""
     rows = speed.num_requests * kept
-    scoring = speed.forward(rows * work.answer_tokens) + kept * work.answer_seconds
+    scoring = (
+        _PASSES_OF_ANSWERS * speed.forward(rows * work.answer_tokens) + _TEXTS_OF_ANSWERS * kept * work.answer_seconds
+    )
     return work.written_tokens * speed.decode(rows) + scoring
 
 

@@ -10,12 +10,14 @@ from langchain_sea.core.protocols import DraftDependent
 from langchain_sea.core.terms import all_token_additive
 from langchain_sea.engine.block_search import BlockSearch
 from langchain_sea.engine.blocks import BlockwiseRefiner
+from langchain_sea.engine.candidates import Candidates
 from langchain_sea.engine.chains import run_chains
-from langchain_sea.engine.drafting import Answer, Drafter, end_at_sentence
+from langchain_sea.engine.companions import Companions, make_companions
+from langchain_sea.engine.draft_writer import DraftWriter
+from langchain_sea.engine.drafting import Answer, Drafter
+from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_refiner import LatentRefiner
-from langchain_sea.engine.ops import GenerationInput
 from langchain_sea.engine.planning import PlanReport, make_plan_report
-from langchain_sea.engine.reasoning import split_ids, write_reasoned_answer
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
     from langchain_sea.core.protocols import Prompt
-    from langchain_sea.core.trace import ScoredText, TraceStep
+    from langchain_sea.core.trace import TraceStep
     from langchain_sea.engine.chains import Chains
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.engine.reasoning import ReasoningConfig
@@ -84,11 +86,10 @@ class RefinementRequest(Request[Refinement]):
         temperature = self.search_config.drafts.temperature
         self._drafter = Drafter(self.energy.policy, temperature, self.generators, self.tracker)
         self._best = BestSoFar(self.energy, self.prompt, self.tracker)
-        self._ids: dict[str, Answer] = {}
-        self._cut_texts: set[str] = set()
+        self._candidates = Candidates(self._best, self.stop)
         self._plan: str | None = None
-        self._reasoning_ids: Answer = []
-        self._written: Answer = []  # of a draft that is written in two parts, the first
+        companions = self._make_companions() if self.reasoning is None else None
+        self._writer = DraftWriter(self.prompt, self._drafter, self._candidates, self.reasoning, companions)
 
     def steps(self) -> RequestSteps[Refinement]:
         """Refine the prompt. A reward that fails, or a lack of memory, ends it with what was best before."""
@@ -109,13 +110,12 @@ class RefinementRequest(Request[Refinement]):
 
     def _refine(self) -> RequestSteps[None]:
         """Search for a better answer than the draft, in the way that the prompt, the preset and the rewards need."""
-        block_size, has_grammar = self.search_config.block_size, self.prompt.has_grammar
-        has_latents = self.search_config.latent is not None and not all_token_additive(self.energy.terms)
-        if has_latents and block_size is not None and not has_grammar:
+        if self._uses_latents:
             yield from self._refine_by_latents()
             return
+        block_size = self.search_config.block_size
         self._report_plan(None, is_planned=False)
-        if has_grammar:
+        if self.prompt.has_grammar:
             yield from self._refine_within_grammar()
         elif block_size is None:
             yield from self._refine_answers()
@@ -124,26 +124,33 @@ class RefinementRequest(Request[Refinement]):
         else:
             yield from self._refine_blocks(block_size)
 
+    @property
+    def _uses_latents(self) -> bool:
+        """Whether the search moves latents."""
+        config = self.search_config
+        if config.latent is None or config.block_size is None or self.prompt.has_grammar:
+            return False
+        return not all_token_additive(self.energy.terms)
+
     def partial_result(self, reason: StopReason) -> Refinement:
         """Return the best answer so far; of a draft that is not complete, its beginning."""
         self.tracker.stop_reason = reason
-        if not self.drafts and self.generations:
-            self.drafts = [[*self._written, *ids] for ids in self.generations[0].written]
-            if self.reasoning is not None:
-                self._reasoning_ids, self.drafts[0] = split_ids(self.drafts[0], self.reasoning)
-            self._cut_texts.update(map(self._decode, self.drafts))
+        draft = None if self.drafts else self._writer.partial_draft(self.generations)
+        if draft is not None:
+            self.drafts = [draft]
         return self._result()
 
     def _result(self) -> Refinement:
         """Return the best answer; where no text was scored, the draft."""
-        draft = self._decode(self.drafts[0]) if self.drafts else ""
+        draft = self._candidates.decode(self.drafts[0]) if self.drafts else ""
         refinement = self._best.refinement(
-            draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._cut_texts
+            draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._candidates.cut_texts
         )
-        if not self._reasoning_ids:
+        reasoning = self._writer.reasoning_ids
+        if not reasoning:
             return refinement
-        text = self.energy.policy.decode(self._reasoning_ids)
-        return refinement._replace(reasoning=text, reasoning_tokens=len(self._reasoning_ids))
+        text = self.energy.policy.decode(reasoning)
+        return refinement._replace(reasoning=text, reasoning_tokens=len(reasoning))
 
     def _write_draft(self) -> RequestSteps[None]:
         """Let the policy write its own answer, unless answers were given; nothing but the call's limit cuts it.
@@ -152,64 +159,34 @@ class RefinementRequest(Request[Refinement]):
         """
         if self.drafts:
             return
-        if self.reasoning is not None:
-            yield from self._write_reasoned_draft(self.reasoning)
         is_for_chains = self.search_config.block_size is None and not self.prompt.has_grammar
         num_drafts = self.search_config.chains.num_chains if is_for_chains else 1
-        if len(self.drafts) < num_drafts:
-            written, _ = yield from self._write_answers(num_drafts - len(self.drafts))
-            self.drafts += written
+        self.drafts = yield from self._writer.write_drafts(num_drafts)
+        if self._writer.reasoning_ids:
+            self.prompt = self._writer.prompt
+            self._candidates.best = self._best = BestSoFar(self.energy, self.prompt, self.tracker)
 
-    def _write_reasoned_draft(self, config: ReasoningConfig) -> RequestSteps[None]:
-        """Let the policy think and answer; the prompt then holds its reasoning."""
-        longest = self.tracker.max_new_tokens
-        reasoning, answer, has_ended = yield from write_reasoned_answer(self._write_on, config, longest)
-        self._reasoning_ids, self._written, self.drafts = reasoning, [], [answer]
-        if reasoning:
-            self.prompt = config.extend(reasoning)
-            self.tracker.max_new_tokens = max(1, longest - len(reasoning))
-            self._best = BestSoFar(self.energy, self.prompt, self.tracker)
-        if not has_ended:
-            self._note_cut(answer)
-
-    def _write_on(self, ids: Answer, tokens: int) -> RequestSteps[tuple[Answer, bool]]:
-        """Continue an answer; return the new ids, and whether the policy ended it."""
-        self._written = ids
-        ((new_ids,),), is_cut = yield from self._drafter.write([GenerationInput(self.prompt, [ids])], tokens)
-        return new_ids, not is_cut and len(new_ids) < tokens
-
-    def _note_cut(self, ids: Answer) -> None:
-        """Note that a limit cut an answer, unless a stop string ended it before."""
-        if self._decode(ids) == self.energy.policy.decode(ids):
-            self._cut_texts.add(self._decode(ids))
-
-    def _write_answers(self, count: int) -> RequestSteps[tuple[list[Answer], list[bool]]]:
-        """Return plain answers, and whether each ended by itself."""
-        longest = self.tracker.max_new_tokens
-        inputs = [GenerationInput(self.prompt, [[] for _ in range(count)])]
-        (written,), is_cut = yield from self._drafter.write(inputs, longest)
-        end = max(map(len, written)) if is_cut else longest
-        has_ended = [len(ids) < end for ids in written]
-        for ids, ended in zip(written, has_ended, strict=True):
-            if not ended:
-                self._note_cut(ids)
-        return written, has_ended
+    def _make_companions(self) -> Companions | None:
+        config = self.search_config.latent
+        if config is None or config.companions is None or not self._uses_latents or self.drafts:
+            return None
+        return make_companions(config.companions, self._drafter, self.energy)
 
     def _refine_answers(self) -> RequestSteps[None]:
         """Run chains on whole answers, each decoded and scored at every step."""
-        yield from self._offer(self.drafts)
+        yield from self._candidates.offer(self.drafts)
         starts = [ids for ids in self.drafts if ids]
         yield from self._run_chains(self.search_config, starts, self._score_answers)
 
     def _rank_answers(self) -> RequestSteps[None]:
         """Rank whole answers. Those that the time limit cuts do not count."""
-        yield from self._offer(self.drafts)
+        yield from self._candidates.offer(self.drafts)
         count = self.search_config.drafts.num_drafts - len(self.drafts)
         if count > 0 and self.tracker.exhausted_limit() is None:
-            written, has_ended = yield from self._write_answers(count)
+            written, has_ended = yield from self._writer.write_answers(count)
             longest = self.tracker.max_new_tokens
             whole = [(ids, not end) for ids, end in zip(written, has_ended, strict=True) if end or len(ids) == longest]
-            yield from self._offer_candidates([ids for ids, _ in whole], [is_cut for _, is_cut in whole])
+            yield from self._candidates.offer_shortened([ids for ids, _ in whole], [is_cut for _, is_cut in whole])
         self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
 
     def _refine_within_grammar(self) -> RequestSteps[None]:
@@ -217,16 +194,16 @@ class RefinementRequest(Request[Refinement]):
         num_drafts = min(self.search_config.drafts.num_drafts, _MAX_GRAMMAR_DRAFTS)
         written: list[Answer] = []
         if len(self.drafts) < num_drafts and self.tracker.exhausted_limit() is None:
-            written, _ = yield from self._write_answers(num_drafts - len(self.drafts))
+            written, _ = yield from self._writer.write_answers(num_drafts - len(self.drafts))
         completed = [self.prompt.complete(ids, 0) for ids in [*self.drafts, *written]]
         answers = [ids for ids in completed if ids is not None]
         if not answers:
-            self._cut_texts.add(self._decode(self.drafts[0]))
-            yield from self._offer(self.drafts[:1])
+            self._candidates.cut_texts.add(self._candidates.decode(self.drafts[0]))
+            yield from self._candidates.offer(self.drafts[:1])
             return
         if completed[0] is None:
-            self._cut_texts.add(self._decode(self.drafts[0]))
-        scores = yield from self._offer(answers)
+            self._candidates.cut_texts.add(self._candidates.decode(self.drafts[0]))
+        scores = yield from self._candidates.offer(answers)
         if self.energy.is_ranking_only:
             return
         order = sorted(range(len(answers)), key=lambda row: -scores[row].score)
@@ -240,17 +217,22 @@ class RefinementRequest(Request[Refinement]):
         """Draw under latents, window after window."""
         more: list[Answer] = []
         if any(term.normalize == "drafts" or isinstance(term.reward, DraftDependent) for term in self.energy.terms):
-            written, has_ended = yield from self._write_answers(_NUM_FITTED_DRAFTS)
+            written, has_ended = yield from self._writer.write_answers(_NUM_FITTED_DRAFTS)
             more = [ids for ids, ended in zip(written, has_ended, strict=True) if ended]
-        yield from self._offer([*self.drafts, *more])
+        yield from self._candidates.offer([*self.drafts, *more])
+        if (yield from self._has_nothing_to_gain()):
+            self.tracker.stop_reason = StopReason.DRAFT_IS_GOOD
+            self._plan = "none: no answer beside the draft is better by more than the rewards' own noise"
+            self._report_plan(None, is_planned=False)
+            return
         refiner = LatentRefiner(
             prompt=self.prompt,
             draft=self.drafts[0],
             best=self._best,
             search_config=self.search_config,
             drafter=self._drafter,
-            offer=self._offer_candidates,
-            best_ids=self._best_ids,
+            offer=self._candidates.offer_shortened,
+            best_ids=self._candidates.best_ids,
             record=self._record_step,
             report_plan=self._report_plan,
             commit=self.commit,
@@ -260,13 +242,22 @@ class RefinementRequest(Request[Refinement]):
         finally:
             self._plan = refiner.plan_reason
 
+    def _has_nothing_to_gain(self) -> RequestSteps[bool]:
+        """Offer the companions; return whether the draft is good and none of them is better by more than noise."""
+        companions, best = self._writer.companions, self._best
+        if companions is None:
+            return False
+        yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
+        has_limits = best.energy.limits is not None and companions.are_scored
+        return has_limits and best.is_draft_good and best.highest_gain < best.min_gain
+
     def _refine_blocks(self, block_size: int) -> RequestSteps[None]:
         """Run chains on one block of the answer after another."""
         search = BlockSearch(self.energy, self.langevin, self.search_config, self._drafter, self._record)
         blocks = BlockwiseRefiner(self.prompt, search, self.drafts)
         yield from blocks.steps(block_size)
-        yield from self._offer(self.drafts)
-        yield from self._offer_candidates(blocks.finished_answers, blocks.cut_by_length)
+        yield from self._candidates.offer(self.drafts)
+        yield from self._candidates.offer_shortened(blocks.finished_answers, blocks.cut_by_length)
 
     def _run_chains(
         self, search_config: SearchConfig, starts: list[Answer], watch: Callable[[Chains], RequestSteps[None]]
@@ -283,7 +274,8 @@ class RefinementRequest(Request[Refinement]):
         )
 
     def _score_answers(self, chains: Chains) -> RequestSteps[None]:
-        energies, texts = chains.state.terms.energy.tolist(), (yield from self._offer(chains.state.answers()))
+        texts = yield from self._candidates.offer(chains.state.answers())
+        energies = chains.state.terms.energy.tolist()
         self._record(chains, [-text.score - energy for text, energy in zip(texts, energies, strict=True)])
         if self._best.reward_hacked:
             self.tracker.stop_requested = StopReason.MAX_DROP
@@ -292,7 +284,7 @@ class RefinementRequest(Request[Refinement]):
         """Score the answers that are still complete: several changes at once may break the grammar."""
         answers, gaps = chains.state.answers(), list[float | None]([None] * len(chains))
         rows = [row for row, ids in enumerate(answers) if self.prompt.complete(ids, 0) is not None]
-        texts = yield from self._offer([answers[row] for row in rows])
+        texts = yield from self._candidates.offer([answers[row] for row in rows])
         for row, text in zip(rows, texts, strict=True):
             gaps[row] = -text.score - float(chains.state.terms.energy[row])
         self._record(chains, gaps)
@@ -308,33 +300,3 @@ class RefinementRequest(Request[Refinement]):
         self.trace.append(step)
         if self.watch is not None:
             self.watch(step)
-
-    def _offer(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
-        texts = [self._decode(ids) for ids in answers]
-        self._ids.update(zip(texts, answers, strict=True))
-        return (yield from self._best.offer(texts))
-
-    def _offer_candidates(self, answers: Sequence[Answer], is_cut: Sequence[bool]) -> RequestSteps[None]:
-        """Offer answers; those that the limit on their length cut are shortened to their last whole sentence."""
-        texts = []
-        for ids, cut in zip(answers, is_cut, strict=True):
-            text = self._decode(ids)
-            if cut and self.energy.limits is not None:
-                shortened = end_at_sentence(text)
-                if shortened is None:
-                    continue
-                text = shortened
-            if cut:
-                self._cut_texts.add(text)
-            self._ids.setdefault(text, ids if text == self._decode(ids) else self.energy.policy.encode(text))
-            texts.append(text)
-        yield from self._best.offer(texts)
-
-    def _best_ids(self) -> Answer:
-        """Return the ids of the best answer so far."""
-        assert self._best.best is not None
-        return self._ids[self._best.best.text]
-
-    def _decode(self, ids: Answer) -> str:
-        text = self.energy.policy.decode(ids)
-        return text[: min((at for s in self.stop if (at := text.find(s)) >= 0), default=len(text))]

@@ -267,4 +267,7 @@ def _late_error(seconds: float) -> RewardUnavailableError:
 
 
 def _num_unfinished(request: Request[Any]) -> int:
-    return sum(state.num_unfinished for state in request.generations or ())
+    states = request.generations or ()
+    if states and isinstance(request.op, GenerateOp) and request.op.ends_with_first and not states[0].num_unfinished:
+        return 0
+    return sum(state.num_unfinished for state in states)

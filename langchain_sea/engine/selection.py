@@ -139,6 +139,12 @@ class BestSoFar:
             return True
         return self.draft.score + self.energy.policy_weight * self.draft.nll >= 0
 
+    @property
+    def highest_gain(self) -> float:
+        """By how much the highest score of all offered texts exceeds the draft's."""
+        highest = max((self._scored_texts[text].score for text in self._offered), default=-math.inf)
+        return -math.inf if self.draft is None else highest - self.draft.score
+
     def offer(self, texts: Sequence[str]) -> RequestSteps[list[ScoredText]]:
         """Score answers, those scored before only once, and keep the best.
 

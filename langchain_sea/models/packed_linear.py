@@ -86,7 +86,7 @@ def _without_output_layer(model: nn.Module, layers: Iterable[nn.Linear]) -> list
 def _pack_layer(layer: nn.Linear) -> bool:
     packed = pack_weight(layer.weight, layer.bias)
     if packed is not None:
-        layer.forward = packed.multiply  # type: ignore[method-assign]
+        layer.forward = packed.multiply  # type: ignore[method-assign, assignment]
     return packed is not None
 
 

@@ -80,6 +80,7 @@ class MarkovPolicy:
 
     num_layers = 2
     never_ends = False  # whether drafting never draws the end
+    end_ids = frozenset({END})
 
     def __init__(self, seed: int = 0, *, dtype: torch.dtype = torch.float32, spread: float = 1.5) -> None:
         rng = torch.Generator().manual_seed(seed)

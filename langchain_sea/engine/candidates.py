@@ -1,0 +1,75 @@
+"""Answers as the policy's ids, which are offered as texts. Knows no search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langchain_sea.engine.drafting import end_at_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.core.trace import ScoredText
+    from langchain_sea.engine.drafting import Answer
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.selection import BestSoFar
+
+__all__ = ["Candidates"]
+
+
+class Candidates:
+    """The answers that were offered for one prompt.
+
+    Attributes:
+        best: scores texts and keeps the best.
+        cut_texts: the answers that a limit cut.
+    """
+
+    def __init__(self, best: BestSoFar, stop: Sequence[str]) -> None:
+        """Begin without any.
+
+        Args:
+            best: scores texts and keeps the best.
+            stop: an answer ends before the first of these strings.
+        """
+        self.best, self.cut_texts = best, set[str]()
+        self._stop = tuple(stop)
+        self._ids: dict[str, Answer] = {}
+
+    def decode(self, ids: Answer) -> str:
+        """Return the text of an answer, which ends before the first stop string."""
+        text = self.best.energy.policy.decode(ids)
+        return text[: min((at for s in self._stop if (at := text.find(s)) >= 0), default=len(text))]
+
+    def note_cut(self, ids: Answer) -> None:
+        """Note that a limit cut an answer, unless a stop string ended it before."""
+        if self.decode(ids) == self.best.energy.policy.decode(ids):
+            self.cut_texts.add(self.decode(ids))
+
+    def offer(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
+        """Score answers and keep the best; the first one ever is the draft."""
+        texts = [self.decode(ids) for ids in answers]
+        self._ids.update(zip(texts, answers, strict=True))
+        return (yield from self.best.offer(texts))
+
+    def offer_shortened(self, answers: Sequence[Answer], is_cut: Sequence[bool]) -> RequestSteps[None]:
+        """Offer answers; those that the limit on their length cut are shortened to their last whole sentence."""
+        texts, has_limits = [], self.best.energy.limits is not None
+        for ids, cut in zip(answers, is_cut, strict=True):
+            text = self.decode(ids)
+            if cut and has_limits:
+                shortened = end_at_sentence(text)
+                if shortened is None:
+                    continue
+                text = shortened
+            if cut:
+                self.cut_texts.add(text)
+            policy = self.best.energy.policy
+            self._ids.setdefault(text, ids if text == self.decode(ids) else policy.encode(text))
+            texts.append(text)
+        yield from self.best.offer(texts)
+
+    def best_ids(self) -> Answer:
+        """Return the ids of the best answer so far."""
+        assert self.best.best is not None
+        return self._ids[self.best.best.text]

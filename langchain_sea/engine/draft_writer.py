@@ -1,0 +1,105 @@
+"""The draft of one prompt: the policy's own answer, its reasoning, and the answers beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from langchain_sea.engine.ops import GenerationInput
+from langchain_sea.engine.reasoning import split_ids, write_reasoned_answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.core.protocols import GenerationState, Prompt
+    from langchain_sea.engine.candidates import Candidates
+    from langchain_sea.engine.companions import Companions
+    from langchain_sea.engine.drafting import Answer, Drafter
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.engine.reasoning import ReasoningConfig
+
+__all__ = ["DraftWriter"]
+
+
+@dataclass
+class DraftWriter:
+    """Writes the policy's own answers to one prompt; nothing but the call's limit cuts them.
+
+    Attributes:
+        prompt: the prompt; after reasoning, with the reasoning in it.
+        drafter: writes, and holds the tracker of the budget.
+        candidates: are told which answers a limit cut.
+        reasoning: how the policy marks reasoning; None takes it for a part of the answer.
+        companions: answers that are written beside the draft; None: there are none.
+        reasoning_ids: of the draft.
+    """
+
+    prompt: Prompt
+    drafter: Drafter
+    candidates: Candidates
+    reasoning: ReasoningConfig | None = None
+    companions: Companions | None = None
+    reasoning_ids: Answer = field(init=False, default_factory=list)
+    _is_before_draft: bool = field(init=False, default=False)
+    _written: Answer = field(init=False, default_factory=list)  # of a draft that is written in two parts, the first
+
+    def write_drafts(self, count: int) -> RequestSteps[list[Answer]]:
+        """Return so many drafts, which are written together; only the first has its own reasoning."""
+        drafts: list[Answer] = []
+        if self.reasoning is not None:
+            drafts = [(yield from self._write_reasoned_answer(self.reasoning))]
+        elif self.companions is not None:
+            self._is_before_draft = True
+            yield from self.companions.begin(self.prompt)
+            self._is_before_draft = False
+        if len(drafts) < count:
+            more, _ = yield from self.write_answers(count - len(drafts), self.companions)
+            drafts += more
+        return drafts
+
+    def write_answers(
+        self, count: int, companions: Companions | None = None
+    ) -> RequestSteps[tuple[list[Answer], list[bool]]]:
+        """Return plain answers, and whether each ended by itself; the companions are continued beside them."""
+        longest = self.drafter.tracker.max_new_tokens
+        inputs = [GenerationInput(self.prompt, [[] for _ in range(count)])]
+        if companions is not None and companions.answers:
+            inputs.append(companions.next_input(self.prompt))
+        (written, *others), is_cut = yield from self.drafter.write(inputs, longest, ends_with_first=True)
+        if companions is not None and others:
+            companions.extend(others[0], max(map(len, written + others[0])))
+        end = max(map(len, written)) if is_cut else longest
+        has_ended = [len(ids) < end for ids in written]
+        for ids, ended in zip(written, has_ended, strict=True):
+            if not ended:
+                self.candidates.note_cut(ids)
+        return written, has_ended
+
+    def partial_draft(self, generations: Sequence[GenerationState] | None) -> Answer | None:
+        """Return the beginning of the draft while it is being written; None if it was not begun."""
+        if not generations or self._is_before_draft:
+            return None
+        draft = [*self._written, *generations[0].written[0]]
+        if self.reasoning is not None:
+            self.reasoning_ids, draft = split_ids(draft, self.reasoning)
+        self.candidates.cut_texts.add(self.candidates.decode(draft))
+        return draft
+
+    def _write_reasoned_answer(self, config: ReasoningConfig) -> RequestSteps[Answer]:
+        """Let the policy think and answer; the prompt then holds its reasoning."""
+        tracker = self.drafter.tracker
+        longest = tracker.max_new_tokens
+        reasoning, answer, has_ended = yield from write_reasoned_answer(self._write_on, config, longest)
+        self.reasoning_ids, self._written = reasoning, []
+        if reasoning:
+            self.prompt = config.extend(reasoning)
+            tracker.max_new_tokens = max(1, longest - len(reasoning))
+        if not has_ended:
+            self.candidates.note_cut(answer)
+        return answer
+
+    def _write_on(self, ids: Answer, tokens: int) -> RequestSteps[tuple[Answer, bool]]:
+        """Continue an answer; return the new ids, and whether the policy ended it."""
+        self._written = ids
+        ((new_ids,),), is_cut = yield from self.drafter.write([GenerationInput(self.prompt, [ids])], tokens)
+        return new_ids, not is_cut and len(new_ids) < tokens
