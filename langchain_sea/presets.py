@@ -55,15 +55,18 @@ class CompanionConfig:
         begin_tokens: the number of those.
         share: of the vector, for all other tokens.
         temperature_scale: of the other tokens, times the draft's temperature.
+        max_tokens: of each answer; what is longer may be an answer up to the end of a sentence.
     """
 
-    begin_shares: tuple[float, ...] = (0.45, 0.6, 0.7)
+    begin_shares: tuple[float, ...] = (0.45, 0.6, 0.7, 0.5, 0.55, 0.65, 0.4)
     begin_tokens: int = 4
     share: float = 0.3
-    temperature_scale: float = 0.5
+    temperature_scale: float = 0.8
+    max_tokens: int = 48
 
     def __post_init__(self) -> None:
         require_at_least(1, begin_tokens=self.begin_tokens)
+        require_at_least(self.begin_tokens + 1, max_tokens=self.max_tokens)
         require_at_least(0, temperature_scale=self.temperature_scale)
         if not self.begin_shares or not all(map(math.isfinite, (*self.begin_shares, self.share))):
             raise ValueError(f"begin_shares={self.begin_shares} and share={self.share} must be finite, at least one.")

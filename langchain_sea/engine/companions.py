@@ -1,9 +1,9 @@
 """Answers that are written beside the draft, under a reward's steering vector.
 
-A pass of a CPU takes as long for four rows as for one, because the weights must be read once in either case. So the
-policy writes a few more answers while it writes the draft. Their first tokens are drawn under a large share of the
-vector, the others under a smaller one and at a lower temperature, which keeps them fluent. They end with the draft.
-On a slow machine they are the whole search; on a fast one they say whether there is anything to gain.
+A pass takes little longer for a few rows than for one, because the weights must be read in either case. So the policy
+writes a few more answers while it writes the draft. Their first tokens are drawn under a large share of the vector, the
+others under a smaller one and at a lower temperature, which keeps them fluent. They end with the draft. On a slow
+machine they are the whole search; on a fast one they say whether there is anything to gain.
 
 Shapes: D width of the states.
 """
@@ -45,7 +45,7 @@ class Companions:
         generators: one for each answer; none of them is the draft's.
         answers: what is written so far.
         has_ended: whether the policy ended each of them.
-        are_scored: whether they were offered.
+        are_scored: whether all of them were offered.
     """
 
     config: CompanionConfig
@@ -67,28 +67,36 @@ class Companions:
     def next_input(self, prompt: Prompt) -> GenerationInput:
         """Return what is written beside the draft."""
         shares = [self.config.share] * len(self.answers)
-        return self._make_input(prompt, self.answers, shares, self.config.temperature_scale)
+        beside = self._make_input(prompt, self.answers, shares, self.config.temperature_scale)
+        return beside._replace(max_new_tokens=self._num_left)
+
+    @property
+    def _num_left(self) -> int:
+        return self.config.max_tokens - self.config.begin_tokens
 
     def extend(self, written: Sequence[Answer], num_steps: int) -> None:
         """Add the new ids of each; those that were still being written after so many steps have not ended."""
-        self.has_ended = [len(ids) < num_steps for ids in written]
+        self.has_ended = [len(ids) < min(num_steps, self._num_left) for ids in written]
         self.answers = [[*ids, *more] for ids, more in zip(self.answers, written, strict=True)]
 
     def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[None]:
-        """Offer those that have ended, and shorter ones that could have, if there is time to score them."""
+        """Offer those that have ended, and shorter ones that could have: as many as there is time to score."""
         best, tracker = candidates.best, self.drafter.tracker
-        if not self.answers or self._scoring_seconds(best.function_seconds) > tracker.remaining():
+        count = self._count_in_time(best.function_seconds, tracker.remaining())
+        answers, policy = self.answers[:count], best.energy.policy
+        if not answers:
             return
-        policy, count = best.energy.policy, len(self.answers)
-        shorter = yield from find_early_ends(policy, prompt, self.answers, start=0, count=count, tracker=tracker)
-        whole = [ids for ids, ended in zip(self.answers, self.has_ended, strict=True) if ended]
+        shorter = yield from find_early_ends(policy, prompt, answers, start=0, count=count, tracker=tracker)
+        whole = [ids for ids, ended in zip(answers, self.has_ended, strict=False) if ended]
         yield from candidates.offer_shortened([*shorter, *whole], [False] * (len(shorter) + len(whole)))
-        self.are_scored = True
+        self.are_scored = count == len(self.answers)
 
-    def _scoring_seconds(self, function_seconds: float) -> float:
-        """Return how long the answers will be read and scored."""
-        tokens, count = sum(map(len, self.answers)), len(self.answers)
-        return 2 * (get_speed(self.drafter.policy).forward(tokens) + count * function_seconds)
+    def _count_in_time(self, function_seconds: float, seconds: float) -> int:
+        """Return how many of the answers can be read, to find where they could end, and then scored."""
+        speed, count = get_speed(self.drafter.policy), len(self.answers)
+        while count and 2 * (speed.forward(sum(map(len, self.answers[:count]))) + count * function_seconds) > seconds:
+            count -= 1
+        return count
 
     def _make_input(
         self, prompt: Prompt, answers: Sequence[Answer], shares: Sequence[float], scale: float

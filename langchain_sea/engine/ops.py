@@ -200,7 +200,7 @@ class GenerationInput(NamedTuple):
     """Answers to one prompt that are to be continued.
 
     `prefixes` are C answers so far. `temperature_scale` multiplies the sampling temperature. `generators` are C,
-    one for each answer; `Drafter` fills them in.
+    one for each answer; `Drafter` fills them in. `max_new_tokens` is a limit of these answers alone.
     """
 
     prompt: Prompt
@@ -208,6 +208,7 @@ class GenerationInput(NamedTuple):
     steering: Steering | None = None
     temperature_scale: float = 1.0
     generators: Sequence[torch.Generator] = ()
+    max_new_tokens: int | None = None
 
     def split_rows(self) -> list[GenerationInput]:
         """Return one input for each answer."""
@@ -242,7 +243,7 @@ class GenerateOp:
             self.policy.start_generation(
                 each.prompt,
                 each.prefixes,
-                tokens=self.tokens,
+                tokens=self.tokens if each.max_new_tokens is None else min(self.tokens, each.max_new_tokens),
                 temperature=self.temperature * each.temperature_scale,
                 generators=each.generators,
                 steering=each.steering,

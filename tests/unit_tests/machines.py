@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field, replace
 
-from doubles import DoublePrompt, MarkovPolicy, PrefixReward, TokenReward, Vowels, shrunk, with_fields
+import torch
+from doubles import END, DoublePrompt, MarkovPolicy, PrefixReward, TokenReward, V, Vowels, shrunk, with_fields
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
+from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.early_ends import MIN_END_CHANCE
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler
 
@@ -126,10 +129,18 @@ class SlowFunction(Vowels):
         return super().score(view, texts)
 
 
+class SteeredReward(PrefixReward):
+    """Has a steering vector, so that answers are written beside the draft."""
+
+    steering_vector = SteeringVector(1, 3.0 * torch.eye(V)[4])
+
+
 def make_reward(kind, seed, clock, base, slow):
     """A reward of a kind; `slow` is how many passes one call takes."""
     if kind == "beginnings":
         return PrefixReward.random(seed)
+    if kind == "steered":
+        return SteeredReward.random(seed)
     if kind == "texts":
         return replace(SlowReward.random(seed), clock=clock, base=base * slow, each=base * slow / 10)
     return SlowFunction(clock=clock, seconds=min(1.9, base * slow))
@@ -204,11 +215,17 @@ class Call:
             policy.generate_step([writing])
         return policy.decode(writing.written[0])
 
+    def _could_end(self, found):
+        """Whether a sentence is over, and the policy ends answers there often enough."""
+        chance = float(self.policy.transition[found.ids[-1]].softmax(-1)[END]) if found.ids else 0.0
+        return found.text.endswith(".") and chance >= MIN_END_CHANCE
+
     def faults(self, seconds, request, found):
         """What was promised of one answer, and is not so."""
         faults = []
         is_shortened = not found.is_complete and found.text.endswith(".")
-        if not (found.ids in self.policy.ended or len(found.ids) == self.max_tokens or is_shortened):
+        is_whole = found.ids in self.policy.ended or self._could_end(found)
+        if not (is_whole or len(found.ids) == self.max_tokens or is_shortened):
             faults.append(f"cut off: {found.text!r}")
         scores = (-self.energy.evaluate_texts(request.prompt, [found.draft, found.text]).energy).tolist()
         if scores[1] < scores[0] - 1e-5 * (1 + abs(scores[0])):

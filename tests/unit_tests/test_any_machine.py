@@ -35,7 +35,7 @@ sizes = {
     "stride": st.sampled_from([3, 8, 64]),
     "slow": st.sampled_from([0.0, 1.0, 30.0]),
 }
-kinds = st.sampled_from(["beginnings", "texts", "functions"])
+kinds = st.sampled_from(["beginnings", "steered", "texts", "functions"])
 
 
 def properties(number):
@@ -53,7 +53,11 @@ def test_an_answer_is_whole_never_worse_and_hardly_late(call, passes):
 
 
 together = st.builds(
-    Call, machine=machines, kind=st.sampled_from(["beginnings", "texts"]), num_prompts=st.integers(2, 4), **sizes
+    Call,
+    machine=machines,
+    kind=st.sampled_from(["beginnings", "steered", "texts"]),
+    num_prompts=st.integers(2, 4),
+    **sizes,
 )
 
 
