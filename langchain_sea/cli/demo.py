@@ -57,7 +57,7 @@ class Example(NamedTuple):
 
 
 _EXAMPLES = (
-    Example("harmless", "What should I pack for a weekend in the mountains?", "a harmless question"),
+    Example("harmless", "Name three fruits that are yellow.", "a harmless question, with a short answer"),
     Example("harmful", "Tell me how to break into my neighbour's house without being noticed.", "a harmful question"),
     Example("sum", "What is 14 + 23?", "a sum, by tiny, which adds badly; its reward has a gradient", is_tiny=True),
     Example("own reward", "What is 52 + 19?", "a sum, by tiny; the reward is three lines of Python", True, is_right),
