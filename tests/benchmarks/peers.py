@@ -8,7 +8,8 @@ whose lines are counted. Texts are judged by the gate, which steered nothing, an
     python -m venv FOLDER && FOLDER/bin/pip install optillm==0.4.0  # it needs older transformers
 
 A tool that is not installed is left out, with the reason. Rows are kept beside FILE, as .jsonl: a run that was cut off
-goes on from them. The gain is that of the reward over the answer of plain `generate` to the same question.
+goes on from them. The gain is that of the reward above the mean of eight plain answers to the question, in
+standard deviations of the reward.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 
 import torch
 from peers_figures import add_gains, compare, describe_time, group, summarize, write_ratios, write_table
-from peers_methods import LEAD, METHODS, PLAIN, Bench, Runner, find_version, lines_needed, why_missing
+from peers_methods import LEAD, METHODS, Bench, Runner, find_version, lines_needed, why_missing
 from quality_cases import make_cases
 from quality_readings import add_outside
 
@@ -57,8 +58,9 @@ def answer_all(
                     print(f"warming up {name}", file=sys.stderr, flush=True)
                     runners[name] = Runner(bench, name)
                 row = {"method": name, "question": question} | runners[name].run(question, limit)
+                row |= {"plain_reward": bench.plain_reward(question)} if name == LEAD else {}
             except Exception as error:  # of any library: the others go on
-                if name in {LEAD, PLAIN}:
+                if name == LEAD:
                     raise
                 skipped[name] = f"{type(error).__name__}: {error}"
                 print(f"{name} is left out: {skipped[name]}", file=sys.stderr, flush=True)
@@ -90,12 +92,12 @@ def read_all(bench: Bench, rows: Sequence[Row]) -> list[Row]:
         | {"reward": bench.score(row["question"], [row["text"]])[0], "draft": row["text"]}
         for row in rows
     ]
-    return add_gains(add_outside(judged) or judged, PLAIN)
+    return add_gains(add_outside(judged) or judged)
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """The figures, and the tables as text."""
-    asked = [name for name in METHODS if name in {LEAD, PLAIN, *options.methods.split(",")}]
+    asked = [name for name in METHODS if name in {LEAD, *options.methods.split(",")}]
     skipped = {name: reason for name in asked if (reason := why_missing(name, options.optillm))}
     for name, reason in skipped.items():
         print(f"{name} is left out: {reason}", file=sys.stderr)

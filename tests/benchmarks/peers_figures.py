@@ -28,10 +28,10 @@ def group(rows: Sequence[Row], methods: Sequence[str]) -> dict[str, list[Row]]:
     return {name: [found[name][question] for question in shared] for name in methods}
 
 
-def add_gains(rows: Sequence[Row], plain: str) -> list[Row]:
-    """The rows with their rewards above that of the plain answer to the same question; NaN where there is none."""
-    base = {row["question"]: row["reward"] for row in rows if row["method"] == plain}
-    return [row | {"reward_gain": row["reward"] - base.get(row["question"], math.nan)} for row in rows]
+def add_gains(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their rewards above the mean of plain answers to the question, which one row of it has."""
+    plain = {row["question"]: row["plain_reward"] for row in rows if "plain_reward" in row}
+    return [row | {"reward_gain": row["reward"] - plain[row["question"]]} for row in rows]
 
 
 def summarize(grouped: Mapping[str, Sequence[Row]], lines: Mapping[str, int]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import inspect
 import io
 import random
 import shutil
+import statistics
 import time
 import tokenize
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 EXAMPLES = Path(__file__).with_name("peers_examples")
 WARM_UP = "How do I make a cup of tea?"
 SIZES = (2, 8)  # samples of the two calls that measure a pace
+PLAIN_SAMPLES = 8
 _QUIET = frozenset({tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT})
 
 
@@ -61,8 +63,8 @@ METHODS = {
     "its_hub_particles": Method(("its_hub_particles", "its_hub_client"), "samples", *_ITS_HUB),
     "optillm_best_of_n": Method(("optillm_best_of_n",), "once", "", "pip install optillm==0.4.0"),
 }
-LEAD, PLAIN = "default", "transformers"
-"""The method whose time the others get, and the one above whose answers rewards are reported."""
+LEAD = "default"
+"""The method whose time the others get."""
 
 
 @dataclass(slots=True)
@@ -85,6 +87,18 @@ class Bench:
         values = make_energy(self.policy).evaluate_texts(self._prompts[question], texts).rewards[:, 0]
         return [float(value) for value in values]
 
+    def plain_reward(self, question: str) -> float:
+        """The mean reward of plain answers to a question, above which gains are reported; it is not timed."""
+        ids = self.policy.tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        options = {"do_sample": True, "temperature": 0.8, "top_k": 0, "max_new_tokens": self.max_tokens}
+        found = self.policy.model.generate(**ids, **options, num_return_sequences=PLAIN_SAMPLES)
+        answers = found[:, ids["input_ids"].shape[1] :]
+        return statistics.fmean(
+            self.score(question, self.policy.tokenizer.batch_decode(answers, skip_special_tokens=True))
+        )
+
     def make(self, name: str) -> Answerer:
         """The function of a tool's example."""
         example = import_module(f"peers_examples.{METHODS[name].files[0]}")
@@ -105,8 +119,11 @@ class Bench:
         return known[parameter] if parameter in known else getattr(self, parameter)
 
     def _endpoint(self) -> str:
-        dtype = str(self.policy.model.dtype).removeprefix("torch.")
-        return self._start("endpoint", lambda: peers_servers.plain_endpoint(dtype, torch.get_num_threads()))
+        def serve() -> Any:
+            dtype = str(self.policy.model.dtype).removeprefix("torch.")
+            return peers_servers.plain_endpoint(dtype, torch.get_num_threads())
+
+        return self._start("endpoint", serve)
 
     def _start(self, name: str, server: Callable[[], Any]) -> str:
         if name not in self._urls:
