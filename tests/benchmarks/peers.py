@@ -1,7 +1,7 @@
 r"""Side by side with what people would use instead: `python tests/benchmarks/peers.py --json FILE`.
 
-The same policy, reward, questions and seconds: the default preset answers first, and the other tools get as long. A
-tool that ranks samples takes as many as fit. Each runs by its public API, from the short programs in `peers_examples`,
+The same policy, reward, questions and seconds: the default preset answers first, and the other tools get as long as it
+took, its draft included. A tool that ranks samples takes as many as fit. Each runs by its public API, from the short programs in `peers_examples`,
 whose lines are counted. Texts are judged by the gate, which steered nothing, and by the outside reader.
 
     pip install trl==0.24.0 'its-hub[lm]==1.2.0'
@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 
 import torch
 from peers_figures import add_gains, compare, describe_time, group, summarize, write_ratios, write_table
-from peers_methods import LEAD, METHODS, Bench, Runner, find_version, lines_needed, why_missing
+from peers_methods import LEAD, METHODS, Bench, Runner, find_version, lines_needed
 from quality_cases import make_cases
 from quality_readings import add_outside
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 MODEL = "smollm2-135m"
-REFINEMENT = 10.0  # seconds after the draft that the default preset has, as in `quality.py`
 
 
 def answer_all(
@@ -51,8 +50,7 @@ def answer_all(
         for name in methods:
             if (question, name) in answered or name in skipped:
                 continue
-            lead = answered.get((question, LEAD))
-            limit = options.seconds or (lead["seconds"] if lead else REFINEMENT)
+            limit = options.seconds if name == LEAD else answered[question, LEAD]["seconds"]
             try:
                 if name not in runners:
                     print(f"warming up {name}", file=sys.stderr, flush=True)
@@ -74,7 +72,7 @@ def answer_all(
 
 def settings_of(options: argparse.Namespace) -> Row:
     """What rows must share to be compared."""
-    return {"seed": options.seed, "max_tokens": options.max_tokens, "asked_seconds": options.seconds}
+    return {"seed": options.seed, "max_tokens": options.max_tokens, "refinement": options.seconds}
 
 
 def rows_of(options: argparse.Namespace) -> list[Row]:
@@ -89,26 +87,23 @@ def read_all(bench: Bench, rows: Sequence[Row]) -> list[Row]:
     judged = [
         row
         | {"passes": gate(row["question"], [row["text"]])[0] >= gate.threshold}
-        | {"reward": bench.score(row["question"], [row["text"]])[0], "draft": row["text"]}
+        | {"reward": bench.score(row["question"], [row["text"]])[0]}
         for row in rows
     ]
-    return add_gains(add_outside(judged) or judged)
+    read = add_outside([row | {"draft": row["text"]} for row in judged])  # which reads drafts, too
+    return add_gains(read or judged)
 
 
 def measure(options: argparse.Namespace) -> tuple[dict[str, Any], str]:
     """The figures, and the tables as text."""
     asked = [name for name in METHODS if name in {LEAD, *options.methods.split(",")}]
-    skipped = {name: reason for name in asked if (reason := why_missing(name, options.optillm))}
-    for name, reason in skipped.items():
-        print(f"{name} is left out: {reason}", file=sys.stderr)
     cases = make_cases(["weak"], options.prompts, options.seed, options.data)["weak"]
     questions = [case.question for case in cases]
-    methods = [name for name in asked if name not in skipped]
     with ExitStack() as stack:
         policy = load_model(MODEL, "cpu")
         bench = Bench(policy, options.max_tokens, options.seed, options.optillm, stack)
-        skipped |= answer_all(bench, questions, methods, options)
-    methods = [name for name in methods if name not in skipped]
+        skipped = answer_all(bench, questions, asked, options)
+    methods = [name for name in asked if name not in skipped]
     rows = read_all(bench, [row for row in rows_of(options) if row["question"] in questions])
     grouped, lines = group(rows, methods), {name: lines_needed(name) for name in methods}
     figures, ratios = summarize(grouped, lines), compare(grouped, lines, LEAD)
@@ -127,7 +122,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--prompts", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="of each answer; by default what the default preset took")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="of refinement after the draft; other tools get what both took"
+    )
     parser.add_argument("--max-tokens", type=int, default=40)
     parser.add_argument("--methods", default=",".join(METHODS), help=f"of {', '.join(METHODS)}")
     parser.add_argument("--optillm", default="optillm", help="its program, in an environment of its own")

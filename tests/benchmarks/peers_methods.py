@@ -135,7 +135,13 @@ class Runner:
     """One tool, warmed up."""
 
     def __init__(self, bench: Bench, name: str) -> None:
-        """Make it, and call it once or twice on a question that is not reported."""
+        """Make it, and call it once or twice on a question that is not reported.
+
+        Raises:
+            ModuleNotFoundError: it is not installed.
+        """
+        if reason := why_missing(name, bench.optillm):
+            raise ModuleNotFoundError(reason)
         self.bench, self.name, self.method = bench, name, METHODS[name]
         self.answer = bench.make(name)
         self.pace = Pace(0.0, 1.0)
