@@ -1,8 +1,9 @@
 r"""Side by side with what people would use instead: `python tests/benchmarks/peers.py --json FILE`.
 
 The same policy, reward, questions and seconds: the default preset answers first, and the other tools get as long as it
-took, its draft included. A tool that ranks samples takes as many as fit. Each runs by its public API, from the short programs in `peers_examples`,
-whose lines are counted. Texts are judged by the gate, which steered nothing, and by the outside reader.
+took, its draft included. A tool that ranks samples takes as many as fit. Each runs by its public API, from the short
+programs in `peers_examples`, whose lines are counted. Texts are judged by the gate, which steered nothing, and by the
+outside reader, whose packages `outside_reader.py` names.
 
     pip install trl==0.24.0 'its-hub[lm]==1.2.0'
     python -m venv FOLDER && FOLDER/bin/pip install optillm==0.4.0  # it needs older transformers
