@@ -63,11 +63,11 @@ def test_a_notebook_runs(notebook):
 
 
 def test_there_are_ten_notebooks_with_their_outputs():
-    """Each notebook first says what the reader will know at the end, and none of its outputs is an error."""
+    """Each notebook first says what the reader can do at the end, and none of its outputs is an error."""
     assert len(NOTEBOOKS) == 10
     for path in NOTEBOOKS:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        assert "At the end you" in "".join(cells[0]["source"]), path.name
+        assert "At the end you can" in "".join(cells[0]["source"]), path.name
         outputs = [o for cell in cells for o in cell.get("outputs", [])]
         assert outputs, path.name
         assert not [o for o in outputs if o["output_type"] == "error"], path.name
