@@ -1,6 +1,6 @@
 """Look at the built pages in a browser: `python tests/pages.py SITE SHOTS`; fails on what it finds.
 
-Five pages and the page of a trace, at 400 and 1,400 pixels, light and dark: axe-core's serious findings, text that runs
+Seven pages and the page of a trace, at 400 and 1,400 pixels, light and dark: axe-core's serious findings, text that runs
 over the edge, pictures that are missing, links that lead nowhere, and a hostile trace that must not run.
 """
 
@@ -23,7 +23,17 @@ from test_plotting import PAYLOADS, trace_of
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.plotting import to_html
 
-LOOKED_AT = ("index.html", "tutorial.html", "rewards.html", "how-it-works.html", "api.html", "trace.html")
+LOOKED_AT = (
+    *(
+        "index.html",
+        "tutorial.html",
+        "which-reward.html",
+        "bring-your-own-model.html",
+        "rewards.html",
+        "how-it-works.html",
+    ),
+    *("api.html", "trace.html"),
+)
 WIDTHS = (400, 1400)
 SCHEMES = ("light", "dark")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

@@ -39,7 +39,7 @@ def versions() -> set[str]:
     """As the places that hold one say."""
     found = [tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]]
     for name, pattern in (
-        ("langchain_sea/__init__.py", r'__version__ = "(.+)"'),
+        ("langchain_sea/_version.py", r'__version__ = "(.+)"'),
         ("CHANGELOG.md", r"^## (\S+)"),
         ("CITATION.cff", r"^version: \"?([^\"\n]+)"),
     ):

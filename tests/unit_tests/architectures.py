@@ -109,7 +109,9 @@ _OTHERS: dict[str, dict[str, Any]] = {
     # packed as well, although their types are not listed: tried on a few tokens
     "ernie4_5_moe": {**_GROUPED, "moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24},
     "granitemoe": {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "olmo3": {**_GROUPED, "sliding_window": WINDOW, "layer_types": _LAYERS},
     "opt": {**_SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32},
+    "smollm3": _GROUPED,
     # the rest through the whole sequence
     "bamba": {**_GROUPED, **_MAMBA, "attn_layer_indices": [1]},
     "bloom": {"vocab_size": VOCAB, "hidden_size": 32, "n_layer": 3, "n_head": 4},
