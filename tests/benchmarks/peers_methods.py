@@ -44,21 +44,19 @@ class Method(NamedTuple):
         takes: `seconds` is given the time, `samples` as many samples as fit into it, `once` nothing.
         package: that must be installed.
         pip: what installs it.
-        least: the fewest samples of a call.
     """
 
     files: tuple[str, ...]
     takes: Literal["seconds", "samples", "once"]
     package: str
     pip: str = ""
-    least: int = 1
 
 
 _ITS_HUB = ("its_hub", "pip install 'its-hub[lm]==1.2.0'")
 METHODS = {
     "default": Method(("sea_default",), "seconds", "langchain-sea"),
     "transformers": Method(("transformers_generate",), "once", "transformers"),
-    "trl_best_of_n": Method(("trl_best_of_n",), "samples", "trl", "pip install trl==0.24.0", 2),
+    "trl_best_of_n": Method(("trl_best_of_n",), "samples", "trl", "pip install trl==0.24.0"),
     "its_hub_best_of_n": Method(("its_hub_best_of_n", "its_hub_client"), "samples", *_ITS_HUB),
     "its_hub_particles": Method(("its_hub_particles", "its_hub_client"), "samples", *_ITS_HUB),
     "optillm_best_of_n": Method(("optillm_best_of_n",), "once", "", "pip install optillm==0.4.0"),
@@ -162,7 +160,7 @@ class Runner:
         torch.manual_seed(self.bench.seed)
         start = time.monotonic()
         if self.method.takes == "samples":
-            rounds = spend(limit, lambda count: self.answer(question, count), self.pace, least=self.method.least)
+            rounds = spend(limit, lambda count: self.answer(question, count), self.pace)
         else:
             rounds = [Round(1, self.answer(question, limit))]
         text = rounds[0].answer if len(rounds) == 1 else self._best(question, rounds)

@@ -51,7 +51,7 @@ class Pace:
 
 
 def spend(
-    limit: float, call: Callable[[int], str], pace: Pace, *, least: int = 1, clock: Callable[[], float] = time.monotonic
+    limit: float, call: Callable[[int], str], pace: Pace, *, clock: Callable[[], float] = time.monotonic
 ) -> list[Round]:
     """Call with as many samples as fit, again and again, until none do. The first call is made in any case.
 
@@ -59,15 +59,14 @@ def spend(
         limit: seconds of all calls together.
         call: takes the number of samples.
         pace: what a call is expected to take; it learns from each.
-        least: the fewest samples that a call can have.
         clock: returns seconds.
     """
     start, rounds = clock(), list[Round]()
     while True:
         before = clock()
         samples = min(MOST, pace.count(limit - (before - start)))
-        if samples < least and rounds:
+        if samples < 1 and rounds:
             return rounds
-        samples = max(samples, least)
+        samples = max(samples, 1)
         rounds.append(Round(samples, call(samples)))
         pace.learn(samples, clock() - before)

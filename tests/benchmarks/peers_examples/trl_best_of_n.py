@@ -1,7 +1,4 @@
-"""Best of N by TRL's `BestOfNSampler`, which 0.24.0 is the last release to have.
-
-Its texts begin with the prompt, and it needs at least two samples: it takes a single one for a list of tokens.
-"""
+"""Best of N by TRL's `BestOfNSampler`, which 0.24.0 is the last release to have; its texts begin with the prompt."""
 
 from transformers import GenerationConfig
 from trl import AutoModelForCausalLMWithValueHead
