@@ -114,13 +114,21 @@ def has_injection_marker(text: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def names_directive(sentence: str) -> bool:
-    """Return whether a sentence of somebody's text tells its reader to act."""
-    if _MARKERS.search(sentence):
+def names_directive(sentence: str, *, is_report: bool = False) -> bool:
+    """Return whether a sentence of somebody's text tells its reader to act.
+
+    Args:
+        sentence: of a text.
+        is_report: whether it stands in the answer of a write, where "Payment failed" is no order.
+    """
+    if has_injection_marker(sentence):
         return True
     words = [word.lower() for word in _WORD.findall(sentence)]
     for place, word in enumerate(words):
-        if _find_verb(word) is None and word not in READS:
+        verb = _find_verb(word)
+        if verb is None and word not in READS:
+            continue
+        if is_report and (verb is None or verb in OFTEN_NOUNS or word != verb):
             continue
         previous = words[place - 1] if place else ""
         if previous in _BEFORE_VERBS:
