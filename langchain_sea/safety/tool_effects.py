@@ -60,7 +60,18 @@ _TO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 """Words that ask for an answer, and for no act: "give me", "return the names"."""
-_SUM = re.compile(r"[$€£¥]\s?\d|\d\s?(?:[$€£¥]|(?:usd|eur|gbp|chf|dollars?|euros?|pounds?|bucks)\b)", re.IGNORECASE)
+_SUM = re.compile(
+    r"[$€£¥]\s?\d|\d\s?(?:[$€£¥]|(?:usd|eur|gbp|chf|dollars?|euros?|pounds?|bucks)\b)"
+    r"|\b(?:money|amount|difference|fees?|costs?|price|bills?|invoices?|iban|rent|debts?|salary|share|\d+\.\d\d)\b",
+    re.IGNORECASE,
+)
+_SENDS = frozenset("send give move put return settle".split())
+_ACTS_OF_NOUNS = {
+    **dict.fromkeys(("deletion", "deletions", "removal", "cancellation", "cancelation"), ("delete",)),
+    **dict.fromkeys(("modification", "adjustment", "correction", "replacement"), ("update",)),
+    **dict.fromkeys(("creation", "addition"), ("create",)),
+    **dict.fromkeys(("approval", "acceptance"), ("approve",)),
+}
 _BEFORE_VERBS = frozenset(
     ("", "please", "must", "should", "and", "then", "to", "also", "now", "first", "just", "can", "could")
 )
@@ -134,7 +145,8 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
     if not words:
         return frozenset()
     acts = {"remember"} if not REMEMBERS.isdisjoint(words) else set()
-    acts |= {"pay"} if _SUM.search(text) and "send" in words else set()
+    acts |= {"pay"} if _SUM.search(text) and not _SENDS.isdisjoint(words) else set()
+    acts |= {act for word in words for act in _ACTS_OF_NOUNS.get(word, ())}
     for place, word in enumerate(words):
         previous, stem = words[place - 1] if place else "", _find_verb(word)
         if not with_nouns and not _REPORTING.isdisjoint(words[max(0, place - 3) : place]):
