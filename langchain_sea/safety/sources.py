@@ -103,8 +103,9 @@ class Sources:
         source = index_text(text.source)
         for user in self.context.user_texts:
             for part in NEXT_THING.split(user):
-                if SOUGHT.search(part) and _names_source(part, source):
-                    is_asked = bool(acts & (find_requested_acts(part) or frozenset()))
+                is_asked = bool(acts & (find_requested_acts(part) or frozenset()))
+                is_sought = SOUGHT.search(part) or (is_asked and kind in ("email", "account"))
+                if is_sought and _names_source(part, source):
                     return not is_order or (is_asked and kind == "account")
         return False
 
