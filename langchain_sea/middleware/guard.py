@@ -321,4 +321,3 @@ def _with_update(
 def _with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
     """Return the request with its own copy of the arguments, which no holder of the old one can change."""
     return request.override(tool_call={**request.tool_call, "args": call.arguments})
-

@@ -75,7 +75,9 @@ CERTAIN: dict[str, frozenset[str]] = {
 }
 """Verbs of tools that can mean nothing else, and whose effects cannot be undone."""
 MONEY = _words("money funds payment payments transaction transactions transfer balance cash crypto bitcoin")
-MOVES = _words("send make create issue initiate schedule submit process execute convert move transfer exchange withdraw start")
+MOVES = _words(
+    "send make create issue initiate schedule submit process execute convert move transfer exchange withdraw start"
+)
 """With a noun of `MONEY` in a tool's name, these verbs pay: `send_money`, `convert_funds`."""
 MEMORY = _words("memory memories")
 KEEPS = _words("save store add upsert update create write append set put manage record")
@@ -86,7 +88,8 @@ OFTEN_NOUNS = _words(
     "email mail message text call note order book post record change share schedule appointment notification response"
     " comment plan payment transfer transaction money funds charge bill invoice reservation booking donation deposit"
     " insurance certificate document log draft store copy test access role agent agents human trade purchase refund"
-    " return exchange report answer update set start open end contact feedback split new build compensation bid sign refresh"
+    " return exchange report answer update set start open end contact feedback split new build compensation bid sign"
+    " refresh"
 )
 DETERMINERS = _words(
     "the a an my your our his her their its this that these those any all each every some no unread new newest latest"

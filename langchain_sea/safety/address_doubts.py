@@ -59,8 +59,8 @@ def find_doubt_of_passed(sources: Sources, address: Address) -> str | None:
 def _is_person_named(sources: Sources, address: Address) -> bool:
     """Return whether a trusted text names whoever an e-mail address is of, before anything untrusted was read.
 
-    The agent then knows the address from elsewhere, as a person's assistant does. Where a trusted text has an address of
-    that person, or the address has letters beyond ASCII, which can look like others, a name is not enough.
+    The agent then knows the address from elsewhere, as a person's assistant does. Where a trusted text has an address
+    of that person, or the address has letters beyond ASCII, which can look like others, a name is not enough.
     """
     if address.kind != "email" or sources.context.is_tainted or not _ASCII.fullmatch(address.key):
         return False

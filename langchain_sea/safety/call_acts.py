@@ -1,7 +1,7 @@
 """What a call does by its arguments: the method of a request, a mutation, a statement of SQL, the label of a button.
 
-A tool's name does not tell what a tool for anything does: `fetch` with the method DELETE deletes, and so does a click on
-"Delete account". Knows no conversation and no policy.
+A tool's name does not tell what a tool for anything does: `fetch` with the method DELETE deletes, and so does a click
+on "Delete account". Knows no conversation and no policy.
 """
 
 from __future__ import annotations
@@ -25,18 +25,22 @@ _METHODS = {
     "PATCH": frozenset({"update"}),
     "POST": frozenset(ACTS) - {"delete", "grant"},
 }
-_QUERY_NAME = re.compile(r"(^|_)(query|queries|sql|statements?|graphql|gql|mutation|document|operation|command|code)$", re.IGNORECASE)
+_QUERY_NAME = re.compile(
+    r"(^|_)(query|queries|sql|statements?|graphql|gql|mutation|document|operation|command|code)$", re.IGNORECASE
+)
 _MUTATION = re.compile(r"(?:^|\})\s*mutation\b[^{]*\{(.{0,2000})", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _MUTATED = re.compile(r"(?:^|\})\s*(?:\w+\s*:\s*)?([A-Za-z_]\w*)")
 _SQL = (
-    (re.compile(r"(?:^|;)\s*(?:with\b.{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)", re.IGNORECASE | re.DOTALL), "delete"),
+    (re.compile(r"(?:^|;)\s*(?:with\b.{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)", re.I | re.S), "delete"),
     (re.compile(r"(?:^|;)\s*update\s+\S+\s+set\b", re.IGNORECASE), "update"),
     (re.compile(r"(?:^|;)\s*(?:insert|replace)\s+into\b", re.IGNORECASE), "create"),
     (re.compile(r"(?:^|;)\s*grant\s+\w+", re.IGNORECASE), "grant"),
 )  # fmt: skip
-_LABEL_NAME = re.compile(r"(^|_)(elements?|label|button|text|selector|link|aria_label|target|name|description)$", re.IGNORECASE)
-_OPERATED = frozenset("click press tap submit activate select choose".split())
+_LABEL_NAME = re.compile(
+    r"(^|_)(elements?|label|button|text|selector|link|aria_label|target|name|description)$", re.IGNORECASE
+)
+_OPERATED = frozenset(["click", "press", "tap", "submit", "activate", "select", "choose"])
 _MAX_LABEL_WORDS = 8
 
 

@@ -123,9 +123,9 @@ class CallContext:
 
         That is so in a system prompt, which describes an agent's duties. An approval for one tool asks for no other.
         """
-        texts = [
-            (m.text, m.role != "user") for m in self._own_words if m.role != "approval" or not m.tool
-        ] + [(m.text, True) for m in self.messages if m.role == "prompt"]
+        texts = [(m.text, m.role != "user") for m in self._own_words if m.role != "approval" or not m.tool] + [
+            (m.text, True) for m in self.messages if m.role == "prompt"
+        ]
         return texts + [(text, True) for text in self.endorsed]
 
     @cached_property
@@ -167,9 +167,7 @@ class CallContext:
     @cached_property
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
-        texts = [
-            UntrustedText(f"a {m.role}", m.text, m.arguments) for m in self.messages if m.role in _UNTRUSTED_ROLES
-        ]
+        texts = [UntrustedText(f"a {m.role}", m.text, m.arguments) for m in self.messages if m.role in _UNTRUSTED_ROLES]
         for message in self._results:
             part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
             if part == "nothing":
@@ -235,7 +233,7 @@ def _is_running(text: str) -> bool:
 
 
 def _list_foreign(text: str) -> list[str]:
-    """List the parts of a write's answer that are no short report: sentences that tell somebody to act, or all of it."""
+    """List the parts of a write's answer that are no short report: sentences that tell somebody to act, or all."""
     if len(text.split()) > _MAX_REPORT_WORDS or has_injection_marker(text):
         return [text]
     return [part for part in _split_sentences(text) if names_directive(part, is_report=True)]

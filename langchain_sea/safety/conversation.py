@@ -26,12 +26,16 @@ _ROLE_OF_CLASS = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessag
 _OWN_NAMES = ("", "user", "human", "example_user")
 """Names of a `HumanMessage` that say no more than that it is the user's."""
 _SUMMARY = re.compile(
-    r"\W*(?:here is |this is |below is )?(?:a |the )?(?:brief |short )?(?:summary of (?:the|our|this|previous|earlier)\b"
-    r"|(?:conversation|chat|dialog(?:ue)?|discussion) (?:so far|history|summary)\b"
+    r"\W*(?:here is |this is |below is )?(?:a |the )?(?:brief |short )?"
+    r"(?:summary of (?:the|our|this|previous|earlier)\b|(?:conversation|chat|dialog(?:ue)?|discussion) (?:so far|history|summary)\b"
     r"|(?:previous|earlier) (?:conversation|chat|dialog(?:ue)?|discussion|messages)\b)",
     re.IGNORECASE,
 )
-_NARRATED_USER = re.compile(r"\bthe (?:user|human) (?:has |had |was |is |then |also )?(?:asked|ask|said|wanted|wants|requested|told|mentioned|inquired|confirmed|agreed|provided)\b", re.IGNORECASE)  # fmt: skip
+_NARRATED_USER = re.compile(
+    r"\bthe (?:user|human) (?:has |had |was |is |then |also )?"
+    r"(?:asked|ask|said|wanted|wants|requested|told|mentioned|inquired|confirmed|agreed|provided)\b",
+    re.IGNORECASE,
+)
 _NARRATED_AGENT = re.compile(r"\bthe (?:assistant|agent|ai|bot|model)\b", re.IGNORECASE)
 _MAX_INPUTS = 500  # messages of one thread
 
@@ -126,15 +130,15 @@ def read_text(message: BaseMessage) -> str:
     return "\n".join(parts)
 
 
-def _find_role(
-    messages: Sequence[BaseMessage], index: int, inputs: Mapping[str, str], *, is_handed_over: bool
-) -> str:
+def _find_role(messages: Sequence[BaseMessage], index: int, inputs: Mapping[str, str], *, is_handed_over: bool) -> str:
     """Return who wrote a message; one of an unknown class counts as a tool's result, which is trusted least."""
     message = messages[index]
     role = next((role for kind, role in _ROLE_OF_CLASS if isinstance(message, kind)), "tool")
     if role not in ("user", "system"):
         return role
-    if message.additional_kwargs.get("lc_source") or _is_summary(read_text(message), is_last=index == len(messages) - 1):
+    if message.additional_kwargs.get("lc_source") or _is_summary(
+        read_text(message), is_last=index == len(messages) - 1
+    ):
         return "summary"
     if role == "user" and (is_handed_over or (message.name or "").casefold() not in _OWN_NAMES):
         return "subagent"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_doubt_of_command", "read_arguments"]
 
-_SHELLS = frozenset("sh bash zsh dash ksh source . exec sudo nohup time env".split())
-_INTERPRETERS = frozenset("python python3 node ruby perl php deno bun".split())
+_SHELLS = frozenset(["sh", "bash", "zsh", "dash", "ksh", "source", ".", "exec", "sudo", "nohup", "time", "env"])
+_INTERPRETERS = frozenset(["python", "python3", "node", "ruby", "perl", "php", "deno", "bun"])
 _CHANGE = re.compile(r"(?:^|[;&|\n]\s*)cd\s+([^\s;&|]+)")
 _MAX_CALLS = 200  # the newest ones
 

@@ -17,7 +17,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]*_]*\s+|\n+")
 _YES = re.compile(
     r"^\W*(?:(?:oh|well|and|so|but|then|thanks|thank you|great|perfect)\s+)*"
     r"(?:yes|yeah|yep|yup|sure|ok|okay|correct|right|agreed?|fine|absolutely|definitely|certainly|of course|exactly"
-    r"|ja|oui|sí|si|sim|da|hai|tak)\b(?=\W*$|\s+(?:please|thanks?|thank you|go|do|i|let|you can|proceed|we|sir|ma'am)\b)",
+    r"|ja|oui|sí|si|sim|da|hai|tak)\b"
+    r"(?=\W*$|\s+(?:please|thanks?|thank you|go|do|i|let|you can|proceed|we|sir|ma'am)\b)",
     re.IGNORECASE,
 )
 _STRONG_YES = re.compile(
@@ -28,7 +29,8 @@ _STRONG_YES = re.compile(
 )
 _NO = re.compile(r"\b(?:no|not|don't|do not|never|stop|wait|cancel that|nein|non)\b", re.IGNORECASE)
 _DISTRUST = re.compile(
-    r"\b(?:scams?|spam|fraud\w*|phish\w*|suspicious|malicious|fake|hack\w*|prompt injections?|untrust\w*)\b", re.IGNORECASE
+    r"\b(?:scams?|spam|fraud\w*|phish\w*|suspicious|malicious|fake|hack\w*|prompt injections?|untrust\w*)\b",
+    re.IGNORECASE,
 )
 _ASKS_TO_CONFIRM = re.compile(
     r"\b(?:please (?:confirm|reply|answer|let me know|say)|let me know (?:if|whether)|confirm (?:if|that|whether|to|by)"
@@ -37,11 +39,18 @@ _ASKS_TO_CONFIRM = re.compile(
 )
 _REFERS_BACK = re.compile(
     r"\b(?:this|that|these|those|it|them|above|following|proceed|go ahead|continue|correct|right|confirm|details?|so"
-    r"|summary|options?|one|way|all|both|ok|okay|agree|the (?:mail|email|message|draft|payment|transfer|text|post|event|booking))\b",
+    r"|summary|options?|one|way|all|both|ok|okay|agree"
+    r"|the (?:mail|email|message|draft|payment|transfer|text|post|event|booking))\b",
     re.IGNORECASE,
 )
-_LEAVES_OUT = re.compile(r"\b(?:ignore|skip|report|block|avoid|refuse|flag|reject|leave (?:it|that|this) out)\b", re.IGNORECASE)
-_WILL = re.compile(r"\b(?:i'll|i will|i shall|i can|i could|i would|i'd|i am going to|i'm going to|i propose|i suggest|let me|we can|we will)\b", re.IGNORECASE)  # fmt: skip
+_LEAVES_OUT = re.compile(
+    r"\b(?:ignore|skip|report|block|avoid|refuse|flag|reject|leave (?:it|that|this) out)\b", re.IGNORECASE
+)
+_WILL = re.compile(
+    r"\b(?:i'll|i will|i shall|i can|i could|i would|i'd|i am going to|i'm going to|i propose|i suggest|let me"
+    r"|we can|we will)\b",
+    re.IGNORECASE,
+)
 
 
 def agrees(text: str) -> bool:

@@ -156,4 +156,3 @@ def find_conflict(messages: Sequence[BaseMessage], index: int, call: Mapping[str
 def _has_result(messages: Sequence[BaseMessage], call_id: str) -> bool:
     """Return whether one of the messages is the result of the call."""
     return any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages)
-

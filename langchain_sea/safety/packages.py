@@ -12,7 +12,25 @@ _INSTALL = re.compile(
     re.IGNORECASE,
 )
 _WITH_VALUE = frozenset(
-    "-r --requirement -c --constraint -e --editable -i --index-url --extra-index-url -f --find-links -t --target --prefix -n --name --registry".split()
+    [
+        "-r",
+        "--requirement",
+        "-c",
+        "--constraint",
+        "-e",
+        "--editable",
+        "-i",
+        "--index-url",
+        "--extra-index-url",
+        "-f",
+        "--find-links",
+        "-t",
+        "--target",
+        "--prefix",
+        "-n",
+        "--name",
+        "--registry",
+    ]
 )
 _VERSION = re.compile(r"(?<=[\w\])])(?:[=<>!~^].*|@[\d^~v].*|@latest|\[.*)$")
 

@@ -1,7 +1,7 @@
 """What a system prompt holds beside the operator's words: documents that a middleware retrieved into it.
 
-The prompt that an agent was made with is the operator's. What a middleware adds describes the agent's duties too, but its
-values are nobody's, and from the first sign of a document on it is text that anybody may have written. Knows no
+The prompt that an agent was made with is the operator's. What a middleware adds describes the agent's duties too, but
+its values are nobody's, and from the first sign of a document on it is text that anybody may have written. Knows no
 conversation.
 """
 
@@ -15,7 +15,8 @@ __all__ = ["PromptParts", "split_prompt"]
 _DOCUMENTS = re.compile(
     r"^[^\n]{0,120}\b(?:documents?|context|sources?|passages?|excerpts?|snippets?|articles?|search results?|retrieved"
     r"|retrieval|knowledge(?: base)?|references?|pages?|notes|memor(?:y|ies)|files?)\b[^\n]{0,40}:\s*$"
-    r"|^\s*(?:\[\d+\]|#+ *(?:document|source|context|passage)s?\b)|<\s*/?\s*(?:document|doc|source|context|passage|result|file|page)s?\b"
+    r"|^\s*(?:\[\d+\]|#+ *(?:document|source|context|passage)s?\b)"
+    r"|<\s*/?\s*(?:document|doc|source|context|passage|result|file|page)s?\b"
     r"|^\s*(?:source|title|url|content|page_content|metadata)\s*[:=]",
     re.IGNORECASE | re.MULTILINE,
 )

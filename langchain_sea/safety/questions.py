@@ -133,7 +133,9 @@ def list_endorsed(call: ToolCall) -> str:
     """
     arguments = call.arguments
     values = [(path, value) for path, value in list_strings(arguments) if path]
-    values += [(path, f"{value:g}" if isinstance(value, float) else str(value)) for path, value in list_numbers(arguments)]
+    values += [
+        (path, f"{value:g}" if isinstance(value, float) else str(value)) for path, value in list_numbers(arguments)
+    ]
     return "\n".join(
         value
         for path, value in values

@@ -1,8 +1,8 @@
 """Which records of a lookup the user did not mean: the address of Carol, where the user asked for a mail to Ann.
 
-A directory or an inbox lists many people, and a stranger's text can send an agent to any of them. Where the user's words
-select one of a result's records, the addresses and accounts of the others endorse nothing. Words such as "all" or "team"
-select every record. Knows no conversation and no policy.
+A directory or an inbox lists many people, and a stranger's text can send an agent to any of them. Where the user's
+words select one of a result's records, the addresses and accounts of the others endorse nothing. Words such as "all" or
+"team" select every record. Knows no conversation and no policy.
 """
 
 from __future__ import annotations

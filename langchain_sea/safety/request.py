@@ -1,8 +1,8 @@
 """Whether somebody asked for what a call does.
 
-A text that a stranger wrote can make an agent act on values that the user named, and a lookup's fields can ask for money
-without a word. So the act itself is compared: `delete_email` needs a trusted text that asks for deleting something. What
-deletes, pays or grants is compared always, all other writes once the thread has read untrusted text.
+A text that a stranger wrote can make an agent act on values that the user named, and a lookup's fields can ask for
+money without a word. So the act itself is compared: `delete_email` needs a trusted text that asks for deleting
+something. What deletes, pays or grants is compared always, all other writes once the thread has read untrusted text.
 """
 
 from __future__ import annotations
@@ -29,21 +29,41 @@ if TYPE_CHECKING:
 __all__ = ["RequestCheck"]
 
 _OPEN = re.compile(
-    r"\b(?:do (?:what|whatever)|what(?:ever)? (?:is|you think is) (?:needed|necessary|best|right)|as needed|take care of|handle (?:it|this|that|everything)"
-    r"|deal with|go on|continue|carry on|get rid of|clean ?up|tidy|do it|as you see fit|fix (?:it|this|that))\b",
+    r"\b(?:do (?:what|whatever)|what(?:ever)? (?:is|you think is) (?:needed|necessary|best|right)|as needed"
+    r"|take care of|handle (?:it|this|that|everything)|deal with|go on|continue|carry on|get rid of|clean ?up|tidy|do it|as you see fit|fix (?:it|this|that))\b",
     re.IGNORECASE,
 )
 """Requests that leave to the agent what it does."""
 _FOLLOWS = re.compile(
-    r"\b(?:follow|carry out|execute|act on|complete|perform|do) (?:\w+ ){0,3}?(?:instructions?|steps|tasks?|to-?dos?|actions)\b"
-    r"|\bdo (?:what|as|everything) (?:it|they|the \w+|he|she) (?:says?|asks?|tells?|describes?|wants?|requests?)\b|\baccordingly\b",
+    r"\b(?:follow|carry out|execute|act on|complete|perform|do) (?:\w+ ){0,3}?"
+    r"(?:instructions?|steps|tasks?|to-?dos?|actions)\b|\baccordingly\b"
+    r"|\bdo (?:what|as|everything) (?:it|they|the \w+|he|she) (?:says?|asks?|tells?|describes?|wants?|requests?)\b",
     re.IGNORECASE,
 )
 """Requests that hand the choice of acts to a document."""
 _FILE = re.compile(r"[\w-]+\.\w{2,5}\b")
 _MIN_NAME_WORDS = 2
 _MIN_STEM = 4
-_INTERNAL = frozenset("task tasks todo todos think final answer response handoff python repl shell bash terminal browser computer".split())
+_INTERNAL = frozenset(
+    [
+        "task",
+        "tasks",
+        "todo",
+        "todos",
+        "think",
+        "final",
+        "answer",
+        "response",
+        "handoff",
+        "python",
+        "repl",
+        "shell",
+        "bash",
+        "terminal",
+        "browser",
+        "computer",
+    ]
+)
 
 
 class RequestCheck(PerCallCheck):
@@ -103,10 +123,9 @@ def _list_delegated(context: CallContext) -> set[str]:
 
 def _is_asked_by_name(tool: str, requested: set[str], context: CallContext) -> bool:
     """Return whether a tool's own verb was asked for: by its class, or, where it is of no known class, by the word."""
-    acts = find_tool_acts(tool)
+    acts, words = find_tool_acts(tool), list_words(tool)
     if acts - {"execute"}:
         return bool(acts & requested)
-    words = list_words(tool)
     if acts or len(words) < _MIN_NAME_WORDS or not _INTERNAL.isdisjoint(words) or not HELPERS.isdisjoint(words):
         return True  # a tool for anything, whose arguments are judged, or no tool that acts on something
     stem = words[0][: max(_MIN_STEM, len(words[0]) - 2)]

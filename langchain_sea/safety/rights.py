@@ -18,16 +18,47 @@ _RIGHT_NAME = re.compile(
     re.IGNORECASE,
 )
 _LEAST = frozenset(
-    "r read reader readonly view viewer guest private internal restricted none no member user users basic default limited reporter commenter"
-    " comment self owner_only me team".split()
+    [
+        "r",
+        "read",
+        "reader",
+        "readonly",
+        "view",
+        "viewer",
+        "guest",
+        "private",
+        "internal",
+        "restricted",
+        "none",
+        "no",
+        "member",
+        "user",
+        "users",
+        "basic",
+        "default",
+        "limited",
+        "reporter",
+        "commenter",
+        "comment",
+        "self",
+        "owner_only",
+        "me",
+        "team",
+    ]
 )
 _PUBLIC = re.compile(
     r"\*|(?:\w+:)?\*|all_?users|all_?authenticated_?users|any_?(?:one|body)\w*|every_?(?:one|body)\w*|public\w*|world\w*|(?:any|with)_?link|0\.0\.0\.0/0|0?777",
     re.IGNORECASE,
 )
-_SAYS_PUBLIC = re.compile(r"\b(?:public(?:ly)?|everyone|everybody|anyone|anybody|all users|the world|open (?:it|access)|by link|with (?:the|a) link)\b", re.IGNORECASE)  # fmt: skip
-_WRITING = frozenset("rw w write writer edit editor modify contributor collaborator".split())
-_SAYS_WRITING = re.compile(r"\b(?:edit\w*|writ\w*|modify|change|collaborat\w*|contribut\w*|work on|update|full access)\b", re.IGNORECASE)  # fmt: skip
+_SAYS_PUBLIC = re.compile(
+    r"\b(?:public(?:ly)?|everyone|everybody|anyone|anybody|all users|the world|open (?:it|access)"
+    r"|by link|with (?:the|a) link)\b",
+    re.IGNORECASE,
+)
+_WRITING = frozenset(["rw", "w", "write", "writer", "edit", "editor", "modify", "contributor", "collaborator"])
+_SAYS_WRITING = re.compile(
+    r"\b(?:edit\w*|writ\w*|modify|change|collaborat\w*|contribut\w*|work on|update|full access)\b", re.IGNORECASE
+)
 
 
 def is_right(name: str, value: str) -> bool:

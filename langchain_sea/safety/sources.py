@@ -6,12 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.name_patterns import FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
-from langchain_sea.safety.tool_effects import (
-    find_requested_acts,
-    find_tool_acts,
-    has_injection_marker,
-    names_directive,
-)
+from langchain_sea.safety.tool_effects import find_requested_acts, find_tool_acts, has_injection_marker, names_directive
 from langchain_sea.safety.typed_values import (
     TextIndex,
     find_accounts,
@@ -53,7 +48,7 @@ class Sources:
         return self.context.is_field(value) or any(index.has_value(value) for index in self.trusted)
 
     def is_known(self, value: str) -> bool:
-        """Return whether a value is named, also as a national telephone number, or as a path in a folder of the rules."""
+        """Return whether a value is named, also as a national telephone number or a path in a folder of the rules."""
         if self.names(value) or any(map(self.names, list_national_forms(value))):
             return True
         if not is_path(value):
@@ -95,7 +90,7 @@ class Sources:
         Args:
             text: that has the value.
             has_it: whether an index has the value.
-            kind: of the value: `email`, `url`, `account` or another, of which there is no second one to be mistaken for.
+            kind: of the value: `email`, `url`, `account`, or `value` for all others.
         """
         if has_injection_marker(text.text) or self._count(text, kind) > 1:
             return False
@@ -111,7 +106,9 @@ class Sources:
 
     def _count(self, text: UntrustedText, kind: str) -> int:
         """Count the values of a kind in all texts of a result."""
-        texts = [each.text for each in self.context.untrusted if each.source == text.source and each.origin == text.origin]
+        texts = [
+            each.text for each in self.context.untrusted if each.source == text.source and each.origin == text.origin
+        ]
         if kind == "account":
             return len({account for each in texts for account in find_accounts(each)})
         return len({each.key for part in texts for each in find_addresses(part) if each.kind == kind})

@@ -53,9 +53,11 @@ _MARKERS = re.compile(
     re.IGNORECASE,
 )
 _TO_ANSWER = re.compile(
-    r"\b(?:tell|give|show|get|bring|fetch|return|let|read|write|draft|send back)(?:s|ing)? (?:me|us)\b(?! (?:access|rights|permission|the right))"
+    r"\b(?:tell|give|show|get|bring|fetch|return|let|read|write|draft|send back)(?:s|ing)? (?:me|us)\b"
+    r"(?! (?:access|rights|permission|the right))"
     r"|\b(?:return|give|report|output|answer|state)\b (?:back )?(?:only |just )?(?:the |a |all |an |each |every )*"
-    r"(?:\w+ ){0,2}?(?:names?|numbers?|lists?|results?|values?|contents?|texts?|summar(?:y|ies)|details?|answers?|json|titles?|ids?|counts?"
+    r"(?:\w+ ){0,2}?(?:names?|numbers?|lists?|results?|values?|contents?|texts?"
+    r"|summar(?:y|ies)|details?|answers?|json|titles?|ids?|counts?"
     r"|sums?|totals?|averages?|dates?|emails?|addresses|rows?|figures?|output|data|information|info|files)\b",
     re.IGNORECASE,
 )
@@ -65,7 +67,7 @@ _SUM = re.compile(
     r"|\b(?:money|amount|difference|fees?|costs?|price|bills?|invoices?|iban|rent|debts?|salary|share|\d+\.\d\d)\b",
     re.IGNORECASE,
 )
-_SENDS = frozenset("send give move put return settle".split())
+_SENDS = frozenset(["send", "give", "move", "put", "return", "settle"])
 _ACTS_OF_NOUNS = {
     **dict.fromkeys(("deletion", "deletions", "removal", "cancellation", "cancelation"), ("delete",)),
     **dict.fromkeys(("modification", "adjustment", "correction", "replacement"), ("update",)),

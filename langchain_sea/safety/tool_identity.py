@@ -3,7 +3,8 @@
 A tool's name, description and schema are text that anybody may have written (tool poisoning). So two tools of one name
 are refused, a description that speaks to the agent is a doubt about every call of the tool, and so is a description or
 schema that changed within a conversation, a name that looks like another tool's, a description that wants the whole
-conversation, and a hint that says less than the name. A policy that names tools or arguments that do not exist is an error.
+conversation, and a hint that says less than the name. A policy that names tools or arguments that do not exist is an
+error.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import PolicyError
-from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.act_words import HELPERS
+from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.deobfuscation import fold_letters
 from langchain_sea.safety.tool_effects import find_certain_acts, has_injection_marker, list_words
 
@@ -32,8 +33,10 @@ __all__ = ["ToolIdentityCheck", "check_policy_names", "find_unknown_tools", "has
 _WORD = re.compile(r"[^\W_]+")
 _LOOKALIKES = str.maketrans("10|i", "loll")
 _ASKS_FOR_ALL = re.compile(
-    r"\b(?:complete|whole|entire|full|all (?:of )?the|previous|verbatim)\W+(?:\w+ ){0,2}?(?:conversation|chat|dialog(?:ue)?|transcript|message history|chat history|system prompt)\b"
-    r"|\b(?:conversation|chat|message) history\b|\beverything (?:that |you know |known )?(?:about )?the user\b|\ball (?:that is )?(?:known|you know) (?:of|about) the user",
+    r"\b(?:complete|whole|entire|full|all (?:of )?the|previous|verbatim)\W+(?:\w+ ){0,2}?"
+    r"(?:conversation|chat|dialog(?:ue)?|transcript|message history|chat history|system prompt)\b"
+    r"|\b(?:conversation|chat|message) history\b|\beverything (?:that |you know |known )?(?:about )?the user\b"
+    r"|\ball (?:that is )?(?:known|you know) (?:of|about) the user",
     re.IGNORECASE,
 )
 _NEAR = 0.8  # similarity from which a name that is not there is a misspelt one

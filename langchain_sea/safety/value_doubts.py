@@ -26,7 +26,7 @@ from langchain_sea.safety.name_patterns import (
 from langchain_sea.safety.packages import find_packages
 from langchain_sea.safety.rights import find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
-from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker
+from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
 from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, to_compact
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Origins"]
 
+_RIGHTS = frozenset(
+    ["access", "acl", "member", "members", "permission", "permissions", "policy", "role", "roles", "user", "visibility"]
+)
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
 _MIN_LENGTH = 2
 _MIN_DIGITS = 5  # of the number of an account
@@ -51,6 +54,7 @@ class Origins:
         self.context, self.tool = context, call.name
         self.sources = Sources(call.name, context)
         self.is_write = context.effect_of(call.name) == "write"
+        self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.pays = self.is_write and "pay" in find_tool_acts(call.name) | find_certain_acts(call.name)
 
     def find_doubt(self, name: str, value: str, *, is_sink: bool) -> str | None:
@@ -68,19 +72,17 @@ class Origins:
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         judge = find_doubt_of_target if self.is_write else find_doubt_of_opened
-        if reason := next((found for each in addresses if (found := judge(self.sources, each))), None):
-            return reason
-        if not self.is_write:
-            return None
-        if reason := self._find_doubt_of_kind(name, value, is_code=is_code):
-            return reason
-        if addresses or len(to_compact(value)) < _MIN_LENGTH or self.sources.is_known(value):
-            return None
-        return self._find_doubt_of_value(name, value, is_sink=is_sink)
+        reason = next((found for each in addresses if (found := judge(self.sources, each))), None)
+        if reason is None and self.is_write:
+            reason = self._find_doubt_of_kind(name, value, is_code=is_code)
+        is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
+        if reason is None and is_plain and not self.sources.is_known(value):
+            reason = self._find_doubt_of_value(name, value, is_sink=is_sink)
+        return reason
 
     def _find_doubt_of_kind(self, name: str, value: str, *, is_code: bool) -> str | None:
         """Return a doubt about rights, an amount or a package, which are judged even if their words are known."""
-        if is_right(name, value):
+        if self.grants and is_right(name, value):
             requests = [text for text, _ in self.context.request_texts]
             if reason := find_doubt_of_right(value, requests, is_named=self.sources.names):
                 return reason
