@@ -16,12 +16,19 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain.agents.middleware import AgentMiddleware, ExtendedModelResponse
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.types import Command, interrupt
+from langgraph.types import interrupt
 
 from langchain_sea.middleware.opening import GuardOpening, SafetyState, get_given_prompt, note_inputs
-from langchain_sea.middleware.run import can_interrupt, get_thread, is_called_by_tool, read_messages
+from langchain_sea.middleware.run import (
+    can_interrupt,
+    get_thread,
+    is_called_by_tool,
+    read_messages,
+    with_call,
+    with_update,
+)
 from langchain_sea.safety.context import CallContext
 from langchain_sea.safety.conversation import list_added_texts, read_conversation
 from langchain_sea.safety.messages import (
@@ -42,16 +49,18 @@ from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from langchain.agents.middleware import ExtendedModelResponse
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
     from langchain_core.messages import BaseMessage
     from langgraph.prebuilt.tool_node import ToolCallRequest
+    from langgraph.types import Command
 
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.policy import GuardConfig
 
-__all__ = ["ToolCallSafetyMiddleware", "with_guard"]
+__all__ = ["ToolCallSafetyMiddleware"]
 
 _supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
 """While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
@@ -116,14 +125,14 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
-        return _with_update(handler(request), self._learn(request))
+        return with_update(handler(request), self._learn(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
         update = await asyncio.to_thread(self._learn, request)
-        return _with_update(await handler(request), update)
+        return with_update(await handler(request), update)
 
     def after_model(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Judge the whole batch before any of it runs, and ask a human about doubts."""
@@ -144,7 +153,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return call
         token = _supervisor.set(context)
         try:
-            return handler(_with_call(request, call))
+            return handler(with_call(request, call))
         finally:
             _supervisor.reset(token)
 
@@ -157,7 +166,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return call
         token = _supervisor.set(context)
         try:
-            return await handler(_with_call(request, call))
+            return await handler(with_call(request, call))
         finally:
             _supervisor.reset(token)
 
@@ -290,34 +299,3 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         earlier = [self._verdicts.get(get_thread(), str(m.id)) for m in messages if isinstance(m, AIMessage)]
         known = [pair for batch in earlier if batch is not None for pair in batch.tools.items()]
         return [name for name, digest in known if hashes.get(name, digest) != digest]
-
-
-def with_guard(
-    middleware: Iterable[AgentMiddleware[Any, Any, Any]], guard: ToolCallSafetyMiddleware
-) -> list[AgentMiddleware[Any, Any, Any]]:
-    """Return the middlewares with the guard as the last one, where it sees each call as it will run.
-
-    A middleware behind the guard could rewrite a call in `wrap_tool_call` after it was judged. Before other
-    middlewares stands a part of the guard that notes what the caller gave the agent: its messages and its prompt.
-
-    Args:
-        middleware: all others, in their order; the guard may be among them, at any place.
-        guard: to be the last.
-
-    Examples:
-        >>> agent = create_agent(model, tools, middleware=with_guard([retry], guard))  # doctest: +SKIP
-    """
-    others = [each for each in middleware if each is not guard and not isinstance(each, GuardOpening)]
-    return [guard.make_opening(), *others, guard] if others else [guard]
-
-
-def _with_update(
-    response: ModelResponse[Any], update: dict[str, Any]
-) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
-    """Return the response together with an update of the thread's record, where something changed."""
-    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
-
-
-def _with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
-    """Return the request with its own copy of the arguments, which no holder of the old one can change."""
-    return request.override(tool_call={**request.tool_call, "args": call.arguments})

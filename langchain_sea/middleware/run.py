@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from langchain.agents.middleware import ExtendedModelResponse
 from langgraph.config import get_config
+from langgraph.types import Command
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware.types import ModelResponse
     from langchain_core.messages import BaseMessage
+    from langgraph.prebuilt.tool_node import ToolCallRequest
 
-__all__ = ["can_interrupt", "get_thread", "is_called_by_tool", "read_messages"]
+    from langchain_sea.safety.tool_call import ToolCall
+
+__all__ = ["can_interrupt", "get_thread", "is_called_by_tool", "read_messages", "with_call", "with_update"]
 
 
 def get_thread() -> str:
@@ -35,6 +41,18 @@ def read_messages(state: object) -> list[BaseMessage]:
         return state
     messages = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", None)
     return list(messages or [])
+
+
+def with_update(
+    response: ModelResponse[Any], update: dict[str, Any]
+) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+    """Return the response together with an update of the thread's record, where something changed."""
+    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
+
+
+def with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
+    """Return the request with its own copy of the arguments, which no holder of the old one can change."""
+    return request.override(tool_call={**request.tool_call, "args": call.arguments})
 
 
 def _get_configurable() -> dict[str, Any]:

@@ -32,7 +32,7 @@ _MUTATION = re.compile(r"(?:^|\})\s*mutation\b[^{]*\{(.{0,2000})", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _MUTATED = re.compile(r"(?:^|\})\s*(?:\w+\s*:\s*)?([A-Za-z_]\w*)")
 _SQL = (
-    (re.compile(r"(?:^|;)\s*(?:with\b.{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)", re.I | re.S), "delete"),
+    (re.compile(r"(?:^|;)\s*(?:with\b[^;]{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)", re.IGNORECASE), "delete"),
     (re.compile(r"(?:^|;)\s*update\s+\S+\s+set\b", re.IGNORECASE), "update"),
     (re.compile(r"(?:^|;)\s*(?:insert|replace)\s+into\b", re.IGNORECASE), "create"),
     (re.compile(r"(?:^|;)\s*grant\s+\w+", re.IGNORECASE), "grant"),

@@ -37,7 +37,12 @@ __all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
-_UNTRUSTED_ROLES = ("summary", "subagent", "attachment", "retrieved")
+_UNTRUSTED_ROLES = {
+    "summary": "a summary",
+    "subagent": "another agent's text",
+    "attachment": "an attached file",
+    "retrieved": "a text that a tool or a middleware added",
+}
 _MIN_WORDS = 3  # of a sentence
 _MIN_RUNNING_WORDS = 9  # of running text
 _MAX_REPORT_WORDS = 40
@@ -167,7 +172,11 @@ class CallContext:
     @cached_property
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
-        texts = [UntrustedText(f"a {m.role}", m.text, m.arguments) for m in self.messages if m.role in _UNTRUSTED_ROLES]
+        texts = [
+            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
+            for m in self.messages
+            if m.role in _UNTRUSTED_ROLES
+        ]
         for message in self._results:
             part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
             if part == "nothing":

@@ -27,7 +27,8 @@ _OWN_NAMES = ("", "user", "human", "example_user")
 """Names of a `HumanMessage` that say no more than that it is the user's."""
 _SUMMARY = re.compile(
     r"\W*(?:here is |this is |below is )?(?:a |the )?(?:brief |short )?"
-    r"(?:summary of (?:the|our|this|previous|earlier)\b|(?:conversation|chat|dialog(?:ue)?|discussion) (?:so far|history|summary)\b"
+    r"(?:summary of (?:the|our|this|previous|earlier)\b"
+    r"|(?:conversation|chat|dialog(?:ue)?|discussion) (?:so far|history|summary)\b"
     r"|(?:previous|earlier) (?:conversation|chat|dialog(?:ue)?|discussion|messages)\b)",
     re.IGNORECASE,
 )

@@ -30,7 +30,8 @@ __all__ = ["RequestCheck"]
 
 _OPEN = re.compile(
     r"\b(?:do (?:what|whatever)|what(?:ever)? (?:is|you think is) (?:needed|necessary|best|right)|as needed"
-    r"|take care of|handle (?:it|this|that|everything)|deal with|go on|continue|carry on|get rid of|clean ?up|tidy|do it|as you see fit|fix (?:it|this|that))\b",
+    r"|take care of|handle (?:it|this|that|everything)|deal with|go on|continue|carry on|get rid of"
+    r"|clean ?up|tidy|do it|as you see fit|fix (?:it|this|that))\b",
     re.IGNORECASE,
 )
 """Requests that leave to the agent what it does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.name_patterns import FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
+from langchain_sea.safety.name_patterns import AMOUNT_NAME, FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
 from langchain_sea.safety.tool_effects import find_requested_acts, find_tool_acts, has_injection_marker, names_directive
 from langchain_sea.safety.typed_values import (
     TextIndex,
@@ -90,7 +90,7 @@ class Sources:
         Args:
             text: that has the value.
             has_it: whether an index has the value.
-            kind: of the value: `email`, `url`, `account`, or `value` for all others.
+            kind: of the value: `email`, `url`, `account`, `amount`, or `value` for all others.
         """
         if has_injection_marker(text.text) or self._count(text, kind) > 1:
             return False
@@ -101,7 +101,7 @@ class Sources:
                 is_asked = bool(acts & (find_requested_acts(part) or frozenset()))
                 is_sought = SOUGHT.search(part) or (is_asked and kind in ("email", "account"))
                 if is_sought and _names_source(part, source):
-                    return not is_order or (is_asked and kind == "account")
+                    return not is_order or (is_asked and kind in ("account", "amount"))
         return False
 
     def _count(self, text: UntrustedText, kind: str) -> int:
@@ -109,7 +109,7 @@ class Sources:
         texts = [
             each.text for each in self.context.untrusted if each.source == text.source and each.origin == text.origin
         ]
-        if kind == "account":
+        if kind in ("account", "amount"):
             return len({account for each in texts for account in find_accounts(each)})
         return len({each.key for part in texts for each in find_addresses(part) if each.kind == kind})
 
@@ -130,9 +130,11 @@ def has_address(address: Address) -> Callable[[TextIndex], bool]:
     return partial(TextIndex.has_address, address=address)
 
 
-def get_kind(value: str) -> str:
-    """Return `account` for the number of a bank account or a telephone, else `value`."""
-    return "account" if is_account(value) else "value"
+def get_kind(name: str, value: str) -> str:
+    """Return `account` for the number of a bank account or a telephone, `amount` for a sum, else `value`."""
+    if is_account(value):
+        return "account"
+    return "amount" if AMOUNT_NAME.search(name) else "value"
 
 
 def _names_source(request: str, source: TextIndex) -> bool:

@@ -107,7 +107,7 @@ class Origins:
 
     def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return a doubt about a value of a write that is no address."""
-        has_it, kind = has_value(value), get_kind(value)
+        has_it, kind = has_value(value), get_kind(name, value)
         texts = self.sources.list_texts(has_it)
         is_number = self.pays and _is_number_of_account(name, value)
         is_delegated = any(self.sources.is_delegated(each, has_it, kind) for each in texts)
