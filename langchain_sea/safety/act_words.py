@@ -44,7 +44,7 @@ ACTS: dict[str, frozenset[str]] = {
     "pay": _words(
         "pay payment transfer wire refund donate donation purchase buy order spend money transaction funds charge"
         " checkout reimburse bill invoice trade sell bid deposit withdraw insure insurance certificate compensate"
-        " compensation settle owe split"
+        " compensation settle owe split tip fund reward"
     ),
     "book": _words("book reserve reservation booking register enroll subscribe schedule appointment rent hire"),
     "create": _words(
@@ -54,7 +54,7 @@ ACTS: dict[str, frozenset[str]] = {
     ),
     "delete": _words(
         "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
-        " kick clean reject dismiss terminate stop end"
+        " kick clean reject dismiss terminate stop end scrap trash bin undo retract abort abandon eliminate empty prune"
     ),
     "update": _words(
         "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"
@@ -63,7 +63,7 @@ ACTS: dict[str, frozenset[str]] = {
         " control manage handle operate lock unlock pause resume refactor debug"
         " improve rewrite clean resolve solve repair"
     ),
-    "grant": _words("grant share invite add allow give authorize authorise permit access unlock role promote"),
+    "grant": _words("grant share invite add allow let give authorize authorise permit access unlock role promote"),
     "approve": _words("approve accept confirm sign endorse ratify authorize authorise"),
     "remember": _words("remember memorize memorise"),
     "execute": _words("run execute exec eval install deploy start launch restart kill shutdown compile test"),
@@ -96,4 +96,7 @@ DETERMINERS = _words(
     " last first next recent of in from which what same largest smallest many sent received draft"
 )
 OPEN_SOURCES = _words("web webpage page pages website url browser browse http https fetch scrape crawl rss news")
-ENGLISH = _words("the a is are to of and what when where who how my me i you please can for in on do does it")
+ENGLISH = _words(
+    "the a is are to of and what when where who how my me i you please can for in on do does it ok okay thanks thank"
+    " hi hello hey great cool perfect yes no yep nope bye sorry why continue more next another"
+)

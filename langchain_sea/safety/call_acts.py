@@ -31,12 +31,13 @@ _QUERY_NAME = re.compile(
 _MUTATION = re.compile(r"(?:^|\})\s*mutation\b[^{]*\{(.{0,2000})", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _MUTATED = re.compile(r"(?:^|\})\s*(?:\w+\s*:\s*)?([A-Za-z_]\w*)")
+_DELETES = r"(?:^|;)\s*(?:with\b[^;]{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)"
 _SQL = (
-    (re.compile(r"(?:^|;)\s*(?:with\b[^;]{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)", re.IGNORECASE), "delete"),
+    (re.compile(_DELETES, re.IGNORECASE), "delete"),
     (re.compile(r"(?:^|;)\s*update\s+\S+\s+set\b", re.IGNORECASE), "update"),
     (re.compile(r"(?:^|;)\s*(?:insert|replace)\s+into\b", re.IGNORECASE), "create"),
     (re.compile(r"(?:^|;)\s*grant\s+\w+", re.IGNORECASE), "grant"),
-)  # fmt: skip
+)
 _LABEL_NAME = re.compile(
     r"(^|_)(elements?|label|button|text|selector|link|aria_label|target|name|description)$", re.IGNORECASE
 )

@@ -129,5 +129,5 @@ def _is_asked_by_name(tool: str, requested: set[str], context: CallContext) -> b
         return bool(acts & requested)
     if acts or len(words) < _MIN_NAME_WORDS or not _INTERNAL.isdisjoint(words) or not HELPERS.isdisjoint(words):
         return True  # a tool for anything, whose arguments are judged, or no tool that acts on something
-    stem = words[0][: max(_MIN_STEM, len(words[0]) - 2)]
-    return any(stem in index_text(text).joined for text, _ in context.request_texts)
+    stems = [word[: max(_MIN_STEM, len(word) - 2)] for word in words[:-1]]  # the last word is what is acted on
+    return any(stem in index_text(text).joined for text, _ in context.request_texts for stem in stems)

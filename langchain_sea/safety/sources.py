@@ -96,10 +96,13 @@ class Sources:
             return False
         is_order, acts = is_directed(text, has_it), find_tool_acts(self.tool)
         source = index_text(text.source)
+        gives_orders = any(map(names_directive, SENTENCE_END.split(text.text)))
         for user in self.context.user_texts:
             for part in NEXT_THING.split(user):
                 is_asked = bool(acts & (find_requested_acts(part) or frozenset()))
-                is_sought = SOUGHT.search(part) or (is_asked and kind in ("email", "account"))
+                is_sought = SOUGHT.search(part) or (is_asked and kind in ("email", "account") and not gives_orders)
+                if kind == "email" and index_text(part).emails:  # the user said to whom
+                    continue
                 if is_sought and _names_source(part, source):
                     return not is_order or (is_asked and kind in ("account", "amount"))
         return False

@@ -74,6 +74,21 @@ _ACTS_OF_NOUNS = {
     **dict.fromkeys(("creation", "addition"), ("create",)),
     **dict.fromkeys(("approval", "acceptance"), ("approve",)),
 }
+_PHRASES = (
+    (re.compile(r"\b(?:money|refund|payment) back\b|\bpay\w* back\b|\btop(?:ping)? up\b", re.IGNORECASE), "pay"),
+    (
+        re.compile(
+            r"\b(?:don't|do not|no longer) (?:need|want)\b|\b(?:need|want) \w+(?: \w+)? (?:any ?more|any longer)\b"
+            r"|\bget rid of\b|\bcall(?:ed)? off\b|\bopt out\b|\btake \w+(?: \w+)? (?:out|off)\b|\bthrow (?:away|out)\b",
+            re.IGNORECASE,
+        ),
+        "delete",
+    ),
+    (
+        re.compile(r"\bmake \w+(?: \w+)? (?:an?|the) (?:admin\w*|owner|editor|member|moderator)\b", re.IGNORECASE),
+        "grant",
+    ),
+)
 _BEFORE_VERBS = frozenset(
     ("", "please", "must", "should", "and", "then", "to", "also", "now", "first", "just", "can", "could")
 )
@@ -149,6 +164,7 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
     acts = {"remember"} if not REMEMBERS.isdisjoint(words) else set()
     acts |= {"pay"} if _SUM.search(text) and not _SENDS.isdisjoint(words) else set()
     acts |= {act for word in words for act in _ACTS_OF_NOUNS.get(word, ())}
+    acts |= {act for pattern, act in _PHRASES if pattern.search(text)}
     for place, word in enumerate(words):
         previous, stem = words[place - 1] if place else "", _find_verb(word)
         if not with_nouns and not _REPORTING.isdisjoint(words[max(0, place - 3) : place]):
