@@ -74,7 +74,10 @@ CERTAIN: dict[str, frozenset[str]] = {
     "grant": _words("grant promote"),
 }
 """Verbs of tools that can mean nothing else, and whose effects cannot be undone."""
-MONEY = _words("money funds payment payments transaction transactions transfer balance cash crypto bitcoin")
+MONEY = _words(
+    "money funds payment payments transaction transactions transfer balance cash crypto bitcoin"
+    " refund refunds payout payouts withdrawal donation purchase reimbursement"
+)
 MOVES = _words(
     "send make create issue initiate schedule submit process execute convert move transfer exchange withdraw start"
 )

@@ -103,8 +103,9 @@ def _find_carried(sources: Sources, address: Address) -> str | None:
 
 
 def _find_query(sources: Sources, address: Address) -> str | None:
-    """Return a doubt about a query that nobody named, on a host that somebody trusted named, once text was read."""
-    query = address.key.partition("?")[2]
+    """Return a doubt about a query, or data in a path, on a host that somebody trusted named, once text was read."""
+    rest = _get_rest(address)
+    query = rest.partition("?")[2] or (rest if _holds_data(sources, rest) else "")
     if not query or address.kind != "url" or not sources.context.is_tainted or sources.is_own_host(address.host):
         return None
     if any(index.has_address(address) for index in sources.trusted):
@@ -113,7 +114,14 @@ def _find_query(sources: Sources, address: Address) -> str | None:
         return None
     if not _list_unnamed(sources, query) or sources.list_texts(has_address(address)):
         return None
-    return f"nobody named the query {query[:_MAX_SHORT]!r}, and it may carry data away"
+    return f"nobody named {query[:_MAX_SHORT]!r}, and it may carry data away"
+
+
+def _holds_data(sources: Sources, text: str) -> bool:
+    """Return whether a text has several values that the agent read in fields of results, one of them a number."""
+    words = {word.casefold() for word in _PARTS.findall(text)} & sources.context.fields
+    data = [word for word in words if not any(index.has_value(word) for index in sources.trusted)]
+    return len(data) > 1 and any(word.isdigit() for word in data)
 
 
 def _list_unnamed(sources: Sources, text: str) -> list[str]:

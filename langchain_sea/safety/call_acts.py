@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.act_words import ACTS, CERTAIN
-from langchain_sea.safety.tool_effects import find_tool_acts, list_words
+from langchain_sea.safety.tool_effects import find_tool_acts, guess_effect, list_words
 from langchain_sea.safety.values import get_field, list_strings, to_snake_case
 
 if TYPE_CHECKING:
@@ -41,13 +41,21 @@ _SQL = (
 _LABEL_NAME = re.compile(
     r"(^|_)(elements?|label|button|text|selector|link|aria_label|target|name|description)$", re.IGNORECASE
 )
+_ACTION_NAME = re.compile(r"(^|_)(actions?|operation|op|intent|event|status|state)$", re.IGNORECASE)
+_PARTICIPLES = {
+    **dict.fromkeys(("cancelled", "canceled", "deleted", "removed", "revoked", "destroyed"), "delete"),
+    **dict.fromkeys(("paid", "refunded", "purchased"), "pay"),
+    **dict.fromkeys(("granted", "promoted"), "grant"),
+}
 _OPERATED = frozenset(["click", "press", "tap", "submit", "activate", "select", "choose"])
 _MAX_LABEL_WORDS = 8
+_MAX_ACTION_WORDS = 3
 
 
 def find_argument_acts(call: ToolCall) -> frozenset[str]:
     """Return the classes of acts that a call's arguments show; none where they show nothing."""
     acts: set[str] = set()
+    writes = guess_effect(call.name) == "write"
     operates = not _OPERATED.isdisjoint(list_words(call.name))
     for path, value in list_strings(call.arguments):
         name = to_snake_case(get_field(path))
@@ -55,10 +63,18 @@ def find_argument_acts(call: ToolCall) -> frozenset[str]:
             acts |= _METHODS.get(value.strip().upper(), frozenset())
         if _QUERY_NAME.search(name):
             acts |= _read_query(value)
+        if writes and _ACTION_NAME.search(name) and len(value.split()) <= _MAX_ACTION_WORDS:
+            acts |= _find_certain(value)
         if operates and _LABEL_NAME.search(name) and len(value.split()) <= _MAX_LABEL_WORDS:
-            words = frozenset(list_words(value))
-            acts |= {act for act, verbs in CERTAIN.items() if not verbs.isdisjoint(words)}
+            acts |= _find_certain(value)
     return frozenset(acts)
+
+
+def _find_certain(text: str) -> set[str]:
+    """Return the classes of the verbs of a label or a state that can mean nothing else: "Delete account"."""
+    words = list_words(text)
+    acts = {act for act, verbs in CERTAIN.items() if not verbs.isdisjoint(words)}
+    return acts | {_PARTICIPLES[word] for word in words if word in _PARTICIPLES}
 
 
 def _read_query(text: str) -> set[str]:

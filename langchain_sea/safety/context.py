@@ -16,7 +16,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.endorsement import agrees, find_proposal
-from langchain_sea.safety.records import list_unmeant, means_everybody
+from langchain_sea.safety.records import list_others, list_unmeant, means_everybody
 from langchain_sea.safety.results import read_result
 from langchain_sea.safety.tool_effects import (
     find_tool_acts,
@@ -157,17 +157,26 @@ class CallContext:
 
         Addresses of records that the user's words leave out do not count.
         """
-        wishes = [text for text in self.user_texts if text] + self.endorsed
-        selects = not any(map(means_everybody, wishes))
-        named = [index_text(text) for text in wishes]
-        fields: set[str] = set()
+        named, fields = self._selectors, set[str]()
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
                 found = read_result(message.text).fields
-                if selects:
+                if named:
                     found -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
                 fields |= found
         return frozenset(fields)
+
+    @cached_property
+    def others(self) -> frozenset[str]:
+        """Names and ids of records that the user's words leave out, without punctuation."""
+        results = [m.text for m in self._results if self._selectors and self.trusted_part_of(m.tool) == "fields"]
+        return frozenset().union(*(list_others(text, self._selectors) for text in results))
+
+    @cached_property
+    def _selectors(self) -> list[TextIndex]:
+        """Indexes of the texts that select records; none where the user speaks about all of several people."""
+        wishes = [*self.user_texts, *self.endorsed]
+        return [] if any(map(means_everybody, wishes)) else [index_text(text) for text in wishes]
 
     @cached_property
     def untrusted(self) -> list[UntrustedText]:

@@ -65,6 +65,8 @@ class ProvenanceCheck(PerCallCheck):
             if reason := origins.find_doubt(name, value, is_sink=is_sink):
                 finding = Finding(action=Action.ASK, check=self.name, reason=f"{path}: {reason}", arguments=(argument,))
                 findings.setdefault((argument, value), finding)
+        if reason := origins.find_publication(call.arguments):
+            findings["", ""] = Finding(action=Action.ASK, check=self.name, reason=reason)
         return list(findings.values())
 
     def _list_consequences(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.typed_values import TextIndex
 
-__all__ = ["list_unmeant", "means_everybody"]
+__all__ = ["list_others", "list_unmeant", "means_everybody"]
 
 _CACHED_RESULTS = 256
 _MAX_RECORDS = 2_000  # of one result
@@ -53,20 +53,38 @@ def list_unmeant(result: str, named: Sequence[TextIndex], *, is_suspicious: bool
     records = _read_records(result)
     if len({value for record in records for value in record.addresses}) < _MIN_RECORDS:
         return frozenset()
-    is_meant = [any(index.has_value(word) for index in named for word in record.words) for record in records]
+    records = tuple(record for record in records if record.addresses)
+    is_meant = [_is_meant(record, named) for record in records]
     if not any(is_meant) and not is_suspicious:
         return frozenset()
     meant = {value for record, chosen in zip(records, is_meant, strict=True) if chosen for value in record.addresses}
     return frozenset(value for record in records for value in record.addresses if value not in meant)
 
 
-class _Record:
-    """One record: its addresses and accounts as fields, and the words that name it."""
+def list_others(result: str, named: Sequence[TextIndex]) -> frozenset[str]:
+    """List what stands in the records alone that the user's words leave out: names and ids, without punctuation."""
+    records = _read_records(result)
+    chosen = [record for record in records if _is_meant(record, named)]
+    if not chosen:
+        return frozenset()
+    meant = {value for record in chosen for value in record.values}
+    return frozenset(
+        value for record in records if record not in chosen for value in record.values if value not in meant
+    )
 
-    __slots__ = ("addresses", "words")
+
+def _is_meant(record: _Record, named: Sequence[TextIndex]) -> bool:
+    return any(index.has_value(word) for index in named for word in record.words)
+
+
+class _Record:
+    """One record: its fields, the addresses and accounts among them, and the words that name it."""
+
+    __slots__ = ("addresses", "values", "words")
 
     def __init__(self, values: Sequence[str]) -> None:
         fields = [value for value in values if is_field(value)]
+        self.values = [to_compact(value) for value in fields]
         self.addresses = [to_compact(value) for value in fields if is_account(value) or _has_mail(value)]
         self.words = {
             word
@@ -78,7 +96,7 @@ class _Record:
 
 @lru_cache(maxsize=_CACHED_RESULTS)
 def _read_records(text: str) -> tuple[_Record, ...]:
-    """Return the records that have addresses; words that most records share are left out, since they select none."""
+    """Return the records; words that most records share are left out, since they select none."""
     groups: list[list[_Record]] = []
     _collect(parse_result(text), groups)
     records = []
@@ -86,7 +104,7 @@ def _read_records(text: str) -> tuple[_Record, ...]:
         counts = Counter(word for record in group for word in record.words)
         for record in group:
             record.words = {word for word in record.words if counts[word] <= len(group) // 2}
-        records += [record for record in group if record.addresses]
+        records += group
     return tuple(records)
 
 

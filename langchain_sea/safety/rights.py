@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["find_doubt_of_right", "is_right"]
+__all__ = ["asks_for_public", "find_doubt_of_right", "is_right"]
 
 _RIGHT_NAME = re.compile(
     r"(^|_)(access|permissions?|roles?|visibility|privileges?|access_level|permission_level|share_type|sharing|principals?|audience|acl)(_|$)",
@@ -72,12 +72,17 @@ def is_right(name: str, value: str) -> bool:
     return _RIGHT_NAME.search(name) is not None and bool(value.strip())
 
 
+def asks_for_public(requests: list[str]) -> bool:
+    """Return whether a request wants something to be open to everybody."""
+    return any(map(_SAYS_PUBLIC.search, requests))
+
+
 def find_doubt_of_right(value: str, requests: list[str], *, is_named: Callable[[str], bool]) -> str | None:
     """Return a doubt about rights that no request names; the least rights are none."""
     plain = value.strip().casefold()
     compact = re.sub(r"[\W_]", "", plain)
     if _PUBLIC.fullmatch(plain):
-        if any(map(_SAYS_PUBLIC.search, requests)):
+        if asks_for_public(requests):
             return None
         return f"{value!r} gives rights to everybody, and nobody asked for that"
     if compact in _LEAST or plain in _LEAST or is_named(value):

@@ -62,6 +62,13 @@ _TO_ANSWER = re.compile(
     re.IGNORECASE,
 )
 """Words that ask for an answer, and for no act: "give me", "return the names"."""
+_ABOUT = re.compile(
+    r"\b(?:how (?:do|does|would|should|could|to)|what happens (?:if|when|after)|is it possible to|what would happen"
+    r"|what is the (?:fee|fine|penalty) (?:for|if)"
+    r"|(?:am i|are we) (?:able|allowed) to|(?:do|would|must) (?:i|we) (?:have|need) to)\b[^.?!\n]*",
+    re.IGNORECASE,
+)
+"""Questions about an act, which ask for none."""
 _SUM = re.compile(
     r"[$€£¥]\s?\d|\d\s?(?:[$€£¥]|(?:usd|eur|gbp|chf|dollars?|euros?|pounds?|bucks)\b)"
     r"|\b(?:money|amount|difference|fees?|costs?|price|bills?|invoices?|iban|rent|debts?|salary|share|\d+\.\d\d)\b",
@@ -75,6 +82,14 @@ _ACTS_OF_NOUNS = {
     **dict.fromkeys(("approval", "acceptance"), ("approve",)),
 }
 _PHRASES = (
+    (
+        re.compile(
+            r"\b(?:want|like|need|request|get|give|make|ask for|claim|due)\b[^.?!]{0,20}"
+            r"\b(?:refunds?|reimbursements?|payouts?|donations?|payments?|purchases?|withdrawals?)\b",
+            re.IGNORECASE,
+        ),
+        "pay",
+    ),
     (re.compile(r"\b(?:money|refund|payment) back\b|\bpay\w* back\b|\btop(?:ping)? up\b", re.IGNORECASE), "pay"),
     (
         re.compile(
@@ -157,7 +172,7 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
         with_nouns: whether to mention an act is to ask for it, as in an operator's description of the agent's duties.
     """
     if not with_nouns:
-        text = _TO_ANSWER.sub(" ", text)
+        text = _TO_ANSWER.sub(" ", _ABOUT.sub(" ", text))
     words = [word.lower() for word in _WORD.findall(text)]
     if not words:
         return frozenset()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.address_doubts import (
@@ -24,12 +25,14 @@ from langchain_sea.safety.name_patterns import (
     TEXT_NAME,
 )
 from langchain_sea.safety.packages import find_packages
-from langchain_sea.safety.rights import find_doubt_of_right, is_right
+from langchain_sea.safety.rights import asks_for_public, find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
 from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
 from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, to_compact
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
     from langchain_sea.safety.typed_values import Address
@@ -39,6 +42,9 @@ __all__ = ["Origins"]
 _RIGHTS = frozenset(
     ["access", "acl", "member", "members", "permission", "permissions", "policy", "role", "roles", "user", "visibility"]
 )
+_PUBLIC_FLAG = re.compile(r"(^|_)(public|anyone|everyone|world_readable)(_|$)", re.IGNORECASE)
+_TRUE = frozenset(["true", "1", "yes"])
+_REACHING = frozenset(["send", "pay", "grant"])
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
 _MIN_LENGTH = 2
 _MIN_DIGITS = 5  # of the number of an account
@@ -55,6 +61,7 @@ class Origins:
         self.sources = Sources(call.name, context)
         self.is_write = context.effect_of(call.name) == "write"
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
+        self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
         self.pays = self.is_write and "pay" in find_tool_acts(call.name) | find_certain_acts(call.name)
 
     def find_doubt(self, name: str, value: str, *, is_sink: bool) -> str | None:
@@ -75,6 +82,8 @@ class Origins:
         reason = next((found for each in addresses if (found := judge(self.sources, each))), None)
         if reason is None and self.is_write:
             reason = self._find_doubt_of_kind(name, value, is_code=is_code)
+        if reason is None and self.reaches and is_sink and self._is_other(value):
+            reason = f"{value[:_MAX_SHORT]!r} is of a record that nobody asked for"
         is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
         if reason is None and is_plain and not self.sources.is_known(value):
             reason = self._find_doubt_of_value(name, value, is_sink=is_sink)
@@ -92,6 +101,23 @@ class Origins:
             unnamed = next((each for each in find_packages(value) if not self.sources.names(each)), None)
             return f"it installs {unnamed!r}, which {NAMED_BY_NOBODY[4:]}" if unnamed else None
         return None
+
+    def find_publication(self, arguments: Mapping[str, object]) -> str | None:
+        """Return a doubt about a call that opens something to everybody by its name or by a flag."""
+        words = list_words(self.tool)
+        is_flag = any(_PUBLIC_FLAG.search(name) and str(value).lower() in _TRUE for name, value in arguments.items())
+        is_public = "public" in words and not find_tool_acts(self.tool) & {"delete"}
+        if not self.is_write or not (is_flag or is_public):
+            return None
+        requests = [text for text, _ in self.context.request_texts]
+        if self.tool in self.context.approved_tools or asks_for_public(requests):
+            return None
+        return f"{self.tool} opens something to everybody, and nobody asked for that"
+
+    def _is_other(self, value: str) -> bool:
+        """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
+        is_named = any(index.has_value(value) for index in self.sources.trusted)
+        return to_compact(value) in self.context.others and not is_named
 
     def _find_lost_point(self, value: str) -> str | None:
         amount = read_amount(value)
