@@ -97,7 +97,8 @@ def _find_carried(sources: Sources, address: Address) -> str | None:
     if address.kind != "url" or not sources.context.is_tainted:
         return None
     unnamed = _list_unnamed(sources, f"{_get_labels(address)} {_get_rest(address)}")
-    if "?" not in address.key and len(address.key) <= _MAX_SHORT and not unnamed:
+    is_plain = "?" not in address.key and len(address.key) <= _MAX_SHORT
+    if not unnamed and (is_plain or any(address.host in index.hosts for index in sources.trusted)):
         return None
     return f"nobody named {address.text[:_MAX_SHORT]!r}, and it may carry data away"
 

@@ -11,6 +11,7 @@ _NUMBER = re.compile(r"(?<![\w.,])\d[\d.,'’]*(?<=\d)(?![\w])")
 _DECIMALS = re.compile(r"[.,](\d{1,2})$")
 _POWERS = (10.0, 100.0, 1000.0, 0.1, 0.01, 0.001)
 _TOLERANCE = 1e-9
+_MIN_SUM = 10
 
 
 def read_amount(text: str) -> float | None:
@@ -35,4 +36,5 @@ def find_lost_point(amount: float, named: frozenset[float]) -> float | None:
     """Return the number that was named and of which an amount has the digits, with the point at another place."""
     if not amount or any(abs(amount - number) < _TOLERANCE for number in named):
         return None
-    return next((n for n in sorted(named) for p in _POWERS if n and abs(n * p - amount) < _TOLERANCE * amount), None)
+    sums = sorted(n for n in named if n >= _MIN_SUM or n != int(n))  # "2" may be a number of people
+    return next((n for n in sums for p in _POWERS if n and abs(n * p - amount) < _TOLERANCE * amount), None)
