@@ -44,6 +44,10 @@ _FOLLOWS = re.compile(
 """Requests that hand the choice of acts to a document."""
 _FILE = re.compile(r"[\w-]+\.\w{2,5}\b")
 _MIN_NAME_WORDS = 2
+_THING = re.compile(
+    r"(?:\w+(?:er|or)|tools?|api|service|system|engine|client|app|bot|plugin|platform|suite|data|info)$"
+)
+"""The last word of a name that names a thing, such as `portfolio_manager`, and no act."""
 _MIN_STEM = 4
 _INTERNAL = frozenset(
     [
@@ -127,7 +131,8 @@ def _is_asked_by_name(tool: str, requested: set[str], context: CallContext) -> b
     acts, words = find_tool_acts(tool), list_words(tool)
     if acts - {"execute"}:
         return bool(acts & requested)
-    if acts or len(words) < _MIN_NAME_WORDS or not _INTERNAL.isdisjoint(words) or not HELPERS.isdisjoint(words):
+    is_thing = len(words) < _MIN_NAME_WORDS or _THING.match(words[-1])
+    if acts or is_thing or not _INTERNAL.isdisjoint(words) or not HELPERS.isdisjoint(words):
         return True  # a tool for anything, whose arguments are judged, or no tool that acts on something
     stems = [word[: max(_MIN_STEM, len(word) - 2)] for word in words[:-1]]  # the last word is what is acted on
     return any(stem in index_text(text).joined for text, _ in context.request_texts for stem in stems)

@@ -160,3 +160,10 @@ def test_a_conversation_that_a_client_sends_whole_keeps_the_users_words():
     ]
     conversation = Conversation(MAIL, keeps=False).say(messages, mail("ann@home.example"))
     assert conversation.reasons == []
+
+
+def test_a_tool_that_is_named_as_a_thing_is_no_act():
+    conversation = Conversation("market_data_api() portfolio_manager()")
+    report = "You have successfully provided real-time access to market data, including prices and financial news."
+    conversation.say("Provide an analysis of a company.", ("market_data_api", {}, report), ("portfolio_manager", {}))
+    assert conversation.reasons == []
