@@ -178,8 +178,8 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         retrieved = [prompt.documents, *list_added_texts(request.messages, messages)]
         after = before.note_tools(self._catalogue.describe(names))
         after = after.note_prompt(prompt.operator, prompt.added, [text for text in retrieved if text.strip()])
-        after = after.note_context(self._make_context(messages, after))  # the results may be gone before the next call
-        return after.list_changes(before)
+        # the results may be gone before the next call
+        return after.note_context(self._make_context(messages, after)).list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
         """Judge the calls of the newest message that have no result yet; None where there are none.
@@ -200,8 +200,8 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         if batch := self._verdicts.get(thread, name, calls):
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
         context = self._make_context(messages[:index], ThreadRecord.read(state))
-        digests, decisions = tuple(c.digest for c in calls), self.pipeline.judge(calls, context)
-        batch = JudgedBatch(digests, decisions, context, tools=dict(self._catalogue.hashes))
+        digests, hashes = tuple(c.digest for c in calls), dict(self._catalogue.hashes)
+        batch = JudgedBatch(digests, self.pipeline.judge(calls, context), context, tools=hashes)
         return message, self._verdicts.put(thread, name, batch)
 
     def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
@@ -276,18 +276,17 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
         supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
-        is_handed_over = supervisor is not None or is_called_by_tool()
-        read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_handed_over)
+        is_sub = supervisor is not None or is_called_by_tool()
+        read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_sub)
         before = record.list_words(read)
         if supervisor is not None:
             before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
-        changed = {*record.changed_tools, *self._list_changed(messages)}
         return CallContext(
             messages=(*before, *read),
             policy=self.pipeline.policy,
             **known,
             has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
-            changed_tools=frozenset(changed),
+            changed_tools=frozenset((*record.changed_tools, *self._list_changed(messages))),
         )
 
     def _list_changed(self, messages: Sequence[BaseMessage]) -> list[str]:

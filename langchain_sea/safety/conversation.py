@@ -38,6 +38,7 @@ _NARRATED_USER = re.compile(
     re.IGNORECASE,
 )
 _NARRATED_AGENT = re.compile(r"\bthe (?:assistant|agent|ai|bot|model)\b", re.IGNORECASE)
+_MIN_ADDED = 3  # words: a date before a message is no document
 _MAX_INPUTS = 500  # messages of one thread
 
 
@@ -118,9 +119,14 @@ def list_added_texts(shown: Sequence[BaseMessage], kept: Sequence[BaseMessage]) 
         shown: what the model gets.
         kept: the thread's messages.
     """
-    texts = {read_text(message) for message in kept}
-    roles = (HumanMessage, SystemMessage)
-    return [text for each in shown if isinstance(each, roles) and (text := read_text(each)) not in texts]
+    texts = sorted({read_text(message) for message in kept}, key=len, reverse=True)
+    added = []
+    for message in shown:
+        text = read_text(message) if isinstance(message, (HumanMessage, SystemMessage)) else ""
+        for own in filter(str.strip, texts):
+            text = text.replace(own, " ")
+        added += [text] if len(text.split()) >= _MIN_ADDED else []
+    return added
 
 
 def read_text(message: BaseMessage) -> str:
