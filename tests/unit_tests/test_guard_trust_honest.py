@@ -167,3 +167,20 @@ def test_a_tool_that_is_named_as_a_thing_is_no_act():
     report = "You have successfully provided real-time access to market data, including prices and financial news."
     conversation.say("Provide an analysis of a company.", ("market_data_api", {}, report), ("portfolio_manager", {}))
     assert conversation.reasons == []
+
+
+def test_a_date_before_a_message_is_no_document():
+    class Dates(AgentMiddleware):
+        def wrap_model_call(self, request, handler):
+            last = request.messages[-1]
+            dated = last.model_copy(update={"content": f"[2025-01-01] {last.content}"})
+            return handler(request.override(messages=[*request.messages[:-1], dated]))
+
+    conversation = Conversation("list_orders(user) archive_order(id)", outer=[Dates()])
+    listed = ("list_orders", {"user": "ann"}, '{"orders": ["W1"]}')
+    conversation.say(
+        "I am ann. My order W1 is done, so move it out of the list of open ones.",
+        listed,
+        ("archive_order", {"id": "W1"}),
+    )
+    assert conversation.reasons == []
