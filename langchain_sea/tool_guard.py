@@ -10,10 +10,10 @@ from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
+from langchain_sea.safety.conversation import make_context
 from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
 from langchain_sea.safety.messages import (
     apply_decisions,
-    make_context,
     read_calls,
     read_effects,
     read_invalid_calls,

@@ -1,9 +1,10 @@
 """The conversation before a call: who wrote which text, and how far it is trusted. Knows no check and no model.
 
 Every text has an origin. The user, the operator (the system prompt and the policy) and what a human approved are
-trusted. The text of a tool's result is anybody's, and so are summaries of it and tasks that another agent hands over.
-A proposal of the agent that the user answered with "yes" is the user's word. Of a tool's result, the values that stand
-alone in fields are usable where the tool's rules say so; results of the agent's own writes are the agent's.
+trusted. The text of a tool's result is anybody's, and so are summaries of it, tasks that another agent hands over,
+files that the user attached, and documents that a middleware retrieved. What the agent proposed and the user answered
+with "yes" is the user's word. Of a tool's result, the values that stand alone in fields are usable where the tool's
+rules say so; results of the agent's own writes are the agent's, apart from sentences that tell somebody to act.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_sea.safety.endorsement import agrees, find_proposal
+from langchain_sea.safety.records import list_others, list_unmeant, means_everybody
 from langchain_sea.safety.results import read_result
 from langchain_sea.safety.tool_effects import (
     find_tool_acts,
@@ -34,18 +37,16 @@ __all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
-_UNTRUSTED_ROLES = ("summary", "subagent")
+_UNTRUSTED_ROLES = {
+    "summary": "a summary",
+    "subagent": "another agent's text",
+    "attachment": "an attached file",
+    "retrieved": "a text that a tool or a middleware added",
+}
 _MIN_WORDS = 3  # of a sentence
 _MIN_RUNNING_WORDS = 9  # of running text
 _MAX_REPORT_WORDS = 40
-_MAX_YES_WORDS = 60
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-_YES = re.compile(
-    r"\b(?:yes|yeah|yep|yup|sure|ok|okay|confirm(?:ed)?|correct|agreed?|go ahead|proceed|please do|do it|sounds good"
-    r"|that works|looks good|absolutely|definitely|fine|ja|oui|sí|sim|da|hai|tak)\b",
-    re.IGNORECASE,
-)
-_NO = re.compile(r"\b(?:no|not|don't|do not|never|stop|wait|cancel that|nein|non)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +54,14 @@ class ContextMessage:
     """One message of the conversation.
 
     Attributes:
-        role: who wrote it: `system`, `user`, `assistant`, `tool`, `approval` (a human who was asked), `summary` (of
-            older messages) or `subagent` (another agent's task or answer).
+        role: who wrote it: `system`, `user`, `assistant`, `tool`, `approval` (a human who was asked), `prompt` (what a
+            middleware added to the system prompt), `summary` (of older messages), `subagent` (another agent's task or
+            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added).
         text: the message's whole text.
-        tool: for a tool's result, the name of the tool.
-        arguments: for a tool's result, the arguments of the call as text: they say which page or file it is.
+        tool: for a tool's result, the name of the tool. For an approval, the only tool whose values it endorses;
+            empty for what counts for all tools.
+        arguments: for a tool's result, the arguments of the call as text: they say which page or file it is. For an
+            attachment, its name.
     """
 
     role: str
@@ -120,38 +124,77 @@ class CallContext:
 
     @cached_property
     def request_texts(self) -> list[tuple[str, bool]]:
-        """All trusted texts, and of each whether to mention an act in it is to ask for it, as in a system prompt."""
-        texts = [(m.text, m.role != "user") for m in self.messages if m.role in TRUSTED_ROLES]
-        return texts + [(text, True) for text in self._endorsed]
+        """All texts that ask for acts, and of each whether to mention an act in it is to ask for it.
+
+        That is so in a system prompt, which describes an agent's duties. An approval for one tool asks for no other.
+        """
+        texts = [(m.text, m.role != "user") for m in self._own_words if m.role != "approval" or not m.tool] + [
+            (m.text, True) for m in self.messages if m.role == "prompt"
+        ]
+        return texts + [(text, True) for text in self.endorsed]
 
     @cached_property
     def trusted(self) -> list[TextIndex]:
-        """Indexes of all trusted texts."""
-        texts = [*(text for text, _ in self.request_texts), *self.policy.trusted]
+        """Indexes of all texts whose values are trusted for every tool."""
+        texts = [m.text for m in self._own_words if m.role != "approval" or not m.tool]
+        texts += [*self.endorsed, *self.policy.trusted]
         texts += [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
         return [index_text(text) for text in texts]
 
     @cached_property
+    def approved_tools(self) -> frozenset[str]:
+        """Names of the tools of which a human approved a call."""
+        return frozenset(m.tool for m in self.messages if m.role == "approval" and m.tool)
+
+    def trusted_for(self, tool: str) -> list[TextIndex]:
+        """Return indexes of the texts whose values are trusted for a tool: `trusted`, and what was approved for it."""
+        approved = [m.text for m in self.messages if m.role == "approval" and m.tool == tool and tool]
+        return [*self.trusted, *map(index_text, approved)]
+
+    @cached_property
     def fields(self) -> frozenset[str]:
-        """Values that stand alone in results whose fields are trusted, without punctuation."""
-        parts = [read_result(m.text).fields for m in self._results if self.trusted_part_of(m.tool) == "fields"]
-        return frozenset().union(*parts)
+        """Values that stand alone in results whose fields are trusted, without punctuation.
+
+        Addresses of records that the user's words leave out do not count.
+        """
+        named, fields = self._selectors, set[str]()
+        for message in self._results:
+            if self.trusted_part_of(message.tool) == "fields":
+                found = read_result(message.text).fields
+                if named:
+                    found -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
+                fields |= found
+        return frozenset(fields)
+
+    @cached_property
+    def others(self) -> frozenset[str]:
+        """Names and ids of records that the user's words leave out, without punctuation."""
+        results = [m.text for m in self._results if self._selectors and self.trusted_part_of(m.tool) == "fields"]
+        return frozenset().union(*(list_others(text, self._selectors) for text in results))
+
+    @cached_property
+    def _selectors(self) -> list[TextIndex]:
+        """Indexes of the texts that select records; none where the user speaks about all of several people."""
+        wishes = [*self.user_texts, *self.endorsed]
+        return [] if any(map(means_everybody, wishes)) else [index_text(text) for text in wishes]
 
     @cached_property
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
-        texts = [UntrustedText(f"a {m.role}", m.text) for m in self.messages if m.role in _UNTRUSTED_ROLES]
+        texts = [
+            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
+            for m in self.messages
+            if m.role in _UNTRUSTED_ROLES
+        ]
         for message in self._results:
             part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
             if part == "nothing":
                 texts.append(UntrustedText(origin, message.text, message.arguments))
             elif part == "fields":
-                own = self._is_own_write(message)
-                texts += [
-                    UntrustedText(origin, text, message.arguments)
-                    for text in read_result(message.text).texts
-                    if not (own and _is_report(text))
-                ]
+                parts = read_result(message.text).texts
+                if self._is_own_write(message):
+                    parts = tuple(each for text in parts for each in _list_foreign(text))
+                texts += [UntrustedText(origin, text, message.arguments) for text in parts]
         return texts
 
     @cached_property
@@ -188,29 +231,30 @@ class CallContext:
         return self.effect_of(message.tool) == "write" and bool(find_tool_acts(message.tool))
 
     @cached_property
-    def _endorsed(self) -> list[str]:
-        """What the agent proposed and the user agreed to."""
+    def _own_words(self) -> list[ContextMessage]:
+        return [message for message in self.messages if message.role in TRUSTED_ROLES]
+
+    @cached_property
+    def endorsed(self) -> list[str]:
+        """What the agent proposed and the user agreed to: the proposals alone, without the text beside them."""
         spoken = [m for m in self.messages if m.role in ("user", "assistant") and m.text.strip()]
-        pairs = pairwise(spoken)
-        return [
-            before.text for before, m in pairs if before.role == "assistant" and m.role == "user" and _agrees(m.text)
+        proposals = [
+            find_proposal(before.text)
+            for before, m in pairwise(spoken)
+            if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
+        return [text for text in proposals if text]
 
 
 def _is_running(text: str) -> bool:
     return len(text.split()) >= _MIN_RUNNING_WORDS or names_directive(text)
 
 
-def _is_report(text: str) -> bool:
-    """Return whether a text is as short as the report of a write, and does not speak to the agent."""
-    return len(text.split()) <= _MAX_REPORT_WORDS and not has_injection_marker(text)
-
-
-def _agrees(text: str) -> bool:
-    """Return whether a user's short message agrees to what was proposed."""
-    first = " ".join(text.split()[:_MAX_YES_WORDS])
-    yes, no = _YES.search(first), _NO.search(first)
-    return yes is not None and (no is None or yes.start() < no.start())
+def _list_foreign(text: str) -> list[str]:
+    """List the parts of a write's answer that are no short report: sentences that tell somebody to act, or all."""
+    if len(text.split()) > _MAX_REPORT_WORDS or has_injection_marker(text):
+        return [text]
+    return [part for part in _split_sentences(text) if names_directive(part, is_report=True)]
 
 
 def _split_sentences(text: str) -> Iterator[str]:

@@ -22,7 +22,7 @@ from langchain_sea.safety.values import parse_structured
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["decode_forms", "decode_parts", "decode_words", "find_hidden_text", "join_neighbours"]
+__all__ = ["decode_forms", "decode_parts", "decode_words", "find_hidden_text", "fold_letters", "join_neighbours"]
 
 _MAX_FORMS = 12  # of one text
 _MAX_JOINED = 4_096  # characters of two arguments that are read as one
@@ -169,7 +169,7 @@ def _has_tags_in_flags_only(text: str) -> bool:
 def _choose_decoders(text: str) -> Iterator[Callable[[str], str]]:
     """Yield the decoders for which the text shows a sign; the cheap tests keep plain text fast."""
     if not text.isascii():
-        yield _to_latin
+        yield fold_letters
         yield _decode_tags
     if "%" in text:
         yield unquote
@@ -188,7 +188,7 @@ def _choose_decoders(text: str) -> Iterator[Callable[[str], str]]:
         yield _join_lines
 
 
-def _to_latin(text: str) -> str:
+def fold_letters(text: str) -> str:
     """Replace compatibility and look-alike letters by Latin ones, and drop invisible characters."""
     plain = unicodedata.normalize("NFKC", text)
     return "".join(c for c in plain if unicodedata.category(c) != "Cf").translate(_TO_LATIN)

@@ -1,24 +1,20 @@
-"""Converts LangChain's messages and tools to what the checks read, and decisions to messages."""
+"""Converts LangChain's tools and calls to what the checks read, and decisions to messages."""
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks.manager import dispatch_custom_event
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_sea.errors import PolicyError
-from langchain_sea.safety.context import CallContext, ContextMessage
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.policy import GuardConfig
 
 __all__ = [
     "STOP_EVENT",
@@ -27,7 +23,6 @@ __all__ = [
     "find_conflict",
     "find_newest_answer",
     "make_blocked_message",
-    "make_context",
     "read_calls",
     "read_effects",
     "read_invalid_calls",
@@ -37,9 +32,6 @@ __all__ = [
 
 STOP_EVENT = "sea_tool_call_stopped"
 """Name of the custom event that callbacks and `astream_events` get for each stopped call."""
-
-_ROLE_OF_CLASS = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessage, "tool"), (AIMessage, "assistant"))
-_SUMMARY = re.compile(r"\s*(?:here is |this is )?(?:a |the )?summary of (?:the|our|this|previous)\b", re.IGNORECASE)
 
 
 def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -72,35 +64,6 @@ def read_effects(tools: Sequence[Any]) -> dict[str, Literal["read", "write"]]:
     return effects
 
 
-def make_context(
-    messages: Sequence[BaseMessage],
-    schemas: Mapping[str, Mapping[str, Any]],
-    descriptions: Mapping[str, str],
-    policy: GuardConfig,
-    *,
-    is_handed_over: bool = False,
-    **known: Any,
-) -> CallContext:
-    """Build the context of calls from the messages before them.
-
-    Args:
-        messages: oldest first.
-        schemas: of the tools' arguments, by name.
-        descriptions: of the tools, by name.
-        policy: the rules of the tools.
-        is_handed_over: whether another agent wrote the messages of the class `HumanMessage`.
-        known: further fields of the context; `before` are messages of the context that come first.
-    """
-    before = tuple(known.pop("before", ()))
-    calls: dict[str, tuple[str, str]] = {}
-    context_messages = []
-    for message in messages:  # in order, since some providers number the calls of every message anew
-        context_messages.append(_convert_message(message, calls, is_handed_over=is_handed_over))
-        if isinstance(message, AIMessage):
-            calls |= {str(c["id"]): (c["name"], json.dumps(c["args"], default=str)) for c in message.tool_calls}
-    return CallContext((*before, *context_messages), schemas, policy, descriptions, **known)
-
-
 def send_stop_event(decision: Decision) -> None:
     """Send `STOP_EVENT` to the callbacks of the run that is at work; without one there is nobody to send it to."""
     data = {"tool": decision.requested.name, "outcome": decision.outcome, "reason": decision.reason}
@@ -108,21 +71,6 @@ def send_stop_event(decision: Decision) -> None:
         dispatch_custom_event(STOP_EVENT, data | {"runs": decision.is_allowed})
     except RuntimeError:
         return
-
-
-def _convert_message(
-    message: BaseMessage, calls: Mapping[str, tuple[str, str]], *, is_handed_over: bool
-) -> ContextMessage:
-    """Convert one message; one of an unknown class counts as a tool's result, which is trusted least."""
-    role = next((role for kind, role in _ROLE_OF_CLASS if isinstance(message, kind)), "tool")
-    text, tool, arguments = _read_text(message), "", ""
-    if role in ("user", "system") and (message.additional_kwargs.get("lc_source") or _SUMMARY.match(text)):
-        role = "summary"
-    elif role == "user" and is_handed_over:
-        role = "subagent"
-    elif role == "tool":
-        tool, arguments = calls.get(getattr(message, "tool_call_id", ""), (message.name or "", ""))
-    return ContextMessage(role, text, tool, arguments)
 
 
 def read_calls(message: AIMessage) -> list[ToolCall]:
@@ -208,10 +156,3 @@ def find_conflict(messages: Sequence[BaseMessage], index: int, call: Mapping[str
 def _has_result(messages: Sequence[BaseMessage], call_id: str) -> bool:
     """Return whether one of the messages is the result of the call."""
     return any(isinstance(m, ToolMessage) and m.tool_call_id == call_id for m in messages)
-
-
-def _read_text(message: BaseMessage) -> str:
-    if isinstance(message.content, str):
-        return message.content
-    parts = [block if isinstance(block, str) else str(block.get("text", block)) for block in message.content]
-    return "\n".join(parts)

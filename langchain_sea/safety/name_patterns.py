@@ -9,6 +9,7 @@ __all__ = [
     "ADDRESS_NAME",
     "AMOUNT_NAME",
     "CODE_NAME",
+    "DATE",
     "DESTINATION_NAME",
     "FILE_NAME",
     "ID_NAME",
@@ -52,4 +53,5 @@ SOUGHT = re.compile(
 FILE_NAME = re.compile(r"[\w-]+\.(?:docx?|xlsx?|pptx?|txt|pdf|md|csv|json|ya?ml|html?)\b")
 AMOUNT_NAME = re.compile(r"(^|_)(amounts?|sum|total|price|budget|limit)(_|$)", re.IGNORECASE)
 QUANTITY = re.compile(r"[\d\s.,:\-/TZ]+|true|false|yes|no", re.IGNORECASE)
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4}")
 STREET = re.compile(r"(^|_)(address(_?(line)?_?\d)?|street|city|state|country|zip|province)(_|$)", re.IGNORECASE)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_sea.errors import PolicyError
 from langchain_sea.safety.context import ContextMessage
 from langchain_sea.safety.guard import answer_question
+from langchain_sea.safety.name_patterns import TEXT_NAME
+from langchain_sea.safety.values import get_field, list_numbers, list_strings, to_snake_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from langchain_sea.safety.guard import GuardPipeline
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Answer", "make_question", "read_answers", "resolve_questions"]
+__all__ = ["Answer", "list_endorsed", "make_question", "read_answers", "resolve_questions"]
 
 _WORDS = {
     **dict.fromkeys(("approve", "approved", "yes", "y", "ok", "accept", "allow"), "approve"),
     **dict.fromkeys(("reject", "rejected", "no", "n", "deny", "decline"), "reject"),
 }
 _TYPES = ("approve", "edit", "reject")
+_MAX_ENDORSED = 500  # characters of one value
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,7 @@ def resolve_questions(
     ask: Callable[[dict[str, Any]], Any] | None,
     *,
     asks_again: bool = False,
-) -> tuple[list[Decision], list[str]]:
+) -> tuple[list[Decision], list[tuple[str, str]]]:
     """Ask about the decisions that wait for a human, apply the answers, and record all decisions.
 
     Args:
@@ -101,19 +104,19 @@ def resolve_questions(
         asks_again: whether an answer that cannot be read leads to another question; else it raises.
 
     Returns:
-        The decisions, and the arguments of the calls that a human approved, as text.
+        The decisions, and of each call that a human approved, the tool and the values that are thereby endorsed.
 
     Raises:
         PolicyError: an answer cannot be read.
     """
     waiting = [i for i, d in enumerate(decisions) if d.outcome == "review" and d.executable is None]
-    answered, approved = list(decisions), list[str]()
+    answered, approved = list(decisions), list[tuple[str, str]]()
     if ask is not None and waiting:
         answers = _ask_until_read(ask, [decisions[i] for i in waiting], asks_again=asks_again)
         for row, answer in zip(waiting, answers, strict=True):
             answered[row] = _apply_answer(pipeline, decisions[row], answer, context)
             if (executable := answered[row].executable) is not None:
-                approved.append(executable.text)
+                approved.append((executable.name, list_endorsed(executable)))
     final = [
         pipeline.settle_unanswered(d, context)
         if d.outcome == "review" and d.executable is None
@@ -121,6 +124,23 @@ def resolve_questions(
         for d in answered
     ]
     return final, approved
+
+
+def list_endorsed(call: ToolCall) -> str:
+    """Return the values that a human's approval of a call endorses, as text: all but its long texts.
+
+    Whoever approves a mail approves its recipient, and no account that the mail's body quotes.
+    """
+    arguments = call.arguments
+    values = [(path, value) for path, value in list_strings(arguments) if path]
+    values += [
+        (path, f"{value:g}" if isinstance(value, float) else str(value)) for path, value in list_numbers(arguments)
+    ]
+    return "\n".join(
+        value
+        for path, value in values
+        if len(value) <= _MAX_ENDORSED and not TEXT_NAME.search(to_snake_case(get_field(path)))
+    )
 
 
 def _ask_until_read(
@@ -143,7 +163,7 @@ def _apply_answer(pipeline: GuardPipeline, decision: Decision, answer: Answer, c
         return answer_question(decision, is_approved=False, reason=answer.message or "a human rejected it")
     if answer.call is None:
         return answer_question(decision, is_approved=True, reason="a human approved it")
-    typed = ContextMessage("approval", answer.call.text)
+    typed = ContextMessage("approval", answer.call.text, answer.call.name)
     (edited,) = pipeline.judge([answer.call], replace(context, messages=(*context.messages, typed)))
     if edited.outcome in ("allowed", "review"):
         return answer_question(replace(edited, requested=answer.call), is_approved=True, reason="a human edited it")

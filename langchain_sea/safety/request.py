@@ -1,16 +1,26 @@
-"""Whether somebody asked for what a call does: a write after untrusted text was read must be somebody's wish.
+"""Whether somebody asked for what a call does.
 
-A text that a stranger wrote can make an agent act on values that the user named. So once a thread has read such text,
-the act itself is compared: `delete_email` needs a trusted text that asks for deleting something. Before that, the
-values of a call decide alone.
+A text that a stranger wrote can make an agent act on values that the user named, and a lookup's fields can ask for
+money without a word. So the act itself is compared: `delete_email` needs a trusted text that asks for deleting
+something. What deletes, pays or grants is compared always, all other writes once the thread has read untrusted text.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
+from langchain_sea.safety.act_words import CERTAIN, HELPERS
+from langchain_sea.safety.call_acts import find_argument_acts
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.tool_effects import find_requested_acts, find_tool_acts
+from langchain_sea.safety.tool_effects import (
+    find_certain_acts,
+    find_requested_acts,
+    find_tool_acts,
+    has_injection_marker,
+    list_words,
+)
+from langchain_sea.safety.typed_values import index_text
 
 if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
@@ -18,26 +28,111 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestCheck"]
 
+_OPEN = re.compile(
+    r"\b(?:do (?:what|whatever)|what(?:ever)? (?:is|you think is) (?:needed|necessary|best|right)|as needed"
+    r"|take care of|handle (?:it|this|that|everything)|deal with|go on|continue|carry on|get rid of"
+    r"|clean ?up|tidy|do it|as you see fit|fix (?:it|this|that))\b",
+    re.IGNORECASE,
+)
+"""Requests that leave to the agent what it does."""
+_FOLLOWS = re.compile(
+    r"\b(?:follow|carry out|execute|act on|complete|perform|do) (?:\w+ ){0,3}?"
+    r"(?:instructions?|steps|tasks?|to-?dos?|actions)\b|\baccordingly\b"
+    r"|\bdo (?:what|as|everything) (?:it|they|the \w+|he|she) (?:says?|asks?|tells?|describes?|wants?|requests?)\b",
+    re.IGNORECASE,
+)
+"""Requests that hand the choice of acts to a document."""
+_FILE = re.compile(r"[\w-]+\.\w{2,5}\b")
+_MIN_NAME_WORDS = 2
+_THING = re.compile(
+    r"(?:\w+(?:er|or)|tools?|api|service|system|engine|client|app|bot|plugin|platform|suite|data|info)$"
+)
+"""The last word of a name that names a thing, such as `portfolio_manager`, and no act."""
+_MIN_STEM = 4
+_INTERNAL = frozenset(
+    [
+        "task",
+        "tasks",
+        "todo",
+        "todos",
+        "think",
+        "final",
+        "answer",
+        "response",
+        "handoff",
+        "python",
+        "repl",
+        "shell",
+        "bash",
+        "terminal",
+        "browser",
+        "computer",
+    ]
+)
+
 
 class RequestCheck(PerCallCheck):
-    """Asks about a write of a kind that no trusted text asks for, once the thread has read untrusted text."""
+    """Asks about a write of a kind that no trusted text asks for."""
 
     name = "request"
 
     def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
         """Return a finding where nobody asked for this kind of act."""
-        if context.effect_of(call.name) == "read" or not context.is_tainted:
+        by_arguments = find_argument_acts(call)
+        if (context.effect_of(call.name) == "read" and not by_arguments) or call.name in context.approved_tools:
             return []
-        acts = find_tool_acts(call.name)
-        if acts <= {"execute"}:  # no verb that is known, or a tool for anything, whose commands other checks judge
+        requested = _list_requested(context)
+        if requested is None:
             return []
-        requested: set[str] = set()
-        for text, is_description in context.request_texts:
-            of_text = find_requested_acts(text, with_nouns=is_description)
-            if of_text is None:
-                return []
-            requested |= of_text
-        if acts & requested:
+        certain = (find_certain_acts(call.name) | (by_arguments & CERTAIN.keys())) - (
+            set() if context.is_tainted else {"remember"}
+        )
+        if certain:
+            is_open = not context.user_texts or (not context.is_tainted and any(map(_OPEN.search, context.user_texts)))
+            is_asked = bool(certain & requested) or (is_open and not context.is_tainted)
+        elif by_arguments and (context.is_tainted or context.effect_of(call.name) == "read"):
+            is_asked = bool(by_arguments & requested)
+        elif context.is_tainted:
+            is_asked = _is_asked_by_name(call.name, requested, context)
+        else:
             return []
-        reason = f"nobody who is trusted asked for anything like {call.name}, and the agent has read untrusted text"
+        if is_asked:
+            return []
+        why = ", and the agent has read untrusted text" if context.is_tainted else ""
+        reason = f"nobody who is trusted asked for anything like {call.name}{why}"
         return [Finding(action=Action.ASK, check=self.name, reason=reason)]
+
+
+def _list_requested(context: CallContext) -> set[str] | None:
+    """Return the classes of acts that trusted texts ask for; None where one is not English, and so cannot be judged."""
+    requested: set[str] = set()
+    for text, is_description in context.request_texts:
+        of_text = find_requested_acts(text, with_nouns=is_description)
+        if of_text is None:
+            return None
+        requested |= of_text
+    return requested | _list_delegated(context)
+
+
+def _list_delegated(context: CallContext) -> set[str]:
+    """Return the acts that a document asks for which the user told the agent to follow, by its name."""
+    acts: set[str] = set()
+    for user in context.user_texts:
+        names = _FILE.findall(user) if _FOLLOWS.search(user) else []
+        for text in context.untrusted if names else []:
+            source = index_text(text.source)
+            if any(map(source.has_value, names)) and not has_injection_marker(text.text):
+                acts |= find_requested_acts(text.text) or set()
+    return acts
+
+
+def _is_asked_by_name(tool: str, requested: set[str], context: CallContext) -> bool:
+    """Return whether a tool's own verb was asked for: by its class, or, where it is of no known class, by the word."""
+    acts, words = find_tool_acts(tool), list_words(tool)
+    if acts - {"execute"}:
+        return bool(acts & requested)
+    is_thing = len(words) < _MIN_NAME_WORDS or _THING.match(words[-1])
+    if acts or is_thing or not _INTERNAL.isdisjoint(words) or not HELPERS.isdisjoint(words):
+        return True  # a tool for anything, whose arguments are judged, or no tool that acts on something
+    stems = [word[: max(_MIN_STEM, len(word) - 2)] for word in words[:-1]]  # the last word is what is acted on
+    return any(stem in index_text(text).joined for text, _ in context.request_texts for stem in stems)

@@ -18,7 +18,7 @@ from langchain_sea.safety.tool_effects import names_directive
 from langchain_sea.safety.typed_values import to_compact
 from langchain_sea.safety.values import list_scalars, parse_structured
 
-__all__ = ["ResultParts", "read_result"]
+__all__ = ["ResultParts", "is_field", "parse_result", "read_result"]
 
 _CACHED_RESULTS = 512
 _MAX_FIELD = 120  # characters: longer values are running text
@@ -51,7 +51,7 @@ class ResultParts:
 @lru_cache(maxsize=_CACHED_RESULTS)
 def read_result(text: str) -> ResultParts:
     """Split a result into fields and running texts."""
-    value = _parse(text)
+    value = parse_result(text)
     if isinstance(value, str):
         values = _read_lines(value)
         return ResultParts(frozenset(filter(None, map(to_compact, values))), (value,))
@@ -59,12 +59,12 @@ def read_result(text: str) -> ResultParts:
         scalars = list_scalars(value)
     except RecursionError:
         return ResultParts(frozenset(), (text,))
-    fields = [each for each in scalars if _is_field(each)]
-    texts = [each for each in scalars if not _is_field(each)]
+    fields = [each for each in scalars if is_field(each)]
+    texts = [each for each in scalars if not is_field(each)]
     return ResultParts(frozenset(filter(None, map(to_compact, fields))), tuple(texts))
 
 
-def _is_field(value: str) -> bool:
+def is_field(value: str) -> bool:
     """Return whether a value is short and no sentence."""
     words = value.split()
     if len(value) > _MAX_FIELD or len(words) > _MAX_FIELD_WORDS or "\n" in value.strip():
@@ -72,7 +72,7 @@ def _is_field(value: str) -> bool:
     return len(words) < _MIN_SENTENCE_WORDS or not (value.rstrip().endswith((".", "!", "?")) or names_directive(value))
 
 
-def _parse(text: str) -> object:
+def parse_result(text: str) -> object:
     """Return the structure of a text, or the text itself where it has none."""
     try:
         value = parse_structured(text)
@@ -109,4 +109,4 @@ def _read_lines(text: str) -> list[str]:
     num_lines = sum(bool(line.strip()) for line in text.splitlines())
     pairs = _KEY_VALUE.findall(text)
     values = [value.strip() for _, value in pairs] if len(pairs) >= _MIN_PAIRED * num_lines else []
-    return [value for value in (*cells, *values) if _is_field(value)]
+    return [value for value in (*cells, *values) if is_field(value)]

@@ -45,8 +45,6 @@ class ToolCatalogue:
         self.effects: dict[str, Any] = {}
         self.hashes: dict[str, str] = {}
         self._objects: dict[str, list[weakref.ref[Any]]] = {}  # tools cannot be hashed
-        self._known: tuple[int, ...] = ()
-        self._known_names: list[str] = []
         self._warned: set[str] = set()
         self._lock = threading.Lock()
 
@@ -64,24 +62,23 @@ class ToolCatalogue:
             PolicyError: two tools have one name, or the policy names what does not exist.
         """
         tools = [tool for tool in tools if not _runs_at_provider(tool)]
-        key = tuple(map(id, tools))
+        schemas, descriptions = read_tool_schemas(tools)  # on each request: a server may change a tool in place
+        hashes = {name: hash_tool(schema, descriptions[name]) for name, schema in schemas.items()}
         with self._lock:
-            if key == self._known and all(self._is_learned(tool) for tool in tools):
-                return self._known_names
-            schemas, descriptions = read_tool_schemas(tools)
-            self.schemas = self.schemas | schemas
-            self.descriptions = self.descriptions | descriptions
-            self.effects = self.effects | read_effects(tools)
-            self.hashes = self.hashes | {n: hash_tool(s, descriptions[n]) for n, s in schemas.items()}
+            is_new = any(self.hashes.get(name) != digest for name, digest in hashes.items())
             for tool in tools:
                 if not isinstance(tool, dict) and not self._is_learned(tool):
                     alive = [ref for ref in self._objects.get(_get_name(tool), []) if ref() is not None]
                     self._objects[_get_name(tool)] = [*alive, weakref.ref(tool)]
-            check_policy_names(self.policy, self.schemas)
+            self.effects = self.effects | read_effects(tools)
+            if is_new:
+                self.schemas = self.schemas | schemas
+                self.descriptions = self.descriptions | descriptions
+                self.hashes = self.hashes | hashes
+                check_policy_names(self.policy, self.schemas)
             if is_complete:
                 self._warn_of_unknown()
-            self._known, self._known_names = key, list(schemas)
-            return self._known_names
+            return list(schemas)
 
     def find_swap(self, name: str, tool: NamedTool) -> str | None:
         """Return why the tool that would run is not the one that was judged."""

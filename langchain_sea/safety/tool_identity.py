@@ -2,35 +2,49 @@
 
 A tool's name, description and schema are text that anybody may have written (tool poisoning). So two tools of one name
 are refused, a description that speaks to the agent is a doubt about every call of the tool, and so is a description or
-schema that changed within a conversation. A policy that names tools or arguments that do not exist is an error.
+schema that changed within a conversation, a name that looks like another tool's, a description that wants the whole
+conversation, and a hint that says less than the name. A policy that names tools or arguments that do not exist is an
+error.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import PolicyError
+from langchain_sea.safety.act_words import HELPERS
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.tool_effects import has_injection_marker
+from langchain_sea.safety.deobfuscation import fold_letters
+from langchain_sea.safety.tool_effects import find_certain_acts, has_injection_marker, list_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["ToolIdentityCheck", "check_policy_names", "find_unknown_tools", "hash_tool"]
+__all__ = ["ToolIdentityCheck", "check_policy_names", "find_unknown_tools", "hash_tool", "make_skeleton"]
 
+_WORD = re.compile(r"[^\W_]+")
+_LOOKALIKES = str.maketrans("10|i", "loll")
+_ASKS_FOR_ALL = re.compile(
+    r"\b(?:complete|whole|entire|full|all (?:of )?the|previous|verbatim)\W+(?:\w+ ){0,2}?"
+    r"(?:conversation|chat|dialog(?:ue)?|transcript|message history|chat history|system prompt)\b"
+    r"|\b(?:conversation|chat|message) history\b|\beverything (?:that |you know |known )?(?:about )?the user\b"
+    r"|\ball (?:that is )?(?:known|you know) (?:of|about) the user",
+    re.IGNORECASE,
+)
 _NEAR = 0.8  # similarity from which a name that is not there is a misspelt one
 _ARGUMENT_FIELDS = ("destinations", "repairable", "code", "limits")
 
 
 class ToolIdentityCheck(PerCallCheck):
-    """Asks about calls of a tool whose description speaks to the agent, or that changed."""
+    """Asks about calls of a tool that is not what it seems: by its description, its name, its hints, or a change."""
 
     name = "tools"
 
@@ -39,12 +53,33 @@ class ToolIdentityCheck(PerCallCheck):
         reasons = []
         if call.name in context.changed_tools:
             reasons.append(f"the description or the schema of {call.name} changed within the conversation")
-        description = context.descriptions.get(call.name, "")
-        if has_injection_marker(description) or has_injection_marker(
-            json.dumps(context.tools.get(call.name), default=str)
-        ):
+        texts = (context.descriptions.get(call.name, ""), json.dumps(context.tools.get(call.name), default=str))
+        if any(map(has_injection_marker, texts)):
             reasons.append(f"the description of {call.name} speaks to the agent itself (tool poisoning)")
+        if call.name not in context.approved_tools:
+            reasons += _list_doubts(call, context, texts)
         return [Finding(action=Action.ASK, check=self.name, reason=reason) for reason in reasons]
+
+
+def make_skeleton(name: str) -> str:
+    """Return what a reader takes a name for: look-alike letters, case and what stands between words are dropped."""
+    letters = "".join(_WORD.findall(fold_letters(name).casefold()))
+    return letters.translate(_LOOKALIKES).replace("rn", "m").replace("vv", "w")
+
+
+def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> list[str]:
+    """List what a human who approved a call of the tool need not be asked again."""
+    reasons = []
+    skeleton = make_skeleton(call.name)
+    if twin := next((name for name in context.tools if name != call.name and make_skeleton(name) == skeleton), None):
+        reasons.append(f"the name {call.name!r} looks like that of another tool, {twin!r}")
+    if any(map(_ASKS_FOR_ALL.search, texts)) and HELPERS.isdisjoint(list_words(call.name)):
+        reasons.append(f"the description of {call.name} asks for the whole conversation or for all about the user")
+    is_hint = context.policy.rules_for(call.name).effect is None
+    certain = find_certain_acts(call.name)
+    if is_hint and context.effects.get(call.name) == "read" and certain:
+        reasons.append(f"{call.name} says that it only reads, and its name says that it does more")
+    return reasons
 
 
 def hash_tool(schema: object, description: str) -> str:

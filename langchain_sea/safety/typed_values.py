@@ -15,7 +15,9 @@ from urllib.parse import urlsplit
 __all__ = [
     "Address",
     "TextIndex",
+    "find_accounts",
     "find_addresses",
+    "get_registrable",
     "index_text",
     "is_account",
     "is_path",
@@ -32,6 +34,10 @@ _URL = re.compile(
 )
 _HOST = re.compile(r"(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w@])(?:/[^\s<>\"'`]*)?", re.IGNORECASE)
 _IBAN = re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){10,30}", re.IGNORECASE)
+_WRITTEN_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?)\b")
+_SHARED_LABELS = frozenset(["co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"])
+_MIN_LABELS = 2
+_COUNTRY = 2  # letters of a country's label
 _PHONE = re.compile(r"\+?\d[\d ().\-/]{6,20}\d")
 _PATH = re.compile(r"(?:~|\.{1,2}|[A-Za-z]:)?[\\/][^\n]{1,400}")
 _FILE_ENDING = re.compile(
@@ -143,6 +149,18 @@ def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
         elif with_hosts and "." in part:
             addresses += [_make_url(match.group().rstrip(_END_PUNCTUATION)) for match in _HOST.finditer(part)]
     return addresses
+
+
+def find_accounts(text: str) -> set[str]:
+    """Return the bank accounts in a text, without blanks."""
+    return {to_compact(match.group()) for match in _WRITTEN_IBAN.finditer(text)}
+
+
+def get_registrable(host: str) -> str:
+    """Return the part of a host that somebody owns: its last two labels, or three as in `example.co.uk`."""
+    labels = host.split(".")
+    is_shared = len(labels) > _MIN_LABELS and len(labels[-1]) == _COUNTRY and labels[-2] in _SHARED_LABELS
+    return ".".join(labels[-3:] if is_shared else labels[-2:])
 
 
 def _is_mail_link(url: str) -> bool:

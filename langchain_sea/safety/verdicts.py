@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.context import CallContext
@@ -32,12 +32,14 @@ class JudgedBatch:
         decisions: about them; those that wait for a human are replaced by the answered ones.
         context: in which they were judged.
         is_final: whether no question is open and all decisions are recorded.
+        tools: the hash of what each tool said about itself, by name.
     """
 
     digests: tuple[str, ...]
     decisions: list[Decision]
     context: CallContext
     is_final: bool = False
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     def find_row(self, position: int) -> int | None:
         """Return which of the decisions is about the call at a position of the message."""

@@ -14,6 +14,7 @@ from langgraph.types import Command
 from scripted import BAD, GOOD, WAYS, World, agent, asks, build, call, run, valid
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
+from langchain_sea.middleware.opening import GuardOpening
 from langchain_sea.safety import AuditLog, GuardConfig, ToolRules, verify
 
 REQUEST = "Please delete notes.txt."
@@ -83,8 +84,10 @@ def test_arguments_changed_in_place_do_not_run(is_behind):
 
 def test_with_guard_puts_the_guard_last():
     guard, first, second = ToolCallSafetyMiddleware(checks="rules"), Rewrites(), Mutates()
-    assert with_guard([first, second], guard) == [first, second, guard]
-    assert with_guard([guard, first, second], guard) == [first, second, guard]
+    for given in ([first, second], [guard, first, second], with_guard([first, second], guard)):
+        opening, *rest = with_guard(given, guard)
+        assert isinstance(opening, GuardOpening)
+        assert rest == [first, second, guard]
     assert with_guard([], guard) == [guard]
 
 

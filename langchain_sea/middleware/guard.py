@@ -14,54 +14,56 @@ from __future__ import annotations
 import asyncio
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import TYPE_CHECKING, Any
 
-from langchain.agents.middleware import AgentMiddleware, AgentState, ExtendedModelResponse
-from langchain.agents.middleware.types import PrivateStateAttr
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, ToolMessage
-from langgraph.config import get_config
-from langgraph.types import Command, interrupt
+from langgraph.types import interrupt
 
+from langchain_sea.middleware.opening import GuardOpening, SafetyState, get_given_prompt, note_inputs
+from langchain_sea.middleware.run import (
+    can_interrupt,
+    get_thread,
+    is_called_by_tool,
+    read_messages,
+    with_call,
+    with_update,
+)
+from langchain_sea.safety.context import CallContext
+from langchain_sea.safety.conversation import list_added_texts, read_conversation
 from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
     find_conflict,
     find_newest_answer,
     make_blocked_message,
-    make_context,
     read_calls,
     read_invalid_calls,
 )
+from langchain_sea.safety.prompts import split_prompt
 from langchain_sea.safety.questions import resolve_questions
-from langchain_sea.safety.thread_state import ThreadRecord, merge_records
+from langchain_sea.safety.thread_state import ThreadRecord
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 from langchain_sea.safety.tool_catalogue import ToolCatalogue
 from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from langchain.agents.middleware import ExtendedModelResponse
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
     from langchain_core.messages import BaseMessage
     from langgraph.prebuilt.tool_node import ToolCallRequest
+    from langgraph.types import Command
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.policy import GuardConfig
 
-__all__ = ["SafetyState", "ToolCallSafetyMiddleware", "with_guard"]
+__all__ = ["ToolCallSafetyMiddleware"]
 
 _supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
 """While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
-
-
-class SafetyState(AgentState[Any]):
-    """The agent's state, with what the guard must know about the thread when its messages are gone."""
-
-    sea_guard: NotRequired[
-        Annotated[dict[str, Any], PrivateStateAttr, merge_records]
-    ]  # LangGraph takes the last as reducer
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -101,21 +103,36 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         self._on_question = on_question
         self._verdicts = VerdictStore()
         self._catalogue = ToolCatalogue(self.pipeline.policy)
+        self._has_opening = False
         if agent_tools:
             self._catalogue.learn(agent_tools)
+
+    def make_opening(self) -> GuardOpening:
+        """Return the part that stands first in the agent's list; `with_guard` puts it there."""
+        self._has_opening = True
+        return GuardOpening()
+
+    def before_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
+        """Note which messages the caller passed in, where no opening did."""
+        del runtime
+        return None if self._has_opening else note_inputs(state)
+
+    async def abefore_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
+        """Note which messages the caller passed in, where no opening did."""
+        return self.before_agent(state, runtime)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
-        return _with_update(handler(request), self._learn(request))
+        return with_update(handler(request), self._learn(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
         """Learn the tools and the operator's words that the model gets."""
         update = await asyncio.to_thread(self._learn, request)
-        return _with_update(await handler(request), update)
+        return with_update(await handler(request), update)
 
     def after_model(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Judge the whole batch before any of it runs, and ask a human about doubts."""
@@ -136,7 +153,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return call
         token = _supervisor.set(context)
         try:
-            return handler(_with_call(request, call))
+            return handler(with_call(request, call))
         finally:
             _supervisor.reset(token)
 
@@ -149,23 +166,27 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return call
         token = _supervisor.set(context)
         try:
-            return await handler(_with_call(request, call))
+            return await handler(with_call(request, call))
         finally:
             _supervisor.reset(token)
 
     def _learn(self, request: ModelRequest[Any]) -> dict[str, Any]:
-        """Learn the tools of a request; return what changes in the thread's record."""
+        """Learn the tools of a request, and what the model reads; return what changes in the thread's record."""
         names = self._catalogue.learn(request.tools, is_complete=True)
-        before, operator = ThreadRecord.read(request.state), request.system_message
-        after = before.note_tools(self._catalogue.describe(names), str(operator.text) if operator else "")
-        return after.list_changes(before)
+        before, messages = ThreadRecord.read(request.state), read_messages(request.state)
+        prompt = split_prompt(get_given_prompt(), str(request.system_message.text) if request.system_message else "")
+        retrieved = [prompt.documents, *list_added_texts(request.messages, messages)]
+        after = before.note_tools(self._catalogue.describe(names))
+        after = after.note_prompt(prompt.operator, prompt.added, [text for text in retrieved if text.strip()])
+        # the results may be gone before the next call
+        return after.note_context(self._make_context(messages, after)).list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
         """Judge the calls of the newest message that have no result yet; None where there are none.
 
         A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
         """
-        messages = _read_messages(state)
+        messages = read_messages(state)
         index = find_newest_answer(messages)
         message = None if index is None else messages[index]
         if index is None or not isinstance(message, AIMessage):
@@ -175,11 +196,12 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         calls += read_invalid_calls(message)
         if not calls:
             return None
-        thread, name = _get_thread(), str(message.id)
+        thread, name = get_thread(), str(message.id)
         if batch := self._verdicts.get(thread, name, calls):
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
         context = self._make_context(messages[:index], ThreadRecord.read(state))
-        batch = JudgedBatch(tuple(c.digest for c in calls), self.pipeline.judge(calls, context), context)
+        digests, hashes = tuple(c.digest for c in calls), dict(self._catalogue.hashes)
+        batch = JudgedBatch(digests, self.pipeline.judge(calls, context), context, tools=hashes)
         return message, self._verdicts.put(thread, name, batch)
 
     def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
@@ -198,19 +220,21 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             own = [
                 digests.get(d.requested.position, old) for d, old in zip(batch.decisions, batch.digests, strict=True)
             ]
-            self._verdicts.put(_get_thread(), str(message.id), replace(batch, digests=tuple(own)))
+            self._verdicts.put(get_thread(), str(message.id), replace(batch, digests=tuple(own)))
         return update or None
 
-    def _resolve(self, decisions: Sequence[Decision], context: CallContext) -> tuple[list[Decision], list[str]]:
+    def _resolve(
+        self, decisions: Sequence[Decision], context: CallContext
+    ) -> tuple[list[Decision], list[tuple[str, str]]]:
         """Ask a human where one can be asked, and record; an interrupt is asked again until its answer can be read."""
         if self._on_question is not None:
             return resolve_questions(self.pipeline, decisions, context, self._on_question)
-        ask = interrupt if _can_interrupt() else None
+        ask = interrupt if can_interrupt() else None
         return resolve_questions(self.pipeline, decisions, context, ask, asks_again=True)
 
     def _find_executable(self, request: ToolCallRequest) -> tuple[ToolCall | ToolMessage, CallContext | None]:
         """Return the call that may run with its conversation, or the message in place of its result."""
-        tool_call, messages, thread = request.tool_call, _read_messages(request.state), _get_thread()
+        tool_call, messages, thread = request.tool_call, read_messages(request.state), get_thread()
         place = find_call(messages, tool_call)
         if reason := self._find_obstacle(request, messages, place):
             return make_blocked_message(tool_call, "blocked", reason), None
@@ -252,78 +276,25 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
         supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
-        before = record.list_words(messages)
+        is_sub = supervisor is not None or is_called_by_tool()
+        read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_sub)
+        before = record.list_words(read)
         if supervisor is not None:
             before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
-        return make_context(
-            messages,
-            known.pop("tools"),
-            known.pop("descriptions"),
-            self.pipeline.policy,
-            is_handed_over=supervisor is not None or _is_called_by_tool(),
-            before=before,
+        return CallContext(
+            messages=(*before, *read),
+            policy=self.pipeline.policy,
             **known,
             has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
-            changed_tools=frozenset(record.changed_tools),
+            changed_tools=frozenset((*record.changed_tools, *self._list_changed(messages))),
         )
 
+    def _list_changed(self, messages: Sequence[BaseMessage]) -> list[str]:
+        """List tools that say something else now than when this guard judged the thread's earlier calls.
 
-def with_guard(
-    middleware: Iterable[AgentMiddleware[Any, Any, Any]], guard: ToolCallSafetyMiddleware
-) -> list[AgentMiddleware[Any, Any, Any]]:
-    """Return the middlewares with the guard as the last one, where it sees each call as it will run.
-
-    A middleware behind the guard could rewrite a call in `wrap_tool_call` after it was judged.
-
-    Args:
-        middleware: all others, in their order; the guard may be among them, at any place.
-        guard: to be the last.
-
-    Examples:
-        >>> agent = create_agent(model, tools, middleware=with_guard([retry], guard))  # doctest: +SKIP
-    """
-    return [*(each for each in middleware if each is not guard), guard]
-
-
-def _with_update(
-    response: ModelResponse[Any], update: dict[str, Any]
-) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
-    """Return the response together with an update of the thread's record, where something changed."""
-    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
-
-
-def _get_configurable() -> dict[str, Any]:
-    """Return the settings of the LangGraph run that is at work; none outside of one."""
-    try:
-        return dict(get_config().get("configurable") or {})
-    except RuntimeError:
-        return {}
-
-
-def _get_thread() -> str:
-    return str(_get_configurable().get("thread_id") or "")
-
-
-def _can_interrupt() -> bool:
-    """Return whether an interrupt can be answered later: LangGraph keeps it in a checkpointer."""
-    settings = _get_configurable()
-    return bool(settings) and settings.get("__pregel_checkpointer", True) is not None
-
-
-def _is_called_by_tool() -> bool:
-    """Return whether this agent runs within a tool of another one, by the names of the nodes around it."""
-    namespace = str(_get_configurable().get("checkpoint_ns") or "")
-    return any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
-
-
-def _with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
-    """Return the request with its own copy of the arguments, which no holder of the old one can change."""
-    return request.override(tool_call={**request.tool_call, "args": call.arguments})
-
-
-def _read_messages(state: object) -> list[BaseMessage]:
-    """Return the messages of a state, which may be a list, a dict or a pydantic model."""
-    if isinstance(state, list):
-        return state
-    messages = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", None)
-    return list(messages or [])
+        That needs no checkpointer: the client sends the messages of the earlier calls again.
+        """
+        hashes = self._catalogue.hashes
+        earlier = [self._verdicts.get(get_thread(), str(m.id)) for m in messages if isinstance(m, AIMessage)]
+        known = [pair for batch in earlier if batch is not None for pair in batch.tools.items()]
+        return [name for name, digest in known if hashes.get(name, digest) != digest]

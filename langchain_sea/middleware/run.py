@@ -1,0 +1,63 @@
+"""What the guard reads of the LangGraph run that is at work: its thread, its state, and where it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langchain.agents.middleware import ExtendedModelResponse
+from langgraph.config import get_config
+from langgraph.types import Command
+
+if TYPE_CHECKING:
+    from langchain.agents.middleware.types import ModelResponse
+    from langchain_core.messages import BaseMessage
+    from langgraph.prebuilt.tool_node import ToolCallRequest
+
+    from langchain_sea.safety.tool_call import ToolCall
+
+__all__ = ["can_interrupt", "get_thread", "is_called_by_tool", "read_messages", "with_call", "with_update"]
+
+
+def get_thread() -> str:
+    """Return the id of the thread; an empty text outside of one."""
+    return str(_get_configurable().get("thread_id") or "")
+
+
+def can_interrupt() -> bool:
+    """Return whether an interrupt can be answered later: LangGraph keeps it in a checkpointer."""
+    settings = _get_configurable()
+    return bool(settings) and settings.get("__pregel_checkpointer", True) is not None
+
+
+def is_called_by_tool() -> bool:
+    """Return whether this agent runs within a tool of another one, by the names of the nodes around it."""
+    namespace = str(_get_configurable().get("checkpoint_ns") or "")
+    return any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
+
+
+def read_messages(state: object) -> list[BaseMessage]:
+    """Return the messages of a state, which may be a list, a dict or a pydantic model."""
+    if isinstance(state, list):
+        return state
+    messages = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", None)
+    return list(messages or [])
+
+
+def with_update(
+    response: ModelResponse[Any], update: dict[str, Any]
+) -> ModelResponse[Any] | ExtendedModelResponse[Any]:
+    """Return the response together with an update of the thread's record, where something changed."""
+    return ExtendedModelResponse(response, Command(update={"sea_guard": update})) if update else response
+
+
+def with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
+    """Return the request with its own copy of the arguments, which no holder of the old one can change."""
+    return request.override(tool_call={**request.tool_call, "args": call.arguments})
+
+
+def _get_configurable() -> dict[str, Any]:
+    """Return the settings of the LangGraph run that is at work; none outside of one."""
+    try:
+        return dict(get_config().get("configurable") or {})
+    except RuntimeError:
+        return {}

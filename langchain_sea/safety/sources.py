@@ -1,0 +1,146 @@
+"""Who named a value or an address: somebody who is trusted, a field of a lookup, or the text of a stranger."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from langchain_sea.safety.name_patterns import AMOUNT_NAME, FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
+from langchain_sea.safety.tool_effects import find_requested_acts, find_tool_acts, has_injection_marker, names_directive
+from langchain_sea.safety.typed_values import (
+    TextIndex,
+    find_accounts,
+    find_addresses,
+    index_text,
+    is_account,
+    is_path,
+    list_national_forms,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from langchain_sea.safety.context import CallContext, UntrustedText
+    from langchain_sea.safety.policy import ToolRules
+    from langchain_sea.safety.typed_values import Address
+
+__all__ = ["Sources", "get_kind", "has_address", "has_value", "is_directed"]
+
+
+class Sources:
+    """Who named the values of one call.
+
+    Attributes:
+        context: the conversation.
+        tool: the tool's name.
+        rules: of the tool.
+        trusted: indexes of the texts whose values are trusted for this tool.
+    """
+
+    def __init__(self, tool: str, context: CallContext) -> None:
+        """Read what is trusted for a tool."""
+        self.context, self.tool = context, tool
+        self.rules: ToolRules = context.policy.rules_for(tool)
+        self.trusted = context.trusted_for(tool)
+
+    def names(self, value: str) -> bool:
+        """Return whether somebody who is trusted named a value, or a field of a lookup has it."""
+        return self.context.is_field(value) or any(index.has_value(value) for index in self.trusted)
+
+    def is_known(self, value: str) -> bool:
+        """Return whether a value is named, also as a national telephone number or a path in a folder of the rules."""
+        if self.names(value) or any(map(self.names, list_national_forms(value))):
+            return True
+        if not is_path(value):
+            return False
+        plain = value.replace("\\", "/")
+        if any(plain.startswith(f"{folder.rstrip('/')}/") for folder in self.rules.paths or ()):
+            return True
+        last = plain.rstrip("/").rpartition("/")[2]
+        return bool(last) and self.names(last)
+
+    def is_known_address(self, address: Address) -> bool:
+        """Return whether an address is known; a host that somebody trusted named alone is known with its pages."""
+        if any(index.has_address(address) for index in self.trusted):
+            return True
+        if self.context.is_field(address.text) or self.context.is_field(address.key):
+            return True
+        return address.kind == "url" and (self.is_own_host(address.host) or self.has_named_host(address.host))
+
+    def is_own_host(self, host: str) -> bool:
+        """Return whether the tool's rules list a host."""
+        hosts = [each.lower().lstrip("*.") for each in self.rules.hosts or ()]
+        return any(host == each or host.endswith(f".{each}") for each in hosts)
+
+    def has_named_host(self, host: str) -> bool:
+        """Return whether somebody trusted named a host alone."""
+        return any(host in index.urls for index in self.trusted)
+
+    def list_texts(self, has_it: Callable[[TextIndex], bool]) -> list[UntrustedText]:
+        """List the untrusted texts of which an index has something."""
+        return [each for each in self.context.untrusted if has_it(index_text(each.text))]
+
+    def find_directed(self, has_it: Callable[[TextIndex], bool]) -> UntrustedText | None:
+        """Return an untrusted text of which a sentence that tells its reader to act has something."""
+        return next((each for each in self.list_texts(has_it) if is_directed(each, has_it)), None)
+
+    def is_delegated(self, text: UntrustedText, has_it: Callable[[TextIndex], bool], kind: str) -> bool:
+        """Return whether the user sent the agent to this page or file for such a value, and the text leaves no choice.
+
+        Args:
+            text: that has the value.
+            has_it: whether an index has the value.
+            kind: of the value: `email`, `url`, `account`, `amount`, or `value` for all others.
+        """
+        if has_injection_marker(text.text) or self._count(text, kind) > 1:
+            return False
+        is_order, acts = is_directed(text, has_it), find_tool_acts(self.tool)
+        source = index_text(text.source)
+        gives_orders = any(map(names_directive, SENTENCE_END.split(text.text)))
+        for user in self.context.user_texts:
+            for part in NEXT_THING.split(user):
+                is_asked = bool(acts & (find_requested_acts(part) or frozenset()))
+                is_sought = SOUGHT.search(part) or (is_asked and kind in ("email", "account") and not gives_orders)
+                if kind == "email" and index_text(part).emails:  # the user said to whom
+                    continue
+                if is_sought and _names_source(part, source):
+                    return not is_order or (is_asked and kind in ("account", "amount"))
+        return False
+
+    def _count(self, text: UntrustedText, kind: str) -> int:
+        """Count the values of a kind in all texts of a result."""
+        texts = [
+            each.text for each in self.context.untrusted if each.source == text.source and each.origin == text.origin
+        ]
+        if kind in ("account", "amount"):
+            return len({account for each in texts for account in find_accounts(each)})
+        return len({each.key for part in texts for each in find_addresses(part) if each.kind == kind})
+
+
+def is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:
+    """Return whether a sentence of the text that has something tells its reader to act."""
+    sentences = (part for part in SENTENCE_END.split(text.text) if part.strip())
+    return any(has_it(index_text(part)) and names_directive(part) for part in sentences)
+
+
+def has_value(value: str) -> Callable[[TextIndex], bool]:
+    """Return the question whether an index has a value."""
+    return partial(TextIndex.has_value, value=value)
+
+
+def has_address(address: Address) -> Callable[[TextIndex], bool]:
+    """Return the question whether an index has an address."""
+    return partial(TextIndex.has_address, address=address)
+
+
+def get_kind(name: str, value: str) -> str:
+    """Return `account` for the number of a bank account or a telephone, `amount` for a sum, else `value`."""
+    if is_account(value):
+        return "account"
+    return "amount" if AMOUNT_NAME.search(name) else "value"
+
+
+def _names_source(request: str, source: TextIndex) -> bool:
+    """Return whether a part of the user's request names the source of a result: its address or its file."""
+    named = index_text(request)
+    return bool(named.urls & source.urls) or any(source.has_value(name) for name in FILE_NAME.findall(request))
