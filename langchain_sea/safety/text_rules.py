@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_
 from langchain_sea.safety.injections import find_injection
 from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is_under
 from langchain_sea.safety.patterns import Danger, search_patterns
+from langchain_sea.safety.personal_secrets import find_personal_secrets
+from langchain_sea.safety.running_files import find_running_file
 from langchain_sea.safety.secrets import find_secrets
 from langchain_sea.safety.sql import find_sql_injection, judge_sql
 from langchain_sea.safety.ssrf import find_bad_address
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["judge_text"]
 
 _MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts are decoded
+_RUN_KINDS = (Kind.COMMAND, Kind.CODE, Kind.SQL, Kind.PATH)
+_PAYING_NAMES = frozenset(["card", "cards", "cc", "pan", "payment", "account", "iban"])
+"""Words in the names of arguments that a card's number belongs into."""
 _LINE_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]|%0[ad]|\\[rn](?=\w[\w-]*:)", re.IGNORECASE)
 _TITLES = frozenset(["subject", "title", "headline", "header", "headers"])
 _LOOKUP = (
@@ -69,6 +75,13 @@ def judge_text(
     forms = decode_forms(text) if len(text) <= _MAX_FORMS_OF else [text]
     for form in forms:
         yield from find_secrets(form)
+    if kind not in _RUN_KINDS and _PAYING_NAMES.isdisjoint(
+        word for name in list_names(path) for word in get_words(name)
+    ):
+        yield from find_personal_secrets(text)
+    if len(text) <= _MAX_FORMS_OF:
+        for form in (text[::-1], codecs.encode(text, "rot13")):
+            yield from (danger for danger in find_secrets(form) if danger.is_certain)
     yield from _judge_kind(kind, path, forms, rules, reads_only=reads_only, is_rendered=is_rendered)
     if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
         yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")
@@ -101,6 +114,8 @@ def _judge_kind(
     else:
         for form in forms:
             yield from _judge_value(kind, form, rules)
+        if kind is Kind.PATH and not reads_only and (danger := find_running_file(text)):
+            yield danger
 
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
