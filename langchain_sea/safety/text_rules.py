@@ -17,7 +17,7 @@ from langchain_sea.safety.personal_secrets import find_personal_secrets
 from langchain_sea.safety.running_files import find_running_file
 from langchain_sea.safety.secrets import find_secrets
 from langchain_sea.safety.sql import find_sql_injection, judge_sql
-from langchain_sea.safety.ssrf import find_bad_address
+from langchain_sea.safety.ssrf import find_bad_address, find_inner_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +28,16 @@ __all__ = ["judge_text"]
 
 _MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts are decoded
 _RUN_KINDS = (Kind.COMMAND, Kind.CODE, Kind.SQL, Kind.PATH)
+_VERSION_WORDS = frozenset(["version", "versions", "release", "tag", "build", "section", "chapter"])
+"""Words in the names of arguments whose values may look like an address: `10.0.0.1`."""
+_LOADED = re.compile(
+    r"(?:\b(?:src|href|poster|action|formaction|background|data|srcset|xlink:href|content)\s*=\s*['\"]?|\burl\(\s*['\"]?|@import\s+['\"]|!\[[^\]]{0,200}\]\(\s*|\bsystem\s+['\"])"
+    r"([^\s'\"<>)]{4,2000})",
+    re.IGNORECASE,
+)
+_OWN_PAGES = ("http://localhost", "https://localhost", "http://127.0.0.1", "data:image/")
+"""Addresses of somebody's own development server, and pictures within a text."""
+_MAX_LOADED = 200  # addresses in markup that are judged
 _PAYING_NAMES = frozenset(["card", "cards", "cc", "pan", "payment", "account", "iban"])
 """Words in the names of arguments that a card's number belongs into."""
 _LINE_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]|%0[ad]|\\[rn](?=\w[\w-]*:)", re.IGNORECASE)
@@ -111,9 +121,11 @@ def _judge_kind(
         if is_rendered:
             for form in forms:
                 yield from search_patterns(form, _TEMPLATES)
+        yield from _judge_loaded(text)
     else:
+        is_version = not _VERSION_WORDS.isdisjoint(word for name in list_names(path) for word in get_words(name))
         for form in forms:
-            yield from _judge_value(kind, form, rules)
+            yield from _judge_value(kind, form, rules, is_version=is_version)
         if kind is Kind.PATH and not reads_only and (danger := find_running_file(text)):
             yield danger
 
@@ -124,11 +136,23 @@ def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
         yield Danger(danger.reason)
 
 
-def _judge_value(kind: Kind, text: str, rules: ToolRules) -> Iterator[Danger]:
+def _judge_loaded(text: str) -> Iterator[Danger]:
+    """Yield addresses in markup that whatever shows it would load from the machine or its network."""
+    for number, match in enumerate(_LOADED.finditer(text)):
+        if number >= _MAX_LOADED:
+            return
+        danger = find_bad_address(match[1], None, bare=match[1].startswith(("//", "\\\\", "file:", "gopher:")))
+        if danger and not match[1].startswith(_OWN_PAGES):
+            yield Danger(f"whatever shows it would load an address: {danger.reason}")
+
+
+def _judge_value(kind: Kind, text: str, rules: ToolRules, *, is_version: bool = False) -> Iterator[Danger]:
     """Yield what is dangerous in a value that a program may write into a command, a query, a page or a path."""
     is_address = kind is Kind.ADDRESS
     if danger := find_bad_address(text, rules.hosts, bare=is_address):
         yield Danger(danger.reason, is_certain=danger.is_certain and (is_address or rules.hosts is not None))
+    elif kind is Kind.VALUE and not is_version and (danger := find_inner_literal(text)):
+        yield danger
     yield from find_injection(text)
     yield from search_patterns(text, (*_LOOKUP, *_TEMPLATES, *_CARRIERS, *_QUERIES))
     if not is_address:
