@@ -14,6 +14,7 @@ from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.deobfuscation import join_neighbours
 from langchain_sea.safety.file_rules import judge_files
 from langchain_sea.safety.injections import find_injection
+from langchain_sea.safety.nosql import find_operators
 from langchain_sea.safety.patterns import Danger
 from langchain_sea.safety.privileges import find_everything, find_privileges, list_values
 from langchain_sea.safety.quantities import list_recipients, read_numbers
@@ -91,6 +92,7 @@ class RulesCheck(PerCallCheck):
         if not dangers:
             dangers += [("", danger) for danger in _judge_neighbours(texts)]
             dangers += [("", danger) for danger in find_split_secrets([text for _, _, text in texts])]
+        dangers += find_operators(arguments)
         dangers += judge_files(texts, reads_only=reads_only)
         dangers += _judge_numbers(arguments, rules, reads_only=reads_only)
         dangers += [(name, Danger(reason)) for name, reason in find_everything(call.name, arguments)]
