@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "AMBIGUOUS", "COMMANDS", "DATABASE_CLIENTS", "DOUBTFUL", "DOWNLOADERS", "INTERPRETERS", "KNOWN_BUILDS", "NETWORK", "ROOTS", "SHELLS", "TEXT_CERTAIN",
-    "WINDOWS_CERTAIN", "WINDOWS_DOUBTFUL", "WRAPPERS",
+    "AMBIGUOUS", "COMMANDS", "DATABASE_CLIENTS", "DOUBTFUL", "DOWNLOADERS", "INTERPRETERS", "KNOWN_BUILDS", "NETWORK", "POSITIONALS_BEFORE", "ROOTS", "RUNNERS", "SHELLS", "TEXT_CERTAIN",
+    "WINDOWS_CERTAIN", "WINDOWS_DOUBTFUL", "WRAPPERS", "WRAPPER_VALUES",
 ]  # fmt: skip
 
 SHELLS = frozenset("sh bash zsh dash ksh csh tcsh fish ash rbash busybox pwsh powershell".split())
@@ -17,9 +17,27 @@ NETWORK = DOWNLOADERS | frozenset(
 )
 WRAPPERS = frozenset(
     "sudo doas env nohup time nice ionice timeout exec command builtin setsid stdbuf xargs strace ltrace watch unbuffer"
-    " chronic parallel caffeinate chroot unshare nsenter flock run0 pkexec".split()
+    " chronic parallel caffeinate chroot unshare nsenter flock run0 pkexec systemd-run".split()
 )
 """Commands that run another one, which follows their options."""
+_VALUES = {
+    "sudo": "-u -g -h -p -C -r -t -T -U -D -R --user --group --host --prompt --chdir --chroot --role --type", "doas": "-u -C -a", "env": "-u -C --unset --chdir", "nice": "-n --adjustment",
+    "ionice": "-c -n -p -P --class --classdata", "timeout": "-s -k --signal --kill-after", "xargs": "-a -I -n -P -L -E -d -s -J -R -S --arg-file --max-args --max-procs --max-lines --delimiter --replace --max-chars --eof",
+    "stdbuf": "-i -o -e --input --output --error", "strace": "-e -o -p -s -u -E -a -P", "ltrace": "-e -o -p -s -u", "watch": "-n --interval", "time": "-f -o --format --output", "exec": "-a",
+    "parallel": "-j -a -N -L --jobs --arg-file --colsep --joblog --delay --timeout", "nsenter": "-t -S -G --target --setuid --setgid", "unshare": "-S -G -R -w --setuid --setgid --root --wd",
+    "chroot": "", "flock": "-w -E --timeout --wait --conflict-exit-code", "caffeinate": "-t -w", "pkexec": "--user", "run0": "-u -D --user --chdir", "chronic": "", "nohup": "", "npx": "-p --package -c --call",
+    "uv": "--with --python -p --project --directory --extra --group --env-file -n --name -C", "setsid": "", "unbuffer": "", "systemd-run": "-p --property -u --unit --uid --gid --slice --description",
+}  # fmt: skip
+WRAPPER_VALUES = {name: frozenset(options.split()) for name, options in _VALUES.items()}
+"""Options of these commands that take a value."""
+POSITIONALS_BEFORE = {"timeout": 1, "chroot": 1, "flock": 1}
+"""How many words of their own stand before the command."""
+RUNNERS = {
+    "npx": (), "bunx": (), "uvx": (), "pnpx": (), "uv": ("run",), "poetry": ("run",), "pipenv": ("run",), "pdm": ("run",), "hatch": ("run",), "rye": ("run",), "pixi": ("run",), "bundle": ("exec",),
+    "conda": ("run",), "mamba": ("run",), "npm": ("exec", "x"), "pnpm": ("exec", "dlx"), "yarn": ("exec", "dlx"), "dotenv": ("run",), "doppler": ("run",), "nix": ("run", "shell"), "direnv": ("exec",), "mise": ("exec", "x"),
+    "asdf": ("exec",), "rbenv": ("exec",), "pyenv": ("exec",), "rtk": ("run",),
+}  # fmt: skip
+"""Commands that run another one behind one of these words, or behind their options."""
 ROOTS = (
     r"^(?:/+(?:\*+|\.{1,2}(?:/\*?)?)?|/(?:bin|boot|dev|etc|home|lib(?:32|64)?|opt|proc|root|run|sbin|srv|sys|usr|var|users|system|library|applications"
     r"|mnt|media|data)(?:/\*{0,2}|/\.\*)?|/home/[^/]+(?:/\*)?|/home/~(?:/\*|/\.\*)?|[a-z]:/?\*?|[a-z]:/(?:windows|users)(?:/\*?)?|/(?:usr|var)/(?:lib|bin|local|log)(?:/\*)?)$"

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
-from langchain_sea.safety.code import find_destructive_code, judge_code
+from langchain_sea.safety.code import find_destructive_code, judge_program
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
 from langchain_sea.safety.injections import find_injection
@@ -110,7 +110,7 @@ def _judge_kind(
         yield from find_destructive_code(text)
         yield from _find_metadata(text)
     elif kind is Kind.CODE:
-        yield from judge_code(text)
+        yield from _judge_code(text)
         yield from _find_metadata(text)
     elif kind is Kind.SQL:
         yield from judge_sql(text, reads_only=reads_only)
@@ -128,6 +128,16 @@ def _judge_kind(
             yield from _judge_value(kind, form, rules, is_version=is_version)
         if kind is Kind.PATH and not reads_only and (danger := find_running_file(text)):
             yield danger
+
+
+def _judge_code(text: str) -> list[Danger]:
+    """List why code should not run; a text without brackets is a line of a shell, and lines with `!` are its commands."""
+    dangers = judge_program(text, lambda string: judge_command(string, level=1))
+    if not re.search(r"[(){}=\[\]]", text):
+        return [*dangers, *judge_command(text)]
+    for line in re.findall(r"^\s*[!%]{1,2}(?:sh|bash|system)?\s*(.{2,300})$", text, re.MULTILINE)[:40]:
+        dangers += judge_command(line)
+    return [*dangers, *(danger for danger in judge_command(text, level=1) if danger.is_certain)]
 
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
