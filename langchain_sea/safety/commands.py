@@ -15,7 +15,7 @@ from langchain_sea.safety.inner_commands import has_program, list_input, list_in
 from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.program_verbs import name_effect
-from langchain_sea.safety.shell_reader import find_folder, list_commands, make_parser, plain_name, read_words, resolve_variables, unwrap
+from langchain_sea.safety.shell_reader import find_folder, list_commands, list_folders, make_parser, plain_name, read_words, resolve_variables, unwrap
 from langchain_sea.safety.shell_writes import find_carried_data, find_powershell, is_root, join_folder, judge_deletion, judge_redirect, judge_writes
 from langchain_sea.safety.sql import judge_sql
 
@@ -53,6 +53,7 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
     dangers += find_powershell(text)
     resolved = resolve_variables(text[:_MAX_COMMAND])
     tree = make_parser().parse(resolved.encode("utf-8", "replace"))
+    folders = list_folders(tree.root_node)
     stack = [tree.root_node]
     while stack:
         node = stack.pop()
@@ -61,7 +62,8 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
             dangers += _judge_input(node, level)
         elif node.type == "command":
             words = read_words(node)
-            dangers += _judge_words(words, level, folder=find_folder(tree.root_node, node))
+            dangers += _judge_input(node, level)
+            dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
@@ -125,7 +127,7 @@ def _judge_input(node: Any, level: int) -> Iterator[Danger]:
         commands = [unwrap(read_words(child))[0] for child in list_commands(node)]
         pairs = [(after, " ".join(before[1:])) for before, after in pairwise(commands) if before[:1] in (("echo",), ("printf",))]
     else:
-        words = next((unwrap(read_words(child))[0] for child in list_commands(node)), ())
+        words = next((unwrap(read_words(child))[0] for child in list_commands(node)), tuple[str, ...]())
         pairs = [(words, text) for text in list_input(node)]
     for words, text in pairs:
         name = words[0] if words else ""
@@ -226,6 +228,8 @@ def _holds_secrets(word: str) -> bool:
 
 def _judge_redirect(node: Any) -> Iterator[Danger]:
     target = node.text.decode("utf-8", "replace").lstrip("0123456789<>&| ")
+    if not target:  # `2>&1`
+        return
     if ">" not in node.text.decode("utf-8", "replace"):
         if (danger := find_bad_path(target, is_path=False)) and danger.is_certain:
             yield Danger(danger.reason)

@@ -6,6 +6,7 @@ All of them are doubts: the rules know their form, and not whether they are real
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.patterns import Danger, compile_pattern
@@ -13,8 +14,9 @@ from langchain_sea.safety.patterns import Danger, compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_personal_secrets", "is_card_number", "list_one_time_codes"]
+__all__ = ["find_personal_secrets", "is_card_number", "list_secret_values"]
 
+_MAX_READ = 50_000  # characters of a result
 _MAX_MATCHES = 40  # of one pattern that are looked at
 _CARD = r"(?:^|[^\w.,/+-])((?:\d[ -]?){12,18}\d)(?:[^\w/-]|$)"
 _CARD_STARTS = re.compile(
@@ -53,7 +55,7 @@ _COMMON = frozenset(
 """Words of sentences: twelve words without one of them are a list, such as the recovery words of a wallet."""
 _MIN_RECOVERY = 12
 _CODE_HINT = re.compile(
-    r"\b(?:verification|security|one[- ]time|login|sign[- ]?in|authentication|access|2fa|otp|two[- ]factor|tan|confirm)\b",
+    r"\b(?:verification|security|one[- ]time|login|sign[- ]?in|authentication|2fa|otp|two[- ]factor)\b",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"(?<![\w.,:/-])(\d{3}[ -]\d{3}|\d{4,8})(?![\w:/-]|[.,]\d)")
@@ -87,7 +89,17 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
         yield Danger("it would pass on a list of words, as the recovery words of a wallet are")
 
 
-def list_one_time_codes(text: str) -> list[str]:
+@lru_cache(maxsize=256)
+def list_secret_values(text: str) -> frozenset[str]:
+    """Return the secrets in a text that was read: passwords, keys in settings, cards, cookies, codes for one log-in."""
+    text = text[:_MAX_READ]
+    values = {m for pattern in (_HEADER, _COOKIE, _SETTING) for m in _list_matches(pattern, text) if _is_varied(m)}
+    values |= {m.rstrip(".,;:!?*") for m in _list_matches(_SENTENCE, text) if _is_password(m)}
+    values |= {m for m in _list_matches(_CARD, text) if is_card_number(m)}
+    return frozenset(values).union(_list_one_time_codes(text))
+
+
+def _list_one_time_codes(text: str) -> list[str]:
     """List the codes for one log-in in a message that was read; empty where nothing says that it has one."""
     if not _CODE_HINT.search(text[:2000]):
         return []

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.safety.argument_kinds import Kind, decide_kind, get_words, list_names
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
+from langchain_sea.safety.client_tools import judge_client_tool
+from langchain_sea.safety.conversation_rules import judge_conversation
 from langchain_sea.safety.deobfuscation import join_neighbours
 from langchain_sea.safety.file_rules import judge_files
 from langchain_sea.safety.injections import find_injection
@@ -94,6 +96,8 @@ class RulesCheck(PerCallCheck):
             dangers += [("", danger) for danger in find_split_secrets([text for _, _, text in texts])]
         dangers += find_operators(arguments)
         dangers += judge_files(texts, reads_only=reads_only)
+        dangers += judge_client_tool(call.name, texts)
+        dangers += judge_conversation(texts, context, reads_only=reads_only)
         dangers += _judge_numbers(arguments, rules, reads_only=reads_only)
         dangers += [(name, Danger(reason)) for name, reason in find_everything(call.name, arguments)]
         if not reads_only:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety.command_lists import POSITIONALS_BEFORE, RUNNERS, WRAPPER_VALUES, WRAPPERS
 
-__all__ = ["find_folder", "list_commands", "make_parser", "plain_name", "read_words", "resolve_variables", "unwrap"]
+__all__ = ["find_folder", "list_commands", "list_folders", "make_parser", "plain_name", "read_words", "resolve_variables", "unwrap"]
 
 _MAX_RESOLVED = 16_000  # characters
 
@@ -104,19 +105,23 @@ def read_words(node: Any) -> tuple[str, ...]:
     return tuple(words)
 
 
-def find_folder(root: Any, node: Any) -> str:
-    """Return the folder to which a `cd` before this command went, as it is written; empty where none did."""
+def list_folders(root: Any) -> list[tuple[int, str]]:
+    """List (place, folder) of each `cd` in a text, as it is written, in their order."""
     if b"cd" not in root.text and b"pushd" not in root.text:
-        return ""
-    folder, stack = "", [root]
+        return []
+    folders, stack = [], [root]
     while stack:
-        each = stack.pop()
-        if each.start_byte >= node.start_byte:
-            continue
-        if each.type == "command" and (words := read_words(each))[:1] in (("cd",), ("pushd",)):
-            folder = next((word for word in words[1:] if not word.startswith("-")), "~") if words else folder
-        stack += reversed(each.children)
-    return folder
+        node = stack.pop()
+        if node.type == "command" and (words := read_words(node))[:1] in (("cd",), ("pushd",)):
+            folders.append((node.start_byte, next((word for word in words[1:] if not word.startswith("-")), "~")))
+        stack += node.children
+    return sorted(folders)
+
+
+def find_folder(folders: list[tuple[int, str]], place: int) -> str:
+    """Return the folder to which the last `cd` before a place went; empty where none did."""
+    index = bisect_left(folders, (place, ""))
+    return folders[index - 1][1] if index else ""
 
 
 def _unquote(word: str) -> str:
