@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["judge_client_tool"]
 
-_LINE_WORDS = frozenset("command commands cmd args arguments argv input line script subcommand operation action verb params parameters".split())
+_LINE_WORDS = frozenset(
+    "command commands cmd args arguments argv input line script subcommand operation action verb params parameters".split()
+)
 _MAX_LINE = 2_000  # characters
 _MAX_WORD = 200
 

@@ -11,12 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety import command_lists as lists
 from langchain_sea.safety.code import judge_program
-from langchain_sea.safety.inner_commands import has_program, list_input, list_inner_commands, list_inner_words, list_programs
+from langchain_sea.safety.inner_commands import (
+    has_program,
+    list_inner_commands,
+    list_inner_words,
+    list_input,
+    list_programs,
+)
 from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.program_verbs import name_effect
-from langchain_sea.safety.shell_reader import find_folder, list_commands, list_folders, make_parser, plain_name, read_words, resolve_variables, unwrap
-from langchain_sea.safety.shell_writes import find_carried_data, find_powershell, is_root, join_folder, judge_deletion, judge_redirect, judge_writes
+from langchain_sea.safety.shell_reader import (
+    find_folder,
+    list_commands,
+    list_folders,
+    make_parser,
+    plain_name,
+    read_words,
+    resolve_variables,
+    unwrap,
+)
+from langchain_sea.safety.shell_writes import (
+    find_carried_data,
+    find_powershell,
+    is_root,
+    join_folder,
+    judge_deletion,
+    judge_redirect,
+    judge_writes,
+)
 from langchain_sea.safety.sql import judge_sql
 
 if TYPE_CHECKING:
@@ -25,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["REVERSE_SHELLS", "find_fork_bomb", "judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
+_MAX_WORD = 1_000  # characters of a word without quotes: the parser's time grows with their square
+_LONG_WORD = rf"[^\s\"'`]{{{_MAX_WORD}}}"
 _MAX_NESTED = 4  # levels of commands inside of arguments
 _FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
 REVERSE_SHELLS = (
@@ -51,7 +76,11 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
     if len(text) > _MAX_COMMAND:
         dangers.append(Danger(f"of its {len(text)} characters only {_MAX_COMMAND} were read as a command"))
     dangers += find_powershell(text)
-    resolved = resolve_variables(text[:_MAX_COMMAND])
+    part = text[:_MAX_COMMAND]
+    if long := compile_pattern(_LONG_WORD).search(part):
+        dangers.append(Danger(f"a word of more than {_MAX_WORD} characters in it is not read as a command"))
+        part = part[: long.start()]
+    resolved = resolve_variables(part)
     tree = make_parser().parse(resolved.encode("utf-8", "replace"))
     folders = list_folders(tree.root_node)
     stack = [tree.root_node]
@@ -117,7 +146,9 @@ def _judge_substitution(name: str, rest: tuple[str, ...], line: str) -> Iterator
         if word.startswith("<(") or (name in ("eval", "source", ".") and word.startswith(("$(", "`"))):
             if _HIDDEN.search(word):
                 yield Danger(f"it runs what it downloads or decodes ({line[:60]!r})", is_certain=True)
-            elif not re.search(r"\b(?:completion|hook|activate|shellenv|init|env)\b", word) and not has_program((name, *rest)):
+            elif not re.search(r"\b(?:completion|hook|activate|shellenv|init|env)\b", word) and not has_program(
+                (name, *rest)
+            ):
                 yield Danger(f"it runs what another command prints ({line[:60]!r})")
 
 
@@ -125,7 +156,11 @@ def _judge_input(node: Any, level: int) -> Iterator[Danger]:
     """Yield what a program does with a text that the line itself gives it: `bash <<< …`, `python3 <<EOF`, `echo … | psql`."""
     if node.type == "pipeline":
         commands = [unwrap(read_words(child))[0] for child in list_commands(node)]
-        pairs = [(after, " ".join(before[1:])) for before, after in pairwise(commands) if before[:1] in (("echo",), ("printf",))]
+        pairs = [
+            (after, " ".join(before[1:]))
+            for before, after in pairwise(commands)
+            if before[:1] in (("echo",), ("printf",))
+        ]
     else:
         words = next((unwrap(read_words(child))[0] for child in list_commands(node)), tuple[str, ...]())
         pairs = [(words, text) for text in list_input(node)]

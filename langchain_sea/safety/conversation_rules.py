@@ -38,7 +38,10 @@ _ENDINGS = frozenset(
 _FILE_ENDINGS = frozenset(["sh", "pl", "cc", "app", "in", "id", "me", "name", "test"])
 """Endings of hosts that are endings of files, or of names in code, as well."""
 _FIGURE = re.compile(r"(?<![\w.])\d{4,}(?:\.\d+)?|\d{4,}|[\w.+-]+@[\w-]+\.[\w.-]+")
-_IMAGE = re.compile(r"!\[[^\]]{0,200}\]\(\s*<?(https?://[^)\s>]+)|<img\b[^>]{0,300}?\bsrc\s*=\s*['\"]?(https?://[^\s'\">]+)", re.IGNORECASE)
+_IMAGE = re.compile(
+    r"!\[[^\]]{0,200}\]\(\s*<?(https?://[^)\s>]+)|<img\b[^>]{0,300}?\bsrc\s*=\s*['\"]?(https?://[^\s'\">]+)",
+    re.IGNORECASE,
+)
 _ABSOLUTE = re.compile(r"(?:^|[\s\"'(`])((?:~|[A-Za-z]:)?/[\w.~/-]{1,300})")
 _CD = re.compile(r"(?:^|[;&|\n]\s*)(?:cd|pushd)\s+([^\s;&|]+)")
 _MIN_CARRIED = 2  # figures of a private result in one argument
@@ -98,9 +101,7 @@ def _is_host(name: str) -> bool:
     return ending in _ENDINGS and (ending not in _FILE_ENDINGS or name.count(".") > 1)
 
 
-def _judge_passed_on(
-    where: str, text: str, secrets: frozenset[str], context: CallContext
-) -> Iterator[Danger]:
+def _judge_passed_on(where: str, text: str, secrets: frozenset[str], context: CallContext) -> Iterator[Danger]:
     """Yield a secret of a result that the call passes on, and that nobody who is trusted named."""
     names = list_names(where)
     if names and not _CODE_WORDS.isdisjoint(get_words(names[0])):

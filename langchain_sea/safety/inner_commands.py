@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety import command_lists as lists
@@ -15,7 +16,11 @@ __all__ = ["has_program", "list_inner_commands", "list_inner_words", "list_input
 
 _REMOTE = frozenset(["ssh", "docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter", "incus", "heroku", "fly", "flyctl", "aws", "gcloud", "az", "wsl", "machinectl", "crictl", "multipass", "distrobox", "toolbox", "limactl", "ansible"])  # fmt: skip
 _STARTS_COMMAND = frozenset(["exec", "run", "--", "shell", "ssh", "-c", "-e", "console", "-a"])
-_KNOWN = (lists.COMMANDS | lists.DATABASE_CLIENTS | lists.SHELLS) - lists.AMBIGUOUS - frozenset(["docker", "exec", "run", "shell"])
+_KNOWN = (
+    (lists.COMMANDS | lists.DATABASE_CLIENTS | lists.SHELLS)
+    - lists.AMBIGUOUS
+    - frozenset(["docker", "exec", "run", "shell"])
+)
 _MAX_SUFFIXES = 3  # beginnings of a command that are tried
 _PROGRAM_FLAGS = {
     "python": ("-c",), "python2": ("-c",), "python3": ("-c",), "perl": ("-e", "-E", "-ne", "-pe", "-ple", "-lne"), "ruby": ("-e",), "node": ("-e", "--eval", "-p", "--print", "-pe"),
@@ -31,7 +36,7 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
         name: of the command that is started.
         rest: its words.
     """
-    for flag, value in zip(whole, whole[1:], strict=False):
+    for flag, value in pairwise(whole):
         if flag in ("-S", "--split-string") and plain_name(whole[0]) == "env":
             yield value
     if name in lists.SHELLS | {"su", "script", "wsl", "cmd", "cmd.exe", "npx", "sg", "runuser"}:
@@ -45,11 +50,15 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
     elif name in _REMOTE:
         yield from (word for word in rest if " " in word and not word.startswith(("{", "[", "<")))
     elif name in ("find", "fd", "parallel"):
-        place = next((i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-X", "-ok", "-okdir")), None)
+        place = next(
+            (i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-X", "-ok", "-okdir")), None
+        )
         if place is not None:
             yield " ".join(rest[place + 1 :]).rstrip("\\;+ ")
     elif name == "git" and {"foreach", "filter-branch", "bisect"} & set(rest):
-        yield " ".join(rest[next(i for i, w in enumerate(rest) if w in ("foreach", "filter-branch", "bisect")) + 1 :]).removeprefix("run ")
+        yield " ".join(
+            rest[next(i for i, w in enumerate(rest) if w in ("foreach", "filter-branch", "bisect")) + 1 :]
+        ).removeprefix("run ")
     elif name in ("awk", "gawk", "mawk", "vim", "vi", "nvim", "ed", "sed", "tar", "rsync", "less", "man", "zip"):
         for word in rest:
             yield from (
@@ -59,7 +68,9 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
                     word[:2000],
                 )
             )
-            if match := re.match(r"(?:--checkpoint-action=exec|--to-command|--use-compress-program|-I|--rsh)=?(.{2,300})", word[:400]):
+            if match := re.match(
+                r"(?:--checkpoint-action=exec|--to-command|--use-compress-program|-I|--rsh)=?(.{2,300})", word[:400]
+            ):
                 yield match[1].strip("='\" ")
             if name in ("vim", "vi", "nvim") and (match := re.search(r"!(.{2,300})", word[:400])):
                 yield match[1]
@@ -69,12 +80,22 @@ def list_inner_words(name: str, rest: tuple[str, ...]) -> Iterator[tuple[str, ..
     """Yield commands whose words follow those of another one: `docker exec NAME rm -rf x`, `ssh host rm x`."""
     if name not in _REMOTE:
         return
-    starts = [index for index, word in enumerate(rest) if word in _STARTS_COMMAND] or ([0] if name in ("ssh", "nsenter", "wsl", "adb") else [])
+    starts = [index for index, word in enumerate(rest) if word in _STARTS_COMMAND] or (
+        [0] if name in ("ssh", "nsenter", "wsl", "adb") else []
+    )
     if not starts:
         return
     number = 0
     for index in range(starts[0] + (rest[starts[0]] in _STARTS_COMMAND), len(rest)):
-        if plain_name(rest[index]) in _KNOWN or rest[index] in ("find", "dd", "kill", "redis-cli", "dropdb", "rmdir", "shutdown"):
+        if plain_name(rest[index]) in _KNOWN or rest[index] in (
+            "find",
+            "dd",
+            "kill",
+            "redis-cli",
+            "dropdb",
+            "rmdir",
+            "shutdown",
+        ):
             number += 1
             yield rest[index:]
         if number >= _MAX_SUFFIXES:
@@ -84,7 +105,7 @@ def list_inner_words(name: str, rest: tuple[str, ...]) -> Iterator[tuple[str, ..
 def list_programs(name: str, rest: tuple[str, ...]) -> Iterator[str]:
     """Yield what an interpreter gets as a program in its arguments."""
     flags = _PROGRAM_FLAGS.get(name, ())
-    for flag, value in zip(rest, rest[1:], strict=False):
+    for flag, value in pairwise(rest):
         if flag in flags or (flags and re.fullmatch(r"-[a-zA-Z]{1,4}[ecr]", flag)):
             yield value
     for word in rest:

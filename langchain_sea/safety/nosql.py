@@ -47,6 +47,8 @@ def _judge_operator(key: str, name: str) -> str | None:
         return f"the database would run the code in {key!r}"
     if key in _WRITING:
         return f"the query would write its rows into a collection ({key!r})"
-    if key in ("$ne", "$gt", "$gte", "$regex", "$nin", "$exists", "$not") and not _SECRET_WORDS.isdisjoint(get_words(name)):
+    if key in ("$ne", "$gt", "$gte", "$regex", "$nin", "$exists", "$not") and not _SECRET_WORDS.isdisjoint(
+        get_words(name)
+    ):
         return f"{key!r} matches any {name}"
     return None

@@ -11,7 +11,9 @@ _INSTALL = re.compile(
     r"(?:\s+-{1,2}[\w=-]+)*\s+(?:install|add|i|get|require|run|-S|--install-extension|exec|dlx)\s+([^\n;&|]{1,1000})"
     r"|\b(?:npx|uvx|bunx|pnpx)\s+([^\n;&|]{1,300})"
 )
-_VALUE_FLAGS = frozenset("-r --requirement -c --constraint -e --editable -t --target -i --index-url --extra-index-url -f --find-links --prefix --registry -n --name --channel --group -G -E --extras --python".split())
+_VALUE_FLAGS = frozenset(
+    "-r --requirement -c --constraint -e --editable -t --target -i --index-url --extra-index-url -f --find-links --prefix --registry -n --name --channel --group -G -E --extras --python".split()
+)
 _RUNNING = re.compile(r"\b(?:npx|uvx|bunx|pnpx|exec|dlx|run)\s+$")
 _NAME = re.compile(r"@?[A-Za-z][\w.-]*(?:/[\w.@-]+)*")
 _COMMON = frozenset(
@@ -27,15 +29,25 @@ def list_packages(text: str) -> list[str]:
     names: list[str] = []
     for match in list(_INSTALL.finditer(text[:8_000]))[:40]:
         words, skips = (match[1] or match[2]).replace("'", " ").replace('"', " ").split(), False
-        is_run = match[2] is not None or _RUNNING.search(match[0][: match.start(1) - match.start()] if match[1] else "npx ")
-        if match[1] is not None and re.search(r"\brun\s+$", match[0][: match.start(1) - match.start()]) and "pipx" not in match[0]:
+        is_run = match[2] is not None or _RUNNING.search(
+            match[0][: match.start(1) - match.start()] if match[1] else "npx "
+        )
+        if (
+            match[1] is not None
+            and re.search(r"\brun\s+$", match[0][: match.start(1) - match.start()])
+            and "pipx" not in match[0]
+        ):
             continue
         for word in words:
             if skips or word.startswith("-"):
                 skips = word in _VALUE_FLAGS
                 continue
             plain = re.split(r"(?<!^)@|[=<>~!\[;]", word, maxsplit=1)[0]
-            if _NAME.fullmatch(plain) and plain.lower() not in _COMMON and not re.search(r"\.(?:txt|toml|whl|tgz|gz|py|js)$", plain):
+            if (
+                _NAME.fullmatch(plain)
+                and plain.lower() not in _COMMON
+                and not re.search(r"\.(?:txt|toml|whl|tgz|gz|py|js)$", plain)
+            ):
                 names.append(plain)
             if is_run:
                 break

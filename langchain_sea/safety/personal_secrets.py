@@ -55,8 +55,7 @@ _COMMON = frozenset(
 """Words of sentences: twelve words without one of them are a list, such as the recovery words of a wallet."""
 _MIN_RECOVERY = 12
 _CODE_HINT = re.compile(
-    r"\b(?:verification|security|one[- ]time|login|sign[- ]?in|authentication|2fa|otp|two[- ]factor)\b",
-    re.IGNORECASE,
+    r"\b(?:verification|security|one[- ]time|login|sign[- ]?in|authentication|2fa|otp|two[- ]factor)\b", re.IGNORECASE
 )
 _CODE = re.compile(r"(?<![\w.,:/-])(\d{3}[ -]\d{3}|\d{4,8})(?![\w:/-]|[.,]\d)")
 _STRONG_CODE = (

@@ -18,9 +18,12 @@ _MAKE_VERBS = frozenset(
     " register enable import fetch set-context".split()
 )
 _RIGHTS = re.compile(
-    r"iam|polic(?:y|ies)|roles?|keys?|users?|access|permissions?|public\w*|secrets?|tokens?|binding|credentials?|passwords?|firewall\w*|security-group\w*|acl|ssh|grant", re.IGNORECASE
+    r"iam|polic(?:y|ies)|roles?|keys?|users?|access|permissions?|public\w*|secrets?|tokens?|binding|credentials?|passwords?|firewall\w*|security-group\w*|acl|ssh|grant",
+    re.IGNORECASE,
 )
-_GLOBAL_VALUES = frozenset("-n --namespace --context --kubeconfig -f --filename -o --output --region --profile --project --zone --subscription -g --resource-group --repo -R --app -a -l --selector --cluster --user -s --server".split())
+_GLOBAL_VALUES = frozenset(
+    "-n --namespace --context --kubeconfig -f --filename -o --output --region --profile --project --zone --subscription -g --resource-group --repo -R --app -a -l --selector --cluster --user -s --server".split()
+)
 _CLOUDS = frozenset(
     "aws gcloud az doctl heroku flyctl fly vercel netlify ibmcloud oci linode-cli gsutil s3cmd mc rclone b2 wrangler firebase supabase railway render scw hcloud eksctl kops openstack oc-mirror"
     " snowsql databricks bq cf aliyun tccli stripe twilio sentry-cli datadog auth0 okta vault consul nomad argocd flux".split()
@@ -41,10 +44,18 @@ _REDIS = frozenset(
     " set setex setnx mset incr incrby decr decrby append getset hset hmset hincrby hsetnx lpush rpush sadd zadd zincrby expire pexpire expireat persist xadd pfadd setbit publish subscribe psubscribe select auth hello quit multi exec watch client json.get json.set ft.search ft.info ts.get ts.range".split()
 )
 _REDIS_VALUES = frozenset(["-h", "-p", "-n", "-a", "-u", "--user", "--pass", "-s", "-i", "-r"])
-_SERVICES = re.compile(r"(?:--?\w[\w-]*\s+)*(?:status|is-active|is-enabled|is-failed|list-\S+|show|show-environment|cat|help|start|restart|reload|try-restart|daemon-reload|get-default)\b|[\w.@-]+\s+(?:status|start|restart|reload)\b")
-_SYSTEM_PACKAGES = re.compile(r"(?:.*\s)?(?:remove|purge|autoremove|erase|uninstall|zap|rm|dist-upgrade|full-upgrade|untap|unlink)\b")
-_REGISTRY = re.compile(r"(?:.*\s)?(?:config\s+set|set\s|login|logout|adduser|token|owner|access|hook|team|org|profile|trust)\b|.*(?:--registry|--index-url|--extra-index-url|--trusted-host|\s-i\s+https?:)")
-_RUNNERS = frozenset("make gmake just task invoke inv rake npm yarn pnpm bun nx turbo gradle gradlew mvn ant rails bin/rails composer artisan mix lein sbt tox nox".split())
+_SERVICES = re.compile(
+    r"(?:--?\w[\w-]*\s+)*(?:status|is-active|is-enabled|is-failed|list-\S+|show|show-environment|cat|help|start|restart|reload|try-restart|daemon-reload|get-default)\b|[\w.@-]+\s+(?:status|start|restart|reload)\b"
+)
+_SYSTEM_PACKAGES = re.compile(
+    r"(?:.*\s)?(?:remove|purge|autoremove|erase|uninstall|zap|rm|dist-upgrade|full-upgrade|untap|unlink)\b"
+)
+_REGISTRY = re.compile(
+    r"(?:.*\s)?(?:config\s+set|set\s|login|logout|adduser|token|owner|access|hook|team|org|profile|trust)\b|.*(?:--registry|--index-url|--extra-index-url|--trusted-host|\s-i\s+https?:)"
+)
+_RUNNERS = frozenset(
+    "make gmake just task invoke inv rake npm yarn pnpm bun nx turbo gradle gradlew mvn ant rails bin/rails composer artisan mix lein sbt tox nox".split()
+)
 _LOSING = frozenset(
     "delete destroy drop purge wipe truncate flush flushall flushdb erase terminate nuke reset revoke deprovision decommission uninstall shutdown unpublish teardown obliterate deletedb dropdb rmi prune".split()
 )
@@ -74,7 +85,11 @@ def name_effect(name: str, rest: tuple[str, ...], *, is_guess: bool = False) -> 
     if name == "git":
         return name_git_loss(rest, is_guess=is_guess)
     if name in ("kubectl", "oc", "k3s", "microk8s", "minikube"):
-        is_known = _KUBERNETES.match(spoken) or (words[0] == "scale" and "--replicas=0" not in rest) or (name == "minikube" and words[0] != "delete")
+        is_known = (
+            _KUBERNETES.match(spoken)
+            or (words[0] == "scale" and "--replicas=0" not in rest)
+            or (name == "minikube" and words[0] != "delete")
+        )
         return None if is_known else f"{shown} changes a cluster"
     if name in ("terraform", "tofu", "pulumi", "cdk", "serverless", "sls", "terragrunt"):
         return None if _TERRAFORM.match(spoken) else f"{shown} changes what runs in a cloud"
@@ -86,20 +101,54 @@ def name_effect(name: str, rest: tuple[str, ...], *, is_guess: bool = False) -> 
         verb = next(iter(list_positionals(rest, _REDIS_VALUES)), "")
         return None if not verb or verb.lower() in _REDIS else f"`{name} {verb[:40]}` changes or deletes data"
     if name in ("systemctl", "service", "launchctl", "sc", "supervisorctl", "pm2", "rc-service"):
-        return None if _SERVICES.match(" ".join(words)) or name == "pm2" and words[0] not in _LOSING | {"kill", "stop"} else f"{shown} changes which services run"
+        is_known = _SERVICES.match(" ".join(words)) or (name == "pm2" and words[0] not in _LOSING | {"kill", "stop"})
+        return None if is_known else f"{shown} changes which services run"
     if name in _CLOUDS:
         return _name_cloud(words, shown)
     return _name_other(name, words, rest, shown)
 
 
 def _name_other(name: str, words: list[str], rest: tuple[str, ...], shown: str) -> str | None:
-    if name in ("apt", "apt-get", "yum", "dnf", "brew", "snap", "pacman", "zypper", "apk", "choco", "winget", "port", "flatpak", "dpkg"):
-        return f"{shown} removes programs" if _SYSTEM_PACKAGES.match(" ".join(words)) or rest[:1] in (("-R",), ("-Rns",), ("-r",), ("-P",)) else None
-    if name in ("npm", "yarn", "pnpm", "bun", "pip", "pip3", "uv", "poetry", "gem", "conda", "cargo") and _REGISTRY.match(" ".join(rest)):
+    if name in (
+        "apt",
+        "apt-get",
+        "yum",
+        "dnf",
+        "brew",
+        "snap",
+        "pacman",
+        "zypper",
+        "apk",
+        "choco",
+        "winget",
+        "port",
+        "flatpak",
+        "dpkg",
+    ):
+        return (
+            f"{shown} removes programs"
+            if _SYSTEM_PACKAGES.match(" ".join(words)) or rest[:1] in (("-R",), ("-Rns",), ("-r",), ("-P",))
+            else None
+        )
+    if name in (
+        "npm",
+        "yarn",
+        "pnpm",
+        "bun",
+        "pip",
+        "pip3",
+        "uv",
+        "poetry",
+        "gem",
+        "conda",
+        "cargo",
+    ) and _REGISTRY.match(" ".join(rest)):
         return f"{shown} changes where programs are taken from, or who may publish them"
     if name in _RUNNERS:
         parts = {part for word in words[:3] for part in _SPLIT.split(word.lower())}
-        lost = parts & (_LOSING - {"reset", "uninstall", "prune"} if name not in ("rails", "rake", "artisan") else _LOSING)
+        lost = parts & (
+            _LOSING - {"reset", "uninstall", "prune"} if name not in ("rails", "rake", "artisan") else _LOSING
+        )
         return f"{shown} may delete data ({min(lost)!r})" if lost else None
     if name in _ORDINARY:
         return None
@@ -124,7 +173,11 @@ def _name_cloud(words: list[str], shown: str) -> str | None:
             reads_secret = re.search(r"secret|password|token|decrypt|login|credential", " ".join(words[:5]).lower())
             return f"{shown} shows secrets" if reads_secret and verb not in ("list", "ls", "help", "describe") else None
         if verb in _MAKE_VERBS and not (verb == "run" and word == words[0] and len(words) > 1):
-            return f"{shown} changes who may do what" if any(map(_RIGHTS.fullmatch, re.split(r"[\s:/-]+", " ".join(words[:4])))) else None
+            return (
+                f"{shown} changes who may do what"
+                if any(map(_RIGHTS.fullmatch, re.split(r"[\s:/-]+", " ".join(words[:4]))))
+                else None
+            )
         if verb in _LOSING:
             break
     return f"{shown} changes something in a cloud"

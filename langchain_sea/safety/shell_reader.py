@@ -10,7 +10,16 @@ from typing import Any
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety.command_lists import POSITIONALS_BEFORE, RUNNERS, WRAPPER_VALUES, WRAPPERS
 
-__all__ = ["find_folder", "list_commands", "list_folders", "make_parser", "plain_name", "read_words", "resolve_variables", "unwrap"]
+__all__ = [
+    "find_folder",
+    "list_commands",
+    "list_folders",
+    "make_parser",
+    "plain_name",
+    "read_words",
+    "resolve_variables",
+    "unwrap",
+]
 
 _MAX_RESOLVED = 16_000  # characters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety import command_lists as lists
@@ -14,23 +15,50 @@ from langchain_sea.safety.running_files import find_running_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["find_carried_data", "find_powershell", "is_build", "is_root", "join_folder", "judge_deletion", "judge_redirect", "judge_writes"]
+__all__ = [
+    "find_carried_data",
+    "find_powershell",
+    "is_build",
+    "is_root",
+    "join_folder",
+    "judge_deletion",
+    "judge_redirect",
+    "judge_writes",
+]
 
 _DATA_FILE = re.compile(
-    r"\.(?:db|sqlite3?|mdb|accdb|rdb|aof|ibd|frm|dump|bak|backup|kdbx|pem|key|pfx|p12|jks|parquet|avro|orc|wal|ldb|realm|duckdb|tfstate)$", re.IGNORECASE
+    r"\.(?:db|sqlite3?|mdb|accdb|rdb|aof|ibd|frm|dump|bak|backup|kdbx|pem|key|pfx|p12|jks|parquet|avro|orc|wal|ldb|realm|duckdb|tfstate)$",
+    re.IGNORECASE,
 )
-_KEPT_FILE = re.compile(r"\.(?:csv|tsv|xlsx?|docx?|pptx?|pdf|sql|jsonl|npz?|pt|ckpt|safetensors|h5|tar|zip|t?gz|7z|jpe?g|png|mp[34]|mbox|pst|eml)$", re.IGNORECASE)
-_SYSTEM_ROOT = re.compile(r"^/(?!var/tmp/)(?:srv|etc|usr|opt|lib\w*|s?bin|boot|root|mnt|media|sys|proc|var)(?:/|$)|^/data/")
+_KEPT_FILE = re.compile(
+    r"\.(?:csv|tsv|xlsx?|docx?|pptx?|pdf|sql|jsonl|npz?|pt|ckpt|safetensors|h5|tar|zip|t?gz|7z|jpe?g|png|mp[34]|mbox|pst|eml)$",
+    re.IGNORECASE,
+)
+_SYSTEM_ROOT = re.compile(
+    r"^/(?!var/tmp/)(?:srv|etc|usr|opt|lib\w*|s?bin|boot|root|mnt|media|sys|proc|var)(?:/|$)|^/data/"
+)
 _WRITERS = {"cp": -1, "mv": -1, "install": -1, "ln": -1, "rsync": -1, "scp": -1, "tee": 0}
-_OUTPUT_FLAGS = {"curl": ("-o", "--output"), "wget": ("-O", "--output-document"), "sort": ("-o", "--output"), "gcc": ("-o",), "openssl": ("-out",), "tar": ("-C", "--directory"), "unzip": ("-d",)}
+_OUTPUT_FLAGS = {
+    "curl": ("-o", "--output"),
+    "wget": ("-O", "--output-document"),
+    "sort": ("-o", "--output"),
+    "gcc": ("-o",),
+    "openssl": ("-out",),
+    "tar": ("-C", "--directory"),
+    "unzip": ("-d",),
+}
 _EMPTY = frozenset(["/dev/null", "/dev/zero"])
 _HARMLESS_INNER = re.compile(
     r"\s*(?:date|nproc|pwd|basename|dirname|seq|uname|hostname|git\s+(?:rev-parse|describe|branch|symbolic-ref|config\s+--get|log\s+-1|show\s+-s)|cat\s+(?:\S*/)?(?:VERSION|version|\.nvmrc|\.python-version)\S*"
     r"|minikube\s+ip|docker-machine\s+ip|which|command\s+-v|uuidgen|mktemp|kubectl\s+version|node\s+-p|python3?\s+--version|gcloud\s+config\s+get-value|jq\s+-n|expr|echo\s+[\w. -]*\)?$)\b"
 )
-_SUBSTITUTION = re.compile(r"\$\((?!\()([^()]{0,300}(?:\([^()]*\))?[^()]{0,300})\)?|`([^`]{1,300})`|[<>]\(([^()]{0,300})\)")
+_SUBSTITUTION = re.compile(
+    r"\$\((?!\()([^()]{0,300}(?:\([^()]*\))?[^()]{0,300})\)?|`([^`]{1,300})`|[<>]\(([^()]{0,300})\)"
+)
 _ASSIGNED = r"(?:^|[;&|\s(])([A-Za-z_]\w{0,40})=[\"']?(?:\$\(|`)([^()`]{0,200})"
-_CARRYING = frozenset("curl wget nc ncat netcat dig nslookup host ping http https xh telnet socat aria2c drill getent openssl ftp tftp sendmail mail scp rsync ssh".split())
+_CARRYING = frozenset(
+    "curl wget nc ncat netcat dig nslookup host ping http https xh telnet socat aria2c drill getent openssl ftp tftp sendmail mail scp rsync ssh".split()
+)
 _POWERSHELL = r"(?:^|[|;{(&=\n]|\bdo\s|-Command\s+[\"']?)\s*(?:\$\w+\s*=\s*)?([A-Za-z]{3,12})-([A-Z][A-Za-z]{2,40})\b"
 _CHANGING_VERBS = frozenset(
     "remove clear stop disable uninstall reset set revoke unregister deny grant suspend dismount initialize unprotect protect block invoke restart format optimize repair restore limit lock unlock move backup publish send"
@@ -89,7 +117,10 @@ def judge_deletion(flags: Sequence[str], targets: Sequence[str], shown: str, *, 
         yield Danger(f"it deletes files whose names another command gives ({shown})")
     elif (is_deep or any(re.search(r"[*?]|\$\(|`", word) for word in targets)) and not all(map(is_build, targets)):
         yield Danger(f"it deletes files ({shown})")
-    elif kept := next((w for w in targets if (_DATA_FILE.search(w) or _KEPT_FILE.search(w) or _is_elsewhere(w)) and not is_build(w)), None):
+    elif kept := next(
+        (w for w in targets if (_DATA_FILE.search(w) or _KEPT_FILE.search(w) or _is_elsewhere(w)) and not is_build(w)),
+        None,
+    ):
         yield Danger(f"it deletes {kept[:60]!r} ({shown})")
 
 
@@ -99,10 +130,14 @@ def judge_writes(name: str, rest: Sequence[str], shown: str) -> Iterator[Danger]
     targets = []
     if name in _WRITERS and words:
         targets = words[-1:] if _WRITERS[name] else words
-        targets += [f"{words[-1].rstrip('/')}/{posixpath.basename(word)}" for word in words[:-1] if _WRITERS[name] and word.strip("/")]
+        targets += [
+            f"{words[-1].rstrip('/')}/{posixpath.basename(word)}"
+            for word in words[:-1]
+            if _WRITERS[name] and word.strip("/")
+        ]
     flags = _OUTPUT_FLAGS.get(name, ())
-    targets += [value for flag, value in zip(rest, rest[1:], strict=False) if flag in flags]
-    targets += [word[len("of="):] for word in rest if name == "dd" and word.startswith("of=")]
+    targets += [value for flag, value in pairwise(rest) if flag in flags]
+    targets += [word[len("of=") :] for word in rest if name == "dd" and word.startswith("of=")]
     if name in ("sed", "perl", "awk", "gawk") and any(re.match(r"-\w*i|--in-place", word) for word in rest):
         targets += words[1:]
     if name in ("touch", "truncate", "chmod", "patch", "ed", "ex"):
@@ -124,10 +159,14 @@ def judge_redirect(target: str, operator: str, writer: Sequence[str]) -> Iterato
     """
     if danger := find_running_file(target):
         yield Danger(danger.reason)
-    if ">>" in operator or target.startswith(("/dev/", "/tmp/", "&", "$(")) or target.isdigit():
+    if ">>" in operator or re.match(r"/dev/|/tmp/|&|\$\(", target) or target.isdigit():
         return
     shown = repr(f"{' '.join(writer)[:30]} {operator} {target[:40]}".strip())
-    is_silent = not writer or writer[0] in (":", "true") or tuple(writer) in (("cat", "/dev/null"), ("echo", "-n"), ("printf", ""), ("echo", "-n", ""))
+    is_silent = (
+        not writer
+        or writer[0] in (":", "true")
+        or tuple(writer) in (("cat", "/dev/null"), ("echo", "-n"), ("printf", ""), ("echo", "-n", ""))
+    )
     if is_silent and not target.endswith((".log", ".lock", ".gitkeep", "__init__.py")):
         yield Danger(f"it empties a file ({shown})")
     elif _DATA_FILE.search(target) or _is_elsewhere(target):

@@ -65,7 +65,9 @@ _FUNCTIONS = frozenset(
     " sqlite_version to_regclass total_changes txid_current user user_name version columnproperty objectproperty type_name pragma_table_info pragma_index_list pragma_index_info pragma_foreign_key_list pragma_table_list".split()
 )  # fmt: skip
 """Functions of common databases that only compute or describe."""
-_TYPED_WITH_EFFECT = frozenset(["ReadCSV", "ReadParquet", "ToFile", "NextValueFor", "AIGenerate", "GenerateText", "GenerateTable"])
+_TYPED_WITH_EFFECT = frozenset(
+    ["ReadCSV", "ReadParquet", "ToFile", "NextValueFor", "AIGenerate", "GenerateText", "GenerateTable"]
+)
 _SETTINGS = re.compile(
     r"(?:session\s+|local\s+|@@(?:session\.)?)?(?:search_path|time(?:\s*=)?[\s_]*zone|names|character\s+set\b.*|charset|client_encoding|datestyle|intervalstyle|statement_timeout|lock_timeout"
     r"|idle_in_transaction_session_timeout|work_mem|application_name|extra_float_digits|enable_\w+|jit|max_parallel_workers_per_gather|random_page_cost|default_statistics_target"
@@ -101,7 +103,10 @@ def find_setting(statement: str) -> str | None:
     if statement.lstrip()[:6].lower() == "pragma":
         name = re.match(r"(?:\w+\.)?(\w+)\s*(\(|=)?", text)
         is_known = name is not None and (
-            (name[1].lower() in _PRAGMAS and (name[2] != "=" or "table_" in name[1] or "index_" in name[1] or "list" in name[1]))
+            (
+                name[1].lower() in _PRAGMAS
+                and (name[2] != "=" or "table_" in name[1] or "index_" in name[1] or "list" in name[1])
+            )
             or (name[1].lower() in _PRAGMAS_READ and not name[2])
         )
         return None if is_known else text[:60]
@@ -173,13 +178,29 @@ def _is_value(node: Any) -> bool:
     kind = type(node).__name__
     if kind in ("Neg", "Paren", "Cast", "Lower", "Upper"):
         return _is_value(node.this)
-    return kind in ("Literal", "Placeholder", "Parameter", "Boolean", "Null", "SessionParameter", "HexString") or _is_date(node)
+    return kind in (
+        "Literal",
+        "Placeholder",
+        "Parameter",
+        "Boolean",
+        "Null",
+        "SessionParameter",
+        "HexString",
+    ) or _is_date(node)
 
 
 def _is_date(node: Any) -> bool:
     """Return whether a value is a date, or computed from now."""
     kind = type(node).__name__
-    if kind == "Anonymous" and str(node.this).lower() in ("now", "getdate", "today", "datetime", "date", "sysdate", "getutcdate"):
+    if kind == "Anonymous" and str(node.this).lower() in (
+        "now",
+        "getdate",
+        "today",
+        "datetime",
+        "date",
+        "sysdate",
+        "getutcdate",
+    ):
         return True
     if kind == "Literal":
         return _DATE.match(str(node.this)) is not None or str(node.this).lower() == "now"

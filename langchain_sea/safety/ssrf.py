@@ -36,16 +36,17 @@ _LONE_HOST = re.compile(
     r"^(?:\[[0-9a-f:.%\w]+\]|[^\s/@?#\\:,;()\[\]]+)(?::\d{1,5})?(?:[/?#].*)?$", re.IGNORECASE | re.DOTALL
 )
 _BARE_IPV6 = re.compile(r"^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*(?:%[\w.-]+)?$", re.IGNORECASE)
-_INNER_LITERAL = (
-    r"(?:^|[^\w.:/-])((?:10|127)(?:\.\d{1,3}){3}|(?:169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01])|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))(?:\.\d{1,3}){2}|0\.0\.0\.0)(?:[:/]\d{1,5})?(?:[^\w.-]|$)"
-)
+_INNER_LITERAL = r"(?:^|[^\w.:/-])((?:10|127)(?:\.\d{1,3}){3}|(?:169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01])|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))(?:\.\d{1,3}){2}|0\.0\.0\.0)(?:[:/]\d{1,5})?(?:[^\w.-]|$)"
 _HOST_SETTING = r"(?:^|[\s;,{?&])(?:host|hostname|server|hostaddr|data source|address|addr|tcp)\s*=\s*['\"]?(?:tcp:)?([\w.:\[\]-]{3,120})"
 _ADDRESS_PARAMETER = re.compile(
     r"[?&;](?:[\w.-]*(?:url|uri|link|host|domain|endpoint|callback|webhook|redirect|proxy|target|server|feed|site)|src|dest|next|to|continue|return|path|image|img|page|u|ip|addr)"
     r"(?:\[\])?=([^&#;\s]{3,300})",
     re.IGNORECASE,
 )
-_NESTED = re.compile(r"(?<=[=/?&:,;|(])(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s\"'<>)}]+|(?<=[=/?&,;|(])[a-z][a-z0-9+.-]{1,20}:/{1,3}[^\s\"'<>)}]+", re.IGNORECASE)
+_NESTED = re.compile(
+    r"(?<=[=/?&:,;|(])(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s\"'<>)}]+|(?<=[=/?&,;|(])[a-z][a-z0-9+.-]{1,20}:/{1,3}[^\s\"'<>)}]+",
+    re.IGNORECASE,
+)
 _MAX_NESTED = 20  # addresses within one address that are judged
 _MAX_LEVELS = 3  # of percent signs
 
@@ -72,7 +73,7 @@ def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) ->
         for host in list_hosts(url):
             if danger := _judge_host(host, hosts, is_url="//" in url.replace("\\", "/")):
                 return danger
-        if danger := _judge_nested(url, hosts):
+        if danger := _judge_nested(url):
             return danger
     host_text = whole.strip()
     if bare and "@" not in host_text and not _SCHEME.match(re.sub(r":\d+(?=$|[/?#])", "", host_text)):
@@ -99,7 +100,7 @@ def find_inner_literal(text: str) -> Danger | None:
     return None
 
 
-def _judge_nested(url: str, hosts: tuple[str, ...] | None) -> Danger | None:
+def _judge_nested(url: str) -> Danger | None:
     """Return why an address within an address must not be opened; the server may not pass it on, so it is a doubt."""
     rest = re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[-1]
     for _ in range(_MAX_LEVELS):
