@@ -32,7 +32,7 @@ _DOUBTFUL = (
     ("it gets round what an interpreter allows", r"__(?:subclasses|globals|builtins|mro|bases|import)__|\bgetattr\s*\(\s*(?:os|sys|__builtins__)|\bctypes\b|\bimport_module\s*\(\s*['\"](?:os|subprocess|pty|socket)"),
     ("reading it back runs code", r"\b(?:pickle|cPickle|dill|marshal|shelve|jsonpickle)\.loads?\s*\(|\byaml\.(?:unsafe_)?load\s*\(\s*[^)]*(?:UnsafeLoader|Loader=yaml\.Loader)|\bunserialize\s*\(|\bObjectInputStream\b"),
     ("it sends all settings away", r"\b(?:os\.environ|process\.env|ENV)\b(?s:.){0,200}\b(?:requests\.|urlopen|fetch\s*\(|axios|http\.|post\()|\b(?:requests\.\w+|urlopen|fetch|axios[.\w]*)\s*\((?s:.){0,200}\b(?:os\.environ|process\.env)\b"),
-    ("it looks a name up that it makes from data", r"\b(?:gethostbyname(?:_ex)?|getaddrinfo|create_connection|dns\.(?:lookup|resolve\w*)|resolver\.\w+|nslookup|getfqdn)\s*\(\s*\(?[^)\n]{0,300}(?:\+|\.join|format\(|%\s|f['\"]|\$\{|hex\(|encode\()|\b(?:gethostbyname|getaddrinfo)\s*\(\s*f['\"]"),
+    ("it looks a name up that it makes from data", r"\b(?:gethostbyname(?:_ex)?|getaddrinfo|create_connection|dns\.(?:lookup|resolve\w*)|resolver\.\w+|nslookup|getfqdn)\s*\(\s*\(?[^\n]{0,300}(?:\+|\.join|format\(|%\s|f['\"]|\$\{|hex\(|encode\()|\b(?:gethostbyname|getaddrinfo)\s*\(\s*f['\"]"),
     ("it stops programs or the machine", r"\bos\.(?:kill|killpg|abort)\s*\(|\bos\.system\s*\(\s*['\"](?:shutdown|reboot|halt)|\bprocess\.kill\s*\("),
 )  # fmt: skip
 
