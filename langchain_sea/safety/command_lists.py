@@ -59,7 +59,7 @@ DOUBTFUL = (
     ("it acts with the rights of an administrator", r"^(?:sudo|doas|su|pkexec|run0|runas|gsudo)\b"),
     ("it changes firewall, kernel or mounts", r"^(?:iptables|ip6tables|nft|ufw|firewall-cmd|sysctl\s+(?:-\S+\s+)*-w|modprobe|insmod|rmmod|mount|umount|swapoff|setenforce|losetup|kexec|pfctl)\b"),
     ("it changes a disk", r"^(?:fdisk|sfdisk|gdisk|sgdisk|parted|mkswap|lvremove|vgremove|pvremove|zpool\s+destroy|zfs\s+destroy|btrfs\s+\S+\s+delete|mdadm|cryptsetup|hdparm|dd|truncate|fallocate)\b"),
-    ("it runs later, or at each start", r"^(?:crontab(?:\s+(?:-[^l\s]|[^-\s])|$)|at\b|batch\b|systemctl\s+enable|launchctl\s+load|update-rc\.d)"),
+    ("it runs later, or at each start", r"^(?:crontab(?:\s+(?:-[^l\s]|[^-\s]|-$)|$)|at\b|batch\b|systemctl\s+enable|launchctl\s+load|update-rc\.d)"),
     ("it hides what was done", r"^(?:history\s+-[cdw]|unset\s+HISTFILE|export\s+HISTFILE=|journalctl\s+.*--vacuum|logrotate\s+-f|auditctl\s+-[eD]|wevtutil\s+cl)"),
     ("it deletes things of a cluster or a cloud", r"^(?:kubectl|oc|k3s\s+kubectl)\s+(?:.*\s)?(?:delete|drain|cordon|replace\s+--force|exec|create\s+clusterrolebinding)\b"
      r"|^helm\s+(?:.*\s)?(?:uninstall|delete)|^(?:terraform|tofu|pulumi|cdk|serverless|sls)\s+(?:.*\s)?(?:destroy|apply\s+.*-auto-approve|remove)"
@@ -72,7 +72,7 @@ DOUBTFUL = (
     ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:-(?:d|F|T)|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
     ("it reads all settings, passwords included", r"^(?:printenv|env|export\s+-p|declare\s+-x|set)\s*$"),
     ("it runs text as a program", r"^(?:eval|source\s+/dev/|\.\s+/dev/)\b"),
-    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|PYTHONSTARTUP)="),
+    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|GIT_SSH|GIT_PROXY_COMMAND|GIT_EXTERNAL_DIFF|GIT_EDITOR|GIT_PAGER|NODE_OPTIONS|PERL5OPT|RUBYOPT|LD_AUDIT|PYTHONSTARTUP)="),
     ("it gets a machine's passwords", r"^(?:mimikatz|secretsdump|hashdump|laZagne|security\s+(?:dump-keychain|find-\w+-password)|getent\s+shadow|pass\s+show|op\s+(?:read|item)|vault\s+(?:read|kv\s+get)|kubectl\s+.*get\s+secrets?|gh\s+auth\s+token|gcloud\s+auth\s+print|aws\s+configure\s+(?:get|export)|aws\s+secretsmanager\s+get|docker\s+login)\b"),
 )  # fmt: skip
 """(what it does, pattern of a command with its arguments, separated by blanks)."""
@@ -100,7 +100,7 @@ WINDOWS_DOUBTFUL = (
     ("it deletes files", r"\bRemove-Item\b.{0,200}-(?:Recurse|Force)|\b(?:rd|rmdir)\s+/[sq]|\b(?:del|erase)\s+/[fsq]|\bri\s+-r"),
     ("it runs hidden text as a program", r"\bpowershell(?:\.exe)?\b.{0,80}\s-e\w*\s+[A-Za-z0-9+/=]{16,}|\b(?:iex|Invoke-Expression)\b|FromBase64String|-ExecutionPolicy\s+Bypass"),
     ("it changes the machine", r"\breg(?:\.exe)?\s+(?:delete|add)\b|\bSet-ExecutionPolicy\b|\bnet\s+(?:user|localgroup)\s+\S+.{0,60}/(?:add|delete)|\bsc\s+(?:delete|stop|config)\b|\bschtasks\s+/(?:create|delete)|\bdiskpart\b|\bStop-Computer\b|\bRestart-Computer\b"
-     r"|\bSet-MpPreference\b|\bNew-LocalUser\b|\bAdd-LocalGroupMember\b|\bnetsh\s+(?:advfirewall|firewall)\b|\bSet-ADAccountPassword\b|\btaskkill\s+.*/f|\bStop-Service\b|\bStop-Process\b|\btakeown\b|\bicacls\b"),
+     r"|\bSet-MpPreference\b|\bNew-LocalUser\b|\bAdd-LocalGroupMember\b|\bnetsh\s+(?:advfirewall|firewall)\b|\bSet-ADAccountPassword\b|\btaskkill\s+.*/f|\bStop-Service\b|\bStop-Process\b|\bwmic\b.{0,60}\b(?:call|create|delete)\b|\btakeown\b|\bicacls\b"),
 )  # fmt: skip
 AMBIGUOUS = frozenset(
     "find cut sort date make kill sleep time test watch touch more less head cat who last at split join look write mail nice info man"

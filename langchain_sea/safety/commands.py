@@ -59,6 +59,7 @@ REVERSE_SHELLS = (
 )  # fmt: skip
 _DECODERS = frozenset(["base64", "base32", "xxd", "openssl", "gunzip", "zcat", "rev", "uudecode"])
 _HIDDEN = re.compile(r"\b(?:base64|base32|xxd|openssl|gunzip|zcat|rev|uudecode|curl|wget|fetch)\b")
+_RECEIVERS = frozenset("ssh nc ncat netcat telnet socat mail mailx sendmail ftp sftp".split())
 _FEEDERS = frozenset(["xargs", "parallel"])
 
 
@@ -92,6 +93,9 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         elif node.type == "command":
             words = read_words(node)
             dangers += _judge_input(node, level)
+            for child in node.children:
+                if child.type == "variable_assignment":
+                    dangers += _judge_line(child.text.decode("utf-8", "replace"))
             dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
@@ -248,6 +252,8 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
             yield Danger(f"it runs what it downloads or decodes ({text})", is_certain=True)
         if name in lists.NETWORK and has_secret:
             yield Danger(f"it sends secrets away ({text})", is_certain=True)
+        if name in _RECEIVERS and whole != commands[0][0]:
+            yield Danger(f"it sends what another command prints ({text})")
         has_download |= name in lists.DOWNLOADERS or name in _DECODERS
         has_secret |= name in ("printenv", "history") or whole == ("env",) or any(map(_holds_secrets, words[1:20]))
     names = [words[0] for _, words in commands if words]

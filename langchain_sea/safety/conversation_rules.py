@@ -59,8 +59,6 @@ def judge_conversation(
         reads_only: whether the tool changes nothing.
     """
     results = [message for message in context.messages if message.role == "tool"]
-    if not results and not context.untrusted:
-        return
     secrets = _list_read_secrets(tuple(message.text for message in results))
     folder = _find_last_folder(tuple(message.arguments for message in results))
     for where, kind, text in texts:

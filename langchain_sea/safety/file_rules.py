@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
-from langchain_sea.safety.code import find_destructive_code
+from langchain_sea.safety.code import judge_program
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger
@@ -20,6 +20,7 @@ __all__ = ["judge_files", "judge_script"]
 
 _FOLDER_WORDS = frozenset("folder directory dir path root base parent location cwd workdir prefix".split())
 _NAME_WORDS = frozenset("name file filename basename key target item entry".split())
+_MAX_CODE = 100_000  # characters of a program that are judged
 _MAX_FILES = 8  # folders and names of one call that are joined
 _SHELL_SCRIPT = re.compile(
     r"\.(?:sh|bash|zsh|ksh|command|bats)$|(?:^|/)(?:makefile|gnumakefile|justfile)$", re.IGNORECASE
@@ -53,7 +54,8 @@ def judge_script(path: str, content: str) -> list[Danger]:
         text = re.sub(r"(?m)^[\w./-]+\s*:(?!=).*$|^\t@?", "", content) if "akefile" in path else content
         dangers = [each for each in judge_command(text) if "characters only" not in each.reason]
     elif _CODE_FILE.search(path.strip()):
-        dangers = list(find_destructive_code(content))
+        found = judge_program(content[:_MAX_CODE], lambda text: judge_command(text, level=1))
+        dangers = [each for each in found if each.is_certain]
     else:
         return []
     return [Danger(f"when {path[:40]!r} is run: {danger.reason}") for danger in dangers]

@@ -49,12 +49,10 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
         yield " ".join(rest)
     elif name in _REMOTE:
         yield from (word for word in rest if " " in word and not word.startswith(("{", "[", "<")))
-    elif name in ("find", "fd", "parallel"):
-        place = next(
-            (i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-X", "-ok", "-okdir")), None
-        )
-        if place is not None:
-            yield " ".join(rest[place + 1 :]).rstrip("\\;+ ")
+    elif name == "parallel":
+        yield " ".join(rest[: rest.index(":::")] if ":::" in rest else rest)
+    elif name == "alias":
+        yield from (word.partition("=")[2] for word in rest if "=" in word)
     elif name == "git" and {"foreach", "filter-branch", "bisect"} & set(rest):
         yield " ".join(
             rest[next(i for i, w in enumerate(rest) if w in ("foreach", "filter-branch", "bisect")) + 1 :]
@@ -78,6 +76,11 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
 
 def list_inner_words(name: str, rest: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     """Yield commands whose words follow those of another one: `docker exec NAME rm -rf x`, `ssh host rm x`."""
+    if name in ("find", "fd"):
+        flags = ("-exec", "-execdir", "-x", "-X", "-ok", "-okdir")
+        yield from (
+            tuple(w for w in rest[i + 1 :] if w not in (";", "+")) for i, word in enumerate(rest) if word in flags
+        )
     if name not in _REMOTE:
         return
     starts = [index for index, word in enumerate(rest) if word in _STARTS_COMMAND] or (

@@ -26,7 +26,7 @@ _PREFIX = re.compile(
 )
 _DEVICE = re.compile(r"^//[?.]/(?:unc/)?(?=[a-z]:|globalroot)", re.IGNORECASE)
 _SECRET = (
-    r"(?:^|/)(?:\.ssh/(?:id_[\w.-]*|identity|authorized_keys\d?|[\w.-]+\.(?:pem|key|ppk))?$|\.ssh$|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?$"
+    r"(?:^|/)(?:\.ssh/(?:id_[\w.-]*|identity|authorized_keys\d?|[\w.-]+\.(?:pem|key|ppk))?$|\.ssh$|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?(?:\.(?:bak|old|orig|txt|key|pem|backup))?[~]?$"
     r"|\.aws/(?:credentials|config|cli/cache|sso/cache)|\.aws$|\.gnupg(?:/|$)|\.kube/(?:config|cache)|\.kube$|\.docker/config\.json"
     r"|[._]netrc$|\.git-credentials$|\.config/git/credentials|\.pgpass$|\.my\.cnf$|\.mylogin\.cnf$|\.htpasswd$|\.vault-token$|\.pypirc$"
     r"|\.(?:ba|z|k|c|tc)?sh_history$|\.(?:python|psql|mysql|sqlite|node_repl|rediscli)_history$|\.local/share/fish/fish_history"
@@ -49,10 +49,10 @@ _SECRET = (
 """Files that hold secrets, in lower case and with slashes."""
 _DOUBTFUL = (
     r"(?:^|/)(?:\.env(?:rc)?(?:\.[\w-]+)?$|\.npmrc$|\.ssh(?:/|$)|\.git/config$|[\w.-]+\.(?:pem|pfx|p12|jks|keystore|ppk|asc|ovpn|rdp)$"
-    r"|wp-config\.php$|credentials(?:\.json|\.ya?ml|\.csv|\.xml|\.db)?$|secrets?\.(?:json|ya?ml|toml|env)$|[\w.-]*\.tfstate$"
+    r"|wp-config\.php$|config/(?:database|mongoid|secrets)\.ya?ml$|config/master\.key$|credentials(?:\.json|\.ya?ml|\.csv|\.xml|\.db)?$|secrets?\.(?:json|ya?ml|toml|env)$|[\w.-]*\.tfstate$"
     r"|service[_-]account[\w-]*\.json$|(?:private|server|client|ssl)[_-]?key(?:\.\w+)?$|[\w-]+\.key$)"
     r"|^/etc/(?:cron|ssh|hosts|pam\.|ld\.so|profile|systemd|init|rc\.|security|environment|bash|apt|yum|resolv|fstab|exports|ssl|kubernetes)"
-    r"|^/root(?:/|$)|^/(?:boot|sys|proc|dev)(?:/|$)|^[a-z]:/(?:windows|boot|program files|programdata|users/[^/]+/appdata)(?:/|$)"
+    r"|^/var/lib/(?:mysql|postgresql|pgsql|mongodb?|redis|docker|containerd|grafana|jenkins)(?:/|$)|^/root(?:/|$)|^/(?:boot|sys|proc|dev)(?:/|$)|^[a-z]:/(?:windows|boot|program files|programdata|users/[^/]+/appdata)(?:/|$)"
 )
 """Files that often hold secrets, or belong to the system."""
 _HARMLESS = (
@@ -70,7 +70,7 @@ _SECRET_WORDS = frozenset(
     "auth secret secrets credential credentials cred creds passwd password passwords passphrase token tokens apikey apikeys keyring"
     " vault wallet htpasswd oauth session sessions cookie cookies login logins keys private signing".split()
 )
-_DATA_ENDING = r"\.(?:json|ya?ml|toml|ini|cfg|conf|config|properties|env|txt|csv|xml|plist|db|sqlite3?|dat|bak|old|key|gpg|enc|vault)$"
+_DATA_ENDING = r"\.(?:json|ya?ml|toml|ini|cfg|conf|config|properties|env|txt|csv|tsv|xlsx?|docx?|pdf|xml|plist|db|sqlite3?|dat|bak|old|key|gpg|enc|vault)$"
 _OWN_WORDS = frozenset(
     [
         "secret",
@@ -182,6 +182,8 @@ def _is_named_secret(path: str) -> bool:
     if not compile_pattern(_DATA_ENDING).search(path) and not path.startswith("/home/"):
         return False
     words = set(re.split(r"[^a-z]+", path.rpartition("/")[2]))
+    if re.search(r"(?:^|/)\.?(?:secrets?|credentials?|private[-_]keys?)/[^/]+$", path):
+        words.add("secret")
     is_hidden = re.search(r"(?:^|/)\.(?!github|gitlab|vscode|devcontainer)[\w-]+/", path) is not None
     known = _SECRET_WORDS if is_hidden else _OWN_WORDS
     has_ending = compile_pattern(_DATA_ENDING).search(path) is not None

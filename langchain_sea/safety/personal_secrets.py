@@ -37,9 +37,15 @@ _COOKIE = (
     r"|\b(?:phpsessid|jsessionid|sessionid|session_id|connect\.sid|sid|auth_session|csrftoken)=([\w.%+/-]{16,})"
 )
 _SETTING = (
-    r"(?:^|[^a-z0-9])(?:[a-z][a-z0-9]*[_.-]){1,5}(?:pass(?:word|wd|phrase)?|pwd|secret|token|key|credentials?|salt|dsn)"
-    r"['\"]?\s*(?:=|:\s|=>)\s*['\"]?([^\s'\",;<>]{8,200})"
+    r"(?:^|[^a-z0-9])((?:[a-z][a-z0-9]*[_.-]){1,5}(?:pass(?:word|wd|phrase)?|pwd|secret|token|key|credentials?|salt|dsn)|[a-z]{0,12}(?:password|passwd|pwd)|secret|token|apikey)"
+    r"['\"]?\s*(?:=|:\s|=>)\s*['\"]?([^\s'\",;<>&]{8,200})"
 )
+_PUBLIC_NAMES = re.compile(
+    r"(?:next|page|continuation|sync|cursor|primary|foreign|sort|partition|cache|public|idempotency|row|object|translation|i18n|map|index|field|bucket|start|end|issue|project|design|sql)[_.-]",
+    re.IGNORECASE,
+)
+"""Beginnings of names such as `page_token` and `primary_key`, which are no secrets."""
+_SOCIAL = r"\b(?:ssn|social security(?: number)?)\b\D{0,12}(\d{3}-\d{2}-\d{4})\b"
 _SENTENCE = (
     r"\b(?:password|passwort|passphrase|passcode|kennwort|mot de passe|contraseña|pwd|pw|pin)\b['\"`*]{0,3}"
     r"(?:\s+(?:for|of|to)\s+[\w@.-]{1,40})?(?:\s+(?:is|was|now|remains|ist|est|es)\b)?\s*[:=]?\s*['\"`*]{0,3}([^\s'\"`<>()\[\]{}]{4,64})"
@@ -61,6 +67,7 @@ _CODE = re.compile(r"(?<![\w.,:/-])(\d{3}[ -]\d{3}|\d{4,8})(?![\w:/-]|[.,]\d)")
 _STRONG_CODE = (
     r"\b(?:verification|security|one[- ]time|log[- ]?in|sign[- ]?in|authentication|2fa|otp|two[- ]factor|sms)\s*"
     r"(?:pass)?(?:code|pin|password|otp)?\s*(?:is|:|=|was)\s*['\"`]?(\d{3}[ -]?\d{3}|\d{4,8})\b"
+    r"|\b(?:pin|cvv|cvc)(?:[ -]?(?:code|number))?\s*(?:is|:|=|was)\s*['\"`]?(\d{3,8})\b"
 )
 _FAKE = re.compile(
     r"example|sample|placeholder|your[-_ ]?|dummy|redacted|changeme|x{4,}|\*{3,}|\.{3,}|^<|\{\{|\$\{?\w|^%|os\.environ|getenv"
@@ -78,10 +85,12 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
     for what, pattern in (("token that logs a program in", _HEADER), ("cookie of a session", _COOKIE)):
         if found := next((m for m in _list_matches(pattern, text) if _is_varied(m)), None):
             yield Danger(f"it would pass on a {what} ({found[:4]!r}…)")
-    if found := next((m for m in _list_matches(_SETTING, text) if _is_varied(m)), None):
+    if found := next(_list_settings(text), None):
         yield Danger(f"it would pass on a secret in a setting ({found[:4]!r}…)")
     if found := next((m for m in _list_matches(_SENTENCE, text) if _is_password(m)), None):
         yield Danger(f"it would pass on a password ({found[:3]!r}…)")
+    if found := next(_list_matches(_SOCIAL, text), None):
+        yield Danger(f"it would pass on a number of social security ({found[:3]!r}…)")
     if found := next(_list_matches(_STRONG_CODE, text), None):
         yield Danger(f"it would pass on a code for one log-in ({found[:2]!r}…)")
     if _RECOVERY.search(text) and _has_recovery_words(text):
@@ -92,10 +101,19 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
 def list_secret_values(text: str) -> frozenset[str]:
     """Return the secrets in a text that was read: passwords, keys in settings, cards, cookies, codes for one log-in."""
     text = text[:_MAX_READ]
-    values = {m for pattern in (_HEADER, _COOKIE, _SETTING) for m in _list_matches(pattern, text) if _is_varied(m)}
+    values = {m for pattern in (_HEADER, _COOKIE) for m in _list_matches(pattern, text) if _is_varied(m)}
+    values |= set(_list_settings(text))
     values |= {m.rstrip(".,;:!?*") for m in _list_matches(_SENTENCE, text) if _is_password(m)}
     values |= {m for m in _list_matches(_CARD, text) if is_card_number(m)}
     return frozenset(values).union(_list_one_time_codes(text))
+
+
+def _list_settings(text: str) -> Iterator[str]:
+    for number, match in enumerate(compile_pattern(_SETTING).finditer(text)):
+        if number >= _MAX_MATCHES:
+            return
+        if not _PUBLIC_NAMES.match(match[1]) and _is_varied(match[2]):
+            yield str(match[2])
 
 
 def _list_one_time_codes(text: str) -> list[str]:

@@ -26,10 +26,12 @@ _RUNNING = (
     ("runs later, or at each start of the machine", r"(?:^|/)cron(?:tab|\.(?:d|daily|hourly|weekly|monthly))?(?:/|$)|/spool/(?:cron|at)|(?:^|/)\.config/autostart/|/systemd/(?:user|system)/|[\w@.-]+\.(?:service|timer)$|/launch(?:agents|daemons)/|/start menu/programs/startup/|/init\.d/|/rc\.local$|/profile\.d/|/udev/rules\.d/|/ld\.so\.preload$"),
     ("decides who may log in", r"(?:^|/)\.ssh/|(?:^|/)\.(?:rhosts|shosts|k5login)$|/ssh/sshd?_config"),
     ("decides where programs are taken from", r"(?:^|/)(?:\.npmrc|\.yarnrc(?:\.ya?ml)?|\.pnpmrc|bunfig\.toml|pip\.(?:conf|ini)|\.pip/pip\.conf|\.condarc|\.gemrc|\.cargo/config(?:\.toml)?|nuget\.config|sources\.list|\.m2/settings\.xml)$|/sources\.list\.d/|/yum\.repos\.d/"),
-    ("is a program of the system", r"^/(?:usr/(?:local/)?)?s?bin/|^/home/~/(?:\.local/)?bin/"),
+    ("is a program of the system", r"^/(?:usr/(?:local/)?)?s?bin/|^/home/~/(?:\.local/)?bin/|(?:^|/)node_modules/\.bin/|(?:^|/)(?:site|dist)-packages/"),
 )  # fmt: skip
 _MANIFEST = r"(?:^|/)(?:package\.json|composer\.json)$"
 _MANIFEST_SCRIPT = r"\"(?:(?:pre|post)(?:install|pack|publish|prepare)|install|prepare|prepublish(?:Only)?|post-(?:install|update|autoload-dump|root-package-install)-cmd|pre-(?:install|update)-cmd)\"\s*:\s*[\"\[]"
+_CONTAINERS = r"(?:^|/)[\w.-]+\.ya?ml$"
+_HOST_RIGHTS = r"\bprivileged\s*:\s*true\b|\bhostPath\s*:|docker\.sock\b|\bhost(?:Network|PID|IPC)\s*:\s*true\b|\bpid\s*:\s*['\"]?host\b|[-\s\[]['\"]?/:/\w|\bcap_add\s*:[^#]{0,40}(?:ALL|SYS_ADMIN)"
 _AT_INSTALL = re.compile(r"(?:husky|lefthook|simple-git-hooks|patch-package|tsc|npm run build|yarn build)[\w -]*")
 
 
@@ -44,6 +46,8 @@ def find_running_file(text: str) -> Danger | None:
 
 def find_running_manifest(path: str, content: str) -> Iterator[Danger]:
     """Yield the scripts of a package's manifest that run when somebody installs it."""
+    if compile_pattern(_CONTAINERS).search(path.lower()) and (match := compile_pattern(_HOST_RIGHTS).search(content)):
+        yield Danger(f"a container would get the rights of the machine ({match[0].strip()[:40]!r})")
     if compile_pattern(_MANIFEST).search(normalize_path(path).lower()):
         for match in compile_pattern(_MANIFEST_SCRIPT).finditer(content):
             script = content[match.end() : match.end() + 200].split('"', maxsplit=1)[0]

@@ -115,7 +115,10 @@ def judge_deletion(flags: Sequence[str], targets: Sequence[str], shown: str, *, 
     is_deep = any(re.match(r"-[a-zA-Z]*[rR]|--(?:recursive|no-preserve-root|dir)", flag) for flag in flags)
     if is_fed:
         yield Danger(f"it deletes files whose names another command gives ({shown})")
-    elif (is_deep or any(re.search(r"[*?]|\$\(|`", word) for word in targets)) and not all(map(is_build, targets)):
+    elif (
+        is_deep
+        or any(re.search(r"[*?]|\$\(|`|^\{\}|\$\{?(?!\w*(?:tmp|temp))\w", word, re.IGNORECASE) for word in targets)
+    ) and not all(map(is_build, targets)):
         yield Danger(f"it deletes files ({shown})")
     elif kept := next(
         (w for w in targets if (_DATA_FILE.search(w) or _KEPT_FILE.search(w) or _is_elsewhere(w)) and not is_build(w)),

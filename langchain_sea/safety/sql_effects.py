@@ -88,6 +88,8 @@ _COMMANDS = re.compile(
     r"|(?:show|describe|desc|help|use|list|analyze)\b[^;()]*)\s*;?\s*",
     re.IGNORECASE,
 )
+_MIN_LIKE = 3  # characters of a pattern that chooses rows
+_WIDE = 1_000  # rows between two numbers
 _DATE = re.compile(r"\d{4}-\d{2}(?:-\d{2})?(?:[T ][\d:.+Z-]*)?")
 _MAX_LITERALS = 200  # of one statement that are judged
 
@@ -152,13 +154,16 @@ def chooses_rows(condition: Any) -> bool:
     if kind == "In":
         return _is_column(condition.this) and bool(condition.expressions) and all(map(_is_value, condition.expressions))
     if kind in ("Like", "ILike", "Glob"):
-        return _is_column(condition.this) and bool(re.search(r"[^%_*?\s]", _get_literal(condition.expression)))
+        return (
+            _is_column(condition.this) and len(re.sub(r"[%_*\s]", "", _get_literal(condition.expression))) >= _MIN_LIKE
+        )
     if kind == "Between":
-        return _is_column(condition.this) and _is_value(condition.args["low"]) and _is_value(condition.args["high"])
+        low, high = condition.args["low"], condition.args["high"]
+        return _is_column(condition.this) and _is_value(low) and _is_value(high) and not _is_wide(low, high)
     if kind == "Is":
         return _is_column(condition.this) and type(condition.expression).__name__ in ("Null", "Boolean")
     if kind in ("LT", "LTE", "GT", "GTE"):
-        return any(_is_column(a) and _is_date(b) for a, b in _both_ways(condition))
+        return any(_is_column(a) and _is_limit(a, b) for a, b in _both_ways(condition))
     return kind == "Column"  # a column of truth values
 
 
@@ -189,6 +194,23 @@ def _is_value(node: Any) -> bool:
     ) or _is_date(node)
 
 
+def _is_wide(low: Any, high: Any) -> bool:
+    """Return whether two numbers are so far apart that rows between them may be all rows."""
+    try:
+        return float(str(high.this)) - float(str(low.this)) >= _WIDE
+    except (ValueError, AttributeError):
+        return False
+
+
+def _is_limit(column: Any, node: Any) -> bool:
+    """Return whether a date divides rows: it is in the years of people, and is not just now unless the column is a term."""
+    if type(node).__name__ in ("CurrentDate", "CurrentTimestamp", "CurrentDatetime", "Anonymous"):
+        return re.search(r"expir|due|until|deadline|end|valid", str(column.sql()).lower()) is not None
+    if type(node).__name__ == "Literal" and (year := re.match(r"\d{4}", str(node.this))):
+        return 1990 < int(year[0]) < 2100 and _is_date(node)  # noqa: PLR2004 - years
+    return _is_date(node)
+
+
 def _is_date(node: Any) -> bool:
     """Return whether a value is a date, or computed from now."""
     kind = type(node).__name__
@@ -211,7 +233,7 @@ def _is_date(node: Any) -> bool:
 
 def _get_literal(node: Any) -> str:
     kind = type(node).__name__
-    return str(node.this) if kind == "Literal" else "?x" if kind in ("Placeholder", "Parameter") else ""
+    return str(node.this) if kind == "Literal" else "given" if kind in ("Placeholder", "Parameter") else ""
 
 
 def _list_calls(statement: Any) -> Iterator[Any]:

@@ -30,6 +30,8 @@ _MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts ar
 _RUN_KINDS = (Kind.COMMAND, Kind.CODE, Kind.SQL, Kind.PATH)
 _VERSION_WORDS = frozenset(["version", "versions", "release", "tag", "build", "section", "chapter"])
 """Words in the names of arguments whose values may look like an address: `10.0.0.1`."""
+_GAPS = re.compile(r"(?<=[A-Z0-9]{4})[ -](?=[A-Z0-9]{4})")
+"""Between the parts of a key that is written in groups."""
 _LOADED = re.compile(
     r"(?:\b(?:src|href|poster|action|formaction|background|data|srcset|xlink:href|content)\s*=\s*['\"]?|\burl\(\s*['\"]?|@import\s+['\"]|!\[[^\]]{0,200}\]\(\s*|\bsystem\s+['\"])"
     r"([^\s'\"<>)]{4,2000})",
@@ -90,7 +92,7 @@ def judge_text(
     ):
         yield from find_personal_secrets(text)
     if len(text) <= _MAX_FORMS_OF:
-        for form in (text[::-1], codecs.encode(text, "rot13")):
+        for form in (text[::-1], codecs.encode(text, "rot13"), _GAPS.sub("", text)):
             yield from (danger for danger in find_secrets(form) if danger.is_certain)
     yield from _judge_kind(kind, path, forms, rules, reads_only=reads_only, is_rendered=is_rendered)
     if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
@@ -132,6 +134,9 @@ def _judge_kind(
 
 def _judge_code(text: str) -> list[Danger]:
     """List why code should not run; a text without brackets is a line of a shell, and lines with `!` are its commands."""
+    if re.fullmatch(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*", text):  # an address in an argument such as `source`
+        danger = find_bad_address(text.strip(), None, bare=True)
+        return [Danger(danger.reason)] if danger else []
     dangers = judge_program(text, lambda string: judge_command(string, level=1))
     if not re.search(r"[(){}=\[\]]", text):
         return [*dangers, *judge_command(text)]
