@@ -45,7 +45,7 @@ ROOTS = (
 """Folders without which a machine or its user has lost everything, in lower case."""
 KNOWN_BUILDS = (
     r"(?:^|/)(?:node_modules|build|dist|target|out|__pycache__|\.?venv|\.cache|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.tox|\.next|\.nuxt"
-    r"|\.turbo|\.parcel-cache|coverage|htmlcov|\.gradle|[\w.-]+\.egg-info|bin|obj|tmp|temp|\.terraform|vendor|site|_build)(?:/[\w.*-]*)*/?$"
+    r"|\.turbo|\.parcel-cache|coverage|htmlcov|\.gradle|[\w.*-]+\.egg-info|bin|obj|tmp|temp|\.terraform|vendor|site|_build)(?:/[\w.*-]*)*/?$"
     r"|^/tmp/[\w.-]+|^/var/tmp/[\w.-]+|\.(?:pyc|pyo|o|log|tmp|bak)$"
 )
 """Folders that a build makes again."""
@@ -69,10 +69,10 @@ DOUBTFUL = (
     ("it deletes data of a database", r"^(?:redis-cli|valkey-cli)\s+.*\b(?:flush(?:all|db)|config\s+set|shutdown|del)\b|^(?:mongo|mongosh)\s+.*(?:drop|deleteMany|remove)\w*\(|^(?:dropdb|dropuser|mysqladmin\s+.*drop)|^(?:curl|wget|http)\s+.*-X\s*DELETE"
      r"|^(?:rails|rake|bin/rails)\s+db:(?:drop|reset|purge)|^(?:python3?\s+)?(?:\./)?manage\.py\s+flush|^(?:npx\s+)?prisma\s+(?:migrate\s+reset|db\s+push\s+.*--force-reset)|^alembic\s+downgrade\s+base|^(?:php\s+)?artisan\s+migrate:(?:fresh|reset)"),
     ("it publishes something", r"^(?:npm|yarn|pnpm|bun)\s+(?:publish|unpublish|deprecate)|^twine\s+upload|^cargo\s+(?:publish|yank)|^gem\s+(?:push|yank)|^(?:poetry|uv|flit|hatch)\s+publish|^docker\s+push"),
-    ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:-(?:d|F|T)|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
+    ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:(?-i:-(?:d|F|T))|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
     ("it reads all settings, passwords included", r"^(?:printenv|env|export\s+-p|declare\s+-x|set)\s*$"),
     ("it runs text as a program", r"^(?:eval|source\s+/dev/|\.\s+/dev/)\b"),
-    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|GIT_SSH|GIT_PROXY_COMMAND|GIT_EXTERNAL_DIFF|GIT_EDITOR|GIT_PAGER|NODE_OPTIONS|PERL5OPT|RUBYOPT|LD_AUDIT|PYTHONSTARTUP)="),
+    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|GIT_SSH|GIT_PROXY_COMMAND|GIT_EXTERNAL_DIFF|GIT_EDITOR|GIT_PAGER|PERL5OPT|RUBYOPT|LD_AUDIT|NODE_OPTIONS=[\"']?.*(?:-r\b|--require|--import|--loader)\S*|PYTHONSTARTUP)="),
     ("it gets a machine's passwords", r"^(?:mimikatz|secretsdump|hashdump|laZagne|security\s+(?:dump-keychain|find-\w+-password)|getent\s+shadow|pass\s+show|op\s+(?:read|item)|vault\s+(?:read|kv\s+get)|kubectl\s+.*get\s+secrets?|gh\s+auth\s+token|gcloud\s+auth\s+print|aws\s+configure\s+(?:get|export)|aws\s+secretsmanager\s+get|docker\s+login)\b"),
 )  # fmt: skip
 """(what it does, pattern of a command with its arguments, separated by blanks)."""

@@ -43,7 +43,9 @@ _REDIS = frozenset(
     " xrange xrevrange xlen xinfo xread pfcount bitcount getbit geodist geopos georadius geosearch ping echo time memory object randomkey lastsave role wait touch dump command latency slowlog"
     " set setex setnx mset incr incrby decr decrby append getset hset hmset hincrby hsetnx lpush rpush sadd zadd zincrby expire pexpire expireat persist xadd pfadd setbit publish subscribe psubscribe select auth hello quit multi exec watch client json.get json.set ft.search ft.info ts.get ts.range".split()
 )
-_REDIS_VALUES = frozenset(["-h", "-p", "-n", "-a", "-u", "--user", "--pass", "-s", "-i", "-r"])
+_REDIS_VALUES = frozenset(
+    ["--pattern", "--count", "--type", "-h", "-p", "-n", "-a", "-u", "--user", "--pass", "-s", "-i", "-r"]
+)
 _SERVICES = re.compile(
     r"(?:--?\w[\w-]*\s+)*(?:status|is-active|is-enabled|is-failed|list-\S+|show|show-environment|cat|help|start|restart|reload|try-restart|daemon-reload|get-default)\b|[\w.@-]+\s+(?:status|start|restart|reload)\b"
 )
@@ -53,6 +55,7 @@ _SYSTEM_PACKAGES = re.compile(
 _REGISTRY = re.compile(
     r"(?:.*\s)?(?:config\s+set|set\s|login|logout|adduser|token|owner|access|hook|team|org|profile|trust)\b|.*(?:--registry|--index-url|--extra-index-url|--trusted-host|\s-i\s+https?:)"
 )
+_PACKAGE_MANAGERS = frozenset(["npm", "yarn", "pnpm", "bun", "pip", "pip3", "uv", "poetry", "gem", "conda", "cargo"])
 _RUNNERS = frozenset(
     "make gmake just task invoke inv rake npm yarn pnpm bun nx turbo gradle gradlew mvn ant rails bin/rails composer artisan mix lein sbt tox nox".split()
 )
@@ -101,7 +104,8 @@ def name_effect(name: str, rest: tuple[str, ...], *, is_guess: bool = False) -> 
         verb = next(iter(list_positionals(rest, _REDIS_VALUES)), "")
         return None if not verb or verb.lower() in _REDIS else f"`{name} {verb[:40]}` changes or deletes data"
     if name in ("systemctl", "service", "launchctl", "sc", "supervisorctl", "pm2", "rc-service"):
-        is_known = _SERVICES.match(" ".join(words)) or (name == "pm2" and words[0] not in _LOSING | {"kill", "stop"})
+        spoken = " ".join(list_positionals(rest))
+        is_known = _SERVICES.match(spoken) or (name == "pm2" and words[0] not in _LOSING | {"kill", "stop"})
         return None if is_known else f"{shown} changes which services run"
     if name in _CLOUDS:
         return _name_cloud(words, shown)
@@ -150,7 +154,7 @@ def _name_other(name: str, words: list[str], rest: tuple[str, ...], shown: str) 
             _LOSING - {"reset", "uninstall", "prune"} if name not in ("rails", "rake", "artisan") else _LOSING
         )
         return f"{shown} may delete data ({min(lost)!r})" if lost else None
-    if name in _ORDINARY:
+    if name in _ORDINARY or (name in _PACKAGE_MANAGERS and words[0] in ("uninstall", "remove", "prune")):
         return None
     lost = {word.lower().strip("-") for word in words[:3]} & _LOSING
     lost |= {part for part in _SPLIT.split(words[0].lower()) if part in _LOSING and len(words[0]) < 40}  # noqa: PLR2004 - characters of a verb

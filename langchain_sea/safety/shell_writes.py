@@ -31,7 +31,7 @@ _DATA_FILE = re.compile(
     re.IGNORECASE,
 )
 _KEPT_FILE = re.compile(
-    r"\.(?:csv|tsv|xlsx?|docx?|pptx?|pdf|sql|jsonl|npz?|pt|ckpt|safetensors|h5|tar|zip|t?gz|7z|jpe?g|png|mp[34]|mbox|pst|eml)$",
+    r"\.(?:csv|tsv|xlsx?|docx?|pptx?|pdf|sql|jsonl|npz?|pt|ckpt|safetensors|h5|jpe?g|png|mp[34]|mbox|pst|eml)$",
     re.IGNORECASE,
 )
 _SYSTEM_ROOT = re.compile(

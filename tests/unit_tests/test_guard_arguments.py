@@ -91,7 +91,11 @@ OTHERS = [
 
 
 def list_cases(tool, argument, groups):
-    return [pytest.param(tool, argument, text, id=f"{group}-{i}") for group, texts in groups.items() for i, text in enumerate(texts)]
+    return [
+        pytest.param(tool, argument, text, id=f"{group}-{i}")
+        for group, texts in groups.items()
+        for i, text in enumerate(texts)
+    ]
 
 
 @pytest.mark.parametrize(
