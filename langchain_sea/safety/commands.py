@@ -39,6 +39,7 @@ from langchain_sea.safety.shell_writes import (
     judge_deletion,
     judge_redirect,
     judge_writes,
+    reads_as_windows,
 )
 from langchain_sea.safety.sql import judge_sql
 
@@ -103,7 +104,7 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         elif node.type == "declaration_command":
             dangers += _judge_line(" ".join(read_words(node)))
         stack += node.children
-    if tree.root_node.has_error and level == 0 and not dangers and not _reads_as_windows(text):
+    if tree.root_node.has_error and level == 0 and not dangers and not reads_as_windows(text):
         dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
     return list(dict.fromkeys(dangers))
 
@@ -284,10 +285,6 @@ def _judge_redirect(node: Any) -> Iterator[Danger]:
         words = next((read_words(child) for child in parent.children if child.type == "command"), ()) if parent else ()
         operator = ">>" if ">>" in node.text.decode("utf-8", "replace") else ">"
         yield from judge_redirect(target.strip("\"'"), operator, words)
-
-
-def _reads_as_windows(text: str) -> bool:
-    return bool(re.search(r"\b[A-Za-z]:\\|\b[A-Z]\w+-[A-Z]\w+\b|\$env:|\s/[a-z]\b", text))
 
 
 def _take_until_flag(words: tuple[str, ...]) -> list[str]:

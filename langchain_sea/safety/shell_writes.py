@@ -24,6 +24,7 @@ __all__ = [
     "judge_deletion",
     "judge_redirect",
     "judge_writes",
+    "reads_as_windows",
 ]
 
 _DATA_FILE = re.compile(
@@ -83,6 +84,11 @@ def find_powershell(text: str) -> Iterator[Danger]:
             yield Danger(f"it changes or deletes something ({whole!r})")
     if match := compile_pattern(_POWERSHELL_CODE).search(text):
         yield Danger(f"it deletes or overwrites files ({match[0].strip()[:60]!r})")
+
+
+def reads_as_windows(text: str) -> bool:
+    """Return whether a text is written for a shell of Windows, which the parser of bash cannot read."""
+    return bool(re.search(r"\b[A-Za-z]:\\|\b[A-Z]\w+-[A-Z]\w+\b|\$env:|\s/[a-z]\b", text))
 
 
 def is_root(word: str) -> bool:
