@@ -104,7 +104,7 @@ def list_secret_values(text: str) -> frozenset[str]:
     values = {m for pattern in (_HEADER, _COOKIE) for m in _list_matches(pattern, text) if _is_varied(m)}
     values |= set(_list_settings(text))
     values |= {m.rstrip(".,;:!?*") for m in _list_matches(_SENTENCE, text) if _is_password(m)}
-    values |= {m for m in _list_matches(_CARD, text) if is_card_number(m)}
+    values |= {re.sub(r"[ -]", "", m) for m in _list_matches(_CARD, text) if is_card_number(m)}
     return frozenset(values).union(_list_one_time_codes(text))
 
 
