@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 __all__ = [
-    "AMBIGUOUS", "COMMANDS", "DATABASE_CLIENTS", "DOUBTFUL", "DOWNLOADERS", "INTERPRETERS", "KNOWN_BUILDS", "NETWORK", "ROOTS", "SHELLS", "TEXT_CERTAIN",
-    "WINDOWS_CERTAIN", "WINDOWS_DOUBTFUL", "WRAPPERS",
+    "AMBIGUOUS", "COMMANDS", "DATABASE_CLIENTS", "DOUBTFUL", "DOWNLOADERS", "INTERPRETERS", "KNOWN_BUILDS", "NETWORK", "POSITIONALS_BEFORE", "ROOTS", "RUNNERS", "SHELLS", "TEXT_CERTAIN",
+    "WINDOWS_CERTAIN", "WINDOWS_DOUBTFUL", "WRAPPERS", "WRAPPER_VALUES",
 ]  # fmt: skip
 
 SHELLS = frozenset("sh bash zsh dash ksh csh tcsh fish ash rbash busybox pwsh powershell".split())
@@ -17,9 +17,27 @@ NETWORK = DOWNLOADERS | frozenset(
 )
 WRAPPERS = frozenset(
     "sudo doas env nohup time nice ionice timeout exec command builtin setsid stdbuf xargs strace ltrace watch unbuffer"
-    " chronic parallel caffeinate chroot unshare nsenter flock run0 pkexec".split()
+    " chronic parallel caffeinate chroot unshare nsenter flock run0 pkexec systemd-run".split()
 )
 """Commands that run another one, which follows their options."""
+_VALUES = {
+    "sudo": "-u -g -h -p -C -r -t -T -U -D -R --user --group --host --prompt --chdir --chroot --role --type", "doas": "-u -C -a", "env": "-u -C --unset --chdir", "nice": "-n --adjustment",
+    "ionice": "-c -n -p -P --class --classdata", "timeout": "-s -k --signal --kill-after", "xargs": "-a -I -n -P -L -E -d -s -J -R -S --arg-file --max-args --max-procs --max-lines --delimiter --replace --max-chars --eof",
+    "stdbuf": "-i -o -e --input --output --error", "strace": "-e -o -p -s -u -E -a -P", "ltrace": "-e -o -p -s -u", "watch": "-n --interval", "time": "-f -o --format --output", "exec": "-a",
+    "parallel": "-j -a -N -L --jobs --arg-file --colsep --joblog --delay --timeout", "nsenter": "-t -S -G --target --setuid --setgid", "unshare": "-S -G -R -w --setuid --setgid --root --wd",
+    "chroot": "", "flock": "-w -E --timeout --wait --conflict-exit-code", "caffeinate": "-t -w", "pkexec": "--user", "run0": "-u -D --user --chdir", "chronic": "", "nohup": "", "npx": "-p --package -c --call",
+    "uv": "--with --python -p --project --directory --extra --group --env-file -n --name -C", "setsid": "", "unbuffer": "", "systemd-run": "-p --property -u --unit --uid --gid --slice --description",
+}  # fmt: skip
+WRAPPER_VALUES = {name: frozenset(options.split()) for name, options in _VALUES.items()}
+"""Options of these commands that take a value."""
+POSITIONALS_BEFORE = {"timeout": 1, "chroot": 1, "flock": 1}
+"""How many words of their own stand before the command."""
+RUNNERS = {
+    "npx": (), "bunx": (), "uvx": (), "pnpx": (), "uv": ("run",), "poetry": ("run",), "pipenv": ("run",), "pdm": ("run",), "hatch": ("run",), "rye": ("run",), "pixi": ("run",), "bundle": ("exec",),
+    "conda": ("run",), "mamba": ("run",), "npm": ("exec", "x"), "pnpm": ("exec", "dlx"), "yarn": ("exec", "dlx"), "dotenv": ("run",), "doppler": ("run",), "nix": ("run", "shell"), "direnv": ("exec",), "mise": ("exec", "x"),
+    "asdf": ("exec",), "rbenv": ("exec",), "pyenv": ("exec",), "rtk": ("run",),
+}  # fmt: skip
+"""Commands that run another one behind one of these words, or behind their options."""
 ROOTS = (
     r"^(?:/+(?:\*+|\.{1,2}(?:/\*?)?)?|/(?:bin|boot|dev|etc|home|lib(?:32|64)?|opt|proc|root|run|sbin|srv|sys|usr|var|users|system|library|applications"
     r"|mnt|media|data)(?:/\*{0,2}|/\.\*)?|/home/[^/]+(?:/\*)?|/home/~(?:/\*|/\.\*)?|[a-z]:/?\*?|[a-z]:/(?:windows|users)(?:/\*?)?|/(?:usr|var)/(?:lib|bin|local|log)(?:/\*)?)$"
@@ -27,7 +45,7 @@ ROOTS = (
 """Folders without which a machine or its user has lost everything, in lower case."""
 KNOWN_BUILDS = (
     r"(?:^|/)(?:node_modules|build|dist|target|out|__pycache__|\.?venv|\.cache|\.pytest_cache|\.mypy_cache|\.ruff_cache|\.tox|\.next|\.nuxt"
-    r"|\.turbo|\.parcel-cache|coverage|htmlcov|\.gradle|[\w.-]+\.egg-info|bin|obj|tmp|temp|\.terraform|vendor|site|_build)(?:/[\w.*-]*)*/?$"
+    r"|\.turbo|\.parcel-cache|coverage|htmlcov|\.gradle|[\w.*-]+\.egg-info|bin|obj|tmp|temp|\.terraform|vendor|site|_build)(?:/[\w.*-]*)*/?$"
     r"|^/tmp/[\w.-]+|^/var/tmp/[\w.-]+|\.(?:pyc|pyo|o|log|tmp|bak)$"
 )
 """Folders that a build makes again."""
@@ -41,7 +59,7 @@ DOUBTFUL = (
     ("it acts with the rights of an administrator", r"^(?:sudo|doas|su|pkexec|run0|runas|gsudo)\b"),
     ("it changes firewall, kernel or mounts", r"^(?:iptables|ip6tables|nft|ufw|firewall-cmd|sysctl\s+(?:-\S+\s+)*-w|modprobe|insmod|rmmod|mount|umount|swapoff|setenforce|losetup|kexec|pfctl)\b"),
     ("it changes a disk", r"^(?:fdisk|sfdisk|gdisk|sgdisk|parted|mkswap|lvremove|vgremove|pvremove|zpool\s+destroy|zfs\s+destroy|btrfs\s+\S+\s+delete|mdadm|cryptsetup|hdparm|dd|truncate|fallocate)\b"),
-    ("it runs later, or at each start", r"^(?:crontab(?:\s+(?:-[^l\s]|[^-\s])|$)|at\b|batch\b|systemctl\s+enable|launchctl\s+load|update-rc\.d)"),
+    ("it runs later, or at each start", r"^(?:crontab(?:\s+(?:-[^l\s]|[^-\s]|-$)|$)|at\b|batch\b|systemctl\s+enable|launchctl\s+load|update-rc\.d)"),
     ("it hides what was done", r"^(?:history\s+-[cdw]|unset\s+HISTFILE|export\s+HISTFILE=|journalctl\s+.*--vacuum|logrotate\s+-f|auditctl\s+-[eD]|wevtutil\s+cl)"),
     ("it deletes things of a cluster or a cloud", r"^(?:kubectl|oc|k3s\s+kubectl)\s+(?:.*\s)?(?:delete|drain|cordon|replace\s+--force|exec|create\s+clusterrolebinding)\b"
      r"|^helm\s+(?:.*\s)?(?:uninstall|delete)|^(?:terraform|tofu|pulumi|cdk|serverless|sls)\s+(?:.*\s)?(?:destroy|apply\s+.*-auto-approve|remove)"
@@ -51,10 +69,10 @@ DOUBTFUL = (
     ("it deletes data of a database", r"^(?:redis-cli|valkey-cli)\s+.*\b(?:flush(?:all|db)|config\s+set|shutdown|del)\b|^(?:mongo|mongosh)\s+.*(?:drop|deleteMany|remove)\w*\(|^(?:dropdb|dropuser|mysqladmin\s+.*drop)|^(?:curl|wget|http)\s+.*-X\s*DELETE"
      r"|^(?:rails|rake|bin/rails)\s+db:(?:drop|reset|purge)|^(?:python3?\s+)?(?:\./)?manage\.py\s+flush|^(?:npx\s+)?prisma\s+(?:migrate\s+reset|db\s+push\s+.*--force-reset)|^alembic\s+downgrade\s+base|^(?:php\s+)?artisan\s+migrate:(?:fresh|reset)"),
     ("it publishes something", r"^(?:npm|yarn|pnpm|bun)\s+(?:publish|unpublish|deprecate)|^twine\s+upload|^cargo\s+(?:publish|yank)|^gem\s+(?:push|yank)|^(?:poetry|uv|flit|hatch)\s+publish|^docker\s+push"),
-    ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:-(?:d|F|T)|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
+    ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:(?-i:-(?:d|F|T))|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
     ("it reads all settings, passwords included", r"^(?:printenv|env|export\s+-p|declare\s+-x|set)\s*$"),
     ("it runs text as a program", r"^(?:eval|source\s+/dev/|\.\s+/dev/)\b"),
-    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|PYTHONSTARTUP)="),
+    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|GIT_SSH|GIT_PROXY_COMMAND|GIT_EXTERNAL_DIFF|GIT_EDITOR|GIT_PAGER|PERL5OPT|RUBYOPT|LD_AUDIT|NODE_OPTIONS=[\"']?.*(?:-r\b|--require|--import|--loader)\S*|PYTHONSTARTUP)="),
     ("it gets a machine's passwords", r"^(?:mimikatz|secretsdump|hashdump|laZagne|security\s+(?:dump-keychain|find-\w+-password)|getent\s+shadow|pass\s+show|op\s+(?:read|item)|vault\s+(?:read|kv\s+get)|kubectl\s+.*get\s+secrets?|gh\s+auth\s+token|gcloud\s+auth\s+print|aws\s+configure\s+(?:get|export)|aws\s+secretsmanager\s+get|docker\s+login)\b"),
 )  # fmt: skip
 """(what it does, pattern of a command with its arguments, separated by blanks)."""
@@ -82,7 +100,7 @@ WINDOWS_DOUBTFUL = (
     ("it deletes files", r"\bRemove-Item\b.{0,200}-(?:Recurse|Force)|\b(?:rd|rmdir)\s+/[sq]|\b(?:del|erase)\s+/[fsq]|\bri\s+-r"),
     ("it runs hidden text as a program", r"\bpowershell(?:\.exe)?\b.{0,80}\s-e\w*\s+[A-Za-z0-9+/=]{16,}|\b(?:iex|Invoke-Expression)\b|FromBase64String|-ExecutionPolicy\s+Bypass"),
     ("it changes the machine", r"\breg(?:\.exe)?\s+(?:delete|add)\b|\bSet-ExecutionPolicy\b|\bnet\s+(?:user|localgroup)\s+\S+.{0,60}/(?:add|delete)|\bsc\s+(?:delete|stop|config)\b|\bschtasks\s+/(?:create|delete)|\bdiskpart\b|\bStop-Computer\b|\bRestart-Computer\b"
-     r"|\bSet-MpPreference\b|\bNew-LocalUser\b|\bAdd-LocalGroupMember\b|\bnetsh\s+(?:advfirewall|firewall)\b|\bSet-ADAccountPassword\b|\btaskkill\s+.*/f|\bStop-Service\b|\bStop-Process\b|\btakeown\b|\bicacls\b"),
+     r"|\bSet-MpPreference\b|\bNew-LocalUser\b|\bAdd-LocalGroupMember\b|\bnetsh\s+(?:advfirewall|firewall)\b|\bSet-ADAccountPassword\b|\btaskkill\s+.*/f|\bStop-Service\b|\bStop-Process\b|\bwmic\b.{0,60}\b(?:call|create|delete)\b|\btakeown\b|\bicacls\b"),
 )  # fmt: skip
 AMBIGUOUS = frozenset(
     "find cut sort date make kill sleep time test watch touch more less head cat who last at split join look write mail nice info man"

@@ -6,12 +6,41 @@ Runs nothing, and expands no variables.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety import command_lists as lists
-from langchain_sea.safety.paths import find_bad_path, normalize_path
+from langchain_sea.safety.code import judge_program
+from langchain_sea.safety.inner_commands import (
+    has_program,
+    list_inner_commands,
+    list_inner_words,
+    list_input,
+    list_programs,
+)
+from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
-from langchain_sea.safety.shell_reader import list_commands, make_parser, read_words, resolve_variables, unwrap
+from langchain_sea.safety.program_verbs import name_effect
+from langchain_sea.safety.shell_reader import (
+    find_folder,
+    list_commands,
+    list_folders,
+    make_parser,
+    plain_name,
+    read_words,
+    resolve_variables,
+    unwrap,
+)
+from langchain_sea.safety.shell_writes import (
+    find_carried_data,
+    find_powershell,
+    is_root,
+    join_folder,
+    judge_deletion,
+    judge_redirect,
+    judge_writes,
+    reads_as_windows,
+)
 from langchain_sea.safety.sql import judge_sql
 
 if TYPE_CHECKING:
@@ -20,6 +49,8 @@ if TYPE_CHECKING:
 __all__ = ["REVERSE_SHELLS", "find_fork_bomb", "judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
+_MAX_WORD = 1_000  # characters of a word without quotes: the parser's time grows with their square
+_LONG_WORD = rf"[^\s\"'`]{{{_MAX_WORD}}}"
 _MAX_NESTED = 4  # levels of commands inside of arguments
 _FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
 REVERSE_SHELLS = (
@@ -28,6 +59,9 @@ REVERSE_SHELLS = (
      r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
 )  # fmt: skip
 _DECODERS = frozenset(["base64", "base32", "xxd", "openssl", "gunzip", "zcat", "rev", "uudecode"])
+_HIDDEN = re.compile(r"\b(?:base64|base32|xxd|openssl|gunzip|zcat|rev|uudecode|curl|wget|fetch)\b")
+_RECEIVERS = frozenset("ssh nc ncat netcat telnet socat mail mailx sendmail ftp sftp".split())
+_FEEDERS = frozenset(["xargs", "parallel"])
 
 
 def judge_command(text: str, level: int = 0) -> list[Danger]:
@@ -43,28 +77,41 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
     dangers += find_fork_bomb(text)
     if len(text) > _MAX_COMMAND:
         dangers.append(Danger(f"of its {len(text)} characters only {_MAX_COMMAND} were read as a command"))
-    source = resolve_variables(text[:_MAX_COMMAND]).encode("utf-8", "replace")
-    tree = make_parser().parse(source)
+    dangers += find_powershell(text)
+    part = text[:_MAX_COMMAND]
+    if long := compile_pattern(_LONG_WORD).search(part):
+        dangers.append(Danger(f"a word of more than {_MAX_WORD} characters in it is not read as a command"))
+        part = part[: long.start()]
+    resolved = resolve_variables(part)
+    tree = make_parser().parse(resolved.encode("utf-8", "replace"))
+    folders = list_folders(tree.root_node)
     stack = [tree.root_node]
     while stack:
         node = stack.pop()
         if node.type in ("pipeline", "redirected_statement"):
             dangers += _judge_pipeline(node, level)
+            dangers += _judge_input(node, level)
         elif node.type == "command":
-            dangers += _judge_words(read_words(node), level)
+            words = read_words(node)
+            dangers += _judge_input(node, level)
+            for child in node.children:
+                if child.type == "variable_assignment":
+                    dangers += _judge_line(child.text.decode("utf-8", "replace"))
+            dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
+            dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
         elif node.type == "declaration_command":
             dangers += _judge_line(" ".join(read_words(node)))
         stack += node.children
-    if tree.root_node.has_error and level == 0 and not dangers and not _reads_as_windows(text):
+    if tree.root_node.has_error and level == 0 and not dangers and not reads_as_windows(text):
         dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
     return list(dict.fromkeys(dangers))
 
 
-def _judge_words(words: tuple[str, ...], level: int) -> Iterator[Danger]:
-    """Yield what is dangerous in one simple command."""
-    line = " ".join(words)
+def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Iterator[Danger]:
+    """Yield what is dangerous in one simple command, which runs in a folder."""
+    line, whole = " ".join(words), words
     words, has_rights = unwrap(words)
     if has_rights:
         yield from _judge_line(line)
@@ -72,24 +119,69 @@ def _judge_words(words: tuple[str, ...], level: int) -> Iterator[Danger]:
         return
     name, rest = words[0], words[1:]
     line = " ".join(words)
-    yield from _judge_destruction(name, rest, line)
+    is_fed = any(plain_name(word) in _FEEDERS for word in whole[: len(whole) - len(rest) - 1])
+    yield from _judge_destruction(name, tuple(join_folder(folder, word) for word in rest), line, is_fed=is_fed)
+    yield from judge_writes(name, rest, repr(line[:60]))
+    if reason := name_effect(name, rest):
+        yield Danger(reason)
     yield from _judge_paths(name, rest, line)
     if level < _MAX_NESTED:
-        for inner in _list_inner_commands(name, rest):
+        for inner in list_inner_commands(whole, name, rest):
             yield from judge_command(inner, level + 1)
+        for inner_words in list_inner_words(name, rest):
+            yield from _judge_words(inner_words, level + 1)
+        for program in list_programs(name, rest):
+            yield from judge_program(program, lambda text: judge_command(text, level + 1))
     if name in lists.DATABASE_CLIENTS:
         for word in rest:
             query = re.sub(r"^--?(?:command|execute|query|e|c|Q)=?", "", word)
             yield from judge_sql(query) if " " in query else ()
-    if name in lists.INTERPRETERS and any(
-        re.search(r"\$\(\s*(?:curl|wget|fetch)|<\(\s*(?:curl|wget|fetch)", word) for word in rest
-    ):
-        yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
-    if name in ("eval", "source", ".") and re.search(r"(?:\$|<)\(\s*(?:curl|wget|fetch)", line):
-        yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
+    if name.startswith(("$(", "`", "<(")) or whole[0].startswith(("$(", "`")):
+        yield Danger(f"it runs what another command prints ({line[:60]!r})")
+    yield from _judge_substitution(name, rest, line)
 
 
-def _judge_destruction(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
+def _judge_substitution(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
+    """Yield what an interpreter reads from another command: `bash <(…)`, `sh -c "$(curl …)"`, `source <(…)`."""
+    if name in lists.INTERPRETERS and any(re.search(r"\$\(\s*(?:curl|wget|fetch)", word) for word in rest):
+        yield Danger(f"it runs what it downloads ({line[:60]!r})", is_certain=True)
+    if name not in lists.INTERPRETERS and name not in ("eval", "source", "."):
+        return
+    for word in rest:
+        if word.startswith("<(") or (name in ("eval", "source", ".") and word.startswith(("$(", "`"))):
+            if _HIDDEN.search(word):
+                yield Danger(f"it runs what it downloads or decodes ({line[:60]!r})", is_certain=True)
+            elif not re.search(r"\b(?:completion|hook|activate|shellenv|init|env)\b", word) and not has_program(
+                (name, *rest)
+            ):
+                yield Danger(f"it runs what another command prints ({line[:60]!r})")
+
+
+def _judge_input(node: Any, level: int) -> Iterator[Danger]:
+    """Yield what a program does with a text that the line itself gives it: `bash <<< …`, `python3 <<EOF`, `echo … | psql`."""
+    if node.type == "pipeline":
+        commands = [unwrap(read_words(child))[0] for child in list_commands(node)]
+        pairs = [
+            (after, " ".join(before[1:]))
+            for before, after in pairwise(commands)
+            if before[:1] in (("echo",), ("printf",))
+        ]
+    else:
+        words = next((unwrap(read_words(child))[0] for child in list_commands(node)), tuple[str, ...]())
+        pairs = [(words, text) for text in list_input(node)]
+    for words, text in pairs:
+        name = words[0] if words else ""
+        if name in lists.DATABASE_CLIENTS:
+            yield from judge_sql(text)
+        elif name.startswith(("redis-cli", "mongo")):
+            yield from _judge_words((name, *text.split()), level + 1)
+        elif name in lists.SHELLS and level < _MAX_NESTED and node.type != "pipeline":
+            yield from judge_command(text, level + 1)
+        elif name in lists.INTERPRETERS and not has_program(words) and level < _MAX_NESTED:
+            yield from judge_program(text, lambda inner: judge_command(inner, level + 1))
+
+
+def _judge_destruction(name: str, rest: tuple[str, ...], line: str, *, is_fed: bool) -> Iterator[Danger]:
     """Yield what the command deletes or overwrites."""
     flags = [word for word in rest if word.startswith("-")]
     targets = [word for word in rest if not word.startswith("-")]
@@ -105,23 +197,17 @@ def _judge_destruction(name: str, rest: tuple[str, ...], line: str) -> Iterator[
         is_deep = (
             any(re.match(r"-[a-zA-Z]*[rR]|--(?:recursive|no-preserve-root)", flag) for flag in flags) or name == "mv"
         )
-        roots = [
-            w for w in (targets[:-1] if name == "mv" else targets) if compile_pattern(lists.ROOTS).search(_to_target(w))
-        ]
+        roots = [w for w in (targets[:-1] if name == "mv" else targets) if is_root(w)]
         if roots and is_deep:
             yield Danger(f"it deletes or changes everything in {roots[0]!r} ({shown})", is_certain=True)
-        elif (
-            name in ("rm", "srm", "trash")
-            and (is_deep or any("*" in w for w in targets))
-            and not all(_is_build(w) for w in targets)
-        ):
-            yield Danger(f"it deletes files ({shown})")
+        elif name in ("rm", "srm", "trash"):
+            yield from judge_deletion(flags, targets, shown, is_fed=is_fed)
         elif name not in ("rm", "mv", "trash", "rmdir"):
             yield from _judge_line(line)
     elif name == "find" and (
         "-delete" in rest or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
     ):
-        roots = [w for w in _take_until_flag(rest) if compile_pattern(lists.ROOTS).search(_to_target(w))]
+        roots = [w for w in _take_until_flag(rest) if is_root(w)]
         yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
     elif name == "kill" and "-1" in targets + flags[1:]:
         yield Danger(f"it stops every program ({shown})", is_certain=True)
@@ -163,10 +249,12 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
         if not words:
             continue
         name = words[0]
-        if name in lists.INTERPRETERS and has_download and not _has_program(words):
+        if name in lists.INTERPRETERS and has_download and not has_program(words):
             yield Danger(f"it runs what it downloads or decodes ({text})", is_certain=True)
         if name in lists.NETWORK and has_secret:
             yield Danger(f"it sends secrets away ({text})", is_certain=True)
+        if name in _RECEIVERS and whole != commands[0][0]:
+            yield Danger(f"it sends what another command prints ({text})")
         has_download |= name in lists.DOWNLOADERS or name in _DECODERS
         has_secret |= name in ("printenv", "history") or whole == ("env",) or any(map(_holds_secrets, words[1:20]))
     names = [words[0] for _, words in commands if words]
@@ -180,18 +268,10 @@ def _holds_secrets(word: str) -> bool:
     return danger is not None and danger.is_certain
 
 
-def _has_program(words: tuple[str, ...]) -> bool:
-    """Return whether an interpreter has a program of its own, so that its input is data: `python -m json.tool`."""
-    if not words or words[0] in lists.SHELLS:
-        return any(word == "-c" for word in words)
-    return words[0] == "awk" or any(
-        word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word)
-        for word in words[1:]
-    )
-
-
 def _judge_redirect(node: Any) -> Iterator[Danger]:
     target = node.text.decode("utf-8", "replace").lstrip("0123456789<>&| ")
+    if not target:  # `2>&1`
+        return
     if ">" not in node.text.decode("utf-8", "replace"):
         if (danger := find_bad_path(target, is_path=False)) and danger.is_certain:
             yield Danger(danger.reason)
@@ -200,50 +280,11 @@ def _judge_redirect(node: Any) -> Iterator[Danger]:
         yield Danger(f"it overwrites a disk ({target[:40]!r})", is_certain=True)
     elif danger := find_bad_path(target):
         yield Danger(f"it writes to a file of the system ({danger.reason})")
-    elif re.search(r"\.(?:bashrc|zshrc|profile|bash_profile|zprofile|gitconfig)$|/\.git/hooks/|/cron", target):
-        yield Danger(f"it changes what runs at each start ({target[:60]!r})")
-
-
-def _list_inner_commands(name: str, rest: tuple[str, ...]) -> Iterator[str]:
-    """Yield commands that are written inside of an argument: `bash -c '…'`, `ssh host '…'`, `find -exec …`."""
-    if name in lists.SHELLS | {"su", "script", "wsl", "cmd", "cmd.exe"}:
-        for index, word in enumerate(rest[:-1]):
-            if re.fullmatch(r"-\w*c|--command|/[ck]|-Command", word, re.IGNORECASE):
-                yield rest[index + 1] if name in lists.SHELLS else " ".join(rest[index + 1 :])
-        if name == "busybox" and rest:
-            yield " ".join(rest)
-    elif name in ("eval", "trap"):
-        yield " ".join(rest)
-    elif name in ("ssh", "docker", "podman", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter"):
-        yield from (word for word in rest if " " in word)
-        place = next((i for i, word in enumerate(rest) if word in ("sh", "bash", "--", "rm", "sudo")), None)
-        if place is not None:
-            yield " ".join(w if " " not in w else f"'{w}'" for w in rest[place + (rest[place] == "--") :])
-    elif name in ("find", "fd", "parallel"):
-        place = next((i for i, word in enumerate(rest) if word in ("-exec", "-execdir", "-x", "-ok")), None)
-        if place is not None:
-            yield " ".join(rest[place + 1 :]).rstrip("\\;+ ")
-    elif name in ("python", "python2", "python3", "perl", "ruby", "node", "php", "nodejs", "awk", "gawk", "vim", "tar"):
-        for word in rest:
-            yield from (
-                match[1] or match[2]
-                for match in re.finditer(
-                    r"""(?:system|popen|exec\w*|spawn\w*|run|call|checkpoint-action=exec)\s*[(=]+\s*(?:\[?\s*"([^"]{2,300})"|\[?\s*'([^']{2,300})')""",
-                    word[:2000],
-                )
-            )
-
-
-def _reads_as_windows(text: str) -> bool:
-    return bool(re.search(r"\b[A-Za-z]:\\|\b[A-Z]\w+-[A-Z]\w+\b|\$env:|\s/[a-z]\b", text))
-
-
-def _to_target(word: str) -> str:
-    return normalize_path(word).lower() if word.strip("/. *") else (word if word.startswith("/") else "")
-
-
-def _is_build(word: str) -> bool:
-    return ".." not in word and compile_pattern(lists.KNOWN_BUILDS).search(word.lower()) is not None
+    else:
+        parent = node.parent
+        words = next((read_words(child) for child in parent.children if child.type == "command"), ()) if parent else ()
+        operator = ">>" if ">>" in node.text.decode("utf-8", "replace") else ">"
+        yield from judge_redirect(target.strip("\"'"), operator, words)
 
 
 def _take_until_flag(words: tuple[str, ...]) -> list[str]:

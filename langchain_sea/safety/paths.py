@@ -26,7 +26,7 @@ _PREFIX = re.compile(
 )
 _DEVICE = re.compile(r"^//[?.]/(?:unc/)?(?=[a-z]:|globalroot)", re.IGNORECASE)
 _SECRET = (
-    r"(?:^|/)(?:\.ssh/(?:id_[\w.-]*|identity|authorized_keys\d?|[\w.-]+\.(?:pem|key|ppk))?$|\.ssh$|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?$"
+    r"(?:^|/)(?:\.ssh/(?:id_[\w.-]*|identity|authorized_keys\d?|[\w.-]+\.(?:pem|key|ppk))?$|\.ssh$|id_(?:rsa|dsa|ecdsa|ed25519)(?:_sk)?(?:\.(?:bak|old|orig|txt|key|pem|backup))?[~]?$"
     r"|\.aws/(?:credentials|config|cli/cache|sso/cache)|\.aws$|\.gnupg(?:/|$)|\.kube/(?:config|cache)|\.kube$|\.docker/config\.json"
     r"|[._]netrc$|\.git-credentials$|\.config/git/credentials|\.pgpass$|\.my\.cnf$|\.mylogin\.cnf$|\.htpasswd$|\.vault-token$|\.pypirc$"
     r"|\.(?:ba|z|k|c|tc)?sh_history$|\.(?:python|psql|mysql|sqlite|node_repl|rediscli)_history$|\.local/share/fish/fish_history"
@@ -49,10 +49,10 @@ _SECRET = (
 """Files that hold secrets, in lower case and with slashes."""
 _DOUBTFUL = (
     r"(?:^|/)(?:\.env(?:rc)?(?:\.[\w-]+)?$|\.npmrc$|\.ssh(?:/|$)|\.git/config$|[\w.-]+\.(?:pem|pfx|p12|jks|keystore|ppk|asc|ovpn|rdp)$"
-    r"|wp-config\.php$|credentials(?:\.json|\.ya?ml|\.csv|\.xml|\.db)?$|secrets?\.(?:json|ya?ml|toml|env)$|[\w.-]*\.tfstate$"
+    r"|wp-config\.php$|config/(?:database|mongoid|secrets)\.ya?ml$|config/master\.key$|credentials(?:\.json|\.ya?ml|\.csv|\.xml|\.db)?$|secrets?\.(?:json|ya?ml|toml|env)$|[\w.-]*\.tfstate$"
     r"|service[_-]account[\w-]*\.json$|(?:private|server|client|ssl)[_-]?key(?:\.\w+)?$|[\w-]+\.key$)"
     r"|^/etc/(?:cron|ssh|hosts|pam\.|ld\.so|profile|systemd|init|rc\.|security|environment|bash|apt|yum|resolv|fstab|exports|ssl|kubernetes)"
-    r"|^/root(?:/|$)|^/(?:boot|sys|proc|dev)(?:/|$)|^[a-z]:/(?:windows|boot|program files|programdata|users/[^/]+/appdata)(?:/|$)"
+    r"|^/var/lib/(?:mysql|postgresql|pgsql|mongodb?|redis|docker|containerd|grafana|jenkins)(?:/|$)|^/root(?:/|$)|^/(?:boot|sys|proc|dev)(?:/|$)|^[a-z]:/(?:windows|boot|program files|programdata|users/[^/]+/appdata)(?:/|$)"
 )
 """Files that often hold secrets, or belong to the system."""
 _HARMLESS = (
@@ -66,6 +66,53 @@ _EXEMPLARS = (
     "c:/windows/system32/config/sam", ".env", ".ssh/id_rsa", ".aws/credentials", ".git-credentials", ".netrc",
 )  # fmt: skip
 """What a pattern such as `/etc/pass*` is compared with."""
+_SECRET_WORDS = frozenset(
+    "auth secret secrets credential credentials cred creds passwd password passwords passphrase token tokens apikey apikeys keyring"
+    " vault wallet htpasswd oauth session sessions cookie cookies login logins keys private signing".split()
+)
+_DATA_ENDING = r"\.(?:json|ya?ml|toml|ini|cfg|conf|config|properties|env|txt|csv|tsv|xlsx?|docx?|pdf|xml|plist|db|sqlite3?|dat|bak|old|key|gpg|enc|vault)$"
+_OWN_WORDS = frozenset(
+    [
+        "secret",
+        "secrets",
+        "credential",
+        "credentials",
+        "cred",
+        "creds",
+        "passwd",
+        "password",
+        "passwords",
+        "passphrase",
+        "apikey",
+        "apikeys",
+        "keyring",
+        "token",
+        "tokens",
+        "oauth",
+    ]
+)
+"""Words that say outside of a dot folder, too, that a file of data holds secrets."""
+_DESIGN_WORDS = frozenset(
+    [
+        "design",
+        "theme",
+        "color",
+        "colors",
+        "css",
+        "special",
+        "added",
+        "stop",
+        "policy",
+        "template",
+        "test",
+        "tests",
+        "example",
+        "sample",
+        "schema",
+    ]
+)
+_ENV_FILE = r"(?:^|/)(?:[\w-]+\.)*(?:prod|production|staging|stage|dev|development|local|live|secrets?|app|db|database|docker|server|web|api|backend|worker|config|test)[\w-]*\.env$|/[\w.-]+\.env$"
+"""Settings of a program, passwords included; `process.env` is none."""
 _GLOB = re.compile(r"[*?\[{]")
 _TOKEN_HINT = r"[/\\~%$]|\.env|\.netrc|\.npmrc|\.pgpass|_rsa|_history|\.htpasswd|credentials|ntds"
 _MIN_LITERAL = 4  # letters of a pattern that means something particular
@@ -119,10 +166,42 @@ def find_bad_path(text: str, *, is_path: bool = True) -> Danger | None:
         is_path or lower.startswith(("/etc/", "/root", "/home/~")) or ".env" in lower
     ):
         return Danger(f"{shown} belongs to the system, or often holds secrets (path)")
+    if compile_pattern(_ENV_FILE).search(lower) or (is_path and _is_named_secret(lower)):
+        return Danger(f"{shown} often holds secrets (path)")
+    if is_path and (danger := _find_other_folder(text)):
+        return danger
     if lower.startswith("//"):
         return Danger(f"{shown} is on another machine (path)")
     if re.match(r"\.\.(?:/|$)", lower) or re.search(r"(?:^|/)\.{3,}/", path.replace("\\", "/")):
         return Danger(f"{shown} leaves the folder it should stay in (path)")
+    return None
+
+
+def _is_named_secret(path: str) -> bool:
+    """Return whether a file of data says in its name that it holds secrets; in a dot folder of the home, more words do."""
+    if not compile_pattern(_DATA_ENDING).search(path) and not path.startswith("/home/"):
+        return False
+    words = set(re.split(r"[^a-z]+", path.rpartition("/")[2]))
+    if re.search(r"(?:^|/)\.?(?:secrets?|credentials?|private[-_]keys?)/[^/]+$", path):
+        words.add("secret")
+    is_hidden = re.search(r"(?:^|/)\.(?!github|gitlab|vscode|devcontainer)[\w-]+/", path) is not None
+    known = _SECRET_WORDS if is_hidden else _OWN_WORDS
+    has_ending = compile_pattern(_DATA_ENDING).search(path) is not None
+    return (
+        (has_ending or (is_hidden and "." not in path.rpartition("/")[2]))
+        and bool(words & known)
+        and not words & _DESIGN_WORDS
+    )
+
+
+def _find_other_folder(text: str) -> Danger | None:
+    """Return a doubt about a path that names one folder and then leads into another: `public/../private/x`."""
+    parts = [part for part in text.replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." not in parts[1:] or parts[0] in ("..", "~") or text.startswith("/"):
+        return None
+    result = normalize_path(text).split("/")
+    if len(result) > 1 and result[0] not in ("..", parts[0]):
+        return Danger(f"{text[:80]!r} names the folder {parts[0]!r}, and leads into another (path)")
     return None
 
 

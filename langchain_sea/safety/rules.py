@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.safety.argument_kinds import Kind, decide_kind, get_words, list_names
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
+from langchain_sea.safety.client_tools import judge_client_tool
+from langchain_sea.safety.conversation_rules import judge_conversation
 from langchain_sea.safety.deobfuscation import join_neighbours
+from langchain_sea.safety.file_rules import judge_files
 from langchain_sea.safety.injections import find_injection
+from langchain_sea.safety.nosql import find_operators
 from langchain_sea.safety.patterns import Danger
 from langchain_sea.safety.privileges import find_everything, find_privileges, list_values
 from langchain_sea.safety.quantities import list_recipients, read_numbers
+from langchain_sea.safety.secrets import find_split_secrets
 from langchain_sea.safety.sql import find_sql_injection
 from langchain_sea.safety.text_rules import judge_text
 from langchain_sea.safety.values import get_argument, list_strings
@@ -88,6 +93,11 @@ class RulesCheck(PerCallCheck):
         ]
         if not dangers:
             dangers += [("", danger) for danger in _judge_neighbours(texts)]
+            dangers += [("", danger) for danger in find_split_secrets([text for _, _, text in texts])]
+        dangers += find_operators(arguments)
+        dangers += judge_files(texts, reads_only=reads_only)
+        dangers += judge_client_tool(call.name, texts)
+        dangers += judge_conversation(texts, context, reads_only=reads_only)
         dangers += _judge_numbers(arguments, rules, reads_only=reads_only)
         dangers += [(name, Danger(reason)) for name, reason in find_everything(call.name, arguments)]
         if not reads_only:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.patterns import Danger, compile_pattern
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-__all__ = ["find_secrets"]
+__all__ = ["find_secrets", "find_split_secrets"]
 
 _FORMATS = (
     ("key of AWS", r"\b((?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z2-7]{16})\b"),
@@ -69,12 +70,12 @@ _HINTS = (
     r"|hv[sb]\.|atlasv1|dapi|dckr_|ATATT|ATCTT|lin_|ntn_|secret_|gl(?:c|sa)_|NRAK|sntry|PMAK|AccountKey|sbp_|r8_|gsk_|xai-|AGE-"
     r"|://[^\s:@/]+:"
 )
-_PLACEHOLDER = (
-    r"example|sample|placeholder|your|dummy|redacted|changeme|secret_?here|x{5,}|\*{3,}|\.{3,}|0{6,}|<|\{\{|\$\{"
-)
+_PLACEHOLDER = r"example|sample|^os\.|getenv|process\.env|placeholder|your|dummy|redacted|changeme|secret_?here|x{5,}|\*{3,}|\.{3,}|0{6,}|<|\{\{|\$\{"
 _WORDS_FOR_SECRET = frozenset(["password", "passwd", "secret", "token", "pass", "user", "pwd", "none", "null", "true"])
 _MIN_ENTROPY = 2.5  # bits a character; a word that is repeated has less
 _MAX_PER_FORMAT = 20
+_MAX_ENDS = 12  # texts whose ends are read as one
+_MAX_END = 200  # characters
 
 
 def find_secrets(text: str) -> Iterator[Danger]:
@@ -87,6 +88,20 @@ def find_secrets(text: str) -> Iterator[Danger]:
         secret = _find_real(pattern, text, match_case=False)
         if secret and any(not c.isalpha() for c in secret):
             yield Danger(f"it would pass on a {what} ({_mask(secret)})")
+
+
+def find_split_secrets(texts: Sequence[str]) -> Iterator[Danger]:
+    """Yield secrets of a known format that are split over two texts: the end of one, and the beginning of another."""
+    ends = [(words[0][:_MAX_END], words[-1][-_MAX_END:]) for text in texts[:_MAX_ENDS] if (words := _list_ends(text))]
+    for (_, last), (first, _) in permutations(ends, 2):
+        for danger in find_secrets(last + first):
+            if danger.is_certain and not any(True for part in (last, first) for _ in find_secrets(part)):
+                yield Danger(f"two arguments read as one: {danger.reason}", is_certain=True)
+
+
+def _list_ends(text: str) -> list[str]:
+    """Return the first and the last word of a text, or none."""
+    return [*text[:_MAX_END].split()[:1], *text[-_MAX_END:].split()[-1:]]
 
 
 def _find_real(pattern: str, text: str, *, match_case: bool) -> str | None:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from functools import lru_cache
 from typing import Any
 
 from langchain_sea.errors import ExtraMissingError
-from langchain_sea.safety.command_lists import WRAPPERS
+from langchain_sea.safety.command_lists import POSITIONALS_BEFORE, RUNNERS, WRAPPER_VALUES, WRAPPERS
 
-__all__ = ["list_commands", "make_parser", "plain_name", "read_words", "resolve_variables", "unwrap"]
+__all__ = [
+    "find_folder",
+    "list_commands",
+    "list_folders",
+    "make_parser",
+    "plain_name",
+    "read_words",
+    "resolve_variables",
+    "unwrap",
+]
 
 _MAX_RESOLVED = 16_000  # characters
 
@@ -17,24 +27,55 @@ _MAX_RESOLVED = 16_000  # characters
 def unwrap(words: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
     """Return the command without the commands that only start it, and whether one of them gives rights."""
     has_rights = False
-    for _ in range(6):
+    for _ in range(8):
         if not words:
             break
         name = plain_name(words[0])
         words = (name, *words[1:])
-        if name not in WRAPPERS or len(words) == 1:
+        if len(words) == 1 or _is_lookup(words):
+            break
+        if name in RUNNERS and (place := _find_run(words)):
+            words = words[place:]
+            continue
+        if name not in WRAPPERS:
             break
         has_rights |= name in ("sudo", "doas", "pkexec", "run0")
-        index = 1
-        while index < len(words) - 1 and (
-            re.match(r"-|\w+=|\d+[smhd]?$", words[index])
-            or words[index - 1] in ("-u", "-n", "-I", "-g", "-L", "-P")
-            or (name == "chroot" and index == 1)
-            or (name == "flock" and index == 1)
-        ):
-            index += 1
-        words = words[index:]
+        index = _skip_options(words, WRAPPER_VALUES.get(name, frozenset()))
+        index += POSITIONALS_BEFORE.get(name, 0)
+        words = words[min(index, len(words) - 1) :]
     return words, has_rights
+
+
+def _is_lookup(words: tuple[str, ...]) -> bool:
+    """Return whether `command -v` only asks where a program is."""
+    return words[0] == "command" and words[1] in ("-v", "-V")
+
+
+def _skip_options(words: tuple[str, ...], with_value: frozenset[str]) -> int:
+    """Return where the command begins behind a wrapper's options, their values, and variables that are set."""
+    index = 1
+    while index < len(words) - 1:
+        word = words[index]
+        if word == "--":
+            return index + 1
+        if word in with_value:
+            index += 2
+        elif re.match(r"-|\w+=", word):
+            index += 1
+        else:
+            break
+    return index
+
+
+def _find_run(words: tuple[str, ...]) -> int:
+    """Return where the command begins behind `uv run`, `npm exec` or `npx`; 0 where none does."""
+    verbs = RUNNERS[words[0]]
+    index = _skip_options(words, WRAPPER_VALUES["npx"])
+    if not verbs:
+        return index if index < len(words) else 0
+    if words[index] not in verbs or index + 1 >= len(words):
+        return 0
+    return index + _skip_options(words[index:], WRAPPER_VALUES["uv"])
 
 
 def plain_name(word: str) -> str:
@@ -71,6 +112,25 @@ def read_words(node: Any) -> tuple[str, ...]:
             continue
         words.append(_unquote(child.text.decode("utf-8", "replace")))
     return tuple(words)
+
+
+def list_folders(root: Any) -> list[tuple[int, str]]:
+    """List (place, folder) of each `cd` in a text, as it is written, in their order."""
+    if b"cd" not in root.text and b"pushd" not in root.text:
+        return []
+    folders, stack = [], [root]
+    while stack:
+        node = stack.pop()
+        if node.type == "command" and (words := read_words(node))[:1] in (("cd",), ("pushd",)):
+            folders.append((node.start_byte, next((word for word in words[1:] if not word.startswith("-")), "~")))
+        stack += node.children
+    return sorted(folders)
+
+
+def find_folder(folders: list[tuple[int, str]], place: int) -> str:
+    """Return the folder to which the last `cd` before a place went; empty where none did."""
+    index = bisect_left(folders, (place, ""))
+    return folders[index - 1][1] if index else ""
 
 
 def _unquote(word: str) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
+from langchain_sea.safety.sql_effects import chooses_rows, find_effects, find_setting, is_harmless_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +40,11 @@ _READING = frozenset(
     "Select Union Intersect Except With Subquery Show Describe Pragma Set Use Transaction Commit Rollback Values Table Paren Semicolon Summarize".split()
 )
 _WRITING = frozenset(["Insert", "Update", "Delete", "Merge"])
-_HARMLESS_COMMAND = re.compile(
-    r"^\s*(?:show|explain|describe|desc|help|analyze|begin|start|commit|rollback|savepoint|release|set|use|list|fetch)\b",
-    re.IGNORECASE,
+_EXPLAIN = re.compile(
+    r"\s*explain\b(?P<options>(?:\s+(?:analyze|verbose|query\s+plan|plan\s+for|extended|formatted|format\s*=?\s*\w+|\([^()]*\)))*)\s+(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
 )
+_CREATED = frozenset("FUNCTION PROCEDURE TRIGGER EVENT EXTENSION RULE LANGUAGE SERVER POLICY USER ROLE".split())
 _COMPARISON = r"(?:not\s+)?(?:true\b|false\b|null\b|exists\s*\(|\(?\s*select\b|\d+\s*$|['\"]{0,2}[\w.@]*['\"]?\s*(?:\(\s*[^()]{0,40}\)\s*)?(?:=|<>|!=|<=>|<|>|\blike\b|\bin\s*\(|\bbetween\b|\bis\s+(?:not\s+)?null|\brlike\b|\bregexp\b|\bglob\b))"
 _INJECTIONS = (
     ("it changes what a database query does", rf"['\"`]\s*\)*\s*(?:\b(?:or|and|xor|having|where)\b|\|\||&&)\s*\(*\s*['\"]?{_COMPARISON}"),
@@ -70,7 +72,8 @@ def judge_sql(text: str, *, reads_only: bool = False) -> list[Danger]:
         return dangers or [Danger(f"it cannot be read as SQL ({text.strip()[:60]!r})")]
     for statement in statements:
         dangers += _judge_statement(statement, reads_only=reads_only)
-    if len(statements) > 1 and any(_get_kind(each) not in _READING for each in statements):
+    acting = [each for each in statements if _get_kind(each) not in ("Transaction", "Commit", "Semicolon")]
+    if len(acting) > 1 and any(_get_kind(each) not in _READING for each in acting):
         dangers.append(Danger(f"it holds {len(statements)} statements, which change data ({text.strip()[:60]!r})"))
     return list(dict.fromkeys(dangers))
 
@@ -126,20 +129,25 @@ def _judge_statement(statement: Any, *, reads_only: bool) -> Iterator[Danger]:
     kind = _get_kind(statement)
     shown = repr(_to_text(statement)[:60])
     if kind == "Command":
-        if not _HARMLESS_COMMAND.match(_to_text(statement)):
-            yield Danger(f"it is a statement whose effect is not known ({shown})")
+        yield from _judge_command(_to_text(statement), shown, reads_only=reads_only)
     elif kind in ("Drop", "TruncateTable"):
         yield Danger(
             f"it deletes {'a table' if kind == 'TruncateTable' else statement.args.get('kind') or 'something'} ({shown})"
         )
     elif kind in ("Update", "Delete") and (reason := _find_whole_table(statement)):
-        yield Danger(f"it {'deletes' if kind == 'Delete' else 'changes'} all rows: {reason} ({shown})")
+        yield Danger(f"it {'deletes' if kind == 'Delete' else 'changes'} all or many rows: {reason} ({shown})")
+    elif kind in ("Set", "Pragma") and (setting := find_setting(_to_text(statement))):
+        yield Danger(f"it changes a setting ({setting!r})")
+    elif kind == "Create" and (statement.args.get("replace") or str(statement.args.get("kind")).upper() in _CREATED):
+        yield Danger(f"it replaces something, or adds a program to the database ({shown})")
     elif kind in ("Grant", "Revoke", "Alter", "AlterTable", "Copy", "LoadData", "Attach", "Detach", "Kill", "Execute"):
         yield Danger(f"it is {kind.upper()} ({shown})")
     elif kind not in _READING | _WRITING | {"Create", "Explain", "Cache", "Refresh", "Analyze", "Comment", "Use"}:
         yield Danger(f"it is a statement whose effect is not known ({shown})")
     elif kind not in _READING and reads_only:
         yield Danger(f"a tool that reads would change data ({shown})")
+    if kind != "Pragma":
+        yield from find_effects(statement)
     for name in ("Drop", "Delete", "Update", "Insert"):
         if kind in _READING and any(_get_kind(node) == name for node in statement.walk()):
             yield Danger(f"a query holds {name.upper()} ({shown})")
@@ -149,12 +157,26 @@ def _judge_statement(statement: Any, *, reads_only: bool) -> Iterator[Danger]:
         yield Danger(f"a condition in it is always true ({part[:60]!r})")
 
 
+def _judge_command(text: str, shown: str, *, reads_only: bool) -> Iterator[Danger]:
+    """Yield what is dangerous in a statement of which the parser knows only the first word."""
+    if match := _EXPLAIN.fullmatch(text):
+        if "analyze" in match["options"].lower():
+            yield from judge_sql(match["rest"], reads_only=reads_only)
+    elif re.match(r"\s*set\s", text, re.IGNORECASE):
+        if setting := find_setting(text):
+            yield Danger(f"it changes a setting ({setting!r})")
+    elif not is_harmless_command(text):
+        yield Danger(f"it is a statement whose effect is not known ({shown})")
+
+
 def _find_whole_table(statement: Any) -> str | None:
     """Return why a change concerns all rows."""
     where = statement.args.get("where")
     if where is None:
         return None if statement.args.get("limit") else "it has no WHERE"
-    return "its WHERE is always true" if _is_true(where.this) else None
+    if _is_true(where.this):
+        return "its WHERE is always true"
+    return None if chooses_rows(where.this) else "its WHERE compares no column with one value"
 
 
 def _find_true_alternative(statement: Any) -> str | None:

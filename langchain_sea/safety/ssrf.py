@@ -8,14 +8,14 @@ import unicodedata
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from langchain_sea.safety.networks import INNER_NAME, NAME_OF_ADDRESS, NAME_SERVICE, Address, is_inner
 from langchain_sea.safety.patterns import Danger, compile_pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["canonicalize_host", "find_bad_address", "list_hosts"]
+__all__ = ["canonicalize_host", "find_bad_address", "find_inner_literal", "list_hosts"]
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NUM_BYTES = 4  # of an IPv4 address
 _PAIR = 2  # numbers
 _MAX_BYTE = 255
@@ -36,23 +36,19 @@ _LONE_HOST = re.compile(
     r"^(?:\[[0-9a-f:.%\w]+\]|[^\s/@?#\\:,;()\[\]]+)(?::\d{1,5})?(?:[/?#].*)?$", re.IGNORECASE | re.DOTALL
 )
 _BARE_IPV6 = re.compile(r"^[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*(?:%[\w.-]+)?$", re.IGNORECASE)
-_INNER_NAME = re.compile(
-    r"(?:^|\.)(?:localhost|local|internal|intranet|corp|lan|home|localdomain|private|svc|consul|docker|cluster|metadata|instance-data"
-    r"|kubernetes|home\.arpa|localhost\d|ip6-localhost|ip6-loopback|loopback|broadcasthost|host\.docker\.internal|wpad)$"
-    r"|(?:^|\.)(?:metadata\.google|metadata\.tencentyun\.com|metadata\.platformequinix\.com|kubernetes\.default.*)$"
-    r"|(?:^|\.)(?:localtest\.me|lvh\.me|vcap\.me|lacolhost\.com|localho\.st|local\.gd|yoogle\.com|127-0-0-1\.org\.uk|rbndr\.us|1u\.ms"
-    r"|spoofed\.burpcollaborator\.net|fuf\.me|domaincontrol\.local)$"
+_INNER_LITERAL = r"(?:^|[^\w.:/-])((?:10|127)(?:\.\d{1,3}){3}|(?:169\.254|192\.168|172\.(?:1[6-9]|2\d|3[01])|100\.(?:6[4-9]|[7-9]\d|1[01]\d|12[0-7]))(?:\.\d{1,3}){2}|0\.0\.0\.0)(?:[:/]\d{1,5})?(?:[^\w.-]|$)"
+_HOST_SETTING = r"(?:^|[\s;,{?&])(?:host|hostname|server|hostaddr|data source|address|addr|tcp)\s*=\s*['\"]?(?:tcp:)?([\w.:\[\]-]{3,120})"
+_ADDRESS_PARAMETER = re.compile(
+    r"[?&;](?:[\w.-]*(?:url|uri|link|host|domain|endpoint|callback|webhook|redirect|proxy|target|server|feed|site)|src|dest|next|to|continue|return|path|image|img|page|u|ip|addr)"
+    r"(?:\[\])?=([^&#;\s]{3,300})",
+    re.IGNORECASE,
 )
-_NAME_OF_ADDRESS = re.compile(
-    r"(?:^|\.)(?:nip\.io|xip\.io|sslip\.io|traefik\.me|local-ip\.(?:co|sh|medicmobile\.org)|ip6\.name|backname\.io)$"
+_NESTED = re.compile(
+    r"(?<=[=/?&:,;|(])(?:[a-z][a-z0-9+.-]{1,20}:)?//[^\s\"'<>)}]+|(?<=[=/?&,;|(])[a-z][a-z0-9+.-]{1,20}:/{1,3}[^\s\"'<>)}]+",
+    re.IGNORECASE,
 )
-_EMBEDDED = (  # the network, and how many bits lie behind the IPv4 address in it
-    (ipaddress.IPv6Network("64:ff9b::/96"), 0),
-    (ipaddress.IPv6Network("2002::/16"), 80),
-    (ipaddress.IPv6Network("::/96"), 0),
-    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
-    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
-)
+_MAX_NESTED = 20  # addresses within one address that are judged
+_MAX_LEVELS = 3  # of percent signs
 
 
 def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) -> Danger | None:
@@ -77,6 +73,8 @@ def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) ->
         for host in list_hosts(url):
             if danger := _judge_host(host, hosts, is_url="//" in url.replace("\\", "/")):
                 return danger
+        if danger := _judge_nested(url):
+            return danger
     host_text = whole.strip()
     if bare and "@" not in host_text and not _SCHEME.match(re.sub(r":\d+(?=$|[/?#])", "", host_text)):
         if _BARE_IPV6.match(host_text):
@@ -87,6 +85,42 @@ def find_bad_address(text: str, hosts: tuple[str, ...] | None, *, bare: bool) ->
             name = re.sub(r":\d{1,5}$", "", host)
             if "." in canonicalize_host(name) or has_port or name.startswith("[") or hosts is None:
                 return _judge_host(name, hosts, is_url=has_port and not name.isdigit())
+    return None
+
+
+def find_inner_literal(text: str) -> Danger | None:
+    """Return why a value that is no URL names an inner address: `10.0.0.5:5432`, `host=169.254.169.254`."""
+    match = compile_pattern(_INNER_LITERAL).search(text)
+    if match and (address := _parse_address(match[1], is_url=True)) and is_inner(address):
+        return Danger(f"{match[1]!r} lies inside the network")
+    for match in compile_pattern(_HOST_SETTING).finditer(text[:_MAX_ADDRESS]):
+        name = re.sub(r"(?:,|:)\d{1,5}$", "", match[1])
+        if danger := _judge_host(name, None, is_url=True):
+            return Danger(danger.reason)
+    return None
+
+
+def _judge_nested(url: str) -> Danger | None:
+    """Return why an address within an address must not be opened; the server may not pass it on, so it is a doubt."""
+    rest = re.split(r"[/?#]", url.partition("//")[2], maxsplit=1)[-1]
+    for _ in range(_MAX_LEVELS):
+        tail = f"/{rest}"
+        for number, match in enumerate(_NESTED.finditer(tail)):
+            if number >= _MAX_NESTED:
+                return Danger(f"it names more than {_MAX_NESTED} addresses within an address")
+            if match[0].lower().startswith(("file:", "gopher:", "dict:")):
+                return Danger(f"{match[0][:80]!r} within an address is not an address of the web")
+            for host in list_hosts(match[0]):
+                if (danger := _judge_host(host, None, is_url="//" in match[0])) and "name inside" not in danger.reason:
+                    return Danger(f"an address within it: {danger.reason}")
+        for match in list(_ADDRESS_PARAMETER.finditer(tail.replace("/?", "?&", 1)))[:_MAX_NESTED]:
+            host = re.sub(r":\d{1,5}$", "", re.split(r"[/?#]", match[1], maxsplit=1)[0])
+            if (address := _parse_address(canonicalize_host(host), is_url=False)) and is_inner(address):
+                return Danger(f"an address within it: {host!r} lies inside the network")
+        decoded = unquote(rest)
+        if decoded == rest:
+            break
+        rest = decoded
     return None
 
 
@@ -139,10 +173,12 @@ def _judge_host(text: str, hosts: tuple[str, ...] | None, *, is_url: bool) -> Da
     address = _parse_address(host, is_url=is_url)
     if hosts is not None and _is_allowed(host, address, hosts):
         return None
-    if address is not None and _is_inner(address):
+    if address is not None and is_inner(address):
         return Danger(f"{host!r} lies inside the network ({address})", is_certain=True)
-    if address is None and (_INNER_NAME.search(host) or _is_inner_name_of_address(host)):
+    if address is None and (INNER_NAME.search(host) or _is_inner_name_of_address(host)):
         return Danger(f"{host!r} lies inside the network", is_certain=True)
+    if address is None and is_url and NAME_OF_ADDRESS.search(host):
+        return Danger(f"{host!r} has the name of an address inside a network")
     if address is None and is_url and "." not in host and ":" not in host:
         return Danger(f"{host!r} is a name inside a network", is_certain=True)
     if hosts is not None and (is_url or "." in host or address is not None):
@@ -150,7 +186,7 @@ def _judge_host(text: str, hosts: tuple[str, ...] | None, *, is_url: bool) -> Da
     return None
 
 
-def _is_allowed(host: str, address: _Address | None, hosts: tuple[str, ...]) -> bool:
+def _is_allowed(host: str, address: Address | None, hosts: tuple[str, ...]) -> bool:
     for entry in hosts:
         allowed = entry.lower().strip("[]").removeprefix("*.")
         if host == allowed or (address is None and host.endswith(f".{allowed}")):
@@ -166,7 +202,7 @@ def _is_allowed(host: str, address: _Address | None, hosts: tuple[str, ...]) -> 
 
 def _is_inner_name_of_address(host: str) -> bool:
     """Return whether a name such as `10-0-0-1.nip.io` stands for an inner address; one that cannot be read does."""
-    if not _NAME_OF_ADDRESS.search(host):
+    if not NAME_SERVICE.search(host):
         return False
     for pattern in (
         r"(?:^|[.-])(\d{1,3})[.-](\d{1,3})[.-](\d{1,3})[.-](\d{1,3})(?=[.-])",
@@ -175,11 +211,11 @@ def _is_inner_name_of_address(host: str) -> bool:
         if match := re.search(pattern, host):
             number = ".".join(match.groups()) if len(match.groups()) > 1 else str(int(match[1], 16))
             address = _parse_address(number, is_url=True)
-            return address is None or _is_inner(address)
+            return address is None or is_inner(address)
     return True
 
 
-def _parse_address(host: str, *, is_url: bool) -> _Address | None:
+def _parse_address(host: str, *, is_url: bool) -> Address | None:
     """Parse an IP address; also of fewer than four numbers, octal or hexadecimal, as resolvers do."""
     try:
         return ipaddress.ip_address(host.split("%", maxsplit=1)[0])
@@ -206,13 +242,3 @@ def _parse_number(part: str) -> int:
     if re.fullmatch(r"0[0-7]+", part):
         return int(part, 8)
     return int(part[2:] or "0", 16) if part.startswith("0x") else int(part)
-
-
-def _is_inner(address: _Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        for network, shift in _EMBEDDED:
-            if address in network and int(address) > 1:
-                return _is_inner(ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF))
-        if address.teredo is not None:
-            return True
-    return not address.is_global or address.is_multicast

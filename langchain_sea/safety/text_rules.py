@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
-from langchain_sea.safety.code import find_destructive_code, judge_code
+from langchain_sea.safety.code import find_destructive_code, judge_program
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts, find_hidden_text
 from langchain_sea.safety.injections import find_injection
 from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is_under
 from langchain_sea.safety.patterns import Danger, search_patterns
+from langchain_sea.safety.personal_secrets import find_personal_secrets
+from langchain_sea.safety.running_files import find_running_file
 from langchain_sea.safety.secrets import find_secrets
 from langchain_sea.safety.sql import find_sql_injection, judge_sql
-from langchain_sea.safety.ssrf import find_bad_address
+from langchain_sea.safety.ssrf import find_bad_address, find_inner_literal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +27,21 @@ if TYPE_CHECKING:
 __all__ = ["judge_text"]
 
 _MAX_FORMS_OF = 20_000  # characters: of a longer text only its encoded parts are decoded
+_RUN_KINDS = (Kind.COMMAND, Kind.CODE, Kind.SQL, Kind.PATH)
+_VERSION_WORDS = frozenset(["version", "versions", "release", "tag", "build", "section", "chapter"])
+"""Words in the names of arguments whose values may look like an address: `10.0.0.1`."""
+_GAPS = re.compile(r"(?<=[A-Z0-9]{4})[ -](?=[A-Z0-9]{4})")
+"""Between the parts of a key that is written in groups."""
+_LOADED = re.compile(
+    r"(?:\b(?:src|href|poster|action|formaction|background|data|srcset|xlink:href|content)\s*=\s*['\"]?|\burl\(\s*['\"]?|@import\s+['\"]|!\[[^\]]{0,200}\]\(\s*|\bsystem\s+['\"])"
+    r"([^\s'\"<>)]{4,2000})",
+    re.IGNORECASE,
+)
+_OWN_PAGES = ("http://localhost", "https://localhost", "http://127.0.0.1", "data:image/")
+"""Addresses of somebody's own development server, and pictures within a text."""
+_MAX_LOADED = 200  # addresses in markup that are judged
+_PAYING_NAMES = frozenset(["card", "cards", "cc", "pan", "payment", "account", "iban"])
+"""Words in the names of arguments that a card's number belongs into."""
 _LINE_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]|%0[ad]|\\[rn](?=\w[\w-]*:)", re.IGNORECASE)
 _TITLES = frozenset(["subject", "title", "headline", "header", "headers"])
 _LOOKUP = (
@@ -69,6 +87,13 @@ def judge_text(
     forms = decode_forms(text) if len(text) <= _MAX_FORMS_OF else [text]
     for form in forms:
         yield from find_secrets(form)
+    if kind not in _RUN_KINDS and _PAYING_NAMES.isdisjoint(
+        word for name in list_names(path) for word in get_words(name)
+    ):
+        yield from find_personal_secrets(text)
+    if len(text) <= _MAX_FORMS_OF:
+        for form in (text[::-1], codecs.encode(text, "rot13"), _GAPS.sub("", text)):
+            yield from (danger for danger in find_secrets(form) if danger.is_certain)
     yield from _judge_kind(kind, path, forms, rules, reads_only=reads_only, is_rendered=is_rendered)
     if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
         yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")
@@ -87,7 +112,7 @@ def _judge_kind(
         yield from find_destructive_code(text)
         yield from _find_metadata(text)
     elif kind is Kind.CODE:
-        yield from judge_code(text)
+        yield from _judge_code(text)
         yield from _find_metadata(text)
     elif kind is Kind.SQL:
         yield from judge_sql(text, reads_only=reads_only)
@@ -98,9 +123,26 @@ def _judge_kind(
         if is_rendered:
             for form in forms:
                 yield from search_patterns(form, _TEMPLATES)
+        yield from _judge_loaded(text)
     else:
+        is_version = not _VERSION_WORDS.isdisjoint(word for name in list_names(path) for word in get_words(name))
         for form in forms:
-            yield from _judge_value(kind, form, rules)
+            yield from _judge_value(kind, form, rules, is_version=is_version)
+        if kind is Kind.PATH and not reads_only and (danger := find_running_file(text)):
+            yield danger
+
+
+def _judge_code(text: str) -> list[Danger]:
+    """List why code should not run; a text without brackets is a line of a shell, and lines with `!` are its commands."""
+    if re.fullmatch(r"\s*[A-Za-z][A-Za-z0-9+.-]*://\S+\s*", text):  # an address in an argument such as `source`
+        danger = find_bad_address(text.strip(), None, bare=True)
+        return [Danger(danger.reason)] if danger else []
+    dangers = judge_program(text, lambda string: judge_command(string, level=1))
+    if not re.search(r"[(){}=\[\]]", text):
+        return [*dangers, *judge_command(text)]
+    for line in re.findall(r"^\s*[!%]{1,2}(?:sh|bash|system)?\s*(.{2,300})$", text, re.MULTILINE)[:40]:
+        dangers += judge_command(line)
+    return [*dangers, *(danger for danger in judge_command(text, level=1) if danger.is_certain)]
 
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
@@ -109,11 +151,23 @@ def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
         yield Danger(danger.reason)
 
 
-def _judge_value(kind: Kind, text: str, rules: ToolRules) -> Iterator[Danger]:
+def _judge_loaded(text: str) -> Iterator[Danger]:
+    """Yield addresses in markup that whatever shows it would load from the machine or its network."""
+    for number, match in enumerate(_LOADED.finditer(text)):
+        if number >= _MAX_LOADED:
+            return
+        danger = find_bad_address(match[1], None, bare=match[1].startswith(("//", "\\\\", "file:", "gopher:")))
+        if danger and not match[1].startswith(_OWN_PAGES):
+            yield Danger(f"whatever shows it would load an address: {danger.reason}")
+
+
+def _judge_value(kind: Kind, text: str, rules: ToolRules, *, is_version: bool = False) -> Iterator[Danger]:
     """Yield what is dangerous in a value that a program may write into a command, a query, a page or a path."""
     is_address = kind is Kind.ADDRESS
     if danger := find_bad_address(text, rules.hosts, bare=is_address):
         yield Danger(danger.reason, is_certain=danger.is_certain and (is_address or rules.hosts is not None))
+    elif kind is Kind.VALUE and not is_version and (danger := find_inner_literal(text)):
+        yield danger
     yield from find_injection(text)
     yield from search_patterns(text, (*_LOOKUP, *_TEMPLATES, *_CARRIERS, *_QUERIES))
     if not is_address:

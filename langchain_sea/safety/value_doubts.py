@@ -24,7 +24,7 @@ from langchain_sea.safety.name_patterns import (
     STREET,
     TEXT_NAME,
 )
-from langchain_sea.safety.packages import find_packages
+from langchain_sea.safety.packages import list_packages
 from langchain_sea.safety.rights import asks_for_public, find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
 from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
@@ -98,7 +98,7 @@ class Origins:
         if self.pays and AMOUNT_NAME.search(name) and (reason := self._find_lost_point(value)):
             return reason
         if is_code and self.context.is_tainted:
-            unnamed = next((each for each in find_packages(value) if not self.sources.names(each)), None)
+            unnamed = next((each for each in list_packages(value) if not self.sources.names(each)), None)
             return f"it installs {unnamed!r}, which {NAMED_BY_NOBODY[4:]}" if unnamed else None
         return None
 

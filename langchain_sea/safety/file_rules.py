@@ -1,0 +1,83 @@
+"""What is dangerous in the arguments of one call about files together: folder and name, path and content."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
+from langchain_sea.safety.code import judge_program
+from langchain_sea.safety.commands import judge_command
+from langchain_sea.safety.paths import find_bad_path
+from langchain_sea.safety.patterns import Danger
+from langchain_sea.safety.running_files import find_running_file, find_running_manifest
+from langchain_sea.safety.values import get_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["judge_files", "judge_script"]
+
+_FOLDER_WORDS = frozenset("folder directory dir path root base parent location cwd workdir prefix".split())
+_NAME_WORDS = frozenset("name file filename basename key target item entry".split())
+_MAX_CODE = 100_000  # characters of a program that are judged
+_MAX_FILES = 8  # folders and names of one call that are joined
+_SHELL_SCRIPT = re.compile(
+    r"\.(?:sh|bash|zsh|ksh|command|bats)$|(?:^|/)(?:makefile|gnumakefile|justfile)$", re.IGNORECASE
+)
+_SHELL_LINE = re.compile(r"#!\s*\S*(?:/|env\s+)(?:ba|z|da|k|a)?sh\b")
+_CODE_FILE = re.compile(r"\.(?:py|js|mjs|cjs|ts|rb|pl|php|ps1|bat|cmd|lua|r)$", re.IGNORECASE)
+
+
+def judge_files(texts: Sequence[tuple[str, Kind, str]], *, reads_only: bool) -> Iterator[tuple[str, Danger]]:
+    """Yield (argument, danger) of folders with names, and of paths with what is written there.
+
+    Args:
+        texts: path, kind and text of each string in the arguments.
+        reads_only: whether the tool changes nothing.
+    """
+    yield from _judge_joined(texts, reads_only=reads_only)
+    if reads_only:
+        return
+    paths = [text for _, kind, text in texts if kind is Kind.PATH][:_MAX_FILES]
+    for where, kind, content in texts:
+        if kind is Kind.PATH or len(content) < 4:  # noqa: PLR2004 - characters of the shortest command
+            continue
+        for path in paths:
+            dangers = [*find_running_manifest(path, content), *judge_script(path, content)]
+            yield from ((get_argument(where), danger) for danger in dangers)
+
+
+def judge_script(path: str, content: str) -> list[Danger]:
+    """List what a file does once somebody runs it; nothing runs yet, so each is a doubt."""
+    if _SHELL_SCRIPT.search(path.strip()) or _SHELL_LINE.match(content):
+        text = re.sub(r"(?m)^[\w./-]+\s*:(?!=).*$|^\t@?", "", content) if "akefile" in path else content
+        dangers = [each for each in judge_command(text) if "characters only" not in each.reason]
+    elif _CODE_FILE.search(path.strip()):
+        found = judge_program(content[:_MAX_CODE], lambda text: judge_command(text, level=1))
+        dangers = [each for each in found if each.is_certain]
+    else:
+        return []
+    return [Danger(f"when {path[:40]!r} is run: {danger.reason}") for danger in dangers]
+
+
+def _judge_joined(texts: Sequence[tuple[str, Kind, str]], *, reads_only: bool) -> Iterator[tuple[str, Danger]]:
+    """Yield what is dangerous in a folder and a name of a file together, which a tool joins."""
+    short = [(where, text) for where, _, text in texts if 0 < len(text) <= 300 and "\n" not in text]  # noqa: PLR2004 - characters
+    folders = [(where, text) for where, text in short if _has_word(where, _FOLDER_WORDS)][:_MAX_FILES]
+    names = [(where, text) for where, text in short if _has_word(where, _NAME_WORDS)][:_MAX_FILES]
+    for folder_where, folder in folders:
+        for where, name in names:
+            if where == folder_where or find_bad_path(folder) or find_bad_path(name, is_path=False):
+                continue
+            joined = f"{folder.rstrip('/')}/{name.lstrip('/')}"
+            danger = find_bad_path(joined)
+            if danger is None and not reads_only and not find_running_file(folder):
+                danger = find_running_file(joined)
+            if danger is not None:
+                yield get_argument(where), danger
+
+
+def _has_word(where: str, words: frozenset[str]) -> bool:
+    names = list_names(where)
+    return bool(names) and not words.isdisjoint(get_words(names[0]))
