@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.code import judge_code
+from langchain_sea.safety.code import judge_program
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.name_patterns import CODE_NAME, PATH_NAME
 from langchain_sea.safety.values import get_field, list_strings, to_snake_case
@@ -67,7 +67,7 @@ def _judge_script(words: list[str], path: str, content: str) -> str | None:
             continue
         before = words[place - 1].rpartition("/")[2] if place else ""
         if before in _INTERPRETERS:
-            dangers = judge_code(content)
+            dangers = judge_program(content, judge_command)
         elif before in _SHELLS or place == 0 or words[place - 1] in (";", "&&", "||", "|"):
             dangers = judge_command(content)
         else:
