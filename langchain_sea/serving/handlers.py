@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import secrets
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -39,6 +40,8 @@ _CALL_OPTIONS = (
     *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
 )
 """Keys of a request that are passed to the model as they are."""
+_MAX_DRAWN_SEED = 2**31
+"""A request without a seed gets one, unless the settings name it: clients that ask n times want n answers."""
 
 
 class _Call(NamedTuple):
@@ -105,6 +108,8 @@ class ChatHandler:
         values: dict[str, Any] = {name: getattr(request, name) for name in _CALL_OPTIONS}
         values |= {"max_tokens": request.token_limit, "stop": [text for text in stop if text] or None}
         model, choices = self._apply_choices(request.sea or SeaOptions())
+        if request.seed is None and "seed" not in self.model.model_fields_set:
+            values["seed"] = secrets.randbelow(_MAX_DRAWN_SEED)
         options = {name: value for name, value in values.items() if value is not None} | choices
         try:
             return _Call(model, to_langchain_messages(request.messages), options)

@@ -72,6 +72,9 @@ class ChatRequest(BaseModel):
     user: str | None = Field(default=None, max_length=1000, description="accepted, without effect")
     metadata: dict[str, str] | None = Field(default=None, description="accepted, without effect")
     store: bool | None = Field(default=None, description="accepted, without effect")
+    extra_body: dict[str, Any] | None = Field(
+        default=None, max_length=0, description="only empty, as some clients send it: OpenAI's adds its keys themselves"
+    )
 
     drop_nulls = model_validator(mode="before")(_drop_nulls)
 

@@ -388,3 +388,15 @@ def test_45_an_open_door_is_for_loopback_alone():
         serve({"model": "tiny"}, host="0.0.0.0")  # noqa: S104 - refused
     with pytest.raises(ValueError, match="did you mean 'model'"):
         serve({"modle": "tiny"})
+
+
+def test_requests_without_a_seed_differ_unless_the_settings_name_one(client):
+    """Clients that ask for a question's best of n answers need n answers, and not one n times."""
+    warm = SEAChatModel(model="tiny", rewards=[], temperature=2.0, budget=Budget(max_steps=0), max_tokens=24)
+    with served(warm) as (url, _):
+        drawn = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
+        texts = {ask(drawn, extra_body={"extra_body": {}}).choices[0].message.content for _ in range(6)}
+        assert len(texts) > 1
+        named = {ask(drawn, seed=5).choices[0].message.content for _ in range(2)}
+        assert len(named) == 1
+    assert len({ask(client).choices[0].message.content for _ in range(2)}) == 1
