@@ -161,13 +161,13 @@ def test_the_table_of_memory_is_what_its_command_prints(memory):
 
 @pytest.mark.parametrize("bits", ["int8", "int4"])
 @pytest.mark.parametrize("name", ["llama", "qwen3_moe"])
-def test_the_memory_of_packed_weights_is_counted_right(memory, name, bits):
-    """Against the tensors of a model that was packed; experts are not."""
+def test_the_memory_of_quantized_weights_is_counted_right(memory, name, bits):
+    """Against the tensors of a model that was quantized; experts are not."""
     model = tiny_model(name, dtype=torch.bfloat16)
     expected = getattr(memory.count_bytes(model), bits)
     quantize(model, bits)
-    packed = [part for part in model.modules() if isinstance(part, QuantizedLinear)]
-    tensors = [*model.parameters(), *(tensor for part in packed for tensor in part.buffers())]
+    layers = [part for part in model.modules() if isinstance(part, QuantizedLinear)]
+    tensors = [*model.parameters(), *(tensor for part in layers for tensor in part.buffers())]
     assert sum(tensor.numel() * tensor.element_size() for tensor in tensors) == expected
 
 
