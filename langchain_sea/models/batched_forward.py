@@ -192,7 +192,8 @@ def _attend_sequence(
 ) -> Tensor:
     """Attend for the rows of one sequence: queries, keys and values of (H, C × T, d) → (C × T, H, d)."""
     rows = sequence.embeds.shape[:2]
-    q, k, v = (x.view(len(x), *rows, -1).transpose(0, 1) for x in part)  # (C, H, T, d)
+    # contiguous: MKL rounds products by their strides, which else depend on how many rows are beside these
+    q, k, v = (x.view(len(x), *rows, -1).transpose(0, 1).contiguous() for x in part)  # (C, H, T, d)
     if keep_key_values:
         sequence.key_values.append((k, v))
     if sequence.cache is not None:
