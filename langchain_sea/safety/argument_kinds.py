@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.policy import ToolRules
 
-__all__ = ["Kind", "decide_kind", "get_words", "list_names"]
+__all__ = ["Kind", "decide_kind", "get_words", "list_names", "recognize_statement"]
 
 
 class Kind(StrEnum):
@@ -77,6 +77,16 @@ _TOOLS = (
 )  # fmt: skip
 """Kind, words in a tool's name, and the names of the arguments that have this kind in such a tool."""
 _INDEX = re.compile(r"\[\d+\]")
+_STATEMENT_FIELDS = frozenset(["query", "queries", "statement", "statements", "q", "cypher", "expression"])
+_RUNNING_TOOLS = frozenset(["run", "execute", "exec", "query", "statement", "report", "analytics", "cypher", "call"])
+_STATEMENT = re.compile(
+    r"\s*(?:(?:--[^\n]*\n|/\*[^*]*\*/)\s*)*"
+    r"(?:select\b.+\bfrom\b|with\b.+\bas\s*\(|(?:insert|merge|replace)\s+into\b|update\b.+\bset\b|delete\s+from\b"
+    r"|(?:drop|alter|truncate|create)\s+\w|(?:grant|revoke)\b.+\b(?:to|from)\b|copy\b|exec(?:ute)?\b|select\s+\w+\s*\("
+    r"|match\s*\()",
+    re.IGNORECASE | re.DOTALL,
+)
+_MAX_BEGINNING = 2_000  # characters that say whether a text is a statement
 
 
 def list_names(path: str) -> list[str]:
@@ -109,6 +119,22 @@ def decide_kind(path: str, tool: str, schema: Mapping[str, Any], rules: ToolRule
         return by_name if by_name in (Kind.COMMAND, Kind.SQL) else by_tool or Kind.CODE
     by_schema = _decide_by_schema(_find_field(schema, path))
     return by_schema or by_tool or _decide_by_name(names) or Kind.VALUE
+
+
+def recognize_statement(kind: Kind, path: str, tool: str, text: str) -> Kind:
+    """Return `SQL` for a statement where names alone do not say it: `run_query(query="DELETE FROM …")`; else the kind.
+
+    Args:
+        kind: that the names say.
+        path: of the argument, as in `list_strings`.
+        tool: name of the tool.
+        text: of the argument.
+    """
+    if kind not in (Kind.PROSE, Kind.VALUE) or _RUNNING_TOOLS.isdisjoint(get_words(tool)):
+        return kind
+    names = list_names(path)
+    is_field = bool(names) and not _STATEMENT_FIELDS.isdisjoint(get_words(names[0]))
+    return Kind.SQL if is_field and _STATEMENT.match(text[:_MAX_BEGINNING]) else kind
 
 
 def _is_of_tool(tool: str, words: frozenset[str], names: list[str], fields: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_sea.safety.argument_kinds import Kind, decide_kind, get_words, list_names
+from langchain_sea.safety.argument_kinds import Kind, decide_kind, get_words, list_names, recognize_statement
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
 from langchain_sea.safety.client_tools import judge_client_tool
 from langchain_sea.safety.conversation_rules import judge_conversation
@@ -80,10 +80,10 @@ class RulesCheck(PerCallCheck):
         """Return one finding for each argument and rule."""
         rules, arguments = context.policy.rules_for(call.name), call.arguments
         schema = context.tools.get(call.name, {})
-        texts = [
-            _Text(path, decide_kind(path, call.name, schema, rules), _HALF_CHARACTER.sub("\ufffd", text))
-            for path, text in list_strings(arguments)
-        ]
+        texts = []
+        for path, text in list_strings(arguments):
+            kind = recognize_statement(decide_kind(path, call.name, schema, rules), path, call.name, text)
+            texts.append(_Text(path, kind, _HALF_CHARACTER.sub("\ufffd", text)))
         reads_only = context.effect_of(call.name) == "read"
         is_rendered = not _RENDERING.isdisjoint(get_words(call.name))
         dangers = [

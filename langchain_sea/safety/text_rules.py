@@ -62,6 +62,7 @@ _CARRIERS = (
     ("it would carry data away in an address", r"!\[[^\]]{0,200}\]\(\s*https?://[^)\s]+[?&][^)\s=]{1,40}=[^)\s]{8,}|https?://[^\s]*(?:requestbin|webhook\.site|ngrok(?:-free)?\.(?:io|app)|burpcollaborator|interact\.sh|oast\.\w+|pipedream\.net|oastify|beeceptor\.com|dnslog\.cn|canarytokens)[^\s]*"),
 )  # fmt: skip
 _QUERIES = (
+    ("it runs a program in place of an address", r"^\s*(?:ext|fd)::"),
     ("it would carry data away in an address", r"(?:https?:)?//\S*[?&][\w.-]+=[A-Za-z0-9+/=_-]{48,}|(?:https?:)?//\S*[?&](?:secret|password|passwd|cookie|dump|private_?key|api_?key|data)=[^\s&]{3,}"),
 )  # fmt: skip
 _METADATA = re.compile(r"169\.254|metadata|fd00:ec2|100\.100\.100\.200")

@@ -18,7 +18,7 @@ from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import PolicyError
 from langchain_sea.safety.act_words import HELPERS
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.deobfuscation import fold_letters
+from langchain_sea.safety.deobfuscation import find_hidden_text, fold_letters
 from langchain_sea.safety.tool_effects import find_certain_acts, has_injection_marker, list_words
 
 if TYPE_CHECKING:
@@ -36,7 +36,13 @@ _ASKS_FOR_ALL = re.compile(
     r"\b(?:complete|whole|entire|full|all (?:of )?the|previous|verbatim)\W+(?:\w+ ){0,2}?"
     r"(?:conversation|chat|dialog(?:ue)?|transcript|message history|chat history|system prompt)\b"
     r"|\b(?:conversation|chat|message) history\b|\beverything (?:that |you know |known )?(?:about )?the user\b"
-    r"|\ball (?:that is )?(?:known|you know) (?:of|about) the user",
+    r"|\ball (?:that )?(?:is )?(?:known|you know) (?:of|about) the user"
+    r"|\b(?:every|each|all(?: the)?) (?:messages?|words?|turns?) (?:of|in|from) (?:this|the|our) "
+    r"(?:chat|conversation|thread)",
+    re.IGNORECASE,
+)
+_ASKS_FOR_SECRECY = re.compile(
+    r"\b(?:do not|don't|never|without) (?:mention|tell|inform|reveal|show|notify)(?:ing)?\b[^.]{0,60}\buser",
     re.IGNORECASE,
 )
 _NEAR = 0.8  # similarity from which a name that is not there is a misspelt one
@@ -53,9 +59,14 @@ class ToolIdentityCheck(PerCallCheck):
         reasons = []
         if call.name in context.changed_tools:
             reasons.append(f"the description or the schema of {call.name} changed within the conversation")
-        texts = (context.descriptions.get(call.name, ""), json.dumps(context.tools.get(call.name), default=str))
+        texts = (
+            context.descriptions.get(call.name, ""),
+            json.dumps(context.tools.get(call.name), default=str, ensure_ascii=False),
+        )
         if any(map(has_injection_marker, texts)):
             reasons.append(f"the description of {call.name} speaks to the agent itself (tool poisoning)")
+        if reason := next(filter(None, map(find_hidden_text, texts)), None):
+            reasons.append(f"the description of {call.name} hides text: {reason}")
         if call.name not in context.approved_tools:
             reasons += _list_doubts(call, context, texts)
         return [Finding(action=Action.ASK, check=self.name, reason=reason) for reason in reasons]
@@ -75,6 +86,8 @@ def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> 
         reasons.append(f"the name {call.name!r} looks like that of another tool, {twin!r}")
     if any(map(_ASKS_FOR_ALL.search, texts)) and HELPERS.isdisjoint(list_words(call.name)):
         reasons.append(f"the description of {call.name} asks for the whole conversation or for all about the user")
+    if any(map(_ASKS_FOR_SECRECY.search, texts)):
+        reasons.append(f"the description of {call.name} asks to keep something from the user")
     is_hint = context.policy.rules_for(call.name).effect is None
     certain = find_certain_acts(call.name)
     if is_hint and context.effects.get(call.name) == "read" and certain:

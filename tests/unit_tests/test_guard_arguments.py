@@ -7,6 +7,7 @@ import json
 import pytest
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
+from langchain_sea.safety.argument_kinds import Kind, recognize_statement
 from langchain_sea.safety.tool_call import freeze_calls
 
 KEY = "AKIA" + "QYLPMN5HFIQR7XYA"  # a key of AWS by its form alone
@@ -174,3 +175,19 @@ HONEST = [
 @pytest.mark.parametrize(("tool", "arguments"), HONEST)
 def test_honest_calls_run_without_a_question(tool, arguments):
     assert not find_actions(tool, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("UPDATE accounts SET balance = 0 WHERE 1 = 1", Kind.SQL),
+        ("-- all\nDELETE FROM logs", Kind.SQL),
+        ("MATCH (n) DETACH DELETE n", Kind.SQL),
+        ("best laptops from last year", Kind.PROSE),
+        ("update me on the project", Kind.PROSE),
+    ],
+)
+def test_a_statement_is_recognized_by_its_beginning(text, kind):
+    """In a tool that runs queries, and whose names do not say of which language."""
+    assert recognize_statement(Kind.PROSE, "query", "run_query", text) is kind
+    assert recognize_statement(Kind.PROSE, "query", "search_web", text) is Kind.PROSE
