@@ -72,7 +72,8 @@ class Companions:
 
     @property
     def _num_left(self) -> int:
-        return self.config.max_tokens - self.config.begin_tokens
+        longest = min(self.config.max_tokens, self.drafter.tracker.max_new_tokens)
+        return longest - self.config.begin_tokens
 
     def extend(self, written: Sequence[Answer], num_steps: int) -> None:
         """Add the new ids of each; those that were still being written after so many steps have not ended."""
@@ -109,8 +110,11 @@ class Companions:
 
 
 def make_companions(config: CompanionConfig, drafter: Drafter, energy: Energy) -> Companions | None:
-    """Return the companions of a draft; None if no reward has a steering vector, or there is no generator for them."""
+    """Return the companions of a draft.
+
+    None if no reward has a steering vector, answers are too short, or there is no generator for them.
+    """
     vector, generators = find_steering_vector(energy.terms), drafter.generators[1 : 1 + len(config.begin_shares)]
-    if vector is None or not generators:
+    if vector is None or not generators or drafter.tracker.max_new_tokens <= config.begin_tokens:
         return None
     return Companions(config, drafter, vector, generators)

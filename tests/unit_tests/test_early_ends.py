@@ -129,6 +129,15 @@ def test_companions_need_a_steering_vector() -> None:
     assert drafter.generators[0] not in list(companions.generators)
 
 
+@pytest.mark.parametrize("longest", [1, 3, 4, 5, 9])
+def test_companions_are_no_longer_than_an_answer_may_be(longest: int) -> None:
+    """Not even where they begin with more tokens."""
+    energy = make_energy(MarkovPolicy(2), Steered.of("e"))
+    search = make_search(CompanionConfig(begin_tokens=4, max_tokens=8))
+    (result,) = run(energy, [PROMPT], search_config=search, budget=FREE, max_new_tokens=longest)
+    assert max(len(energy.policy.encode(candidate.text)) for candidate in result.candidates) <= longest
+
+
 def test_a_good_draft_ends_the_search_before_it_begins() -> None:
     """Where no answer beside it is better by more than the rewards' noise."""
     energy = make_energy(MarkovPolicy(1), Steered.of("e"), limits=TextLimits(), min_gain=1e6)
