@@ -62,7 +62,7 @@ class Candidates:
                 if shortened is None:
                     continue
                 text = shortened
-            if cut:
+            if cut and text not in self._ids:  # what could have ended by itself is whole
                 self.cut_texts.add(text)
             policy = self.best.energy.policy
             self._ids.setdefault(text, ids if text == self.decode(ids) else policy.encode(text))
