@@ -179,6 +179,10 @@ def find_bad_path(text: str, *, is_path: bool = True) -> Danger | None:
 
 def _is_named_secret(path: str) -> bool:
     """Return whether a file of data says in its name that it holds secrets; in a dot folder of the home, more words do."""
+    if (
+        "/" not in path
+    ):  # a bare name is often the value of a setting; usual names of such files are known without a guess
+        return False
     if not compile_pattern(_DATA_ENDING).search(path) and not path.startswith("/home/"):
         return False
     words = set(re.split(r"[^a-z]+", path.rpartition("/")[2]))
