@@ -28,7 +28,7 @@ class DraftWriter:
     Attributes:
         prompt: the prompt; after reasoning, with the reasoning in it.
         drafter: writes, and holds the tracker of the budget.
-        candidates: are told which answers a limit cut.
+        candidates: note which answers a limit cut.
         reasoning: how the policy marks reasoning; None takes it for a part of the answer.
         companions: answers that are written beside the draft; None: there are none.
         reasoning_ids: of the draft.

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 
 from langchain_sea.errors import ArchitectureError
 from langchain_sea.models.kv_cache import pad_rows
-from langchain_sea.models.packed_linear import PackedWeight, pack_weight
+from langchain_sea.models.packed_linear import PackedWeight, is_small, pack_weight
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def lm_head_of(model: PreTrainedModel) -> LMHead:
     bias = getattr(layer, "bias", None)
     weight = layer.weight.detach()
     frozen = None if bias is None else bias.detach()
-    return LMHead(weight, frozen, scale, cap, pack_weight(weight, frozen))
+    return LMHead(weight, frozen, scale, cap, pack_weight(weight, frozen) if is_small(model) else None)
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["MAX_PACKED_BYTES", "PackedWeight", "pack_linear_layers", "pack_weight"]
+__all__ = ["MAX_PACKED_BYTES", "PackedWeight", "is_small", "pack_linear_layers", "pack_weight"]
 
 _ROWS = 16  # for which oneDNN chooses the order; any number of rows can be multiplied
 _CHECKED_ROWS = (4, 16, 64)
@@ -70,10 +70,16 @@ def pack_linear_layers(model: nn.Module) -> int:
 
     The modules keep their weights. A model whose layers have more than 2 GiB of weights is left as it is.
     """
-    layers = [part for part in model.modules() if type(part) is nn.Linear and part.weight.dtype == _TYPE]
-    if sum(part.weight.nbytes for part in layers) > MAX_PACKED_BYTES:
-        return 0
-    return sum(map(_pack_layer, _without_output_layer(model, layers)))
+    return sum(map(_pack_layer, _without_output_layer(model, _list_layers(model)))) if is_small(model) else 0
+
+
+def is_small(model: nn.Module) -> bool:
+    """Return whether the linear layers of a model, the output layer included, take at most 2 GiB."""
+    return sum(part.weight.nbytes for part in _list_layers(model)) <= MAX_PACKED_BYTES
+
+
+def _list_layers(model: nn.Module) -> list[nn.Linear]:
+    return [part for part in model.modules() if type(part) is nn.Linear and part.weight.dtype == _TYPE]
 
 
 def _without_output_layer(model: nn.Module, layers: Iterable[nn.Linear]) -> list[nn.Linear]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import linear
 
 from langchain_sea.models import packed_linear
+from langchain_sea.models.lm_head import lm_head_of
 from langchain_sea.models.packed_linear import PackedWeight, pack_linear_layers, pack_weight
 
 
@@ -78,4 +79,6 @@ def test_a_model_keeps_its_results() -> None:
 def test_a_large_model_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second copy of its weights would take too much memory."""
     monkeypatch.setattr(packed_linear, "MAX_PACKED_BYTES", 100)
-    assert pack_linear_layers(copy.deepcopy(tiny_model("llama")).to(torch.bfloat16)) == 0
+    model = copy.deepcopy(tiny_model("llama")).to(torch.bfloat16)
+    assert pack_linear_layers(model) == 0
+    assert lm_head_of(model).packed is None
