@@ -112,9 +112,13 @@ class Companions:
 def make_companions(config: CompanionConfig, drafter: Drafter, energy: Energy) -> Companions | None:
     """Return the companions of a draft.
 
-    None if no reward has a steering vector, answers are too short, or there is no generator for them.
+    None if no reward has a steering vector, answers are too short, there is no generator for them, or the time limit
+    does not even suffice to score one.
     """
     vector, generators = find_steering_vector(energy.terms), drafter.generators[1 : 1 + len(config.begin_shares)]
     if vector is None or not generators or drafter.tracker.max_new_tokens <= config.begin_tokens:
+        return None
+    limit = drafter.tracker.budget.max_time
+    if limit is not None and 2 * get_speed(drafter.policy).forward(config.max_tokens) > limit:
         return None
     return Companions(config, drafter, vector, generators)

@@ -85,8 +85,7 @@ class RefinementRequest(Request[Refinement]):
             self.tracker.budget = replace(self.tracker.budget, max_time=None)
         temperature = self.search_config.drafts.temperature
         self._drafter = Drafter(self.energy.policy, temperature, self.generators, self.tracker)
-        self._best = BestSoFar(self.energy, self.prompt, self.tracker)
-        self._candidates = Candidates(self._best, self.stop)
+        self._candidates = Candidates(BestSoFar(self.energy, self.prompt, self.tracker), self.stop)
         self._plan: str | None = None
         companions = self._make_companions() if self.reasoning is None else None
         self._writer = DraftWriter(self.prompt, self._drafter, self._candidates, self.reasoning, companions)
@@ -143,7 +142,7 @@ class RefinementRequest(Request[Refinement]):
     def _result(self) -> Refinement:
         """Return the best answer; where no text was scored, the draft."""
         draft = self._candidates.decode(self.drafts[0]) if self.drafts else ""
-        refinement = self._best.refinement(
+        refinement = self._candidates.best.refinement(
             draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._candidates.cut_texts
         )
         reasoning = self._writer.reasoning_ids
@@ -164,7 +163,7 @@ class RefinementRequest(Request[Refinement]):
         self.drafts = yield from self._writer.write_drafts(num_drafts)
         if self._writer.reasoning_ids:
             self.prompt = self._writer.prompt
-            self._candidates.best = self._best = BestSoFar(self.energy, self.prompt, self.tracker)
+            self._candidates.best = BestSoFar(self.energy, self.prompt, self.tracker)
 
     def _make_companions(self) -> Companions | None:
         config = self.search_config.latent
@@ -228,7 +227,7 @@ class RefinementRequest(Request[Refinement]):
         refiner = LatentRefiner(
             prompt=self.prompt,
             draft=self.drafts[0],
-            best=self._best,
+            best=self._candidates.best,
             search_config=self.search_config,
             drafter=self._drafter,
             offer=self._candidates.offer_shortened,
@@ -244,7 +243,7 @@ class RefinementRequest(Request[Refinement]):
 
     def _has_nothing_to_gain(self) -> RequestSteps[bool]:
         """Offer the companions; return whether the draft is good and none of them is better by more than noise."""
-        companions, best = self._writer.companions, self._best
+        companions, best = self._writer.companions, self._candidates.best
         if companions is None:
             return False
         yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
@@ -263,7 +262,7 @@ class RefinementRequest(Request[Refinement]):
         self, search_config: SearchConfig, starts: list[Answer], watch: Callable[[Chains], RequestSteps[None]]
     ) -> RequestSteps[None]:
         yield from run_chains(
-            self._best.energy,
+            self._candidates.best.energy,
             self.prompt,
             self.langevin,
             search_config,
@@ -277,7 +276,7 @@ class RefinementRequest(Request[Refinement]):
         texts = yield from self._candidates.offer(chains.state.answers())
         energies = chains.state.terms.energy.tolist()
         self._record(chains, [-text.score - energy for text, energy in zip(texts, energies, strict=True)])
-        if self._best.reward_hacked:
+        if self._candidates.best.reward_hacked:
             self.tracker.stop_requested = StopReason.MAX_DROP
 
     def _score_complete_answers(self, chains: Chains) -> RequestSteps[None]:

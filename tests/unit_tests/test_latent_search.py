@@ -205,7 +205,7 @@ def test_the_spread_is_that_of_draws_without_a_latent():
     )
     found = run_to_completion(request.steps())
     assert len(found.trace) == 1
-    assert request._best.spread > 0.1
+    assert request._candidates.best.spread > 0.1
 
 
 @pytest.mark.parametrize("update", ["gradient", "random", "aisp", "none"])
