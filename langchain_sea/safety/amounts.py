@@ -28,8 +28,8 @@ def read_amount(text: str) -> float | None:
 @lru_cache(maxsize=512)
 def read_amounts(text: str) -> frozenset[float]:
     """Return all numbers of a text."""
-    found = (read_amount(match.group()) for match in _NUMBER.finditer(text))
-    return frozenset(number for number in found if number is not None)
+    amounts = (read_amount(match.group()) for match in _NUMBER.finditer(text))
+    return frozenset(number for number in amounts if number is not None)
 
 
 def find_lost_point(amount: float, named: frozenset[float]) -> float | None:

@@ -160,10 +160,10 @@ class CallContext:
         named, fields = self._selectors, set[str]()
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
-                found = read_result(message.text).fields
+                usable = read_result(message.text).fields
                 if named:
-                    found -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
-                fields |= found
+                    usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
+                fields |= usable
         return frozenset(fields)
 
     @cached_property

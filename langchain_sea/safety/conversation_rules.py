@@ -108,8 +108,8 @@ def _judge_passed_on(where: str, text: str, secrets: frozenset[str], context: Ca
         number for form in (text, re.sub(r"(?<=\d)[ -](?=\d)", "", text)) for number in re.findall(r"\d{3,19}", form)
     }
     for secret in sorted(secrets)[:_MAX_SECRETS]:
-        found = secret in numbers if secret.isdigit() else secret in text
-        if found and not any(index.has_value(secret) for index in context.trusted):
+        is_copied = secret in numbers if secret.isdigit() else secret in text
+        if is_copied and not any(index.has_value(secret) for index in context.trusted):
             yield Danger(f"it passes on what a result gave as a secret ({secret[:3]!r}…)")
             return
 

@@ -80,8 +80,8 @@ def _judge_script(words: list[str], path: str, content: str) -> str | None:
 def _find_folder(arguments: dict[str, object]) -> str | None:
     """Return the folder into which a command changed."""
     for path, value in list_strings(arguments):
-        if path and CODE_NAME.search(to_snake_case(get_field(path))) and (found := _CHANGE.findall(value)):
-            return str(found[-1]).strip("'\"")
+        if path and CODE_NAME.search(to_snake_case(get_field(path))) and (folders := _CHANGE.findall(value)):
+            return str(folders[-1]).strip("'\"")
     return None
 
 

@@ -54,8 +54,8 @@ def judge_script(path: str, content: str) -> list[Danger]:
         text = re.sub(r"(?m)^[\w./-]+\s*:(?!=).*$|^\t@?", "", content) if "akefile" in path else content
         dangers = [each for each in judge_command(text) if "characters only" not in each.reason]
     elif _CODE_FILE.search(path.strip()):
-        found = judge_program(content[:_MAX_CODE], lambda text: judge_command(text, level=1))
-        dangers = [each for each in found if each.is_certain]
+        suspects = judge_program(content[:_MAX_CODE], lambda text: judge_command(text, level=1))
+        dangers = [each for each in suspects if each.is_certain]
     else:
         return []
     return [Danger(f"when {path[:40]!r} is run: {danger.reason}") for danger in dangers]

@@ -80,19 +80,19 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret of a person or of a system that has the form of one, in a text that leaves."""
     if card := next((m for m in _list_matches(_CARD, text) if is_card_number(m)), None):
         yield Danger(f"it would pass on the number of a card ({card[:4]!r}…)")
-    if found := next(_list_matches(_HASH, text), None):
-        yield Danger(f"it would pass on the hash of a password ({found[:8]!r}…)")
+    if secret := next(_list_matches(_HASH, text), None):
+        yield Danger(f"it would pass on the hash of a password ({secret[:8]!r}…)")
     for what, pattern in (("token that logs a program in", _HEADER), ("cookie of a session", _COOKIE)):
-        if found := next((m for m in _list_matches(pattern, text) if _is_varied(m)), None):
-            yield Danger(f"it would pass on a {what} ({found[:4]!r}…)")
-    if found := next(_list_settings(text), None):
-        yield Danger(f"it would pass on a secret in a setting ({found[:4]!r}…)")
-    if found := next((m for m in _list_matches(_SENTENCE, text) if _is_password(m)), None):
-        yield Danger(f"it would pass on a password ({found[:3]!r}…)")
-    if found := next(_list_matches(_SOCIAL, text), None):
-        yield Danger(f"it would pass on a number of social security ({found[:3]!r}…)")
-    if found := next(_list_matches(_STRONG_CODE, text), None):
-        yield Danger(f"it would pass on a code for one log-in ({found[:2]!r}…)")
+        if secret := next((m for m in _list_matches(pattern, text) if _is_varied(m)), None):
+            yield Danger(f"it would pass on a {what} ({secret[:4]!r}…)")
+    if secret := next(_list_settings(text), None):
+        yield Danger(f"it would pass on a secret in a setting ({secret[:4]!r}…)")
+    if secret := next((m for m in _list_matches(_SENTENCE, text) if _is_password(m)), None):
+        yield Danger(f"it would pass on a password ({secret[:3]!r}…)")
+    if secret := next(_list_matches(_SOCIAL, text), None):
+        yield Danger(f"it would pass on a number of social security ({secret[:3]!r}…)")
+    if secret := next(_list_matches(_STRONG_CODE, text), None):
+        yield Danger(f"it would pass on a code for one log-in ({secret[:2]!r}…)")
     if _RECOVERY.search(text) and _has_recovery_words(text):
         yield Danger("it would pass on a list of words, as the recovery words of a wallet are")
 

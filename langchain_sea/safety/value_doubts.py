@@ -79,7 +79,7 @@ class Origins:
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         judge = find_doubt_of_target if self.is_write else find_doubt_of_opened
-        reason = next((found for each in addresses if (found := judge(self.sources, each))), None)
+        reason = next((doubt for each in addresses if (doubt := judge(self.sources, each))), None)
         if reason is None and self.is_write:
             reason = self._find_doubt_of_kind(name, value, is_code=is_code)
         if reason is None and self.reaches and is_sink and self._is_other(value):
@@ -152,7 +152,7 @@ class Origins:
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
         """Text may be copied, but not with an address that an instruction named or that was added to."""
         judge = find_doubt_of_passed if self.is_write else find_doubt_of_opened
-        if reason := next((found for each in addresses if (found := judge(self.sources, each))), None):
+        if reason := next((doubt for each in addresses if (doubt := judge(self.sources, each))), None):
             return reason
         return self._find_copied(value) if self.is_write else None
 
