@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.patterns import Danger, compile_pattern
+from langchain_sea.safety.secrets import PLACEHOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,11 +70,7 @@ _STRONG_CODE = (
     r"(?:pass)?(?:code|pin|password|otp)?\s*(?:is|:|=|was)\s*['\"`]?(\d{3}[ -]?\d{3}|\d{4,8})\b"
     r"|\b(?:pin|cvv|cvc)(?:[ -]?(?:code|number))?\s*(?:is|:|=|was)\s*['\"`]?(\d{3,8})\b"
 )
-_FAKE = re.compile(
-    r"example|sample|placeholder|your[-_ ]?|dummy|redacted|changeme|x{4,}|\*{3,}|\.{3,}|^<|\{\{|\$\{?\w|^%|os\.environ|getenv"
-    r"|process\.env|secrets\.|^none$|^null$|^true$|^false$|^https?://|^/|^\$",
-    re.IGNORECASE,
-)
+_FAKE = re.compile(rf"{PLACEHOLDER}|\$\w|^%|secrets\.|^none$|^null$|^true$|^false$|^https?://|^/|^\$", re.IGNORECASE)
 
 
 def find_personal_secrets(text: str) -> Iterator[Danger]:

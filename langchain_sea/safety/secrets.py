@@ -15,7 +15,7 @@ from langchain_sea.safety.patterns import Danger, compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["find_secrets", "find_split_secrets"]
+__all__ = ["PLACEHOLDER", "find_secrets", "find_split_secrets"]
 
 _FORMATS = (
     ("key of AWS", r"\b((?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z2-7]{16})\b"),
@@ -70,7 +70,8 @@ _HINTS = (
     r"|hv[sb]\.|atlasv1|dapi|dckr_|ATATT|ATCTT|lin_|ntn_|secret_|gl(?:c|sa)_|NRAK|sntry|PMAK|AccountKey|sbp_|r8_|gsk_|xai-|AGE-"
     r"|://[^\s:@/]+:"
 )
-_PLACEHOLDER = r"example|sample|^os\.|getenv|process\.env|placeholder|your|dummy|redacted|changeme|secret_?here|x{5,}|\*{3,}|\.{3,}|0{6,}|<|\{\{|\$\{"
+PLACEHOLDER = r"example|sample|^os\.|getenv|process\.env|placeholder|your|dummy|redacted|changeme|secret_?here|x{5,}|\*{3,}|\.{3,}|0{6,}|<|\{\{|\$\{"
+"""What stands for a secret in examples and settings, and is none."""
 _WORDS_FOR_SECRET = frozenset(["password", "passwd", "secret", "token", "pass", "user", "pwd", "none", "null", "true"])
 _MIN_ENTROPY = 2.5  # bits a character; a word that is repeated has less
 _MAX_PER_FORMAT = 20
@@ -119,7 +120,7 @@ def _is_real(secret: str) -> bool:
         return True
     if secret.lower() in _WORDS_FOR_SECRET:
         return False
-    if compile_pattern(_PLACEHOLDER).search(secret):
+    if compile_pattern(PLACEHOLDER).search(secret):
         return False
     return len(secret) < 12 or _compute_entropy(secret) >= _MIN_ENTROPY  # noqa: PLR2004 - too short to measure
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import defaultdict, deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for `guard_conversations`
+
+from guard_conversations import Script
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ToolStrategy
-from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from pydantic import BaseModel
@@ -29,23 +32,6 @@ class Report(BaseModel):
     """The agent's answer."""
 
     city: str
-
-
-class Scripted(BaseChatModel):
-    """Returns its messages one after another."""
-
-    script: Any
-
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Scripted:
-        return self
-
-    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
-        message = self.script.popleft() if self.script else AIMessage("Done.")
-        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 # ---- how an attempt is written -------------------------------------------------------------------------------------
@@ -186,7 +172,7 @@ def run_attempt(attempt: Try, policy: GuardConfig | None) -> dict[str, Any]:
 
     def build() -> Any:
         return create_agent(
-            Scripted(script=script), world.tools, middleware=with_guard(outer, guard), checkpointer=saver,
+            Script(messages=script), world.tools, middleware=with_guard(outer, guard), checkpointer=saver,
             system_prompt=attempt.system, response_format=ToolStrategy(Report) if attempt.answer_form else None,
         )  # fmt: skip
 
