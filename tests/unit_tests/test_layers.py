@@ -17,6 +17,7 @@ LAYERS = (
     ("sampling",),
     ("core", "budget"),
     ("plans",),
+    ("search_config",),
     ("presets",),
     ("engine",),
     ("models",),
@@ -30,7 +31,7 @@ LAYERS = (
     ("cli",),
 )
 """From the bottom up: a package imports only those above it in this list, and modules of its own."""
-TORCH_ALONE = {"errors", "_version", "sampling", "core", "budget", "plans", "presets", "engine"}
+TORCH_ALONE = {"errors", "_version", "sampling", "core", "budget", "plans", "search_config", "presets", "engine"}
 TRANSFORMERS = {"models", "rewards", "training"}
 LANGCHAIN_CORE = {
     "chat",
