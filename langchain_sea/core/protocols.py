@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+import torch
+
 from langchain_sea.core.policy import (
     DenseModelOutput,
     ForwardRequest,
@@ -98,6 +100,18 @@ class AnswerBatch:
         if self._token_log_probs is None:
             self._token_log_probs = self.output.log_probs(self.tokens)
         return self._token_log_probs
+
+    @torch.no_grad()
+    def compute_surprises(self, start: int = 0) -> list[tuple[float, float]]:
+        """Return for each answer −log π of its most surprising token and of its first one, in nats; 0 without tokens.
+
+        Args:
+            start: tokens before this one do not count.
+        """
+        surprise = -self.token_log_probs.masked_fill(~self.tokens.mask, 0)[:, start:]
+        if not surprise.shape[1]:
+            return [(0.0, 0.0)] * len(surprise)
+        return list(zip(surprise.amax(1).tolist(), surprise[:, 0].tolist(), strict=True))
 
     @property
     def needs_gradient(self) -> bool:

@@ -14,7 +14,6 @@ from torch import Tensor
 from langchain_sea.core.trace import ScoredText
 from langchain_sea.engine.memory import split_on_out_of_memory
 from langchain_sea.engine.ops import ScorePrefixesOp
-from langchain_sea.engine.selection import compute_surprises
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +115,7 @@ class DrawScorer:
             self._layer_input = op.batch.layer_input(layer)
         self.best.tracker.evaluations += len(answers)
         names = [term.name for term in energy.terms]
-        numbers = zip(*(part.tolist() for part in terms[:3]), compute_surprises(op.batch, len(prefix)), strict=True)
+        numbers = zip(*(part.tolist() for part in terms[:3]), op.batch.compute_surprises(len(prefix)), strict=True)
         return [
             ScoredText(
                 text=energy.policy.decode(ids),

@@ -146,9 +146,7 @@ class RefinementRequest(Request[Refinement]):
             draft, failure=self.failure, trace=self.trace, plan=self._plan, cut_texts=self._candidates.cut_texts
         )
         reasoning = self._writer.reasoning_ids
-        if not reasoning:
-            return refinement
-        text = self.energy.policy.decode(reasoning)
+        text = self.energy.policy.decode(reasoning) if reasoning else None
         return refinement._replace(reasoning=text, reasoning_tokens=len(reasoning))
 
     def _write_draft(self) -> RequestSteps[None]:

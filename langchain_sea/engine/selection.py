@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.energy import Energy
-    from langchain_sea.core.protocols import AnswerBatch, Prompt
+    from langchain_sea.core.protocols import Prompt
     from langchain_sea.core.terms import EnergyTerms
     from langchain_sea.core.trace import TraceStep
     from langchain_sea.engine.ops import RequestSteps
@@ -263,7 +263,7 @@ class BestSoFar:
         self.energy, terms = yield op
         self.function_seconds = op.function_seconds / len(texts)
         self.tracker.evaluations += len(texts)
-        scored_texts = self._to_scored_texts(texts, terms, compute_surprises(op.batch))
+        scored_texts = self._to_scored_texts(texts, terms, op.batch.compute_surprises())
         for scored in scored_texts:
             self._scored_texts[scored.text] = scored
         return scored_texts
@@ -286,17 +286,3 @@ class BestSoFar:
                 texts, *(n.tolist() for n in numbers), surprises, strict=True
             )
         ]
-
-
-@torch.no_grad()
-def compute_surprises(batch: AnswerBatch, start: int = 0) -> list[tuple[float, float]]:
-    """Return for each answer −log π of its most surprising token and of its first one; 0 without tokens.
-
-    Args:
-        batch: C answers.
-        start: tokens before this one do not count.
-    """
-    surprise = -batch.token_log_probs.masked_fill(~batch.tokens.mask, 0)[:, start:]
-    if not surprise.shape[1]:
-        return [(0.0, 0.0)] * len(surprise)
-    return list(zip(surprise.amax(1).tolist(), surprise[:, 0].tolist(), strict=True))

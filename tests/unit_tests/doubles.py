@@ -11,6 +11,7 @@ import torch
 
 from langchain_sea.budget import Budget
 from langchain_sea.core.protocols import AnswerBatch, DenseModelOutput, Steering
+from langchain_sea.engine.early_ends import MIN_END_CHANCE
 from langchain_sea.engine.refine import refine
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import PRESETS, SearchConfig
@@ -157,6 +158,12 @@ class MarkovPolicy:
 
     def decode(self, ids: Sequence[int]) -> str:
         return "".join(ALPHABET[i] for i in ids if i < END)
+
+
+def could_end(policy: MarkovPolicy, ids: Sequence[int]) -> bool:
+    """Whether a sentence is over, and the policy ends answers there often enough."""
+    chance = float(policy.transition[ids[-1]].softmax(-1)[END]) if ids else 0.0
+    return policy.decode(ids).endswith(".") and chance >= MIN_END_CHANCE
 
 
 class EndlessPolicy(MarkovPolicy):

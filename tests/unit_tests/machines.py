@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 
 import torch
-from doubles import END, DoublePrompt, MarkovPolicy, PrefixReward, TokenReward, V, Vowels, shrunk, with_fields
+from doubles import DoublePrompt, MarkovPolicy, PrefixReward, TokenReward, V, Vowels, could_end, shrunk, with_fields
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy
@@ -14,7 +14,6 @@ from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.early_ends import MIN_END_CHANCE
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler
 
@@ -215,16 +214,11 @@ class Call:
             policy.generate_step([writing])
         return policy.decode(writing.written[0])
 
-    def _could_end(self, found):
-        """Whether a sentence is over, and the policy ends answers there often enough."""
-        chance = float(self.policy.transition[found.ids[-1]].softmax(-1)[END]) if found.ids else 0.0
-        return found.text.endswith(".") and chance >= MIN_END_CHANCE
-
     def faults(self, seconds, request, found):
         """What was promised of one answer, and is not so."""
         faults = []
         is_shortened = not found.is_complete and found.text.endswith(".")
-        is_whole = found.ids in self.policy.ended or self._could_end(found)
+        is_whole = found.ids in self.policy.ended or could_end(self.policy, found.ids)
         if not (is_whole or len(found.ids) == self.max_tokens or is_shortened):
             faults.append(f"cut off: {found.text!r}")
         scores = (-self.energy.evaluate_texts(request.prompt, [found.draft, found.text]).energy).tolist()

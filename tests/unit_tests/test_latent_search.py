@@ -18,6 +18,7 @@ from doubles import (
     TokenReward,
     V,
     Vowels,
+    could_end,
     run,
     with_fields,
 )
@@ -32,7 +33,6 @@ from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.chains import generators_for
-from langchain_sea.engine.early_ends import MIN_END_CHANCE
 from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
@@ -369,14 +369,8 @@ def cut_texts(found, policy):
     return [
         policy.decode(answer)
         for answer in ids
-        if answer not in policy.whole and not is_sentence(answer) and not could_end(answer, policy)
+        if answer not in policy.whole and not is_sentence(answer) and not could_end(policy, answer)
     ]
-
-
-def could_end(ids, policy):
-    """Whether a sentence is over, and the policy ends answers there often enough."""
-    chance = float(policy.transition[ids[-1]].softmax(-1)[END]) if ids else 0.0
-    return policy.decode(ids).endswith(".") and chance >= MIN_END_CHANCE
 
 
 @pytest.mark.slow
@@ -403,7 +397,7 @@ def test_whatever_the_speed_the_answer_is_whole_never_worse_and_in_time(seed, op
         assert draft in policy.whole
         has_ended = found.ids in policy.whole and len(found.ids) < policy.longest
         assert found.is_complete or not has_ended
-        assert has_ended or could_end(found.ids, policy) or not found.is_complete
+        assert has_ended or could_end(policy, found.ids) or not found.is_complete
         took = found.seconds - found.draft_seconds
         # beside other requests, a step has two passes: one that writes, and one that reads
         longest_step = policy.longest_pass * min(2, len(refinements))
