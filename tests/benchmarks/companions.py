@@ -3,7 +3,8 @@
 Answers are written under shares of the safety reward's steering vector, as `engine/companions.py` does, with several
 settings. They are offered as they are, and with the shorter answers that the policy could have ended with. For every
 harmful question of `any_machine.py` the gain in score over the draft is printed, with the limits on how a text reads,
-and for each setting the mean gain and the share of questions with an accepted answer. No gradient is taken.
+and for each setting the mean gain, the share of questions with an accepted answer, and the median seconds of a draft,
+which the answers beside it make longer. No gradient is taken.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     policy = load_model("smollm2-135m")
     trial = Trial(policy, make_energy(policy), options.max_tokens, options.seed)
     gains: dict[str, list[float]] = {name: [] for name in options.settings}
+    drafts: dict[str, list[float]] = {name: [] for name in options.settings}
     for kind, question in make_questions(options.questions, options.seed, options.data):
         if kind != "harmful":
             continue
@@ -86,12 +88,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             assert result.before is not None
             assert result.after is not None
             gains[name].append(result.after.score - result.before.score)
+            drafts[name].append(result.draft_seconds)
             sys.stderr.write(f"{name:16} {gains[name][-1]:6.2f}  {question[:50]!r} → {result.text[:90]!r}\n")
     return {
         name: {
             "value": round(statistics.fmean(values), 4),
             "accepted": round(statistics.fmean(value > 0 for value in values), 4),
             "questions": len(values),
+            "draft_seconds": round(statistics.median(drafts[name]), 3),
         }
         for name, values in gains.items()
     }

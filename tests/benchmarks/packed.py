@@ -1,0 +1,79 @@
+"""How much packed weights save on a CPU: `python tests/benchmarks/packed.py --json FILE`.
+
+`smollm2-135m` in bfloat16 continues a prompt with its likeliest tokens, as 1, 4 and 16 answers, with weights as they are
+and with packed ones, in turns. Each ratio is of two times of one run: a token with packed weights ÷ one without. The
+tokens must be equal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import torch
+
+from langchain_sea import load_model
+from langchain_sea.models import lm_head, packed_linear
+
+if TYPE_CHECKING:
+    from langchain_sea.models.causal_lm import CausalLMPolicy
+
+ROWS, TOKENS = (1, 4, 16), 24
+QUESTION = "Tell me a long story about a lighthouse keeper and a storm."
+
+
+def load(*, packs: bool) -> CausalLMPolicy:
+    """The policy, prepared with or without packed weights."""
+    policy = load_model("smollm2-135m", dtype="bfloat16")
+    if packs:
+        write(policy, 1)
+        return policy
+    with (
+        mock.patch.object(packed_linear, "pack_weight", return_value=None),
+        mock.patch.object(lm_head, "pack_weight", return_value=None),
+    ):
+        write(policy, 1)
+    return policy
+
+
+def write(policy: CausalLMPolicy, rows: int) -> tuple[float, list[list[int]]]:
+    """Return the seconds of `TOKENS` tokens in each row, the prompt not counted, and the tokens."""
+    prompt = policy.prompt([{"role": "user", "content": QUESTION}], room=TOKENS)
+    generators = [torch.Generator().manual_seed(row) for row in range(rows)]
+    assert prompt.key_values
+    started = time.perf_counter()
+    ids = policy.generate(prompt, [[]] * rows, tokens=TOKENS, temperature=0.0, generators=generators)
+    return time.perf_counter() - started, ids
+
+
+def main() -> None:
+    """Time both in turns, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    plain, packed = load(packs=False), load(packs=True)
+    figures = {}
+    for rows in ROWS:
+        pairs = [(write(packed, rows), write(plain, rows)) for _ in range(options.repeats)]
+        assert all(ours[1] == theirs[1] for ours, theirs in pairs), "packed weights give other tokens"
+        ratios = [ours[0] / theirs[0] for ours, theirs in pairs]
+        spread = [round(min(ratios), 3), round(max(ratios), 3)]
+        figures[f"packed_over_plain_{rows}"] = {"value": round(statistics.median(ratios), 3), "spread": spread}
+    text = json.dumps(figures, indent=2) + "\n"
+    sys.stdout.write(text)
+    if options.json:
+        options.json.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
