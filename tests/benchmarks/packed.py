@@ -13,24 +13,22 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 from unittest import mock
 
 import torch
 
 from langchain_sea import load_model
 from langchain_sea.models import lm_head, packed_linear
-
-if TYPE_CHECKING:
-    from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.causal_lm import CausalLMPolicy
 
 ROWS, TOKENS = (1, 4, 16), 24
 QUESTION = "Tell me a long story about a lighthouse keeper and a storm."
 
 
 def load(*, packs: bool) -> CausalLMPolicy:
-    """The policy, prepared with or without packed weights."""
-    policy = load_model("smollm2-135m", dtype="bfloat16")
+    """A policy of its own, prepared with or without packed weights; `load_model` returns one object to all callers."""
+    loaded = load_model("smollm2-135m", dtype="bfloat16")
+    policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
     if packs:
         write(policy, 1)
         return policy
