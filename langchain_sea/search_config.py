@@ -44,8 +44,10 @@ class CompanionConfig:
     """Answers that are written beside the draft, under shares of a reward's steering vector.
 
     Attributes:
-        begin_shares: of the vector, for the first tokens of each answer.
-        begin_tokens: the number of those.
+        begin_shares: of the vector, for the first tokens; the beginnings take them in turns.
+        begin_tokens: the number of first tokens.
+        num_beginnings: that are drawn, and judged by the rewards.
+        count: of the beginnings that are continued, those of the lowest energy.
         share: of the vector, for all other tokens.
         temperature_scale: of the other tokens, times the draft's temperature.
         max_tokens: of each answer; what is longer may be an answer up to the end of a sentence.
@@ -53,12 +55,15 @@ class CompanionConfig:
 
     begin_shares: tuple[float, ...] = (0.45, 0.6, 0.7, 0.5, 0.55, 0.65, 0.4)
     begin_tokens: int = 4
+    num_beginnings: int = 28
+    count: int = 7
     share: float = 0.3
     temperature_scale: float = 0.8
     max_tokens: int = 48
 
     def __post_init__(self) -> None:
-        require_at_least(1, begin_tokens=self.begin_tokens)
+        require_at_least(1, begin_tokens=self.begin_tokens, count=self.count)
+        require_at_least(self.count, num_beginnings=self.num_beginnings)
         require_at_least(self.begin_tokens + 1, max_tokens=self.max_tokens)
         require_at_least(0, temperature_scale=self.temperature_scale)
         if not self.begin_shares or not all(map(math.isfinite, (*self.begin_shares, self.share))):

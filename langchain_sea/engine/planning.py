@@ -87,8 +87,14 @@ class SpeedModel:
         return _estimate(self._medians(self._decode), rows)
 
     def forward(self, tokens: int) -> float:
-        """Return the seconds in which so many tokens are read and scored."""
-        return _estimate(self._medians(self._forward or self._decode), tokens)
+        """Return the seconds in which so many tokens are read and scored.
+
+        Fewer tokens than were ever read take at least as long as one token in so many rows.
+        """
+        read = self._medians(self._forward)
+        smallest = min(read, default=math.inf)
+        written = {rows: seconds for rows, seconds in self._medians(self._decode).items() if rows < smallest}
+        return _estimate(written | read, tokens)
 
     def gradient(self, tokens: int) -> float:
         """Return the seconds that a gradient in the latents takes for so many tokens."""

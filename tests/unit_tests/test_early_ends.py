@@ -21,7 +21,7 @@ from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.companions import make_companions
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.early_ends import MIN_END_CHANCE, find_early_ends, find_sentence_ends
-from langchain_sea.engine.ops import GenerationInput
+from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
 from langchain_sea.plans import SearchPlan
@@ -46,6 +46,10 @@ def make_search(companions: CompanionConfig | None) -> Any:
 def make_energy(policy: MarkovPolicy, reward: Any, min_gain: float | None = None, **options: Any) -> Energy:
     terms = (RewardTerm(reward=reward, name="r", min_gain=min_gain),)
     return Energy(policy=policy, terms=terms, max_nll_rise=None, policy_weight=0.1, **options)
+
+
+def ask(op: Any) -> Any:
+    return (yield op)
 
 
 def end_chance(policy: MarkovPolicy, ids: list[int]) -> float:
@@ -127,6 +131,47 @@ def test_companions_need_a_steering_vector() -> None:
     companions = make_companions(CompanionConfig(), drafter, make_energy(policy, Steered.of("e")))
     assert companions is not None
     assert drafter.generators[0] not in list(companions.generators)
+
+
+def begin_companions(energy: Energy, config: CompanionConfig) -> list[list[int]]:
+    drafter = Drafter(energy.policy, 1.0, generators_for(0, "x", 24, energy.policy.device), BudgetTracker(FREE))
+    companions = make_companions(config, drafter, energy)
+    assert companions is not None
+    run_to_completion(companions.begin(PROMPT))
+    assert len(companions.answers) == len(companions.generators)
+    return companions.answers
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_best_beginnings_are_continued(seed: int) -> None:
+    """Those of the lowest energy among all that were drawn."""
+    energy = make_energy(EndlessPolicy(seed), Steered.of("e"))
+    config = CompanionConfig(begin_tokens=3, num_beginnings=20, count=20)
+    everyone = begin_companions(energy, config)
+    kept = begin_companions(energy, replace(config, count=5))
+
+    def compute_energies(answers: list[list[int]]) -> list[float]:
+        op = ScorePrefixesOp(energy, PROMPT, answers)
+        return run_to_completion(ask(op))[1].energy.tolist()
+
+    assert len(everyone) == 20
+    assert compute_energies(kept) == pytest.approx(sorted(compute_energies(everyone))[:5])
+
+
+class FailsOnBeginnings(Steered):
+    """Cannot judge a beginning, which is shorter than a draft."""
+
+    def prefix_values(self, view: Any) -> Any:
+        if view.tokens.mask.shape[1] <= 2:
+            raise ValueError("too short")
+        return super().prefix_values(view)
+
+
+def test_a_reward_that_fails_on_beginnings_does_not_lose_the_draft() -> None:
+    energy = make_energy(EndlessPolicy(0), FailsOnBeginnings.of("e"))
+    search = make_search(CompanionConfig(begin_tokens=2))
+    (result,) = run(energy, [PROMPT], search_config=search, budget=FREE, max_new_tokens=12)
+    assert len(energy.policy.encode(result.draft)) == 12
 
 
 @pytest.mark.parametrize("longest", [1, 3, 4, 5, 9])

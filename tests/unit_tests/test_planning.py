@@ -82,6 +82,15 @@ def test_sizes_between_measured_ones_lie_on_the_line():
     assert speed.decode(4) == 1.0
 
 
+@given(tokens=st.integers(8, 512))
+def test_reading_fewer_tokens_than_ever_is_between_one_token_of_rows_and_the_least_that_was_read(tokens):
+    """A first draft is long; what is read next may be short."""
+    speed = SpeedModel()
+    speed.record_decode(8, 1.0)
+    speed.record_forward(512, 50.0)
+    assert speed.forward(tokens) == pytest.approx(1.0 + 49.0 * (tokens - 8) / (512 - 8))
+
+
 def test_few_rows_beyond_the_measured_take_about_as_long():
     """Small passes read the weights, whatever their size; large ones grow with their rows."""
     speed = SpeedModel()
