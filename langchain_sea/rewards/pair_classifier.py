@@ -34,6 +34,7 @@ __all__ = ["SAFETY_GATE", "GateInfo", "LoraLinear", "PairClassifier", "PairClass
 
 SAFETY_GATE = Path(__file__).parent / "safety" / "gate.safetensors"
 _FORMAT = "langchain-sea pair-classifier gate 1"
+_LOW_RANK, _SCALE = (".A", ".B"), ".scale"
 _BATCH_SIZE = 32  # pairs in one forward
 
 
@@ -209,9 +210,8 @@ class PairClassifierGate:
         return probabilities
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one safetensors file in half precision with `info` as JSON in its metadata."""
-        tensors = {name: tensor.half().cpu().contiguous() for name, tensor in self.tensors.items()}
-        save_file(tensors, path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
+        """Write one safetensors file, matrices in 8 bits, with `info` as JSON in its metadata."""
+        save_file(_to_8_bits(self.tensors), path, {"format": _FORMAT, "info": json.dumps(asdict(self.info))})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> PairClassifierGate:
@@ -223,7 +223,7 @@ class PairClassifierGate:
         path = path or SAFETY_GATE
         try:
             info, tensors = load_tensors(path)
-            return cls(tensors, GateInfo(**info))
+            return cls(_from_8_bits(tensors), GateInfo(**info))
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise WeightsCorruptError(
                 f"{path} cannot be read as a gate ({error}); make one with `python -m langchain_sea.training.fit_gate`."
@@ -245,6 +245,29 @@ class PairClassifierGate:
                 # a copy, because encoding sets the padding and truncation of a tokenizer
                 self._loaded = classifier.eval().requires_grad_(False), copy.deepcopy(base.tokenizer)
             return self._loaded
+
+
+def _to_8_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return matrices as int8 and one scale for each low-rank component; everything else in half precision."""
+    stored = {}
+    for name, tensor in tensors.items():
+        if name.endswith(_LOW_RANK):
+            components = 1 if name.endswith(".A") else 0  # A is (r, I), B is (O, r)
+            scale = tensor.float().abs().amax(components, keepdim=True).clamp(min=1e-12) / 127
+            stored[name] = (tensor / scale).round().to(torch.int8).cpu().contiguous()
+            stored[name + _SCALE] = scale.cpu().contiguous()
+        else:
+            stored[name] = tensor.half().cpu().contiguous()
+    return stored
+
+
+def _from_8_bits(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what `_to_8_bits` was given, rounded; tensors without a scale are left as they are."""
+    return {
+        name: tensor * stored[name + _SCALE] if name + _SCALE in stored else tensor
+        for name, tensor in stored.items()
+        if not name.endswith(_SCALE)
+    }
 
 
 def tokenize_pairs(

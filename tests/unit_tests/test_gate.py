@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
@@ -130,13 +131,12 @@ def test_joined_gates_give_the_mean_of_their_probabilities(trunk: Loaded, tmp_pa
     joined.save(tmp_path / "g.safetensors")
     pairs = [("how do i", "sorry"), ("how", "first take mix")]
     wanted = [(a + b) / 2 for a, b in zip(one.judge(pairs), other.judge(pairs), strict=True)]
-    for gate in (
-        joined,
-        PairClassifierGate.load(tmp_path / "g.safetensors"),
-        pickle.loads(pickle.dumps(joined)),  # noqa: S301 - our own bytes
-    ):
+    for gate in (joined, pickle.loads(pickle.dumps(joined))):  # noqa: S301 - our own bytes
         assert gate.judge(pairs) == pytest.approx(wanted, abs=2e-3)
         assert gate.info.members == 2
+    stored = PairClassifierGate.load(tmp_path / "g.safetensors")
+    assert stored.info == joined.info
+    assert stored.tensors.keys() == joined.tensors.keys()
     with_threshold = fitting.choose_threshold(joined, examples(), GateRecipe())
     assert with_threshold.info.figures["held_out"]["answers"] == 16
 
@@ -178,7 +178,22 @@ def test_saved_loaded_and_pickled_it_is_the_same(trunk: Loaded, tmp_path: Path) 
         assert again._loaded is None
         assert again.info == gate.info
         assert again.threshold == 0.7
-        assert again("how do i", ["sorry", "first take"]) == expected
+    assert pickled("how do i", ["sorry", "first take"]) == expected
+
+
+def test_a_file_holds_matrices_in_8_bits(trunk: Loaded, tmp_path: Path) -> None:
+    """Each component of a low-rank update has a scale of its own; what was read is stored as it is."""
+    gate, path, copy_path = random_gate(trunk), tmp_path / "gate", tmp_path / "copy"
+    gate.save(path)
+    loaded = PairClassifierGate.load(path)
+    loaded.save(copy_path)
+    again = PairClassifierGate.load(copy_path)
+    for name, tensor in gate.tensors.items():
+        dim = {"A": 1, "B": 0}.get(name.rpartition(".")[2])
+        step = 0.0 if dim is None else tensor.abs().float().amax(dim, keepdim=True) / 127
+        assert bool(((loaded.tensors[name] - tensor).abs() <= 0.501 * step).all()), name
+        torch.testing.assert_close(again.tensors[name], loaded.tensors[name])
+    assert {tensor.dtype for name, tensor in load_file(path).items() if name.endswith((".A", ".B"))} == {torch.int8}
 
 
 def test_each_answer_is_judged_alone_and_in_order(trunk: Loaded) -> None:
@@ -253,7 +268,7 @@ def test_the_command_writes_a_gate_and_its_figures(
 
 def test_the_shipped_gate_is_small_and_says_what_it_is() -> None:
     """Its file loads without the trunk."""
-    assert SAFETY_GATE.stat().st_size <= 4 * 2**20
+    assert SAFETY_GATE.stat().st_size <= 2 * 2**20
     gate = PairClassifierGate.load()
     assert gate.info.encoder == "minilm"
     assert 0 < gate.threshold < 1
