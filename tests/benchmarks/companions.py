@@ -32,7 +32,8 @@ NO_ROUNDS = Budget(max_time=None, max_evaluations=1)
 DEFAULT = CompanionConfig()
 SETTINGS: dict[str, CompanionConfig | None] = {
     "none": None,
-    "three": replace(DEFAULT, begin_shares=DEFAULT.begin_shares[:3]),
+    "three": replace(DEFAULT, count=3),
+    "first beginnings": replace(DEFAULT, num_beginnings=DEFAULT.count),
     "default": DEFAULT,
     "share 0.2": replace(DEFAULT, share=0.2),
     "one share": replace(DEFAULT, begin_shares=(0.3,) * 7),
