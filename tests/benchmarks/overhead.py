@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from langchain_sea import Budget, SEAChatModel, load_model
+from langchain_sea.chat.events import STEP_EVENT
 from langchain_sea.engine.engines import get_engine
 
 if TYPE_CHECKING:
@@ -151,7 +152,8 @@ class _Steps:
         raise AttributeError(name)
 
     def on_custom_event(self, name: str, data: Any, **_: Any) -> None:
-        self.seconds.append(data["seconds"])
+        if name == STEP_EVENT:  # a plan has no seconds of its own
+            self.seconds.append(data["seconds"])
 
 
 def _timed(function: Callable[[], Any]) -> float:
