@@ -20,6 +20,7 @@ from langchain_sea.safety.inner_commands import (
 )
 from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
+from langchain_sea.safety.program_options import find_program_of_options, find_temporary_program
 from langchain_sea.safety.program_verbs import name_effect
 from langchain_sea.safety.shell_reader import (
     find_folder,
@@ -41,7 +42,9 @@ from langchain_sea.safety.shell_writes import (
     judge_writes,
     reads_as_windows,
 )
-from langchain_sea.safety.sql import judge_sql
+from langchain_sea.safety.shell_variables import find_running_variable
+from langchain_sea.safety.sql_clients import judge_client_query
+from langchain_sea.safety.text_filters import find_filter_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,15 +97,14 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         elif node.type == "command":
             words = read_words(node)
             dangers += _judge_input(node, level)
-            for child in node.children:
-                if child.type == "variable_assignment":
-                    dangers += _judge_line(child.text.decode("utf-8", "replace"))
+            dangers += _judge_variables(node, words)
             dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
-        elif node.type == "declaration_command":
-            dangers += _judge_line(" ".join(read_words(node)))
+        elif node.type in ("declaration_command", "variable_assignment"):
+            dangers += _judge_variables(node, ())
+            dangers += _judge_line(" ".join(read_words(node))) if node.type == "declaration_command" else ()
         stack += node.children
     if tree.root_node.has_error and level == 0 and not dangers and not reads_as_windows(text):
         dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
@@ -119,9 +121,19 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
         return
     name, rest = words[0], words[1:]
     line = " ".join(words)
-    is_fed = any(plain_name(word) in _FEEDERS for word in whole[: len(whole) - len(rest) - 1])
+    before = whole[: len(whole) - len(rest) - 1]
+    is_fed = any(plain_name(word) in _FEEDERS for word in before)
+    for place, word in enumerate(before):
+        yield from find_program_of_options(plain_name(word), before[place + 1 :], repr(" ".join(whole)[:60]))
+    if is_fed and name in lists.INTERPRETERS and not _has_own_program(rest):
+        yield Danger(f"it runs what another command or a file gives ({' '.join(whole)[:60]!r})")
+    if name.startswith("python") and rest[:1] == ("-m",) and rest[1:2] in (("pip",), ("uv",), ("pipx",)):
+        yield from _judge_words(rest[1:], level + 1)
     yield from _judge_destruction(name, tuple(join_folder(folder, word) for word in rest), line, is_fed=is_fed)
     yield from judge_writes(name, rest, repr(line[:60]))
+    yield from find_program_of_options(name, rest, repr(line[:60]))
+    yield from find_temporary_program(whole, name, rest)
+    yield from find_filter_program(name, rest, repr(line[:60]))
     if reason := name_effect(name, rest):
         yield Danger(reason)
     yield from _judge_paths(name, rest, line)
@@ -135,10 +147,28 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
     if name in lists.DATABASE_CLIENTS:
         for word in rest:
             query = re.sub(r"^--?(?:command|execute|query|e|c|Q)=?", "", word)
-            yield from judge_sql(query) if " " in query else ()
+            yield from judge_client_query(query) if " " in query else ()
     if name.startswith(("$(", "`", "<(")) or whole[0].startswith(("$(", "`")):
         yield Danger(f"it runs what another command prints ({line[:60]!r})")
     yield from _judge_substitution(name, rest, line)
+
+
+def _has_own_program(words: tuple[str, ...]) -> bool:
+    """Return whether an interpreter gets a file or a program of its own, and no more than a place for its input."""
+    texts = [word for word in words if not word.startswith("-")]
+    return bool(texts) and re.fullmatch(r"""["']?(?:\{\}|%|\$[@*0-9]|\$\{?\w\}?)["']?""", texts[0]) is None
+
+
+def _judge_variables(node: Any, words: tuple[str, ...]) -> Iterator[Danger]:
+    """Yield variables that are set before a command, by `export`, or behind `env`."""
+    texts = [child.text.decode("utf-8", "replace") for child in node.children if child.type == "variable_assignment"]
+    texts += [
+        word for word in words[1:20] if plain_name(words[0]) in ("env", "sudo", "export", "docker", "set", "setx")
+    ]
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if sign:
+            yield from find_running_variable(name.rstrip("+"), value)
 
 
 def _judge_substitution(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
@@ -172,7 +202,7 @@ def _judge_input(node: Any, level: int) -> Iterator[Danger]:
     for words, text in pairs:
         name = words[0] if words else ""
         if name in lists.DATABASE_CLIENTS:
-            yield from judge_sql(text)
+            yield from judge_client_query(text)
         elif name.startswith(("redis-cli", "mongo")):
             yield from _judge_words((name, *text.split()), level + 1)
         elif name in lists.SHELLS and level < _MAX_NESTED and node.type != "pipeline":
@@ -229,7 +259,7 @@ def _judge_paths(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger
             if not word.startswith(("/", "~", ".", "$"))
             else word
         )
-        if name in ("export", "echo", "grep", "printf") and "/" not in part:
+        if name in ("export", "echo", "grep", "printf", "jq", "yq") and "/" not in part:
             continue
         danger = find_bad_path(part, is_path=False)
         if (
@@ -253,6 +283,9 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
             yield Danger(f"it runs what it downloads or decodes ({text})", is_certain=True)
         if name in lists.NETWORK and has_secret:
             yield Danger(f"it sends secrets away ({text})", is_certain=True)
+        is_silent = commands[0][1][:1] in (("echo",), ("printf",), ("true",), (":",), ("yes",), ("sleep",))
+        if name == "openssl" and "s_client" in words and whole != commands[0][0] and not is_silent:
+            yield Danger(f"it sends what another command prints ({text})")
         if name in _RECEIVERS and whole != commands[0][0]:
             yield Danger(f"it sends what another command prints ({text})")
         has_download |= name in lists.DOWNLOADERS or name in _DECODERS

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["has_program", "list_inner_commands", "list_inner_words", "list_input", "list_programs"]
 
 _REMOTE = frozenset(["ssh", "docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter", "incus", "heroku", "fly", "flyctl", "aws", "gcloud", "az", "wsl", "machinectl", "crictl", "multipass", "distrobox", "toolbox", "limactl", "ansible"])  # fmt: skip
+_STARTERS = frozenset("tmux screen expect xterm gnome-terminal konsole concurrently hyperfine entr nodemon watchexec reflex dbus-run-session".split())  # fmt: skip
+"""Programs that start others, whose commands are single words or follow their options."""
 _STARTS_COMMAND = frozenset(["exec", "run", "--", "shell", "ssh", "-c", "-e", "console", "-a"])
 _KNOWN = (
     (lists.COMMANDS | lists.DATABASE_CLIENTS | lists.SHELLS)
@@ -53,6 +55,15 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
         yield " ".join(rest[: rest.index(":::")] if ":::" in rest else rest)
     elif name == "alias":
         yield from (word.partition("=")[2] for word in rest if "=" in word)
+    elif name == "-c":  # behind `flock FILE`
+        yield " ".join(rest[:1])
+    elif name in _STARTERS:
+        yield from (word.removeprefix("spawn ") for word in rest if " " in word)
+        words = [word for word in rest if not word.startswith("-")]
+        yield from (" ".join(words[place:]) for place in (0, 1))  # a session's name may stand before the command
+    elif name == "git" and "rebase" in rest:
+        yield from (value for option, value in pairwise(rest) if option in ("-x", "--exec"))
+        yield from (word[len("--exec=") :] for word in rest if word.startswith("--exec="))
     elif name == "git" and {"foreach", "filter-branch", "bisect"} & set(rest):
         yield " ".join(
             rest[next(i for i, w in enumerate(rest) if w in ("foreach", "filter-branch", "bisect")) + 1 :]
