@@ -189,7 +189,8 @@ def _judge_encoded(kind: Kind, text: str) -> Iterator[Danger]:
     if is_cut and kind is not Kind.PROSE:
         yield Danger("it has more encoded parts than are decoded")
     for part in parts:
-        for danger in (*_list_dangers(part), *find_secrets(part)):
+        personal = () if kind in _RUN_KINDS else find_personal_secrets(part)
+        for danger in (*_list_dangers(part), *find_secrets(part), *personal):
             yield Danger(f"an encoded part of it: {danger.reason}", danger.is_certain)
 
 

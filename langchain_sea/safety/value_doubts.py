@@ -156,6 +156,8 @@ class Origins:
 
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
         """Text may be copied, but not with an address that an instruction named or that was added to."""
+        if not self.is_write and any(index_text(text).has_value(value) for text in self.context.pasted):
+            return None  # a text that the user asked about is looked at
         judge = find_doubt_of_passed if self.is_write else find_doubt_of_opened
         if reason := next((doubt for each in addresses if (doubt := judge(self.sources, each))), None):
             return reason
