@@ -174,9 +174,11 @@ class CallContext:
 
         That is so in a system prompt, which describes an agent's duties. An approval for one tool asks for no other.
         """
-        texts = [(m.text, m.role != "user") for m in self._own_words if m.role != "quoted" and (m.role != "approval" or not m.tool)] + [
-            (m.text, True) for m in self.messages if m.role == "prompt"
-        ]
+        texts = [
+            (m.text, m.role != "user")
+            for m in self._own_words
+            if m.role != "quoted" and (m.role != "approval" or not m.tool)
+        ] + [(m.text, True) for m in self.messages if m.role == "prompt"]
         return texts + [(text, True) for text in self.endorsed]
 
     @cached_property

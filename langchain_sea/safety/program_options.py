@@ -14,7 +14,7 @@ from langchain_sea.safety.patterns import Danger
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["find_program_of_options", "find_temporary_program", "is_temporary"]
+__all__ = ["find_mounted_folder", "find_program_of_options", "find_temporary_program", "is_temporary"]
 
 _RUNS = "runs a program that its option names"
 _LOADS = "loads code or settings that its option names"
@@ -166,7 +166,7 @@ def find_program_of_options(name: str, rest: Sequence[str], shown: str) -> Itera
             if re.match(pattern, option, 0 if is_short else re.IGNORECASE):
                 yield Danger(f"it {what} ({option[:60]!r} in {shown})")
         if name in ("docker", "podman", "nerdctl") and (mount := _MOUNT.match(option)):
-            yield from _judge_mount(mount[1] or mount[2], shown)
+            yield from find_mounted_folder(mount[1] or mount[2], shown)
         if name == "tar" and (compressor := _read_compressor(word, after)):
             yield Danger(f"it {_RUNS} ({compressor[:60]!r} in {shown})")
         if reads_code and _PLUGIN_OPTION.match(word) and _TEMPORARY.match(word.partition("=")[2] or after):
@@ -195,15 +195,15 @@ def is_temporary(path: str) -> bool:
     return _TEMPORARY.match(normalize_path(path)) is not None
 
 
-def _judge_mount(source: str, shown: str) -> Iterator[Danger]:
-    """Yield a folder of the machine that a container gets, and that holds the system or secrets."""
+def find_mounted_folder(source: str, shown: str) -> Iterator[Danger]:
+    """Yield a folder of the machine that a container or a link gets, and that holds the system or secrets."""
     folder = normalize_path(source)
     is_system = re.match(
         r"/(?:$|etc(?:/|$)|root(?:/|$)|boot|dev(?:/|$)|proc|sys(?:/|$)|var/?$|var/(?:run|lib)(?:/|$)|run(?:/|$)|usr/?$|home/?$|home/~/?$|bin|sbin|lib)",
         folder,
     )
     if is_system or find_bad_path(source):
-        yield Danger(f"the container gets {source[:60]!r} of the machine ({shown})")
+        yield Danger(f"it makes {source[:60]!r} of the machine reachable ({shown})")
 
 
 def _read_compressor(word: str, after: str) -> str:

@@ -18,26 +18,36 @@ __all__ = ["Pasted", "split_pasted"]
 _MIN_WORDS = 8  # of a quotation; shorter ones are names and values
 _MAX_TEXT = 200_000  # characters
 _MAX_BLOCKS = 50
+_MAX_INTRODUCTION = 4_000  # characters in which a text is introduced
 _MAX_TAIL = 25  # words of a last paragraph that is the user's own
 _THINGS = (
     r"(?:e-?mails?|mails?|messages?|texts?|sms|letters?|notes?|logs?|log ?files?|documents?|articles?|paragraphs?|passages?|posts?|tweets?|reviews?|comments?|chats?|conversations?|transcripts?|threads?|tickets?|reports?|offers?|contracts?|clauses?|invoices?|bills?|pages?|snippets?"
     r"|outputs?|errors?|stack ?traces?|tracebacks?|warnings?|configs?|json|csv|html|data|forms?|notices?|announcements?|dms?|whatsapp|voicemails?|adverts?|ads?|newsletters?|descriptions?|quotes?|statements?|sentences?|poems?|repl(?:y|ies)|answers?|readme|files?|excerpts?|abstracts?|proposals?|memos?|cvs?|resumes?|listings?|job ad)"
 )
 _INTRODUCTION = re.compile(
-    rf"(?:\b(?:this|that|these|the|following|below|a|an|such|my (?:boss|landlord|bank|colleague|friend|mother|father|neighbo[u]?r|client|customer|supplier|doctor)'?s?)\s+(?:[\w'-]+\s+){{0,3}}?{_THINGS}\b[^.:!?\n]{{0,80}}|\b(?:wrote|writes|says|said|reads|sent me|sent us|got this|received this|got the following|received the following|told me|came in|states)\b[^.:!?\n]{{0,60}})(?::|\?|:?[ \t]*\n)\s*",
+    rf"(?:\b(?:this|these|(?:the )?following|below|my (?:boss|landlord|bank|colleague|friend|mother|father|neighbou?r|client|customer|supplier|doctor)'?s?)\s+(?:[\w'-]+\s+){{0,3}}?{_THINGS}\b[^.:!?\n]{{0,80}}"
+    r"|\b(?:wrote|writes|says|said|reads|sent me|sent us|got this|received this|got the following|received the following|told me|came in|states)\b[^.:!?\n]{0,60})(?::(?!/)|\?|:?[ \t]*\n)\s*"
+    rf"|\bthe\s+(?:[\w'-]+\s+){{0,2}}?{_THINGS}\b[^.:!?\n]{{0,40}}:(?!/)\s*",
     re.IGNORECASE,
 )
-_FENCE = re.compile(r"(?ms)^[ \t]*(?P<mark>```|~~~)[^\n]*\n(?P<text>.*?)(?:^[ \t]*(?P=mark)[ \t]*$|\Z)|```(?P<inline>[^`]+)```|\"\"\"(?P<triple>.*?)(?:\"\"\"|\Z)")
+_FENCE = re.compile(
+    r"(?ms)^[ \t]*(?P<mark>```|~~~)[^\n]*\n(?P<text>.*?)(?:^[ \t]*(?P=mark)[ \t]*$|\Z)|```(?P<inline>[^`]+)```|\"\"\"(?P<triple>.*?)(?:\"\"\"|\Z)"
+)
 _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{1,30})>(?P<text>.{20,}?)</(?P=name)>", re.DOTALL)
 _CITED = re.compile(r"(?m)(?:^[ \t]*>[^\n]*(?:\n|\Z)){1,}")
 _RULE = re.compile(r"(?ms)^[ \t]*(?P<mark>-{3,}|={3,}|\*{3,}|_{3,}|#{3,}|<{3,}|-+ ?(?:begin|start|original|forwarded)[^\n]*-+)[^\n]*\n(?P<text>.*?)(?:^[ \t]*(?:-{3,}|={3,}|\*{3,}|_{3,}|#{3,}|>{3,}|-+ ?end)[^\n]*$|\Z)", re.IGNORECASE)  # fmt: skip
-_HEADER = re.compile(r"(?mi)^[ \t]*(?:from|to|subject|date|sent|cc|bcc|reply-to|re|fwd|von|an|betreff|gesendet|datum|de|objet|asunto)[ \t]*:[^\n]+")
+_HEADER = re.compile(
+    r"(?mi)^[ \t]*(?:from|to|subject|date|sent|cc|bcc|reply-to|re|fwd|von|an|betreff|gesendet|datum|de|objet|asunto)[ \t]*:[^\n]+"
+)
 _MIN_HEADERS = 2
 _QUOTES = (
     re.compile(r"(?<![\w\"])\"([^\"]{1,20000})\""), re.compile(r"“([^”]{1,20000})(?:”|\Z)"), re.compile(r"„([^“”]{1,20000})[“”]"), re.compile(r"«([^»]{1,20000})»"), re.compile(r"»([^«]{1,20000})«"),
     re.compile(r"(?<![\w'])'(?=\S)((?:[^']|(?<=\w)'(?=\w)){1,20000})'(?!\w)"), re.compile(r"‘((?:[^’]|(?<=\w)’(?=\w)){1,20000})’(?!\w)"),
 )  # fmt: skip
-_REFERS = re.compile(r"\b(?:this|that|it|these|those|they|above|he|she|them|the (?:e-?mail|mail|message|text|sender|author|letter|log|document|offer|link|attachment))\b|\?", re.IGNORECASE)
+_REFERS = re.compile(
+    r"\b(?:this|that|it|these|those|they|above|he|she|them|the (?:e-?mail|mail|message|text|sender|author|letter|log|document|offer|link|attachment))\b|\?",
+    re.IGNORECASE,
+)
 _PLACE = re.compile(r"://|@\w|\b[A-Z]{2}\d{2}[A-Z0-9 ]{10,}|\d{5,}")
 _DOUBTS = re.compile(
     r"\b(?:scams?|fraud\w*|phish\w*|spam|fake|legit\w*|genuine|trustworthy|trust|suspicious|hoax|authentic|malicious|malware|virus|dodgy|fishy|rip-?off|betrug|betrügerisch|arnaque|frauduleux|estafa|fraude|truffa|oszustwo)\b"
@@ -97,7 +107,9 @@ def _take(text: str, pattern: re.Pattern[str], *, is_any: bool = False) -> tuple
     taken: list[str] = []
 
     def take(match: re.Match[str]) -> str:
-        groups = [group for name, group in match.groupdict().items() if name not in ("mark", "name") and group] or [*match.groups()]
+        groups = [group for name, group in match.groupdict().items() if name not in ("mark", "name") and group] or [
+            *match.groups()
+        ]
         part = groups[0] if groups and groups[0] else match[0]
         if not (is_any or _is_long(part)):
             return match[0]
@@ -143,7 +155,7 @@ def _take_quotes(text: str) -> tuple[str, list[str]]:
 
 def _take_introduced(text: str) -> tuple[str, list[str]]:
     """Take what follows "this mail:" up to the user's last words."""
-    for match in _INTRODUCTION.finditer(text):
+    for match in _INTRODUCTION.finditer(text, 0, _MAX_INTRODUCTION):
         block, tail = _split_tail(text[match.end() :])
         is_paragraph = match[0].rstrip(" \t").endswith("\n") or ":" in match[0]
         if _is_long(block) and (is_paragraph or "\n" in text[match.end() - 1 : match.end() + 1]):

@@ -96,7 +96,7 @@ class RulesCheck(PerCallCheck):
             dangers += [("", danger) for danger in _judge_neighbours(texts)]
             dangers += [("", danger) for danger in find_split_secrets([text for _, _, text in texts])]
         dangers += find_operators(arguments)
-        dangers += judge_files(texts, reads_only=reads_only)
+        dangers += judge_files(call.name, texts, reads_only=reads_only)
         dangers += judge_client_tool(call.name, texts)
         dangers += judge_conversation(texts, context, reads_only=reads_only)
         dangers += judge_sensitive_reads(call.name, texts, context, reads_only=reads_only)

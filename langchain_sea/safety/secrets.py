@@ -101,7 +101,9 @@ def list_vendor_secrets(text: str) -> frozenset[str]:
         str(match[1])
         for what, pattern in _FORMATS
         if what != "private key"
-        for match in islice(compile_pattern(pattern, match_case=not what.startswith("password")).finditer(text), _MAX_PER_FORMAT)
+        for match in islice(
+            compile_pattern(pattern, match_case=not what.startswith("password")).finditer(text), _MAX_PER_FORMAT
+        )
     )
     return frozenset(filter(_is_real, matches))
 

@@ -30,6 +30,7 @@ _MIN_SHARE = 0.8  # of a secret that its parts cover
 _HALF = 0.6  # of a secret that is as good as the whole
 _MAX_TEXT = 200_000  # characters
 _MAX_FORMS_OF = 20_000  # characters of a text in which the rarer forms are looked for
+_NUM_COMMON = 6  # forms of a secret that are looked for in longer texts, too
 _PLAIN = str.maketrans("", "", "".join(chr(c) for c in range(128) if not chr(c).isalnum()))
 _LOWER = string.ascii_lowercase
 _DIGIT_WORDS = {"zero": "0", "null": "0", "one": "1", "two": "2", "three": "3", "tree": "3", "four": "4", "fower": "4", "five": "5", "fife": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9", "niner": "9"}  # fmt: skip
@@ -68,9 +69,9 @@ def find_passed_secret(text: str, secrets: Sequence[str], earlier: Sequence[str]
     hidden = [secret for secret in secrets if not secret.isdigit() and len(to_plain(secret)) >= _MIN_COMPACT]
     if not hidden:
         return None
-    readings = _list_readings(text)
+    readings, is_long = _list_readings(text), len(text) > _MAX_FORMS_OF
     for secret in hidden:
-        for form, how in _list_forms(secret):
+        for form, how in _list_forms(secret)[: _NUM_COMMON if is_long else None]:
             if form in readings[0]:
                 return secret, how
             if any(form in reading for reading in readings[1:]):
@@ -79,7 +80,7 @@ def find_passed_secret(text: str, secrets: Sequence[str], earlier: Sequence[str]
     for secret in hidden:
         if _has_most(to_plain(secret), plain):
             return secret, "in part"
-    if earlier:
+    if earlier and not is_long:
         before = tuple(to_plain(each[:_MAX_TEXT]) for each in earlier)
         for secret in hidden:
             if _is_completed(to_plain(secret), plain, before):
@@ -103,7 +104,7 @@ def _list_readings(text: str) -> list[str]:
         words = _WORD.findall(text.casefold())
         parts.append("".join(_DIGIT_WORDS.get(word, word if word.isdigit() else word[0]) for word in words))
         parts.append("".join(line.strip()[:1] for line in text.splitlines()))
-    return [reading for reading in dict.fromkeys([readings[0], *map(to_plain, parts)]) if reading]
+    return list(dict.fromkeys([readings[0], *filter(None, map(to_plain, parts))]))
 
 
 def _read_numbers(text: str) -> str:
@@ -124,6 +125,8 @@ def _list_forms(secret: str) -> tuple[tuple[str, str], ...]:
     """List (letters and digits, how) of the forms in which a secret can leave."""
     plain, data = to_plain(secret), secret.encode(errors="replace")
     forms = [(plain, "with other characters between its own"), (plain[::-1], "backwards")]
+    forms += [(to_plain(core), "in base64") for core in _encode_base64(data)]
+    forms += [(data.hex(), "in hexadecimal digits")]
     forms += [(_shift(plain, n), "with its letters shifted") for n in range(1, 26)] if plain.isascii() else []
     forms.append((plain.translate(str.maketrans(_LOWER, _LOWER[::-1])), "with its letters exchanged"))
     for each in (data, data[::-1]):

@@ -132,7 +132,7 @@ def _list_columns(text: str, context: CallContext) -> Iterator[str]:
     if _CHANGING.match(plain) and "select" not in plain.lower() and "returning" not in plain.lower():
         return
     shown = compile_pattern(_TESTED).sub(" ", compile_pattern(_COUNTED).sub(" ", plain))
-    tables = {name.strip("\"`[]").rpartition(".")[2].strip("\"`[]") for name in _TABLES.findall(plain)}
+    tables = {name.strip('"`[]').rpartition(".")[2].strip('"`[]') for name in _TABLES.findall(plain)}
     yield from (name for name in _NAME.findall(str(shown)) if name not in tables)
     if _STAR.search(plain):
         for table in sorted(tables):
@@ -165,7 +165,9 @@ def _name_secret_tool(tool: str) -> tuple[str, ...]:
 
 def _is_spoken_of(words: Sequence[str], context: CallContext) -> bool:
     """Return whether a trusted text has one of these words, or the beginning of it."""
-    stems = [word.rstrip("s")[:8] for word in words if word not in ("id", "number", "no", "code", "hash", "of")] or words
+    stems = [
+        word.rstrip("s")[:8] for word in words if word not in ("id", "number", "no", "code", "hash", "of")
+    ] or words
     pattern = re.compile(r"\b(?:" + "|".join(map(re.escape, stems)) + ")", re.IGNORECASE)
     return any(pattern.search(text) for text, _ in context.request_texts)
 

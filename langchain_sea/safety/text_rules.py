@@ -148,7 +148,8 @@ def _judge_code(text: str) -> list[Danger]:
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
     yield from search_patterns(text, (*_LOOKUP, *_CARRIERS))
-    if rules.hosts is not None and (danger := find_bad_address(text, rules.hosts, bare=False)):
+    is_request = text.lstrip()[:8].startswith(("{", "query", "mutation"))  # a machine reads it
+    if (rules.hosts is not None or is_request) and (danger := find_bad_address(text, rules.hosts, bare=False)):
         yield Danger(danger.reason)
 
 

@@ -69,7 +69,9 @@ def list_schema_texts(schema: Mapping[str, Any] | None, path: str = "") -> list[
         if isinstance(node, dict):
             for key, entry in node.items():
                 if key in ("properties", "$defs", "definitions", "patternProperties") and isinstance(entry, dict):
-                    stack += [(argument or (str(name) if key == "properties" else ""), each) for name, each in entry.items()]
+                    stack += [
+                        (argument or (str(name) if key == "properties" else ""), each) for name, each in entry.items()
+                    ]
                     texts += [(argument or str(name), str(name)) for name in entry]
                 else:
                     stack.append((argument, entry))

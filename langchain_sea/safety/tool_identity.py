@@ -56,7 +56,7 @@ _ASKS_FOR_SECRECY = re.compile(
     r"\b(?:do not|don't|never|without) (?:mention|tell|inform|reveal|show|notify)(?:ing)?\b[^.]{0,60}\buser",
     re.IGNORECASE,
 )
-_SENSITIVE = frozenset("secret secrets credential credentials password passwords token tokens key keys env environment vault keychain cookies wallet otp history clipboard memory memories contacts file files".split())  # fmt: skip
+_SENSITIVE = frozenset("secret secrets credential credentials password passwords token tokens key keys env environment vault keychain cookies wallet otp history clipboard memory memories".split())  # fmt: skip
 """Words of reading tools whose results are somebody's own."""
 _FEW_WORDS = 3
 _CONFIRMS = re.compile(
@@ -107,7 +107,9 @@ def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> 
         reasons.append(f"{call.name} says that it only reads, and its name says that it does more")
     reasons += _list_demands(call, context)
     if other := _find_other_demand(call, context):
-        reasons.append(f"the description of {other} demands that {call.name} runs, and nobody who is trusted asked for it")
+        reasons.append(
+            f"the description of {other} demands that {call.name} runs, and nobody who is trusted asked for it"
+        )
     return reasons
 
 
@@ -122,7 +124,11 @@ def _list_demands(call: ToolCall, context: CallContext) -> list[str]:
         if argument in given and (demand := find_argument_demand(text, argument, call.name)):
             reasons.append(f"the schema of {call.name} wants {demand} in {argument!r}")
             break
-    if (order := find_order(description)) and HELPERS.isdisjoint(list_words(call.name)) and _carries_text(call, context):
+    if (
+        (order := find_order(description))
+        and HELPERS.isdisjoint(list_words(call.name))
+        and _carries_text(call, context)
+    ):
         reasons.append(f"{call.name} demands a place before or after all other calls ({order!r})")
     return reasons
 

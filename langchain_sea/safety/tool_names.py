@@ -54,7 +54,11 @@ def _looks_like(name: str, other: str) -> bool:
     own, own_rest = _split_server(name)
     its, its_rest = _split_server(other)
     if own and its and own != its and own_rest.casefold() == its_rest.casefold():
-        if make_skeleton(own) == make_skeleton(its) or _is_decorated(own, its) or _differs_in_one_word(_split(own), _split(its), _MIN_SERVER):
+        if (
+            make_skeleton(own) == make_skeleton(its)
+            or _is_decorated(own, its)
+            or _differs_in_one_word(_split(own), _split(its), _MIN_SERVER)
+        ):
             return True
     return _differs_in_one_word(_split(name), _split(other))
 
@@ -92,7 +96,11 @@ def _is_misspelt(one: str, two: str, shortest: int) -> bool:
     start = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
     tail_one, tail_two = one[start:], two[start:]
     if not tail_one or not tail_two:  # a plural, a number, another form
-        return (tail_one or tail_two) == (one or two)[-1] and min(len(one), len(two)) >= _MIN_WORD and (tail_one or tail_two) not in tuple("sdrey0123456789")
+        return (
+            (tail_one or tail_two) == (one or two)[-1]
+            and min(len(one), len(two)) >= _MIN_WORD
+            and (tail_one or tail_two) not in tuple("sdrey0123456789")
+        )
     if {one[start], two[start]} <= set("0123456789"):
         return False
     is_exchanged = len(tail_one) > 1 and tail_one[1::-1] == tail_two[:2] and tail_one[2:] == tail_two[2:]
