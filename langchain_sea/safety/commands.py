@@ -6,12 +6,13 @@ Runs nothing, and expands no variables.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety import command_lists as lists
 from langchain_sea.safety.code import judge_program
 from langchain_sea.safety.inner_commands import (
+    has_own_program,
     has_program,
     list_inner_commands,
     list_inner_words,
@@ -32,6 +33,8 @@ from langchain_sea.safety.shell_reader import (
     resolve_variables,
     unwrap,
 )
+from langchain_sea.safety.shell_signs import REVERSE_SHELLS, find_fork_bomb
+from langchain_sea.safety.shell_variables import judge_variables
 from langchain_sea.safety.shell_writes import (
     find_carried_data,
     find_powershell,
@@ -42,25 +45,18 @@ from langchain_sea.safety.shell_writes import (
     judge_writes,
     reads_as_windows,
 )
-from langchain_sea.safety.shell_variables import find_running_variable
 from langchain_sea.safety.sql_clients import judge_client_query
 from langchain_sea.safety.text_filters import find_filter_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["REVERSE_SHELLS", "find_fork_bomb", "judge_command"]
+__all__ = ["judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
 _MAX_WORD = 1_000  # characters of a word without quotes: the parser's time grows with their square
 _LONG_WORD = rf"[^\s\"'`]{{{_MAX_WORD}}}"
 _MAX_NESTED = 4  # levels of commands inside of arguments
-_FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
-REVERSE_SHELLS = (
-    ("it opens a shell to another machine", r"/dev/(?:tcp|udp)/[^\s/]+/\d+|\b(?:nc|ncat|netcat)\b[^\n|;]{0,120}\s(?:-\w*[ec]\b|--(?:sh-)?exec)|\bsocat\b[^\n]{0,200}\b(?:exec|system):"
-     r"|\bmkfifo\b[^\n]{0,200}\b(?:nc|ncat|netcat|openssl|telnet)\b|\bsocket\b[^\n]{0,300}\b(?:dup2|pty\.spawn|subprocess|fsockopen|/bin/(?:ba)?sh)|\bfsockopen\b[^\n]{0,200}\bexec|\bTCPSocket\b[^\n]{0,200}\bexec"
-     r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
-)  # fmt: skip
 _DECODERS = frozenset(["base64", "base32", "xxd", "openssl", "gunzip", "zcat", "rev", "uudecode"])
 _HIDDEN = re.compile(r"\b(?:base64|base32|xxd|openssl|gunzip|zcat|rev|uudecode|curl|wget|fetch)\b")
 _RECEIVERS = frozenset("ssh nc ncat netcat telnet socat mail mailx sendmail ftp sftp".split())
@@ -97,13 +93,13 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         elif node.type == "command":
             words = read_words(node)
             dangers += _judge_input(node, level)
-            dangers += _judge_variables(node, words)
+            dangers += judge_variables(node, words)
             dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
         elif node.type in ("declaration_command", "variable_assignment"):
-            dangers += _judge_variables(node, ())
+            dangers += judge_variables(node, ())
             dangers += _judge_line(" ".join(read_words(node))) if node.type == "declaration_command" else ()
         stack += node.children
     if tree.root_node.has_error and level == 0 and not dangers and not reads_as_windows(text):
@@ -125,7 +121,7 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
     is_fed = any(plain_name(word) in _FEEDERS for word in before)
     for place, word in enumerate(before):
         yield from find_program_of_options(plain_name(word), before[place + 1 :], repr(" ".join(whole)[:60]))
-    if is_fed and name in lists.INTERPRETERS and not _has_own_program(rest):
+    if is_fed and name in lists.INTERPRETERS and not has_own_program(rest):
         yield Danger(f"it runs what another command or a file gives ({' '.join(whole)[:60]!r})")
     if name.startswith("python") and rest[:1] == ("-m",) and rest[1:2] in (("pip",), ("uv",), ("pipx",)):
         yield from _judge_words(rest[1:], level + 1)
@@ -151,24 +147,6 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
     if name.startswith(("$(", "`", "<(")) or whole[0].startswith(("$(", "`")):
         yield Danger(f"it runs what another command prints ({line[:60]!r})")
     yield from _judge_substitution(name, rest, line)
-
-
-def _has_own_program(words: tuple[str, ...]) -> bool:
-    """Return whether an interpreter gets a file or a program of its own, and no more than a place for its input."""
-    texts = [word for word in words if not word.startswith("-")]
-    return bool(texts) and re.fullmatch(r"""["']?(?:\{\}|%|\$[@*0-9]|\$\{?\w\}?)["']?""", texts[0]) is None
-
-
-def _judge_variables(node: Any, words: tuple[str, ...]) -> Iterator[Danger]:
-    """Yield variables that are set before a command, by `export`, or behind `env`."""
-    texts = [child.text.decode("utf-8", "replace") for child in node.children if child.type == "variable_assignment"]
-    texts += [
-        word for word in words[1:20] if plain_name(words[0]) in ("env", "sudo", "export", "docker", "set", "setx")
-    ]
-    for text in texts:
-        name, sign, value = text.partition("=")
-        if sign:
-            yield from find_running_variable(name.rstrip("+"), value)
 
 
 def _judge_substitution(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger]:
@@ -237,7 +215,7 @@ def _judge_destruction(name: str, rest: tuple[str, ...], line: str, *, is_fed: b
     elif name == "find" and (
         "-delete" in rest or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
     ):
-        roots = [w for w in _take_until_flag(rest) if is_root(w)]
+        roots = [w for w in takewhile(lambda word: not word.startswith("-"), rest) if is_root(w)]
         yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
     elif name == "kill" and "-1" in targets + flags[1:]:
         yield Danger(f"it stops every program ({shown})", is_certain=True)
@@ -318,14 +296,3 @@ def _judge_redirect(node: Any) -> Iterator[Danger]:
         words = next((read_words(child) for child in parent.children if child.type == "command"), ()) if parent else ()
         operator = ">>" if ">>" in node.text.decode("utf-8", "replace") else ">"
         yield from judge_redirect(target.strip("\"'"), operator, words)
-
-
-def _take_until_flag(words: tuple[str, ...]) -> list[str]:
-    index = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    return list(words[:index])
-
-
-def find_fork_bomb(text: str) -> Iterator[Danger]:
-    """Yield a function of a shell that calls itself twice: it fills the machine."""
-    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
-        yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)

@@ -9,7 +9,6 @@ rules say so; results of the agent's own writes are the agent's, apart from sent
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -19,18 +18,18 @@ from langchain_sea.safety.endorsement import agrees, find_proposal
 from langchain_sea.safety.quotations import split_pasted
 from langchain_sea.safety.records import list_others, list_unmeant, means_everybody
 from langchain_sea.safety.results import read_result
+from langchain_sea.safety.running_text import is_running, list_foreign, split_sentences
 from langchain_sea.safety.tool_effects import (
     find_requested_acts,
     find_tool_acts,
     guess_effect,
     has_injection_marker,
     is_open_source,
-    names_directive,
 )
 from langchain_sea.safety.typed_values import index_text, to_compact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.typed_values import TextIndex
@@ -48,9 +47,6 @@ _UNTRUSTED_ROLES = {
     "quoted": "a text that the user quoted",
 }
 _MIN_WORDS = 3  # of a sentence
-_MIN_RUNNING_WORDS = 9  # of running text
-_MAX_REPORT_WORDS = 40
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +56,8 @@ class ContextMessage:
     Attributes:
         role: who wrote it: `system`, `user`, `assistant`, `tool`, `approval` (a human who was asked), `prompt` (what a
             middleware added to the system prompt), `summary` (of older messages), `subagent` (another agent's task or
-            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added). What a user
-            pasted is split off within the context: `pasted` is data, and `quoted` is what an order of the user is about.
+            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added). What a
+            user pasted is split off within the context: `pasted` is data, and `quoted` is what an order is about.
         text: the message's whole text.
         tool: for a tool's result, the name of the tool. For an approval, the only tool whose values it endorses;
             empty for what counts for all tools.
@@ -151,14 +147,14 @@ class CallContext:
         return [message.text for message in self._spoken if message.role == "quoted"]
 
     def _reaches_beside_request(self, tool: str) -> bool:
-        """Return whether a tool reaches somebody by an act of which the user's own words, beside a quotation, say nothing."""
+        """Return whether a tool reaches somebody by an act that the user's words, without the quotations, do not ask for."""
         acts = find_tool_acts(tool) if self._quoted else frozenset[str]()
         if not acts & {"send", "pay", "grant"} or acts & {"create", "update", "execute"}:
             return False
         return not any(acts & (find_requested_acts(text) or acts) for text in self.user_texts)
 
     def _list_handed_over(self, tool: str) -> list[str]:
-        """List pasted texts of which the user, then or later, asked for an act of this tool's class, and had no doubt."""
+        """List pasted texts after which the user asked for an act of this tool's class, and had no doubt."""
         acts, handed = find_tool_acts(tool), list[str]()
         asked = False
         for message in reversed(self._spoken):
@@ -243,7 +239,7 @@ class CallContext:
             elif part == "fields":
                 parts = read_result(message.text).texts
                 if self._is_own_write(message):
-                    parts = tuple(each for text in parts for each in _list_foreign(text))
+                    parts = tuple(each for text in parts for each in list_foreign(text))
                 texts += [UntrustedText(origin, text, message.arguments) for text in parts]
         return texts
 
@@ -255,14 +251,14 @@ class CallContext:
     @cached_property
     def untrusted_sentences(self) -> list[str]:
         """Sentences of three words or more in the untrusted texts, each once."""
-        sentences = [part.strip() for text in self.untrusted_texts for part in _split_sentences(text)]
+        sentences = [part.strip() for text in self.untrusted_texts for part in split_sentences(text)]
         return list(dict.fromkeys(text for text in sentences if len(text.split()) >= _MIN_WORDS))
 
     @cached_property
     def is_tainted(self) -> bool:
         """Whether the thread has read running text that anybody may have written."""
         quoted = frozenset(self._quoted)
-        return self.has_read_untrusted or any(_is_running(t) for t in self.untrusted_texts if t not in quoted)
+        return self.has_read_untrusted or any(is_running(t) for t in self.untrusted_texts if t not in quoted)
 
     @cached_property
     def has_injection(self) -> bool:
@@ -295,18 +291,3 @@ class CallContext:
             if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
         return [text for text in proposals if text]
-
-
-def _is_running(text: str) -> bool:
-    return len(text.split()) >= _MIN_RUNNING_WORDS or names_directive(text)
-
-
-def _list_foreign(text: str) -> list[str]:
-    """List the parts of a write's answer that are no short report: sentences that tell somebody to act, or all."""
-    if len(text.split()) > _MAX_REPORT_WORDS or has_injection_marker(text):
-        return [text]
-    return [part for part in _split_sentences(text) if names_directive(part, is_report=True)]
-
-
-def _split_sentences(text: str) -> Iterator[str]:
-    return (part for part in _SENTENCE_END.split(text))

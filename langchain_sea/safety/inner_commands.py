@@ -12,7 +12,7 @@ from langchain_sea.safety.shell_reader import plain_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["has_program", "list_inner_commands", "list_inner_words", "list_input", "list_programs"]
+__all__ = ["has_own_program", "has_program", "list_inner_commands", "list_inner_words", "list_input", "list_programs"]
 
 _REMOTE = frozenset(["ssh", "docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter", "incus", "heroku", "fly", "flyctl", "aws", "gcloud", "az", "wsl", "machinectl", "crictl", "multipass", "distrobox", "toolbox", "limactl", "ansible"])  # fmt: skip
 _STARTERS = frozenset("tmux screen expect xterm gnome-terminal konsole concurrently hyperfine entr nodemon watchexec reflex dbus-run-session".split())  # fmt: skip
@@ -135,6 +135,12 @@ def has_program(words: tuple[str, ...]) -> bool:
         word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word)
         for word in words[1:]
     )
+
+
+def has_own_program(words: tuple[str, ...]) -> bool:
+    """Return whether an interpreter gets a file or a program of its own, and no more than a place for its input."""
+    texts = [word for word in words if not word.startswith("-")]
+    return bool(texts) and re.fullmatch(r"""["']?(?:\{\}|%|\$[@*0-9]|\$\{?\w\}?)["']?""", texts[0]) is None
 
 
 def list_input(node: Any) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from langchain_sea.safety.tool_effects import find_requested_acts
@@ -138,7 +139,7 @@ def _take_rules(text: str) -> tuple[str, list[str]]:
 def _take_headers(text: str) -> tuple[str, list[str]]:
     """Take a mail with its headers: from the first of two headers that stand together on."""
     matches = list(_HEADER.finditer(text))[:_MAX_BLOCKS]
-    first = next((a for a, b in zip(matches, matches[1:], strict=False) if not text[a.end() : b.start()].strip()), None)
+    first = next((a for a, b in pairwise(matches) if not text[a.end() : b.start()].strip()), None)
     if first is None or len(matches) < _MIN_HEADERS:
         return text, []
     block, tail = _split_tail(text[first.start() :])

@@ -13,7 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.deobfuscation import decode_forms, decode_parts
-from langchain_sea.safety.patterns import compile_pattern
 from langchain_sea.safety.personal_secrets import list_secret_values
 from langchain_sea.safety.secrets import list_vendor_secrets
 
@@ -67,24 +66,29 @@ def find_passed_secret(text: str, secrets: Sequence[str], earlier: Sequence[str]
         if secret in numbers if secret.isdigit() else secret in text:
             return secret, "as it is"
     hidden = [secret for secret in secrets if not secret.isdigit() and len(to_plain(secret)) >= _MIN_COMPACT]
-    if not hidden:
-        return None
+    return (_find_form(text, hidden) or _find_part(to_plain(text), hidden, earlier)) if hidden else None
+
+
+def _find_form(text: str, secrets: Sequence[str]) -> tuple[str, str] | None:
+    """Return (secret, how) of a secret that a text holds in another form."""
     readings, is_long = _list_readings(text), len(text) > _MAX_FORMS_OF
-    for secret in hidden:
+    for secret in secrets:
         for form, how in _list_forms(secret)[: _NUM_COMMON if is_long else None]:
             if form in readings[0]:
                 return secret, how
             if any(form in reading for reading in readings[1:]):
                 return secret, "encoded"
-    plain = readings[0]
-    for secret in hidden:
-        if _has_most(to_plain(secret), plain):
+    return None
+
+
+def _find_part(plain: str, secrets: Sequence[str], earlier: Sequence[str]) -> tuple[str, str] | None:
+    """Return (secret, how) of a secret of which a text has most, or completes what left before it."""
+    before = tuple(to_plain(each[:_MAX_TEXT]) for each in earlier) if len(plain) <= _MAX_FORMS_OF else ()
+    for secret in map(to_plain, secrets):
+        if _has_most(secret, plain):
             return secret, "in part"
-    if earlier and not is_long:
-        before = tuple(to_plain(each[:_MAX_TEXT]) for each in earlier)
-        for secret in hidden:
-            if _is_completed(to_plain(secret), plain, before):
-                return secret, "in several parts"
+        if before and _is_completed(secret, plain, before):
+            return secret, "in several parts"
     return None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
@@ -77,7 +78,7 @@ def name_sensitive_field(name: str) -> tuple[str, ...]:
         return (*found, *(word for word in words if word in ("hash", "hashes", "seed", "key", "token")))
     if words == ("token",):
         return words
-    return next((pair for pair in zip(words, words[1:], strict=False) if pair in _PAIRS), ())
+    return next((pair for pair in pairwise(words) if pair in _PAIRS), ())
 
 
 def judge_sensitive_reads(
@@ -160,7 +161,7 @@ def _name_secret_tool(tool: str) -> tuple[str, ...]:
         return ()
     if found := tuple(word for word in words if word in _SECRET_TOOLS):
         return found
-    return next((pair for pair in zip(words, words[1:], strict=False) if pair in _SECRET_TOOL_PAIRS), ())
+    return next((pair for pair in pairwise(words) if pair in _SECRET_TOOL_PAIRS), ())
 
 
 def _is_spoken_of(words: Sequence[str], context: CallContext) -> bool:

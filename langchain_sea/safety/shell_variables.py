@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety.patterns import Danger
 from langchain_sea.safety.program_options import is_temporary
+from langchain_sea.safety.shell_reader import plain_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_running_variable"]
+__all__ = ["find_running_variable", "judge_variables"]
 
 _RUNS = re.compile(
     r"(?:LD_(?:PRELOAD|LIBRARY_PATH|AUDIT)|DYLD_\w+|PROMPT_COMMAND|BASH_ENV|BASH_FUNC_\w+|ENV|ZDOTDIR|PS4|SHELLOPTS|GCONV_PATH|GETCONF_DIR|HOSTALIASES|NLSPATH|(?:MAN|GIT_|SYSTEMD_|AWS_|GH_|PSQL_|DELTA_|BAT_)?PAGER|LESSOPEN|LESSCLOSE"
@@ -29,6 +30,11 @@ _SOURCES = re.compile(
     re.IGNORECASE,
 )
 _OWN_SOURCES = re.compile(r"(?:https://(?:pypi\.org|registry\.npmjs\.org|proxy\.golang\.org|registry\.yarnpkg\.com|sum\.golang\.org|download\.pytorch\.org|huggingface\.co)\S*|direct|off|on|\d+|true|false|error|warn|silent|info|)(?:,direct|\|direct)?", re.IGNORECASE)  # fmt: skip
+_NAMES_SOURCE = re.compile(
+    r"registry|url|proxy|index|source|shell|config|domain|remote|sum|insecure|mirror|links|host|endpoint|bundle|channels",
+    re.IGNORECASE,
+)
+_FOLDERS = frozenset(["PATH", "PYTHONPATH", "NODE_PATH", "PERL5LIB", "RUBYLIB", "CLASSPATH", "GOBIN"])
 _TRUST = re.compile(r"(?:(?:https?|all|ftp|socks)_proxy|NODE_TLS_REJECT_UNAUTHORIZED|GIT_SSL_NO_VERIFY|GIT_SSL_CAINFO|PYTHONHTTPSVERIFY|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|SSL_CERT_(?:FILE|DIR)|NODE_EXTRA_CA_CERTS|SSLKEYLOGFILE|CURL_HOME|WGETRC|NETRC|DOCKER_HOST|HISTFILE)", re.IGNORECASE)  # fmt: skip
 _OWN_VALUES = re.compile(
     r"(?:|cat|true|:|less(?: -\w+)?|more|most|never|nano|vim?|nvim|ed|ex|emacs(?: -nw)?|code(?: -w| --wait)?|subl -w|sed -i [\w'\"^/ .-]*|echo|delta|bat|\$\w+|\$HOME/\.config|none|firefox|chromium|google-chrome|open|xdg-open|/bin/true|/usr/bin/(?:vim?|nano|less)"
@@ -53,11 +59,22 @@ def find_running_variable(name: str, value: str) -> Iterator[Danger]:
         if _RUNNING_OPTION.search(text):
             yield Danger(f"it changes how other programs run ({shown})")
     elif _SOURCES.fullmatch(name):
-        if re.search(r"registry|url|proxy|index|source|shell|config|domain|remote|sum|insecure|mirror|links|host|endpoint|bundle|channels", name, re.IGNORECASE) and not _OWN_SOURCES.fullmatch(text):  # fmt: skip
+        if _NAMES_SOURCE.search(name) and not _OWN_SOURCES.fullmatch(text):
             yield Danger(f"it changes where programs are taken from ({shown})")
     elif _TRUST.fullmatch(name):
         if not _LOCAL.match(text):
             yield Danger(f"it changes whom programs trust, or which way they go through the network ({shown})")
-    elif name in ("PATH", "PYTHONPATH", "NODE_PATH", "PERL5LIB", "RUBYLIB", "CLASSPATH", "GOBIN", "GOPATH", "HOME", "XDG_CONFIG_HOME", "KUBECONFIG"):  # fmt: skip
-        if name not in ("GOPATH", "HOME", "XDG_CONFIG_HOME", "KUBECONFIG") and any(map(is_temporary, text.split(":"))):
-            yield Danger(f"programs would run code from a folder where anybody may write ({shown})")
+    elif name in _FOLDERS and any(map(is_temporary, text.split(":"))):
+        yield Danger(f"programs would run code from a folder where anybody may write ({shown})")
+
+
+def judge_variables(node: Any, words: tuple[str, ...]) -> Iterator[Danger]:
+    """Yield variables that are set before a command, by `export`, or behind `env`."""
+    texts = [child.text.decode("utf-8", "replace") for child in node.children if child.type == "variable_assignment"]
+    texts += [
+        word for word in words[1:20] if plain_name(words[0]) in ("env", "sudo", "export", "docker", "set", "setx")
+    ]
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if sign:
+            yield from find_running_variable(name.rstrip("+"), value)

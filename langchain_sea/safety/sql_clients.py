@@ -1,4 +1,4 @@
-"""What a text for the command line of a database does: SQL, or a command of the client such as `.shell` and `\\!`."""
+"""What a text for the command line of a database does: SQL, or a command of the client such as `.shell`."""
 
 from __future__ import annotations
 

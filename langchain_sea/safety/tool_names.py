@@ -53,13 +53,9 @@ def _looks_like(name: str, other: str) -> bool:
         return True
     own, own_rest = _split_server(name)
     its, its_rest = _split_server(other)
-    if own and its and own != its and own_rest.casefold() == its_rest.casefold():
-        if (
-            make_skeleton(own) == make_skeleton(its)
-            or _is_decorated(own, its)
-            or _differs_in_one_word(_split(own), _split(its), _MIN_SERVER)
-        ):
-            return True
+    has_same_tool = own and its and own != its and own_rest.casefold() == its_rest.casefold()
+    if has_same_tool and (_is_decorated(own, its) or _differs_in_one_word(_split(own), _split(its), _MIN_SERVER)):
+        return True
     return _differs_in_one_word(_split(name), _split(other))
 
 
