@@ -147,7 +147,7 @@ class CallContext:
         return [message.text for message in self._spoken if message.role == "quoted"]
 
     def _reaches_beside_request(self, tool: str) -> bool:
-        """Return whether a tool reaches somebody by an act that the user's words, without the quotations, do not ask for."""
+        """Return whether a tool reaches somebody by an act that the user's own words do not ask for."""
         acts = find_tool_acts(tool) if self._quoted else frozenset[str]()
         if not acts & {"send", "pay", "grant"} or acts & {"create", "update", "execute"}:
             return False

@@ -65,7 +65,7 @@ def find_passed_secret(text: str, secrets: Sequence[str], earlier: Sequence[str]
     for secret in secrets:
         if secret in numbers if secret.isdigit() else secret in text:
             return secret, "as it is"
-    hidden = [secret for secret in secrets if not secret.isdigit() and len(to_plain(secret)) >= _MIN_COMPACT]
+    hidden = [each for each in secrets if len(to_plain(each)) >= (_MIN_SPLIT if each.isdigit() else _MIN_COMPACT)]
     return (_find_form(text, hidden) or _find_part(to_plain(text), hidden, earlier)) if hidden else None
 
 
@@ -170,7 +170,8 @@ def _has_most(secret: str, text: str) -> bool:
 
 def _is_completed(secret: str, text: str, earlier: Sequence[str]) -> bool:
     """Return whether a text brings a piece of a secret, and the texts before it nearly all of the rest."""
-    if len(secret) < _MIN_SPLIT or not (own := _cover(secret, text)):
+    is_sent = any(secret in each for each in earlier)  # to somebody who may have it, such as a shop its card
+    if len(secret) < _MIN_SPLIT or is_sent or not (own := _cover(secret, text)):
         return False
     covered = own.union(*(_cover(secret, each) for each in earlier))
     return len(covered) >= _MIN_SHARE * len(secret)
