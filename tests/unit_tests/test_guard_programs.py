@@ -49,7 +49,7 @@ def test_a_program_without_options_is_no_doubt_of_its_options(program):
 
 
 def judge(tool, arguments, user):
-    schema = {tool: {"type": "object", "properties": dict.fromkeys(arguments, {})}}
+    schema = {tool: {"type": "object", "properties": {name: {} for name in arguments}}}
     context = CallContext((ContextMessage("user", user),), schema, GuardConfig())
     (decision,) = GuardPipeline()(freeze_calls([{"id": "1", "name": tool, "args": arguments}]), context)
     assert decision.outcome != "unavailable", decision.reason

@@ -11,7 +11,7 @@ from langchain_sea.safety.tool_identity import ToolIdentityCheck
 from langchain_sea.safety.tool_names import find_twin
 
 
-def find(tool, arguments, description, schema=None, others=None, user="How much is 100 EUR in USD?"):
+def find(tool, arguments, description, schema=None, *, others=None, user="How much is 100 EUR in USD?"):
     others = others or {}
     schemas = {tool: {"type": "object", "properties": schema or {}}, **{name: {"type": "object"} for name in others}}
     context = CallContext((ContextMessage("user", user),), schemas, GuardConfig(), {tool: description, **others})
@@ -95,7 +95,7 @@ def judge(users, tool, arguments):
     messages = [ContextMessage("user", users[0])]
     for text in users[1:]:
         messages += [ContextMessage("assistant", "It looks fine."), ContextMessage("user", text)]
-    schema = {tool: {"type": "object", "properties": dict.fromkeys(arguments, {})}}
+    schema = {tool: {"type": "object", "properties": {name: {} for name in arguments}}}
     context = CallContext(tuple(messages), schema, GuardConfig())
     (decision,) = GuardPipeline()(freeze_calls([{"id": "1", "name": tool, "args": arguments}]), context)
     return decision.outcome
