@@ -155,6 +155,8 @@ class CallContext:
 
     def _list_handed_over(self, tool: str) -> list[str]:
         """List pasted texts after which the user asked for an act of this tool's class, and had no doubt."""
+        if not self.pasted:
+            return []
         acts, handed = find_tool_acts(tool), list[str]()
         asked = False
         for message in reversed(self._spoken):
