@@ -72,7 +72,6 @@ DOUBTFUL = (
     ("it sends something away", r"^(?:curl|http|https|xh)\s(?:.*\s)?(?:(?-i:-(?:d|F|T))|--data[\w-]*|--form|--upload-file|--json|-X\s*(?:POST|PUT|PATCH))|^wget\s+.*--post-|^(?:nc|ncat|netcat|socat|telnet|scp|sftp|ftp|rsync\s+.*\S+:\S*)\b"),
     ("it reads all settings, passwords included", r"^(?:printenv|env|export\s+-p|declare\s+-x|set)\s*$"),
     ("it runs text as a program", r"^(?:eval|source\s+/dev/|\.\s+/dev/)\b"),
-    ("it changes how other programs run", r"^(?:export\s+)?(?:LD_PRELOAD|LD_LIBRARY_PATH|DYLD_INSERT_LIBRARIES|PROMPT_COMMAND|BASH_ENV|GIT_SSH_COMMAND|GIT_SSH|GIT_PROXY_COMMAND|GIT_EXTERNAL_DIFF|GIT_EDITOR|GIT_PAGER|PERL5OPT|RUBYOPT|LD_AUDIT|NODE_OPTIONS=[\"']?.*(?:-r\b|--require|--import|--loader)\S*|PYTHONSTARTUP)="),
     ("it gets a machine's passwords", r"^(?:mimikatz|secretsdump|hashdump|laZagne|security\s+(?:dump-keychain|find-\w+-password)|getent\s+shadow|pass\s+show|op\s+(?:read|item)|vault\s+(?:read|kv\s+get)|kubectl\s+.*get\s+secrets?|gh\s+auth\s+token|gcloud\s+auth\s+print|aws\s+configure\s+(?:get|export)|aws\s+secretsmanager\s+get|docker\s+login)\b"),
 )  # fmt: skip
 """(what it does, pattern of a command with its arguments, separated by blanks)."""

@@ -6,12 +6,13 @@ Runs nothing, and expands no variables.
 from __future__ import annotations
 
 import re
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.safety import command_lists as lists
 from langchain_sea.safety.code import judge_program
 from langchain_sea.safety.inner_commands import (
+    has_own_program,
     has_program,
     list_inner_commands,
     list_inner_words,
@@ -20,6 +21,7 @@ from langchain_sea.safety.inner_commands import (
 )
 from langchain_sea.safety.paths import find_bad_path
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
+from langchain_sea.safety.program_options import find_program_of_options, find_temporary_program
 from langchain_sea.safety.program_verbs import name_effect
 from langchain_sea.safety.shell_reader import (
     find_folder,
@@ -31,6 +33,8 @@ from langchain_sea.safety.shell_reader import (
     resolve_variables,
     unwrap,
 )
+from langchain_sea.safety.shell_signs import REVERSE_SHELLS, find_fork_bomb
+from langchain_sea.safety.shell_variables import judge_variables
 from langchain_sea.safety.shell_writes import (
     find_carried_data,
     find_powershell,
@@ -41,23 +45,18 @@ from langchain_sea.safety.shell_writes import (
     judge_writes,
     reads_as_windows,
 )
-from langchain_sea.safety.sql import judge_sql
+from langchain_sea.safety.sql_clients import judge_client_query
+from langchain_sea.safety.text_filters import find_filter_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["REVERSE_SHELLS", "find_fork_bomb", "judge_command"]
+__all__ = ["judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
 _MAX_WORD = 1_000  # characters of a word without quotes: the parser's time grows with their square
 _LONG_WORD = rf"[^\s\"'`]{{{_MAX_WORD}}}"
 _MAX_NESTED = 4  # levels of commands inside of arguments
-_FORK_BOMB = r"(\S{1,20})\s*\(\s*\)\s*\{\s*(\S{1,20})\s*\|\s*(\S{1,20})\s*&"
-REVERSE_SHELLS = (
-    ("it opens a shell to another machine", r"/dev/(?:tcp|udp)/[^\s/]+/\d+|\b(?:nc|ncat|netcat)\b[^\n|;]{0,120}\s(?:-\w*[ec]\b|--(?:sh-)?exec)|\bsocat\b[^\n]{0,200}\b(?:exec|system):"
-     r"|\bmkfifo\b[^\n]{0,200}\b(?:nc|ncat|netcat|openssl|telnet)\b|\bsocket\b[^\n]{0,300}\b(?:dup2|pty\.spawn|subprocess|fsockopen|/bin/(?:ba)?sh)|\bfsockopen\b[^\n]{0,200}\bexec|\bTCPSocket\b[^\n]{0,200}\bexec"
-     r"|\bNew-Object\s+(?:System\.)?Net\.Sockets\.TCPClient|\bIO::Socket::INET\b[^\n]{0,300}\bexec"),
-)  # fmt: skip
 _DECODERS = frozenset(["base64", "base32", "xxd", "openssl", "gunzip", "zcat", "rev", "uudecode"])
 _HIDDEN = re.compile(r"\b(?:base64|base32|xxd|openssl|gunzip|zcat|rev|uudecode|curl|wget|fetch)\b")
 _RECEIVERS = frozenset("ssh nc ncat netcat telnet socat mail mailx sendmail ftp sftp".split())
@@ -94,15 +93,14 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
         elif node.type == "command":
             words = read_words(node)
             dangers += _judge_input(node, level)
-            for child in node.children:
-                if child.type == "variable_assignment":
-                    dangers += _judge_line(child.text.decode("utf-8", "replace"))
+            dangers += judge_variables(node, words)
             dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
             dangers += _judge_redirect(node)
-        elif node.type == "declaration_command":
-            dangers += _judge_line(" ".join(read_words(node)))
+        elif node.type in ("declaration_command", "variable_assignment"):
+            dangers += judge_variables(node, ())
+            dangers += _judge_line(" ".join(read_words(node))) if node.type == "declaration_command" else ()
         stack += node.children
     if tree.root_node.has_error and level == 0 and not dangers and not reads_as_windows(text):
         dangers.append(Danger(f"it cannot be read as a command ({text[:60]!r})"))
@@ -119,9 +117,19 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
         return
     name, rest = words[0], words[1:]
     line = " ".join(words)
-    is_fed = any(plain_name(word) in _FEEDERS for word in whole[: len(whole) - len(rest) - 1])
+    before = whole[: len(whole) - len(rest) - 1]
+    is_fed = any(plain_name(word) in _FEEDERS for word in before)
+    for place, word in enumerate(before):
+        yield from find_program_of_options(plain_name(word), before[place + 1 :], repr(" ".join(whole)[:60]))
+    if is_fed and name in lists.INTERPRETERS and not has_own_program(rest):
+        yield Danger(f"it runs what another command or a file gives ({' '.join(whole)[:60]!r})")
+    if name.startswith("python") and rest[:1] == ("-m",) and rest[1:2] in (("pip",), ("uv",), ("pipx",)):
+        yield from _judge_words(rest[1:], level + 1)
     yield from _judge_destruction(name, tuple(join_folder(folder, word) for word in rest), line, is_fed=is_fed)
     yield from judge_writes(name, rest, repr(line[:60]))
+    yield from find_program_of_options(name, rest, repr(line[:60]))
+    yield from find_temporary_program(whole, name, rest)
+    yield from find_filter_program(name, rest, repr(line[:60]))
     if reason := name_effect(name, rest):
         yield Danger(reason)
     yield from _judge_paths(name, rest, line)
@@ -135,7 +143,7 @@ def _judge_words(words: tuple[str, ...], level: int, *, folder: str = "") -> Ite
     if name in lists.DATABASE_CLIENTS:
         for word in rest:
             query = re.sub(r"^--?(?:command|execute|query|e|c|Q)=?", "", word)
-            yield from judge_sql(query) if " " in query else ()
+            yield from judge_client_query(query) if " " in query else ()
     if name.startswith(("$(", "`", "<(")) or whole[0].startswith(("$(", "`")):
         yield Danger(f"it runs what another command prints ({line[:60]!r})")
     yield from _judge_substitution(name, rest, line)
@@ -172,7 +180,7 @@ def _judge_input(node: Any, level: int) -> Iterator[Danger]:
     for words, text in pairs:
         name = words[0] if words else ""
         if name in lists.DATABASE_CLIENTS:
-            yield from judge_sql(text)
+            yield from judge_client_query(text)
         elif name.startswith(("redis-cli", "mongo")):
             yield from _judge_words((name, *text.split()), level + 1)
         elif name in lists.SHELLS and level < _MAX_NESTED and node.type != "pipeline":
@@ -207,7 +215,7 @@ def _judge_destruction(name: str, rest: tuple[str, ...], line: str, *, is_fed: b
     elif name == "find" and (
         "-delete" in rest or re.search(r"-(?:exec|execdir|ok)\s+(?:\S*/)?(?:rm|shred|unlink)\b", line)
     ):
-        roots = [w for w in _take_until_flag(rest) if is_root(w)]
+        roots = [w for w in takewhile(lambda word: not word.startswith("-"), rest) if is_root(w)]
         yield Danger(f"it deletes what it finds ({shown})", is_certain=bool(roots) and "-name" not in rest)
     elif name == "kill" and "-1" in targets + flags[1:]:
         yield Danger(f"it stops every program ({shown})", is_certain=True)
@@ -229,7 +237,7 @@ def _judge_paths(name: str, rest: tuple[str, ...], line: str) -> Iterator[Danger
             if not word.startswith(("/", "~", ".", "$"))
             else word
         )
-        if name in ("export", "echo", "grep", "printf") and "/" not in part:
+        if name in ("export", "echo", "grep", "printf", "jq", "yq") and "/" not in part:
             continue
         danger = find_bad_path(part, is_path=False)
         if (
@@ -253,6 +261,9 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
             yield Danger(f"it runs what it downloads or decodes ({text})", is_certain=True)
         if name in lists.NETWORK and has_secret:
             yield Danger(f"it sends secrets away ({text})", is_certain=True)
+        is_silent = commands[0][1][:1] in (("echo",), ("printf",), ("true",), (":",), ("yes",), ("sleep",))
+        if name == "openssl" and "s_client" in words and whole != commands[0][0] and not is_silent:
+            yield Danger(f"it sends what another command prints ({text})")
         if name in _RECEIVERS and whole != commands[0][0]:
             yield Danger(f"it sends what another command prints ({text})")
         has_download |= name in lists.DOWNLOADERS or name in _DECODERS
@@ -285,14 +296,3 @@ def _judge_redirect(node: Any) -> Iterator[Danger]:
         words = next((read_words(child) for child in parent.children if child.type == "command"), ()) if parent else ()
         operator = ">>" if ">>" in node.text.decode("utf-8", "replace") else ">"
         yield from judge_redirect(target.strip("\"'"), operator, words)
-
-
-def _take_until_flag(words: tuple[str, ...]) -> list[str]:
-    index = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    return list(words[:index])
-
-
-def find_fork_bomb(text: str) -> Iterator[Danger]:
-    """Yield a function of a shell that calls itself twice: it fills the machine."""
-    if (bomb := compile_pattern(_FORK_BOMB).search(text)) and bomb[1] == bomb[2] == bomb[3]:
-        yield Danger(f"it starts itself again and again ({bomb[0][:40]!r})", is_certain=True)

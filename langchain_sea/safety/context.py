@@ -9,26 +9,27 @@ rules say so; results of the agent's own writes are the agent's, apart from sent
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.endorsement import agrees, find_proposal
+from langchain_sea.safety.quotations import split_pasted
 from langchain_sea.safety.records import list_others, list_unmeant, means_everybody
 from langchain_sea.safety.results import read_result
+from langchain_sea.safety.running_text import is_running, list_foreign, split_sentences
 from langchain_sea.safety.tool_effects import (
+    find_requested_acts,
     find_tool_acts,
     guess_effect,
     has_injection_marker,
     is_open_source,
-    names_directive,
 )
 from langchain_sea.safety.typed_values import index_text, to_compact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.typed_values import TextIndex
@@ -42,11 +43,10 @@ _UNTRUSTED_ROLES = {
     "subagent": "another agent's text",
     "attachment": "an attached file",
     "retrieved": "a text that a tool or a middleware added",
+    "pasted": "a text that the user pasted and asked about",
+    "quoted": "a text that the user quoted",
 }
 _MIN_WORDS = 3  # of a sentence
-_MIN_RUNNING_WORDS = 9  # of running text
-_MAX_REPORT_WORDS = 40
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class ContextMessage:
     Attributes:
         role: who wrote it: `system`, `user`, `assistant`, `tool`, `approval` (a human who was asked), `prompt` (what a
             middleware added to the system prompt), `summary` (of older messages), `subagent` (another agent's task or
-            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added).
+            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added). What a
+            user pasted is split off within the context: `pasted` is data, and `quoted` is what an order is about.
         text: the message's whole text.
         tool: for a tool's result, the name of the tool. For an approval, the only tool whose values it endorses;
             empty for what counts for all tools.
@@ -120,7 +121,50 @@ class CallContext:
     @cached_property
     def user_texts(self) -> list[str]:
         """The user's messages, newest first."""
-        return [message.text for message in reversed(self.messages) if message.role == "user"]
+        return [message.text for message in reversed(self._spoken) if message.role == "user"]
+
+    @cached_property
+    def pasted(self) -> list[str]:
+        """Texts that the user pasted, and only asked about."""
+        return [message.text for message in self._spoken if message.role == "pasted"]
+
+    @cached_property
+    def _spoken(self) -> list[ContextMessage]:
+        """The messages, with what the user pasted split off from the user's own words."""
+        spoken: list[ContextMessage] = []
+        for message in self.messages:
+            parts = split_pasted(message.text) if message.role == "user" else None
+            if parts is None or not parts.blocks:
+                spoken.append(message)
+                continue
+            spoken.append(replace(message, text=parts.own))
+            role, doubt = "pasted" if parts.is_data else "quoted", "doubted" if parts.is_doubted else ""
+            spoken += [ContextMessage(role, block, arguments=doubt) for block in parts.blocks]
+        return spoken
+
+    @cached_property
+    def _quoted(self) -> list[str]:
+        return [message.text for message in self._spoken if message.role == "quoted"]
+
+    def _reaches_beside_request(self, tool: str) -> bool:
+        """Return whether a tool reaches somebody by an act that the user's own words do not ask for."""
+        acts = find_tool_acts(tool) if self._quoted else frozenset[str]()
+        if not acts & {"send", "pay", "grant"} or acts & {"create", "update", "execute"}:
+            return False
+        return not any(acts & (find_requested_acts(text) or acts) for text in self.user_texts)
+
+    def _list_handed_over(self, tool: str) -> list[str]:
+        """List pasted texts after which the user asked for an act of this tool's class, and had no doubt."""
+        if not self.pasted:
+            return []
+        acts, handed = find_tool_acts(tool), list[str]()
+        asked = False
+        for message in reversed(self._spoken):
+            if message.role == "pasted" and asked and not message.arguments:
+                handed.append(message.text)
+            elif message.role == "user":
+                asked |= bool(acts & (find_requested_acts(message.text) or frozenset()))
+        return handed
 
     @cached_property
     def request_texts(self) -> list[tuple[str, bool]]:
@@ -128,9 +172,11 @@ class CallContext:
 
         That is so in a system prompt, which describes an agent's duties. An approval for one tool asks for no other.
         """
-        texts = [(m.text, m.role != "user") for m in self._own_words if m.role != "approval" or not m.tool] + [
-            (m.text, True) for m in self.messages if m.role == "prompt"
-        ]
+        texts = [
+            (m.text, m.role != "user")
+            for m in self._own_words
+            if m.role != "quoted" and (m.role != "approval" or not m.tool)
+        ] + [(m.text, True) for m in self.messages if m.role == "prompt"]
         return texts + [(text, True) for text in self.endorsed]
 
     @cached_property
@@ -149,7 +195,9 @@ class CallContext:
     def trusted_for(self, tool: str) -> list[TextIndex]:
         """Return indexes of the texts whose values are trusted for a tool: `trusted`, and what was approved for it."""
         approved = [m.text for m in self.messages if m.role == "approval" and m.tool == tool and tool]
-        return [*self.trusted, *map(index_text, approved)]
+        handed = map(index_text, self._list_handed_over(tool))
+        quoted = {index_text(text) for text in self._quoted} if self._reaches_beside_request(tool) else frozenset()
+        return [*(index for index in self.trusted if index not in quoted), *map(index_text, approved), *handed]
 
     @cached_property
     def fields(self) -> frozenset[str]:
@@ -182,8 +230,8 @@ class CallContext:
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
         texts = [
-            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
-            for m in self.messages
+            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, "" if m.role in ("pasted", "quoted") else m.arguments)
+            for m in self._spoken
             if m.role in _UNTRUSTED_ROLES
         ]
         for message in self._results:
@@ -193,7 +241,7 @@ class CallContext:
             elif part == "fields":
                 parts = read_result(message.text).texts
                 if self._is_own_write(message):
-                    parts = tuple(each for text in parts for each in _list_foreign(text))
+                    parts = tuple(each for text in parts for each in list_foreign(text))
                 texts += [UntrustedText(origin, text, message.arguments) for text in parts]
         return texts
 
@@ -205,13 +253,14 @@ class CallContext:
     @cached_property
     def untrusted_sentences(self) -> list[str]:
         """Sentences of three words or more in the untrusted texts, each once."""
-        sentences = [part.strip() for text in self.untrusted_texts for part in _split_sentences(text)]
+        sentences = [part.strip() for text in self.untrusted_texts for part in split_sentences(text)]
         return list(dict.fromkeys(text for text in sentences if len(text.split()) >= _MIN_WORDS))
 
     @cached_property
     def is_tainted(self) -> bool:
         """Whether the thread has read running text that anybody may have written."""
-        return self.has_read_untrusted or any(_is_running(text) for text in self.untrusted_texts)
+        quoted = frozenset(self._quoted)
+        return self.has_read_untrusted or any(is_running(t) for t in self.untrusted_texts if t not in quoted)
 
     @cached_property
     def has_injection(self) -> bool:
@@ -232,30 +281,15 @@ class CallContext:
 
     @cached_property
     def _own_words(self) -> list[ContextMessage]:
-        return [message for message in self.messages if message.role in TRUSTED_ROLES]
+        return [message for message in self._spoken if message.role in (*TRUSTED_ROLES, "quoted")]
 
     @cached_property
     def endorsed(self) -> list[str]:
         """What the agent proposed and the user agreed to: the proposals alone, without the text beside them."""
-        spoken = [m for m in self.messages if m.role in ("user", "assistant") and m.text.strip()]
+        spoken = [m for m in self._spoken if m.role in ("user", "assistant") and m.text.strip()]
         proposals = [
             find_proposal(before.text)
             for before, m in pairwise(spoken)
             if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
         return [text for text in proposals if text]
-
-
-def _is_running(text: str) -> bool:
-    return len(text.split()) >= _MIN_RUNNING_WORDS or names_directive(text)
-
-
-def _list_foreign(text: str) -> list[str]:
-    """List the parts of a write's answer that are no short report: sentences that tell somebody to act, or all."""
-    if len(text.split()) > _MAX_REPORT_WORDS or has_injection_marker(text):
-        return [text]
-    return [part for part in _split_sentences(text) if names_directive(part, is_report=True)]
-
-
-def _split_sentences(text: str) -> Iterator[str]:
-    return (part for part in _SENTENCE_END.split(text))

@@ -15,7 +15,7 @@ from langchain_sea.safety.argument_kinds import Kind, get_words, list_names
 from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.packages import list_packages
 from langchain_sea.safety.patterns import Danger
-from langchain_sea.safety.personal_secrets import list_secret_values
+from langchain_sea.safety.seen_secrets import find_passed_secret, list_read_secrets
 from langchain_sea.safety.shell_writes import is_root
 from langchain_sea.safety.typed_values import find_addresses, index_text
 from langchain_sea.safety.values import get_argument
@@ -45,7 +45,7 @@ _IMAGE = re.compile(
 _ABSOLUTE = re.compile(r"(?:^|[\s\"'(`])((?:~|[A-Za-z]:)?/[\w.~/-]{1,300})")
 _CD = re.compile(r"(?:^|[;&|\n]\s*)(?:cd|pushd)\s+([^\s;&|]+)")
 _MIN_CARRIED = 2  # figures of a private result in one argument
-_MAX_SECRETS = 200
+_MAX_SENT = 30  # earlier calls over which a secret can be split
 
 
 def judge_conversation(
@@ -59,7 +59,8 @@ def judge_conversation(
         reads_only: whether the tool changes nothing.
     """
     results = [message for message in context.messages if message.role == "tool"]
-    secrets = _list_read_secrets(tuple(message.text for message in results))
+    secrets = list_read_secrets(tuple(message.text for message in results))
+    secrets = tuple(each for each in secrets if not any(index.has_value(each) for index in context.trusted))
     folder = _find_last_folder(tuple(message.arguments for message in results))
     for where, kind, text in texts:
         argument = get_argument(where)
@@ -69,7 +70,7 @@ def judge_conversation(
             dangers = judge_command(f"cd {folder} && {text}", level=1)
             yield from ((argument, Danger(f"{each.reason} in the folder {folder!r}")) for each in dangers)
         if secrets and kind is not Kind.SECRET and not (reads_only and kind is Kind.PATH):
-            yield from ((argument, danger) for danger in _judge_passed_on(where, text, secrets, context))
+            yield from ((argument, danger) for danger in _judge_passed_on(where, text, secrets, texts, context))
         if context.has_injection:
             yield from ((argument, danger) for danger in _judge_carried(kind, text, context, reads_only=reads_only))
         if context.is_tainted and "://" in text:
@@ -99,19 +100,22 @@ def _is_host(name: str) -> bool:
     return ending in _ENDINGS and (ending not in _FILE_ENDINGS or name.count(".") > 1)
 
 
-def _judge_passed_on(where: str, text: str, secrets: frozenset[str], context: CallContext) -> Iterator[Danger]:
+def _judge_passed_on(
+    where: str, text: str, secrets: Sequence[str], texts: Sequence[tuple[str, Kind, str]], context: CallContext
+) -> Iterator[Danger]:
     """Yield a secret of a result that the call passes on, and that nobody who is trusted named."""
     names = list_names(where)
     if names and not _CODE_WORDS.isdisjoint(get_words(names[0])):
         return
-    numbers = {
-        number for form in (text, re.sub(r"(?<=\d)[ -](?=\d)", "", text)) for number in re.findall(r"\d{3,19}", form)
-    }
-    for secret in sorted(secrets)[:_MAX_SECRETS]:
-        is_copied = secret in numbers if secret.isdigit() else secret in text
-        if is_copied and not any(index.has_value(secret) for index in context.trusted):
-            yield Danger(f"it passes on what a result gave as a secret ({secret[:3]!r}…)")
-            return
+    others = [*_list_sent(context), *(other for path, _, other in texts if path != where)]
+    if found := find_passed_secret(text, secrets, others):
+        secret, how = found
+        yield Danger(f"it passes on what a result gave as a secret, {how} ({secret[:3]!r}…)")
+
+
+def _list_sent(context: CallContext) -> list[str]:
+    """List the arguments of the thread's earlier calls, the newest first."""
+    return [message.arguments for message in reversed(context.messages) if message.role == "tool"][:_MAX_SENT]
 
 
 def _judge_carried(kind: Kind, text: str, context: CallContext, *, reads_only: bool) -> Iterator[Danger]:
@@ -151,11 +155,6 @@ def _judge_other_place(text: str, context: CallContext) -> Danger | None:
     if name and any(name in whole for whole in said):
         return Danger(f"{text[:80]!r} lies elsewhere than {places[0][:60]!r}, which was named (path)")
     return None
-
-
-@lru_cache(maxsize=64)
-def _list_read_secrets(results: tuple[str, ...]) -> frozenset[str]:
-    return frozenset().union(*(list_secret_values(text) for text in results)) if results else frozenset()
 
 
 @lru_cache(maxsize=64)

@@ -12,6 +12,7 @@ import binascii
 import html
 import re
 import unicodedata
+import zlib
 from itertools import pairwise
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -32,6 +33,7 @@ _MAX_LEVELS = 4  # of encodings inside of one another
 _MIN_HIDDEN = 8  # characters that nobody sees: so many carry a message
 _MIN_SPACED = 7  # characters of the shortest word with blanks between its letters
 _MIN_DECODED = 4  # characters
+_MAX_UNZIPPED = 50_000  # characters
 _TAGS = range(0xE0020, 0xE007F)  # invisible letters
 _CONFUSABLES = {
     "а": "a", "в": "b", "с": "c", "ԁ": "d", "е": "e", "һ": "h", "і": "i", "ј": "j", "ӏ": "l", "к": "k", "м": "m",
@@ -235,13 +237,20 @@ def _decode_in_place(text: str, pattern: str, decode: Callable[[str], bytes]) ->
 def _read_part(part: str, decode: Callable[[str], bytes]) -> str:
     """Decode one part; an empty text where that gives nothing that can be read."""
     try:
-        data = decode(part)
+        data = _unzip(decode(part))
         decoded = data.decode("utf-16-le" if data[1:4:2] == b"\0\0" else "utf-8")
-    except (ValueError, binascii.Error):
+    except (ValueError, binascii.Error, zlib.error, EOFError):
         return ""
     if len(decoded) < _MIN_DECODED or not all(c.isprintable() or c.isspace() for c in decoded):
         return ""
     return decoded
+
+
+def _unzip(data: bytes) -> bytes:
+    """Return what gzip or zlib packed, up to a bound; other data as it is."""
+    if data[:2] == b"\x1f\x8b" or (data[:1] == b"\x78" and len(data) > 1 and int.from_bytes(data[:2], "big") % 31 == 0):
+        return zlib.decompressobj(wbits=47).decompress(data, _MAX_UNZIPPED)
+    return data
 
 
 def _read_hex(part: str) -> bytes:

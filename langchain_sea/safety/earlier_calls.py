@@ -24,6 +24,7 @@ _SHELLS = frozenset(["sh", "bash", "zsh", "dash", "ksh", "source", ".", "exec", 
 _INTERPRETERS = frozenset(["python", "python3", "node", "ruby", "perl", "php", "deno", "bun"])
 _CHANGE = re.compile(r"(?:^|[;&|\n]\s*)cd\s+([^\s;&|]+)")
 _MAX_CALLS = 200  # the newest ones
+_MAX_COMMAND = 8_000  # characters that are read as words
 
 
 def read_arguments(text: str) -> dict[str, object]:
@@ -42,7 +43,7 @@ def find_doubt_of_command(command: str, earlier: Sequence[dict[str, object]]) ->
         command: of a shell.
         earlier: arguments of the thread's calls, oldest first.
     """
-    words = _split(command)
+    words = _split(command[:_MAX_COMMAND])
     for arguments in reversed(earlier[-_MAX_CALLS:]):
         for path, content in _list_files(arguments):
             if reason := _judge_script(words, path, content):

@@ -16,8 +16,8 @@ _HARMLESS = frozenset(
     " show-ref sparse-checkout status submodule subtree switch symbolic-ref var verify-commit verify-tag version whatchanged write-tree credential pack-refs maintenance gc".split()
 )
 _RUNNING_SETTING = re.compile(
-    r"core\.(?:hookspath|sshcommand|editor|pager|fsmonitor|askpass|gitproxy|attributesfile|excludesfile)|alias\.|credential\.|url\..*insteadof|filter\.|diff\..*(?:command|textconv)"
-    r"|merge\..*driver|sequence\.editor|gpg\.|include|http\..*(?:proxy|sslverify|extraheader)|http\.(?:proxy|sslverify)|remote\..*(?:url|pushurl|proxy)|init\.templatedir|protocol\.|uploadpack|receive\.|submodule\..*update",
+    r"core\.(?:hookspath|sshcommand|editor|pager|fsmonitor|askpass|gitproxy|attributesfile|excludesfile|alternaterefscommand|worktree)|alias\.|pager\.|interactive\.difffilter|difftool\.|mergetool\.|diff\.external|browser\.|man\.|instaweb\.|web\.browser|sendemail\.|trailer\..*command|tar\..*command|hook\.|uploadarchive\.|credential\.|url\..*insteadof|filter\.|diff\..*(?:command|textconv)"
+    r"|merge\..*driver|sequence\.editor|gpg\.|include|http\..*(?:proxy|sslverify|extraheader)|http\.(?:proxy|sslverify)|remote\..*(?:url|pushurl|proxy|uploadpack|receivepack|vcs)|init\.templatedir|protocol\.|uploadpack|receive\.|submodule\..*update",
     re.IGNORECASE,
 )
 
@@ -50,13 +50,16 @@ def name_git_loss(rest: tuple[str, ...], *, is_guess: bool = False) -> str | Non
         rest: the words after `git`.
         is_guess: whether the words come from a tool's name, so that an unknown verb says nothing.
     """
-    for option, value in pairwise(rest):
-        if option == "-c" and _RUNNING_SETTING.match(value):
-            return f"it sets {value[:40]!r}, which can run a program"
+    settings = [value for option, value in pairwise(rest) if option in ("-c", "--config")]
+    settings += [word[len("--config=") :] for word in rest if word.startswith("--config=")]
+    if running := next(filter(_RUNNING_SETTING.match, settings), None):
+        return f"it sets {running[:40]!r}, which can run a program"
     positionals = list_positionals(rest, _VALUE_OPTIONS)
     if not positionals:
         return None
     verb, words = positionals[0], rest[rest.index(positionals[0]) + 1 :]
+    if verb in ("clone", "ls-remote", "push", "archive", "difftool") and (pack := _find_pack(verb, words)):
+        return f"it runs {pack[:40]!r} as a part of git"
     targets = [word for word in words if not word.startswith("-")]
     letters = {letter for word in words if re.fullmatch(r"-[a-zA-Z]+", word) for letter in word[1:]}
     longs = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -65,6 +68,13 @@ def name_git_loss(rest: tuple[str, ...], *, is_guess: bool = False) -> str | Non
     if verb in _HARMLESS or is_guess:
         return "it forgets old states for good" if verb == "gc" and "--prune" in longs else None
     return f"`git {verb[:30]}` is not known to be harmless"
+
+
+def _find_pack(verb: str, words: tuple[str, ...]) -> str | None:
+    """Return the program that an option names which means this for the verb alone."""
+    option = {"clone": "-u", "ls-remote": "-u", "difftool": "-x"}.get(verb, "--exec")
+    attached = (word[len("--exec=") :] for word in words if option == "--exec" and word.startswith("--exec="))
+    return next((value for name, value in pairwise(words) if name == option), None) or next(attached, None)
 
 
 def _judge_push(words: _Words) -> str | None:

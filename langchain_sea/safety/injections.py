@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety import command_lists as lists
-from langchain_sea.safety.commands import REVERSE_SHELLS, find_fork_bomb, judge_command
+from langchain_sea.safety.commands import judge_command
 from langchain_sea.safety.patterns import Danger, compile_pattern, search_patterns
 from langchain_sea.safety.shell_reader import plain_name
+from langchain_sea.safety.shell_signs import REVERSE_SHELLS, find_fork_bomb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

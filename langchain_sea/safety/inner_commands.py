@@ -12,9 +12,11 @@ from langchain_sea.safety.shell_reader import plain_name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["has_program", "list_inner_commands", "list_inner_words", "list_input", "list_programs"]
+__all__ = ["has_own_program", "has_program", "list_inner_commands", "list_inner_words", "list_input", "list_programs"]
 
 _REMOTE = frozenset(["ssh", "docker", "podman", "nerdctl", "docker-compose", "kubectl", "oc", "lxc", "vagrant", "adb", "nsenter", "incus", "heroku", "fly", "flyctl", "aws", "gcloud", "az", "wsl", "machinectl", "crictl", "multipass", "distrobox", "toolbox", "limactl", "ansible"])  # fmt: skip
+_STARTERS = frozenset("tmux screen expect xterm gnome-terminal konsole concurrently hyperfine entr nodemon watchexec reflex dbus-run-session".split())  # fmt: skip
+"""Programs that start others, whose commands are single words or follow their options."""
 _STARTS_COMMAND = frozenset(["exec", "run", "--", "shell", "ssh", "-c", "-e", "console", "-a"])
 _KNOWN = (
     (lists.COMMANDS | lists.DATABASE_CLIENTS | lists.SHELLS)
@@ -53,6 +55,15 @@ def list_inner_commands(whole: tuple[str, ...], name: str, rest: tuple[str, ...]
         yield " ".join(rest[: rest.index(":::")] if ":::" in rest else rest)
     elif name == "alias":
         yield from (word.partition("=")[2] for word in rest if "=" in word)
+    elif name == "-c":  # behind `flock FILE`
+        yield " ".join(rest[:1])
+    elif name in _STARTERS:
+        yield from (word.removeprefix("spawn ") for word in rest if " " in word)
+        words = [word for word in rest if not word.startswith("-")]
+        yield from (" ".join(words[place:]) for place in (0, 1))  # a session's name may stand before the command
+    elif name == "git" and "rebase" in rest:
+        yield from (value for option, value in pairwise(rest) if option in ("-x", "--exec"))
+        yield from (word[len("--exec=") :] for word in rest if word.startswith("--exec="))
     elif name == "git" and {"foreach", "filter-branch", "bisect"} & set(rest):
         yield " ".join(
             rest[next(i for i, w in enumerate(rest) if w in ("foreach", "filter-branch", "bisect")) + 1 :]
@@ -124,6 +135,12 @@ def has_program(words: tuple[str, ...]) -> bool:
         word in ("-m", "-c", "-e", "-n", "-ne", "-pe", "-p") or re.search(r"\.(?:py|pl|rb|js|php)$", word)
         for word in words[1:]
     )
+
+
+def has_own_program(words: tuple[str, ...]) -> bool:
+    """Return whether an interpreter gets a file or a program of its own, and no more than a place for its input."""
+    texts = [word for word in words if not word.startswith("-")]
+    return bool(texts) and re.fullmatch(r"""["']?(?:\{\}|%|\$[@*0-9]|\$\{?\w\}?)["']?""", texts[0]) is None
 
 
 def list_input(node: Any) -> Iterator[str]:

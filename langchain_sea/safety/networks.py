@@ -12,7 +12,7 @@ _INNER_V4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
-        "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "168.63.129.16/32", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
     )
 )  # fmt: skip
 _INNER_V6 = tuple(
@@ -37,7 +37,7 @@ INNER_NAME = re.compile(
     r"|(?:^|\.)localhost\.|^localhost-"
     r"|(?:^|\.)(?:metadata\.google|metadata\.tencentyun\.com|metadata\.platformequinix\.com|kubernetes\.default.*)$"
     r"|(?:^|\.)(?:localtest\.me|lvh\.me|vcap\.me|lacolhost\.com|localho\.st|local\.gd|yoogle\.com|127-0-0-1\.org\.uk|rbndr\.us|1u\.ms|lndo\.site|ddev\.site"
-    r"|spoofed\.burpcollaborator\.net|fuf\.me|domaincontrol\.local|localhost\.(?:direct|run)|smackaho\.st|42foo\.com|beweb\.com|127001\.me|loopback\.(?:jp|world))$"
+    r"|spoofed\.burpcollaborator\.net|fuf\.me|domaincontrol\.local|localhost\.(?:direct|run)|smackaho\.st|bugbounty\.dod\.network|42foo\.com|beweb\.com|127001\.me|loopback\.(?:jp|world))$"
     r"|(?:^|\.)(?:fritz\.(?:box|nas|repeater|powerline)|speedport\.ip|easy\.box|routerlogin\.(?:net|com)|tplink(?:wifi|login|modem|repeater|extender)?\.(?:net|com)|router\.asus\.com"
     r"|asusrouter\.com|my\.(?:jetpack|keenetic\.net|router)|myfritz\.box|mywifi(?:ext)?\.(?:net|local)|miwifi\.com|orbilogin\.(?:net|com)|arris\.home|ui\.direct|unifi|pi\.hole|homeassistant|diskstation)$"
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["list_packages"]
+__all__ = ["list_packages", "list_program_addresses"]
 
 _MAX_LENGTH = 8_000  # characters that are read
 _INSTALLERS = (
@@ -21,6 +21,12 @@ _INSTALL = re.compile(
     r"\s+([^;&|\n<>]{1,400})",
     re.IGNORECASE,
 )
+_ADDRESS = re.compile(
+    rf"\b(?:(?:{_INSTALLERS})\s|npx|uvx|bunx|pnpx|rpm\s|dpkg\s|deno\s+(?:run|install)|bun\s+run|kubectl\s+(?:apply|create|replace)|helm\s+(?:install|upgrade|plugin)|docker\s+(?:build|import|compose)|terraform\s+init|ansible-(?:galaxy|pull)|gh\s+extension|tmux\s+source)"
+    r"[^;&|\n<>]{0,200}?\s(?:-\w\s*|--[\w-]+=|\w+@)?['\"]?((?:git\+)?(?:https?|ssh|git|ftp|file)://[^\s;&|<>'\"]+)",
+    re.IGNORECASE,
+)
+"""A program that is installed or run from an address."""
 _RUNS_FIRST = re.compile(r"(?:npx|uvx|bunx|pnpx|pipx\s+run|(?:pnpm|yarn)\s+dlx|npm\s+exec)\b", re.IGNORECASE)
 _WITH_VALUE = frozenset(
     "-r --requirement -c --constraint -e --editable -t --target -i --index-url --extra-index-url -f --find-links "
@@ -47,6 +53,11 @@ def list_packages(command: str) -> list[str]:
     Local folders, files and lists are left out, and packages that nearly every project uses.
     """
     return list(dict.fromkeys(name for match in _INSTALL.finditer(command[:_MAX_LENGTH]) for name in _read(match)))
+
+
+def list_program_addresses(command: str) -> list[str]:
+    """List the addresses from which a command installs or runs a program: `pip install https://…`, `kubectl apply -f https://…`."""
+    return list(dict.fromkeys(match[1] for match in _ADDRESS.finditer(command[:_MAX_LENGTH])))
 
 
 def _read(match: re.Match[str]) -> Iterator[str]:

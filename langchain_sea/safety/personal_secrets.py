@@ -51,6 +51,13 @@ _SENTENCE = (
     r"\b(?:password|passwort|passphrase|passcode|kennwort|mot de passe|contraseña|pwd|pw|pin)\b['\"`*]{0,3}"
     r"(?:\s+(?:for|of|to)\s+[\w@.-]{1,40})?(?:\s+(?:is|was|now|remains|ist|est|es)\b)?\s*[:=]?\s*['\"`*]{0,3}([^\s'\"`<>()\[\]{}]{4,64})"
 )
+_GROUPED = (
+    r"\b(?:(?:(?:app|application|smtp|imap|mail|account|backup|recovery|licen[cs]e|activation|product|setup|pairing|security|secret|private|access|api|rescue|emergency|two[- ]factor|2fa|totp|otp|wifi|wi-fi|root|admin|master)[ -]){1,3}(?:key|codes?|seed)"
+    r"|pass(?:word|phrase|code)|passwort|kennwort|token|secret)\b['\"`*]{0,3}(?:\s+(?:for|of|to)\s+[\w@.-]{1,40})?(?:\s+(?:is|was|now|are|ist)\b)?\s*[:=]?\s*['\"`*]{0,3}"
+    r"((?:[a-z0-9]{3,8}[ _.-]){2,9}[a-z0-9]{3,8})\b"
+)
+"""A key that is written in groups, as passwords for one program are: `xkqd pbnw tyhv mzrl`."""
+_MIN_GROUPED = 12  # letters and digits of such a key
 _RECOVERY = re.compile(
     r"\b(?:seed|recovery|mnemonic|wallet|backup|secret|passphrase|twelve|24|12)\b|\b(?:words|phrase)\b", re.IGNORECASE
 )
@@ -86,6 +93,8 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
         yield Danger(f"it would pass on a secret in a setting ({secret[:4]!r}…)")
     if secret := next((m for m in _list_matches(_SENTENCE, text) if _is_password(m)), None):
         yield Danger(f"it would pass on a password ({secret[:3]!r}…)")
+    if secret := next(_list_grouped(text), None):
+        yield Danger(f"it would pass on a key in groups ({secret[:3]!r}…)")
     if secret := next(_list_matches(_SOCIAL, text), None):
         yield Danger(f"it would pass on a number of social security ({secret[:3]!r}…)")
     if secret := next(_list_matches(_STRONG_CODE, text), None):
@@ -101,8 +110,23 @@ def list_secret_values(text: str) -> frozenset[str]:
     values = {m for pattern in (_HEADER, _COOKIE) for m in _list_matches(pattern, text) if _is_varied(m)}
     values |= set(_list_settings(text))
     values |= {m.rstrip(".,;:!?*") for m in _list_matches(_SENTENCE, text) if _is_password(m)}
+    values |= set(_list_grouped(text))
     values |= {re.sub(r"[ -]", "", m) for m in _list_matches(_CARD, text) if is_card_number(m)}
     return frozenset(values).union(_list_one_time_codes(text))
+
+
+def _list_grouped(text: str) -> Iterator[str]:
+    """Yield keys that are written in groups of one length, and are no words."""
+    for match in _list_matches(_GROUPED, text):
+        groups = re.split(r"[ _.-]", match)
+        while len(groups) > 2 and len(groups[-1]) != len(groups[0]):  # noqa: PLR2004 - words may follow
+            groups.pop()
+        key = "".join(groups)
+        has_digit, has_letter = any(map(str.isdigit, key)), any(map(str.isalpha, key))
+        is_even = len({len(group) for group in groups}) == 1 and len(key) >= _MIN_GROUPED
+        is_words = not has_digit and all(re.search(r"[aeiouy]", group, re.IGNORECASE) for group in groups)
+        if is_even and has_letter and not is_words:
+            yield match[: len(key) + len(groups) - 1]
 
 
 def _list_settings(text: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from langchain_sea.safety.patterns import Danger
 from langchain_sea.safety.privileges import find_everything, find_privileges, list_values
 from langchain_sea.safety.quantities import list_recipients, read_numbers
 from langchain_sea.safety.secrets import find_split_secrets
+from langchain_sea.safety.sensitive_fields import judge_sensitive_reads
 from langchain_sea.safety.sql import find_sql_injection
 from langchain_sea.safety.text_rules import judge_text
 from langchain_sea.safety.values import get_argument, list_strings
@@ -95,9 +96,10 @@ class RulesCheck(PerCallCheck):
             dangers += [("", danger) for danger in _judge_neighbours(texts)]
             dangers += [("", danger) for danger in find_split_secrets([text for _, _, text in texts])]
         dangers += find_operators(arguments)
-        dangers += judge_files(texts, reads_only=reads_only)
+        dangers += judge_files(call.name, texts, reads_only=reads_only)
         dangers += judge_client_tool(call.name, texts)
         dangers += judge_conversation(texts, context, reads_only=reads_only)
+        dangers += judge_sensitive_reads(call.name, texts, context, reads_only=reads_only)
         dangers += _judge_numbers(arguments, rules, reads_only=reads_only)
         dangers += [(name, Danger(reason)) for name, reason in find_everything(call.name, arguments)]
         if not reads_only:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from itertools import permutations
+from itertools import islice, permutations
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.patterns import Danger, compile_pattern
@@ -15,7 +15,7 @@ from langchain_sea.safety.patterns import Danger, compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["PLACEHOLDER", "find_secrets", "find_split_secrets"]
+__all__ = ["PLACEHOLDER", "find_secrets", "find_split_secrets", "list_vendor_secrets"]
 
 _FORMATS = (
     ("key of AWS", r"\b((?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z2-7]{16})\b"),
@@ -75,6 +75,7 @@ PLACEHOLDER = r"example|sample|^os\.|getenv|process\.env|placeholder|your|dummy|
 _WORDS_FOR_SECRET = frozenset(["password", "passwd", "secret", "token", "pass", "user", "pwd", "none", "null", "true"])
 _MIN_ENTROPY = 2.5  # bits a character; a word that is repeated has less
 _MAX_PER_FORMAT = 20
+_MAX_READ = 50_000  # characters of a result
 _MAX_ENDS = 12  # texts whose ends are read as one
 _MAX_END = 200  # characters
 
@@ -89,6 +90,22 @@ def find_secrets(text: str) -> Iterator[Danger]:
         secret = _find_real(pattern, text, match_case=False)
         if secret and any(not c.isalpha() for c in secret):
             yield Danger(f"it would pass on a {what} ({_mask(secret)})")
+
+
+def list_vendor_secrets(text: str) -> frozenset[str]:
+    """Return the secrets in a text that have the format of a service."""
+    text = text[:_MAX_READ]
+    if not compile_pattern(_HINTS, match_case=True).search(text):
+        return frozenset()
+    matches = (
+        str(match[1])
+        for what, pattern in _FORMATS
+        if what != "private key"
+        for match in islice(
+            compile_pattern(pattern, match_case=not what.startswith("password")).finditer(text), _MAX_PER_FORMAT
+        )
+    )
+    return frozenset(filter(_is_real, matches))
 
 
 def find_split_secrets(texts: Sequence[str]) -> Iterator[Danger]:

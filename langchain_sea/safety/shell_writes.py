@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety import command_lists as lists
-from langchain_sea.safety.paths import normalize_path
+from langchain_sea.safety.paths import find_bad_path, normalize_path
 from langchain_sea.safety.patterns import Danger, compile_pattern
 from langchain_sea.safety.running_files import find_running_file
 
@@ -154,6 +154,8 @@ def judge_writes(name: str, rest: Sequence[str], shown: str) -> Iterator[Danger]
     for target in targets[:40]:
         if danger := find_running_file(target):
             yield Danger(f"{danger.reason}, in {shown}")
+    if name == "ln" and words and (is_root(words[0]) or find_bad_path(words[0])):
+        yield Danger(f"it makes {words[0][:60]!r} reachable from another place ({shown})")
     if name in ("cp", "install", "ln", "mv") and words and (words[0] in _EMPTY or words[-1] in _EMPTY):
         yield Danger(f"it empties or throws away a file ({shown})")
 

@@ -23,7 +23,7 @@ _MAX_ADDRESS = 16_384  # characters: no browser opens a longer one
 _MAX_URLS = 200  # of one text that are judged
 _BAD_SCHEMES = frozenset(
     "file gopher dict ldap ldaps ldapi jar netdoc tftp php expect phar zip glob ogg rar smb cifs nfs view-source javascript vbscript"
-    " data unix npipe http+unix https+unix about chrome chrome-extension resource mhtml res ms-appx intent content".split()
+    " data unix npipe http+unix https+unix about chrome chrome-extension resource mhtml res ms-appx intent content mvg msl ephemeral".split()
 )
 _IGNORED = re.compile(
     "[\t\n\r\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e0fff]"

@@ -148,7 +148,8 @@ def _judge_code(text: str) -> list[Danger]:
 
 def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
     yield from search_patterns(text, (*_LOOKUP, *_CARRIERS))
-    if rules.hosts is not None and (danger := find_bad_address(text, rules.hosts, bare=False)):
+    is_request = text.lstrip()[:8].startswith(("{", "query", "mutation"))  # a machine reads it
+    if (rules.hosts is not None or is_request) and (danger := find_bad_address(text, rules.hosts, bare=False)):
         yield Danger(danger.reason)
 
 
@@ -189,7 +190,8 @@ def _judge_encoded(kind: Kind, text: str) -> Iterator[Danger]:
     if is_cut and kind is not Kind.PROSE:
         yield Danger("it has more encoded parts than are decoded")
     for part in parts:
-        for danger in (*_list_dangers(part), *find_secrets(part)):
+        personal = () if kind in _RUN_KINDS else find_personal_secrets(part)
+        for danger in (*_list_dangers(part), *find_secrets(part), *personal):
             yield Danger(f"an encoded part of it: {danger.reason}", danger.is_certain)
 
 

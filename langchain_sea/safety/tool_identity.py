@@ -18,8 +18,21 @@ from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import PolicyError
 from langchain_sea.safety.act_words import HELPERS
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
-from langchain_sea.safety.deobfuscation import find_hidden_text, fold_letters
-from langchain_sea.safety.tool_effects import find_certain_acts, has_injection_marker, list_words
+from langchain_sea.safety.deobfuscation import find_hidden_text
+from langchain_sea.safety.tool_demands import (
+    find_argument_demand,
+    find_order,
+    list_schema_texts,
+    names_tool_with_demand,
+)
+from langchain_sea.safety.tool_effects import (
+    find_certain_acts,
+    find_requested_acts,
+    find_tool_acts,
+    has_injection_marker,
+    list_words,
+)
+from langchain_sea.safety.tool_names import find_twin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,10 +41,8 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["ToolIdentityCheck", "check_policy_names", "find_unknown_tools", "hash_tool", "make_skeleton"]
+__all__ = ["ToolIdentityCheck", "check_policy_names", "find_unknown_tools", "hash_tool"]
 
-_WORD = re.compile(r"[^\W_]+")
-_LOOKALIKES = str.maketrans("10|i", "loll")
 _ASKS_FOR_ALL = re.compile(
     r"\b(?:complete|whole|entire|full|all (?:of )?the|previous|verbatim)\W+(?:\w+ ){0,2}?"
     r"(?:conversation|chat|dialog(?:ue)?|transcript|message history|chat history|system prompt)\b"
@@ -45,6 +56,15 @@ _ASKS_FOR_SECRECY = re.compile(
     r"\b(?:do not|don't|never|without) (?:mention|tell|inform|reveal|show|notify)(?:ing)?\b[^.]{0,60}\buser",
     re.IGNORECASE,
 )
+_SENSITIVE = frozenset("secret secrets credential credentials password passwords token tokens key keys env environment vault keychain cookies wallet otp history clipboard memory memories".split())  # fmt: skip
+"""Words of reading tools whose results are somebody's own."""
+_FEW_WORDS = 3
+_CONFIRMS = re.compile(
+    r"\b(?:the )?(?:agent|assistant)s? (?:must|should|needs? to) (?:first |always )?(?:ask|explain|confirm|obtain|get|list|verify|check|make sure)\b"
+    r"(?!(?:[^.\"]|\.\S)*\b(?:sends?|call|pass|include|paste|read|file|run|copy|forward|note|password|secret|key)\b)[^.\"]{0,200}\b(?:user|customer|confirmation|confirm|permission|consent)\b",
+    re.IGNORECASE,
+)
+"""What a careful author writes to the agent: that it asks the user before it acts."""
 _NEAR = 0.8  # similarity from which a name that is not there is a misspelt one
 _ARGUMENT_FIELDS = ("destinations", "repairable", "code", "limits")
 
@@ -63,7 +83,7 @@ class ToolIdentityCheck(PerCallCheck):
             context.descriptions.get(call.name, ""),
             json.dumps(context.tools.get(call.name), default=str, ensure_ascii=False),
         )
-        if any(map(has_injection_marker, texts)):
+        if any(has_injection_marker(_CONFIRMS.sub(" ", text)) for text in texts):
             reasons.append(f"the description of {call.name} speaks to the agent itself (tool poisoning)")
         if reason := next(filter(None, map(find_hidden_text, texts)), None):
             reasons.append(f"the description of {call.name} hides text: {reason}")
@@ -72,17 +92,10 @@ class ToolIdentityCheck(PerCallCheck):
         return [Finding(action=Action.ASK, check=self.name, reason=reason) for reason in reasons]
 
 
-def make_skeleton(name: str) -> str:
-    """Return what a reader takes a name for: look-alike letters, case and what stands between words are dropped."""
-    letters = "".join(_WORD.findall(fold_letters(name).casefold()))
-    return letters.translate(_LOOKALIKES).replace("rn", "m").replace("vv", "w")
-
-
 def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> list[str]:
     """List what a human who approved a call of the tool need not be asked again."""
     reasons = []
-    skeleton = make_skeleton(call.name)
-    if twin := next((name for name in context.tools if name != call.name and make_skeleton(name) == skeleton), None):
+    if twin := find_twin(call.name, context.tools):
         reasons.append(f"the name {call.name!r} looks like that of another tool, {twin!r}")
     if any(map(_ASKS_FOR_ALL.search, texts)) and HELPERS.isdisjoint(list_words(call.name)):
         reasons.append(f"the description of {call.name} asks for the whole conversation or for all about the user")
@@ -92,7 +105,55 @@ def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> 
     certain = find_certain_acts(call.name)
     if is_hint and context.effects.get(call.name) == "read" and certain:
         reasons.append(f"{call.name} says that it only reads, and its name says that it does more")
+    reasons += _list_demands(call, context)
+    if other := _find_other_demand(call, context):
+        reasons.append(
+            f"the description of {other} demands that {call.name} runs, and nobody who is trusted asked for it"
+        )
     return reasons
+
+
+def _list_demands(call: ToolCall, context: CallContext) -> list[str]:
+    """List what the tool's own text demands that this call does."""
+    given = {name for name, value in call.arguments.items() if value not in (None, "", [], {})}
+    reasons = []
+    description = context.descriptions.get(call.name, "")
+    if demand := find_argument_demand(description, "", call.name) if given else None:
+        reasons.append(f"the description of {call.name} wants {demand}")
+    for argument, text in list_schema_texts(context.tools.get(call.name)):
+        if argument in given and (demand := find_argument_demand(text, argument, call.name)):
+            reasons.append(f"the schema of {call.name} wants {demand} in {argument!r}")
+            break
+    if (
+        (order := find_order(description))
+        and HELPERS.isdisjoint(list_words(call.name))
+        and _carries_text(call, context)
+    ):
+        reasons.append(f"{call.name} demands a place before or after all other calls ({order!r})")
+    return reasons
+
+
+def _carries_text(call: ToolCall, context: CallContext) -> bool:
+    """Return whether a call changes something, or gives away words that are no single value."""
+    texts = [value for value in call.arguments.values() if isinstance(value, str)]
+    return context.effect_of(call.name) == "write" or any(len(text.split()) > _FEW_WORDS for text in texts)
+
+
+def _find_other_demand(call: ToolCall, context: CallContext) -> str | None:
+    """Return another tool whose text demands that this one runs, where it changes something and nobody asked for it."""
+    if context.effect_of(call.name) == "read" and _SENSITIVE.isdisjoint(list_words(call.name)):
+        return None
+    acts = find_tool_acts(call.name)
+    for text, is_description in context.request_texts:
+        requested = find_requested_acts(text, with_nouns=is_description)
+        if call.name in text or requested is None or acts & requested:
+            return None
+    for name in context.tools:
+        if name != call.name:
+            texts = [context.descriptions.get(name, ""), *(each for _, each in list_schema_texts(context.tools[name]))]
+            if any(names_tool_with_demand(text, call.name) for text in texts):
+                return name
+    return None
 
 
 def hash_tool(schema: object, description: str) -> str:

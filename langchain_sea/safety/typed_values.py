@@ -185,6 +185,8 @@ def normalize_url(url: str) -> tuple[str, str]:
 def is_account(value: str) -> bool:
     """Return whether a value is an IBAN or a telephone number as a whole."""
     text = value.strip()
+    if len(text) > _MAX_WORD:
+        return False
     if _IBAN.fullmatch(text):
         return True
     digits = sum(character.isdigit() for character in text)

@@ -24,7 +24,7 @@ from langchain_sea.safety.name_patterns import (
     STREET,
     TEXT_NAME,
 )
-from langchain_sea.safety.packages import list_packages
+from langchain_sea.safety.packages import list_packages, list_program_addresses
 from langchain_sea.safety.rights import asks_for_public, find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
 from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
@@ -97,10 +97,15 @@ class Origins:
                 return reason
         if self.pays and AMOUNT_NAME.search(name) and (reason := self._find_lost_point(value)):
             return reason
+        if is_code and (address := next((a for a in list_program_addresses(value) if not self._is_named_url(a)), None)):
+            return f"it takes a program from {address[:_MAX_SHORT]!r}, which {NAMED_BY_NOBODY[4:]}"
         if is_code and self.context.is_tainted:
             unnamed = next((each for each in list_packages(value) if not self.sources.names(each)), None)
             return f"it installs {unnamed!r}, which {NAMED_BY_NOBODY[4:]}" if unnamed else None
         return None
+
+    def _is_named_url(self, text: str) -> bool:
+        return all(map(self.sources.is_known_address, find_addresses(text.removeprefix("git+"), with_hosts=True)))
 
     def find_publication(self, arguments: Mapping[str, object]) -> str | None:
         """Return a doubt about a call that opens something to everybody by its name or by a flag."""
@@ -151,6 +156,8 @@ class Origins:
 
     def _find_doubt_of_text(self, value: str, addresses: list[Address]) -> str | None:
         """Text may be copied, but not with an address that an instruction named or that was added to."""
+        if not self.is_write and any(index_text(text).has_value(value) for text in self.context.pasted):
+            return None  # a text that the user asked about is looked at
         judge = find_doubt_of_passed if self.is_write else find_doubt_of_opened
         if reason := next((doubt for each in addresses if (doubt := judge(self.sources, each))), None):
             return reason
