@@ -12,6 +12,7 @@ from langchain_sea.safety.address_doubts import (
     find_doubt_of_target,
 )
 from langchain_sea.safety.amounts import find_lost_point, read_amount, read_amounts
+from langchain_sea.safety.lookalikes import get_form
 from langchain_sea.safety.name_patterns import (
     ABSOLUTE,
     ADDRESS_NAME,
@@ -20,6 +21,7 @@ from langchain_sea.safety.name_patterns import (
     DATE,
     ID_NAME,
     PATH_NAME,
+    PLACE_NAME,
     QUANTITY,
     STREET,
     TEXT_NAME,
@@ -28,7 +30,7 @@ from langchain_sea.safety.packages import list_packages
 from langchain_sea.safety.rights import asks_for_public, find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
 from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
-from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, to_compact
+from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, is_path, to_compact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +64,9 @@ class Origins:
         self.is_write = context.effect_of(call.name) == "write"
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
-        self.pays = self.is_write and "pay" in find_tool_acts(call.name) | find_certain_acts(call.name)
+        certain = find_certain_acts(call.name)
+        self.selects = self.is_write and bool(certain - {"remember"} or "approve" in find_tool_acts(call.name))
+        self.pays = self.is_write and "pay" in find_tool_acts(call.name) | certain
 
     def find_doubt(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return why the origin of a value is in doubt.
@@ -79,9 +83,12 @@ class Origins:
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         judge = find_doubt_of_target if self.is_write else find_doubt_of_opened
-        reason = next((doubt for each in addresses if (doubt := judge(self.sources, each))), None)
+        reason = None if is_code else self._find_lookalike(name, value)
+        reason = reason or next((doubt for each in addresses if (doubt := judge(self.sources, each))), None)
         if reason is None and self.is_write:
             reason = self._find_doubt_of_kind(name, value, is_code=is_code)
+        if reason is None and self.selects and self._is_left_out(value):
+            reason = f"{value[:_MAX_SHORT]!r} is not the one that the user named, but another of its list"
         if reason is None and self.reaches and is_sink and self._is_other(value):
             reason = f"{value[:_MAX_SHORT]!r} is of a record that nobody asked for"
         is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
@@ -114,6 +121,18 @@ class Origins:
             return None
         return f"{self.tool} opens something to everybody, and nobody asked for that"
 
+    def _find_lookalike(self, name: str, value: str) -> str | None:
+        """Return a doubt about a value that looks like one that was named."""
+        if any(index.has_value(value) for index in self.sources.trusted):
+            return None
+        other = self.sources.find_lookalike(name, value) if self.is_write or get_form(value) == "host" else None
+        return f"{value[:_MAX_SHORT]!r} looks like {other[:_MAX_SHORT]!r}, which was named, and is not it" if other else None
+
+    def _is_left_out(self, value: str) -> bool:
+        """Return whether a value is of a record beside one that the user named by its id."""
+        compact = to_compact(value)
+        return compact in self.context.left_out and not any(index.has_value(value) for index in self.sources.trusted)
+
     def _is_other(self, value: str) -> bool:
         """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
         is_named = any(index.has_value(value) for index in self.sources.trusted)
@@ -137,6 +156,9 @@ class Origins:
         texts = self.sources.list_texts(has_it)
         is_number = self.pays and _is_number_of_account(name, value)
         is_delegated = any(self.sources.is_delegated(each, has_it, kind) for each in texts)
+        is_delegated &= not self.sources.names_other(value)
+        if reason := self.sources.find_ambiguity(value):
+            return reason
         directed = next((each for each in texts if is_directed(each, has_it)), None)
         if directed is not None and _can_matter(name, value) and not is_delegated:
             return f"{value[:_MAX_SHORT]!r} was named only by an instruction in {directed.origin}"
@@ -172,6 +194,8 @@ class Origins:
         if is_account(value):
             return True
         if ADDRESS_NAME.search(name) and not value.strip().isdigit():
+            return True
+        if PLACE_NAME.search(name) and ABSOLUTE.match(value) and is_path(value):
             return True
         if value.strip().isdigit() or STREET.search(name):
             return False
