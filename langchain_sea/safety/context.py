@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.typed_values import TextIndex
 
-__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
+__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText", "is_document"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
@@ -170,7 +170,7 @@ class CallContext:
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
                 usable = read_result(message.text).fields
-                if message in self.documents:
+                if is_document(message.tool):
                     usable -= list_ambiguous(message.text)
                 if named:
                     usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
@@ -180,7 +180,7 @@ class CallContext:
     @cached_property
     def documents(self) -> list[ContextMessage]:
         """Results of tools that read a text which somebody wrote: a page, a file, a mail."""
-        return [m for m in self._results if not READABLE.isdisjoint(list_words(m.tool))]
+        return [m for m in self._results if is_document(m.tool)]
 
     @cached_property
     def left_out(self) -> frozenset[str]:
@@ -272,6 +272,11 @@ class CallContext:
             if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
         return [text for text in proposals if text]
+
+
+def is_document(tool: str) -> bool:
+    """Return whether a tool of this name reads a text which somebody wrote: a page, a file, a mail."""
+    return not READABLE.isdisjoint(list_words(tool))
 
 
 def _is_running(text: str) -> bool:

@@ -11,7 +11,6 @@ from langchain_sea.safety.address_doubts import (
     find_doubt_of_passed,
     find_doubt_of_target,
 )
-from langchain_sea.safety.amounts import find_lost_point, read_amount, read_amounts
 from langchain_sea.safety.lookalikes import get_form
 from langchain_sea.safety.name_patterns import (
     ABSOLUTE,
@@ -97,13 +96,11 @@ class Origins:
         return reason
 
     def _find_doubt_of_kind(self, name: str, value: str, *, is_code: bool) -> str | None:
-        """Return a doubt about rights, an amount or a package, which are judged even if their words are known."""
+        """Return a doubt about rights or a package, which are judged even if their words are known."""
         if self.grants and is_right(name, value):
             requests = [text for text, _ in self.context.request_texts]
             if reason := find_doubt_of_right(value, requests, is_named=self.sources.names):
                 return reason
-        if self.pays and AMOUNT_NAME.search(name) and (reason := self._find_lost_point(value)):
-            return reason
         if is_code and self.context.is_tainted:
             unnamed = next((each for each in list_packages(value) if not self.sources.names(each)), None)
             return f"it installs {unnamed!r}, which {NAMED_BY_NOBODY[4:]}" if unnamed else None
@@ -137,18 +134,6 @@ class Origins:
         """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
         is_named = any(index.has_value(value) for index in self.sources.trusted)
         return to_compact(value) in self.context.others and not is_named
-
-    def _find_lost_point(self, value: str) -> str | None:
-        amount = read_amount(value)
-        if amount is None:
-            return None
-        texts = [text for text, _ in self.context.request_texts]
-        named = frozenset[float]().union(*map(read_amounts, texts))
-        read = [message.text for message in self.context.messages if message.role not in ("user", "system")]
-        lost = find_lost_point(amount, named)
-        if lost is None or any(amount in read_amounts(text) for text in read):
-            return None
-        return f"{value} was named by nobody, and has the digits of {lost:g}"
 
     def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return a doubt about a value of a write that is no address."""
