@@ -43,6 +43,19 @@ _RECURRENCE = re.compile(
     re.IGNORECASE,
 )
 _ONCE = re.compile(r"|none|null|no|n/?a|never|false|0|1|once|one[-_ ]?(?:time|off)|single|does not repeat", re.IGNORECASE)
+_QUANTITY = re.compile(r"(^|_)(quantity|qty|copies|units|shares|tickets|seats|num_\w+|number_of_\w+|count)(_|$)", re.IGNORECASE)
+_EXTRA = re.compile(
+    r"(^|_)(tip|gratuity|donation|surcharge|extras?|add_?ons?|upgrades?|warranty|priority_\w+|gift_wrap\w*|express)(_|$)",
+    re.IGNORECASE,
+)
+_LONG_WORD = re.compile(r"[^\W\d_]{4,}")
+_PLAIN = re.compile(r"standard|normal|default|regular|basic|economy|\[\]|\{\}|0\.0+", re.IGNORECASE)
+_VALIDITY = re.compile(r"(^|_)(expir\w+|expires|valid\w*|ttl|duration|lifetime|max_age|period)(_|$)", re.IGNORECASE)
+_FOREVER = re.compile(r"never|none|unlimited|permanent\w*|forever|indefinite\w*|no[-_ ]expir\w+|-1", re.IGNORECASE)
+_UNITS = (("day", 1.0), ("minute", 1 / 1440), ("hour", 1 / 24), ("second", 1 / 86400), ("week", 7.0), ("month", 30.0), ("year", 365.0), ("ttl", 1 / 86400))
+_LASTING = frozenset(
+    "grant share invite give allow add link token key access permission role guest member collaborator create publish expose".split()
+)
 _COUNTED_ACTS = frozenset(["pay", "book"])
 _IGNORED = re.compile(
     r"(^|_)(reference|memo|purpose|subject|label|tag|nonce|idempotency\w*|request_id|uuid|currency)(_|$)", re.IGNORECASE
@@ -75,6 +88,10 @@ def find_excess(
         name, argument = to_snake_case(get_field(path)).lower(), get_argument(path)
         if reason := _judge_amount(call, context, name, str(value), wishes):
             yield argument, f"{path}: {reason}"
+        if reason := _judge_quantity(context, name, value, acts, wishes):
+            yield argument, f"{path}: {reason}"
+        if not _LASTING.isdisjoint(list_words(call.name)) and (reason := _judge_validity(name, value, wishes)):
+            yield argument, f"{path}: {reason}"
         if acts and _RECURRENCE.search(name) and (reason := _judge_recurrence(context, name, value, wishes)):
             yield argument, f"{path}: {reason}"
     if not wishes.repeats and (reason := _find_repetition(call, context, batch)):
@@ -91,13 +108,49 @@ def _judge_amount(call: ToolCall, context: CallContext, name: str, value: str, w
         amount /= 100
     if amount in wishes.numbers or _is_in_fields(context, amount):
         return None
-    lost = None if _SCALED.search(name) else find_lost_point(amount, wishes.scalable)
-    if lost is not None and (amount > lost or is_sum) and (is_sum or amount in _list_read_amounts(context)):
+    lost = None if _is_scaled(name, wishes) else find_lost_point(amount, wishes.scalable)
+    if lost is not None and (amount > lost or is_sum):
         return f"{value} has the digits of {lost:g}, which was asked for, and is another number"
     only = wishes.only_sum
     if is_sum and only is not None and amount > only * _TOLERANCE:
         return f"{value} is more than the {only:g} that was asked for"
     return None
+
+
+def _is_scaled(name: str, wishes: Wishes) -> bool:
+    """Return whether a number can be in another unit than the one that the user's words have."""
+    match = _SCALED.search(name)
+    return match is not None and not wishes.mention(re.compile(rf"\d ?{re.escape(match[2])}\b", re.IGNORECASE))
+
+
+def _judge_quantity(
+    context: CallContext, name: str, value: object, acts: Collection[str], wishes: Wishes
+) -> str | None:
+    """Return a doubt about how many things are bought or booked, or about what is added to them, by nobody's word."""
+    if not wishes.is_judged or _COUNTED_ACTS.isdisjoint(acts) or value is None:
+        return None
+    text = str(value).strip()
+    if _EXTRA.search(name) and not _ONCE.fullmatch(text) and not _PLAIN.fullmatch(text):
+        words = [word for word in (*name.split("_"), *_LONG_WORD.findall(text)) if len(word) > 2]  # noqa: PLR2004 - letters
+        is_said = any(wishes.mention(re.compile(rf"\b{re.escape(word[:5])}", re.IGNORECASE)) for word in words)
+        if not (is_said or wishes.name(text) or _has_field(context, name, text)):
+            return f"{text[:60]!r} adds something to what was asked for, and nobody asked for that"
+    if not _QUANTITY.search(name) or (number := read_amount(text)) is None or number <= 1:
+        return None
+    if wishes.leaves_open or wishes.count(number) or number in _list_all_amounts(context):
+        return None
+    return f"{text} of it were asked for by nobody"
+
+
+def _judge_validity(name: str, value: object, wishes: Wishes) -> str | None:
+    """Return a doubt about something that is to hold for longer than the user said."""
+    if not _VALIDITY.search(name) or (period := wishes.period) is None:
+        return None
+    if _FOREVER.fullmatch(str(value).strip()):
+        return f"{value!r} is longer than was asked for"
+    unit = next((days for word, days in _UNITS if word in name), 0.0)
+    number = read_amount(str(value)) or 0.0
+    return f"{value} is longer than was asked for" if number * unit > 2 * period else None
 
 
 def _is_in_cents(call: ToolCall, context: CallContext, name: str) -> bool:
@@ -121,8 +174,8 @@ def _is_in_fields(context: CallContext, amount: float) -> bool:
     ) and not any(amount in read_amounts(each.text) for each in context.untrusted)
 
 
-def _list_read_amounts(context: CallContext) -> frozenset[float]:
-    return frozenset[float]().union(*(read_amounts(each.text) for each in context.untrusted))
+def _list_all_amounts(context: CallContext) -> frozenset[float]:
+    return frozenset[float]().union(*(read_amounts(m.text) for m in context.messages if m.role == "tool"))
 
 
 def _judge_recurrence(context: CallContext, name: str, value: object, wishes: Wishes) -> str | None:
@@ -143,7 +196,9 @@ def _has_field(context: CallContext, name: str, value: str) -> bool:
 
 def _find_repetition(call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> str | None:
     """Return a doubt about a payment or a booking that was made before, and that nobody asked for once more."""
-    acts = (find_tool_acts(call.name) | find_certain_acts(call.name)) & _COUNTED_ACTS
+    acts = (find_tool_acts(call.name) | find_certain_acts(call.name)) & {*_COUNTED_ACTS, "send"}
+    if any(AMOUNT_NAME.search(to_snake_case(name)) for name in call.arguments):
+        acts |= {"pay"}
     key = _get_key(call.arguments, acts)
     if not acts or not key:
         return None
@@ -174,8 +229,7 @@ def _get_key(arguments: dict[str, object], acts: Collection[str]) -> frozenset[s
     return frozenset(
         f"{float(value):g}" if isinstance(value, (int, float)) else to_compact(value)
         for name, value in values
-        if not TEXT_NAME.search(name)
-        and not _IGNORED.search(name)
+        if ("pay" not in acts or not (TEXT_NAME.search(name) or _IGNORED.search(name)))
         and not ("book" not in acts and _DATE_NAME.search(name))
         and str(value).strip()
     )

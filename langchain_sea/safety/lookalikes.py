@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.name_patterns import NAMES_SOMEBODY
-from langchain_sea.safety.typed_values import WALLET, find_addresses, get_registrable, is_account, to_compact
+from langchain_sea.safety.typed_values import WALLET, find_addresses, get_registrable, is_account, is_path, to_compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ _TOKEN = re.compile(r"[^\s,;:<>|\"'`()\[\]{}]{5,140}")
 _SPACED_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b")
 _SPACED_PHONE = re.compile(r"\+\d[\d ().\-/]{6,20}\d")
 _HANDLE = re.compile(r"@[\w.-]{3,60}")
-_NAME = re.compile(r"[^\W\d_][\w.-]{4,60}")
+_NAME = re.compile(r"[^\W\d_][\w./-]{4,60}")
 _CONFUSABLE = str.maketrans(
     dict(zip("аеорсухіѕјԁһӏκνοατρυı", "aeopcyxlsjdhlkvoatpul", strict=True))  # noqa: RUF001 - read as what they look like
     | {"0": "o", "1": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "$": "s", "i": "l", "ł": "l", "ø": "o"}
@@ -48,7 +48,7 @@ def get_form(value: str) -> str:
     if _HANDLE.fullmatch(text):
         return "handle"
     addresses = find_addresses(text, with_hosts=True)
-    if addresses and to_compact(addresses[0].text) == to_compact(text):
+    if addresses and to_compact(addresses[0].text) == to_compact(text) and not is_path(text):
         return "email" if addresses[0].kind == "email" else "host"
     if WALLET.fullmatch(text):
         return "wallet"

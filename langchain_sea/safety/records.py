@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from langchain_sea.safety.name_patterns import DESTINATION_NAME
 from langchain_sea.safety.results import is_field, parse_result
-from langchain_sea.safety.typed_values import find_accounts, find_addresses, is_account, is_path, to_compact
+from langchain_sea.safety.typed_values import find_accounts, find_addresses, is_account, to_compact
 from langchain_sea.safety.values import list_scalars
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ _EVERYBODY = re.compile(
     re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"\b(?:another|also|too|as well|additional|additionally|plus|any|ones?|two|three|four|five|six|several|few|multiple|couple|various"
-    r"|duplicates?|whichever|remaining|same|similar|related|similarly|else|orders|bookings|reservations|events|appointments"
-    r"|files|documents|invoices|bills|payments|items|tickets|issues|flights|subscriptions|accounts|records|requests|meetings"
-    r"|mails|emails|messages|users|cards|policies|rules|tasks|jobs|branches|pods|servers|instances|products|tables|rows)\b",
+    r"\b(?:another|also|too|as well|additional|additionally|plus|any|ones?|two|three|four|five|six|several|few|multiple|couple"
+    r"|various|duplicates?|whichever|remaining|same|similar|related|similarly|else|e\.g|such as|for example|for instance|etc"
+    r"|(?:the|my|our|your|these|those|old|of|new|some) (?:[\w-]+ )?(?!status|address|access|analysis|business|process|basis)"
+    r"[a-z]{2,}(?<![su])s)\b",
     re.IGNORECASE,
 )
+"""Words by which more things can be meant than are named; nouns in the plural are among them."""
 _WORD = re.compile(r"[^\W_]+")
-_ID = re.compile(r"(?=\S*\d)(?=\S*[A-Za-z#]|\d{3,}$)#?[\w.@-]{3,60}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\S*|\d{1,2}:\d{2}\S*|\d+[.,]\d*")
 
 
@@ -112,11 +112,11 @@ def list_left_out(result: str, named: tuple[TextIndex, ...]) -> frozenset[str]:
     """List the ids and files of records beside one that the user named by its id, without punctuation."""
     left: set[str] = set()
     for group in _read_groups(result):
-        ids = [[value for value in record if _is_id(value)] for record in group]
+        counts = Counter(to_compact(value) for record in group for value in {*record})
+        ids = [{to_compact(v) for v in record if _is_id(v) and counts[to_compact(v)] == 1} for record in group]
         chosen = [any(index.has_value(value) for index in named for value in record) for record in ids]
         if any(chosen):
-            left |= {to_compact(v) for row, is_named in zip(ids, chosen, strict=True) if not is_named for v in row}
-            left -= {to_compact(v) for row, is_named in zip(ids, chosen, strict=True) if is_named for v in row}
+            left |= {value for row, is_named in zip(ids, chosen, strict=True) if not is_named for value in row}
     return frozenset(left)
 
 
@@ -126,18 +126,18 @@ def _read_groups(result: str) -> list[list[list[str]]]:
     if isinstance(value, str):
         lines = [line.strip(" \t-*") for line in value.splitlines() if line.strip()]
         is_list = _MIN_RECORDS <= len(lines) <= _MAX_RECORDS and all(map(is_field, lines))
-        return [[[line, *line.split()] for line in lines]] if is_list else []
+        return [[[*{line, *line.split()}] for line in lines]] if is_list else []
     groups: list[list[list[str]]] = []
     _collect(value, groups, lambda entry: [text for text in list_scalars(entry) if is_field(text)])
     return groups
 
 
 def _is_id(value: str) -> bool:
-    """Return whether a value names one record: a word with a digit in it, or a file."""
+    """Return whether a value names one record: an id, a file, or a short name."""
     text = value.strip()
-    if " " in text or _DATE.fullmatch(text):
+    if _DATE.fullmatch(text) or len(text) < _MIN_NUMBER:
         return False
-    return _ID.fullmatch(text) is not None or is_path(text)
+    return not text.isdigit() or len(text) > _MIN_WORD
 
 
 def _is_meant(record: _Record, named: Sequence[TextIndex]) -> bool:

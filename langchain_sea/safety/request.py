@@ -104,7 +104,7 @@ class RequestCheck(PerCallCheck):
         ]
         return [
             Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(argument,) if argument else ())
-            for argument, reason in dict(doubts).items()
+            for argument, reason in dict.fromkeys(doubts)
         ]
 
     def _judge_act(self, call: ToolCall, context: CallContext) -> list[Finding]:

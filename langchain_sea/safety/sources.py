@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.lookalikes import find_lookalike, get_form, list_formed_values
@@ -34,6 +34,8 @@ _FROM = re.compile(
     re.IGNORECASE,
 )
 """The account that money comes from."""
+_FOLDER = re.compile(r"(?:^|[\s\"'(`])((?:~|[A-Za-z]:)?/[\w.~/-]{2,300})")
+_MAX_TEXT = 20_000  # characters
 
 __all__ = ["Sources", "get_kind", "has_address", "has_value", "is_directed"]
 
@@ -68,7 +70,14 @@ class Sources:
         if any(plain.startswith(f"{folder.rstrip('/')}/") for folder in self.rules.paths or ()):
             return True
         last = plain.rstrip("/").rpartition("/")[2]
-        return bool(last) and self.names(last)
+        return (bool(last) and self.names(last)) or self._is_in_named_folder(plain)
+
+    def _is_in_named_folder(self, path: str) -> bool:
+        """Return whether somebody who is trusted named a folder that an absolute path lies in."""
+        if ".." in path or "%" in path:
+            return False
+        texts = [text for text, _ in self.context.request_texts]
+        return any(path.startswith(f"{folder}/") for text in texts for folder in _list_folders(text))
 
     def is_known_address(self, address: Address) -> bool:
         """Return whether an address is known; a host that somebody trusted named alone is known with its pages."""
@@ -144,6 +153,13 @@ class Sources:
         if kind in ("account", "amount"):
             return len({account for each in texts for account in find_accounts(each)})
         return len({each.key for part in texts for each in find_addresses(part) if each.kind == kind})
+
+
+@lru_cache(maxsize=256)
+def _list_folders(text: str) -> tuple[str, ...]:
+    """List the absolute paths in a text that can be folders below the root."""
+    found = [match.rstrip("/.") for match in _FOLDER.findall(text[:_MAX_TEXT])]
+    return tuple(dict.fromkeys(path for path in found if path.count("/") > (not path.startswith("~"))))
 
 
 def is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:

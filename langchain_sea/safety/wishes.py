@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.amounts import read_amount, read_amounts
+from langchain_sea.safety.records import leaves_open
 from langchain_sea.safety.tool_effects import find_requested_acts
 from langchain_sea.safety.typed_values import index_text
 
@@ -32,7 +33,8 @@ _ARITHMETIC = re.compile(
     r"%|\b(?:split|half|third|double|twice|triple|times|each|every|per|more|less|fewer|additional|extra|difference|percent\w*"
     r"|plus|minus|add(?:ed|ing)?|increas\w+|decreas\w+|adjust\w*|remaining|rest|tip|tax\w*|vat|fees?|interest|shipping|convert\w*"
     r"|equivalent|total|about|around|approximately|roughly|nearly|at least|minimum|average|usual\w*|same|all|both"
-    r"|round\w*|respectively)\b",
+    r"|round\w*|respectively|two|three|four|five|six|seven|eight|nine|ten|dozen|rates|months|weeks|days|nights|hours|people"
+    r"|persons|pieces|installments?|instalments?)\b",
     re.IGNORECASE,
 )
 """Words by which the sum to pay can be another one than the sum that is named."""
@@ -42,8 +44,9 @@ _POWERS = re.compile(
 """Words by which a number can be ten or a hundred times another one."""
 _REPEATED = re.compile(
     r"\b(?:twice|thrice|again|double|both|each|every|all|repeat\w*|another|second|several|multiple|couple|installments?"
-    r"|instalments?|separate\w*|split|batch\w*|two|three|four|five|six|seven|eight|nine|ten|dozen|tickets|rooms|seats|payments"
+    r"|instalments?|separate\w*|split|batch\w*|tickets|rooms|seats|payments"
     r"|transfers|transactions|bookings|orders|times|copies|people|persons|passengers|guests|players|retry|try)\b"
+    r"|(?<!\bat )(?<!\bby )(?<!\bfrom )(?<!\bto )(?<!\buntil )\b(?:two|three|four|five|six|seven|eight|nine|ten|dozen)\b"
     r"|\b\d{1,3} ?x\b|\bx ?\d{1,3}\b",
     re.IGNORECASE,
 )
@@ -59,7 +62,7 @@ _PERIODS = {
     "month": re.compile(
         r"\b(?:bi-?)?monthly\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?months?\b|\bquarterly\b|\bevery quarter\b", re.I
     ),
-    "year": re.compile(r"\b(?:yearly|annual\w*)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?years?\b", re.I),
+    "year": re.compile(r"\b(?:yearly|annual\w*|birthdays?|anniversar\w+)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?years?\b", re.I),
 }  # fmt: skip
 _RECURRING = re.compile(
     r"\brecur\w*|\brepeat\w*|\bregular\w*|\bstanding order|\bsubscri\w+|\bcron\b|\bongoing\b|\bfrom now on\b|\binstall?ments?\b"
@@ -67,6 +70,13 @@ _RECURRING = re.compile(
     r"|\bschedul\w+|\broutine\b|\bseries\b",
     re.IGNORECASE,
 )
+
+
+_WORDS = {2: "two|both|couple|pair|twice|double", 3: "three|thrice", 4: "four", 5: "five", 6: "six|half a dozen", 7: "seven", 8: "eight", 9: "nine",
+          10: "ten", 11: "eleven", 12: "twelve|dozen", 20: "twenty", 30: "thirty", 50: "fifty", 100: "hundred"}  # fmt: skip
+_DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "night": 1.0, "week": 7.0, "month": 31.0, "quarter": 92.0, "year": 366.0}
+_ONE = re.compile(r"\b(?:an?|one|the next)\s+(?=(?:minute|hour|day|night|week|month|quarter|year))", re.IGNORECASE)
+_PERIOD = re.compile(r"\b(?:for|within|in|after|valid|of|next|expires?)\s+(?:\w+\s+)?(\d{1,4})[ -]?(minute|hour|day|night|week|month|quarter|year)s?\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,22 @@ class Wishes:
         return any(map(_REPEATED.search, self.texts)) or any(
             len(found) > len(set(found)) for text in self.texts if (found := [m.group() for m in _SUM.finditer(text)])
         )
+
+    @cached_property
+    def leaves_open(self) -> bool:
+        """Whether more things may be meant than are named."""
+        return any(map(leaves_open, self.texts))
+
+    def count(self, number: float) -> bool:
+        """Return whether a number of things is named, in digits or as a word."""
+        word = _WORDS.get(number)
+        return number in self.numbers or (word is not None and any(map(re.compile(rf"\b(?:{word})\b", re.IGNORECASE).search, self.texts)))
+
+    @cached_property
+    def period(self) -> float | None:
+        """The longest time for which something is to hold, in days, where one is named."""
+        found = [float(m[1]) * _DAYS[m[2].lower()] for t in self.texts for m in _PERIOD.finditer(_ONE.sub("1 ", t))]
+        return max(found, default=None)
 
     def recurs(self, value: str) -> bool:
         """Return whether something is to happen again and again, in the period that a value names."""
