@@ -42,17 +42,31 @@ _RECURRENCE = re.compile(
     r"|billing_interval|occurrences)(_|$)",
     re.IGNORECASE,
 )
-_ONCE = re.compile(r"|none|null|no|n/?a|never|false|0|1|once|one[-_ ]?(?:time|off)|single|does not repeat", re.IGNORECASE)
-_QUANTITY = re.compile(r"(^|_)(quantity|qty|copies|units|shares|tickets|seats|num_\w+|number_of_\w+|count)(_|$)", re.IGNORECASE)
+_ONCE = re.compile(
+    r"|none|null|no|n/?a|never|false|0|1|once|one[-_ ]?(?:time|off)|single|does not repeat", re.IGNORECASE
+)
+_QUANTITY = re.compile(
+    r"(^|_)(quantity|qty|copies|units|shares|tickets|seats|num_\w+|number_of_\w+|count)(_|$)", re.IGNORECASE
+)
 _EXTRA = re.compile(
     r"(^|_)(tip|gratuity|donation|surcharge|extras?|add_?ons?|upgrades?|warranty|priority_\w+|gift_wrap\w*|express)(_|$)",
     re.IGNORECASE,
 )
 _LONG_WORD = re.compile(r"[^\W\d_]{4,}")
+_STEM, _MIN_STEM = 5, 3  # letters of a word
 _PLAIN = re.compile(r"standard|normal|default|regular|basic|economy|\[\]|\{\}|0\.0+", re.IGNORECASE)
 _VALIDITY = re.compile(r"(^|_)(expir\w+|expires|valid\w*|ttl|duration|lifetime|max_age|period)(_|$)", re.IGNORECASE)
 _FOREVER = re.compile(r"never|none|unlimited|permanent\w*|forever|indefinite\w*|no[-_ ]expir\w+|-1", re.IGNORECASE)
-_UNITS = (("day", 1.0), ("minute", 1 / 1440), ("hour", 1 / 24), ("second", 1 / 86400), ("week", 7.0), ("month", 30.0), ("year", 365.0), ("ttl", 1 / 86400))
+_UNITS = (
+    ("day", 1.0),
+    ("minute", 1 / 1440),
+    ("hour", 1 / 24),
+    ("second", 1 / 86400),
+    ("week", 7.0),
+    ("month", 30.0),
+    ("year", 365.0),
+    ("ttl", 1 / 86400),
+)
 _LASTING = frozenset(
     "grant share invite give allow add link token key access permission role guest member collaborator create publish expose".split()
 )
@@ -68,7 +82,7 @@ _FAILED = re.compile(
     re.IGNORECASE,
 )
 _MAX_RESULT = 400  # characters of a result that can say that a call failed
-_MAX_EARLIER = 200  # calls
+_MAX_EARLIER = 400  # messages
 _TOLERANCE = 1.005
 
 
@@ -131,8 +145,8 @@ def _judge_quantity(
         return None
     text = str(value).strip()
     if _EXTRA.search(name) and not _ONCE.fullmatch(text) and not _PLAIN.fullmatch(text):
-        words = [word for word in (*name.split("_"), *_LONG_WORD.findall(text)) if len(word) > 2]  # noqa: PLR2004 - letters
-        is_said = any(wishes.mention(re.compile(rf"\b{re.escape(word[:5])}", re.IGNORECASE)) for word in words)
+        stems = [word[:_STEM] for word in (*name.split("_"), *_LONG_WORD.findall(text)) if len(word) >= _MIN_STEM]
+        is_said = any(wishes.mention(re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)) for stem in stems)
         if not (is_said or wishes.name(text) or _has_field(context, name, text)):
             return f"{text[:60]!r} adds something to what was asked for, and nobody asked for that"
     if not _QUANTITY.search(name) or (number := read_amount(text)) is None or number <= 1:
@@ -181,7 +195,7 @@ def _list_all_amounts(context: CallContext) -> frozenset[float]:
 def _judge_recurrence(context: CallContext, name: str, value: object, wishes: Wishes) -> str | None:
     """Return a doubt about something that happens again and again, where the user's words want it once."""
     text = str(value).strip()
-    if value is None or value == [] or value == {} or _ONCE.fullmatch(text) or not wishes.is_judged:
+    if value is None or value in ([], {}) or _ONCE.fullmatch(text) or not wishes.is_judged:
         return None
     if wishes.recurs(text) or (len(text) > 1 and wishes.name(text)) or _has_field(context, name, text):
         return None
@@ -204,16 +218,24 @@ def _find_repetition(call: ToolCall, context: CallContext, batch: Sequence[ToolC
         return None
     if any(_is_alike(call.name, key, each.name, _get_key(each.arguments, acts)) for each in batch):
         return f"{call.name} does once more what another call of the same turn does, and it was asked for once"
-    for message in list(reversed(context.messages))[:_MAX_EARLIER]:
-        if message.role == "user" and (agrees(message.text) or acts & (find_requested_acts(message.text) or acts)):
-            return None  # what was done before this message is another wish
-        if message.role == "tool" and _is_alike(
-            call.name, key, message.tool, _get_key(read_arguments(message.arguments), acts)
-        ):
-            if _FAILED.search(message.text[:_MAX_RESULT]):
+    later: list[str] = []  # what the user said after a call
+    for message in context.messages[: -_MAX_EARLIER - 1 : -1]:
+        if message.role == "user":
+            later.append(message.text)
+        other = (
+            _get_key(read_arguments(message.arguments), acts) if message.role == "tool" and message.arguments else None
+        )
+        if other and _is_alike(call.name, key, message.tool, other):
+            if _FAILED.search(message.text[:_MAX_RESULT]) or any(_asks_anew(text, acts) for text in later):
                 return None
             return f"{call.name} does once more what was done before, and it was asked for once"
     return None
+
+
+def _asks_anew(text: str, acts: Collection[str]) -> bool:
+    """Return whether a user's message after an act asks for it, or agrees to it."""
+    requested = find_requested_acts(text, with_nouns=False)
+    return requested is None or bool(requested & set(acts)) or agrees(text)
 
 
 def _get_key(arguments: dict[str, object], acts: Collection[str]) -> frozenset[str]:
@@ -227,7 +249,7 @@ def _get_key(arguments: dict[str, object], acts: Collection[str]) -> frozenset[s
         if not isinstance(value, (bool, type(None), dict, list))
     ]
     return frozenset(
-        f"{float(value):g}" if isinstance(value, (int, float)) else to_compact(value)
+        f"{float(value):g}" if isinstance(value, (int, float)) else to_compact(str(value))
         for name, value in values
         if ("pay" not in acts or not (TEXT_NAME.search(name) or _IGNORED.search(name)))
         and not ("book" not in acts and _DATE_NAME.search(name))

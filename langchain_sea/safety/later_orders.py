@@ -75,7 +75,10 @@ def find_later_orders(
         copied = _find_copied(value, context, wishes)
         if new and (copied or not is_delegated):
             acts = " and ".join(new)
-            yield get_argument(path), f"{path}: a later run is to {acts} something, and nobody who is trusted asked for that"
+            yield (
+                get_argument(path),
+                f"{path}: a later run is to {acts} something, and nobody who is trusted asked for that",
+            )
         elif copied and not is_delegated:
             yield get_argument(path), f"{path}: a later run gets an order of {copied}"
 

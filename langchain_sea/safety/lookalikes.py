@@ -26,7 +26,7 @@ _SPACED_PHONE = re.compile(r"\+\d[\d ().\-/]{6,20}\d")
 _HANDLE = re.compile(r"@[\w.-]{3,60}")
 _NAME = re.compile(r"[^\W\d_][\w./-]{4,60}")
 _CONFUSABLE = str.maketrans(
-    dict(zip("аеорсухіѕјԁһӏκνοατρυı", "aeopcyxlsjdhlkvoatpul", strict=True))  # noqa: RUF001 - read as what they look like
+    dict(zip("аеорсухіѕјԁһӏκνοατρυı", "aeopcyxlsjdhlkvoatpul", strict=True))
     | {"0": "o", "1": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "$": "s", "i": "l", "ł": "l", "ø": "o"}
 )
 _MIN_LENGTH = 5
@@ -100,8 +100,8 @@ def find_lookalike(name: str, value: str, texts: Iterable[str], *, is_field: boo
 
 
 def _find_near_name(value: str, texts: Iterable[str]) -> str | None:
-    """Return a word of the texts with which a name can be confused; endings of a word, as of a plural, are no change."""
-    words = list(dict.fromkeys(word for text in texts for word in _NAME.findall(text[:_MAX_TEXT])))
+    """Return a word of the texts with which a name can be confused; a plural is no change."""
+    words: list[str] = list(dict.fromkeys(word for text in texts for word in _NAME.findall(text[:_MAX_TEXT])))
     own = value.casefold()
     for word in words[:_MAX_COMPARED]:
         other = word.casefold().rstrip(".-")

@@ -64,8 +64,27 @@ _CLASSES = tuple(
     )
 )
 _CHANGES = frozenset(["update", "create", "grant"])
-_NOTHING = frozenset(["", "none", "null", "0", "0.0", "user", "member", "employee", "viewer", "reader", "guest", "customer", "basic", "standard"])
-_HIGH = re.compile(r"admin|owner|manager|super|root|sudo|director|executive|supervisor|maintain|full|all|\*|write|edit", re.IGNORECASE)
+_NOTHING = frozenset(
+    [
+        "",
+        "none",
+        "null",
+        "0",
+        "0.0",
+        "user",
+        "member",
+        "employee",
+        "viewer",
+        "reader",
+        "guest",
+        "customer",
+        "basic",
+        "standard",
+    ]
+)
+_HIGH = re.compile(
+    r"admin|owner|manager|super|root|sudo|director|executive|supervisor|maintain|full|all|\*|write|edit", re.IGNORECASE
+)
 
 
 def find_unasked_fields(call: ToolCall, context: CallContext, wishes: Wishes) -> Iterator[tuple[str, str]]:

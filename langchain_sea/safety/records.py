@@ -27,6 +27,7 @@ __all__ = ["leaves_open", "list_ambiguous", "list_left_out", "list_others", "lis
 T = TypeVar("T")
 _CACHED_RESULTS = 256
 _MAX_RECORDS = 2_000  # of one result
+_MAX_REQUEST = 20_000  # characters
 _MIN_RECORDS = 2
 _MIN_WORD = 2  # characters
 _MIN_NUMBER = 3  # digits
@@ -36,10 +37,10 @@ _EVERYBODY = re.compile(
     re.IGNORECASE,
 )
 _MORE = re.compile(
-    r"\b(?:another|also|too|as well|additional|additionally|plus|any|ones?|two|three|four|five|six|several|few|multiple|couple"
-    r"|various|duplicates?|whichever|remaining|same|similar|related|similarly|else|e\.g|such as|for example|for instance|etc"
-    r"|(?:the|my|our|your|these|those|old|of|new|some) (?:[\w-]+ )?(?!status|address|access|analysis|business|process|basis)"
-    r"[a-z]{2,}(?<![su])s)\b",
+    r"\b(?:another|also|too|as well|additional|additionally|plus|any|ones?|two|three|four|five|six|several|few|multiple"
+    r"|couple|various|duplicates?|whichever|remaining|same|similar|related|similarly|else|e\.g|such as|for example"
+    r"|for instance|etc|(?:the|my|our|your|these|those|old|of|new|some) (?:[\w-]+ )?"
+    r"(?!status|address|access|analysis|business|process|basis)[a-z]{2,}(?<![su])s)\b",
     re.IGNORECASE,
 )
 """Words by which more things can be meant than are named; nouns in the plural are among them."""
@@ -54,6 +55,7 @@ def means_everybody(text: str) -> bool:
 
 def leaves_open(text: str) -> bool:
     """Return whether a request may mean more records than it names: "my orders", "the other one", "both"."""
+    text = text[:_MAX_REQUEST]
     return _EVERYBODY.search(text) is not None or _MORE.search(text) is not None
 
 
@@ -88,11 +90,14 @@ def list_others(result: str, named: Sequence[TextIndex]) -> frozenset[str]:
     )
 
 
+@lru_cache(maxsize=_CACHED_RESULTS)
 def list_ambiguous(document: str) -> frozenset[str]:
-    """List the accounts of a document that has several of one form, without punctuation; records of a list do not count."""
+    """List the accounts of a document that has several for one kind of money; records of a list do not count."""
     value = parse_result(document)
     if isinstance(value, dict):
-        texts = [text for entry in value.values() if not isinstance(entry, (list, tuple)) for text in list_scalars(entry)]
+        texts = [
+            text for entry in value.values() if not isinstance(entry, (list, tuple)) for text in list_scalars(entry)
+        ]
     else:
         texts = [value] if isinstance(value, str) else []
     accounts = frozenset[str]().union(*map(find_accounts, texts))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from langchain_sea.safety.typed_values import Address
 
 _FROM = re.compile(
-    r"\b(?:from|out of|using|debit(?:ing)?|with) (?:(?:my|our|the) )?(?:\w+ ){0,3}?(?=[A-Z]{2}\d{2}|0x|bc1|[13][a-zA-Z0-9]{25})\S+"
-    r"(?: [A-Z0-9]{4})*",
+    r"\b(?:from|out of|using|debit(?:ing)?|with) (?:(?:my|our|the) )?(?:\w+ ){0,3}?"
+    r"(?=[A-Z]{2}\d{2}|0x|bc1|[13][a-zA-Z0-9]{25})\S+(?: [A-Z0-9]{4})*",
     re.IGNORECASE,
 )
 """The account that money comes from."""

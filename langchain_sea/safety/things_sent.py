@@ -29,7 +29,9 @@ _ATTACHED = re.compile(
     r"|photos?|paths?|uploads?)(_|$)",
     re.IGNORECASE,
 )
-_SENDS = frozenset("send email mail message reply forward post publish share upload attach submit dm tweet text notify".split())
+_SENDS = frozenset(
+    "send email mail message reply forward post publish share upload attach submit dm tweet text notify".split()
+)
 _FILE = re.compile(r"[\w-]+\.[A-Za-z][A-Za-z0-9]{1,4}(?![\w/])")
 _OPEN = re.compile(
     r"\b(?:all|every|everything|both|files|documents|docs|attachments|photos|images|pictures|materials?|papers|records|slides|folder"
@@ -94,5 +96,7 @@ def _is_made(value: str, context: CallContext, batch: Sequence[ToolCall]) -> boo
             return True
         if compact and compact in to_compact(message.text[:2_000]):
             return True
-    written = [pair for each in batch if each.name and find_tool_acts(each.name) for pair in list_strings(each.arguments)]
+    written = [
+        pair for each in batch if each.name and find_tool_acts(each.name) for pair in list_strings(each.arguments)
+    ]
     return any(to_compact(each) == compact for where, each in written if where and PATH_NAME.search(get_field(where)))

@@ -123,7 +123,11 @@ class Origins:
         if any(index.has_value(value) for index in self.sources.trusted):
             return None
         other = self.sources.find_lookalike(name, value) if self.is_write or get_form(value) == "host" else None
-        return f"{value[:_MAX_SHORT]!r} looks like {other[:_MAX_SHORT]!r}, which was named, and is not it" if other else None
+        return (
+            f"{value[:_MAX_SHORT]!r} looks like {other[:_MAX_SHORT]!r}, which was named, and is not it"
+            if other
+            else None
+        )
 
     def _is_left_out(self, value: str) -> bool:
         """Return whether a value is of a record beside one that the user named by its id."""
@@ -141,7 +145,7 @@ class Origins:
         texts = self.sources.list_texts(has_it)
         is_number = self.pays and _is_number_of_account(name, value)
         is_delegated = any(self.sources.is_delegated(each, has_it, kind) for each in texts)
-        is_delegated &= not self.sources.names_other(value)
+        is_delegated = is_delegated and not self.sources.names_other(value)
         if reason := self.sources.find_ambiguity(value):
             return reason
         directed = next((each for each in texts if is_directed(each, has_it)), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.amounts import read_amount, read_amounts
@@ -39,7 +39,8 @@ _ARITHMETIC = re.compile(
 )
 """Words by which the sum to pay can be another one than the sum that is named."""
 _POWERS = re.compile(
-    r"%|\bpercent|\b(?:tenth|hundredth|hundreds?|thousands?|million|ten times|each|per|times|points?)\b|\d ?(?:k|m|mio)\b", re.IGNORECASE
+    r"%|\bpercent|\b(?:tenth|hundredth|hundreds?|thousands?|million|ten times|each|per|times|points?)\b|\d ?(?:k|m|mio)\b",
+    re.IGNORECASE,
 )
 """Words by which a number can be ten or a hundred times another one."""
 _REPEATED = re.compile(
@@ -51,18 +52,18 @@ _REPEATED = re.compile(
     re.IGNORECASE,
 )
 _PERIODS = {
-    "hour": re.compile(r"\bhourly\b|\b(?:every|each|per|an|a|all)\s+(?:\w+\s+)?(?:hour|minute|second)s?\b", re.I),
+    "hour": re.compile(r"\bhourly\b|\b(?:every|each|per|an|a|all)\s+(?:\w+\s+)?(?:hour|minute|second)s?\b", re.IGNORECASE),
     "day": re.compile(
-        r"\b(?:daily|nightly)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?(?:day|night|morning|evening|noon|weekday)s?\b", re.I
+        r"\b(?:daily|nightly)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?(?:day|night|morning|evening|noon|weekday)s?\b", re.IGNORECASE
     ),
     "week": re.compile(
         r"\b(?:bi-?)?weekly\b|\bfortnight\w*|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?week(?:day|end)?s?\b"
-        r"|\b(?:every|each|on)\s+(?:\w+\s+)?(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.I
+        r"|\b(?:every|each|on)\s+(?:\w+\s+)?(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE
     ),
     "month": re.compile(
-        r"\b(?:bi-?)?monthly\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?months?\b|\bquarterly\b|\bevery quarter\b", re.I
+        r"\b(?:bi-?)?monthly\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?months?\b|\bquarterly\b|\bevery quarter\b", re.IGNORECASE
     ),
-    "year": re.compile(r"\b(?:yearly|annual\w*|birthdays?|anniversar\w+)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?years?\b", re.I),
+    "year": re.compile(r"\b(?:yearly|annual\w*|birthdays?|anniversar\w+)\b|\b(?:every|each|per|a|all)\s+(?:\w+\s+)?years?\b", re.IGNORECASE),
 }  # fmt: skip
 _RECURRING = re.compile(
     r"\brecur\w*|\brepeat\w*|\bregular\w*|\bstanding order|\bsubscri\w+|\bcron\b|\bongoing\b|\bfrom now on\b|\binstall?ments?\b"
@@ -72,11 +73,23 @@ _RECURRING = re.compile(
 )
 
 
-_WORDS = {2: "two|both|couple|pair|twice|double", 3: "three|thrice", 4: "four", 5: "five", 6: "six|half a dozen", 7: "seven", 8: "eight", 9: "nine",
+_WORDS: dict[float, str] = {2: "two|both|couple|pair|twice|double", 3: "three|thrice", 4: "four", 5: "five", 6: "six|half a dozen", 7: "seven", 8: "eight", 9: "nine",
           10: "ten", 11: "eleven", 12: "twelve|dozen", 20: "twenty", 30: "thirty", 50: "fifty", 100: "hundred"}  # fmt: skip
-_DAYS = {"minute": 1 / 1440, "hour": 1 / 24, "day": 1.0, "night": 1.0, "week": 7.0, "month": 31.0, "quarter": 92.0, "year": 366.0}
+_DAYS = {
+    "minute": 1 / 1440,
+    "hour": 1 / 24,
+    "day": 1.0,
+    "night": 1.0,
+    "week": 7.0,
+    "month": 31.0,
+    "quarter": 92.0,
+    "year": 366.0,
+}
 _ONE = re.compile(r"\b(?:an?|one|the next)\s+(?=(?:minute|hour|day|night|week|month|quarter|year))", re.IGNORECASE)
-_PERIOD = re.compile(r"\b(?:for|within|in|after|valid|of|next|expires?)\s+(?:\w+\s+)?(\d{1,4})[ -]?(minute|hour|day|night|week|month|quarter|year)s?\b", re.IGNORECASE)
+_PERIOD = re.compile(
+    r"\b(?:for|within|in|after|valid|of|next|expires?)\s+(?:\w+\s+)?(\d{1,4})[ -]?(minute|hour|day|night|week|month|quarter|year)s?\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ class Wishes:
     @cached_property
     def is_judged(self) -> bool:
         """Whether there are words, and they are English, so that their sense can be judged."""
-        return bool(self.texts) and all(find_requested_acts(text) is not None for text in self.texts)
+        return bool(self.texts) and all(find_requested_acts(text, with_nouns=False) is not None for text in self.texts)
 
     @cached_property
     def numbers(self) -> frozenset[float]:
@@ -129,7 +142,9 @@ class Wishes:
     def count(self, number: float) -> bool:
         """Return whether a number of things is named, in digits or as a word."""
         word = _WORDS.get(number)
-        return number in self.numbers or (word is not None and any(map(re.compile(rf"\b(?:{word})\b", re.IGNORECASE).search, self.texts)))
+        return number in self.numbers or (
+            word is not None and any(map(re.compile(rf"\b(?:{word})\b", re.IGNORECASE).search, self.texts))
+        )
 
     @cached_property
     def period(self) -> float | None:
@@ -158,7 +173,12 @@ def read_wishes(context: CallContext, tool: str) -> Wishes:
     requests = [text for text, _ in context.request_texts]
     approved = [m.text for m in context.messages if m.role == "approval" and m.tool in ("", tool)]
     said = [*context.user_texts, *context.endorsed] if context.user_texts else requests
-    return Wishes(_cut([*said, *approved]), _cut([*requests, *approved, *context.policy.trusted]))
+    return _make_wishes(_cut([*said, *approved]), _cut([*requests, *approved, *context.policy.trusted]))
+
+
+@lru_cache(maxsize=256)
+def _make_wishes(texts: tuple[str, ...], trusted: tuple[str, ...]) -> Wishes:
+    return Wishes(texts, trusted)
 
 
 def _cut(texts: list[str]) -> tuple[str, ...]:
