@@ -16,7 +16,13 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 
-TYPES = {"": {"type": "string"}, "num": {"type": "number"}, "list": {"type": "array", "items": {"type": "string"}}}
+TYPES = {
+    "": {"type": "string"},
+    "num": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "list": {"type": "array", "items": {"type": "string"}},
+    "obj": {"type": "object", "additionalProperties": True},
+}
 
 
 class Script(BaseChatModel):

@@ -14,9 +14,17 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_sea.safety.act_words import READABLE
 from langchain_sea.safety.endorsement import agrees, find_proposal
 from langchain_sea.safety.quotations import split_pasted
-from langchain_sea.safety.records import list_others, list_unmeant, means_everybody
+from langchain_sea.safety.records import (
+    leaves_open,
+    list_ambiguous,
+    list_left_out,
+    list_others,
+    list_unmeant,
+    means_everybody,
+)
 from langchain_sea.safety.results import read_result
 from langchain_sea.safety.running_text import is_running, list_foreign, split_sentences
 from langchain_sea.safety.tool_effects import (
@@ -25,6 +33,7 @@ from langchain_sea.safety.tool_effects import (
     guess_effect,
     has_injection_marker,
     is_open_source,
+    list_words,
 )
 from langchain_sea.safety.typed_values import index_text, to_compact
 
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.typed_values import TextIndex
 
-__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
+__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText", "is_document"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
@@ -209,10 +218,29 @@ class CallContext:
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
                 usable = read_result(message.text).fields
+                if is_document(message.tool):
+                    usable -= list_ambiguous(message.text)
                 if named:
                     usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
                 fields |= usable
         return frozenset(fields)
+
+    @cached_property
+    def documents(self) -> list[ContextMessage]:
+        """Results of tools that read a text which somebody wrote: a page, a file, a mail."""
+        return [m for m in self._results if is_document(m.tool)]
+
+    @cached_property
+    def left_out(self) -> frozenset[str]:
+        """Ids and files of records that the user left out by naming others beside them, without punctuation.
+
+        Empty where the user's words leave it open how many records are meant.
+        """
+        wishes = [*self.user_texts, *self.endorsed]
+        if any(map(leaves_open, wishes)):
+            return frozenset()
+        named = tuple(index_text(text) for text in wishes)
+        return frozenset().union(*(list_left_out(message.text, named) for message in self._results if named))
 
     @cached_property
     def others(self) -> frozenset[str]:
@@ -293,3 +321,8 @@ class CallContext:
             if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
         return [text for text in proposals if text]
+
+
+def is_document(tool: str) -> bool:
+    """Return whether a tool of this name reads a text which somebody wrote: a page, a file, a mail."""
+    return not READABLE.isdisjoint(list_words(tool))

@@ -13,8 +13,10 @@ __all__ = [
     "DESTINATION_NAME",
     "FILE_NAME",
     "ID_NAME",
+    "NAMES_SOMEBODY",
     "NEXT_THING",
     "PATH_NAME",
+    "PLACE_NAME",
     "QUANTITY",
     "SENTENCE_END",
     "SOUGHT",
@@ -28,6 +30,11 @@ DESTINATION_NAME = re.compile(
     r"|participants?|attendees?|invitees?|contacts?|destinations?|targets?|endpoints?|wallets?|passwords?)(_|$)",
     re.IGNORECASE,
 )
+NAMES_SOMEBODY = re.compile(
+    r"(^|_)(to|recipients?|payees?|beneficiar(y|ies)|vendors?|suppliers?|users?|usernames?|logins?|handles?"
+    r"|collaborators?|members?|attendees?|assignees?|reviewers?|repo(sitory)?|org(anization)?|servers?|buckets?)(_|$)",
+    re.IGNORECASE,
+)
 ADDRESS_NAME = re.compile(
     r"(^|_)(to|cc|bcc|recipients?|receivers?|payees?|beneficiar(y|ies)|emails?|urls?|uris?|links?|webhooks?|ibans?"
     r"|endpoints?|wallets?"
@@ -35,6 +42,11 @@ ADDRESS_NAME = re.compile(
     re.IGNORECASE,
 )
 PATH_NAME = re.compile(r"(^|_)(paths?|files?|filenames?|folders?|director(y|ies)|dirs?|src|dst)(_|$)", re.IGNORECASE)
+PLACE_NAME = re.compile(
+    r"(^|_)(targets?|dest|destinations?|output|outputs|out|outdir|into|location|root|prefix|base|mount|save_as|saveas|where|to)(_|$)",
+    re.IGNORECASE,
+)
+"""Where something is put, which may be a folder."""
 CODE_NAME = re.compile(r"(^|_)(commands?|cmd|scripts?|code|sql|shell|program)(_|$)", re.IGNORECASE)
 TEXT_NAME = re.compile(
     r"(^|_)(body|text|content|contents|message|summary|description|subject|title|note|notes|caption|comment|details|query"

@@ -10,22 +10,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from langchain_sea.safety.name_patterns import DESTINATION_NAME
 from langchain_sea.safety.results import is_field, parse_result
-from langchain_sea.safety.typed_values import find_addresses, is_account, to_compact
+from langchain_sea.safety.typed_values import find_accounts, find_addresses, is_account, to_compact
 from langchain_sea.safety.values import list_scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.safety.typed_values import TextIndex
 
-__all__ = ["list_others", "list_unmeant", "means_everybody"]
+__all__ = ["leaves_open", "list_ambiguous", "list_left_out", "list_others", "list_unmeant", "means_everybody"]
 
+T = TypeVar("T")
 _CACHED_RESULTS = 256
 _MAX_RECORDS = 2_000  # of one result
+_MAX_REQUEST = 20_000  # characters
 _MIN_RECORDS = 2
 _MIN_WORD = 2  # characters
 _MIN_NUMBER = 3  # digits
@@ -34,12 +36,27 @@ _EVERYBODY = re.compile(
     r"|invitees?|colleagues|employees|people|them|they|recipients|others|rest|subscribers|clients|users|friends|family)\b",
     re.IGNORECASE,
 )
+_MORE = re.compile(
+    r"\b(?:another|also|too|as well|additional|additionally|plus|any|ones?|two|three|four|five|six|several|few|multiple"
+    r"|couple|various|duplicates?|whichever|remaining|same|similar|related|similarly|else|e\.g|such as|for example"
+    r"|for instance|etc|(?:the|my|our|your|these|those|old|of|new|some) (?:[\w-]+ )?"
+    r"(?!status|address|access|analysis|business|process|basis)[a-z]{2,}(?<![su])s)\b",
+    re.IGNORECASE,
+)
+"""Words by which more things can be meant than are named; nouns in the plural are among them."""
 _WORD = re.compile(r"[^\W_]+")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\S*|\d{1,2}:\d{2}\S*|\d+[.,]\d*")
 
 
 def means_everybody(text: str) -> bool:
     """Return whether a request speaks about all of several people."""
     return _EVERYBODY.search(text) is not None
+
+
+def leaves_open(text: str) -> bool:
+    """Return whether a request may mean more records than it names: "my orders", "the other one", "both"."""
+    text = text[:_MAX_REQUEST]
+    return _EVERYBODY.search(text) is not None or _MORE.search(text) is not None
 
 
 def list_unmeant(result: str, named: Sequence[TextIndex], *, is_suspicious: bool = False) -> frozenset[str]:
@@ -73,6 +90,61 @@ def list_others(result: str, named: Sequence[TextIndex]) -> frozenset[str]:
     )
 
 
+@lru_cache(maxsize=_CACHED_RESULTS)
+def list_ambiguous(document: str) -> frozenset[str]:
+    """List the accounts of a document that has several for one kind of money; records of a list do not count."""
+    value = parse_result(document)
+    if isinstance(value, dict):
+        texts = [
+            text for entry in value.values() if not isinstance(entry, (list, tuple)) for text in list_scalars(entry)
+        ]
+    else:
+        texts = [value] if isinstance(value, str) else []
+    accounts = frozenset[str]().union(*map(find_accounts, texts))
+    counts = Counter(map(_get_currency, accounts))
+    return frozenset(account for account in accounts if counts[_get_currency(account)] > 1)
+
+
+def _get_currency(account: str) -> str:
+    """Return what money an account is for, as far as its form shows it."""
+    if account[:2].isalpha() and account[2:4].isdigit():
+        return "bank"
+    return "bitcoin" if account[0] in "b13" else account[0]
+
+
+@lru_cache(maxsize=_CACHED_RESULTS)
+def list_left_out(result: str, named: tuple[TextIndex, ...]) -> frozenset[str]:
+    """List the ids and files of records beside one that the user named by its id, without punctuation."""
+    left: set[str] = set()
+    for group in _read_groups(result):
+        counts = Counter(to_compact(value) for record in group for value in {*record})
+        ids = [{to_compact(v) for v in record if _is_id(v) and counts[to_compact(v)] == 1} for record in group]
+        chosen = [any(index.has_value(value) for index in named for value in record) for record in ids]
+        if any(chosen):
+            left |= {value for row, is_named in zip(ids, chosen, strict=True) if not is_named for value in row}
+    return frozenset(left)
+
+
+def _read_groups(result: str) -> list[list[list[str]]]:
+    """Return the lists of a result, with the fields of each entry; lines of a text are a list, too."""
+    value = parse_result(result)
+    if isinstance(value, str):
+        lines = [line.strip(" \t-*") for line in value.splitlines() if line.strip()]
+        is_list = _MIN_RECORDS <= len(lines) <= _MAX_RECORDS and all(map(is_field, lines))
+        return [[[*{line, *line.split()}] for line in lines]] if is_list else []
+    groups: list[list[list[str]]] = []
+    _collect(value, groups, lambda entry: [text for text in list_scalars(entry) if is_field(text)])
+    return groups
+
+
+def _is_id(value: str) -> bool:
+    """Return whether a value names one record: an id, a file, or a short name."""
+    text = value.strip()
+    if _DATE.fullmatch(text) or len(text) < _MIN_NUMBER:
+        return False
+    return not text.isdigit() or len(text) > _MIN_WORD
+
+
 def _is_meant(record: _Record, named: Sequence[TextIndex]) -> bool:
     return any(index.has_value(word) for index in named for word in record.words)
 
@@ -98,7 +170,7 @@ class _Record:
 def _read_records(text: str) -> tuple[_Record, ...]:
     """Return the records; words that most records share are left out, since they select none."""
     groups: list[list[_Record]] = []
-    _collect(parse_result(text), groups)
+    _collect(parse_result(text), groups, lambda entry: _Record(list_scalars(entry)))
     records = []
     for group in groups:
         counts = Counter(word for record in group for word in record.words)
@@ -108,21 +180,21 @@ def _read_records(text: str) -> tuple[_Record, ...]:
     return tuple(records)
 
 
-def _collect(value: object, groups: list[list[_Record]]) -> None:
+def _collect(value: object, groups: list[list[T]], make: Callable[[object], T]) -> None:
     """Collect each list whose entries are records, the innermost lists first."""
     if isinstance(value, dict):
         entries = [(key, entry) for key, entry in value.items()]
         if len(entries) >= _MIN_RECORDS and all(_is_named_record(key, entry) for key, entry in entries):
-            groups.append([_Record(list_scalars({key: entry})) for key, entry in entries[:_MAX_RECORDS]])
+            groups.append([make({key: entry}) for key, entry in entries[:_MAX_RECORDS]])
             return
         for _, entry in entries:
-            _collect(entry, groups)
+            _collect(entry, groups, make)
     elif isinstance(value, (list, tuple)):
         if len(value) >= _MIN_RECORDS and not any(_has_lists(entry) for entry in value):
-            groups.append([_Record(list_scalars(entry)) for entry in value[:_MAX_RECORDS]])
+            groups.append([make(entry) for entry in value[:_MAX_RECORDS]])
             return
         for entry in value:
-            _collect(entry, groups)
+            _collect(entry, groups, make)
 
 
 def _is_named_record(key: object, entry: object) -> bool:

@@ -1,4 +1,4 @@
-"""Whether somebody asked for what a call does.
+"""Whether somebody asked for what a call does, and for as much of it.
 
 A text that a stranger wrote can make an agent act on values that the user named, and a lookup's fields can ask for
 money without a word. So the act itself is compared: `delete_email` needs a trusted text that asks for deleting
@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 from langchain_sea.safety.act_words import CERTAIN, HELPERS
 from langchain_sea.safety.call_acts import find_argument_acts
 from langchain_sea.safety.checks import Action, Finding, PerCallCheck
+from langchain_sea.safety.extent import find_excess
+from langchain_sea.safety.later_orders import find_later_orders
+from langchain_sea.safety.record_fields import find_unasked_fields
+from langchain_sea.safety.things_sent import find_unselected_files
 from langchain_sea.safety.tool_effects import (
     find_certain_acts,
     find_requested_acts,
@@ -21,8 +25,11 @@ from langchain_sea.safety.tool_effects import (
     list_words,
 )
 from langchain_sea.safety.typed_values import index_text
+from langchain_sea.safety.wishes import read_wishes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
@@ -77,7 +84,30 @@ class RequestCheck(PerCallCheck):
     name = "request"
 
     def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
-        """Return a finding where nobody asked for this kind of act."""
+        """Return a finding where nobody asked for this kind of act, or for as much of it."""
+        return self._check_in_batch(call, context, ())
+
+    def __call__(self, calls: Sequence[ToolCall], context: CallContext) -> list[list[Finding]]:
+        """Return the findings about each call; what the calls before it in the batch do, it must not do once more."""
+        return [self._check_in_batch(call, context, calls[:place]) for place, call in enumerate(calls)]
+
+    def _check_in_batch(self, call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> list[Finding]:
+        findings = self._judge_act(call, context)
+        if findings or not context.messages or context.effect_of(call.name) == "read":
+            return findings
+        wishes = read_wishes(context, call.name)
+        doubts = [
+            *find_excess(call, context, batch, wishes),
+            *find_unasked_fields(call, context, wishes),
+            *find_unselected_files(call, context, batch, wishes),
+            *find_later_orders(call, context, wishes, _list_requested(context) or set()),
+        ]
+        return [
+            Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(argument,) if argument else ())
+            for argument, reason in dict.fromkeys(doubts)
+        ]
+
+    def _judge_act(self, call: ToolCall, context: CallContext) -> list[Finding]:
         by_arguments = find_argument_acts(call)
         if (context.effect_of(call.name) == "read" and not by_arguments) or call.name in context.approved_tools:
             return []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import re
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
+from langchain_sea.safety.lookalikes import find_lookalike, get_form, list_formed_values
 from langchain_sea.safety.name_patterns import AMOUNT_NAME, FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
+from langchain_sea.safety.records import list_ambiguous
 from langchain_sea.safety.tool_effects import find_requested_acts, find_tool_acts, has_injection_marker, names_directive
 from langchain_sea.safety.typed_values import (
     TextIndex,
@@ -15,6 +18,7 @@ from langchain_sea.safety.typed_values import (
     is_account,
     is_path,
     list_national_forms,
+    to_compact,
 )
 
 if TYPE_CHECKING:
@@ -23,6 +27,15 @@ if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext, UntrustedText
     from langchain_sea.safety.policy import ToolRules
     from langchain_sea.safety.typed_values import Address
+
+_FROM = re.compile(
+    r"\b(?:from|out of|using|debit(?:ing)?|with) (?:(?:my|our|the) )?(?:\w+ ){0,3}?"
+    r"(?=[A-Z]{2}\d{2}|0x|bc1|[13][a-zA-Z0-9]{25})\S+(?: [A-Z0-9]{4})*",
+    re.IGNORECASE,
+)
+"""The account that money comes from."""
+_FOLDER = re.compile(r"(?:^|[\s\"'(`])((?:~|[A-Za-z]:)?/[\w.~/-]{2,300})")
+_MAX_TEXT = 20_000  # characters
 
 __all__ = ["Sources", "get_kind", "has_address", "has_value", "is_directed"]
 
@@ -57,7 +70,14 @@ class Sources:
         if any(plain.startswith(f"{folder.rstrip('/')}/") for folder in self.rules.paths or ()):
             return True
         last = plain.rstrip("/").rpartition("/")[2]
-        return bool(last) and self.names(last)
+        return (bool(last) and self.names(last)) or self._is_in_named_folder(plain)
+
+    def _is_in_named_folder(self, path: str) -> bool:
+        """Return whether somebody who is trusted named a folder that an absolute path lies in."""
+        if ".." in path or "%" in path:
+            return False
+        texts = [text for text, _ in self.context.request_texts]
+        return any(path.startswith(f"{folder}/") for text in texts for folder in _list_folders(text))
 
     def is_known_address(self, address: Address) -> bool:
         """Return whether an address is known; a host that somebody trusted named alone is known with its pages."""
@@ -107,6 +127,24 @@ class Sources:
                     return not is_order or (is_asked and kind in ("account", "amount"))
         return False
 
+    def find_lookalike(self, name: str, value: str) -> str | None:
+        """Return a value that a trusted text names and that another value looks like, and is not."""
+        texts = [text for text, _ in self.context.request_texts]
+        return find_lookalike(name, value, texts, is_field=self.context.is_field(value))
+
+    def names_other(self, value: str) -> bool:
+        """Return whether the user named another account of the same form as the place to pay to."""
+        form = get_form(value)
+        texts = [_FROM.sub(" ", text) for text in self.context.user_texts]
+        return any(kind == form != "" for text in texts for kind, _ in list_formed_values(text))
+
+    def find_ambiguity(self, value: str) -> str | None:
+        """Return why a document lends no account: it holds several of them."""
+        for message in self.context.documents:
+            if to_compact(value) in list_ambiguous(message.text):
+                return f"{value[:80]!r} is one of several accounts in a result of {message.tool}, and nobody said which"
+        return None
+
     def _count(self, text: UntrustedText, kind: str) -> int:
         """Count the values of a kind in all texts of a result."""
         texts = [
@@ -115,6 +153,13 @@ class Sources:
         if kind in ("account", "amount"):
             return len({account for each in texts for account in find_accounts(each)})
         return len({each.key for part in texts for each in find_addresses(part) if each.kind == kind})
+
+
+@lru_cache(maxsize=256)
+def _list_folders(text: str) -> tuple[str, ...]:
+    """List the absolute paths in a text that can be folders below the root."""
+    found = [match.rstrip("/.") for match in _FOLDER.findall(text[:_MAX_TEXT])]
+    return tuple(dict.fromkeys(path for path in found if path.count("/") > (not path.startswith("~"))))
 
 
 def is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:

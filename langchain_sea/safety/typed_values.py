@@ -13,6 +13,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 __all__ = [
+    "WALLET",
     "Address",
     "TextIndex",
     "find_accounts",
@@ -35,6 +36,12 @@ _URL = re.compile(
 _HOST = re.compile(r"(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w@])(?:/[^\s<>\"'`]*)?", re.IGNORECASE)
 _IBAN = re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){10,30}", re.IGNORECASE)
 _WRITTEN_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?)\b")
+WALLET = re.compile(
+    r"(?:bc1|tb1|ltc1)[02-9ac-hj-np-z]{20,87}|0x[0-9a-fA-F]{40}"
+    r"|(?=\w*[a-z])(?=\w*[A-Z])(?=\w*\d)[13LDXr][1-9A-HJ-NP-Za-km-z]{25,34}"
+)
+"""Addresses of accounts in a currency such as Bitcoin or Ether."""
+_WRITTEN_WALLET = re.compile(rf"(?<!\w)(?:{WALLET.pattern})(?!\w)")
 _SHARED_LABELS = frozenset(["co", "com", "org", "net", "ac", "gov", "edu", "or", "ne", "go"])
 _MIN_LABELS = 2
 _COUNTRY = 2  # letters of a country's label
@@ -152,8 +159,9 @@ def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
 
 
 def find_accounts(text: str) -> set[str]:
-    """Return the bank accounts in a text, without blanks."""
-    return {to_compact(match.group()) for match in _WRITTEN_IBAN.finditer(text)}
+    """Return the bank accounts and wallets in a text, without blanks."""
+    patterns = (_WRITTEN_IBAN, _WRITTEN_WALLET)
+    return {to_compact(match.group()) for pattern in patterns for match in pattern.finditer(text)}
 
 
 def get_registrable(host: str) -> str:
@@ -183,11 +191,11 @@ def normalize_url(url: str) -> tuple[str, str]:
 
 
 def is_account(value: str) -> bool:
-    """Return whether a value is an IBAN or a telephone number as a whole."""
+    """Return whether a value is an IBAN, a wallet or a telephone number as a whole."""
     text = value.strip()
     if len(text) > _MAX_WORD:
         return False
-    if _IBAN.fullmatch(text):
+    if _IBAN.fullmatch(text) or WALLET.fullmatch(text):
         return True
     digits = sum(character.isdigit() for character in text)
     is_date = re.fullmatch(r"\d{4}-\d{2}-\d{2}.*", text) is not None

@@ -11,7 +11,7 @@ from langchain_sea.safety.address_doubts import (
     find_doubt_of_passed,
     find_doubt_of_target,
 )
-from langchain_sea.safety.amounts import find_lost_point, read_amount, read_amounts
+from langchain_sea.safety.lookalikes import get_form
 from langchain_sea.safety.name_patterns import (
     ABSOLUTE,
     ADDRESS_NAME,
@@ -20,6 +20,7 @@ from langchain_sea.safety.name_patterns import (
     DATE,
     ID_NAME,
     PATH_NAME,
+    PLACE_NAME,
     QUANTITY,
     STREET,
     TEXT_NAME,
@@ -28,7 +29,7 @@ from langchain_sea.safety.packages import list_packages, list_program_addresses
 from langchain_sea.safety.rights import asks_for_public, find_doubt_of_right, is_right
 from langchain_sea.safety.sources import Sources, get_kind, has_value, is_directed
 from langchain_sea.safety.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
-from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, to_compact
+from langchain_sea.safety.typed_values import find_addresses, index_text, is_account, is_path, to_compact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,9 @@ class Origins:
         self.is_write = context.effect_of(call.name) == "write"
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
-        self.pays = self.is_write and "pay" in find_tool_acts(call.name) | find_certain_acts(call.name)
+        certain = find_certain_acts(call.name)
+        self.selects = self.is_write and bool(certain - {"remember"} or "approve" in find_tool_acts(call.name))
+        self.pays = self.is_write and "pay" in find_tool_acts(call.name) | certain
 
     def find_doubt(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return why the origin of a value is in doubt.
@@ -79,9 +82,12 @@ class Origins:
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
         judge = find_doubt_of_target if self.is_write else find_doubt_of_opened
-        reason = next((doubt for each in addresses if (doubt := judge(self.sources, each))), None)
+        reason = None if is_code else self._find_lookalike(name, value)
+        reason = reason or next((doubt for each in addresses if (doubt := judge(self.sources, each))), None)
         if reason is None and self.is_write:
             reason = self._find_doubt_of_kind(name, value, is_code=is_code)
+        if reason is None and self.selects and self._is_left_out(value):
+            reason = f"{value[:_MAX_SHORT]!r} is not the one that the user named, but another of its list"
         if reason is None and self.reaches and is_sink and self._is_other(value):
             reason = f"{value[:_MAX_SHORT]!r} is of a record that nobody asked for"
         is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
@@ -90,13 +96,11 @@ class Origins:
         return reason
 
     def _find_doubt_of_kind(self, name: str, value: str, *, is_code: bool) -> str | None:
-        """Return a doubt about rights, an amount or a package, which are judged even if their words are known."""
+        """Return a doubt about rights or a package, which are judged even if their words are known."""
         if self.grants and is_right(name, value):
             requests = [text for text, _ in self.context.request_texts]
             if reason := find_doubt_of_right(value, requests, is_named=self.sources.names):
                 return reason
-        if self.pays and AMOUNT_NAME.search(name) and (reason := self._find_lost_point(value)):
-            return reason
         if is_code and (address := next((a for a in list_program_addresses(value) if not self._is_named_url(a)), None)):
             return f"it takes a program from {address[:_MAX_SHORT]!r}, which {NAMED_BY_NOBODY[4:]}"
         if is_code and self.context.is_tainted:
@@ -119,22 +123,26 @@ class Origins:
             return None
         return f"{self.tool} opens something to everybody, and nobody asked for that"
 
+    def _find_lookalike(self, name: str, value: str) -> str | None:
+        """Return a doubt about a value that looks like one that was named."""
+        if any(index.has_value(value) for index in self.sources.trusted):
+            return None
+        other = self.sources.find_lookalike(name, value) if self.is_write or get_form(value) == "host" else None
+        return (
+            f"{value[:_MAX_SHORT]!r} looks like {other[:_MAX_SHORT]!r}, which was named, and is not it"
+            if other
+            else None
+        )
+
+    def _is_left_out(self, value: str) -> bool:
+        """Return whether a value is of a record beside one that the user named by its id."""
+        compact = to_compact(value)
+        return compact in self.context.left_out and not any(index.has_value(value) for index in self.sources.trusted)
+
     def _is_other(self, value: str) -> bool:
         """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
         is_named = any(index.has_value(value) for index in self.sources.trusted)
         return to_compact(value) in self.context.others and not is_named
-
-    def _find_lost_point(self, value: str) -> str | None:
-        amount = read_amount(value)
-        if amount is None:
-            return None
-        texts = [text for text, _ in self.context.request_texts]
-        named = frozenset[float]().union(*map(read_amounts, texts))
-        read = [message.text for message in self.context.messages if message.role not in ("user", "system")]
-        lost = find_lost_point(amount, named)
-        if lost is None or any(amount in read_amounts(text) for text in read):
-            return None
-        return f"{value} was named by nobody, and has the digits of {lost:g}"
 
     def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return a doubt about a value of a write that is no address."""
@@ -142,6 +150,9 @@ class Origins:
         texts = self.sources.list_texts(has_it)
         is_number = self.pays and _is_number_of_account(name, value)
         is_delegated = any(self.sources.is_delegated(each, has_it, kind) for each in texts)
+        is_delegated = is_delegated and not self.sources.names_other(value)
+        if reason := self.sources.find_ambiguity(value):
+            return reason
         directed = next((each for each in texts if is_directed(each, has_it)), None)
         if directed is not None and _can_matter(name, value) and not is_delegated:
             return f"{value[:_MAX_SHORT]!r} was named only by an instruction in {directed.origin}"
@@ -179,6 +190,8 @@ class Origins:
         if is_account(value):
             return True
         if ADDRESS_NAME.search(name) and not value.strip().isdigit():
+            return True
+        if PLACE_NAME.search(name) and ABSOLUTE.match(value) and is_path(value):
             return True
         if value.strip().isdigit() or STREET.search(name):
             return False
