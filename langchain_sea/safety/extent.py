@@ -211,6 +211,8 @@ def _has_field(context: CallContext, name: str, value: str) -> bool:
 def _find_repetition(call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> str | None:
     """Return a doubt about a payment or a booking that was made before, and that nobody asked for once more."""
     acts = (find_tool_acts(call.name) | find_certain_acts(call.name)) & {*_COUNTED_ACTS, "send"}
+    if call.name in context.approved_tools:  # a human has seen what is sent; a payment counts once all the same
+        acts -= {"send"}
     if any(AMOUNT_NAME.search(to_snake_case(name)) for name in call.arguments):
         acts |= {"pay"}
     key = _get_key(call.arguments, acts)
