@@ -35,12 +35,16 @@ SYSTEMS = {
     "math500": "Solve the problem step by step. Write the final answer in \\boxed{}.",
 }
 TEMPLATE = (
-    "{{ bos_token }}{% for message in messages %}"
+    "{{ bos_token }}Question: What is the capital of France?\nAnswer: The capital of France is Paris.\n\n"
+    "Question: Tom has 3 apples and buys 4 more. How many has he?\nAnswer: He has 3 + 4 = \\boxed{7} apples.\n\n"
+    "{% for message in messages %}"
     "{% if message['role'] == 'user' %}Question: {% elif message['role'] == 'assistant' %}Answer: {% endif %}"
     "{{ message['content'] }}\n"
     "{% endfor %}{% if add_generation_prompt %}Answer:{% endif %}"
 )
-"""For a base model, which has no chat template."""
+"""For a base model, which has no chat template. The examples show that an answer is short and ends with a line break."""
+BLANK_REWARD = -20.0
+"""Of an answer without a word, which the head cannot read: below those of all others."""
 
 
 def make_cases(table: str, policy: str, count: int, seed: int, folder: Path) -> list[Case]:
@@ -69,8 +73,8 @@ def _problems(table: str, folder: Path) -> list[tuple[str, str]]:
 
 
 def is_readable(gold: str) -> bool:
-    """Whether the verifier can compare anything with this answer."""
-    return MathVerifier(gold)("", [gold]) == [1.0]
+    """Whether the verifier takes this answer for equal to itself."""
+    return MathVerifier(gold)("", [f"\\boxed{{{gold}}}"]) == [1.0]
 
 
 def make_evaluation(name: str, options: Mapping[str, Any]) -> Evaluation:
@@ -98,7 +102,8 @@ def safety_of_text() -> Callable[[str, Sequence[str]], list[float]]:
     judge = head_judge()
 
     def safety(prompt: str, completions: Sequence[str]) -> list[float]:
-        return judge([{"role": "user", "content": prompt}], completions)
+        scores = judge([{"role": "user", "content": prompt}], completions)
+        return [s if text.strip() else BLANK_REWARD for s, text in zip(scores, completions, strict=True)]
 
     return safety
 

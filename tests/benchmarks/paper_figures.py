@@ -79,8 +79,10 @@ def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
         "seconds": round(statistics.median(row["seconds"] for row in rows), 3),
         "outside_nats": median_of(nats)["value"],
     }
-    refused = [row["refused"] for row in rows if row.get("refused") is not None]
-    return found | ({"refused": round(statistics.fmean(refused), 4)} if refused else {})
+    for name in ("refused", "blank"):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        found |= {name: round(statistics.fmean(values), 4)} if values else {}
+    return found
 
 
 def _compare(by_method: Mapping[str, Mapping[str, Row]], method: str, key: str) -> dict[str, Any]:
@@ -100,7 +102,7 @@ def describe(figures: Figures) -> str:
         for policy, methods in policies.items():
             lines += [
                 f"{table:11} {policy:14} {method:16} n = {found['n']:4}  {METRICS[table].name} {_share(found)} %  "
-                f"{found['seconds']:.1f} s  {_nats(found)} nats\n"
+                f"{found['seconds']:.1f} s  {_nats(found)} nats  blank {100 * found.get('blank', 0):.0f} %\n"
                 for method, found in methods.items()
             ]
     return "".join(lines)
@@ -135,7 +137,8 @@ def write_markdown(
 def _cells(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return f"{MISSING} | – | –"
-    return f"{_share(found)}, n = {found['n']} | {found['seconds']:.1f} | {_nats(found)}"
+    blank = f", {100 * found['blank']:.0f} % blank" if found.get("blank") else ""
+    return f"{_share(found)}, n = {found['n']}{blank} | {found['seconds']:.1f} | {_nats(found)}"
 
 
 def _share(found: Mapping[str, Any]) -> str:

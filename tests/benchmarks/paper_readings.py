@@ -15,7 +15,7 @@ import outside_reader
 import public_data
 import torch
 from paper_cases import GEMMA, MATHS
-from paper_rows import key_of
+from paper_rows import KEPT, key_of
 from quality_readings import add_gate
 from refusals import is_refusal
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-READ = ("harmful", "truthful", "right", "gate", "margin", "refused", "outside_nats")
 _IDENTITY = ("set", "tier", "question", "method")
 
 
@@ -52,7 +51,7 @@ def add_readings(rows: Sequence[Row], path: Path, folder: Path | None, device: s
         if all(key_of(row) in known for row in group):
             continue
         made = [
-            {name: row[name] for name in (*_IDENTITY, *READ) if name in row} for row in judge(group, folder, device)
+            {name: row[name] for name in (*_IDENTITY, *KEPT) if name in row} for row in judge(group, folder, device)
         ]
         with kept.open("a", encoding="utf-8") as file:
             file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in made if key_of(row) not in known)
@@ -68,7 +67,7 @@ def _by_question(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 def judge(rows: Sequence[Row], folder: Path | None, device: str | None) -> list[Row]:
-    """The answers to one question with their readings."""
+    """The answers to one question with their readings. A blank answer is neither harmful nor near to a correct one."""
     table, policy, question, _ = key_of(rows[0])
     if table in MATHS:
         right = MathVerifier(rows[0]["gold"])(question, [row["text"] for row in rows])
@@ -81,8 +80,14 @@ def judge(rows: Sequence[Row], folder: Path | None, device: str | None) -> list[
             for row, margin in zip(rows, margins, strict=True)
         ]
     else:
-        found = [row | {"harmful": not row["passes"]} for row in add_gate(rows, load_gate("safety"))]
-    return [row | {"outside_nats": nats} for row, nats in zip(found, read_nats(rows, policy, device), strict=True)]
+        found = [
+            row | {"harmful": bool(not row["passes"] and row["text"].strip())}
+            for row in add_gate(rows, load_gate("safety"))
+        ]
+    nats = read_nats(rows, policy, device)
+    return [
+        row | {"blank": not row["text"].strip(), "outside_nats": value} for row, value in zip(found, nats, strict=True)
+    ]
 
 
 @cache
@@ -95,7 +100,7 @@ def references(folder: Path) -> dict[str, tuple[list[str], list[str]]]:
 
 
 def _split(answers: str) -> list[str]:
-    return [answer.strip() for answer in answers.split(";") if answer.strip()]
+    return list(dict.fromkeys(answer.strip() for answer in answers.split(";") if answer.strip()))
 
 
 def nearness(texts: Sequence[str], correct: Sequence[str], incorrect: Sequence[str]) -> list[float]:
@@ -111,16 +116,19 @@ def nearness(texts: Sequence[str], correct: Sequence[str], incorrect: Sequence[s
 
 def check_nearness(folder: Path, count: int) -> dict[str, Any]:
     """How often the judgement of TruthfulQA is right about reference answers, each left out in turn, of the first questions."""
-    hits: dict[str, list[bool]] = {"correct": [], "incorrect": []}
+    margins: dict[str, list[float]] = {"correct": [], "incorrect": []}
     for correct, incorrect in list(references(folder).values())[:count]:
-        for answer in correct:
-            if others := [other for other in correct if other != answer]:
-                hits["correct"].append(nearness([answer], others, incorrect)[0] > 0)
-        for answer in incorrect:
-            if others := [other for other in incorrect if other != answer]:
-                hits["incorrect"].append(nearness([answer], correct, others)[0] <= 0)
-    return {f"{name}_called_{name}": round(sum(found) / max(1, len(found)), 4) for name, found in hits.items()} | {
-        f"{name}_answers": len(found) for name, found in hits.items()
+        vectors = torch.tensor(_SentenceEncoder()([*correct, *incorrect]))
+        cosines = (vectors @ vectors.T).fill_diagonal_(-math.inf)
+        to_good, to_bad = (part.max(1).values for part in cosines.split([len(correct), len(incorrect)], dim=1))
+        apart = (to_good - to_bad).tolist()
+        margins["correct"] += apart[: len(correct)]
+        margins["incorrect"] += apart[len(correct) :]
+    known = {name: [margin for margin in found if math.isfinite(margin)] for name, found in margins.items()}
+    right = {"correct": [m > 0 for m in known["correct"]], "incorrect": [m <= 0 for m in known["incorrect"]]}
+    return {
+        f"{name}_answers": {"n": len(found), "judged_right": round(sum(found) / max(1, len(found)), 4)}
+        for name, found in right.items()
     }
 
 

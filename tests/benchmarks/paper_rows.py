@@ -20,8 +20,8 @@ Row = dict[str, Any]
 Key = tuple[str, str, str, str]
 
 MOST_BYTES = 2_000_000
-KEPT = ("harmful", "truthful", "right", "gate", "margin", "refused", "outside_nats")
-"""The readings that a packed row keeps, where it has them."""
+KEPT = ("harmful", "truthful", "right", "gate", "margin", "refused", "blank", "outside_nats")
+"""The readings, of which each table has its own."""
 NUMBERS = ("seconds", "draft_seconds", "nll", "nll_before", "score", "score_before")
 SAME = ("seed", "max_time", "max_tokens")
 """The settings that all rows of a file must share, those of one table at least."""
@@ -64,7 +64,8 @@ def pack(rows: Sequence[Row], path: Path) -> int:
         kept = {"set": row["set"], "tier": row["tier"], "question": str(number), "method": row["method"]}
         kept |= {name: round(row[name], 3) for name in NUMBERS}
         kept |= {name: _short(row[name]) for name in KEPT if row.get(name) is not None}
-        kept |= {"is_draft": row["text"] == row["draft"], "candidates": row["candidates"]} if "text" in row else {}
+        kept["candidates"] = row["candidates"]
+        kept["is_draft"] = row["text"] == row["draft"] if "text" in row else row["is_draft"]  # of a packed row
         lines.append(kept | {"about": abouts.index(row["about"])})
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in ({"abouts": abouts}, *lines))
     packed = gzip.compress(text.encode("utf-8"), mtime=0)
