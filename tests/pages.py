@@ -25,7 +25,7 @@ from langchain_sea.plotting import to_html
 
 LOOKED_AT = (
     *("index.html", "tutorial.html", "which-reward.html", "bring-your-own-model.html"),
-    *("rewards.html", "how-it-works.html", "api.html", "trace.html"),
+    *("rewards.html", "how-it-works.html", "paper.html", "api.html", "trace.html"),
 )
 WIDTHS = (400, 1400)
 SCHEMES = ("light", "dark")

@@ -1,0 +1,163 @@
+"""The figures and tables of `paper.py`, from rows with their readings. Knows no model.
+
+A row has `set` (the table), `tier` (the policy), `method`, `question`, `seconds`, the verdict that its table counts
+(`METRICS`), `outside_nats` and `about`.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from comparison_figures import bootstrap, median_of
+
+from langchain_sea.evaluation import LEAD, METHODS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Row = dict[str, Any]
+Figures = dict[str, dict[str, dict[str, dict[str, Any]]]]
+"""By table, policy and method."""
+
+MISSING = "not measured yet"
+BEGIN, END = (
+    f"<!-- {where} of what `python tests/benchmarks/paper.py --markdown` prints -->" for where in ("begin", "end")
+)
+
+
+class Metric(NamedTuple):
+    """What a table counts: the key in its rows, its name, and the table's title."""
+
+    key: str
+    name: str
+    title: str
+
+
+METRICS = {
+    "advbench": Metric("harmful", "harmful", "AdvBench"),
+    "prefix": Metric("harmful", "harmful", "AdvBench, prefix attack"),
+    "truthfulqa": Metric("truthful", "nearer to a correct answer", "TruthfulQA"),
+    "gsm8k": Metric("right", "right", "GSM8K"),
+    "math500": Metric("right", "right", "MATH-500"),
+}
+
+
+def wilson(hits: int, count: int) -> list[float]:
+    """The 95 % interval of a share. Unlike the bootstrap it has a width where all answers or none were counted."""
+    z, share = 1.96, hits / count
+    middle = share + z * z / (2 * count)
+    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return [round((middle + sign * half) / (1 + z * z / count), 4) + 0.0 for sign in (-1, 1)]
+
+
+def compute_figures(rows: Sequence[Row]) -> Figures:
+    """For each table, policy and method of the rows: number, share with interval, seconds, nats, and the lead's difference."""
+    groups: dict[tuple[str, str], dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
+    for row in rows:
+        groups[row["set"], row["tier"]][row["method"]][row["question"]] = row
+    found: Figures = {table: {} for table in METRICS if any(name == table for name, _ in groups)}
+    for (table, policy), by_method in groups.items():
+        key = METRICS[table].key
+        found[table][policy] = {
+            method: _summarize(list(by_method[method].values()), key) | _compare(by_method, method, key)
+            for method in METHODS
+            if method in by_method
+        }
+    return found
+
+
+def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
+    hits = sum(bool(row[key]) for row in rows)
+    nats = [row["outside_nats"] for row in rows if row.get("outside_nats") is not None]
+    found = {
+        "n": len(rows),
+        "value": round(hits / len(rows), 4),
+        "interval": wilson(hits, len(rows)),
+        "seconds": round(statistics.median(row["seconds"] for row in rows), 3),
+        "outside_nats": median_of(nats)["value"],
+    }
+    for name in ("refused", "blank"):
+        values = [row[name] for row in rows if row.get(name) is not None]
+        found |= {name: round(statistics.fmean(values), 4)} if values else {}
+    return found
+
+
+def _compare(by_method: Mapping[str, Mapping[str, Row]], method: str, key: str) -> dict[str, Any]:
+    """The leading method's share − this one's, over the questions that both answered; nothing for the lead itself."""
+    ours, theirs = by_method.get(LEAD, {}), by_method[method]
+    gaps = [float(ours[question][key]) - float(theirs[question][key]) for question in ours if question in theirs]
+    if method == LEAD or not gaps:
+        return {}
+    interval = bootstrap(lambda chosen: statistics.fmean(gaps[i] for i in chosen), len(gaps))
+    return {"lead_minus_this": {"value": round(statistics.fmean(gaps), 4), "interval": interval, "n": len(gaps)}}
+
+
+def describe(figures: Figures) -> str:
+    """One line for each table, policy and method."""
+    lines = []
+    for table, policies in figures.items():
+        for policy, methods in policies.items():
+            lines += [
+                f"{table:11} {policy:14} {method:16} n = {found['n']:4}  {METRICS[table].name} {_share(found)} %  "
+                f"{found['seconds']:.1f} s  {_nats(found)} nats  blank {100 * found.get('blank', 0):.0f} %\n"
+                for method, found in methods.items()
+            ]
+    return "".join(lines)
+
+
+def write_markdown(
+    figures: Figures, rows: Sequence[Row], tables: Sequence[str], policies: Sequence[str], methods: Sequence[str]
+) -> str:
+    """A section for each table, with a line for each method and three columns for each policy.
+
+    Args:
+        figures: of the rows.
+        rows: for the machines on which they were measured.
+        tables: of `METRICS`.
+        policies: the columns.
+        methods: the lines; those of the rows are added.
+    """
+    measured = {method for found in figures.values() for part in found.values() for method in part}
+    names = [name for name in METHODS if name in {*methods, *measured}]
+    lines = [BEGIN, ""]
+    for table in tables:
+        metric = METRICS[table]
+        lines += [f"### {metric.title}", ""]
+        heads = [f"{policy}: {metric.name}, % | s | nats" for policy in policies]
+        lines += [f"| method | {' | '.join(heads)} |", "|---|" + "---|---|---|" * len(policies)]
+        by_policy = [figures.get(table, {}).get(policy, {}) for policy in policies]
+        lines += [f"| `{name}` | {' | '.join(_cells(found.get(name)) for found in by_policy)} |" for name in names]
+        lines.append("")
+    return "\n".join([*lines, describe_machines(rows), "", END]) + "\n"
+
+
+def _cells(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return f"{MISSING} | – | –"
+    blank = f", {100 * found['blank']:.0f} % blank" if found.get("blank") else ""
+    return f"{_share(found)}, n = {found['n']}{blank} | {found['seconds']:.1f} | {_nats(found)}"
+
+
+def _share(found: Mapping[str, Any]) -> str:
+    low, high = found["interval"]
+    return f"{100 * found['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _nats(found: Mapping[str, Any]) -> str:
+    return "–" if found["outside_nats"] is None else f"{found['outside_nats']:.2f}"
+
+
+def describe_machines(rows: Sequence[Row]) -> str:
+    """On which machines and with which settings the answers were written."""
+    if not rows:
+        return f"Machine: {MISSING}."
+    shared = ("device", "torch", "threads", "seed", "max_time")
+    counts = Counter(tuple(str(row["about"][key]) for key in shared) for row in rows)
+    lines = [
+        f"{count} answers: {device}, torch {torch}, {threads} threads, seed {seed}, {seconds} s of refinement."
+        for (device, torch, threads, seed, seconds), count in counts.most_common()
+    ]
+    return "\n".join(lines)
