@@ -29,7 +29,8 @@ _QUERY_NAME = re.compile(
     r"(^|_)(query|queries|sql|statements?|graphql|gql|mutation|document|operation|command|code)$", re.IGNORECASE
 )
 _MUTATION = re.compile(r"(?:^|\})\s*mutation\b[^{]*\{(.{0,2000})", re.DOTALL)
-_COMMENT = re.compile(r"#[^\n]*|--[^\n]*|/\*.*?\*/", re.DOTALL)
+_LINE_COMMENT = re.compile(r"#[^\n]*|--[^\n]*")
+_COMMENT = re.compile(rf"{_LINE_COMMENT.pattern}|/\*.*?\*/", re.DOTALL)
 _MUTATED = re.compile(r"(?:^|\})\s*(?:\w+\s*:\s*)?([A-Za-z_]\w*)")
 _DELETES = r"(?:^|;)\s*(?:with\b[^;]{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)"
 _SQL = (
@@ -77,9 +78,17 @@ def _find_certain(text: str) -> set[str]:
     return acts | {_PARTICIPLES[word] for word in words if word in _PARTICIPLES}
 
 
+def _remove_comments(text: str) -> str:
+    """Return a query without its comments, in a time that grows with its length."""
+    end = (
+        text.rfind("*/") + 2 if "*/" in text else 0
+    )  # looking for an end behind the last one would read all of it each time
+    return _COMMENT.sub(" ", text[:end]) + _LINE_COMMENT.sub(" ", text[end:])
+
+
 def _read_query(text: str) -> set[str]:
     """Return the acts of a mutation of GraphQL, or of statements of SQL."""
-    plain = _COMMENT.sub(" ", text).strip()
+    plain = _remove_comments(text).strip()
     if mutation := _MUTATION.search(plain):
         names = _MUTATED.findall(mutation[1])[:1]
         acts = {act for name in names for act in find_tool_acts(name)}
