@@ -80,10 +80,15 @@ def _find_certain(text: str) -> set[str]:
 
 def _remove_comments(text: str) -> str:
     """Return a query without its comments, in a time that grows with its length."""
-    end = (
-        text.rfind("*/") + 2 if "*/" in text else 0
-    )  # looking for an end behind the last one would read all of it each time
-    return _COMMENT.sub(" ", text[:end]) + _LINE_COMMENT.sub(" ", text[end:])
+    # looking for the end of a comment behind the last end would read the rest of the text for each beginning
+    end = text.rfind("*/") + 2 if "*/" in text else 0
+    spans = [comment.span() for comment in _COMMENT.finditer(text, 0, end)]
+    if spans and spans[-1][1] == end and not text.startswith("/*", spans[-1][0]):  # the last end is in a line's comment
+        end = text.find("\n", end) if "\n" in text[end:] else len(text)
+        spans[-1] = (spans[-1][0], end)
+    starts, ends = [0, *(stop for _, stop in spans)], [*(start for start, _ in spans), end]
+    kept = [text[start:stop] for start, stop in zip(starts, ends, strict=True)]
+    return " ".join(kept) + _LINE_COMMENT.sub(" ", text[end:])
 
 
 def _read_query(text: str) -> set[str]:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["judge_command"]
 
 _MAX_COMMAND = 8_000  # characters that are parsed
+_MAX_COMMANDS = 500  # simple commands of one text that are judged
 _MAX_WORD = 1_000  # characters of a word without quotes: the parser's time grows with their square
 _LONG_WORD = rf"[^\s\"'`]{{{_MAX_WORD}}}"
 _MAX_NESTED = 4  # levels of commands inside of arguments
@@ -84,9 +85,13 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
     resolved = resolve_variables(part)
     tree = make_parser().parse(resolved.encode("utf-8", "replace"))
     folders = list_folders(tree.root_node)
-    stack = [tree.root_node]
+    stack, num_judged = [tree.root_node], 0
     while stack:
         node = stack.pop()
+        num_judged += node.type == "command"
+        if num_judged > _MAX_COMMANDS:
+            dangers.append(Danger(f"of its commands only {_MAX_COMMANDS} were read"))
+            break
         if node.type in ("pipeline", "redirected_statement"):
             dangers += _judge_pipeline(node, level)
             dangers += _judge_input(node, level)

@@ -25,8 +25,7 @@ TOOLS = {
     "fetch_url": ("url",), "run_python": ("code",), "search": ("query",),
 }  # fmt: skip
 SCHEMAS = {
-    name: {"type": "object", "properties": {argument: _STRING for argument in arguments}}
-    for name, arguments in TOOLS.items()
+    name: {"type": "object", "properties": dict.fromkeys(arguments, _STRING)} for name, arguments in TOOLS.items()
 }
 UNITS = {
     "words": "the quick brown fox jumps over the lazy dog ", "one word": "a", "spaces": " ", "lines": "a\n", "digits": "7",
@@ -52,7 +51,12 @@ def measure_long_arguments(pipeline: GuardPipeline) -> dict[str, Any]:
         )
     worst, stalled = max(milliseconds, key=milliseconds.__getitem__), max(waits, key=waits.__getitem__)
     return {
-        "added_ms_long": {"value": round(milliseconds[worst], 1), "where": worst, "of": len(milliseconds), "limit": 200},
+        "added_ms_long": {
+            "value": round(milliseconds[worst], 1),
+            "where": worst,
+            "of": len(milliseconds),
+            "limit": 200,
+        },
         "loop_stall_ms": {"value": round(waits[stalled], 1), "where": stalled, "of": len(waits), "limit": 20},
     }
 

@@ -28,6 +28,7 @@ import traffic
 from adaptive import adaptive
 from cases import Case
 from langchain_core.messages import HumanMessage
+from long_arguments import measure_long_arguments
 from repairs import repairs
 from scripted import WAYS, World, agent, asks, run
 
@@ -281,7 +282,7 @@ def parity(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
 
 
 def added(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
-    """Milliseconds a judgement takes: rules alone, with the embedded scorer, and a batch of eight."""
+    """Milliseconds a judgement takes: rules alone, with the embedded scorer, a batch of eight, and long arguments."""
     found = reported(cases.bfcl_calls(data, 400, seed))
     rules = [_timed(checks.pipeline(c.context.policy, rules_only=True), c) for c in found for _ in range(3)]
     texts = [cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data)[:60])]
@@ -305,7 +306,8 @@ def added(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
             "rules_p99": round(deep[98], 3),
             "scorer_p95": round(with_scorer, 2),
             "batch_of_8_over_one": ratio,
-        }
+        },
+        **measure_long_arguments(checks.pipeline(GuardConfig(), rules_only=True)),
     }
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
 from langchain_sea.safety.argument_kinds import Kind, recognize_statement
+from langchain_sea.safety.call_acts import _remove_comments
 from langchain_sea.safety.tool_call import freeze_calls
 
 KEY = "AKIA" + "QYLPMN5HFIQR7XYA"  # a key of AWS by its form alone
@@ -191,3 +195,9 @@ def test_a_statement_is_recognized_by_its_beginning(text, kind):
     """In a tool that runs queries, and whose names do not say of which language."""
     assert recognize_statement(Kind.PROSE, "query", "run_query", text) is kind
     assert recognize_statement(Kind.PROSE, "query", "search_web", text) is Kind.PROSE
+
+
+@given(st.text(alphabet="ab*/-# \n", max_size=40))
+def test_comments_are_removed_wherever_they_end(text: str) -> None:
+    """Looking for an end where there is none would read the rest of a text for every beginning."""
+    assert _remove_comments(text) == re.sub(r"#[^\n]*|--[^\n]*|(?s:/\*.*?\*/)", " ", text)

@@ -99,3 +99,9 @@ def test_a_danger_of_an_option_is_a_doubt_and_shows_the_option():
     (danger,) = judge_command("sort --compress-program=/opt/x a")
     assert danger == Danger(danger.reason)
     assert "--compress-program=/opt/x" in danger.reason
+
+
+def test_of_many_commands_the_first_are_judged_and_the_rest_is_asked_about():
+    dangers = judge_command("ls a\n" * 600)
+    assert dangers == [Danger("of its commands only 500 were read")]
+    assert judge_command("ls a\n" * 400) == []
