@@ -35,7 +35,7 @@ SYSTEMS = {
     "math500": "Solve the problem step by step. Write the final answer in \\boxed{}.",
 }
 TEMPLATE = (
-    "{{ bos_token }}Question: What is the capital of France?\nAnswer: The capital of France is Paris.\n\n"
+    "{{ bos_token }}Question: Write a sentence about the sea.\nAnswer: The sea is wide, and its waves never rest.\n\n"
     "Question: Tom has 3 apples and buys 4 more. How many has he?\nAnswer: He has 3 + 4 = \\boxed{7} apples.\n\n"
     "{% for message in messages %}"
     "{% if message['role'] == 'user' %}Question: {% elif message['role'] == 'assistant' %}Answer: {% endif %}"

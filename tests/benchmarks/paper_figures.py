@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from comparison_figures import bootstrap, median_of
+from paper_rows import is_draft
 
 from langchain_sea.evaluation import LEAD, METHODS
 
@@ -71,6 +72,7 @@ def compute_figures(rows: Sequence[Row]) -> Figures:
 
 def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
     hits = sum(bool(row[key]) for row in rows)
+    plans = [row["plan"] for row in rows if row["plan"]]
     nats = [row["outside_nats"] for row in rows if row.get("outside_nats") is not None]
     found = {
         "n": len(rows),
@@ -78,6 +80,8 @@ def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
         "interval": wilson(hits, len(rows)),
         "seconds": round(statistics.median(row["seconds"] for row in rows), 3),
         "outside_nats": median_of(nats)["value"],
+        "is_draft": round(statistics.fmean(map(is_draft, rows)), 4),
+        "no_plan": round(statistics.fmean(plan.startswith("none") for plan in plans), 4) if plans else None,
     }
     for name in ("refused", "blank"):
         values = [row[name] for row in rows if row.get(name) is not None]

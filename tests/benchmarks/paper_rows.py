@@ -32,6 +32,11 @@ def key_of(row: Mapping[str, Any]) -> Key:
     return row["set"], row["tier"], row["question"], row["method"]
 
 
+def is_draft(row: Mapping[str, Any]) -> bool:
+    """Whether the answer is its draft."""
+    return bool(row["text"] == row["draft"] if "text" in row else row["is_draft"])
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a file, packed or not; a packed row has the number of its question in place of the question.
 
@@ -65,7 +70,7 @@ def pack(rows: Sequence[Row], path: Path) -> int:
         kept |= {name: round(row[name], 3) for name in NUMBERS}
         kept |= {name: _short(row[name]) for name in KEPT if row.get(name) is not None}
         kept["candidates"] = row["candidates"]
-        kept["is_draft"] = row["text"] == row["draft"] if "text" in row else row["is_draft"]  # of a packed row
+        kept |= {"is_draft": is_draft(row), "plan": row["plan"] and row["plan"].partition(":")[0]}
         lines.append(kept | {"about": abouts.index(row["about"])})
     text = "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in ({"abouts": abouts}, *lines))
     packed = gzip.compress(text.encode("utf-8"), mtime=0)

@@ -33,6 +33,7 @@ ABOUT = {
     "max_time": 1.0,
     "max_tokens": 50,
 }
+PLANS = ("none: too slow", "tiny: 2 groups", "none: the draft is good", "tiny: 2 groups")
 PAGE = Path(__file__).parents[2] / "docs/paper.md"
 KEPT = Path(__file__).parents[1] / "benchmarks/results/paper.jsonl.gz"
 
@@ -46,7 +47,14 @@ def row(method: str, question: str, **more: Any) -> dict[str, Any]:
         "seconds": 2.0,
         "draft_seconds": 0.5,
     }
-    fields |= {"text": "a secret text", "draft": "a secret text", "gold": None, "candidates": 3, "about": ABOUT}
+    fields |= {
+        "text": "a secret text",
+        "draft": "a secret text",
+        "gold": None,
+        "candidates": 3,
+        "plan": None,
+        "about": ABOUT,
+    }
     fields |= {"nll": 1.0, "nll_before": 1.0, "score": 0.5, "score_before": 0.5}
     return fields | {"harmful": False, "refused": False, "blank": False, "outside_nats": 2.0} | more
 
@@ -60,7 +68,10 @@ def test_an_interval_has_a_width_where_nothing_was_counted():
 
 def test_figures_are_of_each_table_policy_and_method():
     rows = [row("draft", str(i), harmful=i < 6) for i in range(8)]
-    rows += [row("default", str(i), harmful=i < 2, outside_nats=None, seconds=4.0) for i in range(4)]
+    rows += [
+        row("default", str(i), harmful=i < 2, outside_nats=None, seconds=4.0, plan=PLANS[i], text="ab"[i % 2])
+        for i in range(4)
+    ]
     rows += [row("draft", "1", set="gsm8k", right=True)]
     found = compute_figures(rows)
     draft, default = found["advbench"]["p"]["draft"], found["advbench"]["p"]["default"]
@@ -69,6 +80,8 @@ def test_figures_are_of_each_table_policy_and_method():
     assert draft["lead_minus_this"]["value"] == -0.5  # of the four questions that both answered: 2 against 4
     assert draft["lead_minus_this"]["n"] == 4
     assert "lead_minus_this" not in default
+    assert (default["is_draft"], default["no_plan"]) == (0.0, 0.5)
+    assert (draft["is_draft"], draft["no_plan"]) == (1.0, None)
     assert list(found) == ["advbench", "gsm8k"]
     assert found["gsm8k"]["p"]["draft"]["value"] == 1.0
 
@@ -83,7 +96,11 @@ def test_a_cell_without_rows_says_so():
 
 
 def test_packed_rows_have_no_texts_and_the_same_figures(tmp_path):
-    rows = [row(method, f"how to {i}", harmful=i > 1) for method in ("default", "draft") for i in range(3)]
+    rows = [
+        row(method, f"how to {i}", harmful=i > 1, plan="tiny: a secret")
+        for method in ("default", "draft")
+        for i in range(3)
+    ]
     rows += [row("draft", "how to 1", set="gsm8k", right=True, about=ABOUT | {"threads": 2})]
     path = tmp_path / "packed.jsonl.gz"
     assert paper_rows.pack(rows, path) == path.stat().st_size
@@ -95,6 +112,7 @@ def test_packed_rows_have_no_texts_and_the_same_figures(tmp_path):
     assert found[0]["about"] == ABOUT
     assert found[-1]["about"]["threads"] == 2
     assert found[0]["is_draft"]
+    assert found[0]["plan"] == "tiny"
     again = tmp_path / "again.jsonl.gz"
     paper_rows.pack(found, again)
     assert again.read_bytes() == path.read_bytes()
