@@ -22,6 +22,7 @@ from torch.nn.functional import logsigmoid
 
 from langchain_sea.errors import WeightsCorruptError
 from langchain_sea.models import loading
+from langchain_sea.models.loading.quantization import to_8_bits
 from langchain_sea.rewards.hidden_state_head import load_tensors
 
 if TYPE_CHECKING:
@@ -249,16 +250,13 @@ class PairClassifierGate:
 
 def _to_8_bits(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return matrices as int8 and one scale for each low-rank component; everything else in half precision."""
-    stored = {}
-    for name, tensor in tensors.items():
-        if name.endswith(_LOW_RANK):
-            components = 1 if name.endswith(".A") else 0  # A is (r, I), B is (O, r)
-            scale = tensor.float().abs().amax(components, keepdim=True).clamp(min=1e-12) / 127
-            stored[name] = (tensor / scale).round().to(torch.int8).cpu().contiguous()
-            stored[name + _SCALE] = scale.cpu().contiguous()
-        else:
-            stored[name] = tensor.half().cpu().contiguous()
-    return stored
+    stored = {name: tensor.half() for name, tensor in tensors.items() if not name.endswith(_LOW_RANK)}
+    for name in tensors.keys() - stored.keys():
+        is_transposed = name.endswith(".B")  # A is (r, I), B is (O, r)
+        matrix = tensors[name].float()
+        codes, scale = to_8_bits(matrix.T if is_transposed else matrix)
+        stored[name], stored[name + _SCALE] = (codes.T, scale.T) if is_transposed else (codes, scale)
+    return {name: tensor.cpu().contiguous() for name, tensor in sorted(stored.items())}
 
 
 def _from_8_bits(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -29,6 +29,7 @@ from langchain_sea.safety.shell_reader import (
     list_folders,
     make_parser,
     plain_name,
+    read_redirect,
     read_words,
     resolve_variables,
     unwrap,
@@ -102,7 +103,7 @@ def judge_command(text: str, level: int = 0) -> list[Danger]:
             dangers += _judge_words(words, level, folder=find_folder(folders, node.start_byte))
             dangers += find_carried_data(next(iter(unwrap(words)[0]), ""), words[1:], resolved)
         elif node.type == "file_redirect":
-            dangers += _judge_redirect(node)
+            dangers += judge_redirect(*read_redirect(node))
         elif node.type in ("declaration_command", "variable_assignment"):
             dangers += judge_variables(node, ())
             dangers += _judge_line(" ".join(read_words(node))) if node.type == "declaration_command" else ()
@@ -282,22 +283,3 @@ def _judge_pipeline(node: Any, level: int) -> Iterator[Danger]:
 def _holds_secrets(word: str) -> bool:
     danger = find_bad_path(word, is_path=False)
     return danger is not None and danger.is_certain
-
-
-def _judge_redirect(node: Any) -> Iterator[Danger]:
-    target = node.text.decode("utf-8", "replace").lstrip("0123456789<>&| ")
-    if not target:  # `2>&1`
-        return
-    if ">" not in node.text.decode("utf-8", "replace"):
-        if (danger := find_bad_path(target, is_path=False)) and danger.is_certain:
-            yield Danger(danger.reason)
-        return
-    if re.match(r"/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|mem)", target):
-        yield Danger(f"it overwrites a disk ({target[:40]!r})", is_certain=True)
-    elif danger := find_bad_path(target):
-        yield Danger(f"it writes to a file of the system ({danger.reason})")
-    else:
-        parent = node.parent
-        words = next((read_words(child) for child in parent.children if child.type == "command"), ()) if parent else ()
-        operator = ">>" if ">>" in node.text.decode("utf-8", "replace") else ">"
-        yield from judge_redirect(target.strip("\"'"), operator, words)

@@ -9,14 +9,14 @@ rules say so; results of the agent's own writes are the agent's, apart from sent
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+import re
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.safety.act_words import READABLE
+from langchain_sea.safety.context_messages import PASTED_ROLES, ContextMessage, UntrustedText, split_off_pasted
 from langchain_sea.safety.endorsement import agrees, find_proposal
-from langchain_sea.safety.quotations import split_pasted
 from langchain_sea.safety.records import (
     leaves_open,
     list_ambiguous,
@@ -32,8 +32,8 @@ from langchain_sea.safety.tool_effects import (
     find_tool_acts,
     guess_effect,
     has_injection_marker,
+    is_document,
     is_open_source,
-    list_words,
 )
 from langchain_sea.safety.typed_values import index_text, to_compact
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
     from langchain_sea.safety.typed_values import TextIndex
 
-__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText", "is_document"]
+__all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
@@ -52,47 +52,10 @@ _UNTRUSTED_ROLES = {
     "subagent": "another agent's text",
     "attachment": "an attached file",
     "retrieved": "a text that a tool or a middleware added",
-    "pasted": "a text that the user pasted and asked about",
+    **dict.fromkeys(PASTED_ROLES, "a text that the user pasted and asked about"),
     "quoted": "a text that the user quoted",
 }
 _MIN_WORDS = 3  # of a sentence
-
-
-@dataclass(frozen=True, slots=True)
-class ContextMessage:
-    """One message of the conversation.
-
-    Attributes:
-        role: who wrote it: `system`, `user`, `assistant`, `tool`, `approval` (a human who was asked), `prompt` (what a
-            middleware added to the system prompt), `summary` (of older messages), `subagent` (another agent's task or
-            answer), `attachment` (a file of the user's) or `retrieved` (documents that a middleware added). What a
-            user pasted is split off within the context: `pasted` is data, and `quoted` is what an order is about.
-        text: the message's whole text.
-        tool: for a tool's result, the name of the tool. For an approval, the only tool whose values it endorses;
-            empty for what counts for all tools.
-        arguments: for a tool's result, the arguments of the call as text: they say which page or file it is. For an
-            attachment, its name.
-    """
-
-    role: str
-    text: str
-    tool: str = ""
-    arguments: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class UntrustedText:
-    """A text that anybody may have written.
-
-    Attributes:
-        origin: where it comes from, in words: the tool, a summary, a subagent.
-        text: the whole of it.
-        source: the arguments of the call that brought it.
-    """
-
-    origin: str
-    text: str
-    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,21 +98,12 @@ class CallContext:
     @cached_property
     def pasted(self) -> list[str]:
         """Texts that the user pasted, and only asked about."""
-        return [message.text for message in self._spoken if message.role == "pasted"]
+        return [message.text for message in self._spoken if message.role in PASTED_ROLES]
 
     @cached_property
     def _spoken(self) -> list[ContextMessage]:
         """The messages, with what the user pasted split off from the user's own words."""
-        spoken: list[ContextMessage] = []
-        for message in self.messages:
-            parts = split_pasted(message.text) if message.role == "user" else None
-            if parts is None or not parts.blocks:
-                spoken.append(message)
-                continue
-            spoken.append(replace(message, text=parts.own))
-            role, doubt = "pasted" if parts.is_data else "quoted", "doubted" if parts.is_doubted else ""
-            spoken += [ContextMessage(role, block, arguments=doubt) for block in parts.blocks]
-        return spoken
+        return split_off_pasted(self.messages)
 
     @cached_property
     def _quoted(self) -> list[str]:
@@ -169,7 +123,7 @@ class CallContext:
         acts, handed = find_tool_acts(tool), list[str]()
         asked = False
         for message in reversed(self._spoken):
-            if message.role == "pasted" and asked and not message.arguments:
+            if message.role == "pasted" and asked:
                 handed.append(message.text)
             elif message.role == "user":
                 asked |= bool(acts & (find_requested_acts(message.text) or frozenset()))
@@ -230,16 +184,23 @@ class CallContext:
         """Results of tools that read a text which somebody wrote: a page, a file, a mail."""
         return [m for m in self._results if is_document(m.tool)]
 
+    def has_field(self, name: str, value: str) -> bool:
+        """Return whether a result already has this value under this name."""
+        pattern = re.compile(
+            rf"\b{re.escape(name)}[\"']?\s*[:=,]\s*[\"']?{re.escape(value)}(?![\w.]\d|\w)", re.IGNORECASE
+        )
+        return any(pattern.search(message.text) for message in self.messages if message.role == "tool")
+
     @cached_property
     def left_out(self) -> frozenset[str]:
         """Ids and files of records that the user left out by naming others beside them, without punctuation.
 
         Empty where the user's words leave it open how many records are meant.
         """
-        wishes = [*self.user_texts, *self.endorsed]
-        if any(map(leaves_open, wishes)):
+        texts = [*self.user_texts, *self.endorsed]
+        if any(map(leaves_open, texts)):
             return frozenset()
-        named = tuple(index_text(text) for text in wishes)
+        named = tuple(index_text(text) for text in texts)
         return frozenset().union(*(list_left_out(message.text, named) for message in self._results if named))
 
     @cached_property
@@ -258,7 +219,7 @@ class CallContext:
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
         texts = [
-            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, "" if m.role in ("pasted", "quoted") else m.arguments)
+            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
             for m in self._spoken
             if m.role in _UNTRUSTED_ROLES
         ]
@@ -321,8 +282,3 @@ class CallContext:
             if before.role == "assistant" and m.role == "user" and agrees(m.text)
         ]
         return [text for text in proposals if text]
-
-
-def is_document(tool: str) -> bool:
-    """Return whether a tool of this name reads a text which somebody wrote: a page, a file, a mail."""
-    return not READABLE.isdisjoint(list_words(tool))

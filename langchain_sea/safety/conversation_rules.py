@@ -108,8 +108,8 @@ def _judge_passed_on(
     if names and not _CODE_WORDS.isdisjoint(get_words(names[0])):
         return
     others = [*_list_sent(context), *(other for path, _, other in texts if path != where)]
-    if found := find_passed_secret(text, secrets, others):
-        secret, how = found
+    if passed := find_passed_secret(text, secrets, others):
+        secret, how = passed
         yield Danger(f"it passes on what a result gave as a secret, {how} ({secret[:3]!r}…)")
 
 

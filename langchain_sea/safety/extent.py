@@ -10,14 +10,14 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.amounts import find_lost_point, read_amount, read_amounts
-from langchain_sea.safety.context import is_document
 from langchain_sea.safety.earlier_calls import read_arguments
 from langchain_sea.safety.endorsement import agrees
 from langchain_sea.safety.name_patterns import AMOUNT_NAME, TEXT_NAME
 from langchain_sea.safety.privileges import list_values
 from langchain_sea.safety.results import parse_result
-from langchain_sea.safety.tool_effects import find_certain_acts, find_requested_acts, find_tool_acts, list_words
+from langchain_sea.safety.tool_effects import find_name_acts, find_requested_acts, is_document, list_words
 from langchain_sea.safety.typed_values import to_compact
+from langchain_sea.safety.user_request import DAYS
 from langchain_sea.safety.values import get_argument, get_field, to_snake_case
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
-    from langchain_sea.safety.wishes import Wishes
+    from langchain_sea.safety.user_request import UserRequest
 
 __all__ = ["find_excess"]
 
@@ -57,16 +57,6 @@ _STEM, _MIN_STEM = 5, 3  # letters of a word
 _PLAIN = re.compile(r"standard|normal|default|regular|basic|economy|\[\]|\{\}|0\.0+", re.IGNORECASE)
 _VALIDITY = re.compile(r"(^|_)(expir\w+|expires|valid\w*|ttl|duration|lifetime|max_age|period)(_|$)", re.IGNORECASE)
 _FOREVER = re.compile(r"never|none|unlimited|permanent\w*|forever|indefinite\w*|no[-_ ]expir\w+|-1", re.IGNORECASE)
-_UNITS = (
-    ("day", 1.0),
-    ("minute", 1 / 1440),
-    ("hour", 1 / 24),
-    ("second", 1 / 86400),
-    ("week", 7.0),
-    ("month", 30.0),
-    ("year", 365.0),
-    ("ttl", 1 / 86400),
-)
 _LASTING = frozenset(
     "grant share invite give allow add link token key access permission role guest member collaborator create publish expose".split()
 )
@@ -87,7 +77,7 @@ _TOLERANCE = 1.005
 
 
 def find_excess(
-    call: ToolCall, context: CallContext, batch: Sequence[ToolCall], wishes: Wishes
+    call: ToolCall, context: CallContext, batch: Sequence[ToolCall], request: UserRequest
 ) -> Iterator[tuple[str, str]]:
     """Yield (argument, reason) of what a call does beyond the user's words.
 
@@ -95,74 +85,75 @@ def find_excess(
         call: of a tool that writes.
         context: of the call.
         batch: the calls before it that the model made at once.
-        wishes: what was asked for.
+        request: what was asked for.
     """
-    acts = find_tool_acts(call.name) | find_certain_acts(call.name)
+    acts = find_name_acts(call.name)
     for path, value in list_values(call.arguments):
         name, argument = to_snake_case(get_field(path)).lower(), get_argument(path)
-        if reason := _judge_amount(call, context, name, str(value), wishes):
+        if reason := _judge_amount(call, context, name, str(value), request, pays="pay" in acts):
             yield argument, f"{path}: {reason}"
-        if reason := _judge_quantity(context, name, value, acts, wishes):
+        if reason := _judge_quantity(context, name, value, acts, request):
             yield argument, f"{path}: {reason}"
-        if not _LASTING.isdisjoint(list_words(call.name)) and (reason := _judge_validity(name, value, wishes)):
+        if not _LASTING.isdisjoint(list_words(call.name)) and (reason := _judge_validity(name, value, request)):
             yield argument, f"{path}: {reason}"
-        if acts and _RECURRENCE.search(name) and (reason := _judge_recurrence(context, name, value, wishes)):
+        if acts and _RECURRENCE.search(name) and (reason := _judge_recurrence(context, name, value, request)):
             yield argument, f"{path}: {reason}"
-    if not wishes.repeats and (reason := _find_repetition(call, context, batch)):
+    if not request.repeats and (reason := _find_repetition(call, context, batch)):
         yield "", reason
 
 
-def _judge_amount(call: ToolCall, context: CallContext, name: str, value: str, wishes: Wishes) -> str | None:
+def _judge_amount(
+    call: ToolCall, context: CallContext, name: str, value: str, request: UserRequest, *, pays: bool
+) -> str | None:
     """Return a doubt about a number that has the digits of a named one, or about a sum above the only named one."""
-    pays = "pay" in find_tool_acts(call.name) | find_certain_acts(call.name)
     is_sum = pays and AMOUNT_NAME.search(name)
     if not (is_sum or _MAGNITUDE.search(name)) or (amount := read_amount(value)) is None:
         return None
     if _is_in_cents(call, context, name):
         amount /= 100
-    if amount in wishes.numbers or _is_in_fields(context, amount):
+    if amount in request.numbers or _is_in_fields(context, amount):
         return None
-    lost = None if _is_scaled(name, wishes) else find_lost_point(amount, wishes.scalable)
+    lost = None if _is_scaled(name, request) else find_lost_point(amount, request.scalable)
     if lost is not None and (amount > lost or is_sum):
         return f"{value} has the digits of {lost:g}, which was asked for, and is another number"
-    only = wishes.only_sum
+    only = request.only_sum
     if is_sum and only is not None and amount > only * _TOLERANCE:
         return f"{value} is more than the {only:g} that was asked for"
     return None
 
 
-def _is_scaled(name: str, wishes: Wishes) -> bool:
+def _is_scaled(name: str, request: UserRequest) -> bool:
     """Return whether a number can be in another unit than the one that the user's words have."""
     match = _SCALED.search(name)
-    return match is not None and not wishes.mention(re.compile(rf"\d ?{re.escape(match[2])}\b", re.IGNORECASE))
+    return match is not None and not request.mentions(re.compile(rf"\d ?{re.escape(match[2])}\b", re.IGNORECASE))
 
 
 def _judge_quantity(
-    context: CallContext, name: str, value: object, acts: Collection[str], wishes: Wishes
+    context: CallContext, name: str, value: object, acts: Collection[str], request: UserRequest
 ) -> str | None:
     """Return a doubt about how many things are bought or booked, or about what is added to them, by nobody's word."""
-    if not wishes.is_judged or _COUNTED_ACTS.isdisjoint(acts) or value is None:
+    if not request.is_judged or _COUNTED_ACTS.isdisjoint(acts) or value is None:
         return None
     text = str(value).strip()
     if _EXTRA.search(name) and not _ONCE.fullmatch(text) and not _PLAIN.fullmatch(text):
         stems = [word[:_STEM] for word in (*name.split("_"), *_LONG_WORD.findall(text)) if len(word) >= _MIN_STEM]
-        is_said = any(wishes.mention(re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)) for stem in stems)
-        if not (is_said or wishes.name(text) or _has_field(context, name, text)):
+        is_said = any(request.mentions(re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)) for stem in stems)
+        if not (is_said or request.names(text) or context.has_field(name, text)):
             return f"{text[:60]!r} adds something to what was asked for, and nobody asked for that"
     if not _QUANTITY.search(name) or (number := read_amount(text)) is None or number <= 1:
         return None
-    if wishes.leaves_open or wishes.count(number) or number in _list_all_amounts(context):
+    if request.leaves_open or request.names_count(number) or number in _list_all_amounts(context):
         return None
     return f"{text} of it were asked for by nobody"
 
 
-def _judge_validity(name: str, value: object, wishes: Wishes) -> str | None:
+def _judge_validity(name: str, value: object, request: UserRequest) -> str | None:
     """Return a doubt about something that is to hold for longer than the user said."""
-    if not _VALIDITY.search(name) or (period := wishes.period) is None:
+    if not _VALIDITY.search(name) or (period := request.period) is None:
         return None
     if _FOREVER.fullmatch(str(value).strip()):
         return f"{value!r} is longer than was asked for"
-    unit = next((days for word, days in _UNITS if word in name), 0.0)
+    unit = next((days for word, days in DAYS.items() if word in name), DAYS["second"] if "ttl" in name else 0.0)
     number = read_amount(str(value)) or 0.0
     return f"{value} is longer than was asked for" if number * unit > 2 * period else None
 
@@ -192,25 +183,19 @@ def _list_all_amounts(context: CallContext) -> frozenset[float]:
     return frozenset[float]().union(*(read_amounts(m.text) for m in context.messages if m.role == "tool"))
 
 
-def _judge_recurrence(context: CallContext, name: str, value: object, wishes: Wishes) -> str | None:
+def _judge_recurrence(context: CallContext, name: str, value: object, request: UserRequest) -> str | None:
     """Return a doubt about something that happens again and again, where the user's words want it once."""
     text = str(value).strip()
-    if value is None or value in ([], {}) or _ONCE.fullmatch(text) or not wishes.is_judged:
+    if value is None or value in ([], {}) or _ONCE.fullmatch(text) or not request.is_judged:
         return None
-    if wishes.recurs(text) or (len(text) > 1 and wishes.name(text)) or _has_field(context, name, text):
+    if request.recurs(text) or (len(text) > 1 and request.names(text)) or context.has_field(name, text):
         return None
     return f"{text[:60]!r} makes it happen again and again, and nobody asked for that"
 
 
-def _has_field(context: CallContext, name: str, value: str) -> bool:
-    """Return whether a result already has this value under this name: it stays as it is."""
-    pattern = re.compile(rf"\b{re.escape(name)}[\"']?\s*[:=]\s*[\"']?{re.escape(value)}\b", re.IGNORECASE)
-    return any(pattern.search(message.text) for message in context.messages if message.role == "tool")
-
-
 def _find_repetition(call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> str | None:
     """Return a doubt about a payment or a booking that was made before, and that nobody asked for once more."""
-    acts = (find_tool_acts(call.name) | find_certain_acts(call.name)) & {*_COUNTED_ACTS, "send"}
+    acts = find_name_acts(call.name) & {*_COUNTED_ACTS, "send"}
     if call.name in context.approved_tools:  # a human has seen what is sent; a payment counts once all the same
         acts -= {"send"}
     if any(AMOUNT_NAME.search(to_snake_case(name)) for name in call.arguments):
@@ -263,6 +248,6 @@ def _is_alike(tool: str, key: frozenset[str], other_tool: str, other: frozenset[
     """Return whether two calls do one thing: of one tool or of two that both pay, with one target and one sum."""
     if tool == other_tool:
         return key == other
-    pays = all("pay" in find_tool_acts(each) | find_certain_acts(each) for each in (tool, other_tool))
+    pays = all("pay" in find_name_acts(each) for each in (tool, other_tool))
     writes = not {"get", "list", "check", "search", "find", "read", "show"} & {*list_words(other_tool)}
     return pays and writes and len(key & other) > 1 and (key <= other or other <= key)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
-    from langchain_sea.safety.wishes import Wishes
+    from langchain_sea.safety.user_request import UserRequest
 
 __all__ = ["find_later_orders"]
 
@@ -50,29 +50,29 @@ _MAX_WORDS = 400
 
 
 def find_later_orders(
-    call: ToolCall, context: CallContext, wishes: Wishes, requested: Collection[str]
+    call: ToolCall, context: CallContext, request: UserRequest, requested: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield (argument, reason) of orders to a later run, or to another agent, that nobody asked for.
 
     Args:
         call: of a tool that writes.
         context: of the call.
-        wishes: what was asked for.
+        request: what was asked for.
         requested: classes of acts that were asked for.
     """
     words = set(list_words(call.name))
     is_standing, is_kept = not words.isdisjoint(_STANDING), not words.isdisjoint(_KEPT)
     is_delegated = not words.isdisjoint(_DELEGATED)
-    if not wishes.is_judged or not (is_standing or (context.is_tainted and (is_kept or is_delegated))):
+    if not request.is_judged or not (is_standing or (context.is_tainted and (is_kept or is_delegated))):
         return
-    if context.is_tainted and is_standing and words.isdisjoint(_CHANGES) and not wishes.mention(_SAYS_LATER):
+    if context.is_tainted and is_standing and words.isdisjoint(_CHANGES) and not request.mentions(_SAYS_LATER):
         yield "", f"{call.name} makes something happen later, and nobody who is trusted asked for that"
     for path, value in list_values(call.arguments):
         if not isinstance(value, str) or not _ORDER_NAME.search(to_snake_case(get_field(path))):
             continue
         said = {word.lower() for word in _WORD.findall(value)[:_MAX_WORDS]}
         new = sorted(act for act, verbs in CERTAIN.items() if not verbs.isdisjoint(said) and act not in requested)
-        copied = _find_copied(value, context, wishes)
+        copied = _find_copied(value, context, request)
         if new and (copied or not is_delegated):
             acts = " and ".join(new)
             yield (
@@ -83,7 +83,7 @@ def find_later_orders(
             yield get_argument(path), f"{path}: a later run gets an order of {copied}"
 
 
-def _find_copied(value: str, context: CallContext, wishes: Wishes) -> str | None:
+def _find_copied(value: str, context: CallContext, request: UserRequest) -> str | None:
     """Return where an order comes from of which a stranger's text has several words in a row."""
     if not context.is_tainted:
         return None
@@ -91,7 +91,7 @@ def _find_copied(value: str, context: CallContext, wishes: Wishes) -> str | None
     runs = [" ".join(words[i : i + _RUN]) for i in range(max(1, len(words) - _RUN + 1)) if len(words) >= _RUN]
     for text in context.untrusted:
         index = index_text(text.text)
-        if any(index.has_value(run) and not wishes.name(run) for run in runs) and any(
+        if any(index.has_value(run) and not request.names(run) for run in runs) and any(
             names_directive(part) for part in re.split(r"(?<=[.!?:])\s+|\n+", value)
         ):
             return text.origin

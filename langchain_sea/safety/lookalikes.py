@@ -12,23 +12,21 @@ import unicodedata
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from langchain_sea.safety.deobfuscation import fold_letters
 from langchain_sea.safety.name_patterns import NAMES_SOMEBODY
 from langchain_sea.safety.typed_values import WALLET, find_addresses, get_registrable, is_account, is_path, to_compact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["find_lookalike", "get_form", "list_formed_values"]
+__all__ = ["find_lookalike", "get_form", "has_few_edits", "list_formed_values"]
 
 _TOKEN = re.compile(r"[^\s,;:<>|\"'`()\[\]{}]{5,140}")
 _SPACED_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b")
 _SPACED_PHONE = re.compile(r"\+\d[\d ().\-/]{6,20}\d")
 _HANDLE = re.compile(r"@[\w.-]{3,60}")
 _NAME = re.compile(r"[^\W\d_][\w./-]{4,60}")
-_CONFUSABLE = str.maketrans(
-    dict(zip("аеорсухіѕјԁһӏκνοατρυı", "aeopcyxlsjdhlkvoatpul", strict=True))
-    | {"0": "o", "1": "l", "3": "e", "4": "a", "5": "s", "7": "t", "8": "b", "$": "s", "i": "l", "ł": "l", "ø": "o"}
-)
+_AS_LETTERS = str.maketrans("0134578$iłø", "oleastbsllo")
 _MIN_LENGTH = 5
 _LONG = 8  # characters, from which on two edits still leave a value's look
 _ENDS = 4  # characters at both ends, which is what people compare of a long value
@@ -61,20 +59,20 @@ def get_form(value: str) -> str:
 @lru_cache(maxsize=512)
 def list_formed_values(text: str) -> tuple[tuple[str, str], ...]:
     """List (form, value) of a text's addresses, accounts, wallets, telephone numbers and handles, each once."""
-    found: dict[tuple[str, str], None] = {}
+    values: dict[tuple[str, str], None] = {}
     text = text[:_MAX_TEXT]
     for pattern, form in ((_SPACED_IBAN, "iban"), (_SPACED_PHONE, "phone")):
         for match in pattern.finditer(text):
             if get_form(match.group()) == form:
-                found[form, match.group()] = None
+                values[form, match.group()] = None
     for match in _TOKEN.finditer(text):
         word = match.group().rstrip(".,;:!?)*_")
         is_formed = "." in word or "@" in word or any(map(str.isdigit, word))
         if is_formed and (form := get_form(word)) and not word.startswith("/"):
-            found[form, word] = None
+            values[form, word] = None
     for each in find_addresses(text):
-        found["email" if each.kind == "email" else "host", each.text] = None
-    return tuple(found)
+        values["email" if each.kind == "email" else "host", each.text] = None
+    return tuple(values)
 
 
 def find_lookalike(name: str, value: str, texts: Iterable[str], *, is_field: bool = False) -> str | None:
@@ -107,7 +105,7 @@ def _find_near_name(value: str, texts: Iterable[str]) -> str | None:
         other = word.casefold().rstrip(".-")
         if own.startswith(other) or other.startswith(own):
             continue
-        if min(len(own), len(other)) >= _MIN_LENGTH and (_fold(own) == _fold(other) or _has_few_edits(own, other, 1)):
+        if min(len(own), len(other)) >= _MIN_LENGTH and (_fold(own) == _fold(other) or has_few_edits(own, other, 1)):
             return word
     return None
 
@@ -134,18 +132,18 @@ def _is_near(form: str, own: str, other: str, *, is_field: bool) -> bool:
     is_long = min(len(own), len(other)) >= _MIN_ENDS_LENGTH and form in ("iban", "wallet")
     if is_long and own[:_ENDS] == other[:_ENDS] and own[-_ENDS:] == other[-_ENDS:]:
         return True
-    return _has_few_edits(own, other, 2 if min(len(own), len(other)) >= _LONG else 1)
+    return has_few_edits(own, other, 2 if min(len(own), len(other)) >= _LONG else 1)
 
 
 @lru_cache(maxsize=2048)
 def _fold(text: str) -> str:
     """Return a text with each letter as what it looks like."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    plain = "".join(c for c in plain if not unicodedata.combining(c)).translate(_CONFUSABLE)
+    plain = unicodedata.normalize("NFKD", fold_letters(text).casefold())
+    plain = "".join(c for c in plain if not unicodedata.combining(c)).translate(_AS_LETTERS)
     return plain.replace("rn", "m").replace("vv", "w")
 
 
-def _has_few_edits(one: str, other: str, most: int) -> bool:
+def has_few_edits(one: str, other: str, most: int) -> bool:
     """Return whether at most so many changes, or swaps of neighbours, lead from one text to the other."""
     if abs(len(one) - len(other)) > most:
         return False

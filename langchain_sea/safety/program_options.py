@@ -6,6 +6,7 @@ Most of them are listed at gtfobins.github.io. Reads the words of one command, a
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.paths import find_bad_path, normalize_path
@@ -121,6 +122,7 @@ _PLUGIN_OPTION = re.compile(
 )
 _TEMPORARY = re.compile(r"(?:/tmp|/var/tmp|/dev/shm|/run/user/\d+)(?:/|$)")
 _HIDDEN = re.compile(r"/dev/shm/|(?:/tmp|/var/tmp)/(?:[^/]+/){0,5}\.[^/]|/dev/fd/|/proc/self/fd/")
+_READ_NO_CODE = frozenset("cat ls cp mv rm grep echo curl wget git cd mkdir touch".split())
 _RUN_FILES = frozenset(
     "sh bash zsh dash ksh ash fish python python2 python3 perl ruby node nodejs php lua source . exec java wish tclsh Rscript awk gawk mawk busybox env".split()
 )
@@ -141,29 +143,15 @@ def find_program_of_options(name: str, rest: Sequence[str], shown: str) -> Itera
     if "http.server" in words and _SHARED_ROOT.search(line):
         yield Danger(f"it shows the files of this machine to others ({shown})")
     rules = _OPTIONS.get(name, ())
-    reads_code = name not in (
-        "cat",
-        "ls",
-        "cp",
-        "mv",
-        "rm",
-        "grep",
-        "echo",
-        "curl",
-        "wget",
-        "git",
-        "cd",
-        "mkdir",
-        "touch",
-    )
+    reads_code = name not in _READ_NO_CODE
     for place, word in enumerate(words):
         after = words[place + 1] if place + 1 < len(words) else ""
         is_short = len(word) < _SHORT  # of a short option the letter's case means something
         option = f"{word} {after.lower() if is_short else after}"[:_MAX_WORD]
-        if name == "git" and words[place - 1 : place] in (["-m"], ("-m",), ["--message"], ("--message",)):
+        if name == "git" and place and words[place - 1] in ("-m", "--message"):
             continue
         for what, pattern in rules:
-            if re.match(pattern, option, 0 if is_short else re.IGNORECASE):
+            if _compile(pattern, ignores_case=not is_short).match(option):
                 yield Danger(f"it {what} ({option[:60]!r} in {shown})")
         if name in ("docker", "podman", "nerdctl") and (mount := _MOUNT.match(option)):
             yield from find_mounted_folder(mount[1] or mount[2], shown)
@@ -204,6 +192,12 @@ def find_mounted_folder(source: str, shown: str) -> Iterator[Danger]:
     )
     if is_system or find_bad_path(source):
         yield Danger(f"it makes {source[:60]!r} of the machine reachable ({shown})")
+
+
+@lru_cache(maxsize=512)
+def _compile(pattern: str, *, ignores_case: bool) -> re.Pattern[str]:
+    """Compile a rule when a command first needs it."""
+    return re.compile(pattern, re.IGNORECASE if ignores_case else 0)
 
 
 def _read_compressor(word: str, after: str) -> str:

@@ -1,6 +1,6 @@
 """What a user pasted or quoted, apart from the user's own words: a mail, a log, a document, a stranger's sentence.
 
-The user's own words are orders. A pasted text is data: a stranger may have written it. It is told by its marks: code
+The user's own words are orders. A pasted text is data: a stranger may have written it. It is known by its marks: code
 fences, lines with `>`, headers of mails, long quotations, tags, and what follows words such as "this mail:". Knows no
 conversation.
 """
@@ -87,8 +87,8 @@ def split_pasted(text: str) -> Pasted:
     """Split a user's message; one whose words hand the acts over to what was pasted stays whole."""
     own, blocks = text[:_MAX_TEXT], list[str]()
     for take in (_take_fences, _take_tags, _take_cited, _take_rules, _take_headers, _take_quotes, _take_introduced):
-        own, taken = take(own)
-        blocks += taken
+        own, parts = take(own)
+        blocks += parts
         if len(blocks) >= _MAX_BLOCKS:
             break
     words = own.strip(" \n\t:-—\"'“”„«»")
@@ -103,21 +103,21 @@ def _is_long(text: str) -> bool:
     return len(text.split()) >= _MIN_WORDS
 
 
-def _take(text: str, pattern: re.Pattern[str], *, is_any: bool = False) -> tuple[str, list[str]]:
+def _take(text: str, pattern: re.Pattern[str]) -> tuple[str, list[str]]:
     """Take what a pattern matches out of a text; short quotations stay."""
-    taken: list[str] = []
+    blocks: list[str] = []
 
     def take(match: re.Match[str]) -> str:
         groups = [group for name, group in match.groupdict().items() if name not in ("mark", "name") and group] or [
             *match.groups()
         ]
         part = groups[0] if groups and groups[0] else match[0]
-        if not (is_any or _is_long(part)):
+        if not _is_long(part):
             return match[0]
-        taken.append(part)
+        blocks.append(part)
         return "\n"
 
-    return pattern.sub(take, text), taken
+    return pattern.sub(take, text), blocks
 
 
 def _take_fences(text: str) -> tuple[str, list[str]]:
@@ -149,8 +149,8 @@ def _take_headers(text: str) -> tuple[str, list[str]]:
 def _take_quotes(text: str) -> tuple[str, list[str]]:
     blocks: list[str] = []
     for pattern in _QUOTES:
-        text, taken = _take(text, pattern)
-        blocks += taken
+        text, parts = _take(text, pattern)
+        blocks += parts
     return text, blocks
 
 

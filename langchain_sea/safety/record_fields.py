@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
-    from langchain_sea.safety.wishes import Wishes
+    from langchain_sea.safety.user_request import UserRequest
 
 __all__ = ["find_unasked_fields"]
 
@@ -87,17 +87,19 @@ _HIGH = re.compile(
 )
 
 
-def find_unasked_fields(call: ToolCall, context: CallContext, wishes: Wishes) -> Iterator[tuple[str, str]]:
+def find_unasked_fields(call: ToolCall, context: CallContext, request: UserRequest) -> Iterator[tuple[str, str]]:
     """Yield (argument, reason) of fields with consequences that nobody asked to set."""
-    if not wishes.is_judged or _CHANGES.isdisjoint(find_tool_acts(call.name)):
+    if not request.is_judged or _CHANGES.isdisjoint(find_tool_acts(call.name)):
         return
     words = " ".join(list_words(call.name))
     for path, value in list_values(call.arguments):
         name = to_snake_case(get_field(path)).lower()
         for what, names, said in _CLASSES:
             if names.search(name) and not said.search(words) and _matters(what, value):
-                is_asked = wishes.mention(said) or _is_named(name, value, wishes) or _is_required(call, context, path)
-                if not is_asked and not _is_kept(context, name, value):
+                is_asked = (
+                    request.mentions(said) or _is_named(name, value, request) or _is_required(call, context, path)
+                )
+                if not is_asked and not context.has_field(name, str(value).strip()):
                     text = f"{path}: it sets {name} to {str(value)[:60]!r} ({what}), and nobody asked for that"
                     yield get_argument(path), text
 
@@ -114,23 +116,16 @@ def _matters(what: str, value: object) -> bool:
     return text not in _NOTHING
 
 
-def _is_named(name: str, value: object, wishes: Wishes) -> bool:
+def _is_named(name: str, value: object, request: UserRequest) -> bool:
     """Return whether the words name the field or its value."""
     if isinstance(value, bool):
         return False
     if isinstance(value, (int, float)):
-        return float(value) in wishes.numbers
-    return wishes.name(name) or (len(str(value)) > 1 and wishes.name(str(value)))
+        return float(value) in request.numbers
+    return request.names(name) or (len(str(value)) > 1 and request.names(str(value)))
 
 
 def _is_required(call: ToolCall, context: CallContext, path: str) -> bool:
     """Return whether a tool that makes a new record cannot be called without the argument."""
     required = context.tools.get(call.name, {}).get("required")
     return "update" not in find_tool_acts(call.name) and isinstance(required, list) and path in required
-
-
-def _is_kept(context: CallContext, name: str, value: object) -> bool:
-    """Return whether a result has this value under this name already."""
-    shown = re.escape(str(value).strip())
-    pattern = re.compile(rf"{re.escape(name)}[\"']?\s*[:=,]\s*[\"']?{shown}(?![\w.]\d|\w)", re.IGNORECASE)
-    return any(pattern.search(message.text) for message in context.messages if message.role == "tool")

@@ -25,7 +25,7 @@ from langchain_sea.safety.tool_effects import (
     list_words,
 )
 from langchain_sea.safety.typed_values import index_text
-from langchain_sea.safety.wishes import read_wishes
+from langchain_sea.safety.user_request import read_user_request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,12 +95,12 @@ class RequestCheck(PerCallCheck):
         findings = self._judge_act(call, context)
         if findings or not context.messages or context.effect_of(call.name) == "read":
             return findings
-        wishes = read_wishes(context, call.name)
+        request = read_user_request(context, call.name)
         doubts = [
-            *find_excess(call, context, batch, wishes),
-            *find_unasked_fields(call, context, wishes),
-            *find_unselected_files(call, context, batch, wishes),
-            *find_later_orders(call, context, wishes, _list_requested(context) or set()),
+            *find_excess(call, context, batch, request),
+            *find_unasked_fields(call, context, request),
+            *find_unselected_files(call, context, batch, request),
+            *find_later_orders(call, context, request, _list_requested(context) or set()),
         ]
         return [
             Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(argument,) if argument else ())

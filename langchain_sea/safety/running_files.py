@@ -77,8 +77,8 @@ def find_running_manifest(path: str, content: str) -> Iterator[Danger]:
                 break
     for files, sources in _SOURCES:
         if compile_pattern(files).search(name):
-            found = (match[0] for match in compile_pattern(sources).finditer(content[:_MAX_MANIFEST]))
-            if source := next((each for each in found if not _OWN_SOURCES.search(each)), None):
+            matches = (match[0] for match in compile_pattern(sources).finditer(content[:_MAX_MANIFEST]))
+            if source := next((each for each in matches if not _OWN_SOURCES.search(each)), None):
                 yield Danger(f"it takes a package from an address ({source.strip()[:60]!r})")
     if not compile_pattern(_FOR_READERS).search(name) and (match := compile_pattern(_PIPED).search(content)):
         yield Danger(f"when {path[:40]!r} is used: it runs what it downloads ({match[0].strip()[:60]!r})")

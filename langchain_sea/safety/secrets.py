@@ -15,7 +15,7 @@ from langchain_sea.safety.patterns import Danger, compile_pattern
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["PLACEHOLDER", "find_secrets", "find_split_secrets", "list_vendor_secrets"]
+__all__ = ["PLACEHOLDER", "find_secrets", "find_split_secrets", "find_vendor_secrets", "list_vendor_secrets"]
 
 _FORMATS = (
     ("key of AWS", r"\b((?:AKIA|ASIA|ABIA|ACCA|A3T[A-Z0-9])[A-Z2-7]{16})\b"),
@@ -82,38 +82,33 @@ _MAX_END = 200  # characters
 
 def find_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret in the text; those of a service's own format are certain."""
-    if compile_pattern(_HINTS, match_case=True).search(text):
-        for what, pattern in _FORMATS:
-            if secret := _find_real(pattern, text, match_case=not what.startswith("password")):
-                yield Danger(f"it would pass on a {what} ({_mask(secret)})", is_certain=True)
+    yield from find_vendor_secrets(text)
     for what, pattern in _SETTINGS:
-        secret = _find_real(pattern, text, match_case=False)
+        secret = next(_iter_real(pattern, text, match_case=False), None)
         if secret and any(not c.isalpha() for c in secret):
             yield Danger(f"it would pass on a {what} ({_mask(secret)})")
 
 
+def find_vendor_secrets(text: str) -> Iterator[Danger]:
+    """Yield the first secret in the text of each service's own format; all are certain."""
+    kinds = set[str]()
+    for what, secret in _iter_vendor_secrets(text):
+        if what not in kinds:
+            kinds.add(what)
+            yield Danger(f"it would pass on a {what} ({_mask(secret)})", is_certain=True)
+
+
 def list_vendor_secrets(text: str) -> frozenset[str]:
     """Return the secrets in a text that have the format of a service."""
-    text = text[:_MAX_READ]
-    if not compile_pattern(_HINTS, match_case=True).search(text):
-        return frozenset()
-    matches = (
-        str(match[1])
-        for what, pattern in _FORMATS
-        if what != "private key"
-        for match in islice(
-            compile_pattern(pattern, match_case=not what.startswith("password")).finditer(text), _MAX_PER_FORMAT
-        )
-    )
-    return frozenset(filter(_is_real, matches))
+    return frozenset(secret for what, secret in _iter_vendor_secrets(text[:_MAX_READ]) if what != "private key")
 
 
 def find_split_secrets(texts: Sequence[str]) -> Iterator[Danger]:
     """Yield secrets of a known format that are split over two texts: the end of one, and the beginning of another."""
     ends = [(words[0][:_MAX_END], words[-1][-_MAX_END:]) for text in texts[:_MAX_ENDS] if (words := _list_ends(text))]
     for (_, last), (first, _) in permutations(ends, 2):
-        for danger in find_secrets(last + first):
-            if danger.is_certain and not any(True for part in (last, first) for _ in find_secrets(part)):
+        for danger in find_vendor_secrets(last + first):
+            if not any(True for part in (last, first) for _ in find_secrets(part)):
                 yield Danger(f"two arguments read as one: {danger.reason}", is_certain=True)
 
 
@@ -122,13 +117,18 @@ def _list_ends(text: str) -> list[str]:
     return [*text[:_MAX_END].split()[:1], *text[-_MAX_END:].split()[-1:]]
 
 
-def _find_real(pattern: str, text: str, *, match_case: bool) -> str | None:
-    for number, match in enumerate(compile_pattern(pattern, match_case=match_case).finditer(text)):
-        if number >= _MAX_PER_FORMAT:
-            return None
-        if _is_real(match[1]):
-            return str(match[1])
-    return None
+def _iter_vendor_secrets(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (what it is, secret) of all secrets that have the format of a service."""
+    if compile_pattern(_HINTS, match_case=True).search(text):
+        for what, pattern in _FORMATS:
+            for secret in _iter_real(pattern, text, match_case=not what.startswith("password")):
+                yield what, secret
+
+
+def _iter_real(pattern: str, text: str, *, match_case: bool) -> Iterator[str]:
+    """Yield the secrets that a pattern matches among the first matches, without placeholders."""
+    matches = islice(compile_pattern(pattern, match_case=match_case).finditer(text), _MAX_PER_FORMAT)
+    yield from (str(match[1]) for match in matches if _is_real(match[1]))
 
 
 def _is_real(secret: str) -> bool:

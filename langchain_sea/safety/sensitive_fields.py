@@ -74,8 +74,8 @@ def name_sensitive_field(name: str) -> tuple[str, ...]:
         return ()
     if words[-1] in ("id", "ids") and len(words) > 1 and words[-2] not in ("national", "tax", "government"):
         return ()
-    if found := tuple(word for word in words if word in _SECRETS):
-        return (*found, *(word for word in words if word in ("hash", "hashes", "seed", "key", "token")))
+    if secret_words := tuple(word for word in words if word in _SECRETS):
+        return (*secret_words, *(word for word in words if word in ("hash", "hashes", "seed", "key", "token")))
     if words == ("token",):
         return words
     return next((pair for pair in pairwise(words) if pair in _PAIRS), ())
@@ -148,8 +148,8 @@ def _list_known_columns(table: str, context: CallContext) -> Iterator[str]:
     for message in context.messages:
         if message.role != "tool" or not compile_pattern(_HINT).search(message.text[:_MAX_TEXT]):
             continue
-        if match := pattern.search(f"{message.arguments[:1000]}\n{message.text[:_MAX_TEXT]}"):
-            whole = f"{message.arguments[:1000]}\n{message.text[:_MAX_TEXT]}"
+        whole = f"{message.arguments[:1000]}\n{message.text[:_MAX_TEXT]}"
+        if match := pattern.search(whole):
             names = _NAME.findall(whole[match.end() : match.end() + _NEAR])
             yield from (name for name in names if name_sensitive_field(name))
 
@@ -159,8 +159,8 @@ def _name_secret_tool(tool: str) -> tuple[str, ...]:
     words = get_words(tool)
     if not _MAKES.isdisjoint(words):
         return ()
-    if found := tuple(word for word in words if word in _SECRET_TOOLS):
-        return found
+    if secret_words := tuple(word for word in words if word in _SECRET_TOOLS):
+        return secret_words
     return next((pair for pair in pairwise(words) if pair in _SECRET_TOOL_PAIRS), ())
 
 

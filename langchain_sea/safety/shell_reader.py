@@ -16,6 +16,7 @@ __all__ = [
     "list_folders",
     "make_parser",
     "plain_name",
+    "read_redirect",
     "read_words",
     "resolve_variables",
     "unwrap",
@@ -112,6 +113,15 @@ def read_words(node: Any) -> tuple[str, ...]:
             continue
         words.append(_unquote(child.text.decode("utf-8", "replace")))
     return tuple(words)
+
+
+def read_redirect(node: Any) -> tuple[str, str, tuple[str, ...]]:
+    """Return the file of a redirection, `<`, `>` or `>>`, and the words of its command; no file for `2>&1`."""
+    text = node.text.decode("utf-8", "replace")
+    operator = "<" if ">" not in text else ">>" if ">>" in text else ">"
+    siblings = node.parent.children if node.parent else ()
+    words = next((read_words(child) for child in siblings if child.type == "command"), ())
+    return text.lstrip("0123456789<>&| ").strip("\"'"), operator, words
 
 
 def list_folders(root: Any) -> list[tuple[int, str]]:

@@ -161,16 +161,28 @@ def judge_writes(name: str, rest: Sequence[str], shown: str) -> Iterator[Danger]
 
 
 def judge_redirect(target: str, operator: str, writer: Sequence[str]) -> Iterator[Danger]:
-    """Yield what a redirect overwrites.
+    """Yield what a redirection reads or overwrites.
 
     Args:
-        target: the file.
-        operator: such as `>` or `>>`.
+        target: the file; empty for `2>&1`.
+        operator: `<`, `>` or `>>`.
         writer: the words of the command whose output goes there; empty where there is none.
     """
-    if danger := find_running_file(target):
-        yield Danger(danger.reason)
-    if ">>" in operator or re.match(r"/dev/|/tmp/|&|\$\(", target) or target.isdigit():
+    danger = find_bad_path(target, is_path=operator != "<") if target else None
+    if operator == "<":
+        if danger and danger.is_certain:
+            yield Danger(danger.reason)
+        return
+    if re.match(r"/dev/(?:sd|nvme|hd|vd|xvd|mmcblk|disk|mem)", target):
+        yield Danger(f"it overwrites a disk ({target[:40]!r})", is_certain=True)
+        return
+    if danger:
+        yield Danger(f"it writes to a file of the system ({danger.reason})")
+    if danger or not target:
+        return
+    if running := find_running_file(target):
+        yield Danger(running.reason)
+    if operator == ">>" or re.match(r"/dev/|/tmp/|&|\$\(", target) or target.isdigit():
         return
     shown = repr(f"{' '.join(writer)[:30]} {operator} {target[:40]}".strip())
     is_silent = (

@@ -158,8 +158,8 @@ class Sources:
 @lru_cache(maxsize=256)
 def _list_folders(text: str) -> tuple[str, ...]:
     """List the absolute paths in a text that can be folders below the root."""
-    found = [match.rstrip("/.") for match in _FOLDER.findall(text[:_MAX_TEXT])]
-    return tuple(dict.fromkeys(path for path in found if path.count("/") > (not path.startswith("~"))))
+    paths = [match.rstrip("/.") for match in _FOLDER.findall(text[:_MAX_TEXT])]
+    return tuple(dict.fromkeys(path for path in paths if path.count("/") > (not path.startswith("~"))))
 
 
 def is_directed(text: UntrustedText, has_it: Callable[[TextIndex], bool]) -> bool:

@@ -25,6 +25,7 @@ _AWK_LOADS = r"@load\b|/inet/(?:tcp|udp)/"
 _SED_RUNS = re.compile(
     r"(?:^|[;{}\n])\s*(?:(?:\d+|\$|\\?/[^/]{0,100}/)(?:,(?:\d+|\$|/[^/]{0,100}/))?\s*!?\s*)?e(?:\s*$|\s+\S|\s*[;}])"
 )
+_SUBSTITUTION = re.compile(r"(?:^|[;{}\n\d$/,!])\s*s([^\w\s\\;])")
 _SED_WRITES = re.compile(r"(?:^|[;{}\n/]|\d|\$)\s*[wW]\s+(\S{1,300})")
 _MAX_PROGRAM = 4_000  # characters
 _MAX_DELIMITED = 2_000
@@ -67,7 +68,7 @@ def _judge_sed(text: str, shown: str) -> Iterator[Danger]:
 def _list_flags(text: str) -> Iterator[str]:
     """Yield the flags of each `s/…/…/`, whatever stands between its parts."""
     place = 0
-    while match := re.compile(r"(?:^|[;{}\n\d$/,!])\s*s([^\w\s\\;])").search(text, place):
+    while match := _SUBSTITUTION.search(text, place):
         mark, end = match[1], match.end()
         for _ in range(2):
             while end < len(text) and text[end] != mark and end - match.end() < _MAX_DELIMITED:

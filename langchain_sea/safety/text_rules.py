@@ -15,7 +15,7 @@ from langchain_sea.safety.paths import find_bad_path, find_bad_paths_in_text, is
 from langchain_sea.safety.patterns import Danger, search_patterns
 from langchain_sea.safety.personal_secrets import find_personal_secrets
 from langchain_sea.safety.running_files import find_running_file
-from langchain_sea.safety.secrets import find_secrets
+from langchain_sea.safety.secrets import find_secrets, find_vendor_secrets
 from langchain_sea.safety.sql import find_sql_injection, judge_sql
 from langchain_sea.safety.ssrf import find_bad_address, find_inner_literal
 
@@ -94,7 +94,7 @@ def judge_text(
         yield from find_personal_secrets(text)
     if len(text) <= _MAX_FORMS_OF:
         for form in (text[::-1], codecs.encode(text, "rot13"), _GAPS.sub("", text)):
-            yield from (danger for danger in find_secrets(form) if danger.is_certain)
+            yield from find_vendor_secrets(form)
     yield from _judge_kind(kind, path, forms, rules, reads_only=reads_only, is_rendered=is_rendered)
     if kind is Kind.HEADER and (match := _LINE_BREAK.search(text.strip())):
         yield Danger(f"a line break in it adds a header ({text[max(0, match.start() - 20) : match.end() + 30]!r})")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
-    from langchain_sea.safety.wishes import Wishes
+    from langchain_sea.safety.user_request import UserRequest
 
 __all__ = ["find_unselected_files"]
 
@@ -53,16 +53,16 @@ _COMMON = frozenset(
 
 
 def find_unselected_files(
-    call: ToolCall, context: CallContext, batch: Sequence[ToolCall], wishes: Wishes
+    call: ToolCall, context: CallContext, batch: Sequence[ToolCall], request: UserRequest
 ) -> Iterator[tuple[str, str]]:
     """Yield (argument, reason) of files that a message takes along and that the user's words do not select."""
-    if _SENDS.isdisjoint(list_words(call.name)) or not wishes.is_judged or wishes.mention(_OPEN):
+    if _SENDS.isdisjoint(list_words(call.name)) or not request.is_judged or request.mentions(_OPEN):
         return
-    names_files = any(map(_FILE.search, wishes.texts))
-    if not names_files and wishes.mention(_ANY_FILE):
+    names_files = any(map(_FILE.search, request.texts))
+    if not names_files and request.mentions(_ANY_FILE):
         return
     for path, value in list_strings(call.arguments):
-        if not path or not _is_file(path, value) or _is_selected(value, wishes) or _is_made(value, context, batch):
+        if not path or not _is_file(path, value) or _is_selected(value, request) or _is_made(value, context, batch):
             continue
         yield get_argument(path), f"{path}: it sends {value[:80]!r} along, which the user's words do not name"
 
@@ -73,16 +73,16 @@ def _is_file(path: str, value: str) -> bool:
     return is_named and "\n" not in value and bool(_FILE.search(value) or "/" in value) and "://" not in value
 
 
-def _is_selected(value: str, wishes: Wishes) -> bool:
+def _is_selected(value: str, request: UserRequest) -> bool:
     """Return whether the words name a file, or have a word of its name that says what it is about."""
     name = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    if wishes.name(name) or wishes.name(value):
+    if request.names(name) or request.names(value):
         return True
     stem = name.rpartition(".")[0] or name
-    if any(map(_FILE.search, wishes.texts)):
-        return wishes.name(stem)
+    if any(map(_FILE.search, request.texts)):
+        return request.names(stem)
     parts = [part for part in _PART.findall(_CAMEL.sub(" ", stem).replace("_", " ")) if len(part) >= _MIN_PART]
-    return any(part.casefold() not in _COMMON and wishes.name(part) for part in parts)
+    return any(part.casefold() not in _COMMON and request.names(part) for part in parts)
 
 
 def _is_made(value: str, context: CallContext, batch: Sequence[ToolCall]) -> bool:

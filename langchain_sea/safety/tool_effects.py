@@ -30,10 +30,12 @@ from langchain_sea.safety.deobfuscation import decode_forms
 
 __all__ = [
     "find_certain_acts",
+    "find_name_acts",
     "find_requested_acts",
     "find_tool_acts",
     "guess_effect",
     "has_injection_marker",
+    "is_document",
     "is_open_source",
     "list_words",
     "names_directive",
@@ -163,6 +165,11 @@ def find_certain_acts(name: str) -> frozenset[str]:
     return frozenset(acts)
 
 
+def find_name_acts(name: str) -> frozenset[str]:
+    """Return all classes of a writing tool's name, the certain ones among them."""
+    return find_tool_acts(name) | find_certain_acts(name)
+
+
 @lru_cache(maxsize=1024)
 def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str] | None:
     """Return the classes of acts that a text asks for; None where it is not English, and so cannot be judged.
@@ -222,6 +229,11 @@ def names_directive(sentence: str, *, is_report: bool = False) -> bool:
 
 
 @lru_cache(maxsize=4096)
+def is_document(name: str) -> bool:
+    """Return whether a tool of this name reads a text which somebody wrote: a page, a file, a mail."""
+    return not READABLE.isdisjoint(list_words(name))
+
+
 def is_open_source(name: str) -> bool:
     """Return whether a tool of this name brings pages of the web, which strangers write as they like."""
     return not OPEN_SOURCES.isdisjoint(list_words(name))

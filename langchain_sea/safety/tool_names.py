@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.safety.act_words import ACTS, ENGLISH, OFTEN_NOUNS, READABLE, READS
 from langchain_sea.safety.deobfuscation import fold_letters
+from langchain_sea.safety.lookalikes import has_few_edits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -99,7 +100,4 @@ def _is_misspelt(one: str, two: str, shortest: int) -> bool:
         )
     if {one[start], two[start]} <= set("0123456789"):
         return False
-    is_exchanged = len(tail_one) > 1 and tail_one[1::-1] == tail_two[:2] and tail_one[2:] == tail_two[2:]
-    is_replaced = tail_one[1:] == tail_two[1:]
-    is_left_out = tail_one[1:] == tail_two or tail_one == tail_two[1:]
-    return is_exchanged or is_replaced or is_left_out
+    return has_few_edits(one, two, 1)

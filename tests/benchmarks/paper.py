@@ -144,10 +144,10 @@ def main() -> None:
     figures = compute_figures(rows)
     if options.pack:
         print(f"{options.pack}: {paper_rows.pack(rows, options.pack)} bytes", file=sys.stderr)
-    found: dict[str, Any] = {"figures": figures, "machines": describe_machines(rows)}
+    printed: dict[str, Any] = {"figures": figures, "machines": describe_machines(rows)}
     if options.check_judge:
-        found["truthfulqa_judge"] = check_nearness(public_data.find_folder(options.data), options.check_judge)
-    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+        printed["truthfulqa_judge"] = check_nearness(public_data.find_folder(options.data), options.check_judge)
+    text = json.dumps(printed, indent=2, ensure_ascii=False) + "\n"
     if options.json:
         options.json.write_text(text, encoding="utf-8")
     sys.stderr.write(describe(figures))

@@ -59,22 +59,22 @@ def compute_figures(rows: Sequence[Row]) -> Figures:
     groups: dict[tuple[str, str], dict[str, dict[str, Row]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         groups[row["set"], row["tier"]][row["method"]][row["question"]] = row
-    found: Figures = {table: {} for table in METRICS if any(name == table for name, _ in groups)}
+    by_table: Figures = {table: {} for table in METRICS if any(name == table for name, _ in groups)}
     for (table, policy), by_method in groups.items():
         key = METRICS[table].key
-        found[table][policy] = {
+        by_table[table][policy] = {
             method: _summarize(list(by_method[method].values()), key) | _compare(by_method, method, key)
             for method in METHODS
             if method in by_method
         }
-    return found
+    return by_table
 
 
 def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
     hits = sum(bool(row[key]) for row in rows)
     plans = [row["plan"] for row in rows if row["plan"]]
     nats = [row["outside_nats"] for row in rows if row.get("outside_nats") is not None]
-    found = {
+    figures = {
         "n": len(rows),
         "value": round(hits / len(rows), 4),
         "interval": wilson(hits, len(rows)),
@@ -85,8 +85,8 @@ def _summarize(rows: Sequence[Row], key: str) -> dict[str, Any]:
     }
     for name in ("refused", "blank"):
         values = [row[name] for row in rows if row.get(name) is not None]
-        found |= {name: round(statistics.fmean(values), 4)} if values else {}
-    return found
+        figures |= {name: round(statistics.fmean(values), 4)} if values else {}
+    return figures
 
 
 def _compare(by_method: Mapping[str, Mapping[str, Row]], method: str, key: str) -> dict[str, Any]:
@@ -105,9 +105,9 @@ def describe(figures: Figures) -> str:
     for table, policies in figures.items():
         for policy, methods in policies.items():
             lines += [
-                f"{table:11} {policy:14} {method:16} n = {found['n']:4}  {METRICS[table].name} {_share(found)} %  "
-                f"{found['seconds']:.1f} s  {_nats(found)} nats  blank {100 * found.get('blank', 0):.0f} %\n"
-                for method, found in methods.items()
+                f"{table:11} {policy:14} {method:16} n = {cell['n']:4}  {METRICS[table].name} {_share(cell)} %  "
+                f"{cell['seconds']:.1f} s  {_nats(cell)} nats  blank {100 * cell.get('blank', 0):.0f} %\n"
+                for method, cell in methods.items()
             ]
     return "".join(lines)
 
@@ -124,7 +124,7 @@ def write_markdown(
         policies: the columns.
         methods: the lines; those of the rows are added.
     """
-    measured = {method for found in figures.values() for part in found.values() for method in part}
+    measured = {method for by_policy in figures.values() for cells in by_policy.values() for method in cells}
     names = [name for name in METHODS if name in {*methods, *measured}]
     lines = [BEGIN, ""]
     for table in tables:
@@ -133,25 +133,25 @@ def write_markdown(
         heads = [f"{policy}: {metric.name}, % | s | nats" for policy in policies]
         lines += [f"| method | {' | '.join(heads)} |", "|---|" + "---|---|---|" * len(policies)]
         by_policy = [figures.get(table, {}).get(policy, {}) for policy in policies]
-        lines += [f"| `{name}` | {' | '.join(_cells(found.get(name)) for found in by_policy)} |" for name in names]
+        lines += [f"| `{name}` | {' | '.join(_cells(cells.get(name)) for cells in by_policy)} |" for name in names]
         lines.append("")
     return "\n".join([*lines, describe_machines(rows), "", END]) + "\n"
 
 
-def _cells(found: Mapping[str, Any] | None) -> str:
-    if found is None:
+def _cells(cell: Mapping[str, Any] | None) -> str:
+    if cell is None:
         return f"{MISSING} | – | –"
-    blank = f", {100 * found['blank']:.0f} % blank" if found.get("blank") else ""
-    return f"{_share(found)}, n = {found['n']}{blank} | {found['seconds']:.1f} | {_nats(found)}"
+    blank = f", {100 * cell['blank']:.0f} % blank" if cell.get("blank") else ""
+    return f"{_share(cell)}, n = {cell['n']}{blank} | {cell['seconds']:.1f} | {_nats(cell)}"
 
 
-def _share(found: Mapping[str, Any]) -> str:
-    low, high = found["interval"]
-    return f"{100 * found['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+def _share(cell: Mapping[str, Any]) -> str:
+    low, high = cell["interval"]
+    return f"{100 * cell['value']:.1f} ({100 * low:.1f} to {100 * high:.1f})"
 
 
-def _nats(found: Mapping[str, Any]) -> str:
-    return "–" if found["outside_nats"] is None else f"{found['outside_nats']:.2f}"
+def _nats(cell: Mapping[str, Any]) -> str:
+    return "–" if cell["outside_nats"] is None else f"{cell['outside_nats']:.2f}"
 
 
 def describe_machines(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import report
+import report_checks
 import traffic
 
 from langchain_sea.safety import RULES_ONLY, GuardConfig, GuardPipeline
@@ -126,9 +126,9 @@ def compare(data: Path) -> dict[str, Any]:
             attack_runs(run, each) for run, each in events if any(c and c["label"] == "attack" for c, _ in each)
         ]
         result[name] = {
-            "benign_tasks_blocked": report.share(sum("block" in actions for actions in honest), len(honest)),
-            "benign_tasks_asked": report.share(sum("ask" in actions for actions in honest), len(honest)),
-            "attack_ran": report.share(sum(attacked), len(attacked)),
+            "benign_tasks_blocked": report_checks.share(sum("block" in actions for actions in honest), len(honest)),
+            "benign_tasks_asked": report_checks.share(sum("ask" in actions for actions in honest), len(honest)),
+            "attack_ran": report_checks.share(sum(attacked), len(attacked)),
         }
     return result
 

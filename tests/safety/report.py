@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import random
-import statistics
 import sys
 import tempfile
 import time
@@ -27,14 +25,14 @@ import torch
 import traffic
 from adaptive import adaptive
 from cases import Case
+from judgement_times import measure_times
 from langchain_core.messages import HumanMessage
-from long_arguments import measure_long_arguments
 from repairs import repairs
+from report_audit import audited
+from report_checks import Checks, reported, share, stopped, succeeded
 from scripted import WAYS, World, agent, asks, run
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware
-from langchain_sea.safety import RULES_ONLY, AuditLog, GuardConfig, GuardPipeline, replay, verify
-from langchain_sea.safety.defaults import make_embedded_checks
 from langchain_sea.tool_guard import ToolCallGuard
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -44,53 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).parent
-
-
-class Checks:
-    """The checks under test, perhaps without one of them."""
-
-    def __init__(self, without: str | None = None) -> None:
-        self.rules = tuple(check for check in RULES_ONLY if check.name != without)
-        self.with_model = tuple(check for check in make_embedded_checks() if check.name != without)
-        self.all = (*self.rules, *self.with_model)
-
-    def pipeline(self, policy: GuardConfig, *, rules_only: bool = False, **options: Any) -> GuardPipeline:
-        return GuardPipeline(policy=policy, checks=self.rules if rules_only else self.all, **options)
-
-
-def share(hits: int, of: int) -> dict[str, Any]:
-    """A share with Wilson's interval."""
-    if not of:
-        return {"value": None, "of": 0}
-    z, p = 1.96, hits / of
-    middle, half = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    low, high = (middle - half) / (1 + z * z / of), (middle + half) / (1 + z * z / of)
-    return {"value": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "of": of}
-
-
-def succeeded(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> dict[str, Any]:
-    """The share of batches of which a write of an attacker's runs."""
-    hits = 0
-    for case in found:
-        decisions = checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
-        hits += any(decisions[p].is_allowed for p in case.writes)
-    return share(hits, len(found))
-
-
-def stopped(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> tuple[int, int]:
-    """Calls that do not run, of all."""
-    decisions = [
-        d
-        for case in found
-        for d in checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
-    ]
-    return sum(not d.is_allowed for d in decisions), len(decisions)
-
-
-def reported(found: Sequence[Case], most: int | None = None, seed: int = 0) -> list[Case]:
-    """Those of the half that is reported; `most` of them, drawn by the seed."""
-    kept = [case for case in found if case.reported]
-    return kept if most is None or len(kept) <= most else random.Random(seed).sample(kept, most)
 
 
 def structural(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
@@ -281,79 +232,17 @@ def parity(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     return {"parity_differences": {"value": different, "of": of}}
 
 
-def added(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
-    """Milliseconds a judgement takes: rules alone, with the embedded scorer, a batch of eight, and long arguments."""
-    found = reported(cases.bfcl_calls(data, 400, seed))
-    rules = [_timed(checks.pipeline(c.context.policy, rules_only=True), c) for c in found for _ in range(3)]
+def measure_added(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
+    """Milliseconds a judgement takes."""
+    calls = reported(cases.bfcl_calls(data, 400, seed))
     texts = [cases.carried(t, t, i) for i, t in enumerate(cases.safe_texts(data)[:60])]
-    one = [_timed(checks.pipeline(c.context.policy), c) for c in texts]
-    batches = [
-        Case(
-            "batch",
-            texts[i].context,
-            cases.batch([{"name": c.name, "args": c.arguments} for t in texts[i : i + 8] for c in t.calls]),
-        )
-        for i in range(0, 48, 8)
-    ]
-    eight = [_timed(checks.pipeline(c.context.policy), c) for c in batches]
-    deep = statistics.quantiles(rules, n=100)
-    with_scorer = statistics.quantiles(one, n=20)[-1]
-    ratio = round(statistics.median(eight) / statistics.median(one), 2)
-    return {
-        "added_ms": {
-            "value": round(with_scorer, 2),
-            "rules_p50": round(deep[49], 3),
-            "rules_p99": round(deep[98], 3),
-            "scorer_p95": round(with_scorer, 2),
-            "batch_of_8_over_one": ratio,
-        },
-        **measure_long_arguments(checks.pipeline(GuardConfig(), rules_only=True)),
-    }
-
-
-def _timed(pipeline: GuardPipeline, case: Case) -> float:
-    began = time.perf_counter()
-    pipeline(case.calls, case.context)
-    return (time.perf_counter() - began) * 1000
-
-
-def audited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
-    """One row a call, the same verdicts when they are judged again, and every flipped byte found."""
-    rng = random.Random(seed)
-    found = [case for _, case in exploits.exploits(seed, 4)] + reported(cases.bfcl_calls(data, 200, seed))
-    with tempfile.TemporaryDirectory() as folder:
-        rows = wrong = equal = replays = 0
-        for policy in {case.context.policy.digest: case.context.policy for case in found}.values():
-            path = Path(folder) / f"{policy.digest}.jsonl"
-            pipeline = checks.pipeline(policy, rules_only=True, audit=AuditLog(path, keep="full"))
-            mine = [case for case in found if case.context.policy.digest == policy.digest]
-            decisions = [(d, case.context) for case in mine for d in pipeline(case.calls, case.context)]
-            calls = len([pipeline.settle_unanswered(d, context) for d, context in decisions])
-            again = replay(path, checks.pipeline(policy, rules_only=True))
-            rows, wrong = rows + calls, wrong + abs(calls - len(again)) + len(verify(path))
-            equal, replays = equal + sum(r.is_equal for r in again), replays + len(again)
-        whole = path.read_bytes()
-        caught = 0
-        for _ in range(200):
-            place, bit = rng.randrange(len(whole)), 1 << rng.randrange(8)
-            flipped = Path(folder) / "flipped.jsonl"
-            flipped.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
-            caught += bool(verify(flipped))
-    value = min(1.0 if not wrong else 0.0, equal / replays, caught / 200)
-    return {
-        "audit": {
-            "value": round(value, 4),
-            "calls": rows,
-            "replays_equal": round(equal / replays, 4),
-            "flips_found": caught / 200,
-        }
-    }
+    return measure_times(checks.pipeline, calls, texts)
 
 
 PARTS: dict[str, Callable[[Checks, Path, int], dict[str, Any]]] = {
     "structural": structural, "faults": closed, "agentdojo": agentdojo, "injecagent": injecagent, "benign": benign, "traffic": replayed,
     "lookalike": lookalike, "exploits": exploited, "position": position, "repairs": repairs, "parity": parity,
-    "added": added, "audit": audited, "adaptive": adaptive,
+    "added": measure_added, "audit": audited, "adaptive": adaptive,
 }  # fmt: skip
 
 

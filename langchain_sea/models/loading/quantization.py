@@ -62,7 +62,7 @@ class QuantizedLinear(nn.Module):
         """Round `weight`, (O, I); `bias`, (O,), is not changed."""
         super().__init__()
         self.out_features, self.in_features = weight.shape
-        packed, scale, low = _in_8_bits(weight) if bits == "int8" else _in_4_bits(weight)
+        packed, scale, low = (*to_8_bits(weight), None) if bits == "int8" else _in_4_bits(weight)
         self.register_buffer("packed", packed)
         self.register_buffer("scale", scale)
         self.register_buffer("low", low)
@@ -96,10 +96,10 @@ class _Product(torch.autograd.Function):
         return gradients[0] @ ctx.layer.weight.to(gradients[0].dtype), None
 
 
-def _in_8_bits(weight: Tensor) -> tuple[Tensor, Tensor, None]:
+def to_8_bits(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return (O, I) int8 and the scale (O, 1), rounded to the weights' precision before it divides them."""
     scale = _positive(weight.abs().amax(-1, keepdim=True) / 127)
-    return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale, None
+    return (weight / scale).round().clamp(-127, 127).to(torch.int8), scale
 
 
 def _in_4_bits(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:

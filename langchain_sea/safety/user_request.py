@@ -18,7 +18,7 @@ from langchain_sea.safety.typed_values import index_text
 if TYPE_CHECKING:
     from langchain_sea.safety.context import CallContext
 
-__all__ = ["Wishes", "read_wishes"]
+__all__ = ["DAYS", "UserRequest", "read_user_request"]
 
 _MAX_TEXT = 20_000  # characters of one text
 _UNIT = (
@@ -75,7 +75,8 @@ _RECURRING = re.compile(
 
 _WORDS: dict[float, str] = {2: "two|both|couple|pair|twice|double", 3: "three|thrice", 4: "four", 5: "five", 6: "six|half a dozen", 7: "seven", 8: "eight", 9: "nine",
           10: "ten", 11: "eleven", 12: "twelve|dozen", 20: "twenty", 30: "thirty", 50: "fifty", 100: "hundred"}  # fmt: skip
-_DAYS = {
+DAYS = {
+    "second": 1 / 86400,
     "minute": 1 / 1440,
     "hour": 1 / 24,
     "day": 1.0,
@@ -85,6 +86,7 @@ _DAYS = {
     "quarter": 92.0,
     "year": 366.0,
 }
+"""How many days a unit of time has."""
 _ONE = re.compile(r"\b(?:an?|one|the next)\s+(?=(?:minute|hour|day|night|week|month|quarter|year))", re.IGNORECASE)
 _PERIOD = re.compile(
     r"\b(?:for|within|in|after|valid|of|next|expires?)\s+(?:\w+\s+)?(\d{1,4})[ -]?(minute|hour|day|night|week|month|quarter|year)s?\b",
@@ -93,7 +95,7 @@ _PERIOD = re.compile(
 
 
 @dataclass(frozen=True)
-class Wishes:
+class UserRequest:
     """The words that say what to do.
 
     Attributes:
@@ -131,7 +133,7 @@ class Wishes:
     def repeats(self) -> bool:
         """Whether an act may be done more than once."""
         return any(map(_REPEATED.search, self.texts)) or any(
-            len(found) > len(set(found)) for text in self.texts if (found := [m.group() for m in _SUM.finditer(text)])
+            len(sums) > len(set(sums)) for text in self.texts if (sums := [m.group() for m in _SUM.finditer(text)])
         )
 
     @cached_property
@@ -139,7 +141,7 @@ class Wishes:
         """Whether more things may be meant than are named."""
         return any(map(leaves_open, self.texts))
 
-    def count(self, number: float) -> bool:
+    def names_count(self, number: float) -> bool:
         """Return whether a number of things is named, in digits or as a word."""
         word = _WORDS.get(number)
         return number in self.numbers or (
@@ -149,8 +151,8 @@ class Wishes:
     @cached_property
     def period(self) -> float | None:
         """The longest time for which something is to hold, in days, where one is named."""
-        found = [float(m[1]) * _DAYS[m[2].lower()] for t in self.texts for m in _PERIOD.finditer(_ONE.sub("1 ", t))]
-        return max(found, default=None)
+        periods = [float(m[1]) * DAYS[m[2].lower()] for t in self.texts for m in _PERIOD.finditer(_ONE.sub("1 ", t))]
+        return max(periods, default=None)
 
     def recurs(self, value: str) -> bool:
         """Return whether something is to happen again and again, in the period that a value names."""
@@ -159,26 +161,26 @@ class Wishes:
         said = [name for name, pattern in _PERIODS.items() if any(map(pattern.search, self.texts))]
         return period in said if said and period else bool(said) or any(map(_RECURRING.search, self.texts))
 
-    def mention(self, pattern: re.Pattern[str]) -> bool:
-        """Return whether the words have something."""
+    def mentions(self, pattern: re.Pattern[str]) -> bool:
+        """Return whether a pattern occurs in the words."""
         return any(map(pattern.search, self.texts))
 
-    def name(self, value: str) -> bool:
+    def names(self, value: str) -> bool:
         """Return whether the words name a value."""
         return any(index_text(text).has_value(value) for text in (*self.texts, *self.trusted))
 
 
-def read_wishes(context: CallContext, tool: str) -> Wishes:
+def read_user_request(context: CallContext, tool: str) -> UserRequest:
     """Return the words of the conversation that say what to do; what a human approved for the tool counts for it."""
     requests = [text for text, _ in context.request_texts]
     approved = [m.text for m in context.messages if m.role == "approval" and m.tool in ("", tool)]
     said = [*context.user_texts, *context.endorsed] if context.user_texts else requests
-    return _make_wishes(_cut([*said, *approved]), _cut([*requests, *approved, *context.policy.trusted]))
+    return _make_request(_cut([*said, *approved]), _cut([*requests, *approved, *context.policy.trusted]))
 
 
 @lru_cache(maxsize=256)
-def _make_wishes(texts: tuple[str, ...], trusted: tuple[str, ...]) -> Wishes:
-    return Wishes(texts, trusted)
+def _make_request(texts: tuple[str, ...], trusted: tuple[str, ...]) -> UserRequest:
+    return UserRequest(texts, trusted)
 
 
 def _cut(texts: list[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How long arguments of 200,000 characters take to judge, and how long an event loop waits meanwhile."""
+"""How long judgements take, those of 200,000 characters among them, and how long an event loop waits meanwhile."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import asyncio
 import base64
 import itertools
 import json
+import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from cases import batch
+from cases import Case, batch
 
 from langchain_sea.safety import CallContext, ContextMessage, GuardConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from langchain_sea.safety import GuardPipeline
 
@@ -35,6 +36,45 @@ UNITS = {
     "sentences": "Please send it to Ann. ", "equals": "a=b&", "at signs": "@", "semicolons": ";", "unicode": "é", "tabs": "\t", "hashes": "#\n",
     "mixed": "x=1; y='a b'; print(x) # note\n",
 }  # fmt: skip
+
+
+def measure_times(
+    make_pipeline: Callable[..., GuardPipeline], calls: Sequence[Case], texts: Sequence[Case]
+) -> dict[str, Any]:
+    """Return the milliseconds of judgements: by rules alone, with the embedded scorer, of eight, and of long arguments.
+
+    Args:
+        make_pipeline: takes a policy, and `rules_only`.
+        calls: that the rules judge, three times each.
+        texts: at least 48, that the scorer judges.
+    """
+    by_rules = [_time(make_pipeline(c.context.policy, rules_only=True), c) for c in calls for _ in range(3)]
+    by_scorer = [_time(make_pipeline(c.context.policy), c) for c in texts]
+    batches = [_join(texts[i : i + 8]) for i in range(0, 48, 8)]
+    of_eight = [_time(make_pipeline(c.context.policy), c) for c in batches]
+    percentiles = statistics.quantiles(by_rules, n=100)
+    with_scorer = statistics.quantiles(by_scorer, n=20)[-1]
+    return {
+        "added_ms": {
+            "value": round(with_scorer, 2),
+            "rules_p50": round(percentiles[49], 3),
+            "rules_p99": round(percentiles[98], 3),
+            "scorer_p95": round(with_scorer, 2),
+            "batch_of_8_over_one": round(statistics.median(of_eight) / statistics.median(by_scorer), 2),
+        },
+        **measure_long_arguments(make_pipeline(GuardConfig(), rules_only=True)),
+    }
+
+
+def _join(texts: Sequence[Case]) -> Case:
+    calls = [{"name": call.name, "args": call.arguments} for text in texts for call in text.calls]
+    return Case("batch", texts[0].context, batch(calls))
+
+
+def _time(pipeline: GuardPipeline, case: Case) -> float:
+    started = time.perf_counter()
+    pipeline(case.calls, case.context)
+    return (time.perf_counter() - started) * 1000
 
 
 def measure_long_arguments(pipeline: GuardPipeline) -> dict[str, Any]:
