@@ -10,7 +10,7 @@ from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
-from langchain_sea.safety.conversation import make_context
+from langchain_sea.safety.conversation.reading import make_context
 from langchain_sea.safety.guard import RULES_ONLY, GuardPipeline
 from langchain_sea.safety.messages import (
     apply_decisions,
@@ -22,7 +22,7 @@ from langchain_sea.safety.messages import (
 )
 from langchain_sea.safety.policy import GuardConfig
 from langchain_sea.safety.questions import resolve_questions
-from langchain_sea.safety.tool_identity import check_policy_names
+from langchain_sea.safety.tools.tool_identity import check_policy_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -23,7 +23,7 @@ from langchain_sea.safety.defaults import HARM_THRESHOLD, make_harm_check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = ["SEARepairer"]

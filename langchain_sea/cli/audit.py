@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _list_stops(options: argparse.Namespace) -> int:
     """Write what was stopped, or would have been in monitor mode."""
-    from langchain_sea.safety.policy_comparison import list_stops
+    from langchain_sea.safety.audit.policy_comparison import list_stops
 
     rows = list(list_stops(options.file))
     for row in rows:
@@ -66,7 +66,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """Judge under another policy, and write which decisions would differ."""
-    from langchain_sea.safety.policy_comparison import compare_policies
+    from langchain_sea.safety.audit.policy_comparison import compare_policies
 
     rows = compare_policies(options.file, _make_pipeline(options))
     changed = [row for row in rows if row.outcome != row.new_outcome]

@@ -29,8 +29,10 @@ from langchain_sea.middleware.run import (
     with_call,
     with_update,
 )
-from langchain_sea.safety.context import CallContext
-from langchain_sea.safety.conversation import list_added_texts, read_conversation
+from langchain_sea.safety.conversation.context import CallContext
+from langchain_sea.safety.conversation.prompts import split_prompt
+from langchain_sea.safety.conversation.reading import list_added_texts, read_conversation
+from langchain_sea.safety.conversation.thread_state import ThreadRecord
 from langchain_sea.safety.messages import (
     apply_decisions,
     find_call,
@@ -40,11 +42,9 @@ from langchain_sea.safety.messages import (
     read_calls,
     read_invalid_calls,
 )
-from langchain_sea.safety.prompts import split_prompt
 from langchain_sea.safety.questions import resolve_questions
-from langchain_sea.safety.thread_state import ThreadRecord
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
-from langchain_sea.safety.tool_catalogue import ToolCatalogue
+from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
 from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
 from langchain_sea.tool_guard import make_guard
 

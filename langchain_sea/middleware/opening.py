@@ -13,8 +13,8 @@ from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import PrivateStateAttr
 
 from langchain_sea.middleware.run import read_messages
-from langchain_sea.safety.conversation import find_inputs
-from langchain_sea.safety.thread_state import ThreadRecord, merge_records
+from langchain_sea.safety.conversation.reading import find_inputs
+from langchain_sea.safety.conversation.thread_state import ThreadRecord, merge_records
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -5,16 +5,16 @@ It may import `errors`, `core`, `models` and `rewards`; only `messages` imports 
 """
 
 from langchain_sea.errors import PolicyError
-from langchain_sea.safety.audit_log import AuditLog, ReplayedRow, replay, verify
+from langchain_sea.safety.audit.audit_log import AuditLog, ReplayedRow, replay, verify
 from langchain_sea.safety.checks import Action, Check, Decision, Finding, PerCallCheck
-from langchain_sea.safety.context import CallContext, ContextMessage
+from langchain_sea.safety.conversation.context import CallContext, ContextMessage
 from langchain_sea.safety.guard import RULES_ONLY, AuditSink, GuardPipeline, Repairer
 from langchain_sea.safety.learned import HarmCheck, IntentCheck
 from langchain_sea.safety.policy import GuardConfig, ToolRules
-from langchain_sea.safety.provenance import ProvenanceCheck
-from langchain_sea.safety.rules import RulesCheck
-from langchain_sea.safety.schema import SchemaCheck
+from langchain_sea.safety.provenance.check import ProvenanceCheck
+from langchain_sea.safety.rules.check import RulesCheck
 from langchain_sea.safety.tool_call import ToolCall
+from langchain_sea.safety.tools.schema import SchemaCheck
 
 __all__ = [
     "RULES_ONLY",

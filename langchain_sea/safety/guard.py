@@ -17,17 +17,17 @@ from langchain_sea.core.timeouts import run_with_timeout
 from langchain_sea.errors import PolicyError
 from langchain_sea.safety.checks import Action, Check, Decision, Finding
 from langchain_sea.safety.policy import GuardConfig
-from langchain_sea.safety.provenance import ProvenanceCheck
-from langchain_sea.safety.request import RequestCheck
-from langchain_sea.safety.rules import RulesCheck
-from langchain_sea.safety.schema import SchemaCheck
+from langchain_sea.safety.provenance.check import ProvenanceCheck
+from langchain_sea.safety.request.check import RequestCheck
+from langchain_sea.safety.rules.check import RulesCheck
 from langchain_sea.safety.stops import report_stop
-from langchain_sea.safety.tool_identity import ToolIdentityCheck, check_policy_names
+from langchain_sea.safety.tools.schema import SchemaCheck
+from langchain_sea.safety.tools.tool_identity import ToolIdentityCheck, check_policy_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = ["RULES_ONLY", "AuditSink", "GuardPipeline", "Repairer", "answer_question"]

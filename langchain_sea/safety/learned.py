@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.checks import Action, Finding
-from langchain_sea.safety.deobfuscation import decode_words
-from langchain_sea.safety.tool_effects import names_directive
-from langchain_sea.safety.values import get_argument, list_strings, to_snake_case
+from langchain_sea.safety.text.deobfuscation import decode_words
+from langchain_sea.safety.text.tool_effects import names_directive
+from langchain_sea.safety.text.values import get_argument, list_strings, to_snake_case
 
 if TYPE_CHECKING:
-    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = ["HarmCheck", "IntentCheck", "split_segments"]

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import PolicyError
-from langchain_sea.safety.context import ContextMessage
+from langchain_sea.safety.conversation.context import ContextMessage
 from langchain_sea.safety.guard import answer_question
-from langchain_sea.safety.name_patterns import TEXT_NAME
-from langchain_sea.safety.values import get_field, list_numbers, list_strings, to_snake_case
+from langchain_sea.safety.text.name_patterns import TEXT_NAME
+from langchain_sea.safety.text.values import get_field, list_numbers, list_strings, to_snake_case
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.guard import GuardPipeline
     from langchain_sea.safety.tool_call import ToolCall
 

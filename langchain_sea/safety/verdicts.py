@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
-    from langchain_sea.safety.context import CallContext
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = ["JudgedBatch", "VerdictStore"]

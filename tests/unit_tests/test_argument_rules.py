@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, PolicyError, RulesCheck, ToolRules
-from langchain_sea.safety.argument_kinds import Kind, decide_kind
+from langchain_sea.safety.text.argument_kinds import Kind, decide_kind
 from langchain_sea.safety.tool_call import freeze_calls
 
 

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from langchain_sea.safety import AuditLog, CallContext, ContextMessage, GuardConfig, GuardPipeline, PolicyError, verify
-from langchain_sea.safety.audit_log import read_rows
+from langchain_sea.safety.audit.audit_log import read_rows
 from langchain_sea.safety.tool_call import freeze_calls
 
 SCHEMAS = {"note": {"type": "object", "properties": {"text": {}}}}
@@ -84,7 +84,7 @@ def test_a_full_disk_blocks_its_call_and_leaves_no_half_row(tmp_path, monkeypatc
         return real_write(descriptor, data[: len(data) - 50])
 
     with monkeypatch.context() as patch:
-        patch.setattr("langchain_sea.safety.audit_file.os.write", write_half)
+        patch.setattr("langchain_sea.safety.audit.audit_file.os.write", write_half)
         assert write_row(audit) == "unavailable"
     assert path.read_bytes() == before
     assert write_row(audit) == "allowed"
@@ -93,7 +93,7 @@ def test_a_full_disk_blocks_its_call_and_leaves_no_half_row(tmp_path, monkeypatc
 
 def test_a_hanging_disk_blocks_its_call_at_the_deadline(tmp_path, monkeypatch):
     release = threading.Event()
-    monkeypatch.setattr("langchain_sea.safety.audit_file.os.fsync", lambda _: release.wait())
+    monkeypatch.setattr("langchain_sea.safety.audit.audit_file.os.fsync", lambda _: release.wait())
     audit = AuditLog(tmp_path / "a.jsonl", deadline=0.05)
     assert write_row(audit) == "unavailable"
     assert write_row(audit) == "unavailable"  # the first one still holds the file

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
-from langchain_sea.safety.argument_kinds import Kind, recognize_statement
-from langchain_sea.safety.call_acts import _remove_comments
+from langchain_sea.safety.text.argument_kinds import Kind, recognize_statement
 from langchain_sea.safety.tool_call import freeze_calls
+from langchain_sea.safety.tools.call_acts import _remove_comments
 
 KEY = "AKIA" + "QYLPMN5HFIQR7XYA"  # a key of AWS by its form alone
 

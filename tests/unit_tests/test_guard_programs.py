@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from langchain_sea.safety import CallContext, ContextMessage, GuardConfig, GuardPipeline
-from langchain_sea.safety.commands import judge_command
-from langchain_sea.safety.patterns import Danger
-from langchain_sea.safety.program_options import _OPTIONS
+from langchain_sea.safety.commands.program_options import _OPTIONS
+from langchain_sea.safety.commands.shell import judge_command
+from langchain_sea.safety.text.patterns import Danger
 from langchain_sea.safety.tool_call import freeze_calls
 
 RUNNING = {

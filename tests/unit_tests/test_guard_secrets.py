@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
-from langchain_sea.safety.seen_secrets import find_passed_secret, list_read_secrets, to_plain
-from langchain_sea.safety.sensitive_fields import name_sensitive_field
+from langchain_sea.safety.rules.sensitive_fields import name_sensitive_field
+from langchain_sea.safety.secrets.seen_secrets import find_passed_secret, list_read_secrets, to_plain
 from langchain_sea.safety.tool_call import freeze_calls
 
 KEY = "q7Zp1Xw9Lm4Rt6Vb2Nk8"

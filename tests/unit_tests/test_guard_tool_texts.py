@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, GuardPipeline
-from langchain_sea.safety.quotations import split_pasted
+from langchain_sea.safety.text.quotations import split_pasted
 from langchain_sea.safety.tool_call import freeze_calls
-from langchain_sea.safety.tool_identity import ToolIdentityCheck
-from langchain_sea.safety.tool_names import find_twin
+from langchain_sea.safety.tools.tool_identity import ToolIdentityCheck
+from langchain_sea.safety.tools.tool_names import find_twin
 
 
 def find(tool, arguments, description, schema=None, *, others=None, user="How much is 100 EUR in USD?"):

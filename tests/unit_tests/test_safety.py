@@ -30,9 +30,9 @@ from langchain_sea.safety import (
     replay,
     verify,
 )
-from langchain_sea.safety.deobfuscation import decode_forms, find_hidden_text
+from langchain_sea.safety.addresses.ssrf import find_bad_address
 from langchain_sea.safety.learned import split_segments
-from langchain_sea.safety.ssrf import find_bad_address
+from langchain_sea.safety.text.deobfuscation import decode_forms, find_hidden_text
 from langchain_sea.safety.tool_call import compute_digest, find_json_errors, freeze_calls
 from langchain_sea.tool_guard import ToolCallGuard
 

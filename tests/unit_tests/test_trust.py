@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.safety import CallContext, ContextMessage, GuardConfig, GuardPipeline, PolicyError, ToolRules
-from langchain_sea.safety.results import read_result
+from langchain_sea.safety.conversation.results import read_result
+from langchain_sea.safety.text.tool_effects import find_requested_acts, guess_effect, names_directive
+from langchain_sea.safety.text.typed_values import find_addresses, index_text, to_compact
 from langchain_sea.safety.tool_call import freeze_calls
-from langchain_sea.safety.tool_effects import find_requested_acts, guess_effect, names_directive
-from langchain_sea.safety.typed_values import find_addresses, index_text, to_compact
 
 ANYTHING = {"type": "object", "additionalProperties": True}
 USER = ContextMessage("user", "Read https://museum.example and mail the hours to ann@home.example.")

@@ -1,0 +1,1 @@
+"""What commands of a shell and programs do, read by parsers. Runs none."""

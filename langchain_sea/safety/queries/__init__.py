@@ -1,0 +1,1 @@
+"""What database queries do, read by parsers. Runs none."""

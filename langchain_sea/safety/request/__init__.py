@@ -1,0 +1,1 @@
+"""Whether the user asked for a call, and for as much of it."""
