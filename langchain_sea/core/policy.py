@@ -138,6 +138,14 @@ class Prompt(Protocol):
         """The ids of the answer that the policy has read already; see `Policy.prefill`."""
 
     @property
+    def before_opening(self) -> Prompt | None:
+        """The prompt without the words that were put before the answer; None if there are none."""
+
+    @property
+    def opening(self) -> Sequence[int]:
+        """The ids of the words that were put before the answer, such as "Sure, here is"."""
+
+    @property
     def has_grammar(self) -> bool:
         """Whether a grammar limits the answer. Then whole answers are drawn, and no step leaves the grammar."""
 

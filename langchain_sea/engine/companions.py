@@ -146,7 +146,7 @@ class Companions:
     ) -> GenerationInput:
         direction = self.vector.direction.to(self.drafter.policy.device).float()
         vectors = torch.tensor(list(shares), device=direction.device)[:, None] * direction
-        return GenerationInput(
+        return GenerationInput.steered(
             prompt, answers, Steering(self.vector.layer, vectors), scale, self.generators[: len(answers)]
         )
 

@@ -36,6 +36,7 @@ class LatentGradientOp:
 
     Attributes:
         answers: G × n draws, those of one group one after another.
+        num_known: the first tokens of each answer that were not drawn; they say nothing about the latent.
         latents: (G, D), under which they were drawn.
         layer: to whose input the latents are added.
         temperature: at which they were drawn.
@@ -50,6 +51,7 @@ class LatentGradientOp:
     policy: Policy
     prompt: Prompt
     answers: Sequence[Sequence[int]]
+    num_known: int
     latents: Tensor
     layer: int
     temperature: float
@@ -76,10 +78,10 @@ class LatentGradientOp:
         """Return the mean over each group of A · log π(y | x, z), (G,), with its graph, after the forward pass."""
         with torch.enable_grad():
             mask = self._batch.tokens.mask
-            start = len(self.prompt.answer)  # of these tokens the log-probabilities are known, and constant
-            log_probs = (self._batch.token_log_probs * mask)[:, start:].sum(1)
+            drawn = slice(self.num_known, None)
+            log_probs = (self._batch.token_log_probs * mask)[:, drawn].sum(1)
             num_groups = len(self.leaf)
-            per_token = log_probs.detach() / mask[:, start:].sum(1).clamp(min=1) + self.nll
+            per_token = log_probs.detach() / mask[:, drawn].sum(1).clamp(min=1) + self.nll
             self._divergence = per_token.view(num_groups, -1).mean(1)
             costs = (self.energies + self.divergence_weight * per_token).view(num_groups, -1)
             weights = self.advantages(costs).to(log_probs)

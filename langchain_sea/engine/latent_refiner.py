@@ -254,7 +254,7 @@ class LatentRefiner:
         if not beginnings:
             return []
         scale = self.search_config.continuation.temperature_scale
-        inputs = [GenerationInput(prompt, beginnings, steering, scale)]
+        inputs = [GenerationInput.steered(prompt, beginnings, steering, scale)]
         num_new = length - min(map(len, beginnings))
         (written,), is_cut = yield from self.drafter.write(inputs, num_new)
         longest_new = max(map(len, written))

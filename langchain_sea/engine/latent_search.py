@@ -22,7 +22,7 @@ from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.core.trace import TraceStep
 from langchain_sea.engine.latent_gradient import LatentGradient, LatentGradientOp
 from langchain_sea.engine.memory import split_on_out_of_memory
-from langchain_sea.engine.ops import ForwardOp, GenerationInput
+from langchain_sea.engine.ops import ForwardOp, GenerationInput, split_off_opening
 from langchain_sea.errors import OutOfMemoryError
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LatentSearch:
     def _draw(self, rows: Tensor | None) -> RequestSteps[Round | None]:
         """Return a round of draws with their energies; None if the time limit cut it short."""
         steering = None if rows is None or not bool(rows.any()) else Steering(self.layer, rows)
-        inputs = [GenerationInput(self.prompt, [[] for _ in range(self.plan.num_draws)], steering)]
+        inputs = [GenerationInput.steered(self.prompt, [[] for _ in range(self.plan.num_draws)], steering)]
         (answers,), is_cut = yield from self.drafter.write(inputs, self.draw_tokens)
         return None if is_cut else (yield from self.scorer.score(answers, self.layer))
 
@@ -236,10 +236,14 @@ class LatentSearch:
         def compute(groups: Sequence[int]) -> RequestSteps[list[LatentGradient]]:
             first, last = groups[0] * self.plan.rows, (groups[-1] + 1) * self.plan.rows
             answers = drawn.answers[first:last]
+            before, opening = split_off_opening(self.prompt)
+            known = [*before.answer, *opening]
+            is_whole_round = len(answers) == self.plan.num_draws
             gradient: LatentGradient = yield LatentGradientOp(
                 policy=self.energy.policy,
-                prompt=self.prompt,
-                answers=[[*self.prompt.answer, *ids] for ids in answers],
+                prompt=before,
+                answers=[[*known, *ids] for ids in answers],
+                num_known=len(known),
                 latents=latents[groups[0] : groups[-1] + 1],
                 layer=self.layer,
                 temperature=self.drafter.temperature or 1.0,
@@ -247,7 +251,7 @@ class LatentSearch:
                 nll=drawn.nll[first:last],
                 divergence_weight=self.config.divergence_weight,
                 advantages=self.config.sampler.advantages,
-                start=drawn.layer_input if len(answers) == self.plan.num_draws else None,
+                start=drawn.layer_input if is_whole_round and not opening else None,
             )
             self.tracker.count_gradient(answers)
             return [LatentGradient(*parts) for parts in zip(*gradient, strict=True)]

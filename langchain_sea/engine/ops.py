@@ -196,6 +196,16 @@ class PrefillOp:
         return prompt
 
 
+def split_off_opening(prompt: Prompt) -> tuple[Prompt, Sequence[int]]:
+    """Return the prompt before the words that were put before its answer, and their ids.
+
+    The prompt itself and no ids, if there are none or if a part of the answer behind them has been read already.
+    """
+    if prompt.before_opening is None or prompt.answer:
+        return prompt, ()
+    return prompt.before_opening, prompt.opening
+
+
 class GenerationInput(NamedTuple):
     """Answers to one prompt that are to be continued.
 
@@ -209,6 +219,25 @@ class GenerationInput(NamedTuple):
     temperature_scale: float = 1.0
     generators: Sequence[torch.Generator] = ()
     max_new_tokens: int | None = None
+
+    @classmethod
+    def steered(
+        cls,
+        prompt: Prompt,
+        prefixes: Sequence[Sequence[int]],
+        steering: Steering | None,
+        temperature_scale: float = 1.0,
+        generators: Sequence[torch.Generator] = (),
+    ) -> GenerationInput:
+        """Return answers under steering, which acts on an opening of the answer as well.
+
+        Words that were put before the answer are then read again under it: a policy whose states are moved only
+        behind "Sure, here is" rarely takes that back.
+        """
+        if steering is None:
+            return cls(prompt, prefixes, None, temperature_scale, generators)
+        before, opening = split_off_opening(prompt)
+        return cls(before, [[*opening, *ids] for ids in prefixes], steering, temperature_scale, generators)
 
     def split_rows(self) -> list[GenerationInput]:
         """Return one input for each answer."""

@@ -154,10 +154,7 @@ class Evaluation:
     def make_prompt(self, case: Case) -> PolicyPrompt:
         """Return the case as the policy reads it, with its opening."""
         prompt = self.policy.prompt(case.messages, room=self.max_tokens)
-        if not case.opening:
-            return prompt
-        ids = [*prompt.ids, *self.policy.encode(case.opening)]
-        return self.policy.prompt_from_ids(ids, case.messages, self.max_tokens)
+        return self.policy.open_answer(prompt, case.opening, self.max_tokens)
 
     def _search(self, prompt: PolicyPrompt, method: Search, budget: Budget) -> Refinement:
         # the energy of the leading preset: a search weighs fluency as a refinement does

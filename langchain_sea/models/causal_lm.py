@@ -96,7 +96,7 @@ class CausalLMPolicy(PolicyVocabulary):
             messages: template dicts, oldest first; no string in them can become a control token.
             tools: JSON schemas for the template.
             room: how many tokens the answer must have room for.
-            opening: how the assistant's turn begins; it is not part of the answer.
+            opening: markup with which the assistant's turn begins; it is not part of the answer.
             grammar: constrains the answer. Reasoning that the template opens is closed before it.
 
         Raises:
@@ -122,6 +122,17 @@ class CausalLMPolicy(PolicyVocabulary):
             )
         prompt_ids = tuple(ids)
         return PolicyPrompt(tuple(messages), prompt_ids, Prefill(lambda: self._forward.prompt_key_values(prompt_ids)))
+
+    def open_answer(self, prompt: PolicyPrompt, words: str, room: int = 0) -> PolicyPrompt:
+        """Return the prompt with the first words of the answer put before it, as an attacker may do.
+
+        They are no part of the answer, which goes on behind them. A search may read them again under a latent.
+
+        Raises:
+            PromptTooLongError: prompt, words and room exceed the context.
+        """
+        opened = self.prompt_from_ids([*prompt.ids, *self.encode(words)], prompt.messages, room)
+        return replace(opened, before_opening=prompt) if len(opened.ids) > len(prompt.ids) else prompt
 
     def forward(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
         """Run C answers after the prompt; differentiable in `tokens.soft`.

@@ -59,6 +59,7 @@ class PolicyPrompt:
         hidden: the answer's states, (N, D) per requested layer.
         log_probs: (N,) log π of the answer's ids, if requested.
         grammar: constrains the answer token by token; None allows any answer.
+        before_opening: the prompt without the words that were put before the answer; None if there are none.
     """
 
     messages: tuple[dict[str, Any], ...]
@@ -68,6 +69,12 @@ class PolicyPrompt:
     hidden: Mapping[int, Tensor] = field(default_factory=dict)
     log_probs: Tensor | None = None
     grammar: Grammar | None = None
+    before_opening: PolicyPrompt | None = None
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """The ids of the words that were put before the answer; empty if there are none."""
+        return self.ids[len(self.before_opening.ids) :] if self.before_opening else ()
 
     @property
     def key_values(self) -> KeyValues:

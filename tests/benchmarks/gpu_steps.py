@@ -239,6 +239,7 @@ class LatentStep:
                 policy=self.energy.policy,
                 prompt=self.prompt,
                 answers=self.answers,
+                num_known=0,
                 latents=self.latents,
                 layer=self.layer,
                 temperature=PRESET.search_config.drafts.temperature,

@@ -83,9 +83,7 @@ def main() -> None:
     for question in read_questions(public_data.find_folder(options.data), options.prompts, options.seed):
         messages = [{"role": "user", "content": question}]
         prompt = policy.prompt(messages, room=options.tokens)
-        if options.opening:
-            ids = [*prompt.ids, *policy.encode(options.opening)]
-            prompt = policy.prompt_from_ids(ids, messages, options.tokens)
+        prompt = policy.open_answer(prompt, options.opening, options.tokens)
         for name in options.variants.split(","):
             preset = make_preset(name, options.draw_tokens)
             (found,) = refine(

@@ -37,6 +37,8 @@ class DoublePrompt(NamedTuple):
 
     text: str
     answer: tuple[int, ...] = ()
+    before_opening: DoublePrompt | None = None
+    opening: tuple[int, ...] = ()
 
     @property
     def key(self) -> str:

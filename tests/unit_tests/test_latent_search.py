@@ -113,6 +113,7 @@ def test_the_gradient_is_that_of_the_expected_energy():
         policy=policy,
         prompt=prompt,
         answers=[list(texts[i]) for i in drawn],
+        num_known=0,
         latents=latent,
         layer=1,
         temperature=1.0,
@@ -138,7 +139,7 @@ def test_the_divergence_is_that_of_draws_from_the_policy():
     (nll,) = [energy.evaluate_texts(prompt, [policy.decode(ids) for ids in answers]).nll]
     for size in (0.0, 0.5):
         op = LatentGradientOp(
-            policy, prompt, answers, torch.full((1, V), size), 1, 1.0, torch.zeros(2), nll, 0.0, LatentSampler().advantages
+            policy, prompt, answers, 0, torch.full((1, V), size), 1, 1.0, torch.zeros(2), nll, 0.0, LatentSampler().advantages
         )  # fmt: skip
 
         def steps(op=op):
@@ -146,6 +147,49 @@ def test_the_divergence_is_that_of_draws_from_the_policy():
 
         divergence = run_to_completion(steps()).divergence
         assert (abs(float(divergence)) < 1e-5) == (size == 0)
+
+
+def test_a_latent_acts_on_words_put_before_the_answer():
+    """They are read again under it, as a part of what is drawn; without a latent they stay in the prompt."""
+    before, words = PROMPTS[0], (4, 5, 6)
+    opened = DoublePrompt("question 0 def", before_opening=before, opening=words)
+    asked = []
+
+    class Recorder(EndlessPolicy):
+        def start_generation(self, prompt, prefixes, **options):
+            asked.append((prompt, [tuple(ids[: len(words)]) for ids in prefixes], options["steering"]))
+            return super().start_generation(prompt, prefixes, **options)
+
+    (found,) = run(
+        energy_of(Wordless(), policy=Recorder(3)), [opened], search_config=search(), budget=FREE, max_new_tokens=6
+    )
+    assert is_not_worse(energy_of(Wordless(), policy=EndlessPolicy(3)), opened, found)
+    steered = [(prompt, starts) for prompt, starts, steering in asked if steering is not None]
+    assert steered
+    assert all(prompt == before and set(starts) == {words} for prompt, starts in steered)
+    assert {prompt for prompt, _, steering in asked if steering is None} == {opened}
+
+
+def test_the_gradient_leaves_out_what_was_not_drawn():
+    """Words put before the answer have no part in the log-probability of a draw."""
+    policy, latent = EndlessPolicy(3), 0.3 * torch.randn(1, V, generator=torch.Generator().manual_seed(2))
+    words, draws = [4, 5], [[1, 2], [3, 1], [6, 2]]
+
+    def gradient(prompt, answers, num_known):
+        op = LatentGradientOp(
+            policy, prompt, answers, num_known, latent, 1, 1.0, torch.tensor([1.0, 2.0, 4.0]), torch.zeros(3), 0.0,
+            LatentSampler(normalize=False).advantages,
+        )  # fmt: skip
+
+        def steps():
+            return (yield op)
+
+        return run_to_completion(steps()).gradient
+
+    found = gradient(PROMPTS[0], [[*words, *ids] for ids in draws], len(words))
+    read_before = gradient(PROMPTS[0]._replace(answer=tuple(words)), [[*words, *ids] for ids in draws], len(words))
+    torch.testing.assert_close(found, read_before)
+    assert not torch.allclose(found, gradient(PROMPTS[0], [[*words, *ids] for ids in draws], 0))
 
 
 @pytest.mark.parametrize("reward", [TokenReward.of("e", 3.0), PrefixReward.of("e", 3.0), Wordless()])
