@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--variants", default="default,none,random,aisp,own_gradients,long_steps")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--opening", default="", help="what every answer begins with, such as 'Sure, here is'")
+    parser.add_argument("--fixed-opening", action="store_true", help="latents do not act on the opening")
     parser.add_argument("--draw-tokens", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
@@ -84,6 +85,8 @@ def main() -> None:
         messages = [{"role": "user", "content": question}]
         prompt = policy.prompt(messages, room=options.tokens)
         prompt = policy.open_answer(prompt, options.opening, options.tokens)
+        if options.fixed_opening:
+            prompt = policy.prompt_from_ids(prompt.ids, messages, options.tokens)
         for name in options.variants.split(","):
             preset = make_preset(name, options.draw_tokens)
             (found,) = refine(
