@@ -79,6 +79,7 @@ def _find_run(words: tuple[str, ...]) -> int:
     return index + _skip_options(words[index:], WRAPPER_VALUES["uv"])
 
 
+@lru_cache(maxsize=4096)
 def plain_name(word: str) -> str:
     """Return a command's name without quotes, backslashes and folder."""
     name = re.sub(r"[\"'\\]|\$@|\$\*|\$\{\w*\}|,.*", "", word).lstrip("@!(")

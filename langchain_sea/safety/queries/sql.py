@@ -84,8 +84,7 @@ def find_sql_injection(text: str) -> Iterator[Danger]:
     if "/*" in text and len(text) <= _MAX_INJECTED:
         forms += [_replace_comments(text, " "), _replace_comments(text, "")]
     for form in forms:
-        yield from search_patterns(form, _INJECTIONS)
-        yield from search_patterns(form, [*_CERTAIN[:2], _DOUBTFUL[0]])
+        yield from search_patterns(form, (*_INJECTIONS, *_CERTAIN[:2], _DOUBTFUL[0]))
 
 
 def _replace_comments(text: str, blank: str) -> str:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.secrets.service_keys import PLACEHOLDER
-from langchain_sea.safety.text.patterns import Danger, compile_pattern
+from langchain_sea.safety.text.patterns import Danger, compile_pattern, find_matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,8 +80,13 @@ _STRONG_CODE = (
 _FAKE = re.compile(rf"{PLACEHOLDER}|\$\w|^%|secrets\.|^none$|^null$|^true$|^false$|^https?://|^/|^\$", re.IGNORECASE)
 
 
+_PERSONAL = (_CARD, _HASH, _HEADER, _COOKIE, _SETTING, _SENTENCE, _GROUPED, _SOCIAL, _STRONG_CODE)
+
+
 def find_personal_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret of a person or of a system that has the form of one, in a text that leaves."""
+    if not find_matching(text, _PERSONAL) and not _RECOVERY.search(text):
+        return
     if card := next((m for m in _list_matches(_CARD, text) if is_card_number(m)), None):
         yield Danger(f"it would pass on the number of a card ({card[:4]!r}…)")
     if secret := next(_list_matches(_HASH, text), None):

@@ -10,7 +10,7 @@ from collections import Counter
 from itertools import islice, permutations
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.text.patterns import Danger, compile_pattern
+from langchain_sea.safety.text.patterns import Danger, compile_pattern, find_matching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -83,7 +83,8 @@ _MAX_END = 200  # characters
 def find_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret in the text; those of a service's own format are certain."""
     yield from find_vendor_secrets(text)
-    for what, pattern in _SETTINGS:
+    for number in find_matching(text, tuple(pattern for _, pattern in _SETTINGS)):
+        what, pattern = _SETTINGS[number]
         secret = next(_iter_real(pattern, text, match_case=False), None)
         if secret and any(not c.isalpha() for c in secret):
             yield Danger(f"it would pass on a {what} ({_mask(secret)})")
@@ -106,7 +107,10 @@ def list_vendor_secrets(text: str) -> frozenset[str]:
 def find_split_secrets(texts: Sequence[str]) -> Iterator[Danger]:
     """Yield secrets of a known format that are split over two texts: the end of one, and the beginning of another."""
     ends = [(words[0][:_MAX_END], words[-1][-_MAX_END:]) for text in texts[:_MAX_ENDS] if (words := _list_ends(text))]
-    for (_, last), (first, _) in permutations(ends, 2):
+    pairs = list(permutations(ends, 2))
+    if not any(True for _ in _iter_vendor_secrets("\n".join(last + first for (_, last), (first, _) in pairs))):
+        return
+    for (_, last), (first, _) in pairs:
         for danger in find_vendor_secrets(last + first):
             if not any(True for part in (last, first) for _ in find_secrets(part)):
                 yield Danger(f"two arguments read as one: {danger.reason}", is_certain=True)

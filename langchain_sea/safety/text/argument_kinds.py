@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_sea.safety.text.values import get_argument, to_snake_case
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.policy import ToolRules
 
@@ -89,9 +89,10 @@ _STATEMENT = re.compile(
 _MAX_BEGINNING = 2_000  # characters that say whether a text is a statement
 
 
-def list_names(path: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def list_names(path: str) -> tuple[str, ...]:
     """List the names in a path, the innermost first: `address`, `to`, `message` for `message.to[0].address`."""
-    return [part for part in reversed(_INDEX.sub("", path).split(".")) if part]
+    return tuple(part for part in reversed(_INDEX.sub("", path).split(".")) if part)
 
 
 @lru_cache(maxsize=4096)
@@ -137,12 +138,12 @@ def recognize_statement(kind: Kind, path: str, tool: str, text: str) -> Kind:
     return Kind.SQL if is_field and _STATEMENT.match(text[:_MAX_BEGINNING]) else kind
 
 
-def _is_of_tool(tool: str, words: frozenset[str], names: list[str], fields: frozenset[str]) -> bool:
+def _is_of_tool(tool: str, words: frozenset[str], names: Sequence[str], fields: frozenset[str]) -> bool:
     words_of_name = get_words(names[0]) if names else ()
     return bool(words_of_name) and words_of_name[-1] in fields and not words.isdisjoint(get_words(tool))
 
 
-def _decide_by_name(names: list[str]) -> Kind | None:
+def _decide_by_name(names: Sequence[str]) -> Kind | None:
     """Return the kind that the innermost name tells: its last word that tells one."""
     words = get_words(names[0]) if names else ()
     if words[-1:] in (("name",), ("names",)) and not _PATH_WORDS.isdisjoint(words):

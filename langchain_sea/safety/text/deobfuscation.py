@@ -33,6 +33,7 @@ _MAX_LEVELS = 4  # of encodings inside of one another
 _MIN_HIDDEN = 8  # characters that nobody sees: so many carry a message
 _MIN_SPACED = 7  # characters of the shortest word with blanks between its letters
 _MIN_DECODED = 4  # characters
+_MIN_ENCODED = 8  # characters: two lines of four letters
 _MAX_UNZIPPED = 50_000  # characters
 _TAGS = range(0xE0020, 0xE007F)  # invisible letters
 _CONFUSABLES = {
@@ -98,7 +99,9 @@ def decode_parts(text: str) -> tuple[list[str], bool]:
 
 def _list_encoded(text: str) -> list[str]:
     """List the decoded parts of one level: base64 (on one line or wrapped), base32, hexadecimal, percent signs, entities."""
-    parts = []
+    parts: list[str] = []
+    if len(text) < _MIN_ENCODED:
+        return parts
     for pattern, decode in ((_BASE64, _read_base64), (_BASE32, _read_base32), (_HEX, _read_hex)):
         for number, match in enumerate(compile_pattern(pattern, match_case=True).finditer(text)):
             if number > 50 * _MAX_PARTS:
