@@ -146,6 +146,8 @@ def find_folder(folders: list[tuple[int, str]], place: int) -> str:
 
 def _unquote(word: str) -> str:
     """Remove quotes and backslashes as bash does; escapes after a dollar sign are decoded."""
+    if "'" not in word and '"' not in word and "\\" not in word:
+        return word
 
     def decode_escape(match: re.Match[str]) -> str:
         return chr(int(match[1], 16) if match[1] else int(match[2], 8) & 255)

@@ -120,9 +120,9 @@ def _list_encoded(text: str) -> list[str]:
 def _list_wrapped(text: str) -> Iterator[str]:
     """Yield base64 that is wrapped over lines, as one line."""
     run: list[str] = []
-    for line in (*text.splitlines(), ""):
-        if _WRAPPED.fullmatch(line.strip()):
-            run.append(line.strip())
+    for line in (*map(str.strip, text.splitlines()), ""):
+        if " " not in line and _WRAPPED.fullmatch(line):
+            run.append(line)
             continue
         if len(run) > 1:
             yield "".join(run)
@@ -244,7 +244,8 @@ def _read_part(part: str, decode: Callable[[str], bytes]) -> str:
         decoded = data.decode("utf-16-le" if data[1:4:2] == b"\0\0" else "utf-8")
     except (ValueError, binascii.Error, zlib.error, EOFError):
         return ""
-    if len(decoded) < _MIN_DECODED or not all(c.isprintable() or c.isspace() for c in decoded):
+    is_readable = decoded.isprintable() or all(c.isprintable() or c.isspace() for c in decoded)
+    if len(decoded) < _MIN_DECODED or not is_readable:
         return ""
     return decoded
 

@@ -52,6 +52,7 @@ _FILE_ENDING = re.compile(
 )
 _LONG_WORD = re.compile(r"[^\s<>\"'`|\\^,;()\[\]{}]+")
 _MAX_WORD = 2_048  # characters
+_LONG = 10_000  # characters
 _WORD = re.compile(r"[^\W_]+")
 _END_PUNCTUATION = ".,;:!?)]}>'\"*"
 _MIN_PHONE_DIGITS = 8
@@ -136,6 +137,12 @@ def index_text(text: str) -> TextIndex:
 
 def to_compact(value: str) -> str:
     """Return the letters and digits of a value in lower case."""
+    return _compact_long(value) if len(value) > _LONG else "".join(_WORD.findall(value.casefold()))
+
+
+@lru_cache(maxsize=4)
+def _compact_long(value: str) -> str:
+    """Do it once for a long text, which every check compares."""
     return "".join(_WORD.findall(value.casefold()))
 
 
