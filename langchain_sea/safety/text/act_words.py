@@ -54,7 +54,7 @@ ACTS: dict[str, frozenset[str]] = {
     ),
     "delete": _words(
         "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
-        " kick clean reject dismiss terminate stop end scrap trash bin undo retract abort abandon eliminate empty prune"
+        " kick clean reject dismiss terminate stop end scrap trash bin undo retract abort abandon eliminate empty prune tidy"
     ),
     "update": _words(
         "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"

@@ -71,6 +71,12 @@ _ABOUT = re.compile(
     re.IGNORECASE,
 )
 """Questions about an act, which ask for none."""
+_ASKS_FOR_FACTS = re.compile(
+    r"(?:^|(?<=[.!?\n]))\s*(?:which|how (?:many|much|long|often|large|big|old)|who|when|where|why)\b"
+    r"(?:(?!,|;|:|\band\b|\bthen\b)[^.?!\n])*\?",
+    re.IGNORECASE,
+)
+"""Questions for a fact, whose verbs ask for no act: "Which orders are still open?"."""
 _SUM = re.compile(
     r"[$€£¥]\s?\d|\d\s?(?:[$€£¥]|(?:usd|eur|gbp|chf|dollars?|euros?|pounds?|bucks)\b)"
     r"|\b(?:money|amount|difference|fees?|costs?|price|bills?|invoices?|iban|rent|debts?|salary|share|\d+\.\d\d)\b",
@@ -179,7 +185,7 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
         with_nouns: whether to mention an act is to ask for it, as in an operator's description of the agent's duties.
     """
     if not with_nouns:
-        text = _TO_ANSWER.sub(" ", _ABOUT.sub(" ", text))
+        text = _TO_ANSWER.sub(" ", _ABOUT.sub(" ", _ASKS_FOR_FACTS.sub(" ", text)))
     words = [word.lower() for word in _WORD.findall(text)]
     if not words:
         return frozenset()
