@@ -21,6 +21,7 @@ from langchain_sea.safety.conversation.context_messages import (
     UntrustedText,
     split_off_pasted,
 )
+from langchain_sea.safety.conversation.lowest_labels import list_reached, list_unverified
 from langchain_sea.safety.conversation.records import (
     leaves_open,
     list_ambiguous,
@@ -30,6 +31,7 @@ from langchain_sea.safety.conversation.records import (
     means_everybody,
 )
 from langchain_sea.safety.conversation.results import read_result
+from langchain_sea.safety.text.doubted_mentions import remove_doubted
 from langchain_sea.safety.text.endorsement import agrees, find_proposal
 from langchain_sea.safety.text.running_text import is_running, list_foreign, split_sentences
 from langchain_sea.safety.text.tool_effects import (
@@ -39,6 +41,7 @@ from langchain_sea.safety.text.tool_effects import (
     has_injection_marker,
     is_document,
     is_open_source,
+    is_report,
 )
 from langchain_sea.safety.text.typed_values import index_text, to_compact
 
@@ -60,6 +63,7 @@ _UNTRUSTED_ROLES = {
     **dict.fromkeys(PASTED_ROLES, "a text that the user pasted and asked about"),
     "quoted": "a text that the user quoted",
 }
+_REACHING = frozenset(["send", "pay", "grant"])
 _MIN_WORDS = 3  # of a sentence
 
 
@@ -150,10 +154,13 @@ class CallContext:
     @cached_property
     def trusted(self) -> list[TextIndex]:
         """Indexes of all texts whose values are trusted for every tool."""
+        return [index_text(text) for text in self._trusted_texts]
+
+    @cached_property
+    def _trusted_texts(self) -> list[str]:
         texts = [m.text for m in self._own_words if m.role != "approval" or not m.tool]
         texts += [*self.endorsed, *self.policy.trusted]
-        texts += [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
-        return [index_text(text) for text in texts]
+        return texts + [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
 
     @cached_property
     def approved_tools(self) -> frozenset[str]:
@@ -165,23 +172,30 @@ class CallContext:
         approved = [m.text for m in self.messages if m.role == "approval" and m.tool == tool and tool]
         handed = map(index_text, self._list_handed_over(tool))
         quoted = {index_text(text) for text in self._quoted} if self._reaches_beside_request(tool) else frozenset()
-        return [*(index for index in self.trusted if index not in quoted), *map(index_text, approved), *handed]
+        trusted = self._undoubted if find_tool_acts(tool) & _REACHING and not is_report(tool) else self.trusted
+        return [*(index for index in trusted if index not in quoted), *map(index_text, approved), *handed]
+
+    @cached_property
+    def _undoubted(self) -> list[TextIndex]:
+        """As `trusted`, without what is named under doubt or a prohibition."""
+        return [index_text(remove_doubted(text)) for text in self._trusted_texts]
 
     @cached_property
     def fields(self) -> frozenset[str]:
         """Values that stand alone in results whose fields are trusted, without punctuation.
 
-        Addresses of records that the user's words leave out do not count.
+        Addresses of records that the user's words leave out do not count, nor do those that running text had before.
         """
-        named, fields = self._selectors, set[str]()
+        named, fields, strange = self._selectors, set[str](), set[str]()
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
-                usable = read_result(message.text).fields
+                usable = read_result(message.text).fields - strange - list_unverified(message.text)
                 if is_document(message.tool):
                     usable -= list_ambiguous(message.text)
                 if named:
                     usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
                 fields |= usable
+            strange.update(*map(list_reached, self._list_running(message)))
         return frozenset(fields)
 
     @cached_property
@@ -229,15 +243,17 @@ class CallContext:
             if m.role in _UNTRUSTED_ROLES
         ]
         for message in self._results:
-            part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
-            if part == "nothing":
-                texts.append(UntrustedText(origin, message.text, message.arguments))
-            elif part == "fields":
-                parts = read_result(message.text).texts
-                if self._is_own_write(message):
-                    parts = tuple(each for text in parts for each in list_foreign(text))
-                texts += [UntrustedText(origin, text, message.arguments) for text in parts]
+            origin = f"a result of {message.tool or 'a tool'}"
+            texts += [UntrustedText(origin, text, message.arguments) for text in self._list_running(message)]
         return texts
+
+    def _list_running(self, message: ContextMessage) -> tuple[str, ...]:
+        """List the texts of a result that anybody may have written."""
+        part = self.trusted_part_of(message.tool)
+        if part != "fields":
+            return (message.text,) if part == "nothing" else ()
+        parts = read_result(message.text).texts
+        return tuple(each for text in parts for each in list_foreign(text)) if self._is_own_write(message) else parts
 
     @cached_property
     def untrusted_texts(self) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_sea.safety.commands.packages import list_packages, list_program_addresses
 from langchain_sea.safety.provenance.address_doubts import (
     NAMED_BY_NOBODY,
+    find_doubt_of_login,
     find_doubt_of_opened,
     find_doubt_of_passed,
     find_doubt_of_target,
@@ -172,7 +173,10 @@ class Origins:
         judge = find_doubt_of_passed if self.is_write else find_doubt_of_opened
         if reason := next((doubt for each in addresses if (doubt := judge(self.sources, each))), None):
             return reason
-        return self._find_copied(value) if self.is_write else None
+        if not self.is_write:
+            return None
+        logins = (find_doubt_of_login(self.sources, each, value) for each in addresses)
+        return next(filter(None, logins), None) or self._find_copied(value)
 
     def _find_copied(self, value: str) -> str | None:
         """Where a text speaks to the agent, none of its words are copied into a write as they are."""

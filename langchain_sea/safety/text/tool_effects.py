@@ -25,6 +25,7 @@ from langchain_sea.safety.text.act_words import (
     READABLE,
     READS,
     REMEMBERS,
+    REPORTS,
 )
 from langchain_sea.safety.text.deobfuscation import decode_forms
 
@@ -37,6 +38,7 @@ __all__ = [
     "has_injection_marker",
     "is_document",
     "is_open_source",
+    "is_report",
     "list_words",
     "names_directive",
 ]
@@ -243,6 +245,11 @@ def is_document(name: str) -> bool:
 def is_open_source(name: str) -> bool:
     """Return whether a tool of this name brings pages of the web, which strangers write as they like."""
     return not OPEN_SOURCES.isdisjoint(list_words(name))
+
+
+def is_report(name: str) -> bool:
+    """Return whether a tool of this name reports somebody, or keeps them out: `report_fraud`, `block_sender`."""
+    return not REPORTS.isdisjoint(list_words(name)[:1])
 
 
 def _find_verb(word: str) -> str | None:
