@@ -45,6 +45,8 @@ _RIGHTS = frozenset(
     ["access", "acl", "member", "members", "permission", "permissions", "policy", "role", "roles", "user", "visibility"]
 )
 _PUBLIC_FLAG = re.compile(r"(^|_)(public|anyone|everyone|world_readable)(_|$)", re.IGNORECASE)
+_RESOLVING = frozenset(["dns", "resolve", "nslookup", "dig", "whois", "ping", "traceroute"])
+"""Words of tools that ask the network for a name, which tells the name to whoever owns it."""
 _TRUE = frozenset(["true", "1", "yes"])
 _REACHING = frozenset(["send", "pay", "grant"])
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
@@ -62,6 +64,7 @@ class Origins:
         self.context, self.tool = context, call.name
         self.sources = Sources(call.name, context)
         self.is_write = context.effect_of(call.name) == "write"
+        self.resolves = not _RESOLVING.isdisjoint(list_words(call.name))
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
         certain = find_certain_acts(call.name)
@@ -78,7 +81,7 @@ class Origins:
         """
         if self.sources.rules.destinations is not None and not self.is_write and not is_sink:
             return None
-        addresses = find_addresses(value, with_hosts=is_sink)[:_MAX_LISTED]
+        addresses = find_addresses(value, with_hosts=is_sink or self.resolves)[:_MAX_LISTED]
         is_code = CODE_NAME.search(name) is not None
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
