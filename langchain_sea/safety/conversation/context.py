@@ -27,6 +27,7 @@ from langchain_sea.safety.conversation.records import (
     list_ambiguous,
     list_left_out,
     list_others,
+    list_remarks,
     list_unmeant,
     means_everybody,
 )
@@ -34,6 +35,7 @@ from langchain_sea.safety.conversation.results import read_result
 from langchain_sea.safety.text.doubted_mentions import remove_doubted
 from langchain_sea.safety.text.endorsement import agrees, find_proposal
 from langchain_sea.safety.text.running_text import is_running, list_foreign, split_sentences
+from langchain_sea.safety.text.stated_limits import find_held_back_acts, remove_limits
 from langchain_sea.safety.text.tool_effects import (
     find_requested_acts,
     find_tool_acts,
@@ -64,6 +66,7 @@ _UNTRUSTED_ROLES = {
     "quoted": "a text that the user quoted",
 }
 _REACHING = frozenset(["send", "pay", "grant"])
+_MIN_NAME = 3  # letters and digits of a value that a remark can name
 _MIN_WORDS = 3  # of a sentence
 
 
@@ -229,9 +232,26 @@ class CallContext:
         return frozenset().union(*(list_others(text, self._selectors) for text in results))
 
     @cached_property
+    def held_back(self) -> frozenset[str]:
+        """Classes of acts that the user's words say are to wait, unless later words ask for them."""
+        held, released = frozenset[str](), frozenset[str]()
+        for text in self.user_texts:  # newest first
+            held |= frozenset() if any(map(agrees, self.user_texts[:1])) else find_held_back_acts(text) - released
+            released |= find_requested_acts(text) or frozenset()
+        return held
+
+    def is_spoken_of(self, value: str) -> bool:
+        """Return whether a remark in a result speaks of a value: somebody wants it to be chosen."""
+        if len(to_compact(value)) < _MIN_NAME:
+            return False
+        name = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        return any(index_text(each).has_value(name) for m in self._results for each in list_remarks(m.text))
+
+    @cached_property
     def _selectors(self) -> list[TextIndex]:
         """Indexes of the texts that select records; none where the user speaks about all of several people."""
         wishes = [*self.user_texts, *self.endorsed]
+        wishes = [remove_limits(text) for text in wishes]
         return [] if any(map(means_everybody, wishes)) else [index_text(text) for text in wishes]
 
     @cached_property

@@ -28,6 +28,7 @@ from langchain_sea.safety.text.name_patterns import (
     STREET,
     TEXT_NAME,
 )
+from langchain_sea.safety.text.stated_limits import leaves_others
 from langchain_sea.safety.text.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
 from langchain_sea.safety.text.typed_values import find_addresses, index_text, is_account, is_path, to_compact
 from langchain_sea.safety.tools.rights import asks_for_public, find_doubt_of_right, is_right
@@ -64,6 +65,7 @@ class Origins:
         self.context, self.tool = context, call.name
         self.sources = Sources(call.name, context)
         self.is_write = context.effect_of(call.name) == "write"
+        self.leaves_others = any(map(leaves_others, context.user_texts))
         self.resolves = not _RESOLVING.isdisjoint(list_words(call.name))
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
@@ -94,6 +96,13 @@ class Origins:
             reason = f"{value[:_MAX_SHORT]!r} is not the one that the user named, but another of its list"
         if reason is None and self.reaches and is_sink and self._is_other(value):
             reason = f"{value[:_MAX_SHORT]!r} is of a record that nobody asked for"
+        if reason is None and self.is_write and self._is_other(value):
+            if self.leaves_others:
+                reason = f"{value[:_MAX_SHORT]!r} is of a record that the user said to leave"
+            elif self.context.is_spoken_of(value):
+                reason = (
+                    f"{value[:_MAX_SHORT]!r} is of a record that the user's words leave out, and a result asks for it"
+                )
         is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
         if reason is None and is_plain and not self.sources.is_known(value):
             reason = self._find_doubt_of_value(name, value, is_sink=is_sink)

@@ -113,6 +113,14 @@ class RequestCheck(PerCallCheck):
     def _judge_act(self, call: ToolCall, context: CallContext) -> list[Finding]:
         reads_only = context.effect_of(call.name) == "read"
         by_arguments = _list_shown_acts(call, context)
+        by_any = frozenset[str]().union(find_tool_acts(call.name) if not reads_only else (), *by_arguments)
+        if (
+            by_any & context.held_back
+            and call.name not in context.approved_tools
+            and "draft" not in list_words(call.name)
+        ):
+            reason = f"{call.name} does what the user's words say is to wait"
+            return [Finding(action=Action.ASK, check=self.name, reason=reason)]
         if (reads_only and not by_arguments) or call.name in context.approved_tools:
             return []
         requested = _list_requested(context)
