@@ -17,6 +17,7 @@ from langchain_sea.safety.request.later_orders import find_later_orders
 from langchain_sea.safety.request.record_fields import find_unasked_fields
 from langchain_sea.safety.request.things_sent import find_unselected_files
 from langchain_sea.safety.request.updated_columns import find_unasked_columns
+from langchain_sea.safety.request.wider_targets import find_wider_target
 from langchain_sea.safety.text.act_words import CERTAIN, HELPERS
 from langchain_sea.safety.text.tool_effects import (
     find_certain_acts,
@@ -102,6 +103,7 @@ class RequestCheck(PerCallCheck):
             *find_excess(call, context, batch, request),
             *find_unasked_fields(call, context, request),
             *find_unasked_columns(call, context, request),
+            *find_wider_target(call, request),
             *find_unselected_files(call, context, batch, request),
             *find_later_orders(call, context, request, _list_requested(context) or set()),
         ]
