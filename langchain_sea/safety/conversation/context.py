@@ -12,13 +12,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.conversation.context_messages import (
     PASTED_ROLES,
+    UNTRUSTED_ROLES,
     ContextMessage,
     UntrustedText,
+    list_endorsed,
     split_off_pasted,
 )
 from langchain_sea.safety.conversation.lowest_labels import list_reached, list_unverified
@@ -27,15 +28,13 @@ from langchain_sea.safety.conversation.records import (
     list_ambiguous,
     list_left_out,
     list_others,
-    list_remarks,
     list_unmeant,
     means_everybody,
 )
 from langchain_sea.safety.conversation.results import read_result
 from langchain_sea.safety.text.doubted_mentions import remove_doubted
-from langchain_sea.safety.text.endorsement import agrees, find_proposal
 from langchain_sea.safety.text.running_text import is_running, list_foreign, split_sentences
-from langchain_sea.safety.text.stated_limits import find_held_back_acts, remove_limits
+from langchain_sea.safety.text.stated_limits import list_held_back_acts, remove_limits
 from langchain_sea.safety.text.tool_effects import (
     find_requested_acts,
     find_tool_acts,
@@ -57,16 +56,7 @@ __all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
-_UNTRUSTED_ROLES = {
-    "summary": "a summary",
-    "subagent": "another agent's text",
-    "attachment": "an attached file",
-    "retrieved": "a text that a tool or a middleware added",
-    **dict.fromkeys(PASTED_ROLES, "a text that the user pasted and asked about"),
-    "quoted": "a text that the user quoted",
-}
 _REACHING = frozenset(["send", "pay", "grant"])
-_MIN_NAME = 3  # letters and digits of a value that a remark can name
 _MIN_WORDS = 3  # of a sentence
 
 
@@ -234,18 +224,7 @@ class CallContext:
     @cached_property
     def held_back(self) -> frozenset[str]:
         """Classes of acts that the user's words say are to wait, unless later words ask for them."""
-        held, released = frozenset[str](), frozenset[str]()
-        for text in self.user_texts:  # newest first
-            held |= frozenset() if any(map(agrees, self.user_texts[:1])) else find_held_back_acts(text) - released
-            released |= find_requested_acts(text) or frozenset()
-        return held
-
-    def is_spoken_of(self, value: str) -> bool:
-        """Return whether a remark in a result speaks of a value: somebody wants it to be chosen."""
-        if len(to_compact(value)) < _MIN_NAME:
-            return False
-        name = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
-        return any(index_text(each).has_value(name) for m in self._results for each in list_remarks(m.text))
+        return list_held_back_acts(tuple(self.user_texts))
 
     @cached_property
     def _selectors(self) -> list[TextIndex]:
@@ -258,9 +237,9 @@ class CallContext:
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
         texts = [
-            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
+            UntrustedText(UNTRUSTED_ROLES[m.role], m.text, m.arguments)
             for m in self._spoken
-            if m.role in _UNTRUSTED_ROLES
+            if m.role in UNTRUSTED_ROLES
         ]
         for message in self._results:
             origin = f"a result of {message.tool or 'a tool'}"
@@ -316,10 +295,4 @@ class CallContext:
     @cached_property
     def endorsed(self) -> list[str]:
         """What the agent proposed and the user agreed to: the proposals alone, without the text beside them."""
-        spoken = [m for m in self._spoken if m.role in ("user", "assistant") and m.text.strip()]
-        proposals = [
-            find_proposal(before.text)
-            for before, m in pairwise(spoken)
-            if before.role == "assistant" and m.role == "user" and agrees(m.text)
-        ]
-        return [text for text in proposals if text]
+        return list_endorsed(self._spoken)

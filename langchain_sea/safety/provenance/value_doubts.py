@@ -99,7 +99,7 @@ class Origins:
         if reason is None and self.is_write and self._is_other(value):
             if self.leaves_others:
                 reason = f"{value[:_MAX_SHORT]!r} is of a record that the user said to leave"
-            elif self.context.is_spoken_of(value):
+            elif self.sources.is_spoken_of(value):
                 reason = (
                     f"{value[:_MAX_SHORT]!r} is of a record that the user's words leave out, and a result asks for it"
                 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["find_held_back_acts", "leaves_others", "remove_limits"]
+from langchain_sea.safety.text.endorsement import agrees
+from langchain_sea.safety.text.tool_effects import find_requested_acts
+
+__all__ = ["leaves_others", "list_held_back_acts", "remove_limits"]
 
 _YET = r"(?:it|them|this|that|anything|something|any of (?:it|them)|the \w+)"
 _LATER = (
@@ -41,9 +44,19 @@ _OTHERS = re.compile(
 )
 
 
-def find_held_back_acts(text: str) -> frozenset[str]:
-    """Return the classes of acts that a user's text says are to wait or not to be done."""
-    return frozenset().union(*(acts for acts, pattern in _LATER if pattern.search(text)))
+def list_held_back_acts(texts: tuple[str, ...]) -> frozenset[str]:
+    """Return the classes of acts that a user's texts say are to wait, unless later words ask for them.
+
+    Args:
+        texts: of the user, newest first.
+    """
+    if not texts or agrees(texts[0]):
+        return frozenset()
+    held, asked_later = frozenset[str](), frozenset[str]()
+    for text in texts:
+        held |= frozenset().union(*(acts for acts, pattern in _LATER if pattern.search(text))) - asked_later
+        asked_later |= find_requested_acts(text) or frozenset()
+    return held
 
 
 def leaves_others(text: str) -> bool:
