@@ -154,8 +154,9 @@ class Origins:
 
     def _is_other(self, value: str) -> bool:
         """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
-        is_named = any(index.has_value(value) for index in self.sources.trusted)
-        return to_compact(value) in self.context.others and not is_named
+        if to_compact(value) not in self.context.others:
+            return False
+        return not any(index.has_value(value) for index in self.sources.trusted)
 
     def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return a doubt about a value of a write that is no address."""
