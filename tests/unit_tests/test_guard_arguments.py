@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
+from langchain_sea.safety.queries.query_acts import remove_comments
 from langchain_sea.safety.text.argument_kinds import Kind, recognize_statement
 from langchain_sea.safety.tool_call import freeze_calls
-from langchain_sea.safety.tools.call_acts import _remove_comments
 
 KEY = "AKIA" + "QYLPMN5HFIQR7XYA"  # a key of AWS by its form alone
 
@@ -200,4 +200,4 @@ def test_a_statement_is_recognized_by_its_beginning(text, kind):
 @given(st.text(alphabet="ab*/-# \n", max_size=40))
 def test_comments_are_removed_wherever_they_end(text: str) -> None:
     """Looking for an end where there is none would read the rest of a text for every beginning."""
-    assert _remove_comments(text) == re.sub(r"#[^\n]*|--[^\n]*|(?s:/\*.*?\*/)", " ", text)
+    assert remove_comments(text) == re.sub(r"#[^\n]*|--[^\n]*|(?s:/\*.*?\*/)", " ", text)

@@ -12,15 +12,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety.conversation.context_messages import (
     PASTED_ROLES,
+    UNTRUSTED_ROLES,
     ContextMessage,
     UntrustedText,
+    list_endorsed,
     split_off_pasted,
 )
+from langchain_sea.safety.conversation.lowest_labels import list_reached, list_unverified
 from langchain_sea.safety.conversation.records import (
     leaves_open,
     list_ambiguous,
@@ -30,8 +32,9 @@ from langchain_sea.safety.conversation.records import (
     means_everybody,
 )
 from langchain_sea.safety.conversation.results import read_result
-from langchain_sea.safety.text.endorsement import agrees, find_proposal
+from langchain_sea.safety.text.doubted_mentions import remove_doubted
 from langchain_sea.safety.text.running_text import is_running, list_foreign, split_sentences
+from langchain_sea.safety.text.stated_limits import list_held_back_acts, remove_limits
 from langchain_sea.safety.text.tool_effects import (
     find_requested_acts,
     find_tool_acts,
@@ -39,6 +42,7 @@ from langchain_sea.safety.text.tool_effects import (
     has_injection_marker,
     is_document,
     is_open_source,
+    is_report,
 )
 from langchain_sea.safety.text.typed_values import index_text, to_compact
 
@@ -52,14 +56,7 @@ __all__ = ["TRUSTED_ROLES", "CallContext", "ContextMessage", "UntrustedText"]
 
 TRUSTED_ROLES = ("system", "user", "approval")
 """The operator, the user, and what a human approved or typed when asked."""
-_UNTRUSTED_ROLES = {
-    "summary": "a summary",
-    "subagent": "another agent's text",
-    "attachment": "an attached file",
-    "retrieved": "a text that a tool or a middleware added",
-    **dict.fromkeys(PASTED_ROLES, "a text that the user pasted and asked about"),
-    "quoted": "a text that the user quoted",
-}
+_REACHING = frozenset(["send", "pay", "grant"])
 _MIN_WORDS = 3  # of a sentence
 
 
@@ -150,10 +147,13 @@ class CallContext:
     @cached_property
     def trusted(self) -> list[TextIndex]:
         """Indexes of all texts whose values are trusted for every tool."""
+        return [index_text(text) for text in self._trusted_texts]
+
+    @cached_property
+    def _trusted_texts(self) -> list[str]:
         texts = [m.text for m in self._own_words if m.role != "approval" or not m.tool]
         texts += [*self.endorsed, *self.policy.trusted]
-        texts += [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
-        return [index_text(text) for text in texts]
+        return texts + [m.text for m in self._results if self.trusted_part_of(m.tool) == "all"]
 
     @cached_property
     def approved_tools(self) -> frozenset[str]:
@@ -165,23 +165,30 @@ class CallContext:
         approved = [m.text for m in self.messages if m.role == "approval" and m.tool == tool and tool]
         handed = map(index_text, self._list_handed_over(tool))
         quoted = {index_text(text) for text in self._quoted} if self._reaches_beside_request(tool) else frozenset()
-        return [*(index for index in self.trusted if index not in quoted), *map(index_text, approved), *handed]
+        trusted = self._undoubted if find_tool_acts(tool) & _REACHING and not is_report(tool) else self.trusted
+        return [*(index for index in trusted if index not in quoted), *map(index_text, approved), *handed]
+
+    @cached_property
+    def _undoubted(self) -> list[TextIndex]:
+        """As `trusted`, without what is named under doubt or a prohibition."""
+        return [index_text(remove_doubted(text)) for text in self._trusted_texts]
 
     @cached_property
     def fields(self) -> frozenset[str]:
         """Values that stand alone in results whose fields are trusted, without punctuation.
 
-        Addresses of records that the user's words leave out do not count.
+        Addresses of records that the user's words leave out do not count, nor do those that running text had before.
         """
-        named, fields = self._selectors, set[str]()
+        named, fields, strange = self._selectors, set[str](), set[str]()
         for message in self._results:
             if self.trusted_part_of(message.tool) == "fields":
-                usable = read_result(message.text).fields
+                usable = read_result(message.text).fields - strange - list_unverified(message.text)
                 if is_document(message.tool):
                     usable -= list_ambiguous(message.text)
                 if named:
                     usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
                 fields |= usable
+            strange.update(*map(list_reached, self._list_running(message)))
         return frozenset(fields)
 
     @cached_property
@@ -215,29 +222,37 @@ class CallContext:
         return frozenset().union(*(list_others(text, self._selectors) for text in results))
 
     @cached_property
+    def held_back(self) -> frozenset[str]:
+        """Classes of acts that the user's words say are to wait, unless later words ask for them."""
+        return list_held_back_acts(tuple(self.user_texts))
+
+    @cached_property
     def _selectors(self) -> list[TextIndex]:
         """Indexes of the texts that select records; none where the user speaks about all of several people."""
         wishes = [*self.user_texts, *self.endorsed]
+        wishes = [remove_limits(text) for text in wishes]
         return [] if any(map(means_everybody, wishes)) else [index_text(text) for text in wishes]
 
     @cached_property
     def untrusted(self) -> list[UntrustedText]:
         """All texts that anybody may have written; fields that are trusted are left out."""
         texts = [
-            UntrustedText(_UNTRUSTED_ROLES[m.role], m.text, m.arguments)
+            UntrustedText(UNTRUSTED_ROLES[m.role], m.text, m.arguments)
             for m in self._spoken
-            if m.role in _UNTRUSTED_ROLES
+            if m.role in UNTRUSTED_ROLES
         ]
         for message in self._results:
-            part, origin = self.trusted_part_of(message.tool), f"a result of {message.tool or 'a tool'}"
-            if part == "nothing":
-                texts.append(UntrustedText(origin, message.text, message.arguments))
-            elif part == "fields":
-                parts = read_result(message.text).texts
-                if self._is_own_write(message):
-                    parts = tuple(each for text in parts for each in list_foreign(text))
-                texts += [UntrustedText(origin, text, message.arguments) for text in parts]
+            origin = f"a result of {message.tool or 'a tool'}"
+            texts += [UntrustedText(origin, text, message.arguments) for text in self._list_running(message)]
         return texts
+
+    def _list_running(self, message: ContextMessage) -> tuple[str, ...]:
+        """List the texts of a result that anybody may have written."""
+        part = self.trusted_part_of(message.tool)
+        if part != "fields":
+            return (message.text,) if part == "nothing" else ()
+        parts = read_result(message.text).texts
+        return tuple(each for text in parts for each in list_foreign(text)) if self._is_own_write(message) else parts
 
     @cached_property
     def untrusted_texts(self) -> list[str]:
@@ -280,10 +295,4 @@ class CallContext:
     @cached_property
     def endorsed(self) -> list[str]:
         """What the agent proposed and the user agreed to: the proposals alone, without the text beside them."""
-        spoken = [m for m in self._spoken if m.role in ("user", "assistant") and m.text.strip()]
-        proposals = [
-            find_proposal(before.text)
-            for before, m in pairwise(spoken)
-            if before.role == "assistant" and m.role == "user" and agrees(m.text)
-        ]
-        return [text for text in proposals if text]
+        return list_endorsed(self._spoken)

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from langchain_sea.safety.text.endorsement import agrees, find_proposal
 from langchain_sea.safety.text.quotations import split_pasted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["PASTED_ROLES", "ContextMessage", "UntrustedText", "split_off_pasted"]
+__all__ = ["PASTED_ROLES", "UNTRUSTED_ROLES", "ContextMessage", "UntrustedText", "list_endorsed", "split_off_pasted"]
 
 PASTED_ROLES = ("pasted", "doubted")
 """Of texts that a user pasted and only asked about."""
+UNTRUSTED_ROLES = {
+    "summary": "a summary",
+    "subagent": "another agent's text",
+    "attachment": "an attached file",
+    "retrieved": "a text that a tool or a middleware added",
+    **dict.fromkeys(PASTED_ROLES, "a text that the user pasted and asked about"),
+    "quoted": "a text that the user quoted",
+}
+"""What each role is in words whose texts anybody may have written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +76,14 @@ def split_off_pasted(messages: Iterable[ContextMessage]) -> list[ContextMessage]
         role = "doubted" if parts.is_doubted else "pasted" if parts.is_data else "quoted"
         separate += [replace(message, text=parts.own), *(ContextMessage(role, block) for block in parts.blocks)]
     return separate
+
+
+def list_endorsed(messages: Iterable[ContextMessage]) -> list[str]:
+    """List what the agent proposed and the user agreed to."""
+    spoken = [m for m in messages if m.role in ("user", "assistant") and m.text.strip()]
+    proposals = [
+        find_proposal(before.text)
+        for before, m in pairwise(spoken)
+        if before.role == "assistant" and m.role == "user" and agrees(m.text)
+    ]
+    return [text for text in proposals if text]

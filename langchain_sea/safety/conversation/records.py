@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from langchain_sea.safety.text.typed_values import TextIndex
 
-__all__ = ["leaves_open", "list_ambiguous", "list_left_out", "list_others", "list_unmeant", "means_everybody"]
+__all__ = [
+    "leaves_open",
+    "list_ambiguous",
+    "list_left_out",
+    "list_others",
+    "list_remarks",
+    "list_unmeant",
+    "means_everybody",
+]
 
 T = TypeVar("T")
 _CACHED_RESULTS = 256
@@ -31,6 +39,7 @@ _MAX_REQUEST = 20_000  # characters
 _MIN_RECORDS = 2
 _MIN_WORD = 2  # characters
 _MIN_NUMBER = 3  # digits
+_MIN_REMARK = 4  # words
 _EVERYBODY = re.compile(
     r"\b(?:all|every|everyone|everybody|each|both|team|group|participants?|attendees?|members?|guests?|contacts|customers"
     r"|invitees?|colleagues|employees|people|them|they|recipients|others|rest|subscribers|clients|users|friends|family)\b",
@@ -44,6 +53,10 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 """Words by which more things can be meant than are named; nouns in the plural are among them."""
+_REMARK = re.compile(
+    r"(^|_)(messages?|notes?|comments?|remarks?|hints?|bio|preview|head|feedback|repl(?:y|ies)|reviews?)(_|$)",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W_]+")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\S*|\d{1,2}:\d{2}\S*|\d+[.,]\d*")
 
@@ -103,6 +116,21 @@ def list_ambiguous(document: str) -> frozenset[str]:
     accounts = frozenset[str]().union(*map(find_accounts, texts))
     counts = Counter(map(_get_currency, accounts))
     return frozenset(account for account in accounts if counts[_get_currency(account)] > 1)
+
+
+@lru_cache(maxsize=_CACHED_RESULTS)
+def list_remarks(result: str) -> tuple[str, ...]:
+    """List the remarks in a structured result: texts of a few words, or more, that somebody wrote beside the fields."""
+    remarks, stack = list[str](), [parse_result(result)]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, (list, tuple)):
+            stack += node
+        elif isinstance(node, dict):
+            stack += node.values()
+            own = [each for key, each in node.items() if _REMARK.search(str(key))]
+            remarks += [each for each in own if isinstance(each, str) and len(each.split()) >= _MIN_REMARK]
+    return tuple(remarks)
 
 
 def _get_currency(account: str) -> str:
@@ -170,7 +198,7 @@ class _Record:
 def _read_records(text: str) -> tuple[_Record, ...]:
     """Return the records; words that most records share are left out, since they select none."""
     groups: list[list[_Record]] = []
-    _collect(parse_result(text), groups, lambda entry: _Record(list_scalars(entry)))
+    _collect(parse_result(text), groups, _make_record)
     records = []
     for group in groups:
         counts = Counter(word for record in group for word in record.words)
@@ -178,6 +206,15 @@ def _read_records(text: str) -> tuple[_Record, ...]:
             record.words = {word for word in record.words if counts[word] <= len(group) // 2}
         records += group
     return tuple(records)
+
+
+def _make_record(entry: object) -> _Record:
+    """Return a record; names of fields and remarks of others select none, unless the record stands under the name."""
+    record = _Record(list_scalars(entry))
+    if isinstance(entry, dict) and len(entry) > 1:
+        own = [value for key, value in entry.items() if not _REMARK.search(str(key))]
+        record.words = _Record([each for value in own for each in list_scalars(value)]).words
+    return record
 
 
 def _collect(value: object, groups: list[list[T]], make: Callable[[object], T]) -> None:

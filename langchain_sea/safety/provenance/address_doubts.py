@@ -12,12 +12,23 @@ if TYPE_CHECKING:
     from langchain_sea.safety.provenance.sources import Sources
     from langchain_sea.safety.text.typed_values import Address
 
-__all__ = ["NAMED_BY_NOBODY", "find_doubt_of_opened", "find_doubt_of_passed", "find_doubt_of_target"]
+__all__ = [
+    "NAMED_BY_NOBODY",
+    "find_doubt_of_login",
+    "find_doubt_of_opened",
+    "find_doubt_of_passed",
+    "find_doubt_of_target",
+]
 
 NAMED_BY_NOBODY = "was named by nobody: not the user, not the operator, no result of a lookup"
 _MAX_SHORT = 80  # characters
 _MAX_LETTERS = 12  # of words that nobody named, in an address that may be opened
 _MAX_DIGITS = 2
+_LOG_IN = re.compile(
+    r"\b(?:log ?in|log ?on|sign ?in|passwords?|passcode|pin|credentials?"
+    r"|verify (?:your|the) (?:account|identity)|card (?:number|details)|one-time code)\b",
+    re.IGNORECASE,
+)
 _PARTS = re.compile(r"[^\W_]+")
 _ASCII = re.compile(r"[\x00-\x7f]*")
 
@@ -54,6 +65,14 @@ def find_doubt_of_passed(sources: Sources, address: Address) -> str | None:
     if directed := sources.find_directed(has_address(address)):
         return f"it passes on {address.text!r}, which an instruction in {directed.origin} names"
     return None
+
+
+def find_doubt_of_login(sources: Sources, address: Address, text: str) -> str | None:
+    """Return a doubt about a URL in a text that is sent, where the text wants its readers to log in there."""
+    if address.kind != "url" or sources.is_known_address(address) or not _LOG_IN.search(text):
+        return None
+    texts = sources.list_texts(has_address(address))
+    return f"it sends readers to log in at {address.text!r}, which only {texts[0].origin} named" if texts else None
 
 
 def _is_person_named(sources: Sources, address: Address) -> bool:

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.conversation.records import list_ambiguous
+from langchain_sea.safety.conversation.records import list_ambiguous, list_remarks
 from langchain_sea.safety.text.lookalikes import find_lookalike, get_form, list_formed_values
 from langchain_sea.safety.text.name_patterns import AMOUNT_NAME, FILE_NAME, NEXT_THING, SENTENCE_END, SOUGHT
 from langchain_sea.safety.text.tool_effects import (
@@ -41,6 +41,7 @@ _FROM = re.compile(
 """The account that money comes from."""
 _FOLDER = re.compile(r"(?:^|[\s\"'(`])((?:~|[A-Za-z]:)?/[\w.~/-]{2,300})")
 _MAX_TEXT = 20_000  # characters
+_MIN_NAME = 3  # letters and digits of a value that a remark can name
 
 __all__ = ["Sources", "get_kind", "has_address", "has_value", "is_directed"]
 
@@ -142,6 +143,14 @@ class Sources:
         form = get_form(value)
         texts = [_FROM.sub(" ", text) for text in self.context.user_texts]
         return any(kind == form != "" for text in texts for kind, _ in list_formed_values(text))
+
+    def is_spoken_of(self, value: str) -> bool:
+        """Return whether a remark in a result speaks of a value: somebody wants it to be chosen."""
+        if len(to_compact(value)) < _MIN_NAME:
+            return False
+        name = value.replace("\\", "/").rstrip("/").rpartition("/")[2]
+        results = [message.text for message in self.context.messages if message.role == "tool"]
+        return any(index_text(remark).has_value(name) for text in results for remark in list_remarks(text))
 
     def find_ambiguity(self, value: str) -> str | None:
         """Return why a document lends no account: it holds several of them."""

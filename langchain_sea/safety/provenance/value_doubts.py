@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_sea.safety.commands.packages import list_packages, list_program_addresses
 from langchain_sea.safety.provenance.address_doubts import (
     NAMED_BY_NOBODY,
+    find_doubt_of_login,
     find_doubt_of_opened,
     find_doubt_of_passed,
     find_doubt_of_target,
@@ -27,6 +28,7 @@ from langchain_sea.safety.text.name_patterns import (
     STREET,
     TEXT_NAME,
 )
+from langchain_sea.safety.text.stated_limits import leaves_others
 from langchain_sea.safety.text.tool_effects import find_certain_acts, find_tool_acts, has_injection_marker, list_words
 from langchain_sea.safety.text.typed_values import find_addresses, index_text, is_account, is_path, to_compact
 from langchain_sea.safety.tools.rights import asks_for_public, find_doubt_of_right, is_right
@@ -44,6 +46,8 @@ _RIGHTS = frozenset(
     ["access", "acl", "member", "members", "permission", "permissions", "policy", "role", "roles", "user", "visibility"]
 )
 _PUBLIC_FLAG = re.compile(r"(^|_)(public|anyone|everyone|world_readable)(_|$)", re.IGNORECASE)
+_RESOLVING = frozenset(["dns", "resolve", "nslookup", "dig", "whois", "ping", "traceroute"])
+"""Words of tools that ask the network for a name, which tells the name to whoever owns it."""
 _TRUE = frozenset(["true", "1", "yes"])
 _REACHING = frozenset(["send", "pay", "grant"])
 _MAX_SHORT = 80  # characters: longer values are texts, which a call may copy from one place to another
@@ -61,6 +65,8 @@ class Origins:
         self.context, self.tool = context, call.name
         self.sources = Sources(call.name, context)
         self.is_write = context.effect_of(call.name) == "write"
+        self.leaves_others = any(map(leaves_others, context.user_texts))
+        self.resolves = not _RESOLVING.isdisjoint(list_words(call.name))
         self.grants = not _RIGHTS.isdisjoint(list_words(call.name)) or "grant" in find_tool_acts(call.name)
         self.reaches = self.is_write and context.is_tainted and not _REACHING.isdisjoint(find_tool_acts(call.name))
         certain = find_certain_acts(call.name)
@@ -77,7 +83,7 @@ class Origins:
         """
         if self.sources.rules.destinations is not None and not self.is_write and not is_sink:
             return None
-        addresses = find_addresses(value, with_hosts=is_sink)[:_MAX_LISTED]
+        addresses = find_addresses(value, with_hosts=is_sink or self.resolves)[:_MAX_LISTED]
         is_code = CODE_NAME.search(name) is not None
         if not (is_sink or is_code) and (TEXT_NAME.search(name) or len(value) > _MAX_SHORT):
             return self._find_doubt_of_text(value, addresses)
@@ -90,6 +96,13 @@ class Origins:
             reason = f"{value[:_MAX_SHORT]!r} is not the one that the user named, but another of its list"
         if reason is None and self.reaches and is_sink and self._is_other(value):
             reason = f"{value[:_MAX_SHORT]!r} is of a record that nobody asked for"
+        if reason is None and self.is_write and self._is_other(value):
+            if self.leaves_others:
+                reason = f"{value[:_MAX_SHORT]!r} is of a record that the user said to leave"
+            elif self.sources.is_spoken_of(value):
+                reason = (
+                    f"{value[:_MAX_SHORT]!r} is of a record that the user's words leave out, and a result asks for it"
+                )
         is_plain = self.is_write and not addresses and len(to_compact(value)) >= _MIN_LENGTH
         if reason is None and is_plain and not self.sources.is_known(value):
             reason = self._find_doubt_of_value(name, value, is_sink=is_sink)
@@ -141,8 +154,9 @@ class Origins:
 
     def _is_other(self, value: str) -> bool:
         """Return whether a value is of a record that the user's words leave out, and nobody trusted names it."""
-        is_named = any(index.has_value(value) for index in self.sources.trusted)
-        return to_compact(value) in self.context.others and not is_named
+        if to_compact(value) not in self.context.others:
+            return False
+        return not any(index.has_value(value) for index in self.sources.trusted)
 
     def _find_doubt_of_value(self, name: str, value: str, *, is_sink: bool) -> str | None:
         """Return a doubt about a value of a write that is no address."""
@@ -172,7 +186,10 @@ class Origins:
         judge = find_doubt_of_passed if self.is_write else find_doubt_of_opened
         if reason := next((doubt for each in addresses if (doubt := judge(self.sources, each))), None):
             return reason
-        return self._find_copied(value) if self.is_write else None
+        if not self.is_write:
+            return None
+        logins = (find_doubt_of_login(self.sources, each, value) for each in addresses)
+        return next(filter(None, logins), None) or self._find_copied(value)
 
     def _find_copied(self, value: str) -> str | None:
         """Where a text speaks to the agent, none of its words are copied into a write as they are."""

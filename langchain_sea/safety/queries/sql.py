@@ -15,7 +15,7 @@ from langchain_sea.safety.text.patterns import Danger, compile_pattern, search_p
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["find_sql_injection", "judge_sql"]
+__all__ = ["find_sql_injection", "judge_sql", "parse_sql"]
 
 _parsing = threading.local()
 _MAX_INJECTED = 20_000  # characters of a value whose comments are taken out
@@ -67,7 +67,7 @@ def judge_sql(text: str, *, reads_only: bool = False) -> list[Danger]:
     dangers += search_patterns(text, _DOUBTFUL[3:])
     if len(text) > _MAX_SQL:
         return [*dangers, Danger(f"{len(text)} characters of SQL cannot be judged; {_MAX_SQL} can")]
-    statements = _parse(text)
+    statements = parse_sql(text)
     if statements is None:
         return dangers or [Danger(f"it cannot be read as SQL ({text.strip()[:60]!r})")]
     for statement in statements:
@@ -91,7 +91,7 @@ def _replace_comments(text: str, blank: str) -> str:
     return str(compile_pattern(r"(?s)/\*\*/|/\*[^!].*?\*/").sub(blank, text))
 
 
-def _parse(text: str) -> list[Any] | None:
+def parse_sql(text: str) -> list[Any] | None:
     """Parse in the first dialect that can read the text; None where none can."""
     try:
         import sqlglot  # noqa: PLC0415 - an extra

@@ -16,6 +16,8 @@ from langchain_sea.safety.request.extent import find_excess
 from langchain_sea.safety.request.later_orders import find_later_orders
 from langchain_sea.safety.request.record_fields import find_unasked_fields
 from langchain_sea.safety.request.things_sent import find_unselected_files
+from langchain_sea.safety.request.updated_columns import find_unasked_columns
+from langchain_sea.safety.request.wider_targets import find_wider_target
 from langchain_sea.safety.text.act_words import CERTAIN, HELPERS
 from langchain_sea.safety.text.tool_effects import (
     find_certain_acts,
@@ -25,7 +27,8 @@ from langchain_sea.safety.text.tool_effects import (
     list_words,
 )
 from langchain_sea.safety.text.typed_values import index_text
-from langchain_sea.safety.tools.call_acts import find_argument_acts
+from langchain_sea.safety.tools.call_acts import list_argument_acts
+from langchain_sea.safety.tools.described_acts import list_described_acts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,6 +102,8 @@ class RequestCheck(PerCallCheck):
         doubts = [
             *find_excess(call, context, batch, request),
             *find_unasked_fields(call, context, request),
+            *find_unasked_columns(call, context, request),
+            *find_wider_target(call, request),
             *find_unselected_files(call, context, batch, request),
             *find_later_orders(call, context, request, _list_requested(context) or set()),
         ]
@@ -108,20 +113,28 @@ class RequestCheck(PerCallCheck):
         ]
 
     def _judge_act(self, call: ToolCall, context: CallContext) -> list[Finding]:
-        by_arguments = find_argument_acts(call)
-        if (context.effect_of(call.name) == "read" and not by_arguments) or call.name in context.approved_tools:
+        reads_only = context.effect_of(call.name) == "read"
+        by_arguments = _list_shown_acts(call, context)
+        by_any = frozenset[str]().union(find_tool_acts(call.name) if not reads_only else (), *by_arguments)
+        if (
+            by_any & context.held_back
+            and call.name not in context.approved_tools
+            and "draft" not in list_words(call.name)
+        ):
+            reason = f"{call.name} does what the user's words say is to wait"
+            return [Finding(action=Action.ASK, check=self.name, reason=reason)]
+        if (reads_only and not by_arguments) or call.name in context.approved_tools:
             return []
         requested = _list_requested(context)
         if requested is None:
             return []
-        certain = (find_certain_acts(call.name) | (by_arguments & CERTAIN.keys())) - (
-            set() if context.is_tainted else {"remember"}
-        )
+        by_name = find_certain_acts(call.name) - (set() if context.is_tainted else {"remember"})
+        certain = [each for each in (by_name, *(acts & CERTAIN.keys() for acts in by_arguments)) if each]
         if certain:
             is_open = not context.user_texts or (not context.is_tainted and any(map(_OPEN.search, context.user_texts)))
-            is_asked = bool(certain & requested) or (is_open and not context.is_tainted)
-        elif by_arguments and (context.is_tainted or context.effect_of(call.name) == "read"):
-            is_asked = bool(by_arguments & requested)
+            is_asked = all(acts & requested for acts in certain) or (is_open and not context.is_tainted)
+        elif by_arguments and (context.is_tainted or reads_only):
+            is_asked = all(acts & requested for acts in by_arguments)
         elif context.is_tainted:
             is_asked = _is_asked_by_name(call.name, requested, context)
         else:
@@ -131,6 +144,17 @@ class RequestCheck(PerCallCheck):
         why = ", and the agent has read untrusted text" if context.is_tainted else ""
         reason = f"nobody who is trusted asked for anything like {call.name}{why}"
         return [Finding(action=Action.ASK, check=self.name, reason=reason)]
+
+
+def _list_shown_acts(call: ToolCall, context: CallContext) -> list[frozenset[str]]:
+    """List the classes of each act that a call's arguments show; of a reading tool, also those that it describes."""
+    if context.effect_of(call.name) != "read":
+        return list_argument_acts(call)
+    acts = list_argument_acts(call, reads_only=True)
+    if context.policy.rules_for(call.name).effect is None:
+        description, schema = context.descriptions.get(call.name, ""), context.tools.get(call.name, {})
+        acts += list_described_acts(description, schema, call.arguments)
+    return acts
 
 
 def _list_requested(context: CallContext) -> set[str] | None:

@@ -16,6 +16,7 @@ from langchain_sea.safety.queries.nosql import find_operators
 from langchain_sea.safety.queries.sql import find_sql_injection
 from langchain_sea.safety.rules.conversation_rules import judge_conversation
 from langchain_sea.safety.rules.file_rules import judge_files
+from langchain_sea.safety.rules.private_records import judge_private_data
 from langchain_sea.safety.rules.sensitive_fields import judge_sensitive_reads
 from langchain_sea.safety.rules.text_rules import judge_text
 from langchain_sea.safety.secrets.service_keys import find_split_secrets
@@ -100,6 +101,7 @@ class RulesCheck(PerCallCheck):
         dangers += judge_client_tool(call.name, texts)
         dangers += judge_conversation(texts, context, reads_only=reads_only)
         dangers += judge_sensitive_reads(call.name, texts, context, reads_only=reads_only)
+        dangers += judge_private_data(call.name, texts, context, reads_only=reads_only)
         dangers += _judge_numbers(arguments, rules, reads_only=reads_only)
         dangers += [(name, Danger(reason)) for name, reason in find_everything(call.name, arguments)]
         if not reads_only:

@@ -48,7 +48,7 @@ _PUBLIC_NAMES = re.compile(
 """Beginnings of names such as `page_token` and `primary_key`, which are no secrets."""
 _SOCIAL = r"\b(?:ssn|social security(?: number)?)\b\D{0,12}(\d{3}-\d{2}-\d{4})\b"
 _SENTENCE = (
-    r"\b(?:password|passwort|passphrase|passcode|kennwort|mot de passe|contraseña|pwd|pw|pin)\b['\"`*]{0,3}"
+    r"\b(?:psk|pre-?shared key|passkey|(?:wi-?fi|wlan|wpa[23]?|network|router)[ _-]?(?:key|password|passphrase)|password|passwort|passphrase|passcode|kennwort|mot de passe|contraseña|pwd|pw|pin)\b['\"`*]{0,3}"
     r"(?:\s+(?:for|of|to)\s+[\w@.-]{1,40})?(?:\s+(?:is|was|now|remains|ist|est|es)\b)?\s*[:=]?\s*['\"`*]{0,3}([^\s'\"`<>()\[\]{}]{4,64})"
 )
 _GROUPED = (
@@ -77,6 +77,12 @@ _STRONG_CODE = (
     r"(?:pass)?(?:code|pin|password|otp)?\s*(?:is|:|=|was)\s*['\"`]?(\d{3}[ -]?\d{3}|\d{4,8})\b"
     r"|\b(?:pin|cvv|cvc)(?:[ -]?(?:code|number))?\s*(?:is|:|=|was)\s*['\"`]?(\d{3,8})\b"
 )
+_PRIVATE_CODE = (
+    r"\b(?:your|the)\s+(?:[a-z]+\s+){0,2}?(?:code|tan|pin)\b[^.\d\n]{0,40}?(?:\bis\b|:|=)\s*['\"]?(\d{3}[ -]\d{3}|\d{4,8})\b"
+    r"[^\n]{0,120}?\b(?:never|do not|don't|must not|not to) (?:be )?(?:share|shared|tell|told|give|given|pass|passed|forward|disclose|show|read)\b"
+    r"|\b(?:never|do not|don't) (?:share|tell|give|pass|forward|disclose|show)\b[^\n]{0,80}?(?:code|tan|pin)\b\D{0,20}(\d{3}[ -]\d{3}|\d{4,8})\b"
+)
+"""A code whose message says that nobody else may have it."""
 _FAKE = re.compile(rf"{PLACEHOLDER}|\$\w|^%|secrets\.|^none$|^null$|^true$|^false$|^https?://|^/|^\$", re.IGNORECASE)
 
 
@@ -116,6 +122,7 @@ def list_secret_values(text: str) -> frozenset[str]:
     values |= set(_list_settings(text))
     values |= {m.rstrip(".,;:!?*") for m in _list_matches(_SENTENCE, text) if _is_password(m)}
     values |= set(_list_grouped(text))
+    values |= {re.sub(r"[ -]", "", m) for m in _list_matches(_PRIVATE_CODE, text)}
     values |= {re.sub(r"[ -]", "", m) for m in _list_matches(_CARD, text) if is_card_number(m)}
     return frozenset(values).union(_list_one_time_codes(text))
 

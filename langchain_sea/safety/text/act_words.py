@@ -17,6 +17,7 @@ __all__ = [
     "READABLE",
     "READS",
     "REMEMBERS",
+    "REPORTS",
 ]
 
 
@@ -54,7 +55,7 @@ ACTS: dict[str, frozenset[str]] = {
     ),
     "delete": _words(
         "delete remove cancel drop erase clear purge uninstall wipe close revoke unsubscribe destroy discard return"
-        " kick clean reject dismiss terminate stop end scrap trash bin undo retract abort abandon eliminate empty prune"
+        " kick clean reject dismiss terminate stop end scrap trash bin undo retract abort abandon eliminate empty prune tidy"
     ),
     "update": _words(
         "update change modify edit set reset adjust move reschedule rename replace increase decrease enable disable"
@@ -87,6 +88,7 @@ KEEPS = _words("save store add upsert update create write append set put manage 
 """With a noun of `MEMORY` in a tool's name, these verbs write what the agent will trust later."""
 REMEMBERS = _words("remember memorize memorise note save store record keep forget prefer always memory preference")
 HELPERS = _words("human humans escalate handoff supervisor operator")
+REPORTS = _words("report block lock freeze flag ban mute blacklist deny dispute quarantine")
 OFTEN_NOUNS = _words(
     "email mail message text call note order book post record change share schedule appointment notification response"
     " comment plan payment transfer transaction money funds charge bill invoice reservation booking donation deposit"

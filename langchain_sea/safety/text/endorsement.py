@@ -2,7 +2,8 @@
 
 A message can quote a stranger and then ask about something else, so a "yes" is no word for all of it. It endorses the
 closing question. Where that question refers back ("Is that right?"), it endorses the text before it as well, without
-sentences that warn of a fraud. Knows no conversation.
+sentences that warn of a fraud. A question whether to look at something endorses nothing but that. Knows no
+conversation.
 """
 
 from __future__ import annotations
@@ -43,6 +44,28 @@ _REFERS_BACK = re.compile(
     r"|the (?:mail|email|message|draft|payment|transfer|text|post|event|booking))\b",
     re.IGNORECASE,
 )
+_RELATIVE = re.compile(
+    r"(?<!\bis)(?<!\bdo)(?<!\bdoes)(?<!\bto)(?<!\bwith)(?<!\bof)(?<!\babout)(?<!\blike)(?<!\ball) that"
+    r"(?= (?:i|you|he|she|we|they|it|the|an?|is|are|was|were|has|have|had|can|will|[a-z]+(?:s|ed|en))\b)",
+    re.IGNORECASE,
+)
+""""the photos that he sent": a word within its clause that refers to nothing before it."""
+_LOOKS = re.compile(
+    r"\b(?:would you (?:like|want)(?: me)?|do you (?:want|need)(?: me)?|shall i|should i|may i|can i|could i|want me) (?:to )?"
+    r"(?:(?:also|now|first|then|just) )*(?:see|read|hear|know|look|view|show|check|open|list|find|search|summari[sz]e|explain|translate|compare)\b",
+    re.IGNORECASE,
+)
+"""A question whether to look at something."""
+_OWN_ACT = re.compile(
+    r"\b(?:would you (?:like|want) me to|do you want me to|shall i|should i|may i|can i|could i|want me to)(?: (?:also|now|then|just|first))* [a-z]+ "
+    r"(?!ahead\b|so\b|with\b|now\b|it\b|this\b|that\b|them\b|these\b)\w+",
+    re.IGNORECASE,
+)
+"""A question for an act with an object of its own."""
+_ACTS_TOO = re.compile(
+    r"\b(?:and|or|then|before i)\s+(?:then |also )?(?:pay|send|transfer|book|buy|reply|answer|delete|cancel|do|proceed|go ahead|continue|confirm|order|submit)\b",
+    re.IGNORECASE,
+)
 _LEAVES_OUT = re.compile(
     r"\b(?:ignore|skip|report|block|avoid|refuse|flag|reject|leave (?:it|that|this) out)\b", re.IGNORECASE
 )
@@ -77,7 +100,11 @@ def find_proposal(text: str) -> str:
     if not questions:
         first = next((i for i, part in enumerate(statements) if _WILL.search(part)), None)
         return "" if first is None else "\n".join(statements[first:])
-    closing = questions[-1]
+    closing = _RELATIVE.sub(" ", questions[-1])
+    if _LOOKS.search(closing) and not _ACTS_TOO.search(closing):
+        return questions[-1]
     if _REFERS_BACK.search(closing) and not _LEAVES_OUT.search(closing):
         return "\n".join(statements)
+    if _OWN_ACT.search(closing):
+        return questions[-1]
     return "\n".join(part for part in statements if part in questions or _WILL.search(part))

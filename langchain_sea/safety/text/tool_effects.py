@@ -25,6 +25,7 @@ from langchain_sea.safety.text.act_words import (
     READABLE,
     READS,
     REMEMBERS,
+    REPORTS,
 )
 from langchain_sea.safety.text.deobfuscation import decode_forms
 
@@ -37,6 +38,7 @@ __all__ = [
     "has_injection_marker",
     "is_document",
     "is_open_source",
+    "is_report",
     "list_words",
     "names_directive",
 ]
@@ -71,6 +73,12 @@ _ABOUT = re.compile(
     re.IGNORECASE,
 )
 """Questions about an act, which ask for none."""
+_ASKS_FOR_FACTS = re.compile(
+    r"(?:^|(?<=[.!?\n]))\s*(?:which|how (?:many|much|long|often|large|big|old)|who|when|where|why)\b"
+    r"(?:(?!,|;|:|\band\b|\bthen\b)[^.?!\n])*\?",
+    re.IGNORECASE,
+)
+"""Questions for a fact, whose verbs ask for no act: "Which orders are still open?"."""
 _SUM = re.compile(
     r"[$€£¥]\s?\d|\d\s?(?:[$€£¥]|(?:usd|eur|gbp|chf|dollars?|euros?|pounds?|bucks)\b)"
     r"|\b(?:money|amount|difference|fees?|costs?|price|bills?|invoices?|iban|rent|debts?|salary|share|\d+\.\d\d)\b",
@@ -179,7 +187,7 @@ def find_requested_acts(text: str, *, with_nouns: bool = False) -> frozenset[str
         with_nouns: whether to mention an act is to ask for it, as in an operator's description of the agent's duties.
     """
     if not with_nouns:
-        text = _TO_ANSWER.sub(" ", _ABOUT.sub(" ", text))
+        text = _TO_ANSWER.sub(" ", _ABOUT.sub(" ", _ASKS_FOR_FACTS.sub(" ", text)))
     words = [word.lower() for word in _WORD.findall(text)]
     if not words:
         return frozenset()
@@ -237,6 +245,11 @@ def is_document(name: str) -> bool:
 def is_open_source(name: str) -> bool:
     """Return whether a tool of this name brings pages of the web, which strangers write as they like."""
     return not OPEN_SOURCES.isdisjoint(list_words(name))
+
+
+def is_report(name: str) -> bool:
+    """Return whether a tool of this name reports somebody, or keeps them out: `report_fraud`, `block_sender`."""
+    return not REPORTS.isdisjoint(list_words(name)[:1])
 
 
 def _find_verb(word: str) -> str | None:

@@ -16,7 +16,7 @@ from langchain_sea.safety.text.argument_kinds import get_words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["find_argument_demand", "find_order", "list_schema_texts", "names_tool_with_demand"]
+__all__ = ["asks_for_reasons", "find_argument_demand", "find_order", "list_schema_texts", "names_tool_with_demand"]
 
 _PUTS = r"(?:put|puts|include|includes|pass|passes|paste|insert|attach|add|copy|copies|fill|place|provide|supply|send|append|embed|set|write|give|enter|repeat|quote|report|must|should|needs?|requires?|contains?|expects?|filled|containing)"
 _CONTENT = (
@@ -42,6 +42,14 @@ _ARGUMENT_DEMANDS = (
 _OWN_CREDENTIALS = frozenset("password passwd token secret key apikey credential credentials auth authorization login otp pin code cvv cvc card session cookie passport ssn user username account".split())  # fmt: skip
 """Words of arguments and tools that a credential belongs into."""
 _FILE_TOOLS = frozenset("file files path read write edit open list directory folder fs filesystem ssh shell bash command run terminal env dotenv secret secrets config git grep search find glob cat view upload".split())  # fmt: skip
+_PERSON = r"(?:the |this |your |that )?(?:user|person|human|customer|client|caller|people|traveller|traveler|patient|requester|somebody|someone|they|he or she)"
+_REASONS = re.compile(
+    rf"\b(?:why|for what (?:reason|purpose)|what for|how come) {_PERSON}\b"
+    rf"|\b{_PERSON}(?:'s|s'|s)? (?:own |personal |private |current |real )*(?:reasons?|motives?|intentions?|background|situation|circumstances|words|feelings|plans|life)\b"
+    rf"|\b(?:reasons?|background|situation|circumstances|motives?|words|intentions?) of {_PERSON}\b",
+    re.IGNORECASE,
+)
+"""What nobody needs to answer a question."""
 _ORDER = re.compile(
     r"\b(?:always|must(?: be)?|should(?: always)?(?: be)?|has to be|needs? to be|is (?:to be )?)\s*(?:\w+\s+){0,2}?(?:call|called|use|used|run|invoke|invoked|execute|executed)\b[^.!?\n]{0,40}?\b(?:first|before|prior to|after|at the (?:start|beginning|end)|on|with|for)\b[^.!?\n]{0,20}?(?:\b(?:any|each|every|all|other|the first)\b[^.!?\n]{0,20}?)?(?:tools?|calls?|answer\w*|messages?|requests?|turns?|respon\w+|repl(?:y|ies|ying)|actions?|steps?|questions?|conversations?|tasks?|anything|everything)\b"
     r"|\b(?:call|use|run|invoke|execute) (?:this|it|the tool|this tool)\b[^.!?\n]{0,40}?\b(?:first|before|prior to|after|at the (?:start|beginning|end)|on)\b[^.!?\n]{0,20}?(?:\b(?:any|each|every|all|other)\b[^.!?\n]{0,20}?)(?:tools?|calls?|answer\w*|messages?|requests?|turns?|respon\w+|repl(?:y|ies|ying)|actions?|steps?|questions?|conversations?|tasks?|anything|everything)\b"
@@ -102,6 +110,12 @@ def find_argument_demand(text: str, argument: str, tool: str) -> str | None:
         if match := pattern.search(text[:_MAX_TEXT]):
             return f"{what} ({match[0].strip()[:60]!r})"
     return None
+
+
+@lru_cache(maxsize=2048)
+def asks_for_reasons(text: str) -> bool:
+    """Return whether a text wants to know why a person asks, or in which situation they are."""
+    return _REASONS.search(text[:_MAX_TEXT]) is not None
 
 
 @lru_cache(maxsize=2048)

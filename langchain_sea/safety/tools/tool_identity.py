@@ -26,7 +26,9 @@ from langchain_sea.safety.text.tool_effects import (
     has_injection_marker,
     list_words,
 )
+from langchain_sea.safety.tools.tool_defaults import find_replaced, list_default_receivers
 from langchain_sea.safety.tools.tool_demands import (
+    asks_for_reasons,
     find_argument_demand,
     find_order,
     list_schema_texts,
@@ -105,6 +107,12 @@ def _list_doubts(call: ToolCall, context: CallContext, texts: Sequence[str]) -> 
     certain = find_certain_acts(call.name)
     if is_hint and context.effects.get(call.name) == "read" and certain:
         reasons.append(f"{call.name} says that it only reads, and its name says that it does more")
+    for argument, value in list_default_receivers(context.tools.get(call.name, {}), call.arguments):
+        if not any(index.has_value(value) for index in context.trusted):
+            reasons.append(f"the default of {argument!r} sends something to {value[:80]!r}, whom nobody named")
+    others = [name for name in context.tools if name != call.name]
+    if replaced := find_replaced(context.descriptions.get(call.name, ""), others):
+        reasons.append(f"the description of {call.name} claims the place of another tool, {replaced!r}")
     reasons += _list_demands(call, context)
     if other := _find_other_demand(call, context):
         reasons.append(
@@ -121,6 +129,10 @@ def _list_demands(call: ToolCall, context: CallContext) -> list[str]:
     if demand := find_argument_demand(description, "", call.name) if given else None:
         reasons.append(f"the description of {call.name} wants {demand}")
     for argument, text in list_schema_texts(context.tools.get(call.name)):
+        is_personal = context.effect_of(call.name) == "read" and argument in given and asks_for_reasons(text)
+        if is_personal:
+            reasons.append(f"the schema of {call.name} wants in {argument!r} why somebody asks")
+            break
         if argument in given and (demand := find_argument_demand(text, argument, call.name)):
             reasons.append(f"the schema of {call.name} wants {demand} in {argument!r}")
             break
