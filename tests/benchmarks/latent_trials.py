@@ -102,6 +102,13 @@ def main() -> None:
             assert found.after is not None
             row = {"variant": name, "question": question, "text": found.text, "energies": energies}
             rows.append(row | {"energy": -found.after.score, "passes": bool(passes), "seconds": found.seconds})
+            print(
+                name,
+                f"{-found.after.score:.2f}",
+                "passes" if passes else "fails",
+                repr(found.text[:80]),
+                file=sys.stderr,
+            )
     for name in options.variants.split(","):
         mine = [row for row in rows if row["variant"] == name]
         by_round = [

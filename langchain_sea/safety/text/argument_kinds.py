@@ -162,7 +162,11 @@ def _decide_by_schema(field: Mapping[str, Any]) -> Kind | None:
     """Return the kind that a field's schema tells. It makes nothing text for people: a stranger may have written it."""
     if kind := _FORMATS.get(str(field.get("format"))):
         return kind
-    texts = [str(field.get(key) or "")[:200] for key in ("title", "description")]
+    return _decide_by_texts(*(str(field.get(key) or "")[:200] for key in ("title", "description")))
+
+
+@lru_cache(maxsize=1024)
+def _decide_by_texts(*texts: str) -> Kind | None:
     return next((kind for kind, pattern in _DESCRIPTIONS if any(pattern.search(text) for text in texts)), None)
 
 
