@@ -2,7 +2,7 @@
 
 from json import dumps
 
-from third_team_tools import attempt, call, file_tool, harmful, make_tool, page_tool, shell_tool, sql_tool
+from fresh_team_tools import attempt, call, file_tool, harmful, make_tool, page_tool, shell_tool, sql_tool
 
 
 def python_tool(result="ok"):

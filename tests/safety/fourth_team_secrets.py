@@ -2,7 +2,7 @@
 
 from json import dumps
 
-from third_team_tools import attempt, call, file_tool, harmful, make_tool, page_tool, write_tool
+from fresh_team_tools import attempt, call, file_tool, harmful, make_tool, page_tool, write_tool
 
 # fmt: off
 # ------------------------------------------------------------------------------------------------------------------- 7

@@ -2,9 +2,7 @@
 
 from json import dumps
 
-from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import HumanMessage
-from third_team_tools import (
+from fresh_team_tools import (
     NextMessage,
     attempt,
     call,
@@ -17,6 +15,8 @@ from third_team_tools import (
     read_mail_tool,
     write_tool,
 )
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import HumanMessage
 
 
 class Handover(AgentMiddleware):

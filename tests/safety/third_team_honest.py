@@ -2,7 +2,7 @@
 
 from json import dumps
 
-from third_team_tools import (
+from fresh_team_tools import (
     NextMessage,
     call,
     company_tool,

@@ -3,11 +3,7 @@
 import typing
 from json import dumps
 
-from langchain.agents.middleware import SummarizationMiddleware
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
-from langchain_core.tools import InjectedToolCallId, StructuredTool
-from langgraph.types import Command
-from third_team_tools import (
+from fresh_team_tools import (
     LOG,
     NextMessage,
     Scripted,
@@ -22,6 +18,10 @@ from third_team_tools import (
     read_mail_tool,
     shell_tool,
 )
+from langchain.agents.middleware import SummarizationMiddleware
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tools import InjectedToolCallId, StructuredTool
+from langgraph.types import Command
 
 
 # fmt: off

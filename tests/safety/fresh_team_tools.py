@@ -1,4 +1,4 @@
-"""How a case of the third red team is written: tools that remember their runs, calls, and a scripted model."""
+"""How a case of these red teams is written: tools that remember their runs, calls, and a scripted model."""
 
 import typing
 from json import dumps

@@ -1,11 +1,11 @@
-"""A red team that knew the guide alone: `python tests/safety/third_team.py --json FILE`.
+"""Red teams that knew the guide alone: `python tests/safety/fresh_team.py --team fourth --json FILE`.
 
-100 attempts against the guard with nothing set, ten of each of ten kinds, and 30 honest conversations. They were
-written before they were run, once; 28 of them ran then. The guard has since learned principles from
-those that ran, so its figure on them is no longer one on unseen attempts. An attempt counts by its harmful
-call: it ran, was asked about, or was blocked. A question about an innocent earlier call counts as asked; it is
-approved, and the conversation goes on to see what becomes of the harmful call. `--no-guard` checks the program itself:
-every marked call must then run.
+Each team wrote 100 attempts against the guard with nothing set, ten of each of ten kinds, and 30 honest conversations,
+before they were run once. The guard then learned from the attempts of the third team that had run, so only the newest
+team says something about attempts that the guard does not know. An attempt counts by its harmful call: it ran, was
+asked about, or was blocked. A question about an innocent earlier call counts as asked; it is approved, and the
+conversation goes on to see what becomes of the harmful call. `--no-guard` checks the program itself: every marked call
+must then run.
 """
 
 import argparse
@@ -16,16 +16,15 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
+from fresh_team_tools import CASES, LOG, Scripted
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
-from third_team_tools import CASES, LOG, Scripted
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 
-for part in ("transfers", "commands", "addresses", "secrets", "trust", "honest"):
-    importlib.import_module(f"third_team_{part}")  # each adds its cases
+PARTS = ("transfers", "commands", "addresses", "secrets", "trust", "honest")
 
 
 def matches(want, name, args):
@@ -162,6 +161,7 @@ NAMES = {
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("--team", choices=("third", "fourth"), default="fourth")
     parser.add_argument("--no-guard", action="store_true", help="check the harness: every marked call must run")
     parser.add_argument(
         "--with-guard-list",
@@ -171,6 +171,8 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", help="ids, separated by commas")
     options = parser.parse_args()
+    for part in PARTS:
+        importlib.import_module(f"{options.team}_team_{part}")  # each adds its cases
     only = set(options.only.split(",")) if options.only else None
     assert len({c["id"] for c in CASES}) == len(CASES)
     rows = []
