@@ -101,6 +101,9 @@ class GuardConfig:
         rounds: how often a repair is tried.
         actions: as in `ToolRules`, for all tools whose own rules do not name the check.
         unanswered: what a question becomes where no human can be asked: `block` (the agent reads why) or `allow`.
+        ask_writes: which writes a human is asked about: `doubtful`, those about which a check has a doubt; `tainted`,
+            also those with a value that the user did not name, once the thread has read text that anybody may have
+            written; or `all`, those with such a value in every thread.
         mode: `enforce`, or `monitor`, which judges and records every call and lets all of them run (a dry run).
     """
 
@@ -114,11 +117,16 @@ class GuardConfig:
     rounds: int = 4
     actions: Mapping[str, Literal["ask", "block", "note"]] = field(default_factory=dict)
     unanswered: Literal["block", "allow"] = "block"
+    ask_writes: Literal["doubtful", "tainted", "all"] = "doubtful"
     mode: Literal["enforce", "monitor"] = "enforce"
 
     def __post_init__(self) -> None:
         _check_actions(self.actions)
-        for name, values in (("unanswered", _UNANSWERED), ("mode", ("enforce", "monitor"))):
+        for name, values in (
+            ("unanswered", _UNANSWERED),
+            ("mode", ("enforce", "monitor")),
+            ("ask_writes", ("doubtful", "tainted", "all")),
+        ):
             if getattr(self, name) not in values:
                 raise PolicyError(f"{name}={getattr(self, name)!r} must be one of {', '.join(values)}.")
 

@@ -23,6 +23,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
+from langchain_sea.safety import GuardConfig
 
 PARTS = ("transfers", "commands", "addresses", "secrets", "trust", "honest")
 
@@ -31,7 +32,7 @@ def matches(want, name, args):
     return want["name"] == name and all(k in args and args[k] == v for k, v in want["args"].items())
 
 
-def run(case, guarded, listed):
+def run(case, guarded, listed, ask_writes="doubtful"):
     LOG.clear()
     steps = [s for _, turn in case["turns"] for s in turn]
     calls = [c for s in steps if not isinstance(s, str) for c in (s if isinstance(s, list) else [s])]
@@ -39,7 +40,7 @@ def run(case, guarded, listed):
     assert wanted, "no marked call"
     middleware = case["middleware"]() if case["middleware"] else []
     if guarded:
-        guard = ToolCallSafetyMiddleware()
+        guard = ToolCallSafetyMiddleware(policy=GuardConfig(ask_writes=ask_writes))
         middleware = with_guard(middleware, guard) if middleware or listed else [guard]
     model = Scripted()
     agent = create_agent(
@@ -168,6 +169,7 @@ def main():
         action="store_true",
         help="use with_guard([], guard) for all, not only where other middlewares exist",
     )
+    parser.add_argument("--ask-writes", choices=("doubtful", "tainted", "all"), default="doubtful")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", help="ids, separated by commas")
     options = parser.parse_args()
@@ -180,7 +182,7 @@ def main():
         if only and case["id"] not in only:
             continue
         try:
-            row = run(case, not options.no_guard, options.with_guard_list)
+            row = run(case, not options.no_guard, options.with_guard_list, options.ask_writes)
         except Exception as error:
             row = finish(case, "broken", f"{type(error).__name__}: {error}\n{traceback.format_exc(limit=-3)}", [], None)
         rows.append(row)

@@ -123,15 +123,15 @@ def replayed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     del seed
     runs = [r for name in traffic.SETS for r in traffic.read_runs(data, name) if traffic.is_reported(r)]
     result: dict[str, Any] = {}
-    for name, with_effects in (("default", False), ("with_effects", True)):
+    settings: dict[str, dict[str, Any]] = {
+        "default": {},
+        "with_effects": {"with_effects": True},
+        "ask_writes_tainted": {"ask_writes": "tainted"},
+        "ask_writes_all": {"ask_writes": "all"},
+    }
+    for name, options in settings.items():
         rows = [
-            (
-                r,
-                traffic.judge_run(
-                    r, checks.pipeline(traffic.make_policy(r, with_effects=with_effects), rules_only=True)
-                ),
-            )
-            for r in runs
+            (r, traffic.judge_run(r, checks.pipeline(traffic.make_policy(r, **options), rules_only=True))) for r in runs
         ]
         honest = [row for row in rows if not row[0].get("attacked")]
         counts = {
@@ -149,7 +149,7 @@ def replayed(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
             result.setdefault(f"benign_tasks_{kind}", {})[name] = entry
         attacks = traffic.count_attacks([judged for r, judged in rows if r.get("attacked")])
         result.setdefault("attack_ran", {})[name] = share(*attacks)
-    return {key: entry["default"] | {"with_effects": entry["with_effects"]} for key, entry in result.items()}
+    return {key: entry.pop("default") | entry for key, entry in result.items()}
 
 
 def lookalike(checks: Checks, data: Path, seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import gzip
 import json
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_sea.safety import CallContext, ContextMessage, GuardConfig, ToolRules
 from langchain_sea.safety.tool_call import freeze_calls
@@ -47,12 +47,16 @@ def is_reported(run: Mapping[str, Any]) -> bool:
     return zlib.crc32(task.encode()) % 2 == 1
 
 
-def make_policy(run: Mapping[str, Any], *, with_effects: bool) -> GuardConfig:
-    """The policy with nothing set, or with each tool's effect as its author wrote it."""
-    if not with_effects:
-        return GuardConfig()
-    effects = {name: tool.get("effect") for name, tool in run["tools"].items()}
-    return GuardConfig(tools={name: ToolRules(effect=effect) for name, effect in effects.items() if effect})
+def make_policy(
+    run: Mapping[str, Any],
+    *,
+    with_effects: bool = False,
+    ask_writes: Literal["doubtful", "tainted", "all"] = "doubtful",
+) -> GuardConfig:
+    """The policy with nothing set, or with each tool's effect as its author wrote it, or that asks about more writes."""
+    effects = {name: tool.get("effect") for name, tool in run["tools"].items()} if with_effects else {}
+    tools = {name: ToolRules(effect=effect) for name, effect in effects.items() if effect}
+    return GuardConfig(tools=tools, ask_writes=ask_writes)
 
 
 def list_batches(run: Mapping[str, Any]) -> Iterator[tuple[list[ContextMessage], list[dict[str, Any]]]]:

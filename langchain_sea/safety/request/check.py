@@ -16,6 +16,7 @@ from langchain_sea.safety.request.extent import find_excess
 from langchain_sea.safety.request.later_orders import find_later_orders
 from langchain_sea.safety.request.record_fields import find_unasked_fields
 from langchain_sea.safety.request.things_sent import find_unselected_files
+from langchain_sea.safety.request.unnamed_values import find_unnamed_value
 from langchain_sea.safety.request.updated_columns import find_unasked_columns
 from langchain_sea.safety.request.wider_targets import find_wider_target
 from langchain_sea.safety.text.act_words import CERTAIN, HELPERS
@@ -107,6 +108,8 @@ class RequestCheck(PerCallCheck):
             *find_unselected_files(call, context, batch, request),
             *find_later_orders(call, context, request, _list_requested(context) or set()),
         ]
+        if not doubts and (unnamed := find_unnamed_value(call, context)):
+            doubts = [unnamed]
         return [
             Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(argument,) if argument else ())
             for argument, reason in dict.fromkeys(doubts)
