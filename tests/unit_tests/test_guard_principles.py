@@ -57,6 +57,7 @@ DOUBTED = {
     "an account in the sentence before": (PAY, {}, f"A caller gave me the account {BAD}. It must be a fraud. Pay the water bill of 50 EUR.", [], pay(BAD)),
     "an account that is not to be paid": (PAY, {}, f"Pay 50 EUR to the club. Never transfer anything to {BAD}.", [], pay(BAD)),
     "a person who is not to be written to": (PAY, {}, "Email the team. Do not write to max@old.example, he has left.", [], mail("max@old.example")),
+    "an account that a lookup has as well": ("list_bills() " + PAY, {}, f"{BAD} belongs to a swindler. Pay the open bills.", [("list_bills", {}, '{"bills": [{"to": "Kern", "iban": "' + BAD + '"}]}')], pay(BAD)),
     "a person in a clause behind": (PAY, {}, "Email ann@home.example, but not to max@old.example.", [], mail("max@old.example")),
 }
 NOT_DOUBTED = {
@@ -190,3 +191,18 @@ def test_what_was_held_back_may_be_done_once_the_user_says_so():
     )
     send = call("send_letter", to="Mia", text="We close in May.")
     assert conversation.say("Good, now send it to Mia.", send).asked == []
+
+
+REFUSED = {
+    "no": ("Shall I delete the list Members?", "No, keep it. How many lists are there?", ["delete_list"]),
+    "a no that is taken back": ("Shall I delete the list Members?", "No. Well, delete it after all.", []),
+    "a no to one more": ("Shall I also delete the list Guests?", "No, thanks.", []),
+    "no problem": ("Is it a problem if I delete the list Members?", "No problem.", []),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_no_takes_back_what_was_asked_for(name):
+    question, answer, asked = REFUSED[name]
+    conversation = Conversation("delete_list(name)").say("Delete the list Members.", question)
+    assert conversation.say(answer, call("delete_list", name="Members")).asked == asked

@@ -22,7 +22,7 @@ from langchain_sea.safety.conversation.context_messages import (
     list_endorsed,
     split_off_pasted,
 )
-from langchain_sea.safety.conversation.lowest_labels import list_reached, list_unverified
+from langchain_sea.safety.conversation.lowest_labels import list_doubted, list_reached, list_unverified
 from langchain_sea.safety.conversation.records import (
     leaves_open,
     list_ambiguous,
@@ -34,7 +34,7 @@ from langchain_sea.safety.conversation.records import (
 from langchain_sea.safety.conversation.results import read_result
 from langchain_sea.safety.text.doubted_mentions import remove_doubted
 from langchain_sea.safety.text.running_text import is_running, list_foreign, split_sentences
-from langchain_sea.safety.text.stated_limits import list_held_back_acts, remove_limits
+from langchain_sea.safety.text.stated_limits import list_held_back_acts, list_refused_acts, remove_limits
 from langchain_sea.safety.text.tool_effects import (
     find_requested_acts,
     find_tool_acts,
@@ -177,7 +177,7 @@ class CallContext:
     def fields(self) -> frozenset[str]:
         """Values that stand alone in results whose fields are trusted, without punctuation.
 
-        Addresses of records that the user's words leave out do not count, nor do those that running text had before.
+        Addresses of records that the user's words leave out or doubt do not count, nor do those that running text had.
         """
         named, fields, strange = self._selectors, set[str](), set[str]()
         for message in self._results:
@@ -189,7 +189,7 @@ class CallContext:
                     usable -= list_unmeant(message.text, named, is_suspicious=self.has_injection)
                 fields |= usable
             strange.update(*map(list_reached, self._list_running(message)))
-        return frozenset(fields)
+        return frozenset(fields).difference(*map(list_doubted, self._trusted_texts))
 
     @cached_property
     def documents(self) -> list[ContextMessage]:
@@ -224,7 +224,8 @@ class CallContext:
     @cached_property
     def held_back(self) -> frozenset[str]:
         """Classes of acts that the user's words say are to wait, unless later words ask for them."""
-        return list_held_back_acts(tuple(self.user_texts))
+        spoken = [(m.role, m.text) for m in self._spoken if m.role in ("user", "assistant") and m.text.strip()]
+        return list_held_back_acts(tuple(self.user_texts)) | list_refused_acts(spoken)
 
     @cached_property
     def _selectors(self) -> list[TextIndex]:

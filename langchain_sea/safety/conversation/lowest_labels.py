@@ -11,10 +11,11 @@ import re
 from functools import lru_cache
 
 from langchain_sea.safety.conversation.results import parse_result
+from langchain_sea.safety.text.doubted_mentions import remove_doubted
 from langchain_sea.safety.text.typed_values import find_accounts, find_addresses, index_text, to_compact
 from langchain_sea.safety.text.values import list_scalars
 
-__all__ = ["list_reached", "list_unverified"]
+__all__ = ["list_doubted", "list_reached", "list_unverified"]
 
 _UNVERIFIED = re.compile(
     r"\b(?:auto(?:matically)?[-_ ]?(?:added|created|saved|imported|collected)|(?:from|by) (?:an? |the )?(?:incoming|inbound|received|unknown|web form|guest|visitor|stranger|sender)"
@@ -32,6 +33,13 @@ def list_reached(text: str) -> frozenset[str]:
     keys = [to_compact(key) for key in (*index.emails, *index.urls)]
     with_scheme = [scheme + key for key in keys for scheme in ("http", "https", "httpwww", "httpswww")]
     return frozenset((*keys, *with_scheme, *find_accounts(text)))
+
+
+@lru_cache(maxsize=_CACHED)
+def list_doubted(text: str) -> frozenset[str]:
+    """List the addresses and accounts that a trusted text names only under doubt or a prohibition."""
+    plain = remove_doubted(text)
+    return frozenset() if plain == text else list_reached(text) - list_reached(plain)
 
 
 @lru_cache(maxsize=_CACHED)

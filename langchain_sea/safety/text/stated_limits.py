@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from langchain_sea.safety.text.endorsement import agrees
 from langchain_sea.safety.text.tool_effects import find_requested_acts
 
-__all__ = ["leaves_others", "list_held_back_acts", "remove_limits"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["leaves_others", "list_held_back_acts", "list_refused_acts", "remove_limits"]
 
 _YET = r"(?:it|them|this|that|anything|something|any of (?:it|them)|the \w+)"
 _LATER = (
@@ -37,6 +42,11 @@ _LATER = (
         ),
     ),
 )
+_NO = re.compile(
+    r"\W*(?:no|nope|nah|rather not|please don't|please do not|don't|do not|nein|stop)\b(?! (?:problem|worries|doubt))",
+    re.IGNORECASE,
+)
+_ONE_MORE = re.compile(r"\b(?:also|as well|too|else|another|additional(?:ly)?|further|instead|other)\b", re.IGNORECASE)
 _OTHERS = re.compile(
     r"\b(?:leave|skip|ignore|keep|not|without)(?: alone)?(?: all| any)?(?: of)?(?: the)? (?:others?|rest|remaining(?: ones)?|everything else|anything else)\b[^.!?,;\n]{0,20}"
     r"|\bnothing else\b|\bno others?\b|\band no more\b",
@@ -57,6 +67,27 @@ def list_held_back_acts(texts: tuple[str, ...]) -> frozenset[str]:
         held |= frozenset().union(*(acts for acts, pattern in _LATER if pattern.search(text))) - asked_later
         asked_later |= find_requested_acts(text) or frozenset()
     return held
+
+
+def list_refused_acts(spoken: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """Return the classes of acts that the agent asked about and the user said no to, unless later words ask for them.
+
+    A question about one more act of a kind ("Shall I also book a seat?") says nothing about the first one.
+
+    Args:
+        spoken: (role, text) of what user and agent said, oldest first.
+    """
+    refused = frozenset[str]()
+    for (role, before), (next_role, text) in pairwise((("", ""), *spoken)):
+        if next_role != "user":
+            continue
+        asked = find_requested_acts(text) or frozenset()
+        refused -= asked
+        question = before.rstrip().rpartition("?")[0]
+        closing = re.split(r"[.!?]\s+|\n", question)[-1]
+        if role == "assistant" and before.rstrip().endswith("?") and _NO.match(text) and not _ONE_MORE.search(closing):
+            refused |= (find_requested_acts(closing) or frozenset()) - asked
+    return refused
 
 
 def leaves_others(text: str) -> bool:
