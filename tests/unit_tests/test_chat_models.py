@@ -16,6 +16,7 @@ import weakref
 from functools import partial
 
 import pytest
+from doubles import SMALL_PLAN
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -30,7 +31,7 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 16}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after", "draft_seconds", "plan",
@@ -112,7 +113,8 @@ def test_alone_and_in_a_batch_of_eight(preset):
 def test_two_processes_answer_alike(model):
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"
-        "model = SEAChatModel(model='tiny', budget=Budget(max_steps=2, max_time=None), max_tokens=16)\n"
+        "from langchain_sea.plans import SearchPlan\n"
+        f"model = SEAChatModel(model='tiny', budget={SMALL['budget']}, plan={SMALL_PLAN}, max_tokens=16)\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -143,7 +145,7 @@ def test_every_input_of_a_batch_has_a_thread_unless_told_otherwise():
             barrier.wait(60)
             return super()._generate(*args, **kwargs)
 
-    model = Meeting(model="tiny", budget=SMALL["budget"], max_tokens=4)
+    model = Meeting(model="tiny", **SMALL | {"max_tokens": 4})
     barrier = threading.Barrier(num_inputs)
     messages = model.batch([QUESTION] * num_inputs)
     assert len(messages) == num_inputs
@@ -176,7 +178,7 @@ def test_unloading_lets_the_weights_go():
 
 
 def test_an_answer_ends_before_a_stop_string():
-    message = SEAChatModel(model="tiny", budget=Budget(max_steps=2), max_tokens=32, stop=["The answer"]).invoke(
+    message = SEAChatModel(model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=32, stop=["The answer"]).invoke(
         QUESTION
     )
     assert "The answer" not in message.content + sea(message)["draft"]

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from doubles import with_fields
+from doubles import SMALL_PLAN, with_fields
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -34,8 +34,8 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
-LONG = {"budget": Budget(max_steps=1, max_time=None), "max_tokens": 150}
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 16}
+LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 150}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {
@@ -347,7 +347,7 @@ class Note(BaseModel):
 
 def test_strings_within_a_grammar_are_moved_and_stay_whole():
     """The energy's gradient finds other words; names and braces stay."""
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=60, rewards=["tiny"])
+    model = SEAChatModel(model="tiny", **SMALL | {"max_tokens": 60}, rewards=["tiny"])
     note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
     assert note["parsing_error"] is None
     assert isinstance(note["parsed"], Note)

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 import torch
+from doubles import SMALL_PLAN
 from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 16}
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 

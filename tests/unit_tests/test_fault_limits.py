@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from doubles import SMALL_PLAN
 from langchain_core.exceptions import ContextOverflowError
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.engine.engines import get_engine
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -31,7 +32,7 @@ def policy():
 
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
-    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), max_tokens=8)
+    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), plan=None)
     assert found.response_metadata["sea"]["stop_reason"] == "seconds"
     while not get_engine(policy).is_idle:  # pytest's own timeout ends a test that hangs
         time.sleep(0.01)

@@ -11,10 +11,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from doubles import SMALL_PLAN
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
 from langchain_sea.engine.engines import get_engine
@@ -22,7 +24,7 @@ from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -173,7 +175,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
 def test_a_reward_that_never_returns_ends_its_request_at_the_time_limit(policy):
     """With the draft."""
     never = threading.Event()
-    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=3.0), max_tokens=8)
+    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=3.0), plan=None)
     answer = slow.invoke("Hello")
     assert sea(answer)["stop_reason"] == "reward_unavailable"
     assert answer.content == sea(answer)["draft"]
@@ -207,7 +209,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alon
     """It would never end by itself; seven beside it do."""
 
     async def eight():
-        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_steps=10**6, max_time=600), max_tokens=8)
+        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_time=None), plan=replace(SMALL_PLAN, rounds=10**6))
         cancelled = asyncio.create_task(endless)
         others = [asyncio.create_task(model.ainvoke(question)) for question in QUESTIONS[1:]]
         await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from doubles import SMALL_PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
@@ -390,7 +391,7 @@ def test_any_other_verdict_is_a_failure(said):
     ids=lambda reward: reward.__name__,
 )
 def test_each_ranks_the_answers_of_a_model(reward):
-    model = SEAChatModel(model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_time=None), max_tokens=3)
+    model = SEAChatModel(model="tiny", rewards=[reward], budget=Budget(max_steps=0), plan=SMALL_PLAN, max_tokens=3)
     found = model.invoke("What is 2 + 3?").response_metadata["sea"]
     assert found["failure"] is None
     assert set(found["rewards_after"]) == {reward.__name__}

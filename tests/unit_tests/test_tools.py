@@ -6,6 +6,7 @@ import json
 from typing import Any, Literal, TypedDict
 
 import pytest
+from doubles import SMALL_PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -35,7 +36,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = {"budget": Budget(max_time=None), "max_tokens": 64}
+FREE = {"budget": Budget(max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
