@@ -71,7 +71,6 @@ def referred(schema):
 @pytest.mark.timeout(3000)  # a thousand take sixteen minutes
 @settings(
     max_examples=int(os.environ.get("SEA_SCHEMAS", "200")),
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

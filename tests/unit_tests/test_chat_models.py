@@ -178,9 +178,9 @@ def test_unloading_lets_the_weights_go():
 
 
 def test_an_answer_ends_before_a_stop_string():
-    message = SEAChatModel(model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=32, stop=["The answer"]).invoke(
-        QUESTION
-    )
+    message = SEAChatModel(
+        model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=32, stop=["The answer"]
+    ).invoke(QUESTION)
     assert "The answer" not in message.content + sea(message)["draft"]
 
 

@@ -22,8 +22,8 @@ import langchain_sea
 from langchain_sea import errors, rewards
 from langchain_sea.chat import errors as chat_errors
 from langchain_sea.core.limits import TextLimits
-from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 from langchain_sea.engine import planning
+from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 from langchain_sea.plans import PLANS, SearchPlan
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig
 from langchain_sea.safety import GuardConfig, ToolRules

@@ -111,7 +111,7 @@ def scores(reward, texts=TEXTS, messages=QUESTION):
 
 @pytest.mark.parametrize("name", JUDGES)
 @given(texts=st.lists(st.text(max_size=9), min_size=1, max_size=4))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_reward_keeps_its_scores_behind_every_interface(name, texts):
     assert scores(JUDGES[name](share), texts) == pytest.approx(scores(share, texts), abs=1e-7)
 

@@ -93,7 +93,9 @@ def test_an_image_is_refused(llm):
 
 def test_a_refused_answer_has_the_words_of_the_refusal():
     """As LangChain's text of the message has."""
-    refusing = SEAChatModel(model="tiny", budget=Budget(max_steps=0), plan=SMALL_PLAN, max_tokens=4, gate=lambda p, c: [0.0] * len(c))
+    refusing = SEAChatModel(
+        model="tiny", budget=Budget(max_steps=0), plan=SMALL_PLAN, max_tokens=4, gate=lambda p, c: [0.0] * len(c)
+    )
     text = SEALLM(chat_model=refusing).complete(QUESTION).text
     assert text
     assert text == refusing.invoke(QUESTION).text

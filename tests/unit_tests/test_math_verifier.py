@@ -287,7 +287,7 @@ POOLED = ["it is 42", "43", "none", r"\boxed{42}", "$6 \\cdot 7$", "\x00", "\ud8
 ALONE = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, len(POOLED) - 1), max_size=12))
 def test_a_score_is_the_texts_own(places):
     """Whatever stands beside it, in any order, however often."""

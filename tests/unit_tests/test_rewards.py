@@ -135,7 +135,7 @@ def test_a_function_scores_every_text(kind: Callable[..., Any], timeout: float |
 
 
 @given(st.lists(st.text("abc", max_size=3), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equal_texts_are_asked_once(texts: list[str]) -> None:
     """What the function sees has no repeats, and every text gets its own score."""
     seen: list[list[str]] = []
@@ -690,7 +690,7 @@ def test_recent_values_do_not_travel() -> None:
 
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_recent_values_are_kept(keys: list[int], size: int) -> None:
     """A key among the last `size` different ones is not made again; no more are kept."""
     recent: LRUCache[int] = LRUCache(size)
