@@ -329,7 +329,7 @@ def test_whoever_stops_listening_ends_the_refinement():
     stream.close()
 
     queue = get_engine(load_model("tiny"))
-    for _ in range(200):
+    for _ in range(1200):
         if queue.is_idle:
             break
 

@@ -175,7 +175,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
 def test_a_reward_that_never_returns_ends_its_request_at_the_time_limit(policy):
     """With the draft."""
     never = threading.Event()
-    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=3.0), plan=None)
+    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=1.0), plan=None)
     answer = slow.invoke("Hello")
     assert sea(answer)["stop_reason"] == "reward_unavailable"
     assert answer.content == sea(answer)["draft"]
@@ -230,16 +230,16 @@ def test_an_interrupt_ends_what_the_main_thread_asked_and_nothing_else(policy, m
 
     def slow(prompt, completions):
         asked.set()
-        threading.Event().wait(20)
+        threading.Event().wait(60)
 
     others = []
 
     def beside():
-        asked.wait(20)
+        asked.wait(60)
         others.append(model.invoke(QUESTIONS[0]).content)
 
     def press():
-        asked.wait(20)
+        asked.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
 
     threads = [threading.Thread(target=target) for target in (beside, press)]
@@ -248,7 +248,7 @@ def test_an_interrupt_ends_what_the_main_thread_asked_and_nothing_else(policy, m
     with pytest.raises(RefinementInterrupted):
         steered(slow).invoke("Hello")
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert others == alone[:1]
     assert idle(policy)
 

@@ -148,7 +148,7 @@ def harmless():
     return Page(to_html(trace_of("words before", "words after")))
 
 
-@pytest.mark.parametrize("payload", [*HTML[::5], *MARKDOWN[::5], *TERMINAL[::5], *BIDI[::5]])
+@pytest.mark.parametrize("payload", [HTML[0], MARKDOWN[0], TERMINAL[0], BIDI[0]])
 def test_a_payload_is_inert_on_the_page(payload, harmless):
     """As draft, answer and name of a reward: the page has the tags it would have with other words."""
     page = to_html(trace_of(payload, f"{payload} once more", name=payload))
