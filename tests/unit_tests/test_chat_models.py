@@ -31,7 +31,7 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after", "draft_seconds", "plan",
@@ -114,7 +114,7 @@ def test_two_processes_answer_alike(model):
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"
         "from langchain_sea.plans import SearchPlan\n"
-        f"model = SEAChatModel(model='tiny', budget={SMALL['budget']}, plan={SMALL_PLAN}, max_tokens=16)\n"
+        f"model = SEAChatModel(model='tiny', budget={SMALL['budget']}, plan={SMALL_PLAN}, max_tokens=8)\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

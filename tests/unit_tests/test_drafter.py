@@ -11,7 +11,7 @@ from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "plan": SMALL_PLAN, "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 

@@ -238,9 +238,9 @@ def test_auc_is_the_share_of_pairs_in_order() -> None:
 @pytest.mark.parametrize(("paired", "figure"), [(False, "auc"), (True, "pair_accuracy")])
 def test_what_can_be_learned_is_learned(paired: bool, figure: str) -> None:  # noqa: FBT001 - parametrised
     """Of answers in different words, held-out prompts are told apart; layer and sizes are kept."""
-    head, figures = fit_head(separable(75, paired=paired), policy(), FAST, name="tiny")
+    head, figures = fit_head(separable(150, paired=paired), policy(), FAST, name="tiny")
     assert figures["held_out"][figure]["whole"] > 0.95
-    assert figures["learned"] == {"answers": 120, "prompts": 60}
+    assert figures["learned"] == {"answers": 240, "prompts": 120}
     assert (head.info.policy, head.info.layer, head.info.hidden_size) == ("tiny", 2, 32)
     assert head.info.scale > 0
     assert json.loads(json.dumps(figures)) == head.info.figures

@@ -36,7 +36,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = {"budget": Budget(max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
+FREE = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
@@ -245,7 +245,7 @@ SHAPES = (Deep, Trip, Person, Person.model_json_schema())
 )
 def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
     """Of whatever kind, by whatever method, from a policy that has never seen any; else the limit is named."""
-    short = {"max_tokens": 128, "budget": Budget(max_steps=1, max_time=None)}
+    short = {"max_tokens": 128}
     chain = model(**short).with_structured_output(schema, method=method, include_raw=True)
     answer = chain.invoke("Tom is 14 years old.")
     if answer["parsing_error"] is not None:  # this policy may write digits without end
