@@ -14,11 +14,13 @@ from langchain_core.exceptions import ContextOverflowError
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.engine.engines import get_engine
+from langchain_sea.plans import SearchPlan
 
 SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
+FEW_DRAWS = SearchPlan(groups=1, rows=2, rounds=1, tokens=3, kept=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
         size = len(policy.prompt([{"role": "user", "content": text}]).ids)
     assert size == CONTEXT - room
     if fits:
-        message = model.invoke(text, max_tokens=max_tokens, budget=Budget(max_steps=0))
+        message = model.invoke(text, max_tokens=max_tokens, plan=FEW_DRAWS)
         assert message.response_metadata["sea"]["stop_reason"] in {"steps", "converged", "empty"}
         assert len(policy.encode(message.content)) <= room
     else:
@@ -64,7 +66,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
 @pytest.mark.slow
 def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
-    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500"]
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500", "--plan", "small"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
     values = list(json.loads(done.stdout)["bytes"].values())
     assert len(values) == 10

@@ -665,7 +665,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
     expert, early = load_model("tiny/expert"), load_model(EARLY_3, dtype="float32")
     reward = LogRatioReward(expert, early, reduction=reduction)
     rng = random.Random(0)  # noqa: S311 - not for secrets
-    problems = data.held_out("arithmetic", 40, "implicit")
+    problems = data.held_out("arithmetic", 20, "implicit")
     right = 0
     for problem in problems:
         assert isinstance(problem, data.ArithmeticProblem)
@@ -677,7 +677,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
         )
         good, bad = reward.score(view, texts).tolist()
         right += good > bad
-    assert right >= 36
+    assert right >= 18
 
 
 def test_recent_values_do_not_travel() -> None:
