@@ -103,7 +103,7 @@ def test_alone_and_in_a_batch_of_eight(preset):
     model = SEAChatModel(model="tiny", **SMALL, preset=preset)
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]
     together = model.batch(questions)
-    for index in (0, 3, 7):
+    for index in (0, 7):
         alone = model.invoke(questions[index])
         assert alone.content == together[index].content
         assert untimed(alone) == untimed(together[index])
@@ -122,9 +122,9 @@ def test_two_processes_answer_alike(model):
 
 
 def test_seed_preset_and_budget_hold_for_one_call(model):
-    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(6)}
+    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(3)}
     assert len(drafts) > 1
-    message = model.bind(preset="reference", budget=Budget(max_steps=1), max_tokens=4, seed=5).invoke(QUESTION)
+    message = model.bind(preset="reference", max_tokens=4, budget=Budget(max_steps=1), seed=5).invoke(QUESTION)
     assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
     assert message.usage_metadata["output_tokens"] <= 4
     assert sea(model.invoke(QUESTION))["preset"] == "default"

@@ -117,8 +117,8 @@ def test_tokens_of_messages_are_those_of_the_prompt(model):
 
 
 def test_n_answers_are_those_of_n_seeds(model):
-    found = model.generate([[HumanMessage(QUESTION)]], n=3).generations[0]
-    apart = [model.invoke(QUESTION, seed=seed).content for seed in range(3)]
+    found = model.generate([[HumanMessage(QUESTION)]], n=2).generations[0]
+    apart = [model.invoke(QUESTION, seed=seed).content for seed in range(2)]
     assert [each.message.content for each in found] == apart
     with pytest.raises(ValueError, match="a stream holds one answer"):
         list(model.stream(QUESTION, n=2))

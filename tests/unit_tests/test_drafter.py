@@ -33,8 +33,7 @@ def with_drafter(draft_model, **options):
 
 def ways(model):
     """The answers of every way to ask."""
-    batch, alone = model.batch([QUESTION, QUESTION]), model.invoke(QUESTION)
-    return [alone, *batch, asyncio.run(model.ainvoke(QUESTION))]
+    return [model.invoke(QUESTION), *model.batch([QUESTION] * 2), asyncio.run(model.ainvoke(QUESTION))]
 
 
 def test_the_drafter_s_text_is_the_draft():
