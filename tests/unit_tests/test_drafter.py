@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 import torch
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 

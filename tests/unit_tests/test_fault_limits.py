@@ -9,18 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from langchain_core.exceptions import ContextOverflowError
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.engine.engines import get_engine
-from langchain_sea.plans import SearchPlan
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
-FEW_DRAWS = SearchPlan(groups=1, rows=2, rounds=1, tokens=3, kept=1)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +32,7 @@ def policy():
 
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
-    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), plan=None)
+    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), preset="default")
     assert found.response_metadata["sea"]["stop_reason"] == "seconds"
     while not get_engine(policy).is_idle:  # pytest's own timeout ends a test that hangs
         time.sleep(0.01)
@@ -55,7 +53,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
         size = len(policy.prompt([{"role": "user", "content": text}]).ids)
     assert size == CONTEXT - room
     if fits:
-        message = model.invoke(text, max_tokens=max_tokens, plan=FEW_DRAWS)
+        message = model.invoke(text, max_tokens=max_tokens)
         assert message.response_metadata["sea"]["stop_reason"] in {"steps", "converged", "empty"}
         assert len(policy.encode(message.content)) <= room
     else:
