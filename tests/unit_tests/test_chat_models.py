@@ -16,7 +16,7 @@ import weakref
 from functools import partial
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PLAN, SMALL_PRESET
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -31,7 +31,7 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after", "draft_seconds", "plan",
@@ -100,7 +100,7 @@ def test_async_gives_the_same_answer(model):
     "preset", [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS]
 )
 def test_alone_and_in_a_batch_of_eight(preset):
-    model = SEAChatModel(model="tiny", **SMALL, preset=preset)
+    model = SEAChatModel(model="tiny", **SMALL | {"preset": preset})
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]
     together = model.batch(questions)
     for index in (0, 7):
@@ -110,7 +110,8 @@ def test_alone_and_in_a_batch_of_eight(preset):
 
 
 @pytest.mark.slow
-def test_two_processes_answer_alike(model):
+def test_two_processes_answer_alike():
+    model = SEAChatModel(model="tiny", budget=SMALL["budget"], plan=SMALL_PLAN, max_tokens=8)
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"
         "from langchain_sea.plans import SearchPlan\n"

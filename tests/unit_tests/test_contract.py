@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from doubles import SMALL_PLAN, with_fields
+from doubles import SMALL_PLAN, SMALL_PRESET, with_fields
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -34,7 +34,7 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 60}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer

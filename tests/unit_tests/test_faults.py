@@ -11,12 +11,11 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
 from langchain_sea.engine.engines import get_engine
@@ -24,7 +23,7 @@ from langchain_sea.errors import RefinementInterrupted
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import FunctionReward
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 15)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -175,7 +174,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
 def test_a_reward_that_never_returns_ends_its_request_at_the_time_limit(policy):
     """With the draft."""
     never = threading.Event()
-    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=1.0), plan=None)
+    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=1.0), preset="default")
     answer = slow.invoke("Hello")
     assert sea(answer)["stop_reason"] == "reward_unavailable"
     assert answer.content == sea(answer)["draft"]
@@ -209,7 +208,7 @@ def test_a_request_that_is_cancelled_leaves_the_others_alone(policy, model, alon
     """It would never end by itself; those beside it do."""
 
     async def all_of_them():
-        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_time=None), plan=replace(SMALL_PLAN, rounds=10**6))
+        endless = model.ainvoke(QUESTIONS[0], budget=Budget(max_steps=10**6, max_time=600))
         cancelled = asyncio.create_task(endless)
         others = [asyncio.create_task(model.ainvoke(question)) for question in QUESTIONS[1:]]
         await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
