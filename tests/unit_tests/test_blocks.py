@@ -166,10 +166,11 @@ def test_a_long_answer_is_the_same_in_a_batch(architecture):
     energy = Energy(policy=policy, terms=terms, max_nll_rise=None)
     prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
     _, search_config = shrunk("default", stride=5)
-    options = {"search_config": search_config, "max_new_tokens": 14}
+    options = {"search_config": search_config, "max_new_tokens": 11}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
-    for index, prompt in enumerate(prompts):
+    for index in (0, 4):
+        prompt = prompts[index]
         (alone,) = run(energy, [prompt], **options)
         assert (alone.text, alone.before, alone.after) == (
             together[index].text, together[index].before, together[index].after,

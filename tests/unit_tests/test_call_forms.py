@@ -27,7 +27,7 @@ def test_a_form_is_read_whatever_is_around_it(form: str, case: str) -> None:
     assert judge(*disturb(form, case)) == (False, False)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(form=st.sampled_from(sorted(MARKED)), city=st.text(max_size=20), words=st.sampled_from(["", "I will look."]))
 def test_arguments_arrive_as_they_were_written(form: str, city: str, words: str) -> None:
     """Whatever a string holds."""
@@ -37,7 +37,7 @@ def test_arguments_arrive_as_they_were_written(form: str, city: str, words: str)
     assert read.content == words
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=8))
 def test_nothing_of_a_text_is_lost(pieces: list[str]) -> None:
     """Each word stands once, so that none is counted for another."""

@@ -19,7 +19,7 @@ from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfi
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
-property_ = settings(deadline=None, derandomize=True, max_examples=40)
+property_ = settings(derandomize=True, max_examples=40)
 seeds = st.integers(0, 2**31)
 PROMPT = DoublePrompt("why?")
 CPU = torch.device("cpu")

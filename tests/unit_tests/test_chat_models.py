@@ -16,6 +16,7 @@ import weakref
 from functools import partial
 
 import pytest
+from doubles import SMALL_PLAN, SMALL_PRESET
 from langchain_core.exceptions import ContextOverflowError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.output_parsers import StrOutputParser
@@ -30,7 +31,7 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after", "draft_seconds", "plan",
@@ -99,20 +100,22 @@ def test_async_gives_the_same_answer(model):
     "preset", [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS]
 )
 def test_alone_and_in_a_batch_of_eight(preset):
-    model = SEAChatModel(model="tiny", **SMALL, preset=preset)
+    model = SEAChatModel(model="tiny", **SMALL | {"preset": preset})
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]
     together = model.batch(questions)
-    for index in (0, 3, 7):
+    for index in (0, 7):
         alone = model.invoke(questions[index])
         assert alone.content == together[index].content
         assert untimed(alone) == untimed(together[index])
 
 
 @pytest.mark.slow
-def test_two_processes_answer_alike(model):
+def test_two_processes_answer_alike():
+    model = SEAChatModel(model="tiny", budget=SMALL["budget"], plan=SMALL_PLAN, max_tokens=8)
     program = (
         "from langchain_sea import Budget, SEAChatModel\n"
-        "model = SEAChatModel(model='tiny', budget=Budget(max_steps=2, max_time=None), max_tokens=16)\n"
+        "from langchain_sea.plans import SearchPlan\n"
+        f"model = SEAChatModel(model='tiny', budget={SMALL['budget']}, plan={SMALL_PLAN}, max_tokens=8)\n"
         f"print(model.invoke({QUESTION!r}).content)"
     )
     other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -120,9 +123,9 @@ def test_two_processes_answer_alike(model):
 
 
 def test_seed_preset_and_budget_hold_for_one_call(model):
-    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(6)}
+    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(3)}
     assert len(drafts) > 1
-    message = model.bind(preset="reference", budget=Budget(max_steps=1), max_tokens=4, seed=5).invoke(QUESTION)
+    message = model.bind(preset="reference", max_tokens=4, budget=Budget(max_steps=1), seed=5).invoke(QUESTION)
     assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
     assert message.usage_metadata["output_tokens"] <= 4
     assert sea(model.invoke(QUESTION))["preset"] == "default"
@@ -143,7 +146,7 @@ def test_every_input_of_a_batch_has_a_thread_unless_told_otherwise():
             barrier.wait(60)
             return super()._generate(*args, **kwargs)
 
-    model = Meeting(model="tiny", budget=SMALL["budget"], max_tokens=4)
+    model = Meeting(model="tiny", **SMALL | {"max_tokens": 4})
     barrier = threading.Barrier(num_inputs)
     messages = model.batch([QUESTION] * num_inputs)
     assert len(messages) == num_inputs
@@ -168,7 +171,7 @@ def test_unloading_lets_the_weights_go():
     SEAChatModel(model="tiny", **SMALL).invoke(QUESTION)
     weights_left = weakref.ref(load_model("tiny").model)
     unload()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while weights_left() is not None and time.monotonic() < until:
         gc.collect()  # the thread that answered last may still be on its way out
         time.sleep(0.05)
@@ -176,9 +179,9 @@ def test_unloading_lets_the_weights_go():
 
 
 def test_an_answer_ends_before_a_stop_string():
-    message = SEAChatModel(model="tiny", budget=Budget(max_steps=2), max_tokens=32, stop=["The answer"]).invoke(
-        QUESTION
-    )
+    message = SEAChatModel(
+        model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=32, stop=["The answer"]
+    ).invoke(QUESTION)
     assert "The answer" not in message.content + sea(message)["draft"]
 
 
@@ -301,10 +304,10 @@ def test_an_interrupt_carries_what_was_found():
 
     def slow(prompt, completions):
         asked.set()
-        threading.Event().wait(30)
+        threading.Event().wait(60)
 
     def interrupt():
-        asked.wait(30)
+        asked.wait(60)
         os.kill(os.getpid(), signal.SIGINT)
 
     reward = RewardTerm(reward=FunctionReward(slow, timeout=None), name="slow")

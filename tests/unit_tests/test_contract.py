@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from doubles import with_fields
+from doubles import SMALL_PLAN, SMALL_PRESET, with_fields
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -34,8 +34,8 @@ from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
-LONG = {"budget": Budget(max_steps=1, max_time=None), "max_tokens": 150}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
+LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 60}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {
@@ -117,8 +117,8 @@ def test_tokens_of_messages_are_those_of_the_prompt(model):
 
 
 def test_n_answers_are_those_of_n_seeds(model):
-    found = model.generate([[HumanMessage(QUESTION)]], n=3).generations[0]
-    apart = [model.invoke(QUESTION, seed=seed).content for seed in range(3)]
+    found = model.generate([[HumanMessage(QUESTION)]], n=2).generations[0]
+    apart = [model.invoke(QUESTION, seed=seed).content for seed in range(2)]
     assert [each.message.content for each in found] == apart
     with pytest.raises(ValueError, match="a stream holds one answer"):
         list(model.stream(QUESTION, n=2))
@@ -329,7 +329,7 @@ def test_whoever_stops_listening_ends_the_refinement():
     stream.close()
 
     queue = get_engine(load_model("tiny"))
-    for _ in range(200):
+    for _ in range(1200):
         if queue.is_idle:
             break
 
@@ -347,7 +347,7 @@ class Note(BaseModel):
 
 def test_strings_within_a_grammar_are_moved_and_stay_whole():
     """The energy's gradient finds other words; names and braces stay."""
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=6, max_time=None), max_tokens=60, rewards=["tiny"])
+    model = SEAChatModel(model="tiny", **SMALL | {"max_tokens": 60}, rewards=["tiny"])
     note = model.with_structured_output(Note, include_raw=True).invoke("Write to Ann about 14 + 23.")
     assert note["parsing_error"] is None
     assert isinstance(note["parsed"], Note)

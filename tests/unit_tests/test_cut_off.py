@@ -76,7 +76,7 @@ def merge(chunks: Any) -> Any:
 
 
 @pytest.mark.parametrize("tags", [(OPENING, CLOSING), ("", "")])
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=3)
 @given(PEOPLE, LIMITS)
 def test_a_forced_call_that_is_cut_off_is_invalid(tags: tuple[str, str], person: Person, cut_by: Any) -> None:
     """At every letter, whole or streamed; never with arguments that nobody wrote."""
@@ -106,7 +106,7 @@ def test_a_forced_call_that_is_cut_off_is_invalid(tags: tuple[str, str], person:
 
 
 @pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=2)
 @given(PEOPLE, LIMITS, SCHEMAS)
 def test_structured_output_that_is_cut_off_is_an_error(method: str, person: Person, cut_by: Any, schema: Any) -> None:
     """At every letter; the raw message stands beside it."""

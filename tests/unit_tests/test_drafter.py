@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 import torch
+from doubles import SMALL_PRESET
 from langchain_core.language_models import FakeListChatModel
 
 from langchain_sea import Budget, SEAChatModel, load_model
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 16}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 QUESTION = "What is 14 + 23?"
 DRAFT = "14 + 23 = 38"
 
@@ -32,8 +33,7 @@ def with_drafter(draft_model, **options):
 
 def ways(model):
     """The answers of every way to ask."""
-    batch, alone = model.batch([QUESTION, QUESTION]), model.invoke(QUESTION)
-    return [alone, *batch, asyncio.run(model.ainvoke(QUESTION))]
+    return [model.invoke(QUESTION), *model.batch([QUESTION] * 2), asyncio.run(model.ainvoke(QUESTION))]
 
 
 def test_the_drafter_s_text_is_the_draft():

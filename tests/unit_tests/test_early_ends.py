@@ -59,7 +59,7 @@ def end_chance(policy: MarkovPolicy, ids: list[int]) -> float:
 answers = st.lists(st.lists(st.integers(0, END - 1), min_size=1, max_size=12), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 40), texts=answers, count=st.integers(1, 5))
 def test_early_ends_are_sentences_that_the_policy_ends(seed: int, texts: list[list[int]], count: int) -> None:
     policy = MarkovPolicy(seed, spread=2.5)

@@ -17,7 +17,7 @@ from langchain_sea.core.terms import RewardTerm
 from langchain_sea.errors import RewardUnavailableError, TokenizerMismatchError
 from langchain_sea.sampling.relaxation import Relaxation, full_support, top_support
 
-property_ = settings(deadline=None, derandomize=True, max_examples=50)
+property_ = settings(derandomize=True, max_examples=50)
 seeds = st.integers(0, 2**31)
 texts = st.text(alphabet=ALPHABET, min_size=0, max_size=7)
 relaxations = st.builds(

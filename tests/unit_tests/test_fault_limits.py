@@ -9,12 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from doubles import SMALL_PRESET
 from langchain_core.exceptions import ContextOverflowError
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.engine.engines import get_engine
 
-SMALL = {"budget": Budget(max_steps=2, max_time=None), "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
 QUESTIONS = [f"What is {n} + {n + 3}?" for n in range(11, 19)]
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 CONTEXT = 512  # of the tiny policy
@@ -31,7 +32,7 @@ def policy():
 
 
 def test_ten_milliseconds_are_enough_for_some_answer(policy, model):
-    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), max_tokens=8)
+    found = model.invoke(QUESTIONS[0], budget=Budget(max_time=0.01), preset="default")
     assert found.response_metadata["sea"]["stop_reason"] == "seconds"
     while not get_engine(policy).is_idle:  # pytest's own timeout ends a test that hangs
         time.sleep(0.01)
@@ -63,7 +64,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
 @pytest.mark.slow
 def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
-    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500"]
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500", "--plan", "small"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
     values = list(json.loads(done.stdout)["bytes"].values())
     assert len(values) == 10

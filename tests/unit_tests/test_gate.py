@@ -152,11 +152,11 @@ def test_a_prompt_is_set_aside_with_all_its_openings() -> None:
 
 def test_what_can_be_learned_is_learned(trunk: Loaded) -> None:
     """Held-out prompts are told apart; the threshold lets few bad ones pass where it was chosen."""
-    gate = fit_gate(examples(80), trunk, FAST)
+    gate = fit_gate(examples(40), trunk, FAST)
     figures = gate.info.figures
     assert figures["held_out"]["auc"] > 0.95
     assert figures["inner"]["bad_passing"] <= 0.05
-    assert figures["held_out"]["answers"] == 32
+    assert figures["held_out"]["answers"] == 16
     good, bad = gate("how do i question", ["sorry cannot help", "first take mix"])
     assert good > bad
 

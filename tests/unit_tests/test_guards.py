@@ -139,7 +139,7 @@ def test_a_guards_gradient_is_right(family: str) -> None:
     assert gradient[1, 2].abs().max() == 0
     # these families' norms round to float32, which a small step would drown in
     ours, theirs = [], []
-    for index in torch.cartesian_prod(*map(torch.arange, soft.shape)).tolist()[::3]:
+    for index in torch.cartesian_prod(*map(torch.arange, soft.shape)).tolist()[::8]:
         moved = soft.detach().repeat(2, 1, 1, 1)
         moved[0][tuple(index)] += 1e-2
         moved[1][tuple(index)] -= 1e-2

@@ -49,7 +49,7 @@ def test_is_a_soft_reward() -> None:
     assert isinstance(reward(), DifferentiableReward)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(ids=answers)
 def test_the_value_of_a_prefix_is_the_value_there_in_the_longer_text(ids: list[int]) -> None:
     """A beginning is judged alike alone and inside."""
@@ -58,7 +58,7 @@ def test_the_value_of_a_prefix_is_the_value_there_in_the_longer_text(ids: list[i
         torch.testing.assert_close(reward().score_soft(view(ids[:end]))[0], whole[end - 1], rtol=1e-4, atol=1e-4)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(short=answers, longer=answers)
 def test_padding_does_not_matter(short: list[int], longer: list[int]) -> None:
     """An answer's value does not depend on its neighbour's length."""

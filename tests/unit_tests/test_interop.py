@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
+from doubles import SMALL_PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
@@ -110,7 +111,7 @@ def scores(reward, texts=TEXTS, messages=QUESTION):
 
 @pytest.mark.parametrize("name", JUDGES)
 @given(texts=st.lists(st.text(max_size=9), min_size=1, max_size=4))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_a_reward_keeps_its_scores_behind_every_interface(name, texts):
     assert scores(JUDGES[name](share), texts) == pytest.approx(scores(share, texts), abs=1e-7)
 
@@ -390,7 +391,7 @@ def test_any_other_verdict_is_a_failure(said):
     ids=lambda reward: reward.__name__,
 )
 def test_each_ranks_the_answers_of_a_model(reward):
-    model = SEAChatModel(model="tiny", rewards=[reward], budget=Budget(max_steps=0, max_time=None), max_tokens=3)
+    model = SEAChatModel(model="tiny", rewards=[reward], budget=Budget(max_steps=0), plan=SMALL_PLAN, max_tokens=3)
     found = model.invoke("What is 2 + 3?").response_metadata["sea"]
     assert found["failure"] is None
     assert set(found["rewards_after"]) == {reward.__name__}

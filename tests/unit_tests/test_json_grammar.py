@@ -119,7 +119,7 @@ def parts(draw: Any, depth: int) -> tuple[dict[str, Any], Any]:
     return {"type": "array", "items": schema}, draw(st.lists(values, max_size=3))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(objects())
 def test_at_every_token_an_answer_is_completed_to_itself_or_not_at_all(drawn: tuple[Any, Any]) -> None:
     """What was cut off never ends in a value that the policy did not write."""
@@ -148,7 +148,7 @@ def test_the_weight_of_a_forbidden_token_goes_to_its_beginning() -> None:
     assert constrained[digit] == 0.0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from(["", '{"a', '{"a": 1', '{"a": 1, "b": "x', '{"a": 1, "b": "x"}']))
 def test_constrained_logits_are_those_of_beginnings(seed: int, begun: str) -> None:
     """Every allowed token has its own weight and that of likely forbidden tokens that begin with it."""

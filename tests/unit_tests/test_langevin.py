@@ -22,7 +22,7 @@ from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 
 seeds = st.integers(0, 2**31)
-property_ = settings(deadline=None, derandomize=True)
+property_ = settings(derandomize=True)
 METHODS = [
     Langevin(kernel="ula", step_size=0.3),
     Langevin(kernel="mala", step_size=0.3),

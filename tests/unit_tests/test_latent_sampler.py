@@ -14,7 +14,7 @@ from langchain_sea.sampling.latent import LatentSampler, LatentState
 
 seeds = st.integers(0, 2**31)
 estimators = st.sampled_from(["bound", "marginal"])
-property_ = settings(deadline=None, derandomize=True)
+property_ = settings(derandomize=True)
 PLAIN = {"normalize": False, "momentum": 0.0, "max_norm": None}
 """Settings under which a step is the equation and nothing else."""
 

@@ -29,7 +29,7 @@ def pack_or_skip(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Pack
     return packed
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=st.integers(1, 70), out_features=st.integers(1, 90), in_features=st.integers(1, 90), has_bias=st.booleans())
 def test_products_equal_plain_ones(rows: int, out_features: int, in_features: int, *, has_bias: bool) -> None:
     weight = make_weight(out_features, in_features)

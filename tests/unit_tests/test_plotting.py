@@ -9,6 +9,7 @@ import uuid
 from html.parser import HTMLParser
 
 import pytest
+from doubles import SMALL_PLAN
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,7 +148,7 @@ def harmless():
     return Page(to_html(trace_of("words before", "words after")))
 
 
-@pytest.mark.parametrize("payload", [*HTML[::5], *MARKDOWN[::5], *TERMINAL[::5], *BIDI[::5]])
+@pytest.mark.parametrize("payload", [HTML[0], MARKDOWN[0], TERMINAL[0], BIDI[0]])
 def test_a_payload_is_inert_on_the_page(payload, harmless):
     """As draft, answer and name of a reward: the page has the tags it would have with other words."""
     page = to_html(trace_of(payload, f"{payload} once more", name=payload))
@@ -303,7 +304,7 @@ def test_the_models_own_trace_and_a_bar_of_its_steps(monkeypatch):
     """`refinement` gives what `invoke` answers, with its trace; the bar counts the steps and is closed."""
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stderr", shown)
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2), max_tokens=12)
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=12)
     bar = ProgressBar()
     message = model.invoke("What is 14 + 23?", config={"callbacks": [bar]})
     found = model.refinement("What is 14 + 23?")

@@ -36,7 +36,7 @@ def head_reward() -> HiddenStateReward:
 REDUCED = {"last": lambda values: values[-1], "min": torch.amin, "sum": torch.sum, "mean": torch.mean}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     steps=st.lists(st.sampled_from(["two", "the answer", "five."]), min_size=1, max_size=4),
     how=st.sampled_from(sorted(REDUCED)),

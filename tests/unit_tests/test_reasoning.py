@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from architectures import tiny_tokenizer
+from doubles import SMALL_PLAN
 from scripted_policy import make_scripted_policy
 from tokenizers import AddedToken
 
@@ -27,7 +28,7 @@ def ask(texts, template, *, rewards=(), **options):
         seen.extend(completions)
         return [float(len(text)) for text in completions]
 
-    settings = {"budget": Budget(max_steps=0), "max_tokens": 12, "temperature": 0.1, **options}
+    settings = {"budget": Budget(max_steps=0), "plan": SMALL_PLAN, "max_tokens": 12, "temperature": 0.1, **options}
     message = SEAChatModel(model=policy, rewards=[judge, *rewards], **settings).invoke("What is 14 + 23?")
     return message, set(seen)
 

@@ -57,7 +57,7 @@ def values(bias: float, seen: AnswerBatch, weight: float = 1.5) -> torch.Tensor:
     return RefusalReward(head(0), refusal_head(bias, weight)).prefix_values(seen)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(ids=answers, bias=st.floats(-2, 2), weight=st.floats(0, 5))
 def test_it_adds_what_is_called_for_times_what_is_done(ids: list[int], bias: float, weight: float) -> None:
     """The head's values and no more where nothing is called for; else at most four times the weight either way."""

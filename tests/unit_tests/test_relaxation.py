@@ -11,7 +11,7 @@ from langchain_sea.sampling.relaxation import Relaxation, discretise, draft_logi
 
 KINDS = ["soft", "straight_through", "entropy_mixed"]
 seeds = st.integers(0, 2**31)
-property_ = settings(deadline=None, derandomize=True)
+property_ = settings(derandomize=True)
 relaxations = st.builds(Relaxation, kind=st.sampled_from(KINDS), tau=st.floats(0.05, 20))
 
 

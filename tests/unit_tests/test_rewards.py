@@ -135,7 +135,7 @@ def test_a_function_scores_every_text(kind: Callable[..., Any], timeout: float |
 
 
 @given(st.lists(st.text("abc", max_size=3), min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_equal_texts_are_asked_once(texts: list[str]) -> None:
     """What the function sees has no repeats, and every text gets its own score."""
     seen: list[list[str]] = []
@@ -665,7 +665,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
     expert, early = load_model("tiny/expert"), load_model(EARLY_3, dtype="float32")
     reward = LogRatioReward(expert, early, reduction=reduction)
     rng = random.Random(0)  # noqa: S311 - not for secrets
-    problems = data.held_out("arithmetic", 40, "implicit")
+    problems = data.held_out("arithmetic", 20, "implicit")
     right = 0
     for problem in problems:
         assert isinstance(problem, data.ArithmeticProblem)
@@ -677,7 +677,7 @@ def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> Non
         )
         good, bad = reward.score(view, texts).tolist()
         right += good > bad
-    assert right >= 36
+    assert right >= 18
 
 
 def test_recent_values_do_not_travel() -> None:
@@ -690,7 +690,7 @@ def test_recent_values_do_not_travel() -> None:
 
 
 @given(st.lists(st.integers(0, 6), max_size=30), st.integers(1, 4))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_recent_values_are_kept(keys: list[int], size: int) -> None:
     """A key among the last `size` different ones is not made again; no more are kept."""
     recent: LRUCache[int] = LRUCache(size)

@@ -49,7 +49,7 @@ def one(rule, text, prompt=""):
 # All of them
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(st.lists(st.sampled_from(PIECES), max_size=6).map("".join), max_size=5), st.randoms())
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_a_score_is_the_texts_own(rule, texts, random):

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from doubles import SMALL_PLAN
 from jsonschema import Draft202012Validator
 from langchain_core.messages import AIMessage
 
@@ -19,7 +20,7 @@ from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.json_schema import to_enforceable
 
 POLICY = load_model("tiny")
-OPTIONS = {"budget": Budget(max_steps=1, max_time=None), "max_tokens": 40}
+OPTIONS = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 40}
 INT64 = 2**63 - 1
 
 

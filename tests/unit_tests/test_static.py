@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.prompt import PolicyPrompt
 
 NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
+GROWS = ("llama", "gemma3", "deepseek_v3")  # one of each kind of cache writes more than the smallest capacity
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)
@@ -93,17 +94,18 @@ def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_decoding_draws_the_tokens_of_one_axis(name: str) -> None:
     """With rows that end, prefixes of several lengths, steering, and a second generation that joins later."""
+    longest = 70 if name in GROWS else 14
     written = []
     for policy in make_policies(name):
         width = tiny_model(name).config.hidden_size
         steering = Steering(1, torch.randn(4, width, generator=torch.Generator().manual_seed(1)))
         prompts = [make_prompt(policy, question) for question in ASKED]
         first = policy.start_generation(
-            prompts[0], [[], [5], [5, 6], [9]], tokens=12, temperature=1.0, generators=rngs(4), steering=steering
+            prompts[0], [[], [5], [5, 6], [9]], tokens=8, temperature=1.0, generators=rngs(4), steering=steering
         )
         for _ in range(3):
             policy.generate_step([first])
-        second = policy.start_generation(prompts[1], [[], []], tokens=70, temperature=0.7, generators=rngs(2))
+        second = policy.start_generation(prompts[1], [[], []], tokens=longest, temperature=0.7, generators=rngs(2))
         while first.num_unfinished or second.num_unfinished:
             policy.generate_step([second, first])
         written.append([first.written, second.written])
@@ -154,7 +156,6 @@ def test_prompts_are_loaded_again_after_others_had_their_slots() -> None:
     assert all(torch.equal(*pair) for pair in zip(alone, again, strict=True))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5000))
 def test_sizes_hold_what_they_are_for(count: int) -> None:
     """With at most as much padding again, beyond the smallest sizes."""

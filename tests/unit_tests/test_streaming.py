@@ -30,7 +30,7 @@ def model_of(**options):
     """A model that draws under latents, window after window of four tokens."""
     preset = PRESETS["default"]
     preset = replace(preset, limits=None, max_nll_rise=None, search_config=with_fields(preset.search_config, stride=4))
-    small = {"plan": "tiny", "max_tokens": 100, "budget": Budget(max_steps=1)}
+    small = {"plan": "tiny", "max_tokens": 40, "budget": Budget(max_steps=1)}
     return SEAChatModel(model="tiny", **{"preset": preset, "rewards": [vowels]} | small | options)
 
 
@@ -136,7 +136,7 @@ def ends(monkeypatch):
 
 def test_a_stream_is_the_answer_of_invoke(ends):
     """Windows leave when they are final; where the draft stands, it leaves at the end."""
-    for seed, question in ((0, QUESTION), (1, QUESTION), (2, QUESTION), (0, EASY_QUESTION)):
+    for seed, question in ((0, QUESTION), (1, QUESTION), (0, EASY_QUESTION)):
         model = model_of(seed=seed)
         whole = "".join(chunk.text for chunk in model.stream(question))
         assert whole == model.invoke(question).content
@@ -146,7 +146,7 @@ def test_a_stream_is_the_answer_of_invoke(ends):
 
 
 async def test_a_stream_beside_a_loop_is_the_same(ends):
-    for seed in range(3):
+    for seed in range(2):
         model = model_of(seed=seed)
         whole = "".join([chunk.text async for chunk in model.astream(QUESTION)])
         assert whole == model.invoke(QUESTION).content

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from architectures import tiny_tokenizer
+from doubles import SMALL_PLAN
 from langchain_core.messages import AIMessage, HumanMessage
 from tokenizers import AddedToken
 
@@ -55,7 +56,7 @@ def test_what_the_template_prints_behind_the_words_ends_a_turn() -> None:
 def test_a_template_may_be_passed_as_text_or_file(tmp_path) -> None:
     path = tmp_path / "mine.jinja"
     path.write_text("MINE" + PLAIN, encoding="utf-8")
-    options = {"model": "tiny", "budget": Budget(max_steps=0), "max_tokens": 4}
+    options = {"model": "tiny", "budget": Budget(max_steps=0), "plan": SMALL_PLAN, "max_tokens": 4}
     by_text = SEAChatModel(**options, chat_template="MINE" + PLAIN)
     by_path = SEAChatModel(**options, chat_template=path)
     assert by_text._get_llm_string() == by_path._get_llm_string()

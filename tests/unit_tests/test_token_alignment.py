@@ -92,7 +92,7 @@ def test_the_shares_are_stated_and_a_floor_refuses() -> None:
     assert isinstance(encoder_reward(encoder(), word_pieces(), tiny_tokenizer(), floor=0.4), DifferentiableReward)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(texts, min_size=1, max_size=3))
 def test_on_hard_tokens_it_steers_as_it_ranks(found: list[str]) -> None:
     """Whatever else is in the batch, on the reward's own encoding of each text."""

@@ -6,6 +6,7 @@ import json
 from typing import Any, Literal, TypedDict
 
 import pytest
+from doubles import SMALL_PLAN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -35,7 +36,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = {"budget": Budget(max_time=None), "max_tokens": 64}
+FREE = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
@@ -244,7 +245,7 @@ SHAPES = (Deep, Trip, Person, Person.model_json_schema())
 )
 def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
     """Of whatever kind, by whatever method, from a policy that has never seen any; else the limit is named."""
-    short = {"max_tokens": 128, "budget": Budget(max_steps=1, max_time=None)}
+    short = {"max_tokens": 128}
     chain = model(**short).with_structured_output(schema, method=method, include_raw=True)
     answer = chain.invoke("Tom is 14 years old.")
     if answer["parsing_error"] is not None:  # this policy may write digits without end
@@ -295,7 +296,7 @@ schemas = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 @given(schemas, st.integers(0, 40))
 def test_an_answer_that_is_completed_validates(schema: Any, begun: int) -> None:
     """From wherever the policy stopped; where more than one way to go on is left, it is not completed."""
