@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "test-key"
-MODEL = SEAChatModel(model="tiny", seed=3, plan="tiny", max_tokens=24)
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=24)
 CONFIG = ServerConfig(
     api_keys=(KEY, "another"),
     max_tokens=200,

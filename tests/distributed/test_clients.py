@@ -278,7 +278,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
         raise ConnectionRefusedError("no judge there")
 
     model = SEAChatModel(
-        model="tiny", rewards=[broken], on_reward_error="error", max_retries=0, plan="tiny", max_tokens=8
+        model="tiny", rewards=[broken], on_reward_error="error", max_retries=0, budget=Budget(max_steps=1), max_tokens=8
     )
     with served(model, ServerConfig()) as (url, _):
         client = openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
@@ -288,7 +288,7 @@ def test_38_a_reward_that_fails_is_a_server_error_and_no_answer():
 
 
 def test_39_too_many_at_once_are_told_when_to_come_again():
-    model = SEAChatModel(model="tiny", plan="medium", max_tokens=24)
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=60, max_time=None), max_tokens=24)
     with served(model, ServerConfig(max_requests=2)) as (url, app):
         client = openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
 
@@ -392,7 +392,7 @@ def test_45_an_open_door_is_for_loopback_alone():
 
 def test_requests_without_a_seed_differ_unless_the_settings_name_one(client):
     """Clients that ask for a question's best of n answers need n answers, and not one n times."""
-    warm = SEAChatModel(model="tiny", rewards=[], temperature=2.0, plan="tiny", max_tokens=24)
+    warm = SEAChatModel(model="tiny", rewards=[], temperature=2.0, budget=Budget(max_steps=0), max_tokens=24)
     with served(warm) as (url, _):
         drawn = openai.OpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0)
         texts = {ask(drawn, extra_body={"extra_body": {}}).choices[0].message.content for _ in range(6)}

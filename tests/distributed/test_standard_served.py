@@ -9,7 +9,7 @@ from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from served import KEY, served
 
-from langchain_sea import SEAChatModel
+from langchain_sea import Budget, SEAChatModel
 from langchain_sea.serving.config import ServerConfig
 
 pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.f
 
 @pytest.fixture(scope="module", autouse=True)
 def url() -> Any:
-    model = SEAChatModel(model="tiny", plan="tiny", max_tokens=64, temperature=0)
+    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64, temperature=0)
     with served(model, ServerConfig(api_keys=(KEY,))) as (found, _):
         TestServed.url = found
         yield found

@@ -23,9 +23,9 @@ from langgraph.graph.message import add_messages
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
 
-from langchain_sea import SEAChatModel
+from langchain_sea import Budget, SEAChatModel
 
-SMALL = {"plan": "small", "max_tokens": 64}
+BUDGET = {"budget": Budget(max_time=None), "max_tokens": 64}
 QUESTION = "What is 14 + 23?"
 
 
@@ -52,7 +52,7 @@ TOOLS = [get_weather, add, send_note]
 
 @pytest.fixture(scope="module")
 def model():
-    return SEAChatModel(model="tiny", **SMALL, temperature=0)
+    return SEAChatModel(model="tiny", **BUDGET, temperature=0)
 
 
 def kinds(messages):
@@ -115,9 +115,9 @@ RESUMED = """
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.graph import END, START, MessagesState, StateGraph
     from langgraph.types import Command, interrupt
-    from langchain_sea import SEAChatModel
+    from langchain_sea import Budget, SEAChatModel
 
-    model = SEAChatModel(model="tiny", plan="small", max_tokens=64)
+    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64)
 
     def write(state):
         return {"messages": [model.invoke(state["messages"])]}
@@ -208,8 +208,8 @@ def test_a_fallback_takes_over():
     def broken(prompt, completions):
         raise RuntimeError("no scores today")
 
-    strict = SEAChatModel(model="tiny", rewards=[broken], on_reward_error="error", **SMALL)
-    chain = strict.with_fallbacks([SEAChatModel(model="tiny", **SMALL)])
+    strict = SEAChatModel(model="tiny", rewards=[broken], on_reward_error="error", **BUDGET)
+    chain = strict.with_fallbacks([SEAChatModel(model="tiny", **BUDGET)])
     assert chain.invoke(QUESTION).content
     with pytest.raises(Exception, match="no scores today"):
         strict.invoke(QUESTION)
@@ -224,7 +224,7 @@ def test_a_retry_asks_again():
             raise RuntimeError("not yet")
         return [1.0] * len(completions)
 
-    strict = SEAChatModel(model="tiny", rewards=[once], on_reward_error="error", **SMALL)
+    strict = SEAChatModel(model="tiny", rewards=[once], on_reward_error="error", **BUDGET)
     assert strict.with_retry(stop_after_attempt=2, wait_exponential_jitter=False).invoke(QUESTION).content
 
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from langchain_sea import SEAChatModel
+from langchain_sea import Budget, SEAChatModel
 from langchain_sea.errors import GrammarError, PromptTooLongError
 
-MODEL = SEAChatModel(model="tiny", plan="tiny", max_tokens=96)
+MODEL = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None), max_tokens=96)
 NAMES = st.text("abcdefghijklmnop_", min_size=1, max_size=8)
 PLAIN = st.one_of(
     st.fixed_dictionaries({"type": st.just("string")}, optional={"maxLength": st.integers(1, 12)}),
@@ -70,7 +70,7 @@ def referred(schema):
 
 @pytest.mark.timeout(3000)  # a thousand take sixteen minutes
 @settings(
-    max_examples=int(os.environ.get("SEA_SCHEMAS", "100")),
+    max_examples=int(os.environ.get("SEA_SCHEMAS", "200")),
     derandomize=True,
     database=None,
     suppress_health_check=list(HealthCheck),

@@ -9,7 +9,7 @@ import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
 
-from langchain_sea import SEAChatModel
+from langchain_sea import Budget, SEAChatModel
 
 MODEL = os.environ.get("SEA_POLICY", "tiny")  # the real one: SEA_POLICY=smollm2-135m
 
@@ -23,7 +23,7 @@ class Flags:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": MODEL, "plan": "tiny", "temperature": 0}
+        return {"model": MODEL, "budget": Budget(max_time=None), "temperature": 0}
 
     @property
     def supports_json_mode(self) -> bool:
