@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,7 +86,7 @@ def test_a_slow_machine_slows_every_pass(monkeypatch):
     """The clock counts its own readings here. What was measured elsewhere is not known on that machine."""
     import any_machine_clock
 
-    monkeypatch.setattr(any_machine_clock, "time", SimpleNamespace(monotonic=count().__next__))
+    monkeypatch.setattr(any_machine_clock, "time", SimpleNamespace(monotonic=count().__next__, sleep=time.sleep))
     policy = load_model("tiny")
     before = get_speed(policy)
     with any_machine_clock.SlowMachine(1000.0).running():
