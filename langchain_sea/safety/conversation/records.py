@@ -209,7 +209,7 @@ def _read_records(text: str) -> tuple[_Record, ...]:
 
 
 def _make_record(entry: object) -> _Record:
-    """Return a record; names of fields and remarks of others select none, unless the record stands under the name."""
+    """Return a record; names of fields and remarks of others select none, unless the record is listed under the name."""
     record = _Record(list_scalars(entry))
     if isinstance(entry, dict) and len(entry) > 1:
         own = [value for key, value in entry.items() if not _REMARK.search(str(key))]

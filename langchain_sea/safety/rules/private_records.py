@@ -56,8 +56,8 @@ def judge_private_data(
     records = [_read_private(m.text) for m in context.messages if m.role == "tool" and not is_open_source(m.tool)]
     for where, _, text in texts if any(records) else ():
         index = index_text(text[:_MAX_TEXT])
-        found = {pair for record in records for pair in record if index.has_value(pair[1])}
-        carried = {key: value for key, value in found if not any(each.has_value(value) for each in context.trusted)}
+        pairs = {pair for record in records for pair in record if index.has_value(pair[1])}
+        carried = {key: value for key, value in pairs if not any(each.has_value(value) for each in context.trusted)}
         if any(map(_IDENTIFIES.search, carried)) or len(carried) >= _MIN_CARRIED:
             named = ", ".join(sorted(carried)[:3])
             yield get_argument(where), Danger(f"it tells others data of a person ({named}), and nobody asked for that")
@@ -66,7 +66,7 @@ def judge_private_data(
 @lru_cache(maxsize=256)
 def _read_private(result: str) -> frozenset[tuple[str, str]]:
     """Return (key, value) of all fields in records about a person."""
-    found: set[tuple[str, str]] = set()
+    pairs: set[tuple[str, str]] = set()
     stack = [parse_result(result)]
     while stack:
         node = stack.pop()
@@ -76,5 +76,5 @@ def _read_private(result: str) -> frozenset[tuple[str, str]]:
             stack += node.values()
             if any(_PERSONAL.search(str(key)) for key in node):
                 scalars = [(str(key), str(each)) for key, each in node.items() if isinstance(each, (str, int, float))]
-                found |= {pair for pair in scalars if len(to_compact(pair[1])) >= _MIN_VALUE}
-    return frozenset(found)
+                pairs |= {pair for pair in scalars if len(to_compact(pair[1])) >= _MIN_VALUE}
+    return frozenset(pairs)

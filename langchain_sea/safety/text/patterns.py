@@ -43,10 +43,10 @@ def find_matching(text: str, patterns: tuple[str, ...]) -> list[int]:
     not suffice for that pass, so a pattern that always matches is looked for as well; without it, each is searched.
     """
     compiled = _compile_set(patterns)
-    found = None if compiled is None else compiled.Match(text)
-    if not found or len(patterns) not in found:
+    matching = None if compiled is None else compiled.Match(text)
+    if not matching or len(patterns) not in matching:
         return [number for number, pattern in enumerate(patterns) if compile_pattern(pattern).search(text)]
-    return sorted(number for number in found if number < len(patterns))
+    return sorted(number for number in matching if number < len(patterns))
 
 
 def search_patterns(text: str, rules: Sequence[tuple[str, str]], *, is_certain: bool = False) -> Iterator[Danger]:

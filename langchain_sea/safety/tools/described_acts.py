@@ -76,18 +76,18 @@ def list_described_acts(
 @lru_cache(maxsize=2048)
 def _read_description(text: str) -> tuple[tuple[str, str], ...]:
     """Return (sentence, act) of each sentence that says that something is changed."""
-    found = []
+    stated = []
     for part in _SENTENCE.split(text[:_MAX_TEXT]):
         if _FORM.search(part):
             continue
         matches = [(act, match) for act, pattern in _STATED.items() for match in pattern.finditer(part)]
         matches += [("delete", match) for match in _LOST.finditer(part)]
-        found += [(part, act) for act, match in matches if not _is_negated(part, match)]
-    return tuple(found)
+        stated += [(part, act) for act, match in matches if not _is_negated(part, match)]
+    return tuple(stated)
 
 
 def _is_negated(sentence: str, match: re.Match[str]) -> bool:
-    """Return whether a "not" or "nothing" stands right before the verb."""
+    """Return whether a "not" or "nothing" comes right before the verb."""
     start = match.start("verb") if "verb" in match.groupdict() else match.start()
     return _NEGATED.search(sentence[:start]) is not None
 
