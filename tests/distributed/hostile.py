@@ -162,6 +162,7 @@ def described(url: str, seed: int, cases: int) -> dict[str, int]:
         @hypothesis.seed(seed)
         @hypothesis.settings(
             max_examples=shares[operation.method.upper()],
+            deadline=None,
             database=None,
             suppress_health_check=list(hypothesis.HealthCheck),
         )
