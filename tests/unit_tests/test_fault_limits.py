@@ -62,6 +62,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
     command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500", "--plan", "small"]
