@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NAMED_BY_NOBODY",
+    "asks_to_log_in",
     "find_doubt_of_login",
     "find_doubt_of_opened",
     "find_doubt_of_passed",
@@ -67,9 +68,14 @@ def find_doubt_of_passed(sources: Sources, address: Address) -> str | None:
     return None
 
 
-def find_doubt_of_login(sources: Sources, address: Address, text: str) -> str | None:
-    """Return a doubt about a URL in a text that is sent, where the text wants its readers to log in there."""
-    if address.kind != "url" or sources.is_known_address(address) or not _LOG_IN.search(text):
+def asks_to_log_in(text: str) -> bool:
+    """Return whether a text wants its readers to log in somewhere."""
+    return _LOG_IN.search(text) is not None
+
+
+def find_doubt_of_login(sources: Sources, address: Address) -> str | None:
+    """Return a doubt about a URL in a text that is sent, and that wants its readers to log in."""
+    if address.kind != "url" or sources.is_known_address(address):
         return None
     texts = sources.list_texts(has_address(address))
     return f"it sends readers to log in at {address.text!r}, which only {texts[0].origin} named" if texts else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from langchain_sea.safety.commands.packages import list_packages, list_program_addresses
 from langchain_sea.safety.provenance.address_doubts import (
     NAMED_BY_NOBODY,
+    asks_to_log_in,
     find_doubt_of_login,
     find_doubt_of_opened,
     find_doubt_of_passed,
@@ -188,7 +189,8 @@ class Origins:
             return reason
         if not self.is_write:
             return None
-        logins = (find_doubt_of_login(self.sources, each, value) for each in addresses)
+        looked_at = addresses if addresses and asks_to_log_in(value) else []
+        logins = (find_doubt_of_login(self.sources, each) for each in looked_at)
         return next(filter(None, logins), None) or self._find_copied(value)
 
     def _find_copied(self, value: str) -> str | None:

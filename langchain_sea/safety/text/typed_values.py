@@ -148,6 +148,12 @@ def _compact_long(value: str) -> str:
 
 def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
     """List e-mail addresses and URLs in a text; with hosts, also names such as `museum.example` that have no scheme."""
+    return list(_find_addresses(text, with_hosts=with_hosts))
+
+
+@lru_cache(maxsize=64)
+def _find_addresses(text: str, *, with_hosts: bool) -> tuple[Address, ...]:
+    """Do it once for a text, which several checks look at."""
     addresses = []
     for match in _URL.finditer(text):
         written = match.group().rstrip(_END_PUNCTUATION)
@@ -162,7 +168,7 @@ def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
                 addresses.append(Address("email", written.casefold(), written.rpartition("@")[2].casefold(), written))
         elif with_hosts and "." in part:
             addresses += [_make_url(match.group().rstrip(_END_PUNCTUATION)) for match in _HOST.finditer(part)]
-    return addresses
+    return tuple(addresses)
 
 
 def find_accounts(text: str) -> set[str]:
