@@ -96,7 +96,8 @@ class CausalLMPolicy(PolicyVocabulary):
             messages: template dicts, oldest first; no string in them can become a control token.
             tools: JSON schemas for the template.
             room: how many tokens the answer must have room for.
-            opening: markup with which the assistant's turn begins; it is not part of the answer.
+            opening: how the assistant's turn begins; it is not part of the answer, and no latent acts on it. With
+                `open_answer`, one does.
             grammar: constrains the answer. Reasoning that the template opens is closed before it.
 
         Raises:

@@ -102,8 +102,8 @@ class GuardConfig:
         actions: as in `ToolRules`, for all tools whose own rules do not name the check.
         unanswered: what a question becomes where no human can be asked: `block` (the agent reads why) or `allow`.
         ask_writes: which writes a human is asked about: `doubtful`, those about which a check has a doubt; `tainted`,
-            also those with a value that the user did not name, once the thread has read text that anybody may have
-            written; or `all`, those with such a value in every thread.
+            also those with a text or number that the user did not name, once the thread has read text that anybody
+            may have written; or `all`, those with such a value in every thread. It is the check `request` that asks.
         mode: `enforce`, or `monitor`, which judges and records every call and lets all of them run (a dry run).
     """
 

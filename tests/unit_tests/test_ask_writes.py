@@ -11,6 +11,10 @@ from langchain_sea.safety.tool_call import freeze_calls
 TOOLS = {
     "rename_note": {"type": "object", "properties": {"old": {"type": "string"}, "new": {"type": "string"}}},
     "create_note": {"type": "object", "properties": {"title": {"type": "string"}, "lines": {"type": "integer"}}},
+    "find_tables": {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "guests": {"type": "integer"}, "reserve": {"type": "boolean"}},
+    },
     "read_page": {"type": "object", "properties": {"url": {"type": "string"}}},
 }
 USER = ContextMessage("user", "Rename the note 'garden' to 'roses 2026', and create a note with the title 'plants'.")
@@ -44,6 +48,14 @@ def test_what_the_user_said_runs(ask_writes):
         assert judge(ask_writes, messages, "rename_note", old="garden", new="roses 2026") == "allowed"
         assert judge(ask_writes, messages, "create_note", title="plants") == "allowed"
         assert judge(ask_writes, messages, "read_page", url="https://roses.example/march") == "allowed"
+
+
+def test_a_reading_tool_that_writes_by_its_arguments_is_asked_about():
+    """A flag that reserves makes the call a write, though the user asked for one."""
+    user = ContextMessage("user", "Find a table in Graz on Friday and reserve it.")
+    assert judge("doubtful", (user,), "find_tables", city="Graz", guests=4, reserve=True) == "allowed"
+    assert judge("all", (user,), "find_tables", city="Graz", guests=4, reserve=True) == "review"
+    assert judge("all", (user,), "find_tables", city="Graz", guests=4) == "allowed"
 
 
 def test_other_words_are_refused():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 import re
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from langchain_sea.safety.text.caching import cache_short
 from langchain_sea.safety.text.patterns import Danger, compile_pattern
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ _TOKEN_HINT = r"[/\\~%$]|\.env|\.netrc|\.npmrc|\.pgpass|_rsa|_history|\.htpasswd
 _MIN_LITERAL = 4  # letters of a pattern that means something particular
 
 
-@lru_cache(maxsize=1024)
+@cache_short
 def normalize_path(text: str) -> str:
     """Return a path with slashes, decoded, without its scheme, `.`, `//` and inner `..`; the home as `/home/~`."""
     path = text.strip().strip("\"'`").replace("\0", "")
@@ -145,7 +145,6 @@ def normalize_path(text: str) -> str:
     return "/".join(part.rstrip(". ") if part.strip(". ") else part for part in whole.split("/"))
 
 
-@lru_cache(maxsize=1024)
 def find_bad_path(text: str, *, is_path: bool = True) -> Danger | None:
     """Return why a path should not be opened.
 

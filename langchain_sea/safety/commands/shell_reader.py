@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.safety.commands.command_lists import POSITIONALS_BEFORE, RUNNERS, WRAPPER_VALUES, WRAPPERS
+from langchain_sea.safety.text.caching import cache_short
 
 __all__ = [
     "find_folder",
@@ -79,7 +80,7 @@ def _find_run(words: tuple[str, ...]) -> int:
     return index + _skip_options(words[index:], WRAPPER_VALUES["uv"])
 
 
-@lru_cache(maxsize=4096)
+@cache_short
 def plain_name(word: str) -> str:
     """Return a command's name without quotes, backslashes and folder."""
     name = re.sub(r"[\"'\\]|\$@|\$\*|\$\{\w*\}|,.*", "", word).lstrip("@!(")

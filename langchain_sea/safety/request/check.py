@@ -96,28 +96,21 @@ class RequestCheck(PerCallCheck):
         return [self._check_in_batch(call, context, calls[:place]) for place, call in enumerate(calls)]
 
     def _check_in_batch(self, call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> list[Finding]:
-        findings = self._judge_act(call, context)
-        if findings or not context.messages or context.effect_of(call.name) == "read":
+        by_arguments = _list_shown_acts(call, context)
+        findings = self._judge_act(call, context, by_arguments)
+        if findings or not context.messages:
             return findings
-        request = read_user_request(context, call.name)
-        doubts = [
-            *find_excess(call, context, batch, request),
-            *find_unasked_fields(call, context, request),
-            *find_unasked_columns(call, context, request),
-            *find_wider_target(call, request),
-            *find_unselected_files(call, context, batch, request),
-            *find_later_orders(call, context, request, _list_requested(context) or set()),
-        ]
-        if not doubts and (unnamed := find_unnamed_value(call, context)):
+        is_write = context.effect_of(call.name) == "write"
+        doubts = _list_doubts(call, context, batch) if is_write else []
+        if not doubts and (is_write or by_arguments) and (unnamed := find_unnamed_value(call, context)):
             doubts = [unnamed]
         return [
             Finding(action=Action.ASK, check=self.name, reason=reason, arguments=(argument,) if argument else ())
             for argument, reason in dict.fromkeys(doubts)
         ]
 
-    def _judge_act(self, call: ToolCall, context: CallContext) -> list[Finding]:
+    def _judge_act(self, call: ToolCall, context: CallContext, by_arguments: Sequence[frozenset[str]]) -> list[Finding]:
         reads_only = context.effect_of(call.name) == "read"
-        by_arguments = _list_shown_acts(call, context)
         by_any = frozenset[str]().union(find_tool_acts(call.name) if not reads_only else (), *by_arguments)
         if (
             by_any & context.held_back
@@ -147,6 +140,19 @@ class RequestCheck(PerCallCheck):
         why = ", and the agent has read untrusted text" if context.is_tainted else ""
         reason = f"nobody who is trusted asked for anything like {call.name}{why}"
         return [Finding(action=Action.ASK, check=self.name, reason=reason)]
+
+
+def _list_doubts(call: ToolCall, context: CallContext, batch: Sequence[ToolCall]) -> list[tuple[str, str]]:
+    """List (argument, reason) of what goes further than the user's words."""
+    request = read_user_request(context, call.name)
+    return [
+        *find_excess(call, context, batch, request),
+        *find_unasked_fields(call, context, request),
+        *find_unasked_columns(call, context, request),
+        *find_wider_target(call, request),
+        *find_unselected_files(call, context, batch, request),
+        *find_later_orders(call, context, request, _list_requested(context) or set()),
+    ]
 
 
 def _list_shown_acts(call: ToolCall, context: CallContext) -> list[frozenset[str]]:

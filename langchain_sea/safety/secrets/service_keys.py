@@ -75,6 +75,7 @@ PLACEHOLDER = r"example|sample|^os\.|getenv|process\.env|placeholder|your|dummy|
 _WORDS_FOR_SECRET = frozenset(["password", "passwd", "secret", "token", "pass", "user", "pwd", "none", "null", "true"])
 _MIN_ENTROPY = 2.5  # bits a character; a word that is repeated has less
 _MAX_PER_FORMAT = 20
+_MAX_MATCHES = 2_000  # of one format, placeholders among them
 _MAX_READ = 50_000  # characters of a result
 _MAX_ENDS = 12  # texts whose ends are read as one
 _MAX_END = 200  # characters
@@ -130,9 +131,9 @@ def _iter_vendor_secrets(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _iter_real(pattern: str, text: str, *, match_case: bool) -> Iterator[str]:
-    """Yield the secrets that a pattern matches among the first matches, without placeholders."""
-    matches = islice(compile_pattern(pattern, match_case=match_case).finditer(text), _MAX_PER_FORMAT)
-    yield from (str(match[1]) for match in matches if _is_real(match[1]))
+    """Yield the first secrets that a pattern matches, without placeholders, of which a text may hold any number."""
+    matches = islice(compile_pattern(pattern, match_case=match_case).finditer(text), _MAX_MATCHES)
+    yield from islice((str(match[1]) for match in matches if _is_real(match[1])), _MAX_PER_FORMAT)
 
 
 def _is_real(secret: str) -> bool:

@@ -6,6 +6,7 @@ __all__ = [
     "ACTS",
     "CERTAIN",
     "DETERMINERS",
+    "DISTRUST",
     "ENGLISH",
     "HELPERS",
     "KEEPS",
@@ -19,6 +20,12 @@ __all__ = [
     "REMEMBERS",
     "REPORTS",
 ]
+
+DISTRUST = (
+    r"\b(?:scam\w*|spam|fraud\w*|phish\w*|swindl\w*|fake[ds]?|suspicious|malicious|hack(?:s|ed|er|ers|ing)?|impost[eo]rs?"
+    r"|spoof\w*|imperson\w*|untrust\w*|prompt injections?)\b"
+)
+"""A pattern of the words by which somebody says that a text or an account is a fraud."""
 
 
 def _words(text: str) -> frozenset[str]:

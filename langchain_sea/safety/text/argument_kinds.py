@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.safety.text.caching import cache_short
 from langchain_sea.safety.text.values import get_argument, to_snake_case
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ _STATEMENT = re.compile(
 _MAX_BEGINNING = 2_000  # characters that say whether a text is a statement
 
 
-@lru_cache(maxsize=4096)
+@cache_short
 def list_names(path: str) -> tuple[str, ...]:
     """List the names in a path, the innermost first: `address`, `to`, `message` for `message.to[0].address`."""
     return tuple(part for part in reversed(_INDEX.sub("", path).split(".")) if part)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from langchain_sea.safety.text.act_words import ACTS, READS
+from langchain_sea.safety.text.act_words import ACTS, DISTRUST, READS
 
 __all__ = ["remove_doubted"]
 
 _DISTRUST = re.compile(
-    r"\b(?:scam\w*|fraud\w*|phish\w*|swindl\w*|fake[ds]?|malicious|hack(?:ed|er|ers)|impost[eo]rs?|thie(?:f|ves)|stolen|criminals?"
-    r"|black-?list(?:ed)?|block-?list(?:ed)?|untrust(?:ed|worthy)|spoof\w*|imperson\w*|suspicious)\b",
-    re.IGNORECASE,
+    rf"{DISTRUST}|\b(?:thie(?:f|ves)|stolen|criminals?|black-?list(?:ed)?|block-?list(?:ed)?)\b", re.IGNORECASE
 )
 _PROHIBITED = re.compile(
     r"\b(?:do not|don't|never|must not|mustn't|should not|shouldn't|may not|cannot|can't|not|no longer)\s+(?:ever |to |be |again |any |anything |money )*"

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["agrees", "find_proposal"]
+from langchain_sea.safety.text.act_words import DISTRUST
+
+__all__ = ["agrees", "find_closing_question", "find_proposal", "refuses"]
 
 _MAX_YES_WORDS = 60
 _CLAUSE_END = re.compile(r"[.!?;,:\n]+|\s[-–—]\s")
@@ -28,11 +30,12 @@ _STRONG_YES = re.compile(
     r"|i (?:do |can |would like to )?confirm|confirmed|i agree|you have my (?:ok|permission|confirmation))\b",
     re.IGNORECASE,
 )
-_NO = re.compile(r"\b(?:no|not|don't|do not|never|stop|wait|cancel that|nein|non)\b", re.IGNORECASE)
-_DISTRUST = re.compile(
-    r"\b(?:scams?|spam|fraud\w*|phish\w*|suspicious|malicious|fake|hack\w*|prompt injections?|untrust\w*)\b",
+_DISTRUST = re.compile(DISTRUST, re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\W*(?:no|nope|nah|rather not|please don't|please do not|don't|do not|nein|stop)\b(?! (?:problem|worries|doubt))",
     re.IGNORECASE,
 )
+_NO = re.compile(r"\b(?:no|not|don't|do not|never|stop|wait|cancel that|nein|non)\b", re.IGNORECASE)
 _ASKS_TO_CONFIRM = re.compile(
     r"\b(?:please (?:confirm|reply|answer|let me know|say)|let me know (?:if|whether)|confirm (?:if|that|whether|to|by)"
     r"|\(?yes ?/ ?no\)?|reply (?:with )?[\"'“]?yes)",
@@ -92,10 +95,28 @@ def agrees(text: str) -> bool:
     return False
 
 
+def refuses(text: str) -> bool:
+    """Return whether a user's message begins with a no to what was asked."""
+    return _REFUSAL.match(text) is not None
+
+
+def find_closing_question(text: str) -> str:
+    """Return the last question of an agent's message; an empty text where it asks nothing."""
+    return next(reversed(_list_questions(_split_sentences(text))), "")
+
+
+def _split_sentences(text: str) -> list[str]:
+    return [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
+
+
+def _list_questions(sentences: list[str]) -> list[str]:
+    return [part for part in sentences if part.rstrip("\"')]*_ ").endswith("?") or _ASKS_TO_CONFIRM.search(part)]
+
+
 def find_proposal(text: str) -> str:
     """Return the part of an agent's message that a "yes" endorses; an empty text where it proposes nothing."""
-    sentences = [part.strip() for part in _SENTENCE_END.split(text) if part.strip()]
-    questions = [part for part in sentences if part.rstrip("\"')]*_ ").endswith("?") or _ASKS_TO_CONFIRM.search(part)]
+    sentences = _split_sentences(text)
+    questions = _list_questions(sentences)
     statements = [part for part in sentences if not _DISTRUST.search(part)]
     if not questions:
         first = next((i for i, part in enumerate(statements) if _WILL.search(part)), None)

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from langchain_sea.safety.text.endorsement import agrees
+from langchain_sea.safety.text.endorsement import agrees, find_closing_question, refuses
 from langchain_sea.safety.text.tool_effects import find_requested_acts
 
 if TYPE_CHECKING:
@@ -41,10 +41,6 @@ _LATER = (
             re.IGNORECASE,
         ),
     ),
-)
-_NO = re.compile(
-    r"\W*(?:no|nope|nah|rather not|please don't|please do not|don't|do not|nein|stop)\b(?! (?:problem|worries|doubt))",
-    re.IGNORECASE,
 )
 _ONE_MORE = re.compile(r"\b(?:also|as well|too|else|another|additional(?:ly)?|further|instead|other)\b", re.IGNORECASE)
 _OTHERS = re.compile(
@@ -83,10 +79,9 @@ def list_refused_acts(spoken: Sequence[tuple[str, str]]) -> frozenset[str]:
             continue
         asked = find_requested_acts(text) or frozenset()
         refused -= asked
-        question = before.rstrip().rpartition("?")[0]
-        closing = re.split(r"[.!?]\s+|\n", question)[-1]
-        if role == "assistant" and before.rstrip().endswith("?") and _NO.match(text) and not _ONE_MORE.search(closing):
-            refused |= (find_requested_acts(closing) or frozenset()) - asked
+        question = find_closing_question(before) if role == "assistant" and refuses(text) else ""
+        if not _ONE_MORE.search(question):
+            refused |= (find_requested_acts(question) or frozenset()) - asked
     return refused
 
 

@@ -151,7 +151,7 @@ def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
     return list(_find_addresses(text, with_hosts=with_hosts))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # texts may be long
 def _find_addresses(text: str, *, with_hosts: bool) -> tuple[Address, ...]:
     """Do it once for a text, which several checks look at."""
     addresses = []

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import json
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from langchain_sea.safety.text.caching import cache_short
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,13 +80,13 @@ def list_numbers(value: object, path: str = "") -> list[tuple[str, float]]:
     return [(path, value)] if isinstance(value, (int, float)) and not isinstance(value, bool) else []
 
 
-@lru_cache(maxsize=4096)
+@cache_short
 def get_argument(path: str) -> str:
     """Return the argument that a path of `list_strings` belongs to: `to` for `to[0].name`."""
     return re.split(r"[.\[]", path, maxsplit=1)[0]
 
 
-@lru_cache(maxsize=4096)
+@cache_short
 def get_field(path: str) -> str:
     """Return the innermost name of a path: `address` for `message.to[0].address`."""
     names = [part for part in re.split(r"\[\d+\]|\.", path) if part]
