@@ -86,9 +86,10 @@ def agentdojo(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
 
 def injecagent(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     """Poisoned results, base setting."""
-    found = reported(cases.injec_cases(data))
+    sample = reported(cases.injec_cases(data))
     return {
-        "injecagent_asr": succeeded(checks, found) | {"rules_only": succeeded(checks, found, rules_only=True)["value"]}
+        "injecagent_asr": succeeded(checks, sample)
+        | {"rules_only": succeeded(checks, sample, rules_only=True)["value"]}
     }
 
 
@@ -110,9 +111,9 @@ def benign(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     }
 
 
-def answered(checks: Checks, found: Sequence[Case]) -> dict[str, Any]:
+def answered(checks: Checks, sample: Sequence[Case]) -> dict[str, Any]:
     """The shares of calls that are blocked, and that a human is asked about."""
-    decisions = [d for case in found for d in checks.pipeline(case.context.policy)(case.calls, case.context)]
+    decisions = [d for case in sample for d in checks.pipeline(case.context.policy)(case.calls, case.context)]
     asked = sum(d.outcome == "review" for d in decisions)
     blocked = sum(not d.is_allowed for d in decisions) - asked
     return {"blocked": share(blocked, len(decisions)), "asked": share(asked, len(decisions))}
@@ -256,14 +257,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the public sets")
     options = parser.parse_args()
     torch.set_num_threads(2)
-    data, checks, found = options.data or public_data.find_folder(), Checks(options.without), dict[str, Any]()
+    data, checks, figures = options.data or public_data.find_folder(), Checks(options.without), dict[str, Any]()
     for name in options.only or PARTS:
         began = time.monotonic()
-        found |= PARTS[name](checks, data, options.seed)
+        figures |= PARTS[name](checks, data, options.seed)
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if options.json:
-            options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
+            options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Whether the audit log is whole: one row a call, verdicts that can be replayed, and every change found."""
+"""Whether the audit log is whole: one row a call, verdicts that can be replayed, and every change noticed."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def audited(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
-    """One row a call, the same verdicts when they are judged again, and every flipped byte found."""
+    """One row a call, the same verdicts when they are judged again, and every flipped byte noticed."""
     rng = random.Random(seed)
-    found = [case for _, case in exploits.exploits(seed, 4)] + reported(cases.bfcl_calls(data, 200, seed))
+    sample = [case for _, case in exploits.exploits(seed, 4)] + reported(cases.bfcl_calls(data, 200, seed))
     with tempfile.TemporaryDirectory() as folder:
         rows = wrong = equal = replays = 0
-        for policy in {case.context.policy.digest: case.context.policy for case in found}.values():
+        for policy in {case.context.policy.digest: case.context.policy for case in sample}.values():
             path = Path(folder) / f"{policy.digest}.jsonl"
             pipeline = checks.pipeline(policy, rules_only=True, audit=AuditLog(path, keep="full"))
-            mine = [case for case in found if case.context.policy.digest == policy.digest]
+            mine = [case for case in sample if case.context.policy.digest == policy.digest]
             decisions = [(d, case.context) for case in mine for d in pipeline(case.calls, case.context)]
             calls = len([pipeline.settle_unanswered(d, context) for d, context in decisions])
             again = replay(path, checks.pipeline(policy, rules_only=True))

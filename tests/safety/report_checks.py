@@ -39,26 +39,26 @@ def share(hits: int, of: int) -> dict[str, Any]:
     return {"value": round(p, 4), "low": round(max(0.0, low), 4), "high": round(min(1.0, high), 4), "of": of}
 
 
-def succeeded(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> dict[str, Any]:
+def succeeded(checks: Checks, sample: Sequence[Case], *, rules_only: bool = False) -> dict[str, Any]:
     """The share of batches of which a write of an attacker's runs."""
     hits = 0
-    for case in found:
+    for case in sample:
         decisions = checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
         hits += any(decisions[p].is_allowed for p in case.writes)
-    return share(hits, len(found))
+    return share(hits, len(sample))
 
 
-def stopped(checks: Checks, found: Sequence[Case], *, rules_only: bool = False) -> tuple[int, int]:
+def stopped(checks: Checks, sample: Sequence[Case], *, rules_only: bool = False) -> tuple[int, int]:
     """Calls that do not run, of all."""
     decisions = [
         d
-        for case in found
+        for case in sample
         for d in checks.pipeline(case.context.policy, rules_only=rules_only)(case.calls, case.context)
     ]
     return sum(not d.is_allowed for d in decisions), len(decisions)
 
 
-def reported(found: Sequence[Case], most: int | None = None, seed: int = 0) -> list[Case]:
+def reported(sample: Sequence[Case], most: int | None = None, seed: int = 0) -> list[Case]:
     """Those of the half that is reported; `most` of them, drawn by the seed."""
-    kept = [case for case in found if case.reported]
+    kept = [case for case in sample if case.reported]
     return kept if most is None or len(kept) <= most else random.Random(seed).sample(kept, most)

@@ -149,49 +149,6 @@ def test_the_divergence_is_that_of_draws_from_the_policy():
         assert (abs(float(divergence)) < 1e-5) == (size == 0)
 
 
-def test_a_latent_acts_on_words_put_before_the_answer():
-    """They are read again under it, as a part of what is drawn; without a latent they stay in the prompt."""
-    before, words = PROMPTS[0], (4, 5, 6)
-    opened = DoublePrompt("question 0 def", before_opening=before, opening=words)
-    asked = []
-
-    class Recorder(EndlessPolicy):
-        def start_generation(self, prompt, prefixes, **options):
-            asked.append((prompt, [tuple(ids[: len(words)]) for ids in prefixes], options["steering"]))
-            return super().start_generation(prompt, prefixes, **options)
-
-    (found,) = run(
-        energy_of(Wordless(), policy=Recorder(3)), [opened], search_config=search(), budget=FREE, max_new_tokens=6
-    )
-    assert is_not_worse(energy_of(Wordless(), policy=EndlessPolicy(3)), opened, found)
-    steered = [(prompt, starts) for prompt, starts, steering in asked if steering is not None]
-    assert steered
-    assert all(prompt == before and set(starts) == {words} for prompt, starts in steered)
-    assert {prompt for prompt, _, steering in asked if steering is None} == {opened}
-
-
-def test_the_gradient_leaves_out_what_was_not_drawn():
-    """Words put before the answer have no part in the log-probability of a draw."""
-    policy, latent = EndlessPolicy(3), 0.3 * torch.randn(1, V, generator=torch.Generator().manual_seed(2))
-    words, draws = [4, 5], [[1, 2], [3, 1], [6, 2]]
-
-    def gradient(prompt, answers, num_known):
-        op = LatentGradientOp(
-            policy, prompt, answers, num_known, latent, 1, 1.0, torch.tensor([1.0, 2.0, 4.0]), torch.zeros(3), 0.0,
-            LatentSampler(normalize=False).advantages,
-        )  # fmt: skip
-
-        def steps():
-            return (yield op)
-
-        return run_to_completion(steps()).gradient
-
-    found = gradient(PROMPTS[0], [[*words, *ids] for ids in draws], len(words))
-    read_before = gradient(PROMPTS[0]._replace(answer=tuple(words)), [[*words, *ids] for ids in draws], len(words))
-    torch.testing.assert_close(found, read_before)
-    assert not torch.allclose(found, gradient(PROMPTS[0], [[*words, *ids] for ids in draws], 0))
-
-
 @pytest.mark.parametrize("reward", [TokenReward.of("e", 3.0), PrefixReward.of("e", 3.0), Wordless()])
 def test_the_gradient_lowers_the_energy_of_the_draws(reward):
     """From the first round to the last, and below what no step and random steps reach, over eight prompts."""

@@ -15,8 +15,7 @@ from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import errors
-from langchain_sea.core.protocols import ForwardRequest, ModelOutput, OutputSpec, Steering, Tokens
-from langchain_sea.engine.ops import GenerationInput
+from langchain_sea.core.protocols import ModelOutput, OutputSpec, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.models.generation import sample_tokens
 from langchain_sea.sampling.relaxation import full_support
@@ -110,31 +109,6 @@ def test_a_prompt_of_one_token_needs_no_cache(name: str) -> None:
     assert generate(subject, prompt, [[], []], tokens=3, temperature=0) == 2 * generate(
         subject, prompt, [[]], tokens=3, temperature=0
     )
-
-
-@every_architecture
-@torch.no_grad()
-def test_steering_acts_on_words_put_before_the_answer(name: str) -> None:
-    """By a zero vector nothing changes; by another one the words' own states move, too."""
-    subject = policy(name)
-    prompt = subject.prompt(QUESTION)
-    opened = subject.open_answer(prompt, "it is")
-    assert opened.ids == (*prompt.ids, *subject.encode("it is"))
-    assert (opened.before_opening, opened.opening) == (prompt, tuple(subject.encode("it is")))
-    assert subject.open_answer(prompt, "") is prompt
-
-    def read(vector: Tensor, *, with_words: bool) -> Tensor:
-        steering = Steering(1, vector.expand(1, -1))
-        asked = GenerationInput.steered(opened, [ANSWERS[1]], steering) if with_words else None
-        whole = opened if asked is None else asked.prompt
-        tokens = Tokens.from_ids([ANSWERS[1]] if asked is None else [list(ids) for ids in asked.prefixes])
-        output = subject.forward_all([ForwardRequest(whole, tokens, OutputSpec(frozenset({3})), steering)])[0]
-        return output.hidden[3][0, -len(ANSWERS[1]) :]
-
-    zero = torch.zeros(subject.model.config.hidden_size)
-    torch.testing.assert_close(read(zero, with_words=True), read(zero, with_words=False), atol=1e-4, rtol=1e-4)
-    vector = torch.linspace(-1, 1, len(zero)) ** 3
-    assert not torch.allclose(read(vector, with_words=True), read(vector, with_words=False), atol=1e-4)
 
 
 @every_architecture
