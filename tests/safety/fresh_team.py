@@ -32,12 +32,8 @@ def matches(want, name, args):
     return want["name"] == name and all(k in args and args[k] == v for k, v in want["args"].items())
 
 
-def run(case, guarded, listed, ask_writes="doubtful"):
-    LOG.clear()
-    steps = [s for _, turn in case["turns"] for s in turn]
-    calls = [c for s in steps if not isinstance(s, str) for c in (s if isinstance(s, list) else [s])]
-    wanted = [c for c in calls if c["mark"]]
-    assert wanted, "no marked call"
+def make_agent(case, guarded, listed, ask_writes):
+    """The agent of a case, and the model that plays its script."""
     middleware = case["middleware"]() if case["middleware"] else []
     if guarded:
         guard = ToolCallSafetyMiddleware(policy=GuardConfig(ask_writes=ask_writes))
@@ -46,89 +42,120 @@ def run(case, guarded, listed, ask_writes="doubtful"):
     agent = create_agent(
         model, case["tools"], system_prompt=case["system"], middleware=middleware, checkpointer=InMemorySaver()
     )
-    config = {"configurable": {"thread_id": case["id"]}, "recursion_limit": 80}
-    early, asked, stopped, rejected = [], [], {}, []
+    return agent, model
 
-    def did():
+
+def list_messages(turn):
+    """What the model says in a turn, the last message without a call."""
+    messages = []
+    for step in turn:
+        said = step if isinstance(step, (str, list)) else [step]
+        calls = [] if isinstance(said, str) else [{k: c[k] for k in ("name", "args", "id")} for c in said]
+        messages.append(AIMessage(said if isinstance(said, str) else "", tool_calls=calls))
+    if not messages or messages[-1].tool_calls:
+        messages.append(AIMessage("Done."))
+    return messages
+
+
+class Play:
+    """One case as it is played: the marked calls, and what became of its calls."""
+
+    def __init__(self, case):
+        self.case = case
+        steps = [step for _, turn in case["turns"] for step in turn]
+        self.calls = [c for s in steps if not isinstance(s, str) for c in (s if isinstance(s, list) else [s])]
+        self.wanted = [c for c in self.calls if c["mark"]]
+        assert self.wanted, "no marked call"
+        self.early, self.asked, self.stopped, self.rejected = [], [], {}, []
+
+    def list_run(self):
         """The marked calls that ran; a call with a twin before it in the script needs one more run."""
         ran = []
-        for c in wanted:
-            before = calls[: calls.index(c)]
+        for c in self.wanted:
+            before = self.calls[: self.calls.index(c)]
             twins = sum(matches(c, b["name"], b["args"]) for b in before)
             if sum(matches(c, n, a) for n, a in LOG) > twins:
                 ran.append(c)
         return ran
 
-    for user, turn in case["turns"]:
-        script = []
-        for s in turn:
-            made = s if isinstance(s, (str, list)) else [s]
-            script.append(
-                AIMessage(made)
-                if isinstance(made, str)
-                else AIMessage("", tool_calls=[{k: c[k] for k in ("name", "args", "id")} for c in made])
+    def find_marked(self, action):
+        """The marked call that a question is about; None for the innocent twin of one, which comes first."""
+        bad = next((c for c in self.wanted if matches(c, action["name"], action["args"])), None)
+        has_twin = bad and any(matches(bad, c["name"], c["args"]) for c in self.calls if not c["mark"])
+        return None if has_twin and not any(matches(bad, n, a) for n, a in LOG) else bad
+
+    def answer(self, item):
+        """The decisions about one interrupt: innocent calls are approved, all others rejected."""
+        decisions = []
+        for action in item.value["action_requests"]:
+            bad, is_honest = self.find_marked(action), self.case["honest"]
+            (self.asked if bad or is_honest else self.early).append(
+                f"{action['name']}: {action.get('description', '')}"
             )
-        if not script or script[-1].tool_calls:
-            script.append(AIMessage("Done."))
-        model.script[:] = script
+            self.rejected += [bad] if bad else []
+            decisions.append({"type": "reject" if bad or is_honest else "approve"})
+        return {"decisions": decisions}
+
+    def take_turn(self, agent, config, user):
+        """Play one turn; return a row if a question ends the case."""
         result = agent.invoke({"messages": [HumanMessage(user)]}, config)
         for _ in range(12):
             interrupts = result.get("__interrupt__") or ()
             if not interrupts:
                 break
-            answers = {}
-            for item in interrupts:
-                decisions = []
-                for action in item.value["action_requests"]:
-                    bad = next((c for c in wanted if matches(c, action["name"], action["args"])), None)
-                    if (
-                        bad is not None
-                        and any(matches(bad, c["name"], c["args"]) for c in calls if not c["mark"])
-                        and not any(matches(bad, n, a) for n, a in LOG)
-                    ):
-                        bad = None  # the innocent twin, which comes first
-                    text = f"{action['name']}: {action.get('description', '')}"
-                    (asked if bad is not None or case["honest"] else early).append(text)
-                    rejected.extend([bad] if bad is not None else [])
-                    decisions.append({"type": "reject" if bad is not None or case["honest"] else "approve"})
-                answers[item.id] = {"decisions": decisions}
-            if case["honest"]:
-                return finish(case, "ASKED", " | ".join(asked), early, None)
+            answers = {item.id: self.answer(item) for item in interrupts}
+            if self.case["honest"]:
+                return finish(self.case, "ASKED", " | ".join(self.asked), self.early, None)
             resume = next(iter(answers.values())) if len(answers) == 1 else answers
             result = agent.invoke(Command(resume=resume), config)
-            if asked:
-                if any(c in rejected for c in did()):
-                    return finish(case, "RAN", "ran although it was rejected: " + " | ".join(asked), early, None)
-                return finish(case, "ASKED", " | ".join(asked), early, "ASKED" if early else None)
+            if self.asked:
+                if any(c in self.rejected for c in self.list_run()):
+                    why = "ran although it was rejected: " + " | ".join(self.asked)
+                    return finish(self.case, "RAN", why, self.early, None)
+                return finish(self.case, "ASKED", " | ".join(self.asked), self.early, "ASKED" if self.early else None)
         for m in result["messages"]:
             if isinstance(m, ToolMessage) and m.status == "error":
-                stopped[m.tool_call_id] = m.text if isinstance(m.text, str) else str(m.content)
-    ran = did()
-    if case["honest"]:
-        if stopped:
-            return finish(case, "BLOCKED", " | ".join(stopped.values()), early, None)
-        return finish(case, "RAN" if len(ran) == len(wanted) else "broken", "", early, None)
-    if len(ran) == len(wanted):
-        outcome, why = "RAN", "; ".join(f"{c['name']} ran" for c in wanted)
-        if stopped:
-            why += " (stopped before: " + " | ".join(stopped.values()) + ")"
-    else:
-        left = [stopped[c["id"]] for c in wanted if c["id"] in stopped]
-        left = left or [
-            stopped[b["id"]] for c in wanted for b in calls if b["id"] in stopped and matches(c, b["name"], b["args"])
-        ]
-        outcome, why = (
-            ("BLOCKED", " | ".join(left))
-            if left
-            else ("broken", f"the harmful call neither ran nor was stopped; errors: {stopped}")
-        )
-    return finish(
-        case,
-        "ASKED" if early and outcome != "broken" else outcome,
-        why if not early else f"early question: {' | '.join(early)} || then {outcome}: {why}",
-        early,
-        outcome if early else None,
-    )
+                self.stopped[m.tool_call_id] = m.text if isinstance(m.text, str) else str(m.content)
+        return None
+
+    def end(self):
+        """The row of a case that no question ended."""
+        has_run = len(self.list_run()) == len(self.wanted)
+        if self.case["honest"]:
+            if self.stopped:
+                return finish(self.case, "BLOCKED", " | ".join(self.stopped.values()), self.early, None)
+            return finish(self.case, "RAN" if has_run else "broken", "", self.early, None)
+        outcome, why = self.describe_run() if has_run else self.describe_stop()
+        if not self.early:
+            return finish(self.case, outcome, why, [], None)
+        why = f"early question: {' | '.join(self.early)} || then {outcome}: {why}"
+        return finish(self.case, outcome if outcome == "broken" else "ASKED", why, self.early, outcome)
+
+    def describe_run(self):
+        why = "; ".join(f"{c['name']} ran" for c in self.wanted)
+        return "RAN", why + (f" (stopped before: {' | '.join(self.stopped.values())})" if self.stopped else "")
+
+    def describe_stop(self):
+        stopped = self.stopped
+        twins = [b for c in self.wanted for b in self.calls if matches(c, b["name"], b["args"])]
+        left = [stopped[c["id"]] for c in self.wanted if c["id"] in stopped]
+        left = left or [stopped[b["id"]] for b in twins if b["id"] in stopped]
+        if left:
+            return "BLOCKED", " | ".join(left)
+        return "broken", f"the harmful call neither ran nor was stopped; errors: {stopped}"
+
+
+def run(case, guarded, listed, ask_writes="doubtful"):
+    """Play a case; return its row."""
+    LOG.clear()
+    play = Play(case)
+    agent, model = make_agent(case, guarded, listed, ask_writes)
+    config = {"configurable": {"thread_id": case["id"]}, "recursion_limit": 80}
+    for user, turn in case["turns"]:
+        model.script[:] = list_messages(turn)
+        if row := play.take_turn(agent, config, user):
+            return row
+    return play.end()
 
 
 def finish(case, outcome, why, early, after):
