@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
 from langchain_sea.safety.rules.sensitive_fields import name_sensitive_field
 from langchain_sea.safety.secrets.seen_secrets import find_passed_secret, list_read_secrets, to_plain
+from langchain_sea.safety.secrets.service_keys import find_vendor_secrets, list_vendor_secrets
 from langchain_sea.safety.tool_call import freeze_calls
 
 KEY = "q7Zp1Xw9Lm4Rt6Vb2Nk8"
@@ -149,3 +150,12 @@ def test_all_columns_of_a_table_are_a_doubt_once_a_result_shows_that_it_holds_se
 def test_names_of_secrets_are_read_in_each_spelling(name):
     assert name_sensitive_field(name)
     assert not name_sensitive_field(f"{name}_updated_at")
+
+
+def test_placeholders_hide_no_key():
+    """A text may hold many of them before a real key, also where it is read backwards or rotated."""
+    placeholder, key = "ghp_" + "x" * 36, "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+    text = " ".join([placeholder] * 60 + [key])
+    assert list_vendor_secrets(text) == {key}
+    assert [danger.is_certain for danger in find_vendor_secrets(text)] == [True]
+    assert list(find_vendor_secrets(" ".join([placeholder] * 60))) == []

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.safety.text import patterns
+from langchain_sea.safety.text.caching import cache_short
 from langchain_sea.safety.text.patterns import compile_pattern, find_matching, search_patterns
 
 PATTERNS = (r"\brm\s+-\w+", r"^a", r"b{2,20}$", r"(?s)x.*y", r"é|É", "c", r"")
@@ -41,3 +42,17 @@ def test_a_pass_that_ran_out_of_memory_is_not_taken_for_no_match(monkeypatch) ->
     monkeypatch.setattr(patterns, "_compile_set", lambda _: Exhausted())
     assert find_matching("cab", ("c", "d", "a")) == [0, 2]
     assert [danger.reason for danger in search_patterns("cab", (("one", "c"), ("two", "d")))] == ["one ('c')"]
+
+
+def test_only_short_texts_are_remembered() -> None:
+    """A long one is computed each time."""
+    seen: list[str] = []
+
+    @cache_short
+    def measure(text: str) -> int:
+        seen.append(text)
+        return len(text)
+
+    for text in ("short", "long" * 100):
+        assert [measure(text), measure(text)] == 2 * [len(text)]
+    assert seen == ["short", "long" * 100, "long" * 100]
