@@ -83,6 +83,11 @@ def failing(monkeypatch, name, fails):
         yield calls
 
 
+def count_prompts(parts):
+    """The prompts that share a pass: of requests for a forward pass, or of unfinished answers."""
+    return len({id(part.prompt) for part in parts for part in getattr(part, "groups", [part])})
+
+
 def rows(asks):
     return sum(len(ask.tokens.mask) for ask in asks)
 
@@ -94,17 +99,24 @@ def rows(asks):
 @pytest.mark.parametrize("method", ["forward_all", "generate_step"])
 @pytest.mark.parametrize("at", [1, pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow)])
 def test_memory_that_runs_out_once_changes_no_answer_of_a_batch(monkeypatch, policy, method, at):
-    """Fewer are computed together, and each gets what it gets alone."""
+    """Fewer are computed together, and each gets what it gets alone.
+
+    Where a pass of one request fails, its result says so; only a pass that requests share is nobody's own.
+    """
     prompts = [policy.prompt([{"role": "user", "content": question}]) for question in QUESTIONS]
     options = {"energy": make_energy(policy, ["tiny"]), "budget": SMALL["budget"], "max_new_tokens": 8}
     alone = [refine([prompt], **options)[0] for prompt in prompts]
 
-    def once(number, *_):
-        return torch.OutOfMemoryError("CUDA out of memory") if number == at else None
+    num_shared = 0
 
-    with failing(monkeypatch, method, once) as calls:
+    def once(_number, parts, *_):
+        nonlocal num_shared
+        num_shared += count_prompts(parts) > 1
+        return torch.OutOfMemoryError("CUDA out of memory") if num_shared == at and count_prompts(parts) > 1 else None
+
+    with failing(monkeypatch, method, once):
         together = refine(prompts, **options)
-    assert calls[0] > at
+    assert num_shared > at
     assert [found.text for found in together] == [found.text for found in alone]
     assert {found.stop_reason for found in together} <= {"steps", "converged", "empty"}
 
