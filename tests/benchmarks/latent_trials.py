@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 
 import public_data
 import torch
+from latent_variants import SEARCHES, use_search
 
 from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.plans import SearchPlan
@@ -44,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "divergence": {"divergence_weight": 1.0},
     "plain_continuation": {"continuation_shares": (0.0,)},
     "half_continuation": {"continuation_shares": (0.5,)},
-}
+} | {name: {} for name in SEARCHES}
 
 
 def read_questions(data: Path, count: int, seed: int) -> list[str]:
@@ -88,6 +89,7 @@ def main() -> None:
         if options.fixed_opening:
             prompt = policy.prompt_from_ids(prompt.ids, messages, options.tokens)
         for name in options.variants.split(","):
+            use_search(name)
             preset = make_preset(name, options.draw_tokens)
             (found,) = refine(
                 [prompt],

@@ -1,0 +1,137 @@
+"""Latent searches that are tried, and are no part of the package; see `latent_trials.py`.
+
+Shapes: G groups, n draws of each, T tokens of a draw, D width of the hidden states.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from langchain_sea.core.terms import find_steering_vector
+from langchain_sea.engine import latent_gradient, latent_refiner
+from langchain_sea.engine.latent_search import LatentSearch
+from langchain_sea.engine.ops import ScorePrefixesOp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import Tensor
+
+    from langchain_sea.engine.draw_scoring import Round
+    from langchain_sea.engine.latent_gradient import LatentGradient
+    from langchain_sea.engine.ops import RequestSteps
+    from langchain_sea.sampling.latent import LatentState
+
+__all__ = ["SEARCHES", "use_search"]
+
+_RANK = 4  # directions of the draws' states, beside the reward's vector
+_SHARE_OF_BEST = 0.5  # of the way to the weighted mean of the groups' latents
+_TEMPERATURE = 0.3  # of the weights exp(−mean cost of a group / temperature)
+
+
+class TokenAdvantages(LatentSearch):
+    """Each token is weighted by what the draw gained behind it.
+
+        ∇_z E[−E(y)] = E[Σ_t (−E(y) − b(y_<t)) · ∇_z log π(y_t | y_<t, z)]
+
+    holds for any b of the tokens before (a control variate); b is minus the energy of the beginning y_<t here.
+    """
+
+    def _compute_gradient(self, latents: Tensor, drawn: Round) -> RequestSteps[LatentGradient | None]:
+        starts = [(i, t) for i, ids in enumerate(drawn.answers) for t in range(1, len(ids))]
+        prefix = self.prompt.answer
+        _, terms = yield ScorePrefixesOp(
+            self.energy, self.prompt, [[*prefix, *drawn.answers[i][:t]] for i, t in starts], self.layer
+        )
+        longest = max(map(len, drawn.answers))
+        baselines = torch.full((len(drawn.answers), longest), torch.nan)
+        for (i, t), energy in zip(starts, terms.energy.tolist(), strict=True):
+            baselines[i, t] = -energy
+        baselines[:, 0] = 0.0
+        by_group = baselines.view(len(latents), -1, longest)
+        rewards = -drawn.costs.view(len(latents), -1)
+        gains = _without_own_mean(rewards)[..., None] - _without_own_mean(by_group)
+        self._weights = (gains / rewards.std(1, keepdim=True).clamp(min=1e-6)[..., None]).nan_to_num()
+        with _objective(self._weighted_objective):
+            return (yield from super()._compute_gradient(latents, drawn))
+
+    def _weighted_objective(self, op: latent_gradient.LatentGradientOp) -> Tensor:
+        with torch.enable_grad():
+            mask = op._batch.tokens.mask
+            log_probs = (op._batch.token_log_probs * mask)[:, op.num_known :]
+            per_token = log_probs.detach().sum(1) / mask[:, op.num_known :].sum(1).clamp(min=1) + op.nll
+            op._divergence = per_token.view(len(op.leaf), -1).mean(1)
+            by_group = log_probs.view(len(op.leaf), -1, log_probs.shape[1])
+            return (self._weights[..., : log_probs.shape[1]].to(log_probs) * by_group).sum(2).mean(1)
+
+
+class LowRank(LatentSearch):
+    """Latents move within the span of the reward's vector and the first directions of the draws' states."""
+
+    def _compute_gradient(self, latents: Tensor, drawn: Round) -> RequestSteps[LatentGradient | None]:
+        states = yield from self._read_states(drawn.answers)
+        gradient = yield from super()._compute_gradient(latents, drawn)
+        if gradient is None:
+            return None
+        means = torch.stack([of_answer.mean(0) for of_answer in states if len(of_answer)])
+        directions = torch.linalg.svd(means - means.mean(0), full_matrices=False).Vh[:_RANK]
+        vector = find_steering_vector(self.energy.terms)
+        if vector is not None:
+            directions = torch.cat([vector.direction.float()[None], directions])
+        basis = torch.linalg.qr(directions.T).Q  # (D, rank)
+        return gradient._replace(gradient=gradient.gradient @ basis @ basis.T)
+
+
+class GroupWeights(LatentSearch):
+    """After a step of the gradient, all latents move towards the groups whose draws cost least, as in AISP."""
+
+    def _move(
+        self, state: LatentState, rows: Tensor | None, drawn: Round
+    ) -> RequestSteps[tuple[LatentGradient | None, LatentState]]:
+        gradient, moved = yield from super()._move(state, rows, drawn)
+        costs = drawn.costs.view(len(moved.latents), -1)
+        means = costs.masked_fill(~costs.isfinite(), 0).sum(1) / costs.isfinite().sum(1).clamp(min=1)
+        best = ((-means / _TEMPERATURE).softmax(0)[:, None] * moved.latents).sum(0)
+        latents = torch.lerp(moved.latents, best.expand_as(moved.latents), _SHARE_OF_BEST)
+        return gradient, moved._replace(latents=latents)
+
+
+class TokensAndGroups(GroupWeights, TokenAdvantages):
+    """Both at once."""
+
+
+SEARCHES = {
+    "token_advantages": TokenAdvantages,
+    "low_rank": LowRank,
+    "group_weights": GroupWeights,
+    "tokens_and_groups": TokensAndGroups,
+}
+
+
+def use_search(name: str) -> None:
+    """Let refinements use the search of that name, or the package's own."""
+    latent_refiner.LatentSearch = SEARCHES.get(name, LatentSearch)  # type: ignore[misc]
+
+
+class _objective:  # noqa: N801 - used as a function
+    """While it is entered, `LatentGradientOp.objective` is another function."""
+
+    def __init__(self, objective: object) -> None:
+        self._objective, self._kept = objective, latent_gradient.LatentGradientOp.objective
+
+    def __enter__(self) -> None:
+        objective = self._objective
+        latent_gradient.LatentGradientOp.objective = lambda op: objective(op)  # type: ignore[method-assign, operator]
+
+    def __exit__(self, *_: object) -> None:
+        latent_gradient.LatentGradientOp.objective = self._kept  # type: ignore[method-assign]
+
+
+def _without_own_mean(values: Tensor) -> Tensor:
+    """Return each value minus the mean of the others of its group, (G, n, …); NaN are left out."""
+    known = ~values.isnan()
+    total = values.nan_to_num().sum(1, keepdim=True)
+    count = known.sum(1, keepdim=True)
+    return values - (total - values.nan_to_num()) / (count - 1).clamp(min=1)
