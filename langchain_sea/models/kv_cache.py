@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from langchain_sea.models.packed_linear import ROW_MULTIPLE
+
 if TYPE_CHECKING:
     from transformers import Cache
 
     from langchain_sea.core.protocols import LayerInput, Steering
 
-__all__ = ["ROW_MULTIPLE", "GrowingKVCache", "KeyValues", "ModelCache", "PackedSequence", "pad_rows"]
-
-ROW_MULTIPLE = 4  # matrix products get a multiple of this many rows: MKL sums the remainder in another order
+__all__ = ["GrowingKVCache", "KeyValues", "ModelCache", "PackedSequence", "pad_rows"]
 
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of a prompt, one pair of (H, P, d) per layer; empty for a prompt of no tokens."""
@@ -151,7 +151,7 @@ class PackedSequence:
         return self._masks[sliding_window]
 
 
-def pad_rows(rows: Tensor) -> Tensor:
-    """Append rows of zeros to (N, …) until N is a multiple of `ROW_MULTIPLE`; returns `rows` if it is one."""
-    extra = -len(rows) % ROW_MULTIPLE
+def pad_rows(rows: Tensor, multiple: int = ROW_MULTIPLE) -> Tensor:
+    """Append rows of zeros to (N, …) until N is a multiple of `multiple`; returns `rows` if it is one."""
+    extra = -len(rows) % multiple
     return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows

@@ -133,7 +133,7 @@ class LMHead:
     def _logits_of(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """Compute logits of (N, D) at some ids, in the precision of the weights if scale and cap are unset."""
         if self.packed is not None and columns == slice(None):
-            z = self.packed.multiply(pad_rows(rows))[: len(rows)]
+            z = self.packed.multiply(pad_rows(rows, self.packed.row_multiple))[: len(rows)]
         else:
             bias = None if self.bias is None else self.bias[columns]
             z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]

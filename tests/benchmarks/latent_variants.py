@@ -15,7 +15,7 @@ from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import ScorePrefixesOp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable
 
     from torch import Tensor
 
@@ -118,12 +118,11 @@ def use_search(name: str) -> None:
 class _objective:  # noqa: N801 - used as a function
     """While it is entered, `LatentGradientOp.objective` is another function."""
 
-    def __init__(self, objective: object) -> None:
+    def __init__(self, objective: Callable[[latent_gradient.LatentGradientOp], Tensor]) -> None:
         self._objective, self._kept = objective, latent_gradient.LatentGradientOp.objective
 
     def __enter__(self) -> None:
-        objective = self._objective
-        latent_gradient.LatentGradientOp.objective = lambda op: objective(op)  # type: ignore[method-assign, operator]
+        latent_gradient.LatentGradientOp.objective = self._objective  # type: ignore[method-assign, assignment]
 
     def __exit__(self, *_: object) -> None:
         latent_gradient.LatentGradientOp.objective = self._kept  # type: ignore[method-assign]

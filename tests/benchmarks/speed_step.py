@@ -18,7 +18,7 @@ from langchain_sea.engine.chains import Chains, generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.models import lm_head
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.models.kv_cache import ROW_MULTIPLE
+from langchain_sea.models.packed_linear import ROW_MULTIPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
