@@ -42,7 +42,7 @@ check: test  ## everything that CI runs: fast tests, lint, types, slow tests, th
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m slow
+	$(FAST) -m pytest -q $(LARGE) -m slow
 	$(FAST) -m pytest -q $(LARGE) tests/integration_tests tests/safety
 	$(BIN)/python -m pytest -q tests/distributed
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
