@@ -57,12 +57,15 @@ def read_questions(data: Path, count: int, seed: int) -> list[str]:
 
 
 def make_preset(name: str, tokens: int) -> Preset:
-    """Return the default preset with the settings of a variant."""
+    """Return the default preset with the settings of a variant, without answers beside the draft."""
     preset = PRESETS["default"]
     search = preset.search_config
     assert search.latent is not None
     plan = replace(_PLAN, tokens=tokens)
-    return replace(preset, search_config=replace(search, plan=plan, latent=replace(search.latent, **VARIANTS[name])))
+    return replace(
+        preset,
+        search_config=replace(search, plan=plan, latent=replace(search.latent, companions=None, **VARIANTS[name])),
+    )
 
 
 def main() -> None:
@@ -103,7 +106,10 @@ def main() -> None:
             energies = [statistics.fmean(step.energy) for step in found.trace]
             assert found.after is not None
             row = {"variant": name, "question": question, "text": found.text, "energies": energies}
-            rows.append(row | {"energy": -found.after.score, "passes": bool(passes), "seconds": found.seconds})
+            row |= {"energy": -found.after.score, "passes": bool(passes), "seconds": found.seconds}
+            rows.append(row | {"stop_reason": found.stop_reason})
+            if options.json:
+                options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
             print(
                 name,
                 f"{-found.after.score:.2f}",
@@ -113,17 +119,14 @@ def main() -> None:
             )
     for name in options.variants.split(","):
         mine = [row for row in rows if row["variant"] == name]
-        by_round = [
-            statistics.fmean(row["energies"][min(i, len(row["energies"]) - 1)] for row in mine) for i in range(5)
-        ]
+        searched = [row["energies"] for row in mine if row["energies"]]
+        by_round = [statistics.fmean(row[min(i, len(row) - 1)] for row in searched) for i in range(5)]
         print(
-            f"{name:18} n {len(mine)}  draws {' '.join(f'{e:6.2f}' for e in by_round)}"
+            f"{name:18} n {len(mine)}, searched {len(searched)}  draws {' '.join(f'{e:6.2f}' for e in by_round)}"
             f"  answer {statistics.fmean(row['energy'] for row in mine):6.2f}"
             f"  passes {statistics.fmean(row['passes'] for row in mine):.2f}",
             flush=True,
         )
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
