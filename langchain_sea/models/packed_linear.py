@@ -9,7 +9,7 @@ Shapes: N rows; O rows and I columns of a weight.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -32,28 +32,41 @@ MAX_PACKED_BYTES = 2**31
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}  # of the types that are packed, for numbers around √I
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class PackedWeight:
-    """A weight and its packed copy.
+    """A weight and its packed copy, which is made again if the weight has changed.
 
     Attributes:
         weight: (O, I), frozen.
-        packed: the copy, which only oneDNN can read.
         bias: (O,) or None.
         row_multiple: a product of a multiple of this many rows gives each row what it gets in any other.
     """
 
     weight: Tensor
-    packed: Tensor
     bias: Tensor | None = None
     row_multiple: int = ROW_MULTIPLE
+    _packed: Tensor = field(init=False)
+    _version: int = field(init=False)  # of the weight that was packed
+
+    def __post_init__(self) -> None:
+        self._pack()
 
     def multiply(self, rows: Tensor) -> Tensor:
         """Return x Wᵀ + b, (…, I) → (…, O); differentiable in `rows`."""
+        if _version_of(self.weight) != self._version:
+            self._pack()
         if torch.is_grad_enabled() and rows.requires_grad:
             product: Tensor = _Product.apply(rows, self)  # type: ignore[no-untyped-call]
             return product
-        return _multiply(rows, self)
+        return self.multiply_detached(rows)
+
+    def multiply_detached(self, rows: Tensor) -> Tensor:
+        """Return what `multiply` returns, without a gradient."""
+        return _multiply(rows, self._packed, self.bias)
+
+    def _pack(self) -> None:
+        self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)  # noqa: SLF001 - no public name
+        self._version = _version_of(self.weight)
 
 
 def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight | None:
@@ -67,7 +80,7 @@ def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight | No
     row_multiple = _find_row_multiple(*weight.shape, weight.dtype)
     if row_multiple is None:
         return None
-    return PackedWeight(weight.detach(), _pack(weight), None if bias is None else bias.detach(), row_multiple)
+    return PackedWeight(weight.detach(), None if bias is None else bias.detach(), row_multiple)
 
 
 def pack_linear_layers(model: nn.Module) -> int:
@@ -119,11 +132,6 @@ def _pack_layer(layer: nn.Linear) -> int:
     return packed.row_multiple
 
 
-def _pack(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), _ROWS)  # noqa: SLF001 - no public name
-    return packed
-
-
 @cache  # the kernel is chosen by shapes alone, and layers have few of them
 @torch.no_grad()
 def _find_row_multiple(num_outputs: int, num_inputs: int, dtype: torch.dtype) -> int | None:
@@ -133,24 +141,27 @@ def _find_row_multiple(num_outputs: int, num_inputs: int, dtype: torch.dtype) ->
     weight = torch.randn(num_outputs, num_inputs, generator=random).to(dtype)
     rows = torch.randn(num_rows, num_inputs, generator=random).to(dtype)
     try:
-        candidate = PackedWeight(weight, _pack(weight))
-        together = _multiply(rows, candidate)
+        candidate = PackedWeight(weight)
+        together = candidate.multiply(rows)
         tolerance = _TOLERANCES[dtype] * num_inputs**0.5
         if not torch.allclose(together, linear(rows, weight), rtol=0, atol=tolerance):
             return None
         for multiple in (1, ROW_MULTIPLE):
             counts = [multiple * number for number in _CHECKED_MULTIPLES]
-            if all(torch.equal(_multiply(rows[:count], candidate), together[:count]) for count in counts):
+            if all(torch.equal(candidate.multiply(rows[:count]), together[:count]) for count in counts):
                 return multiple
     except (AttributeError, NotImplementedError, RuntimeError):  # built without oneDNN, or for another processor
         pass
     return None
 
 
-def _multiply(rows: Tensor, weight: PackedWeight) -> Tensor:
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(  # noqa: SLF001 - no public name
-        rows, weight.packed, weight.bias, "none", [], ""
-    )
+def _version_of(weight: Tensor) -> int:
+    """Return a number that changes when the weight does; tensors of `torch.inference_mode` have none."""
+    return 0 if weight.is_inference() else weight._version  # noqa: SLF001 - no public name
+
+
+def _multiply(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")  # noqa: SLF001 - no public name
     return product
 
 
@@ -160,7 +171,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: PackedWeight) -> Tensor:  # noqa: ANN401 - torch's own
         ctx.weight = weight.weight
-        return _multiply(rows, weight)
+        return weight.multiply_detached(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's own

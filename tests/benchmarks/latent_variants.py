@@ -52,8 +52,11 @@ class TokenAdvantages(LatentSearch):
         baselines[:, 0] = 0.0
         by_group = baselines.view(len(latents), -1, longest)
         rewards = -drawn.costs.view(len(latents), -1)
+        rewards = rewards.masked_fill(~rewards.isfinite(), torch.nan)
         gains = _without_own_mean(rewards)[..., None] - _without_own_mean(by_group)
-        self._weights = (gains / rewards.std(1, keepdim=True).clamp(min=1e-6)[..., None]).nan_to_num()
+        deviations = rewards - rewards.nanmean(1, keepdim=True)
+        spread = deviations.square().nanmean(1, keepdim=True).sqrt().clamp(min=1e-6)
+        self._weights = (gains / spread[..., None]).nan_to_num()
         with _objective(self._weighted_objective):
             return (yield from super()._compute_gradient(latents, drawn))
 
@@ -122,7 +125,12 @@ class _objective:  # noqa: N801 - used as a function
         self._objective, self._kept = objective, latent_gradient.LatentGradientOp.objective
 
     def __enter__(self) -> None:
-        latent_gradient.LatentGradientOp.objective = self._objective  # type: ignore[method-assign, assignment]
+        objective = self._objective
+
+        def call(op: latent_gradient.LatentGradientOp) -> Tensor:  # a bound method would not be given the op
+            return objective(op)
+
+        latent_gradient.LatentGradientOp.objective = call  # type: ignore[method-assign]
 
     def __exit__(self, *_: object) -> None:
         latent_gradient.LatentGradientOp.objective = self._kept  # type: ignore[method-assign]

@@ -86,16 +86,20 @@ def unknown_shapes() -> Iterator[None]:
     packed_linear._find_row_multiple.cache_clear()
 
 
-def wrong(rows: torch.Tensor, packed: PackedWeight) -> torch.Tensor:
-    return linear(rows, packed.weight) * 1.5
+def multiply_packed(rows: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
+    return torch.ops.mkldnn._linear_pointwise(rows, packed, None, "none", [], "")
 
 
-def dependent(rows: torch.Tensor, packed: PackedWeight) -> torch.Tensor:
-    return linear(rows, packed.weight) * (1 + 1e-6 * len(rows))
+def wrong(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return multiply_packed(rows, packed) * 1.5
 
 
-def dependent_if_few(rows: torch.Tensor, packed: PackedWeight) -> torch.Tensor:
-    return linear(rows, packed.weight) * (1 + 1e-6 * (len(rows) % 4))
+def dependent(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return multiply_packed(rows, packed) * (1 + 1e-6 * len(rows))
+
+
+def dependent_if_few(rows: torch.Tensor, packed: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    return multiply_packed(rows, packed) * (1 + 1e-6 * (len(rows) % 4))
 
 
 @pytest.mark.usefixtures("unknown_shapes")
@@ -109,6 +113,22 @@ def test_a_weight_is_packed_if_its_products_are_right_and_rows_alone(
     monkeypatch.setattr(packed_linear, "_multiply", multiply)
     packed = pack_weight(weight)
     assert (packed and packed.row_multiple) == row_multiple
+
+
+def test_a_weight_that_changes_is_packed_again() -> None:
+    weight = make_weight(32, 16, torch.float32).requires_grad_()
+    packed = pack_or_skip(weight)
+    states = make_weight(5, 16, torch.float32)
+    with torch.no_grad():
+        weight.mul_(2)
+        torch.testing.assert_close(packed.multiply(states), linear(states, weight))
+
+
+def test_a_weight_of_inference_mode_is_packed() -> None:
+    with torch.inference_mode():
+        packed = pack_or_skip(make_weight(32, 16, torch.float32))
+    states = make_weight(5, 16, torch.float32)
+    torch.testing.assert_close(packed.multiply(states), linear(states, packed.weight))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

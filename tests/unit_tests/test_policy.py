@@ -411,11 +411,11 @@ def test_what_is_banned() -> None:
 def test_a_row_without_a_finite_logit_ends() -> None:
     """NaN never becomes a token, and what the other rows draw does not change."""
     model = tiny_model("llama")
-    model.lm_head.weight.data[:] = torch.nan
+    model.lm_head.weight[:] = torch.nan
     subject = CausalLMPolicy(model, tiny_tokenizer())
     for temperature in (0.0, 1.0):
         assert generate(subject, subject.prompt(QUESTION), [[], []], temperature=temperature) == [[], []]
-    model.lm_head.weight.data[77] = 1
+    model.lm_head.weight[77] = 1
     assert {i for d in generate(subject, subject.prompt(QUESTION), [[]] * 4) for i in d} == {77}
 
 
