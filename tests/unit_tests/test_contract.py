@@ -35,7 +35,7 @@ from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
 SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
-LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 60}
+LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 36}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {

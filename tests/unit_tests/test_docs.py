@@ -22,7 +22,6 @@ import langchain_sea
 from langchain_sea import errors, rewards
 from langchain_sea.chat import errors as chat_errors
 from langchain_sea.core.limits import TextLimits
-from langchain_sea.engine import latent_refiner, planning
 from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig
@@ -37,8 +36,6 @@ SETTINGS = (
     *(LatentSampler, SearchPlan, TextLimits),
     *(langchain_sea.Budget, langchain_sea.Energy, langchain_sea.Langevin, langchain_sea.RewardTerm),
 )
-PAGE_PLAN = SearchPlan(name="tiny", groups=2, rows=2, rounds=2, tokens=4, kept=1)
-"""Draws, one step, draws again, and one answer that is continued."""
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TYPES = {"gemma3_text" if name == "gemma3" else name for name in ALL_ARCHITECTURES}
 
@@ -55,10 +52,9 @@ def run(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
-def test_a_page_runs(page, monkeypatch):
+@pytest.mark.usefixtures("one_small_plan")
+def test_a_page_runs(page):
     """With a small plan: the largest one that fits takes as long as a page allows, on any machine."""
-    for module in (planning, latent_refiner):
-        monkeypatch.setattr(module, "PLANS", (PAGE_PLAN,))
     assert run(page) > 0 or "```python" not in page.read_text(encoding="utf-8")
 
 
