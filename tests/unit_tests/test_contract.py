@@ -303,7 +303,7 @@ def _engine_preset(**search_config):
     )
 
 
-@pytest.mark.parametrize("stop", ["a", " th", "1", ". "])
+@pytest.mark.parametrize("stop", ["a", " th"])
 def test_no_stop_string_leaves(stop):
     model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     whole = merged(list(model.stream("Tell me the numbers.", stop=[stop]))).content
