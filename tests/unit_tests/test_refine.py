@@ -178,8 +178,7 @@ def test_the_same_seed_gives_the_same_answer(preset, kind):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "preset"),
-    [("llama", "default"), ("gpt2", "default"), ("llama", "paper"), ("gpt2", "reference")],
+    ("architecture", "preset"), [("llama", "default"), ("gpt2", "default"), ("llama", "paper"), ("gpt2", "reference")]
 )
 def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
     """To the last bit: texts, ids, scores and traces, alone and among three."""

@@ -6,7 +6,7 @@ import json
 from typing import Any, Literal, TypedDict
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -36,7 +36,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
+FREE = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
