@@ -1,8 +1,14 @@
 """What tests of any module may ask for."""
 
 import signal
+from dataclasses import replace
 
 import pytest
+from doubles import with_fields
+
+from langchain_sea.engine import latent_refiner, planning
+from langchain_sea.plans import SearchPlan
+from langchain_sea.presets import PRESETS
 
 
 @pytest.fixture
@@ -11,3 +17,17 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def one_small_plan(monkeypatch):
+    """The only plan there is to choose: the largest that fits would follow from the speed of the machine.
+
+    A plan counts for no reward that is a sum over tokens, so the default preset has few drafts and chains, too.
+    """
+    plan = SearchPlan(name="tiny", groups=2, rows=2, rounds=2, tokens=4, kept=1)
+    for module in (planning, latent_refiner):
+        monkeypatch.setattr(module, "PLANS", (plan,))
+    default = PRESETS["default"]
+    search_config = with_fields(default.search_config, num_drafts=8, num_kept=2, num_chains=2, max_steps=2)
+    monkeypatch.setitem(PRESETS, "default", replace(default, search_config=search_config))

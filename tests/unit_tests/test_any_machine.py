@@ -62,7 +62,7 @@ together = st.builds(
 
 
 @given(call=together, passes=passes)
-@properties(50)
+@properties(25)
 def test_so_are_answers_that_are_refined_together(call, passes):
     """Each has its own time, from the end of its own draft."""
     seconds = passes * call.machine.base
@@ -71,7 +71,7 @@ def test_so_are_answers_that_are_refined_together(call, passes):
 
 
 @given(call=st.builds(Call, machine=steady_machines, kind=kinds, **sizes), passes=passes)
-@properties(40)
+@properties(25)
 def test_no_draws_are_begun_that_cannot_be_finished(call, passes):
     """On a machine of constant speed, from the first call on."""
     waves, draw = [], LatentSearch._draw
@@ -88,7 +88,7 @@ def test_no_draws_are_begun_that_cannot_be_finished(call, passes):
 
 
 @given(call=st.builds(Call, machine=machines, kind=kinds, **sizes), passes=passes)
-@properties(40)
+@properties(25)
 def test_only_the_limit_of_the_call_cuts_a_text(call, passes):
     """It is kept to a step, and the report says so."""
     timeout = passes * call.machine.base

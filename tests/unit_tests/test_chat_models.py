@@ -99,6 +99,7 @@ def test_async_gives_the_same_answer(model):
 @pytest.mark.parametrize(
     "preset", [pytest.param(name, marks=[] if name == "default" else pytest.mark.slow) for name in PRESETS]
 )
+@pytest.mark.usefixtures("one_small_plan")
 def test_alone_and_in_a_batch_of_eight(preset):
     model = SEAChatModel(model="tiny", **SMALL | {"preset": preset})
     questions = [f"What is {n} + {n}?" for n in range(11, 19)]

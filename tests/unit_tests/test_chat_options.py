@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
 from langchain_core.tools import tool
 
@@ -13,7 +13,7 @@ from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.core.functions import hash_code
 from langchain_sea.rewards import FunctionReward, MathVerifier
 
-SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "plan": SMALL_PLAN, "max_tokens": 12}
+SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "preset": SMALL_PRESET, "max_tokens": 12}
 QUESTION = "What is 14 + 23?"
 
 

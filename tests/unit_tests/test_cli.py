@@ -17,6 +17,7 @@ from langchain_sea.errors import RefinementInterrupted
 
 TIMED = ["--model", "tiny", "--max-tokens", "12"]
 TINY = [*TIMED, "--plan", "tiny"]  # not what fits into the seconds of this machine
+pytestmark = pytest.mark.usefixtures("one_small_plan")
 
 
 def test_ask_prints_the_answer_alone(capsys):

@@ -35,7 +35,7 @@ from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
 
 SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
-LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 60}
+LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 36}
 QUESTION = "What is 14 + 23?"
 # settings of core's own, none of which decides an answer
 CORES = {
@@ -303,7 +303,7 @@ def _engine_preset(**search_config):
     )
 
 
-@pytest.mark.parametrize("stop", ["a", " th", "1", ". "])
+@pytest.mark.parametrize("stop", ["a", " th"])
 def test_no_stop_string_leaves(stop):
     model = SEAChatModel(model="tiny", **LONG, preset=_engine_preset(stride=12))
     whole = merged(list(model.stream("Tell me the numbers.", stop=[stop]))).content

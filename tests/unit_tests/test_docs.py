@@ -22,9 +22,8 @@ import langchain_sea
 from langchain_sea import errors, rewards
 from langchain_sea.chat import errors as chat_errors
 from langchain_sea.core.limits import TextLimits
-from langchain_sea.engine import planning
 from langchain_sea.models.loading.quantization import QuantizedLinear, quantize
-from langchain_sea.plans import PLANS, SearchPlan
+from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig
 from langchain_sea.safety import GuardConfig, ToolRules
 from langchain_sea.sampling.latent import LatentSampler
@@ -53,9 +52,9 @@ def run(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 @pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
-def test_a_page_runs(page, monkeypatch):
-    """With small plans: the largest one that fits takes as long as a page allows, on any machine."""
-    monkeypatch.setattr(planning, "PLANS", PLANS[:1])
+@pytest.mark.usefixtures("one_small_plan")
+def test_a_page_runs(page):
+    """With a small plan: the largest one that fits takes as long as a page allows, on any machine."""
     assert run(page) > 0 or "```python" not in page.read_text(encoding="utf-8")
 
 

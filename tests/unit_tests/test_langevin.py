@@ -100,8 +100,8 @@ def test_ula_bias_falls_with_the_step_size_on_the_toy():
 
 
 def test_the_optimum_of_the_toy_is_found():
-    """Keep-best over straight-through Adam finds the enumerated optimum in at least 95 % of cases."""
-    assert sum(finds_optimum(case) for case in range(20)) >= 19
+    """Keep-best over straight-through Adam finds the enumerated optimum in all of ten cases."""
+    assert all(finds_optimum(case) for case in range(10))
 
 
 def test_gradients_match_finite_differences():

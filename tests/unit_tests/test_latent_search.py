@@ -43,7 +43,7 @@ from langchain_sea.sampling.latent import LatentSampler
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
 FREE = Budget(max_time=None)
-PLAN = SearchPlan(groups=2, rows=16, rounds=6, tokens=6, kept=4)
+PLAN = SearchPlan(groups=2, rows=8, rounds=4, tokens=6, kept=2)
 KINDS = [TokenReward, PrefixReward]
 """Rewards that judge draws as texts, and as beginnings."""
 LOOSE = TextLimits(max_surprise_rise=50.0, max_first_surprise=50.0, max_repeat_rise=1.0)
@@ -233,14 +233,14 @@ def test_every_reward_is_raised(reward):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_and_plan_give_the_same_answer(kind):
-    """Twice, alone and beside seven others; another seed gives another draft."""
+    """Twice, and two of eight prompts also alone; another seed gives another draft."""
     energy = energy_of(kind.random(1), policy=Brief(1), limits=LOOSE)
     options = {"search_config": search(SMALL_PLAN, stride=4), "budget": Budget(), "max_new_tokens": 12}
     together = [kept(found) for found in run(energy, PROMPTS, **options)]
     assert [kept(found) for found in run(energy, PROMPTS[::-1], **options)] == together[::-1]
-    for prompt, expected in zip(PROMPTS, together, strict=True):
-        (alone,) = run(energy, [prompt], **options)
-        assert kept(alone) == expected
+    for index in (0, 5):
+        (alone,) = run(energy, [PROMPTS[index]], **options)
+        assert kept(alone) == together[index]
     assert any(found.accepted for found in together)
     other = run(energy, PROMPTS, seed=1, **options)
     assert sum(a.draft != b.draft for a, b in zip(together, other, strict=True)) > 4
@@ -251,7 +251,7 @@ def test_a_transformers_answer_is_the_same_in_a_batch(architecture):
     """To the last bit, where latents go into the middle of the network and answers have several windows."""
     policy = transformer_policy(architecture)
     energy = energy_of(PrefixReward.random(1, policy.vocab_size), policy=policy)
-    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(5)]
+    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(3)]
     options = {"search_config": search(SMALL_PLAN, stride=5), "budget": FREE, "max_new_tokens": 14}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)

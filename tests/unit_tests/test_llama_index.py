@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from llama_index.core import Document, SummaryIndex
 from llama_index.core.base.llms.types import ImageBlock, TextBlock, ToolCallBlock
@@ -21,7 +21,7 @@ MESSAGES = [ChatMessage(role="system", content="You add numbers."), ChatMessage(
 
 @pytest.fixture(scope="module")
 def llm():
-    return SEALLM(chat_model=SEAChatModel(model="tiny", budget=Budget(max_steps=1), plan=SMALL_PLAN, max_tokens=16))
+    return SEALLM(chat_model=SEAChatModel(model="tiny", budget=Budget(max_steps=1), preset=SMALL_PRESET, max_tokens=16))
 
 
 async def collect(stream):
@@ -94,7 +94,7 @@ def test_an_image_is_refused(llm):
 def test_a_refused_answer_has_the_words_of_the_refusal():
     """As LangChain's text of the message has."""
     refusing = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=0), plan=SMALL_PLAN, max_tokens=4, gate=lambda p, c: [0.0] * len(c)
+        model="tiny", budget=Budget(max_steps=0), preset=SMALL_PRESET, max_tokens=4, gate=lambda p, c: [0.0] * len(c)
     )
     text = SEALLM(chat_model=refusing).complete(QUESTION).text
     assert text

@@ -336,10 +336,10 @@ def test_a_whole_solution_as_gold():
 
 def test_hostile_answers_end_and_spare_the_others(caplog):
     """They score 0, and a record says how many."""
-    texts = ["42", ENDLESS, "43", "$(10^9)!$", "it is 42"]
+    texts = ["42", ENDLESS, "43", "it is 42"]
     with caplog.at_level(logging.WARNING, logger=math_accuracy.__name__):
-        assert MathVerifier(42, deadline=HURRIED)("", texts) == [1.0, 0.0, 0.0, 0.0, 1.0]
-    assert "2 of 5 completions" in caplog.text
+        assert MathVerifier(42, deadline=HURRIED)("", texts) == [1.0, 0.0, 0.0, 1.0]
+    assert "1 of 4 completions" in caplog.text
 
 
 def test_an_endless_gold_is_an_error():
@@ -363,6 +363,7 @@ def test_an_endless_gold_is_an_error():
         "$" + "1+" * 10**5 + "1$",
         "$\\sum_{n=1}^{10^{12}} n^n$",
         "$10^{10^{10}}!$",
+        "$(10^9)!$",
         "answer is " + "9" * 10**6,
         "\x00" * 10**6,
     ],

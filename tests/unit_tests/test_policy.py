@@ -281,14 +281,14 @@ def test_a_row_draws_the_same_alone_and_among_others(name: str) -> None:
     """Prefixes of several lengths, rows that end early and rows that go on."""
     subject = policy(name)
     prompt = subject.prompt(QUESTION)
-    prefixes = [[], [40], [], [50, 60], [70], [], []]
-    together = generate(subject, prompt, prefixes, tokens=30, temperature=1.3)
+    prefixes = [[], [40], [50, 60], []]
+    together = generate(subject, prompt, prefixes, tokens=20, temperature=1.3)
     alone = [
-        generate(subject, prompt, [prefix], tokens=30, temperature=1.3, generators=[g])[0]
+        generate(subject, prompt, [prefix], tokens=20, temperature=1.3, generators=[g])[0]
         for prefix, g in zip(prefixes, generators(len(prefixes)), strict=True)
     ]
     assert together == alone
-    assert together != generate(subject, prompt, prefixes, tokens=30, temperature=1.3, generators=generators(7, seed=1))
+    assert together[0] != together[-1]  # each row draws by its own generator
 
 
 def test_rows_end_at_any_end_id_and_leave_the_batch() -> None:

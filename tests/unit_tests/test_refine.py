@@ -70,9 +70,9 @@ def kept(found):
 # Never worse
 
 
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", [0, *(pytest.param(block, marks=pytest.mark.slow) for block in range(1, 5))])
 def test_never_worse(block):
-    """500 random problems: score, ties, fluency, ids and draft are all as promised, by another evaluation."""
+    """100 random problems, and 400 slowly: score, ties, fluency, ids and draft are all as promised, by another evaluation."""
     broken, accepted = {}, 0
     for number in range(10_000 + 100 * block, 10_100 + 100 * block):
         case = random_case(number)
@@ -164,32 +164,31 @@ def test_blank_text_never_wins():
 @pytest.mark.parametrize("preset", PRESET_NAMES)
 @pytest.mark.parametrize("kind", [MarkovPolicy, MergingPolicy])
 def test_the_same_seed_gives_the_same_answer(preset, kind):
-    """Alone, in a batch of eight, in another order, and twice: everything but the time is equal."""
+    """In a batch of eight, in another order, and two of them alone: everything but the time is equal."""
     energy = energy_of(TokenReward.random(1), Vowels(), policy=kind(1))
     options = {"preset": preset, "budget": replace(FREE, max_evaluations=60), "langevin": Langevin(kernel="ula")}
     together = [kept(found) for found in run(energy, PROMPTS, **options)]
     again = [kept(found) for found in run(energy, PROMPTS[::-1], **options)]
     assert again[::-1] == together
-    for prompt, expected in zip(PROMPTS, together, strict=True):
-        (alone,) = run(energy, [prompt], **options)
-        assert kept(alone) == expected
+    for index in (0, 5):
+        (alone,) = run(energy, [PROMPTS[index]], **options)
+        assert kept(alone) == together[index]
     other = run(energy, PROMPTS, seed=1, **options)
     assert sum(a.draft != b.draft for a, b in zip(together, other, strict=True)) > 4
 
 
 @pytest.mark.parametrize(
-    ("architecture", "preset"),
-    [("llama", "default"), ("qwen3", "default"), ("gpt2", "default"), ("llama", "paper"), ("gpt2", "reference")],
+    ("architecture", "preset"), [("llama", "default"), ("gpt2", "default"), ("llama", "paper"), ("gpt2", "reference")]
 )
 def test_a_transformers_answer_is_the_same_in_a_batch(architecture, preset):
-    """To the last bit: texts, ids, scores and traces, alone and among six."""
+    """To the last bit: texts, ids, scores and traces, alone and among three."""
     policy = transformer_policy(architecture)
     energy = energy_of(TokenReward.random(1, policy.vocab_size), policy=policy, max_nll_rise=None)
-    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(6)]
+    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(3)]
     options = {"preset": preset, "budget": replace(FREE, max_evaluations=60)}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
-    for index in (0, 5):
+    for index in (0, 2):
         (alone,) = run(energy, [prompts[index]], **options)
         assert kept(alone) == kept(together[index])
 

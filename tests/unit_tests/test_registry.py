@@ -28,7 +28,7 @@ def test_one_policy_for_one_set_of_weights(folder):
 @pytest.mark.slow
 def test_drafts_may_be_the_gold():
     """What most answers of the policy agree on is right, and nothing is told it beforehand."""
-    model = SEAChatModel(model="tiny", rewards=[Consensus()], plan="medium", max_tokens=32)
+    model = SEAChatModel(model="tiny", rewards=[Consensus()], plan="small", max_tokens=32)
     sea = model.invoke("What is 14 + 23?").response_metadata["sea"]
     assert sea["failure"] is None
     assert sea["rewards_after"] == {"consensus": 1.0}
@@ -37,7 +37,7 @@ def test_drafts_may_be_the_gold():
 @pytest.mark.parametrize("rule", [LengthRule(1, 1), LengthRule(5, 6), ForbiddenWords(("the", "is"))])
 def test_a_rule_is_a_reward_and_chooses_the_answer(rule):
     """Each rule finds an answer that it accepts, where the draft or the answer of another rule would fail it."""
-    model = SEAChatModel(model="tiny", rewards=[rule], plan="medium", max_tokens=12, temperature=1.5)
+    model = SEAChatModel(model="tiny", rewards=[rule], plan="small", max_tokens=12, temperature=1.5)
     answer = model.invoke("What is 14 + 23?")
     sea, name = answer.response_metadata["sea"], type(rule).__name__
     assert sea["failure"] is None

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
 GROWS = ("llama", "gemma3", "deepseek_v3")  # one of each kind of cache writes more than the smallest capacity
+SHARED = ("llama", "gemma3", "gpt2", "deepseek_v3", "gemma2", "gpt_oss")  # one of each kind of attention
+CASES = [*(("copied", name) for name in NAMES), *(("shared", name) for name in SHARED)]
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)
@@ -53,7 +55,7 @@ def make_prompt(policy: CausalLMPolicy, question: str) -> PolicyPrompt:
     return policy.prompt([{"role": "user", "content": question}])
 
 
-@pytest.fixture(params=["copied", "shared"])
+@pytest.fixture
 def _prompts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether rows have a copy of their prompt; both ways are for prompts of any length."""
     if request.param == "shared":
@@ -71,7 +73,7 @@ def read(policy: CausalLMPolicy, vectors: list[torch.Tensor]) -> list[ModelOutpu
 
 
 @pytest.mark.usefixtures("_prompts")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("_prompts", "name"), CASES, indirect=["_prompts"])
 def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
     results = []
     for policy in make_policies(name):
@@ -91,7 +93,7 @@ def test_a_pass_gives_the_states_and_gradients_of_one_axis(name: str) -> None:
 
 
 @pytest.mark.usefixtures("_prompts")
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("_prompts", "name"), CASES, indirect=["_prompts"])
 def test_decoding_draws_the_tokens_of_one_axis(name: str) -> None:
     """With rows that end, prefixes of several lengths, steering, and a second generation that joins later."""
     longest = 70 if name in GROWS else 14

@@ -15,10 +15,14 @@ from langchain_core.runnables import RunnableLambda
 from langchain_sea import Budget, RewardTerm, SEAChatModel
 from langchain_sea.budget import StopReason
 from langchain_sea.chat import prepare
+from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import PRESETS
 
 QUESTION, EASY_QUESTION = "What is 14 + 23?", "Who are you?"
 QUESTIONS = [f"What is {n} + {n}?" for n in range(11, 15)]
+
+
+PLAN = SearchPlan(groups=2, rows=2, rounds=1, tokens=4, kept=2)
 
 
 def vowels(prompt, completions):
@@ -30,7 +34,7 @@ def model_of(**options):
     """A model that draws under latents, window after window of four tokens."""
     preset = PRESETS["default"]
     preset = replace(preset, limits=None, max_nll_rise=None, search_config=with_fields(preset.search_config, stride=4))
-    small = {"plan": "tiny", "max_tokens": 40, "budget": Budget(max_steps=1)}
+    small = {"plan": PLAN, "max_tokens": 24, "budget": Budget(max_steps=1)}
     return SEAChatModel(model="tiny", **{"preset": preset, "rewards": [vowels]} | small | options)
 
 
@@ -61,7 +65,7 @@ class Told(BaseCallbackHandler):
 @pytest.mark.parametrize("streaming", [False, True])
 def test_plan_and_steps_are_told(streaming):
     """By `invoke` and `stream`, and by `invoke` where it streams; with the handlers of the model, too."""
-    model = model_of(streaming=streaming, max_tokens=24)
+    model = model_of(streaming=streaming, max_tokens=12)
     for call in (lambda config: model.invoke(QUESTION, config), lambda config: list(model.stream(QUESTION, config))):
         told = Told()
         call({"callbacks": [told]})
@@ -73,14 +77,15 @@ def test_plan_and_steps_are_told(streaming):
 
 def test_plan_and_steps_of_a_batch_are_told():
     told = Told()
-    model_of(max_tokens=24).batch(QUESTIONS, {"callbacks": [told]})
+    model_of(max_tokens=12).batch(QUESTIONS, {"callbacks": [told]})
     told.check(calls=len(QUESTIONS))
 
 
+@pytest.mark.usefixtures("one_small_plan")
 def test_a_plan_tells_what_follows():
     """The rounds are at most those of the plan, and the limit is that of the refinement."""
     told = Told()
-    model = model_of(max_tokens=24, plan=None, budget=Budget(max_steps=1, max_time=1000.0))
+    model = model_of(max_tokens=12, plan=None, budget=Budget(max_steps=1, max_time=1000.0))
     message = model.invoke(QUESTION, {"callbacks": [told]})
     (_, plan), *steps = told.events
     assert plan["draft_seconds"] == message.response_metadata["sea"]["draft_seconds"] > 0
@@ -102,7 +107,7 @@ async def test_plan_and_steps_are_told_beside_a_loop():
             await asyncio.sleep(0)
             self.names.append(name)
 
-    model = model_of(max_tokens=24)
+    model = model_of(max_tokens=12)
     for call in (model.ainvoke, lambda *args: _consume(model.astream(*args))):
         told, beside = Told(), AsyncTold()
         await call(QUESTION, {"callbacks": [told, beside]})

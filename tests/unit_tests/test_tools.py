@@ -6,7 +6,7 @@ import json
 from typing import Any, Literal, TypedDict
 
 import pytest
-from doubles import SMALL_PLAN
+from doubles import SMALL_PRESET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
@@ -36,7 +36,7 @@ def magic_function(input: int) -> int:  # noqa: A002 - as LangChain's own tests 
 
 
 TOOLS = to_openai_tools([get_weather, magic_function])
-FREE = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 64}
+FREE = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 64}
 
 
 def model(**options: Any) -> SEAChatModel:
@@ -245,11 +245,11 @@ SHAPES = (Deep, Trip, Person, Person.model_json_schema())
 )
 def test_structured_output_is_always_of_the_schema(method: str, schema: Any) -> None:
     """Of whatever kind, by whatever method, from a policy that has never seen any; else the limit is named."""
-    short = {"max_tokens": 128}
+    short = {"max_tokens": 96}
     chain = model(**short).with_structured_output(schema, method=method, include_raw=True)
     answer = chain.invoke("Tom is 14 years old.")
     if answer["parsing_error"] is not None:  # this policy may write digits without end
-        assert "max_tokens=128" in str(answer["parsing_error"])
+        assert "max_tokens=96" in str(answer["parsing_error"])
         return
     found = answer["parsed"]
     if isinstance(schema, type) and issubclass(schema, BaseModel):
@@ -296,8 +296,8 @@ schemas = st.recursive(
 )
 
 
-@settings(max_examples=20)
-@given(schemas, st.integers(0, 40))
+@settings(max_examples=15)
+@given(schemas, st.integers(0, 24))
 def test_an_answer_that_is_completed_validates(schema: Any, begun: int) -> None:
     """From wherever the policy stopped; where more than one way to go on is left, it is not completed."""
     import jsonschema
