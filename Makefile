@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 ASK ?=
 BIN = $(VENV)/bin
-# As many processes as cores, one thread each: tests are many and small.
-FAST = OMP_NUM_THREADS=1 $(BIN)/python
+# As many processes as cores, one thread each: tests are many and small. Without a cache of compiled modules, each
+# process would compile several hundred again.
+FAST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python
 # Tests with real models: each process holds one. Ray has processes of its own, so its tests run alone.
 LARGE = -n auto --maxprocesses 2 --dist worksteal
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
