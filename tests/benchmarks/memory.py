@@ -12,11 +12,13 @@ import ctypes
 import gc
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 
 from langchain_sea import Budget, SEAChatModel
+from langchain_sea.presets import PRESETS, Preset
 
 EVERY = 50
 
@@ -29,14 +31,25 @@ def held() -> int:
     return psutil.Process().memory_info().rss
 
 
+def make_preset(num_drafts: int | None) -> Preset:
+    """The default preset, with so many drafts and two chains if a number is given."""
+    preset = PRESETS["default"]
+    if num_drafts is None:
+        return preset
+    search = preset.search_config
+    drafts, chains = replace(search.drafts, num_drafts=num_drafts), replace(search.chains, num_chains=2)
+    return replace(preset, search_config=replace(search, drafts=drafts, chains=chains))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--requests", type=int, default=500)
-    parser.add_argument("--plan", help="in place of the largest")
+    parser.add_argument("--drafts", type=int, help="of each request, and two chains, in place of the preset's")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    model = SEAChatModel(model="tiny", budget=Budget(max_steps=2, max_time=None), plan=options.plan, max_tokens=8)
+    budget = Budget(max_steps=2, max_time=None)
+    model = SEAChatModel(model="tiny", budget=budget, preset=make_preset(options.drafts), max_tokens=8)
     found = {}
     for number in range(0, options.requests, 10):
         model.batch([f"What is {number % 7 + n} + {n}?" for n in range(9)])

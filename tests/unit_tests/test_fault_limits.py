@@ -65,7 +65,7 @@ def test_a_prompt_at_the_very_end_of_the_context(model, policy, max_tokens, room
 @pytest.mark.timeout(900)
 def test_memory_after_500_requests_is_that_after_50():
     """In a process that holds nothing else."""
-    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500", "--plan", "small"]
+    command = [sys.executable, "-W", "ignore", str(BENCHMARKS / "memory.py"), "--requests", "500", "--drafts", "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=True)
     values = list(json.loads(done.stdout)["bytes"].values())
     assert len(values) == 10
