@@ -3,14 +3,15 @@
 All rows of all prompts lie on a single axis, so that every matrix product reads the weights once; only attention
 (`attention.py`) handles each prompt separately. The result of a row does not depend on the other rows: norms and
 activations work row by row, attention works prompt by prompt, and products get a number of rows that their
-kernels treat alike (`pad_rows`). Experts get the rows that a router sends to them: there, the rows are equal up to
-rounding.
+kernels treat alike (`pad_rows`, `pad_to_size`). Experts get the rows that a router sends to them: there, the rows are
+equal up to rounding.
 
 Shapes: N rows in all, C answers of one prompt, T positions, D width, H heads, d width of a head.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,11 +20,11 @@ from torch import Tensor
 
 from langchain_sea.models.attention import AttentionSpec, attend
 from langchain_sea.models.hooked_model import ATTENTION_TYPES, ForwardPass, HookedModel
-from langchain_sea.models.kv_cache import KeyValues, PackedSequence, pad_rows
-from langchain_sea.models.packed_linear import ROW_MULTIPLE, pack_linear_layers
+from langchain_sea.models.kv_cache import KeyValues, PackedSequence
+from langchain_sea.models.packed_linear import decode_passes, pack_linear_layers, pad_rows, pad_to_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from transformers import PreTrainedModel
 
@@ -45,19 +46,19 @@ class _PackedPass(ForwardPass):
 
     sequences: Sequence[PackedSequence]
     keep_key_values: bool
-    row_multiple: int
+    pad: Callable[[Tensor], Tensor]
 
     def begin_states(self) -> Tensor:
         """Return the states from which the sequences begin, (1, N, D)."""
         rows = torch.cat([s.begin.states.flatten(0, 1) for s in self.sequences if s.begin])
-        return pad_rows(rows, self.row_multiple)[None]
+        return self.pad(rows)[None]
 
     def steering(self, layer: int) -> Tensor | None:
         """Return what is added to the input of a layer, (1, N, D), or None."""
         if not any(s.steering and s.steering.layer == layer for s in self.sequences):
             return None
         rows = torch.cat([s.steering_rows(layer) for s in self.sequences])
-        return pad_rows(rows, self.row_multiple)[None]
+        return self.pad(rows)[None]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, spec: AttentionSpec) -> Tensor:
         """Attend within each sequence: (1, H, N, d) queries, keys and values of all sequences → (1, N, H, d)."""
@@ -102,7 +103,7 @@ class ModelRunner:
         """
         self._hooked = HookedModel(model, compiles=compiles)
         self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
-        self._row_multiple = pack_linear_layers(self.model)
+        self._is_packed = pack_linear_layers(self.model)
         config = self.model.config.get_text_config()
         self._slides = "sliding_attention" in (getattr(config, "layer_types", None) or ATTENTION_TYPES)
         self._one_sequence_at_a_time = _has_length_dependent_rope(config)
@@ -128,17 +129,17 @@ class ModelRunner:
             return [self.forward([s], layers=layers, **options)[0] for s in sequences]
         requested = frozenset(layers)
         first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
-        # gradients are plain products
-        row_multiple = ROW_MULTIPLE if torch.is_grad_enabled() else self._row_multiple
+        decodes = self._is_packed and all(s.cache for s in sequences) and not torch.is_grad_enabled()
         forward_pass = _PackedPass(
             sequences=sequences,
             layers=requested,
             stop=stop,
             first=first,
             keep_key_values=keep_key_values,
-            row_multiple=row_multiple,
+            pad=pad_to_size if decodes else pad_rows,
         )
-        final = self._run(forward_pass)
+        with decode_passes() if decodes else nullcontext():
+            final = self._run(forward_pass)
         return _split_by_sequence(forward_pass, final if last else None)
 
     def _find_range(
@@ -156,8 +157,8 @@ class ModelRunner:
             torch.arange(s.start, s.start + s.embeds.shape[1], device=rows.device).repeat(len(s.embeds))
             for s in forward_pass.sequences
         ]
-        embeds, position_ids = (pad_rows(part, forward_pass.row_multiple) for part in (rows, torch.cat(positions)))
-        final = self._hooked.run(forward_pass, embeds[None], position_ids[None], None)
+        embeds, position_ids = (forward_pass.pad(part)[None] for part in (rows, torch.cat(positions)))
+        final = self._hooked.run(forward_pass, embeds, position_ids, None)
         if final is not None and not forward_pass.first:
             masked = forward_pass.masked_windows if self._slides else set()  # some make masks that no layer uses
             self.tells_windows = forward_pass.told_windows == masked

@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from langchain_sea.models.packed_linear import ROW_MULTIPLE
-
 if TYPE_CHECKING:
     from transformers import Cache
 
     from langchain_sea.core.protocols import LayerInput, Steering
 
-__all__ = ["GrowingKVCache", "KeyValues", "ModelCache", "PackedSequence", "pad_rows"]
+__all__ = ["GrowingKVCache", "KeyValues", "ModelCache", "PackedSequence"]
 
 KeyValues = tuple[tuple[Tensor, Tensor], ...]
 """Keys and values of a prompt, one pair of (H, P, d) per layer; empty for a prompt of no tokens."""
@@ -149,9 +147,3 @@ class PackedSequence:
             hides_any = length > 1 or (sliding_window is not None and start + length > sliding_window)
             self._masks[sliding_window] = hidden if hides_any else None
         return self._masks[sliding_window]
-
-
-def pad_rows(rows: Tensor, multiple: int = ROW_MULTIPLE) -> Tensor:
-    """Append rows of zeros to (N, …) until N is a multiple of `multiple`; returns `rows` if it is one."""
-    extra = -len(rows) % multiple
-    return torch.cat([rows, rows.new_zeros(extra, *rows.shape[1:])]) if extra else rows

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from langchain_sea.errors import ArchitectureError
-from langchain_sea.models.kv_cache import pad_rows
-from langchain_sea.models.packed_linear import PackedWeight, is_small, pack_weight
+from langchain_sea.models.packed_linear import PackedWeight, decode_passes, is_small, pack_weight, pad_rows, pad_to_size
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
@@ -133,7 +132,9 @@ class LMHead:
     def _logits_of(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """Compute logits of (N, D) at some ids, in the precision of the weights if scale and cap are unset."""
         if self.packed is not None and columns == slice(None):
-            z = self.packed.multiply(pad_rows(rows, self.packed.row_multiple))[: len(rows)]
+            pad = pad_rows if self.packed.is_narrow else pad_to_size
+            with decode_passes():
+                z = self.packed.multiply(pad(rows))[: len(rows)]
         else:
             bias = None if self.bias is None else self.bias[columns]
             z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]

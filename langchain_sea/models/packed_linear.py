@@ -4,11 +4,17 @@ Few rows take as long as the weights need to be read, and a product reorders the
 before. A packed product equals the plain one up to rounding, and the result of a row does not depend on the rows
 beside it; else it is not used.
 
+In bfloat16 all products are packed. In float32 those of `decode_passes` alone are: MKL's plain products of many rows
+are as fast, and oneDNN compiles a kernel of half a megabyte for each number of rows. Steps of decoding have few numbers
+of rows (`pad_to_size`).
+
 Shapes: N rows; O rows and I columns of a weight.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -18,18 +24,52 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["MAX_PACKED_BYTES", "ROW_MULTIPLE", "PackedWeight", "is_small", "pack_linear_layers", "pack_weight"]
+__all__ = [
+    "MAX_PACKED_BYTES",
+    "PackedWeight",
+    "decode_passes",
+    "is_small",
+    "pack_linear_layers",
+    "pack_weight",
+    "pad_rows",
+    "pad_to_size",
+]
 
-ROW_MULTIPLE = 4
-"""Plain products get a multiple of this many rows: MKL sums the rows of the remainder in another order."""
+_ROW_MULTIPLE = 4  # of plain products: MKL sums the rows of the remainder in another order
+_SIZES = (1, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128)  # numbers of rows of packed float32
 _ROWS = 16  # for which oneDNN chooses the order; any number of rows can be multiplied
-_CHECKED_MULTIPLES = (1, 2, 3, 4, 5, 7, 12, 16)
-_CHECKED_COPIES = 3  # of the largest multiple, in the product that the others are compared with
 MAX_PACKED_BYTES = 2**31
 """Of the linear layers of a model that is packed: the copy takes as much memory again."""
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}  # of the types that are packed, for numbers around √I
+
+_is_decoding: ContextVar[bool] = ContextVar("is_decoding", default=False)
+
+
+@contextmanager
+def decode_passes() -> Iterator[None]:
+    """Within it, float32 is multiplied by packed weights, too; rows must have a size of `pad_to_size`."""
+    token = _is_decoding.set(True)
+    try:
+        yield
+    finally:
+        _is_decoding.reset(token)
+
+
+def pad_rows(rows: Tensor) -> Tensor:
+    """Append rows of zeros to (N, …) until N is a multiple of four; returns `rows` if it is one."""
+    return _pad(rows, -len(rows) % _ROW_MULTIPLE)
+
+
+def pad_to_size(rows: Tensor) -> Tensor:
+    """Append rows of zeros to (N, …) until N is a multiple of 128, or that and one of few smaller numbers."""
+    rest = len(rows) % _SIZES[-1]
+    return _pad(rows, next(size for size in (0, *_SIZES) if size >= rest) - rest)
+
+
+def _pad(rows: Tensor, count: int) -> Tensor:
+    return torch.cat([rows, rows.new_zeros(count, *rows.shape[1:])]) if count else rows
 
 
 @dataclass(slots=True, eq=False)
@@ -39,30 +79,39 @@ class PackedWeight:
     Attributes:
         weight: (O, I), frozen.
         bias: (O,) or None.
-        row_multiple: a product of a multiple of this many rows gives each row what it gets in any other.
     """
 
     weight: Tensor
     bias: Tensor | None = None
-    row_multiple: int = ROW_MULTIPLE
     _packed: Tensor = field(init=False)
     _version: int = field(init=False)  # of the weight that was packed
 
     def __post_init__(self) -> None:
         self._pack()
 
+    @property
+    def is_narrow(self) -> bool:
+        """Whether products of any number of rows are packed."""
+        return self.weight.dtype != torch.float32
+
     def multiply(self, rows: Tensor) -> Tensor:
         """Return x Wᵀ + b, (…, I) → (…, O); differentiable in `rows`."""
-        if _version_of(self.weight) != self._version:
-            self._pack()
+        if not (self.is_narrow or _is_decoding.get()):
+            return linear(rows, self.weight, self.bias)
         if torch.is_grad_enabled() and rows.requires_grad:
             product: Tensor = _Product.apply(rows, self)  # type: ignore[no-untyped-call]
             return product
-        return self.multiply_detached(rows)
+        return self.multiply_packed(rows)
 
-    def multiply_detached(self, rows: Tensor) -> Tensor:
-        """Return what `multiply` returns, without a gradient."""
-        return _multiply(rows, self._packed, self.bias)
+    def multiply_packed(self, rows: Tensor) -> Tensor:
+        """Return what `multiply` returns, by the packed copy and without a gradient."""
+        if _version_of(self.weight) != self._version:
+            self._pack()
+        if self.is_narrow:
+            return _multiply(rows, self._packed, self.bias)
+        flat = rows.reshape(-1, rows.shape[-1])
+        parts = [_multiply(part, self._packed, self.bias) for part in torch.split(flat, _SIZES[-1])]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*rows.shape[:-1], -1)
 
     def _pack(self) -> None:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)  # noqa: SLF001 - no public name
@@ -72,27 +121,28 @@ class PackedWeight:
 def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight | None:
     """Return the weight, (O, I), with its packed copy.
 
-    None unless it is a matrix on a CPU, in float32 or bfloat16, whose packed products give each row the same result
-    beside any other rows.
+    None unless it is a matrix on a CPU, in float32 or bfloat16, whose packed products give each row one result beside
+    any other rows.
     """
     if weight.dtype not in _TOLERANCES or weight.device.type != "cpu" or weight.dim() != 2:  # noqa: PLR2004
         return None
-    row_multiple = _find_row_multiple(*weight.shape, weight.dtype)
-    if row_multiple is None:
+    if not _can_pack(*weight.shape, weight.dtype):
         return None
-    return PackedWeight(weight.detach(), None if bias is None else bias.detach(), row_multiple)
+    return PackedWeight(weight.detach(), None if bias is None else bias.detach())
 
 
-def pack_linear_layers(model: nn.Module) -> int:
-    """Let the linear layers of a model multiply by packed weights; return the multiple of rows that its products need.
+def pack_linear_layers(model: nn.Module) -> bool:
+    """Let the linear layers of a model multiply by packed weights; return whether it profits from `decode_passes`.
 
-    The modules keep their weights. A model whose layers have more than 2 GiB of weights is left as it is.
+    It does if all of its matrices are packed and in float32. The modules keep their weights. A model whose layers have
+    more than 2 GiB of weights is left as it is.
     """
     if not is_small(model):
-        return ROW_MULTIPLE
+        return False
     layers = _without_output_layer(model, _list_layers(model))
-    multiples = [_pack_layer(layer) for layer in layers]
-    return max(multiples, default=ROW_MULTIPLE) if _are_all_products(model, layers) else ROW_MULTIPLE
+    is_packed = [_pack_layer(layer) for layer in layers]
+    is_wide = all(layer.weight.dtype == torch.float32 for layer in layers)
+    return bool(layers) and is_wide and all(is_packed) and _are_all_products(model, layers)
 
 
 def is_small(model: nn.Module) -> bool:
@@ -124,35 +174,28 @@ def _call(model: nn.Module, method: str) -> nn.Module | None:
     return get_module() if callable(get_module) else None
 
 
-def _pack_layer(layer: nn.Linear) -> int:
+def _pack_layer(layer: nn.Linear) -> bool:
     packed = pack_weight(layer.weight, layer.bias)
-    if packed is None:
-        return ROW_MULTIPLE
-    layer.forward = packed.multiply  # type: ignore[method-assign, assignment]
-    return packed.row_multiple
+    if packed is not None:
+        layer.forward = packed.multiply  # type: ignore[method-assign, assignment]
+    return packed is not None
 
 
 @cache  # the kernel is chosen by shapes alone, and layers have few of them
 @torch.no_grad()
-def _find_row_multiple(num_outputs: int, num_inputs: int, dtype: torch.dtype) -> int | None:
-    """Return the least multiple of rows whose results do not depend on their number; None if packing is of no use."""
+def _can_pack(num_outputs: int, num_inputs: int, dtype: torch.dtype) -> bool:
+    """Whether packed products of random rows are right, and each row's is one whatever the number of rows."""
     random = torch.Generator().manual_seed(0)
-    num_rows = _CHECKED_COPIES * ROW_MULTIPLE * max(_CHECKED_MULTIPLES)
+    sizes = _SIZES if dtype == torch.float32 else _SIZES[1:]  # which are multiples of four
     weight = torch.randn(num_outputs, num_inputs, generator=random).to(dtype)
-    rows = torch.randn(num_rows, num_inputs, generator=random).to(dtype)
+    rows = torch.randn(sizes[-1], num_inputs, generator=random).to(dtype)
     try:
         candidate = PackedWeight(weight)
-        together = candidate.multiply(rows)
-        tolerance = _TOLERANCES[dtype] * num_inputs**0.5
-        if not torch.allclose(together, linear(rows, weight), rtol=0, atol=tolerance):
-            return None
-        for multiple in (1, ROW_MULTIPLE):
-            counts = [multiple * number for number in _CHECKED_MULTIPLES]
-            if all(torch.equal(candidate.multiply(rows[:count]), together[:count]) for count in counts):
-                return multiple
+        together = candidate.multiply_packed(rows)
+        is_right = torch.allclose(together, linear(rows, weight), rtol=0, atol=_TOLERANCES[dtype] * num_inputs**0.5)
+        return is_right and all(torch.equal(candidate.multiply_packed(rows[:n]), together[:n]) for n in sizes)
     except (AttributeError, NotImplementedError, RuntimeError):  # built without oneDNN, or for another processor
-        pass
-    return None
+        return False
 
 
 def _version_of(weight: Tensor) -> int:
@@ -171,7 +214,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: PackedWeight) -> Tensor:  # noqa: ANN401 - torch's own
         ctx.weight = weight.weight
-        return weight.multiply_detached(rows)
+        return weight.multiply_packed(rows)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401 - torch's own

@@ -18,7 +18,6 @@ from langchain_sea.engine.chains import Chains, generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.models import lm_head
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.models.packed_linear import ROW_MULTIPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +130,7 @@ class _Maker:
         """Of every layer; the order inside one is that of its modules, attention first."""
         forward, backward = [], []
         count = rows * positions
-        count += -count % ROW_MULTIPLE
+        count += -count % 4  # as `packed_linear.pad_rows` does
         blocks = [m for m in self.policy.model.base_model.modules() if isinstance(m, nn.ModuleList)]
         for block, states in zip(blocks[0], prompt.key_values, strict=True):
             there, back = self.attention(states, rows, positions)
@@ -177,7 +176,7 @@ class _Maker:
     def head(self, rows: int) -> list[Product]:
         """Logits and their slope, some columns of the vocabulary at a time, as the step takes them."""
         weight = self.policy.model.get_output_embeddings().weight.detach()
-        rows += -rows % ROW_MULTIPLE
+        rows += -rows % 4
         states, found = self.some(rows, weight.shape[1], dtype=weight.dtype), []
         for start in range(0, len(weight), lm_head._COLUMNS):
             some = weight[start : start + lm_head._COLUMNS]

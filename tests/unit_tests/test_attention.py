@@ -7,7 +7,8 @@ import torch
 
 from langchain_sea.models import attention
 from langchain_sea.models.attention import AttentionSpec, attend
-from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence, pad_rows
+from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence
+from langchain_sea.models.packed_linear import pad_rows
 
 ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
 
