@@ -103,7 +103,7 @@ class ModelRunner:
         """
         self._hooked = HookedModel(model, compiles=compiles)
         self.model, self.num_layers = self._hooked.model, self._hooked.num_layers
-        self._is_packed = pack_linear_layers(self.model)
+        self._is_packed = pack_linear_layers(self.model, has_decode_passes=True)
         config = self.model.config.get_text_config()
         self._slides = "sliding_attention" in (getattr(config, "layer_types", None) or ATTENTION_TYPES)
         self._one_sequence_at_a_time = _has_length_dependent_rope(config)

@@ -131,18 +131,23 @@ def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight | No
     return PackedWeight(weight.detach(), None if bias is None else bias.detach())
 
 
-def pack_linear_layers(model: nn.Module) -> bool:
-    """Let the linear layers of a model multiply by packed weights; return whether it profits from `decode_passes`.
+def pack_linear_layers(model: nn.Module, *, has_decode_passes: bool = False) -> bool:
+    """Let the linear layers of a model multiply by packed weights; return whether `decode_passes` changes its products.
 
-    It does if all of its matrices are packed and in float32. The modules keep their weights. A model whose layers have
-    more than 2 GiB of weights is left as it is.
+    The modules keep their weights. A model whose layers have more than 2 GiB of weights is left as it is.
+
+    Args:
+        model: of any kind.
+        has_decode_passes: whether the caller enters `decode_passes`. Without them, or if the model has matrices of
+            another kind, layers in float32 stay as they are.
     """
     if not is_small(model):
         return False
     layers = _without_output_layer(model, _list_layers(model))
-    is_packed = [_pack_layer(layer) for layer in layers]
-    is_wide = all(layer.weight.dtype == torch.float32 for layer in layers)
-    return bool(layers) and is_wide and all(is_packed) and _are_all_products(model, layers)
+    wide = [layer for layer in layers if layer.weight.dtype == torch.float32]
+    decodes = has_decode_passes and 0 < len(wide) == len(layers) and _are_all_products(model, layers)
+    are_packed = [_pack_layer(layer) for layer in layers if decodes or layer not in wide]
+    return decodes and all(are_packed)
 
 
 def is_small(model: nn.Module) -> bool:

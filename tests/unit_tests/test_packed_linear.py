@@ -165,7 +165,7 @@ def test_a_model_keeps_its_results(dtype: torch.dtype) -> None:
     model = tiny_model("llama").to(dtype)
     ids = torch.tensor([[5, 6, 7, 8, 9]])
     before = model(ids).logits
-    assert pack_linear_layers(model) == (dtype == torch.float32)
+    assert pack_linear_layers(model, has_decode_passes=True) == (dtype == torch.float32)
     tolerances = {} if dtype == torch.bfloat16 else {"rtol": 1e-4, "atol": 1e-4}
     with decode_passes():
         torch.testing.assert_close(model(ids).logits, before, **tolerances)
@@ -178,13 +178,16 @@ def test_a_model_keeps_its_results(dtype: torch.dtype) -> None:
 def test_models_with_other_matrices_decode_with_plain_products(model_type: str, *, are_all: bool) -> None:
     """GPT-2 has layers of its own kind, and Mixtral has experts."""
     pack_or_skip(make_weight(32, 32, torch.float32))
-    assert pack_linear_layers(tiny_model(model_type)) == are_all
+    model = tiny_model(model_type)
+    assert pack_linear_layers(model, has_decode_passes=True) == are_all
+    is_packed = ["forward" in vars(part) for part in model.modules() if type(part) is nn.Linear]
+    assert any(is_packed) == are_all  # a copy that is never used is not made
 
 
 def test_a_large_model_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second copy of its weights would take too much memory."""
     monkeypatch.setattr(packed_linear, "MAX_PACKED_BYTES", 100)
     model = tiny_model("llama").to(torch.bfloat16)
-    assert not pack_linear_layers(model)
+    assert not pack_linear_layers(model, has_decode_passes=True)
     assert not any("forward" in vars(part) for part in model.modules() if type(part) is nn.Linear)
     assert lm_head_of(model).packed is None
