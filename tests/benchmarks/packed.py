@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 
 from langchain_sea import load_model
-from langchain_sea.models import lm_head, packed_linear
+from langchain_sea.models import packed_linear
 from langchain_sea.models.causal_lm import CausalLMPolicy
 
 ROWS, TOKENS = (1, 4, 16), 24
@@ -34,10 +34,7 @@ def load(dtype: str | None, *, packs: bool) -> CausalLMPolicy:
     if packs:
         write(policy, 1)
         return policy
-    with (
-        mock.patch.object(packed_linear, "pack_weight", return_value=None),
-        mock.patch.object(lm_head, "pack_weight", return_value=None),
-    ):
+    with mock.patch.object(packed_linear, "_pack_weight", return_value=None):
         write(policy, 1)
     return policy
 

@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 DTYPES = [torch.float32, torch.bfloat16]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def small_weights() -> Iterator[None]:
+    """Weights of any size are worth it."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(packed_linear, "_MIN_WIDE_BYTES", 0)
+        yield
+
+
 def make_weight(out_features: int, in_features: int, dtype: torch.dtype) -> torch.Tensor:
     random = torch.Generator().manual_seed(out_features + 7 * in_features)
     return torch.randn(out_features, in_features, generator=random).to(dtype)
@@ -182,6 +190,15 @@ def test_models_with_other_matrices_decode_with_plain_products(model_type: str, 
     assert pack_linear_layers(model, has_decode_passes=True) == are_all
     is_packed = ["forward" in vars(part) for part in model.modules() if type(part) is nn.Linear]
     assert any(is_packed) == are_all  # a copy that is never used is not made
+
+
+def test_small_float32_layers_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A packed product takes longer to begin."""
+    monkeypatch.setattr(packed_linear, "_MIN_WIDE_BYTES", 2**20)
+    model = tiny_model("llama")
+    assert not pack_linear_layers(model, has_decode_passes=True)
+    assert not any("forward" in vars(part) for part in model.modules() if type(part) is nn.Linear)
+    assert lm_head_of(model).packed is None
 
 
 def test_a_large_model_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
