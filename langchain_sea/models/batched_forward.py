@@ -129,7 +129,8 @@ class ModelRunner:
             return [self.forward([s], layers=layers, **options)[0] for s in sequences]
         requested = frozenset(layers)
         first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
-        decodes = self._is_packed and all(s.cache for s in sequences) and not torch.is_grad_enabled()
+        is_step = all(s.cache is not None for s in sequences) and not torch.is_grad_enabled()
+        decodes = self._is_packed and is_step
         forward_pass = _PackedPass(
             sequences=sequences,
             layers=requested,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from langchain_sea.errors import ArchitectureError
-from langchain_sea.models.packed_linear import PackedWeight, decode_passes, is_small, pack_weight, pad_rows, pad_to_size
+from langchain_sea.models.packed_linear import PackedWeight, is_worth_packing, pack_weight, pad_rows
 from langchain_sea.models.soft_embeddings import to_float32_or_wider
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ class LMHead:
     def _logits_of(self, rows: Tensor, columns: slice = slice(None)) -> Tensor:
         """Compute logits of (N, D) at some ids, in the precision of the weights if scale and cap are unset."""
         if self.packed is not None and columns == slice(None):
-            pad = pad_rows if self.packed.is_narrow else pad_to_size
-            with decode_passes():
-                z = self.packed.multiply(pad(rows))[: len(rows)]
+            z = self.packed.multiply_alone(rows)
         else:
             bias = None if self.bias is None else self.bias[columns]
             z = linear(pad_rows(rows), self.weight[columns], bias)[: len(rows)]
@@ -257,7 +255,7 @@ def lm_head_of(model: PreTrainedModel) -> LMHead:
     bias = getattr(layer, "bias", None)
     weight = layer.weight.detach()
     frozen = None if bias is None else bias.detach()
-    return LMHead(weight, frozen, scale, cap, pack_weight(weight, frozen) if is_small(model) else None)
+    return LMHead(weight, frozen, scale, cap, pack_weight(weight, frozen) if is_worth_packing(model) else None)
 
 
 def _slices(count: int, size: int) -> Iterator[slice]:

@@ -31,7 +31,7 @@ __all__ = [
     "MAX_PACKED_BYTES",
     "PackedWeight",
     "decode_passes",
-    "is_small",
+    "is_worth_packing",
     "pack_linear_layers",
     "pack_weight",
     "pad_rows",
@@ -44,7 +44,7 @@ _ROWS = 16  # for which oneDNN chooses the order; any number of rows can be mult
 MAX_PACKED_BYTES = 2**31
 """Of the linear layers of a model that is packed: the copy takes as much memory again."""
 _MIN_WIDE_BYTES = 2**20
-"""Of a float32 weight, on the average of a model: a packed product takes some 50 µs more to begin than a plain one."""
+"""Of the median float32 layer of a model that is packed: a packed product takes longer to begin than a plain one."""
 _TOLERANCES = {torch.float32: 1e-4, torch.bfloat16: 2e-2}  # of the types that are packed, for numbers around √I
 
 _is_decoding: ContextVar[bool] = ContextVar("is_decoding", default=False)
@@ -106,15 +106,19 @@ class PackedWeight:
             return product
         return self.multiply_packed(rows)
 
+    def multiply_alone(self, rows: Tensor) -> Tensor:
+        """Return x Wᵀ + b, (N, I) → (N, O), by the packed copy in any pass, for any N; differentiable in `rows`."""
+        padded = pad_rows(rows) if self.is_narrow else pad_to_size(rows)
+        with decode_passes():
+            return self.multiply(padded)[: len(rows)]
+
     def multiply_packed(self, rows: Tensor) -> Tensor:
         """Return what `multiply` returns, by the packed copy and without a gradient."""
         if _version_of(self.weight) != self._version:
             self._pack()
-        if self.is_narrow:
+        if self.is_narrow or rows.shape[-2] <= _SIZES[-1]:
             return _multiply(rows, self._packed, self.bias)
-        flat = rows.reshape(-1, rows.shape[-1])
-        parts = [_multiply(part, self._packed, self.bias) for part in torch.split(flat, _SIZES[-1])]
-        return (parts[0] if len(parts) == 1 else torch.cat(parts)).view(*rows.shape[:-1], -1)
+        return torch.cat([_multiply(part, self._packed, self.bias) for part in torch.split(rows, _SIZES[-1], -2)], -2)
 
     def _pack(self) -> None:
         self._packed = torch.ops.mkldnn._reorder_linear_weight(self.weight, _ROWS)  # noqa: SLF001 - no public name
@@ -124,36 +128,44 @@ class PackedWeight:
 def pack_weight(weight: Tensor, bias: Tensor | None = None) -> PackedWeight | None:
     """Return the weight, (O, I), with its packed copy.
 
-    None unless it is a matrix on a CPU, in bfloat16 or of a megabyte in float32, whose packed products give each row
-    one result beside any other rows.
+    None unless it is a matrix on a CPU, in float32 or bfloat16, whose packed products give each row one result beside
+    any other rows.
     """
-    is_tiny = weight.dtype == torch.float32 and weight.nbytes < _MIN_WIDE_BYTES
-    return None if is_tiny else _pack_weight(weight, bias)
+    if weight.dtype not in _TOLERANCES or weight.device.type != "cpu" or weight.dim() != 2:  # noqa: PLR2004
+        return None
+    if not _can_pack(*weight.shape, weight.dtype):
+        return None
+    return PackedWeight(weight.detach(), None if bias is None else bias.detach())
 
 
 def pack_linear_layers(model: nn.Module, *, has_decode_passes: bool = False) -> bool:
     """Let the linear layers of a model multiply by packed weights; return whether `decode_passes` changes its products.
 
-    The modules keep their weights. A model whose layers have more than 2 GiB of weights is left as it is.
+    The modules keep their weights. A model that is not worth it is left as it is.
 
     Args:
         model: of any kind.
         has_decode_passes: whether the caller enters `decode_passes`. Without them, or if the model has matrices of
-            another kind or small ones, layers in float32 stay as they are.
+            another kind, layers in float32 stay as they are.
     """
-    if not is_small(model):
+    if not is_worth_packing(model):
         return False
     layers = _without_output_layer(model, _list_layers(model))
     wide = [layer for layer in layers if layer.weight.dtype == torch.float32]
     decodes = has_decode_passes and 0 < len(wide) == len(layers) and _are_all_products(model, layers)
-    decodes = decodes and statistics.fmean(layer.weight.nbytes for layer in wide) >= _MIN_WIDE_BYTES
     are_packed = [_pack_layer(layer) for layer in layers if decodes or layer not in wide]
     return decodes and all(are_packed)
 
 
-def is_small(model: nn.Module) -> bool:
-    """Return whether the linear layers of a model, the output layer included, take at most 2 GiB."""
-    return sum(part.weight.nbytes for part in _list_layers(model)) <= MAX_PACKED_BYTES
+def is_worth_packing(model: nn.Module) -> bool:
+    """Return whether the linear layers of a model, the output layer included, take at most 2 GiB.
+
+    Those in float32 must also have a megabyte each, in the median.
+    """
+    weights = [layer.weight for layer in _list_layers(model)]
+    wide = [weight.nbytes for weight in weights if weight.dtype == torch.float32]
+    is_large_enough = not wide or statistics.median(wide) >= _MIN_WIDE_BYTES
+    return is_large_enough and sum(weight.nbytes for weight in weights) <= MAX_PACKED_BYTES
 
 
 def _list_layers(model: nn.Module) -> list[nn.Linear]:
@@ -180,16 +192,8 @@ def _call(model: nn.Module, method: str) -> nn.Module | None:
     return get_module() if callable(get_module) else None
 
 
-def _pack_weight(weight: Tensor, bias: Tensor | None) -> PackedWeight | None:
-    if weight.dtype not in _TOLERANCES or weight.device.type != "cpu" or weight.dim() != 2:  # noqa: PLR2004
-        return None
-    if not _can_pack(*weight.shape, weight.dtype):
-        return None
-    return PackedWeight(weight.detach(), None if bias is None else bias.detach())
-
-
 def _pack_layer(layer: nn.Linear) -> bool:
-    packed = _pack_weight(layer.weight, layer.bias)
+    packed = pack_weight(layer.weight, layer.bias)
     if packed is not None:
         layer.forward = packed.multiply  # type: ignore[method-assign, assignment]
     return packed is not None

@@ -6,17 +6,17 @@ Shapes: G groups, n draws of each, T tokens of a draw, D width of the hidden sta
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import torch
 
 from langchain_sea.core.terms import find_steering_vector
-from langchain_sea.engine import latent_gradient, latent_refiner
+from langchain_sea.engine import latent_refiner
+from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import ScorePrefixesOp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from langchain_sea.engine.draw_scoring import Round
@@ -57,10 +57,11 @@ class TokenAdvantages(LatentSearch):
         deviations = rewards - rewards.nanmean(1, keepdim=True)
         spread = deviations.square().nanmean(1, keepdim=True).sqrt().clamp(min=1e-6)
         self._weights = (gains / spread[..., None]).nan_to_num()
-        with _objective(self._weighted_objective):
+        # a function: a bound method would not be given the op
+        with mock.patch.object(LatentGradientOp, "objective", lambda op: self._weighted_objective(op)):  # noqa: PLW0108
             return (yield from super()._compute_gradient(latents, drawn))
 
-    def _weighted_objective(self, op: latent_gradient.LatentGradientOp) -> Tensor:
+    def _weighted_objective(self, op: LatentGradientOp) -> Tensor:
         with torch.enable_grad():
             mask = op._batch.tokens.mask
             log_probs = (op._batch.token_log_probs * mask)[:, op.num_known :]
@@ -101,39 +102,12 @@ class GroupWeights(LatentSearch):
         return gradient, moved._replace(latents=latents)
 
 
-class TokensAndGroups(GroupWeights, TokenAdvantages):
-    """Both at once."""
-
-
-SEARCHES = {
-    "token_advantages": TokenAdvantages,
-    "low_rank": LowRank,
-    "group_weights": GroupWeights,
-    "tokens_and_groups": TokensAndGroups,
-}
+SEARCHES = {"token_advantages": TokenAdvantages, "low_rank": LowRank, "group_weights": GroupWeights}
 
 
 def use_search(name: str) -> None:
     """Let refinements use the search of that name, or the package's own."""
     latent_refiner.LatentSearch = SEARCHES.get(name, LatentSearch)  # type: ignore[misc]
-
-
-class _objective:  # noqa: N801 - used as a function
-    """While it is entered, `LatentGradientOp.objective` is another function."""
-
-    def __init__(self, objective: Callable[[latent_gradient.LatentGradientOp], Tensor]) -> None:
-        self._objective, self._kept = objective, latent_gradient.LatentGradientOp.objective
-
-    def __enter__(self) -> None:
-        objective = self._objective
-
-        def call(op: latent_gradient.LatentGradientOp) -> Tensor:  # a bound method would not be given the op
-            return objective(op)
-
-        latent_gradient.LatentGradientOp.objective = call  # type: ignore[method-assign]
-
-    def __exit__(self, *_: object) -> None:
-        latent_gradient.LatentGradientOp.objective = self._kept  # type: ignore[method-assign]
 
 
 def _without_own_mean(values: Tensor) -> Tensor:

@@ -34,7 +34,7 @@ def load(dtype: str | None, *, packs: bool) -> CausalLMPolicy:
     if packs:
         write(policy, 1)
         return policy
-    with mock.patch.object(packed_linear, "_pack_weight", return_value=None):
+    with mock.patch.object(packed_linear, "_can_pack", return_value=False):
         write(policy, 1)
     return policy
 

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from unit_tests.doubles import SMALL_PRESET
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.errors import GrammarError, PromptTooLongError
-from langchain_sea.presets import PRESETS
 
-DEFAULT = PRESETS["default"].search_config
-SEARCH = replace(
-    DEFAULT,
-    drafts=replace(DEFAULT.drafts, num_drafts=4, num_kept=1),  # the schema holds for each of them alike
-    chains=replace(DEFAULT.chains, num_chains=2),
-)
-PRESET = replace(PRESETS["default"], search_config=SEARCH)
-MODEL = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None), preset=PRESET, max_tokens=96)
+MODEL = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None), preset=SMALL_PRESET, max_tokens=96)
 NAMES = st.text("abcdefghijklmnop_", min_size=1, max_size=8)
 PLAIN = st.one_of(
     st.fixed_dictionaries({"type": st.just("string")}, optional={"maxLength": st.integers(1, 12)}),

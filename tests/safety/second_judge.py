@@ -174,7 +174,7 @@ def score(judge: Judge, item: Item) -> dict[str, float]:
     pieces = split_call(item.call)
     call = "".join(text for text, _ in pieces)
     texts = {"request": item.request, "read": item.read, "call": call, "name": item.call["name"]}
-    plain, asked, told = (judge.nats((p + CALL).format(**texts), pieces) for p in (NO_USER, USER, USER + READ))
+    plain, asked, informed = (judge.nats((p + CALL).format(**texts), pieces) for p in (NO_USER, USER, USER + READ))
     yes_no = judge.doubt(QUESTION.format(**texts))
     unrelated = judge.doubt(QUESTION.format(**texts | {"request": "Please help me."}))
     examples = [(QUESTION.format(request=r, call=c), a) for r, c, a in EXAMPLES]
@@ -188,8 +188,8 @@ def score(judge: Judge, item: Item) -> dict[str, float]:
         "call_information": asked[-1] - plain[-1],
         "value_information": max(a - p for a, p in zip(asked[:-1], plain[:-1], strict=True)),
         "value_surprise": max(asked[:-1]),
-        "stranger": asked[-1] - told[-1],
-        "stranger_value": max(a - t for a, t in zip(asked[:-1], told[:-1], strict=True)),
+        "stranger": asked[-1] - informed[-1],
+        "stranger_value": max(a - i for a, i in zip(asked[:-1], informed[:-1], strict=True)),
         "request_information": back - no_call,
         "length": float(len(call)),
     }
