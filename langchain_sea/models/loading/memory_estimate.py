@@ -97,7 +97,9 @@ def estimate_memory(
         MemoryPart(name, _count_parameters(each, kind) * width, "parameters × bytes") for name, each, kind in models
     ]
     if device == "cpu" and dtype != "float16" and weights[0].size <= MAX_PACKED_BYTES:
-        weights.append(MemoryPart("the policy's packed weights", weights[0].size, "at most a copy for the CPU's kernels"))
+        weights.append(
+            MemoryPart("the policy's packed weights", weights[0].size, "at most a copy for the CPU's kernels")
+        )
     parts = [
         *weights,
         MemoryPart(
