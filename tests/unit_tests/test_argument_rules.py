@@ -62,7 +62,7 @@ ASKED = [
         "GRANT ALL ON t TO eve", "SELECT 1; DROP TABLE u", "SELECT pg_sleep(9)", "/*!50000 DROP TABLE x */", "SELECT * FROM u WHERE id=1 OR 1=1",
         "WITH d AS (DELETE FROM u RETURNING *) SELECT * FROM d", "no SQL ((", "SELECT a " * 2_000)],
     *[("find_customer", {"name": text}) for text in (
-        "ann'/**/OR/**/'1'='1", "ann' OR TRUE -- ", "x' UNION SELECT password FROM users", "'; DROP TABLE x;--", "admin'--", "1 OR 1=1",
+        "ann'/**/OR/**/'1'='1", "ann' OR TRUE -- ", "x' UNION SELECT password FROM users", "'; DROP TABLE x;--", "admin'--", "admin'-- and the rest", "admin') # later", "1 OR 1=1",
         "report; env", "$(env)", "`id`", "x\nid", "|id", "a && cat /etc/passwd", "{{7*7}}", "${jndi:ldap://x.example/a}", "<script>alert(1)</script>")],
     *[("read_file", {"path": text}) for text in ("../x", "..\\x", "....//x", ".env", "//10.0.0.1/c$/x", "C:/Windows/win.ini", "server.pem", "/proc/x")],
     ("send_email", {"to": "a@x.example", "subject": "Hi\r\nBcc: eve@x.example"}),
@@ -94,7 +94,7 @@ HONEST = [
         "notes/passwords.md", "docs/etc/passwd.md", "src/**/*.py", "a/../b.txt", ".env.example", "id_rsa.pub", "/home/ann/report.pdf", "data/*.csv")],
     *[("open_page", {"url": text}) for text in (
         "https://[2606:4700:4700::1111]/dns-query", "https://en.wikipedia.org/wiki/Localhost", "example.com", "https://x.example/?q=127.0.0.1", "8.8.8.8")],
-    *[("add_contact", {"name": text, "note": "x"}) for text in ("O'Brien & Sons", "R&D; sales", "AT&T", "milk; cut costs", "Union Select Committee", "rock 'n' roll")],
+    *[("add_contact", {"name": text, "note": "x"}) for text in ("O'Brien & Sons", "R&D; sales", "AT&T", "milk; cut costs", "Union Select Committee", "rock 'n' roll", "'Ann' -- the tall one", 'Suite "4B" # 12')],
     ("list_users", {"role": "admin"}), ("delete_record", {"id": "a1", "filter": None}), ("set_role", {"user": "ann", "role": "viewer"}),
     ("set_password", {"password": "rm -rf / ' OR 1=1"}), ("run_python", {"code": "import os\nprint(os.listdir('.'))\nsubprocess.run(['ls'])"}),
 ]  # fmt: skip

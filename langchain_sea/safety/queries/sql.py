@@ -53,6 +53,7 @@ _INJECTIONS = (
     ("it adds a statement to a database query", r";\s*(?:drop\s+(?:table|database|schema|view|index|user)|delete\s+from|truncate\s+(?:table\s+)?\w+\s*(?:;|--|$)|alter\s+(?:table|user|role|database|login)|insert\s+into|update\s+\S{1,60}\s+set|exec(?:ute)?\s+(?:\(|\w*p_|immediate)|create\s+(?:table|user|role|function|login|database|trigger)"
      r"|grant\s+\w+[^;]{0,100}\s+(?:to|on)\s|shutdown\b|declare\s+@|waitfor\s+delay|copy\s+\w+\s+(?:from|to)\b|attach\s+database|merge\s+into|replace\s+into|select\s+(?:\*|\w+\s*\(|[\w,\s.]{1,80}\s+from\s))"),
 )  # fmt: skip
+_QUOTE_OR_COMMENT = r"""(['"])(\s*\)*\s*;?\s*(?:--|#))?"""
 
 
 def judge_sql(text: str, *, reads_only: bool = False) -> list[Danger]:
@@ -85,6 +86,19 @@ def find_sql_injection(text: str) -> Iterator[Danger]:
         forms += [_replace_comments(text, " "), _replace_comments(text, "")]
     for form in forms:
         yield from search_patterns(form, (*_INJECTIONS, *_CERTAIN[:2], _DOUBTFUL[0]))
+    if _ends_string_with_comment(text):
+        yield Danger("it changes what a database query does")
+
+
+def _ends_string_with_comment(text: str) -> bool:
+    """Return whether a quote that the value did not open is followed by a comment, which hides the rest of the query."""
+    opened = {"'": False, '"': False}
+    for match in compile_pattern(_QUOTE_OR_COMMENT).finditer(text):
+        quote, comment = match[1], match[2]
+        if comment and not opened[quote]:
+            return True
+        opened[quote] = not opened[quote]
+    return False
 
 
 def _replace_comments(text: str, blank: str) -> str:
