@@ -115,26 +115,31 @@ def describe(figures: Figures) -> str:
 def write_markdown(
     figures: Figures, rows: Sequence[Row], tables: Sequence[str], policies: Sequence[str], methods: Sequence[str]
 ) -> str:
-    """A section for each table, with a line for each method and three columns for each policy.
+    """A section for each table of which there are rows, with a line for each method and three columns for each policy.
 
     Args:
         figures: of the rows.
         rows: for the machines on which they were measured.
-        tables: of `METRICS`.
-        policies: the columns.
+        tables: of `METRICS`; those without rows are named in the end.
+        policies: the columns, where they answered any question of the table.
         methods: the lines; those of the rows are added.
     """
     measured = {method for by_policy in figures.values() for cells in by_policy.values() for method in cells}
     names = [name for name in METHODS if name in {*methods, *measured}]
-    lines = [BEGIN, ""]
+    lines, missing = [BEGIN, ""], []
     for table in tables:
-        metric = METRICS[table]
-        lines += [f"### {metric.title}", ""]
-        heads = [f"{policy}: {metric.name}, % | s | nats" for policy in policies]
-        lines += [f"| method | {' | '.join(heads)} |", "|---|" + "---|---|---|" * len(policies)]
-        by_policy = [figures.get(table, {}).get(policy, {}) for policy in policies]
-        lines += [f"| `{name}` | {' | '.join(_cells(cells.get(name)) for cells in by_policy)} |" for name in names]
+        metric, by_policy = METRICS[table], figures.get(table, {})
+        if absent := [f"`{policy}`" for policy in policies if policy not in by_policy]:
+            missing.append(f"{metric.title} with {' and '.join(absent)}")
+        shown = [policy for policy in policies if policy in by_policy]
+        if not shown:
+            continue
+        heads = [f"{policy}: {metric.name}, % | s | nats" for policy in shown]
+        lines += [f"### {metric.title}", "", f"| method | {' | '.join(heads)} |", "|---|" + "---|---|---|" * len(shown)]
+        cells = [[_cells(by_policy[policy].get(name)) for policy in shown] for name in names]
+        lines += [f"| `{name}` | {' | '.join(of)} |" for name, of in zip(names, cells, strict=True)]
         lines.append("")
+    lines += [f"{MISSING.capitalize()}: {'; '.join(missing)}.", ""] if missing else []
     return "\n".join([*lines, describe_machines(rows), "", END]) + "\n"
 
 
@@ -157,7 +162,7 @@ def _nats(cell: Mapping[str, Any]) -> str:
 def describe_machines(rows: Sequence[Row]) -> str:
     """On which machines and with which settings the answers were written."""
     if not rows:
-        return f"Machine: {MISSING}."
+        return "Nothing is measured yet."
     shared = ("device", "torch", "threads", "seed", "max_time")
     counts = Counter(tuple(str(row["about"][key]) for key in shared) for row in rows)
     lines = [
