@@ -15,7 +15,6 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, whic
 
 import paper
 import paper_cases
-import paper_figures
 import paper_readings
 import paper_rows
 from paper_figures import METRICS, MISSING, compute_figures, wilson, write_markdown
