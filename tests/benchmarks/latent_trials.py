@@ -45,7 +45,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "divergence": {"divergence_weight": 1.0},
     "plain_continuation": {"continuation_shares": (0.0,)},
     "half_continuation": {"continuation_shares": (0.5,)},
+    "whole_continuation": {"continuation_shares": (1.0,)},
 } | {name: {} for name in SEARCHES}
+VARIANTS |= {f"without_vector_{percent}": {"depth": percent / 100} for percent in (25, 40, 50, 60)}
 
 
 def read_questions(data: Path, count: int, seed: int) -> list[str]:

@@ -5,7 +5,7 @@ Shapes: G groups, n draws of each, T tokens of a draw, D width of the hidden sta
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 from unittest import mock
 
 import torch
@@ -102,7 +102,43 @@ class GroupWeights(LatentSearch):
         return gradient, moved._replace(latents=latents)
 
 
-SEARCHES = {"token_advantages": TokenAdvantages, "low_rank": LowRank, "group_weights": GroupWeights}
+class WithoutVector(LatentSearch):
+    """The reward's vector is not used: latents start along the direction from the worst to the best first draws.
+
+    They are added at `depth` of the policy's layers, not where the reward reads.
+    """
+
+    def _starts_along_vector(self) -> LatentState | None:
+        with mock.patch("langchain_sea.engine.latent_search.find_steering_vector", return_value=None):
+            return super()._starts_along_vector()
+
+
+class Carried(LatentSearch):
+    """In every window but the first, the latents start where those of the window before ended."""
+
+    _last: ClassVar[dict[int, Tensor]] = {}  # by the budget tracker of the request
+
+    def _starts_along_vector(self) -> LatentState | None:
+        state = super()._starts_along_vector()
+        last = self._last.get(id(self.tracker)) if self.prompt.answer else None
+        return state if last is None else self.config.sampler.init(last)
+
+    def _move(
+        self, state: LatentState, rows: Tensor | None, drawn: Round
+    ) -> RequestSteps[tuple[LatentGradient | None, LatentState]]:
+        gradient, moved = yield from super()._move(state, rows, drawn)
+        self._last.clear()
+        self._last[id(self.tracker)] = moved.latents
+        return gradient, moved
+
+
+SEARCHES: dict[str, type[LatentSearch]] = {
+    "token_advantages": TokenAdvantages,
+    "low_rank": LowRank,
+    "group_weights": GroupWeights,
+    "carried": Carried,
+}
+SEARCHES |= {f"without_vector_{percent}": WithoutVector for percent in (25, 40, 50, 60)}
 
 
 def use_search(name: str) -> None:
