@@ -16,6 +16,7 @@ from langchain_core.messages import HumanMessage
 from langchain_sea.budget import Budget
 from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.drafting import end_at_sentence
 from langchain_sea.rewards import FunctionReward
 from langchain_sea.rewards.hidden_state_head import SAFETY_HEAD
 from langchain_sea.safety.defaults import HARM_THRESHOLD, make_harm_check
@@ -30,12 +31,12 @@ __all__ = ["SEARepairer"]
 
 _MAX_OLD_TEXT = 400  # characters of the stopped text in the prompt
 _PROMPT = (
-    "A message was stopped because it could hurt somebody:\n{before}\n\nWrite a short, polite and harmless text to "
-    "stand in its place, which says that you cannot help with this."
+    "Somebody asked for this:\n{before}\n\nIt could hurt people. Write one polite sentence that says you cannot help "
+    "with it."
 )
 _MARGIN = 1.0  # log-odds below the check's threshold: an optimized text needs some distance
-_PLAIN_STRING = {"minLength": 16, "maxLength": 240}
-_CONSTRAINTS = {"enum", "const", "pattern", "format", "minLength"}
+_MIN_LENGTH, _MAX_LENGTH = 16, 240  # characters of a new text
+_CONSTRAINTS = {"enum", "const", "pattern", "format", "minLength", "maxLength"}
 
 
 def _make_model() -> SEAChatModel:
@@ -101,40 +102,53 @@ class SEARepairer:
 
         Args:
             call: the stopped call.
-            arguments: that may be rewritten.
+            arguments: that may be rewritten. A string without constraints is written as a plain answer: with the
+                schema in its prompt, a small model copies words of it. The others are written to their schema.
             reason: why the call was stopped. The model does not see it: it names what must not be said.
             context: the conversation, and the tools' schemas.
             attempt: counted from 0; each has its own seed.
         """
         del reason
         properties = context.tools[call.name].get("properties", {})
-        schema = _make_schema({name: properties.get(name, {}) for name in arguments})
-        before = call.arguments
-        old_text = "\n".join(str(before.get(name, ""))[:_MAX_OLD_TEXT] for name in arguments)
+        before, seed = call.arguments, self.model.seed + attempt
         request = context.user_texts[0] if context.user_texts else ""
-        message = HumanMessage(self.prompt.format(before=old_text, wish=request))
-        answer: Any = self.model.with_structured_output(schema, include_raw=True).invoke(
-            [message], seed=self.model.seed + attempt
-        )
-        parsed = answer["parsed"]
-        if not isinstance(parsed, dict) or set(parsed) != set(arguments):
-            return None
-        new_call = call.with_arguments({**before, **parsed})
+        texts: dict[str, Any] = {}
+        others: dict[str, dict[str, Any]] = {}
+        for name in arguments:
+            schema = properties.get(name, {})
+            if schema.get("type") != "string" or _CONSTRAINTS & set(schema):
+                others[name] = schema
+            elif (text := self._write_text(str(before.get(name, "")), request, seed)) is not None:
+                texts[name] = text
+            else:
+                return None
+        if others:
+            old_text = "\n".join(str(before.get(name, ""))[:_MAX_OLD_TEXT] for name in others)
+            message = HumanMessage(self.prompt.format(before=old_text, wish=request))
+            structured = self.model.with_structured_output(_make_schema(others), include_raw=True)
+            answer: Any = structured.invoke([message], seed=seed)
+            parsed = answer["parsed"]
+            if not isinstance(parsed, dict) or set(parsed) != set(others):
+                return None
+            texts |= parsed
+        new_call = call.with_arguments({**before, **texts})
         return None if new_call.text == call.text else new_call
+
+    def _write_text(self, old_text: str, request: str, seed: int) -> str | None:
+        """Return a new text that ends with a sentence; None where the model writes none."""
+        message = HumanMessage(self.prompt.format(before=old_text[:_MAX_OLD_TEXT], wish=request))
+        answer = self.model.invoke([message], seed=seed)
+        text = end_at_sentence(answer.text.strip()[:_MAX_LENGTH])
+        return text if text and len(text) >= _MIN_LENGTH else None
 
 
 def _make_schema(properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Build the schema of the new texts; a string without constraints gets a length, so that it is not empty."""
+    """Build the schema of the new values."""
     return {
         "title": "replacement",
         "description": "A harmless text.",
         "type": "object",
-        "properties": {
-            name: {**schema, **_PLAIN_STRING}
-            if schema.get("type") == "string" and not _CONSTRAINTS & set(schema)
-            else schema
-            for name, schema in properties.items()
-        },
+        "properties": properties,
         "required": list(properties),
         "additionalProperties": False,
     }
