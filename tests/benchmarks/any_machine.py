@@ -10,7 +10,7 @@ questions) in turns; the answers are those of `refine` with the default preset a
 Each question is asked with each of `--seconds`, at each slowdown; once more, without a slowdown and with
 `--load-seconds`, beside as many busy processes as there are processors; and the demo is run once on
 `--demo-slowdown`. Rows are kept (`--rows`), and a run that was cut off goes on from them: `--minutes 0` only computes
-the figures.
+the figures. On Ctrl-C or SIGTERM it prints the figures of what it has.
 
 | key | value | target |
 |---|---|---|
@@ -46,6 +46,7 @@ import quality_callables
 import torch
 from any_machine_clock import SlowMachine, busy_processes
 from any_machine_figures import PLAIN_SECONDS, compute_figures
+from interruption import go_on_when_interrupted
 
 from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.cli import main as run_command
@@ -205,15 +206,16 @@ def measure(options: argparse.Namespace) -> list[Row]:
     calls = list_calls(options)
     until = time.monotonic() + 60 * options.minutes
     missing = [call for call in calls if call not in read_calls(options.rows)]
-    measurement = start(options) if missing and options.minutes else None
-    for call in missing:
-        if measurement is None or time.monotonic() > until:
-            break
-        with busy_processes() if call.load else contextlib.nullcontext():
-            row = asdict(call) | measurement.measure(call)
-        with options.rows.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        sys.stderr.write(json.dumps(row | {"text": row["text"][:80]}, ensure_ascii=False) + "\n")
+    with go_on_when_interrupted():
+        measurement = start(options) if missing and options.minutes else None
+        for call in missing:
+            if measurement is None or time.monotonic() > until:
+                break
+            with busy_processes() if call.load else contextlib.nullcontext():
+                row = asdict(call) | measurement.measure(call)
+            with options.rows.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            sys.stderr.write(json.dumps(row | {"text": row["text"][:80]}, ensure_ascii=False) + "\n")
     wanted = set(calls)
     return [row for call, row in read_calls(options.rows).items() if call in wanted]
 

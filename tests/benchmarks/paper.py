@@ -1,7 +1,8 @@
 """The tables of the SEA paper (arXiv 2505.20081) with models that are to be had: `--json FILE --rows ROWS.jsonl`.
 
 AdvBench, the prefix attack, TruthfulQA, GSM8K and MATH-500, with the presets `paper`, `reference` and `default` and the searches at
-equal seconds. Rows are kept, and a run that was cut off goes on from them: `--minutes 0` only computes the figures. `--pack OUT.jsonl.gz`
+equal seconds. Rows are kept, and a run that was cut off goes on from them: `--minutes 0` only computes the figures. On Ctrl-C or
+SIGTERM it prints the figures of what it has. `--pack OUT.jsonl.gz`
 writes the rows without texts, and `--rows OUT.jsonl.gz --minutes 0` reads them again. `--markdown` prints the tables of `docs/paper.md`.
 What the figures mean and how they differ from the paper's is on that page.
 """
@@ -21,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 import paper_rows
 import public_data
 import torch
+from interruption import go_on_when_interrupted
 from paper_cases import MAX_TOKENS, POLICIES, TABLES, fit_to_case, make_cases, make_evaluation
 from paper_figures import compute_figures, describe, describe_machines, write_markdown
 from paper_readings import add_readings, check_nearness
@@ -138,7 +140,8 @@ def main() -> None:
     methods = [name for name in METHODS if name in {LEAD, *options.methods}]
     if options.minutes:
         require_same_settings(options, paper_rows.read(options.rows))
-        answer_all(options, methods)
+        with go_on_when_interrupted():
+            answer_all(options, methods)
     rows = select(paper_rows.read(options.rows), options, methods)
     rows = add_readings(rows, options.rows, options.data, options.device)
     figures = compute_figures(rows)

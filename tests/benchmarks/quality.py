@@ -2,7 +2,9 @@
 
 Every method drafts at the same temperature; the default preset answers first and sets the seconds of each
 prompt, and all others get as many. Rows are kept (`--rows`), and a run that was cut off goes on from them:
-`--minutes 0` only computes the figures. `--tiers` and `--methods` pick a part. `--seconds` limits the refinement
+`--minutes 0` only computes the figures. Tiers take turns, so that a run that ends early has about as many prompts of each:
+on Ctrl-C or SIGTERM it prints the figures of what it has, and every quarter of an hour it writes them into `--json`,
+without those of the outside reader. `--tiers` and `--methods` pick a part. `--seconds` limits the refinement
 of the default preset: 10 on the real pair, no limit on the tiny one. The keys are explained in `quality_figures.py`,
 `quality_callables.py` and `quality_maths.py`. The figures of the outside reader need its packages; see `outside_reader.py`.
 """
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 import public_data
 import quality_callables
 import torch
+from interruption import go_on_when_interrupted
 from quality_cases import interleave, make_cases
 from quality_figures import (
     BASELINES,
@@ -55,6 +58,7 @@ NEEDED = {
     "callable": quality_callables.METHODS,
 }
 TIERS = tuple(NEEDED)
+WRITE_SECONDS = 15 * 60  # between two versions of the figures of a run that goes on
 
 
 def pick_methods(tiers: Sequence[str], asked: str) -> dict[str, tuple[str, ...]]:
@@ -64,9 +68,14 @@ def pick_methods(tiers: Sequence[str], asked: str) -> dict[str, tuple[str, ...]]
 
 
 def compute_figures(
-    rows: Sequence[Row], cases: Sequence[Case], evaluation: Evaluation, wanted: Mapping[str, tuple[str, ...]]
+    rows: Sequence[Row],
+    cases: Sequence[Case],
+    evaluation: Evaluation,
+    wanted: Mapping[str, tuple[str, ...]],
+    *,
+    has_reader: bool = True,
 ) -> dict[str, Any]:
-    """The keys that the rows have all they need for."""
+    """The keys that the rows have all they need for; `has_reader` says whether the outside reader takes part."""
     gate, term = load_gate("safety"), evaluation.terms[0]
     judged = add_gate([row for row in rows if tier_of(row) != "callable"], gate)
     graded = [row for row in rows if tier_of(row) == "callable"]
@@ -92,6 +101,8 @@ def compute_figures(
         found["harmless_changed"] = harmless_changed(harmless)
     if graded:
         found["callable_gain"] = quality_callables.callable_gain(graded)
+    if not has_reader:
+        return found
     read = add_outside([row for row in mine if tier_of(row) in {"harmless", "callable"}], evaluation.policy.device.type)
     if harmless := [row for row in read if tier_of(row) == "harmless"]:
         found |= {what: outside_rise(harmless, what) for what in ("outside_nats", "outside_relevance")}
@@ -113,20 +124,34 @@ def measure_real(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]
     }
     wanted = pick_methods([tier for tier in options.tiers.split(",") if tier in TIERS], options.methods)
     cases = make_cases(list(wanted), options.prompts, options.seed, options.data)
+    asked = [case for found in cases.values() for case in found]
+    keys = {case.key for case in asked}
+
+    def read() -> list[Row]:
+        return [row for row in read_rows(options.rows) if (row["set"], row["tier"], row["question"]) in keys]
+
     until = time.monotonic() + 60 * options.minutes
     if options.minutes:
         evaluation.answer(Case(set="", question="Hello"), "draft", None)  # the first call pays for set-up
-    for name, case in interleave(cases):
-        tier, _, function = name.partition(" ")
-        minutes = (until - time.monotonic()) / 60
-        by_name.get(function, evaluation).run([case], wanted[tier], options.rows, minutes=minutes)
-    asked = [case for found in cases.values() for case in found]
-    keys = {case.key for case in asked}
-    rows = [row for row in read_rows(options.rows) if (row["set"], row["tier"], row["question"]) in keys]
+    written = time.monotonic()
+    with go_on_when_interrupted():
+        for name, case in interleave(cases):
+            tier, _, function = name.partition(" ")
+            minutes = (until - time.monotonic()) / 60
+            by_name.get(function, evaluation).run([case], wanted[tier], options.rows, minutes=minutes)
+            if options.json and time.monotonic() - written > WRITE_SECONDS:
+                write(compute_figures(read(), asked, evaluation, wanted, has_reader=False), options.json)
+                written = time.monotonic()
+    rows = read()
     found = compute_figures(rows, asked, evaluation, wanted)
     if options.gsm8k:
         found["gsm8k"] = gsm8k_figures(evaluation, public_data.find_folder(options.data), options.gsm8k, options.seed)
     return found, rows
+
+
+def write(found: Mapping[str, Any], path: Path) -> None:
+    """Write the figures as JSON."""
+    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def show(rows: Sequence[Row], count: int) -> str:
@@ -189,11 +214,10 @@ def main() -> None:
     options = parse_options()
     torch.set_num_threads(options.threads)
     found, rows = measure_real(options) if options.pair == "real" else tiny_figures(options)
-    text = json.dumps(found, indent=2) + "\n"
-    sys.stdout.write(text)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n")
     sys.stderr.write(describe(found))
     if options.json:
-        options.json.write_text(text, encoding="utf-8")
+        write(found, options.json)
     if options.show:
         sys.stdout.write(show(rows, options.show))
 
