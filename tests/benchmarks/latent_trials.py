@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "half_continuation": {"continuation_shares": (0.5,)},
     "whole_continuation": {"continuation_shares": (1.0,)},
 } | {name: {} for name in SEARCHES}
-VARIANTS |= {f"without_vector_{percent}": {"depth": percent / 100} for percent in (25, 40, 50, 60)}
+VARIANTS |= {f"without_vector_{percent}": {"depth": percent / 100} for percent in (25, 40, 50, 60, 70, 80)}
 
 
 def read_questions(data: Path, count: int, seed: int) -> list[str]:

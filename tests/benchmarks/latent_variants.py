@@ -138,7 +138,7 @@ SEARCHES: dict[str, type[LatentSearch]] = {
     "group_weights": GroupWeights,
     "carried": Carried,
 }
-SEARCHES |= {f"without_vector_{percent}": WithoutVector for percent in (25, 40, 50, 60)}
+SEARCHES |= {f"without_vector_{percent}": WithoutVector for percent in (25, 40, 50, 60, 70, 80)}
 
 
 def use_search(name: str) -> None:
