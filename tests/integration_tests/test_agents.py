@@ -22,10 +22,11 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import Command, interrupt
 from pydantic import BaseModel
+from unit_tests.doubles import SMALL_PRESET
 
 from langchain_sea import Budget, SEAChatModel
 
-BUDGET = {"budget": Budget(max_time=None), "max_tokens": 64}
+BUDGET = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 64}
 QUESTION = "What is 14 + 23?"
 
 
@@ -117,7 +118,7 @@ RESUMED = """
     from langgraph.types import Command, interrupt
     from langchain_sea import Budget, SEAChatModel
 
-    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64)
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=1, max_time=None), plan="tiny", max_tokens=24)
 
     def write(state):
         return {"messages": [model.invoke(state["messages"])]}
