@@ -26,7 +26,6 @@ _FEW = replace(
     _DEFAULT.search_config,
     drafts=replace(_DEFAULT.search_config.drafts, num_drafts=4, num_kept=1),
     chains=replace(_DEFAULT.search_config.chains, num_chains=2),
-    plan="tiny",
 )
 PRESET = replace(_DEFAULT, search_config=_FEW)
 """The default one with few drafts and chains: what is tested is how answers travel, not how good they are."""

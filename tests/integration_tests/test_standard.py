@@ -25,7 +25,7 @@ class Flags:
     @property
     def chat_model_params(self) -> dict[str, Any]:
         budget = Budget(max_steps=1, max_time=None)
-        return {"model": MODEL, "budget": budget, "preset": SMALL_PRESET, "max_tokens": 64, "temperature": 0}
+        return {"model": MODEL, "budget": budget, "preset": SMALL_PRESET, "temperature": 0}
 
     @property
     def supports_json_mode(self) -> bool:
