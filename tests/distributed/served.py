@@ -6,12 +6,14 @@ import contextlib
 import socket
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.engine import engines
+from langchain_sea.presets import PRESETS
 from langchain_sea.serving.api_server import make_app
 from langchain_sea.serving.config import ServerConfig
 
@@ -19,7 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 KEY = "test-key"
-MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), max_tokens=24)
+_DEFAULT = PRESETS["default"]
+_FEW = replace(
+    _DEFAULT.search_config,
+    drafts=replace(_DEFAULT.search_config.drafts, num_drafts=4, num_kept=1),
+    chains=replace(_DEFAULT.search_config.chains, num_chains=2),
+)
+PRESET = replace(_DEFAULT, search_config=_FEW)
+"""The default one with few drafts and chains: what is tested is how answers travel, not how good they are."""
+MODEL = SEAChatModel(model="tiny", seed=3, budget=Budget(max_steps=1, max_time=None), preset=PRESET, max_tokens=24)
 CONFIG = ServerConfig(
     api_keys=(KEY, "another"),
     max_tokens=200,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
-from served import KEY, served
+from served import KEY, PRESET, served
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.serving.config import ServerConfig
@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.enable_socket, pytest.mark.timeout(300), pytest.mark.f
 
 @pytest.fixture(scope="module", autouse=True)
 def url() -> Any:
-    model = SEAChatModel(model="tiny", budget=Budget(max_time=None), max_tokens=64, temperature=0)
+    model = SEAChatModel(
+        model="tiny", budget=Budget(max_steps=1, max_time=None), preset=PRESET, max_tokens=64, temperature=0
+    )
     with served(model, ServerConfig(api_keys=(KEY,))) as (found, _):
         TestServed.url = found
         yield found

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 from langchain_tests.unit_tests import ChatModelUnitTests
+from unit_tests.doubles import SMALL_PRESET
 
 from langchain_sea import Budget, SEAChatModel
 
@@ -23,7 +24,8 @@ class Flags:
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": MODEL, "budget": Budget(max_time=None), "temperature": 0}
+        budget = Budget(max_steps=1, max_time=None)
+        return {"model": MODEL, "budget": budget, "preset": SMALL_PRESET, "temperature": 0}
 
     @property
     def supports_json_mode(self) -> bool:
