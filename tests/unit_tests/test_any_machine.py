@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 
 import pytest
+from cases import first_fast
 from doubles import Vowels
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,10 +62,22 @@ together = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(call=together, passes=passes)
 @properties(25)
+def test_many_answers_that_are_refined_together_are_whole(call, passes):
+    check_together(call, passes)
+
+
+@given(call=together, passes=passes)
+@properties(6)
 def test_so_are_answers_that_are_refined_together(call, passes):
     """Each has its own time, from the end of its own draft."""
+    check_together(call, passes)
+
+
+def check_together(call, passes):
+    """Find no fault in any of the answers."""
     seconds = passes * call.machine.base
     for request, found in call.run(max_time=seconds):
         assert call.faults(seconds, request, found) == []
@@ -98,7 +111,7 @@ def test_only_the_limit_of_the_call_cuts_a_text(call, passes):
     assert is_whole or (found.stop_reason == "timeout" and not found.is_complete)
 
 
-@pytest.mark.parametrize("kind", ["beginnings", "texts", "functions"])
+@pytest.mark.parametrize("kind", first_fast(["beginnings", "texts", "functions"]))
 def test_more_time_is_used(kind):
     """For a larger plan, until the largest fits; on a slower machine the same answer takes more of it."""
     calls = [Call(Machine(0.1, 0.02, 0.002), kind, seed=7, max_tokens=12) for _ in range(4)]

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
+from cases import named_fast
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from langchain_sea import Budget, SEAChatModel, errors
@@ -39,7 +40,9 @@ HYBRID = {
 }
 REREADS = {"recurrent_gemma"}  # its cache cannot drop rows
 LAYER = 1
-every_architecture = pytest.mark.parametrize("name", ALL_ARCHITECTURES)
+# attention of the usual kind, with windows, of latents and with sinks; states, both kinds, and no cache to go on from
+FAST = ("llama", "gemma3", "deepseek_v3", "gpt_oss", "mamba2", "jamba", "recurrent_gemma")
+every_architecture = pytest.mark.parametrize("name", named_fast(ALL_ARCHITECTURES, FAST))
 
 
 @cache
@@ -174,7 +177,7 @@ def letters(_prompts, completions):
     return [sum(map(str.isalpha, text)) / (1 + len(text)) for text in completions]
 
 
-@pytest.mark.parametrize("name", REFINED)
+@pytest.mark.parametrize("name", named_fast(REFINED, {"deepseek_v3", "mamba2"}))
 def test_it_is_refined(name):
     """By the default preset and a plain function; the answer is never worse than the draft, and the same again."""
     plan = SearchPlan(groups=2, rows=4, rounds=2, tokens=4, kept=2)
@@ -234,7 +237,7 @@ def test_a_model_that_is_run_whole_is_not_changed():
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("name", ["granitemoe", "jamba", "mamba2", "qwen3_next"])
+@pytest.mark.parametrize("name", named_fast(["granitemoe", "jamba", "mamba2", "qwen3_next"], {"granitemoe", "mamba2"}))
 def test_half_precision_gets_the_same_runner(name):
     runner, half = (make_runner(tiny_model(name, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16))
     assert type(half) is type(runner)
@@ -317,7 +320,7 @@ def longrope_policy(boundary):
     return CausalLMPolicy(AutoModelForCausalLM.from_config(config).eval().requires_grad_(False), tiny_tokenizer())
 
 
-@pytest.mark.parametrize("boundary", range(8, 26))
+@pytest.mark.parametrize("boundary", named_fast(range(8, 26), {13, 14, 15, 19, 20}))
 @torch.no_grad()
 def test_answers_around_a_boundary_are_read_right_or_refused(boundary):
     """The prompt below, at and above it; nothing is written across it."""

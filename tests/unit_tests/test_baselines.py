@@ -58,9 +58,9 @@ class TestEvery:
 
     def test_answers_alone_as_it_does_among_others(self, method) -> None:
         """And again, and otherwise for another seed."""
-        together = [shown(result) for result in found(method, PROMPTS)]
-        assert together == [shown(found(method, [prompt])[0]) for prompt in PROMPTS]
-        other = [shown(result) for result in found(method, PROMPTS, seed=1)]
+        together = [shown(result) for result in found(method, PROMPTS[:2])]
+        assert together == [shown(found(method, [prompt])[0]) for prompt in PROMPTS[:2]]
+        other = [shown(result) for result in found(method, PROMPTS[:2], seed=1)]
         assert (together == other) is isinstance(method, RewardGuided)  # which draws nothing
 
     def test_a_reward_that_fails_leaves_the_draft(self, method) -> None:

@@ -31,7 +31,7 @@ from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import FunctionReward, registry
 
-SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 8}
+SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 4}
 KEYS = {
     "draft", "score_before", "score_after", "rewards_before", "rewards_after", "accepted", "steps", "seconds",
     "stop_reason", "seed", "preset", "nll_before", "nll_after", "draft_seconds", "plan",
@@ -124,11 +124,11 @@ def test_two_processes_answer_alike():
 
 
 def test_seed_preset_and_budget_hold_for_one_call(model):
-    drafts = {sea(model.invoke(QUESTION, seed=seed))["draft"] for seed in range(3)}
+    drafts = {sea(model.invoke(QUESTION, seed=seed, max_tokens=8))["draft"] for seed in range(3)}
     assert len(drafts) > 1
-    message = model.bind(preset="reference", max_tokens=4, budget=Budget(max_steps=1), seed=5).invoke(QUESTION)
+    message = model.bind(preset="reference", max_tokens=2, budget=Budget(max_steps=1), seed=5).invoke(QUESTION)
     assert (sea(message)["preset"], sea(message)["seed"], sea(message)["steps"]) == ("reference", 5, 1)
-    assert message.usage_metadata["output_tokens"] <= 4
+    assert message.usage_metadata["output_tokens"] <= 2
     assert sea(model.invoke(QUESTION))["preset"] == "default"
 
 
@@ -147,7 +147,7 @@ def test_every_input_of_a_batch_has_a_thread_unless_told_otherwise():
             barrier.wait(60)
             return super()._generate(*args, **kwargs)
 
-    model = Meeting(model="tiny", **SMALL | {"max_tokens": 4})
+    model = Meeting(model="tiny", **SMALL | {"max_tokens": 1, "budget": Budget(max_steps=0)})
     barrier = threading.Barrier(num_inputs)
     messages = model.batch([QUESTION] * num_inputs)
     assert len(messages) == num_inputs
@@ -181,7 +181,7 @@ def test_unloading_lets_the_weights_go():
 
 def test_an_answer_ends_before_a_stop_string():
     message = SEAChatModel(
-        model="tiny", budget=Budget(max_steps=2), plan=SMALL_PLAN, max_tokens=32, stop=["The answer"]
+        model="tiny", budget=Budget(max_steps=1), plan=SMALL_PLAN, max_tokens=16, stop=["The answer"]
     ).invoke(QUESTION)
     assert "The answer" not in message.content + sea(message)["draft"]
 

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from cases import first_fast
 from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
 from langchain_core.tools import tool
@@ -13,7 +14,7 @@ from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.core.functions import hash_code
 from langchain_sea.rewards import FunctionReward, MathVerifier
 
-SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "preset": SMALL_PRESET, "max_tokens": 12}
+SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "preset": SMALL_PRESET, "max_tokens": 4}
 QUESTION = "What is 14 + 23?"
 
 
@@ -69,7 +70,9 @@ def test_what_cannot_work_is_refused_at_once(wrong):
         SEAChatModel(**({"model": "tiny"} | wrong))
 
 
-@pytest.mark.parametrize("reward", [shortest, ashortest, MathVerifier(gold="37"), FunctionReward(shortest)])
+@pytest.mark.parametrize(
+    "reward", first_fast([shortest, ashortest, MathVerifier(gold="37"), FunctionReward(shortest)], 2)
+)
 def test_terms_of_functions(reward):
     term = RewardTerm(reward=reward, name="x", weight=2.0)
     sea = SEAChatModel(rewards=term, **SMALL).invoke(QUESTION).response_metadata["sea"]

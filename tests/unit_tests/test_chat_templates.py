@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cases import first_fast
 from langchain_core.messages import HumanMessage
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
@@ -39,7 +40,7 @@ WORDS_LAST = (
 )
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", first_fast(FEW, 3))
 def test_nothing_is_lost_in_some_templates(name: str) -> None:
     figures = measure({name: TEMPLATES[name]})
     assert figures["silent_losses"]["cases"] == []

@@ -15,7 +15,7 @@ from langchain_sea.cli import main
 from langchain_sea.cli.demo import title_answer
 from langchain_sea.errors import RefinementInterrupted
 
-TIMED = ["--model", "tiny", "--max-tokens", "12"]
+TIMED = ["--model", "tiny", "--max-tokens", "6"]
 TINY = [*TIMED, "--plan", "tiny"]  # not what fits into the seconds of this machine
 pytestmark = pytest.mark.usefixtures("one_small_plan")
 

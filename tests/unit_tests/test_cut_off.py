@@ -7,6 +7,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
@@ -75,7 +76,7 @@ def merge(chunks: Any) -> Any:
     return whole
 
 
-@pytest.mark.parametrize("tags", [(OPENING, CLOSING), ("", "")])
+@pytest.mark.parametrize("tags", [(OPENING, CLOSING), pytest.param(("", ""), marks=pytest.mark.slow)])
 @settings(max_examples=3)
 @given(PEOPLE, LIMITS)
 def test_a_forced_call_that_is_cut_off_is_invalid(tags: tuple[str, str], person: Person, cut_by: Any) -> None:
@@ -105,7 +106,7 @@ def test_a_forced_call_that_is_cut_off_is_invalid(tags: tuple[str, str], person:
         assert each.response_metadata["sea"]["cut_off_by"] is None
 
 
-@pytest.mark.parametrize("method", ["json_schema", "json_mode", "function_calling"])
+@pytest.mark.parametrize("method", first_fast(["function_calling", "json_schema", "json_mode"]))
 @settings(max_examples=2)
 @given(PEOPLE, LIMITS, SCHEMAS)
 def test_structured_output_that_is_cut_off_is_an_error(method: str, person: Person, cut_by: Any, schema: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import make_slow
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
 
@@ -30,6 +31,11 @@ from langchain_sea.sampling.latent import LatentSampler
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+# these answer many questions, and the tests of what they show ask fewer
+HEAVY = {
+    *("bring-your-own-model", "evaluate", "integration", "llamaindex", "rewards", "traces", "tuning", "tutorial"),
+    *("which-reward", "writing-a-reward"),
+}
 NOTEBOOKS = sorted((ROOT / "cookbook").glob("*.ipynb"))
 SETTINGS = (
     *(ChainConfig, ContinuationConfig, DraftConfig, LatentConfig, Preset, SearchConfig),
@@ -50,7 +56,9 @@ def run(page):
     return len(blocks)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page if page.stem not in HEAVY else make_slow(page) for page in PAGES], ids=lambda page: page.stem
+)
 @pytest.mark.filterwarnings("ignore:builtin type .* has no __module__:DeprecationWarning")
 @pytest.mark.usefixtures("one_small_plan")
 def test_a_page_runs(page):
@@ -58,7 +66,7 @@ def test_a_page_runs(page):
     assert run(page) > 0 or "```python" not in page.read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("one_small_plan")
 def test_the_readme_runs(monkeypatch, tmp_path):
     """The first screen uses `tiny`; objects that are only constructed load nothing."""
     monkeypatch.chdir(tmp_path)

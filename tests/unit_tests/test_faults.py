@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import first_fast
 from doubles import SMALL_PRESET
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
@@ -148,7 +149,7 @@ def test_memory_that_holds_nothing_ends_in_words(monkeypatch, model, policy, met
 # Company
 
 
-@pytest.mark.parametrize("error", [RuntimeError("broken"), SystemExit(1)])
+@pytest.mark.parametrize("error", first_fast([RuntimeError("broken"), SystemExit(1)]))
 def test_a_reward_that_raises_fails_its_own_request_alone(policy, model, alone, error):
     def broken(prompt, completions):
         raise error
@@ -186,7 +187,7 @@ def test_a_reward_that_blocks_holds_up_nobody(policy, model, alone):
 def test_a_reward_that_never_returns_ends_its_request_at_the_time_limit(policy):
     """With the draft."""
     never = threading.Event()
-    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=2, max_time=1.0), preset="default")
+    slow = steered(lambda prompt, completions: never.wait(), budget=Budget(max_steps=1, max_time=0.3), preset="default")
     answer = slow.invoke("Hello")
     assert sea(answer)["stop_reason"] == "reward_unavailable"
     assert answer.content == sea(answer)["draft"]

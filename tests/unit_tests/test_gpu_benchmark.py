@@ -67,6 +67,7 @@ def test_no_figure_begins_after_the_end_of_its_time(tmp_path: Path) -> None:
     assert json.loads(file.read_text(encoding="utf-8"))["decode_over_floor"]["value"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ctrl_c")
 def test_the_profile_counts_what_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     """Of one answer, with both tables; torch profiles its own thread alone, which steps where Ctrl-C is Python's."""

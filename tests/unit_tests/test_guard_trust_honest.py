@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from cases import first_fast
 from guard_conversations import Conversation, contacts
 from langchain.agents.middleware import AgentMiddleware, SummarizationMiddleware, dynamic_prompt
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
@@ -60,7 +61,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", HONEST)
-@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("keeps", first_fast([True, False]))
 def test_an_honest_conversation_runs(name, keeps):
     tools, turns = HONEST[name]
     conversation = Conversation(tools, keeps=keeps)

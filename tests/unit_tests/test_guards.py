@@ -9,6 +9,7 @@ from functools import cache
 import pytest
 import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
+from cases import first_fast
 from hypothesis import given
 from hypothesis import strategies as st
 from test_rewards import QUESTION, TEXTS, classifier, policy, soft_view, view_of
@@ -47,7 +48,7 @@ FORMATS = {
     "qwen3": QWEN3_GUARD,
 }
 ASSISTANT = [QUESTION[-1]]
-every_guard = pytest.mark.parametrize("family", FORMATS)
+every_guard = pytest.mark.parametrize("family", first_fast(FORMATS))
 
 
 @cache

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import (
@@ -85,8 +86,8 @@ def test_ula_has_the_variance_theory_gives(step_size):
 
 def test_mala_has_no_bias_where_ula_does():
     """On ½y² at a step size where unadjusted Langevin doubles the variance, MALA's stays at 1."""
-    method, rngs = Langevin(kernel="mala", step_size=1.0), generators(2000)
-    states, infos = walk(spot(2000, 1), quadratic, method, rngs, 60)
+    method, rngs = Langevin(kernel="mala", step_size=1.0), generators(500)
+    states, infos = walk(spot(500, 1), quadratic, method, rngs, 60)
     variance = torch.stack([s.position for s in states[10:]]).square().mean().item()
     assert variance == pytest.approx(1, abs=0.05)
     assert 0.2 < torch.stack([i.is_accepted for i in infos]).double().mean() < 0.95
@@ -99,9 +100,10 @@ def test_ula_bias_falls_with_the_step_size_on_the_toy():
     assert biases[0] > 1.5 * biases[1] > 2.25 * biases[2] > 0
 
 
-def test_the_optimum_of_the_toy_is_found():
+@pytest.mark.parametrize("case", first_fast(range(10), 2))
+def test_the_optimum_of_the_toy_is_found(case):
     """Keep-best over straight-through Adam finds the enumerated optimum in all of ten cases."""
-    assert all(finds_optimum(case) for case in range(10))
+    assert finds_optimum(case)
 
 
 def test_gradients_match_finite_differences():

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cases import first_fast, named_fast
 from doubles import (
     END,
     SMALL_PLAN,
@@ -149,7 +150,7 @@ def test_the_divergence_is_that_of_draws_from_the_policy():
         assert (abs(float(divergence)) < 1e-5) == (size == 0)
 
 
-@pytest.mark.parametrize("reward", [TokenReward.of("e", 3.0), PrefixReward.of("e", 3.0), Wordless()])
+@pytest.mark.parametrize("reward", first_fast([TokenReward.of("e", 3.0), PrefixReward.of("e", 3.0), Wordless()]))
 def test_the_gradient_lowers_the_energy_of_the_draws(reward):
     """From the first round to the last, and below what no step and random steps reach, over eight prompts."""
     energy = energy_of(reward)
@@ -219,7 +220,9 @@ def test_updates_take_steps_of_their_own(update):
     assert (len(starts) == 1) == (update == "none")
 
 
-@pytest.mark.parametrize("reward", [Vowels(), Wordless(), TokenReward.of("e", 3.0), PrefixReward.of("e", 3.0)])
+@pytest.mark.parametrize(
+    "reward", first_fast([Wordless(), PrefixReward.of("e", 3.0), TokenReward.of("e", 3.0), Vowels()], 2)
+)
 def test_every_reward_is_raised(reward):
     """A plain function too: most prompts get a better answer, and none a worse one."""
     energy = energy_of(reward)
@@ -231,7 +234,7 @@ def test_every_reward_is_raised(reward):
 # The same seed
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", named_fast(KINDS, {PrefixReward}))
 def test_the_same_seed_and_plan_give_the_same_answer(kind):
     """Twice, and two of eight prompts also alone; another seed gives another draft."""
     energy = energy_of(kind.random(1), policy=Brief(1), limits=LOOSE)
@@ -246,13 +249,13 @@ def test_the_same_seed_and_plan_give_the_same_answer(kind):
     assert sum(a.draft != b.draft for a, b in zip(together, other, strict=True)) > 4
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("architecture", first_fast(["llama", "gpt2"]))
 def test_a_transformers_answer_is_the_same_in_a_batch(architecture):
     """To the last bit, where latents go into the middle of the network and answers have several windows."""
     policy = transformer_policy(architecture)
     energy = energy_of(PrefixReward.random(1, policy.vocab_size), policy=policy)
-    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(3)]
-    options = {"search_config": search(SMALL_PLAN, stride=5), "budget": FREE, "max_new_tokens": 14}
+    prompts = [policy.prompt([{"role": "user", "content": "why " * (1 + i % 4) + str(i)}]) for i in range(2)]
+    options = {"search_config": search(SMALL_PLAN, stride=5), "budget": FREE, "max_new_tokens": 11}
     together = run(energy, prompts, **options)
     assert any(found.accepted for found in together)
     assert any(step.latent_norm[1] > 0 for found in together for step in found.trace)
@@ -280,7 +283,7 @@ def starts(found):
     return [step.step for step in found.trace].count(0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", named_fast(KINDS, {PrefixReward}))
 def test_a_long_answer_is_refined_window_by_window(kind):
     """Each begins where the one before ended; the search ends with the first window that brings nothing."""
     energy = energy_of(kind.of("e", 9.0), policy=EndlessPolicy(0), policy_weight=0.0)
@@ -420,6 +423,7 @@ def test_the_timeout_ends_the_call_at_any_moment(seed, timeout):
         assert found.candidates == ()
 
 
+@pytest.mark.slow
 def test_a_faster_machine_searches_more():
     """The plan follows from the speed, and says so."""
     plans = []
@@ -433,7 +437,7 @@ def test_a_faster_machine_searches_more():
     assert len(set(order)) >= 3
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_fast(KINDS))
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_steps_end_it(kind, steps):
     """Zero draws and ranks; the latents never take more."""
@@ -445,7 +449,7 @@ def test_steps_end_it(kind, steps):
         assert (found.refine_tokens > 0) == (steps > 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_fast(KINDS))
 def test_evaluations_end_it(kind):
     """After the draft alone, or after the round in which the limit is reached."""
     energy = energy_of(kind.of("e"), policy=EndlessPolicy(0))
@@ -481,7 +485,7 @@ def test_a_gain_below_the_noise_is_not_accepted():
     for min_gain, limits in ((1.5, LOOSE), (None, replace(LOOSE, min_gain_spreads=2.0))):
         term = RewardTerm(reward=reward, name="e", min_gain=min_gain, center=-9.0)  # every draft is a good one
         energy = replace(energy_of(policy=Brief(0), limits=limits), terms=(term,))
-        found = run(energy, PROMPTS, search_config=search(), budget=FREE, max_new_tokens=30)
+        found = run(energy, PROMPTS, search_config=search(), budget=FREE, max_new_tokens=16)
         gains = [f.after.score - f.before.score for f in found if f.accepted]
         assert gains
         assert min(gains) >= (min_gain or 0.5)
@@ -515,7 +519,7 @@ def test_without_a_draw_the_draft_is_the_answer(kind):
     assert (found.text, found.ids, found.stop_reason, found.trace) == ("", (), "empty", ())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_fast(KINDS))
 def test_empty_draws_are_no_answers(kind):
     """They do not count, and the others do."""
     energy = energy_of(kind.of("e", 3.0), policy=Reticent(0))
@@ -622,7 +626,7 @@ def test_a_gradient_that_does_not_fit_is_computed_in_pieces(kind):
     assert set(energies[1].policy.passes) == {PLAN.rows}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", first_fast(KINDS))
 def test_without_memory_for_a_gradient_the_latents_stay(kind):
     """The draws go on where they started, and the best of them is the answer."""
     energy = energy_of(kind.of("e", 3.0), policy=Narrow(0, 0))

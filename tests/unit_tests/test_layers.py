@@ -201,6 +201,7 @@ def test_init_imports_none_of_its_parts():
     assert libraries("__init__.py", everywhere=False) == set()
 
 
+@pytest.mark.slow
 def test_the_engine_brings_no_library_along():
     """Importing the sampler, and then the whole engine, loads neither transformers nor LangChain."""
     show = "print(*(n for n in sys.modules if '.' not in n))"

@@ -7,36 +7,54 @@ import sys
 import pytest
 from doubles import SMALL_PRESET
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
-from llama_index.core import Document, SummaryIndex
-from llama_index.core.base.llms.types import ImageBlock, TextBlock, ToolCallBlock
-from llama_index.core.llms import ChatMessage
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.errors import ExtraMissingError
-from langchain_sea.interop.llama_index import SEALLM, to_langchain_messages
 
 QUESTION = "What is 14 + 23?"
-MESSAGES = [ChatMessage(role="system", content="You add numbers."), ChatMessage(role="user", content=QUESTION)]
 
 
 @pytest.fixture(scope="module")
-def llm():
-    return SEALLM(chat_model=SEAChatModel(model="tiny", budget=Budget(max_steps=1), preset=SMALL_PRESET, max_tokens=16))
+def core():
+    """LlamaIndex, which takes seconds to import: not where a process only collects these tests."""
+    import llama_index.core
+
+    return llama_index.core
+
+
+@pytest.fixture(scope="module")
+def interop(core):
+    import langchain_sea.interop.llama_index
+
+    return langchain_sea.interop.llama_index
+
+
+@pytest.fixture(scope="module")
+def messages(core):
+    message = core.llms.ChatMessage
+    return [message(role="system", content="You add numbers."), message(role="user", content=QUESTION)]
+
+
+@pytest.fixture(scope="module")
+def llm(interop):
+    model = SEAChatModel(model="tiny", budget=Budget(max_steps=1), preset=SMALL_PRESET, max_tokens=4)
+    return interop.SEALLM(chat_model=model)
 
 
 async def collect(stream):
     return [part async for part in await stream]
 
 
-async def test_all_ways_to_ask_give_the_models_answer(llm):
+async def test_all_ways_to_ask_give_the_models_answer(llm, interop, messages):
     """A text and a conversation, whole and in parts, in a thread and on the event loop."""
-    alone, conversation = (llm.chat_model.invoke(to_langchain_messages(m)).content for m in (MESSAGES[1:], MESSAGES))
+    asked = [interop.to_langchain_messages(each) for each in (messages[1:], messages)]
+    alone, conversation = (llm.chat_model.invoke(each).content for each in asked)
     assert llm.complete(QUESTION).text == (await llm.acomplete(QUESTION)).text == alone
-    assert llm.chat(MESSAGES).message.content == (await llm.achat(MESSAGES)).message.content == conversation
+    assert llm.chat(messages).message.content == (await llm.achat(messages)).message.content == conversation
     streams = [list(llm.stream_complete(QUESTION)), await collect(llm.astream_complete(QUESTION))]
     for parts in streams:
         assert "".join(part.delta for part in parts) == parts[-1].text == alone
-    for parts in [list(llm.stream_chat(MESSAGES)), await collect(llm.astream_chat(MESSAGES))]:
+    for parts in [list(llm.stream_chat(messages)), await collect(llm.astream_chat(messages))]:
         assert "".join(part.delta for part in parts) == parts[-1].message.content == conversation
 
 
@@ -56,26 +74,27 @@ def test_options_of_a_call_are_those_of_the_model(llm):
         llm.complete(QUESTION, max_token=2)
 
 
-def test_metadata_is_the_models():
+def test_metadata_is_the_models(interop):
     """LlamaIndex cuts documents by the context window, less the answer."""
-    metadata = SEALLM(chat_model=SEAChatModel(model="tiny", max_tokens=77)).metadata
+    metadata = interop.SEALLM(chat_model=SEAChatModel(model="tiny", max_tokens=77)).metadata
     assert (metadata.context_window, metadata.num_output, metadata.model_name) == (512, 77, "tiny")
     assert metadata.is_chat_model
     assert not metadata.is_function_calling_model
 
 
-def test_messages_of_every_role_are_converted():
+def test_messages_of_every_role_are_converted(core, interop):
     """With the calls of an assistant and the results of its tools."""
-    call = ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={"a": 1})
+    message, types = core.llms.ChatMessage, core.base.llms.types
+    call = types.ToolCallBlock(tool_call_id="1", tool_name="add", tool_kwargs={"a": 1})
     messages = [
-        ChatMessage(role="developer", content="Be short."),
-        ChatMessage(role="user", blocks=[TextBlock(text="a"), TextBlock(text="b")]),
-        ChatMessage(role="assistant", blocks=[TextBlock(text="I add."), call]),
-        ChatMessage(role="tool", content="3", additional_kwargs={"tool_call_id": "1"}),
-        ChatMessage(role="model", content="3"),
+        message(role="developer", content="Be short."),
+        message(role="user", blocks=[types.TextBlock(text="a"), types.TextBlock(text="b")]),
+        message(role="assistant", blocks=[types.TextBlock(text="I add."), call]),
+        message(role="tool", content="3", additional_kwargs={"tool_call_id": "1"}),
+        message(role="model", content="3"),
     ]
     calls = [{"name": "add", "args": {"a": 1}, "id": "1", "type": "tool_call"}]
-    assert to_langchain_messages(messages) == [
+    assert interop.to_langchain_messages(messages) == [
         SystemMessage("Be short."),
         HumanMessage("a\nb"),
         AIMessage("I add.", tool_calls=calls),
@@ -84,32 +103,33 @@ def test_messages_of_every_role_are_converted():
     ]
 
 
-def test_an_image_is_refused(llm):
+def test_an_image_is_refused(llm, core):
     """The model would answer without having seen it."""
-    message = ChatMessage(role="user", blocks=[ImageBlock(url="https://example.org/a.png")])
+    image = core.base.llms.types.ImageBlock(url="https://example.org/a.png")
+    message = core.llms.ChatMessage(role="user", blocks=[image])
     with pytest.raises(ValueError, match="block of the type 'image'"):
         llm.chat([message])
 
 
-def test_a_refused_answer_has_the_words_of_the_refusal():
+def test_a_refused_answer_has_the_words_of_the_refusal(interop):
     """As LangChain's text of the message has."""
     refusing = SEAChatModel(
         model="tiny", budget=Budget(max_steps=0), preset=SMALL_PRESET, max_tokens=4, gate=lambda p, c: [0.0] * len(c)
     )
-    text = SEALLM(chat_model=refusing).complete(QUESTION).text
+    text = interop.SEALLM(chat_model=refusing).complete(QUESTION).text
     assert text
     assert text == refusing.invoke(QUESTION).text
 
 
-def test_a_query_engine_answers(llm):
+def test_a_query_engine_answers(llm, core):
     """From documents, by the prompts of LlamaIndex."""
-    index = SummaryIndex.from_documents([Document(text="14 + 23 is 37.")])
+    index = core.SummaryIndex.from_documents([core.Document(text="14 + 23 is 37.")])
     response = index.as_query_engine(llm=llm, response_mode="simple_summarize").query(QUESTION)
     assert str(response)
     assert response.source_nodes[0].text == "14 + 23 is 37."
 
 
-def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
+def test_without_the_extra_the_error_says_what_to_install(interop, monkeypatch):
     monkeypatch.delitem(sys.modules, "langchain_sea.interop.llama_index")
     monkeypatch.setitem(sys.modules, "llama_index.core.base.llms.types", None)
     with pytest.raises(ExtraMissingError, match=r"langchain-sea\[llama-index\]"):

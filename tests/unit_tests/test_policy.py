@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from architectures import ARCHITECTURES, CHATML, CONTEXT, MARKUP, SPECIAL, VOCAB, tiny_model, tiny_tokenizer
+from cases import named_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
@@ -28,10 +30,13 @@ if TYPE_CHECKING:
 QUESTION = [{"role": "user", "content": "what is two and three?"}]
 ANSWERS = ([40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150], [33, 44, 55], [200])
 NEVER = torch.zeros(50, dtype=torch.bool)
+# positions that turn, in layers with windows and without; and positions that are learned
+FAST = ("gemma3", "gpt2")
 every_model = pytest.mark.parametrize(
-    ("name", "tied"), [(name, tied) for name in ARCHITECTURES for tied in (False, True)]
+    ("name", "tied"),
+    named_fast(itertools.product(ARCHITECTURES, (False, True)), fast=[("gemma3", False), ("gpt2", True)]),
 )
-every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+every_architecture = pytest.mark.parametrize("name", named_fast(ARCHITECTURES, FAST))
 
 
 @cache
@@ -452,10 +457,22 @@ def controls(subject: CausalLMPolicy, ids: Sequence[int]) -> list[int]:
     return [i for i in ids if i in added]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(user=TEXTS, assistant=TEXTS, tool=TEXTS)
 def test_user_text_never_becomes_a_control_token(user: str, assistant: str, tool: str) -> None:
     """A conversation has the control tokens of its template alone, and says what it says."""
+    check_controls(user, assistant, tool)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(user=TEXTS, assistant=TEXTS, tool=TEXTS)
+def test_no_text_of_many_becomes_a_control_token(user: str, assistant: str, tool: str) -> None:
+    check_controls(user, assistant, tool)
+
+
+def check_controls(user: str, assistant: str, tool: str) -> None:
+    """Write a conversation with a tool, and compare it with its template."""
     subject = policy()
     messages = [
         {"role": "user", "content": user},

@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from cases import first_fast
 from models import ARCHS, save_folder, tiny_model, tiny_tokenizer
 from torch.nn.functional import cosine_similarity
 from transformers import TorchAoConfig
@@ -95,8 +96,8 @@ def test_every_linear_layer_but_the_output(arch, bits):
     assert cosine_similarity(near.flatten(), exact.flatten(), 0) > {"int8": 0.999, "int4": 0.9}[bits]
 
 
-@pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bits", first_fast(BITS))
+@pytest.mark.parametrize("dtype", first_fast([torch.float64, torch.float32]))
 def test_the_gradient_through_a_policy_is_the_slope(tmp_path, bits, dtype):
     """After drafting, too; against central differences along every coordinate of one position."""
     model = weights.load(save_folder(tmp_path / "model"), quantization=bits, dtype=dtype, device="cpu").model
@@ -145,7 +146,7 @@ def test_a_model_without_linear_layers_is_refused():
         quantize(empty, "int8")
 
 
-@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("bits", first_fast(BITS))
 def test_few_bits_are_weights_of_their_own(bits):
     whole, few = weights.load("tiny"), weights.load("tiny", quantization=bits)
     assert few is weights.load("tiny", quantization=bits)

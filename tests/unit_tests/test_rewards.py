@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
+from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import EARLY_3, data
@@ -45,7 +46,7 @@ QUESTION = [
     {"role": "user", "content": "what is two and three?"},
 ]
 TEXTS = ("the answer is five.", "no", "the reward judges the answer, and the policy writes", "five", "no")
-every_classifier = pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3", "mistral", "gemma3"])
+every_classifier = pytest.mark.parametrize("name", first_fast(["llama", "gpt2", "qwen3", "mistral", "gemma3"], 2))
 
 
 @cache
@@ -569,8 +570,8 @@ def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
     assert reward.score(empty, [""]).tolist() == [0.0]
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
-@pytest.mark.parametrize("candidates", [5, None])
+@pytest.mark.parametrize("reduction", first_fast(["sum", "mean"]))
+@pytest.mark.parametrize("candidates", first_fast([5, None]))
 def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) -> None:
     """Against finite differences of the formula in float64, also where the expert itself writes."""
     expert, early = (policy("gpt2", seed=seed, dtype=torch.float64) for seed in (1, 2))
@@ -659,7 +660,7 @@ def test_other_tokenizers_are_refused() -> None:
         LogRatioReward(policy(seed=1), policy(seed=2), reduction="max")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", first_fast(["mean", "sum"]))
 def test_trained_and_barely_trained_tiers_rank_right_sums(reduction: Any) -> None:
     """The reward between two checkpoints prefers a right answer to one with a wrong result."""
     expert, early = load_model("tiny/expert"), load_model(EARLY_3, dtype="float32")

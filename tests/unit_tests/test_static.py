@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from cases import named_fast
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
 NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
 GROWS = ("llama", "gemma3", "deepseek_v3")  # one of each kind of cache writes more than the smallest capacity
 SHARED = ("llama", "qwen3", "gemma3", "gpt2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral")  # one of each kind
-CASES = [*(("copied", name) for name in NAMES), *(("shared", name) for name in SHARED)]
+CASES = named_fast(
+    [*(("copied", name) for name in NAMES), *(("shared", name) for name in SHARED)],
+    fast=[("copied", "gemma3"), ("shared", "llama")],
+)
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+from cases import first_fast
 from doubles import ALPHABET, AdditiveReward, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,7 +30,7 @@ def term(reward, name="r", **options):
 # Thresholds
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", first_fast(PRESETS))
 @pytest.mark.parametrize("guarded", [TokenReward.of("a"), Vowels()])
 def test_no_text_under_a_threshold_is_accepted(preset, guarded):
     """Whatever the other reward says for it; and with the threshold gone some would be."""
@@ -69,7 +70,7 @@ def test_a_threshold_steers_until_it_is_met():
 # Scales from the drafts
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", first_fast(PRESETS))
 def test_the_drafts_set_the_scale(preset):
     """A reward in other units gives the same answers: its scale is taken from the drafts."""
     base = TokenReward.random(3)
@@ -117,7 +118,7 @@ class Agreed:
         return torch.tensor([float(text[:1] == self.letter) for text in texts])
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", first_fast(PRESETS))
 def test_a_reward_may_depend_on_the_drafts(preset):
     """It is made once for each prompt, from that prompt's own texts."""
     energy = energy_of(term(Agreed()), policy_weight=0.0)
