@@ -6,11 +6,11 @@ import threading
 from dataclasses import dataclass, field, replace
 
 import pytest
-from cases import first_fast
 from doubles import Vowels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machines import ROUNDING, SLACK, Call, Clock, Machine
+from slow_cases import first_fast
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.terms import RewardTerm

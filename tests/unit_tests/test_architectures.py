@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import torch
 from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
-from cases import named_fast
+from slow_cases import named_fast
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from langchain_sea import Budget, SEAChatModel, errors

@@ -5,9 +5,9 @@ from importlib import import_module
 
 import pytest
 import torch
-from cases import first_fast
 from doubles import AdditiveReward, DoublePrompt, EndlessPolicy, TokenReward, run, shrunk
 from random_cases import broken_promises, random_case, refined, transformer_policy
+from slow_cases import first_fast
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.energy import Energy

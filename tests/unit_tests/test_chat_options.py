@@ -3,10 +3,10 @@
 import logging
 
 import pytest
-from cases import first_fast
 from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
 from langchain_core.tools import tool
+from slow_cases import first_fast
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel
 from langchain_sea.chat.aliases import read_options

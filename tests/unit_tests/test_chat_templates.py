@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cases import first_fast
 from langchain_core.messages import HumanMessage
+from slow_cases import first_fast
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import first_fast
 from doubles import SMALL_PLAN, SMALL_PRESET, with_fields
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.exceptions import (
@@ -24,6 +23,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
+from slow_cases import first_fast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare

@@ -7,11 +7,11 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.exceptions import OutputParserException
 from pydantic import BaseModel
+from slow_cases import first_fast
 
 from langchain_sea import SEAChatModel
 from langchain_sea.budget import StopReason

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import make_slow
+from slow_cases import make_slow
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
 

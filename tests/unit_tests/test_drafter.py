@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 import torch
-from cases import first_fast
 from doubles import SMALL_PRESET
 from langchain_core.language_models import FakeListChatModel
+from slow_cases import first_fast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 

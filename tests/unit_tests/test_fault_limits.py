@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cases import first_fast
 from doubles import SMALL_PRESET
 from langchain_core.exceptions import ContextOverflowError
+from slow_cases import first_fast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.engine.engines import get_engine

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import first_fast
 from doubles import SMALL_PRESET
+from slow_cases import first_fast
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel, load_model, make_energy, refine
 from langchain_sea.engine.engines import get_engine

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
-from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import first_fast
 
 from langchain_sea.cli import main
 from langchain_sea.core.protocols import Tokens

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from cases import first_fast
 from guard_conversations import Conversation, contacts
 from langchain.agents.middleware import AgentMiddleware, SummarizationMiddleware, dynamic_prompt
 from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
+from slow_cases import first_fast
 
 IBAN = "DE44500105175407324931"
 SITE = "https://museum.example/visit"

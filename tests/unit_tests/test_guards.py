@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
-from cases import first_fast
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_cases import first_fast
 from test_rewards import QUESTION, TEXTS, classifier, policy, soft_view, view_of
 from transformers import (
     AutoModelForCausalLM,

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import first_fast
 from toy import (
     Toy,
     central_difference,

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from cases import first_fast, named_fast
 from doubles import (
     END,
     SMALL_PLAN,
@@ -26,6 +25,7 @@ from doubles import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_cases import transformer_policy
+from slow_cases import first_fast, named_fast
 from troubled_rewards import Troubled, raises
 
 from langchain_sea.budget import Budget, BudgetTracker

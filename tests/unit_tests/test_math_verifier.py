@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cases import first_fast
 from doubles import DoublePrompt, MarkovPolicy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import first_fast
 
 from langchain_sea import errors
 from langchain_sea.core.protocols import AnswerBatch

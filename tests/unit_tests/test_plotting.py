@@ -9,10 +9,10 @@ import uuid
 from html.parser import HTMLParser
 
 import pytest
-from cases import first_fast
 from doubles import SMALL_PLAN
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_cases import first_fast
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.core.trace import ScoredText, Trace, TraceStep

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from architectures import ARCHITECTURES, CHATML, CONTEXT, MARKUP, SPECIAL, VOCAB, tiny_model, tiny_tokenizer
-from cases import named_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import named_fast
 from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 

@@ -7,8 +7,8 @@ import pickle
 
 import pytest
 import torch
-from cases import first_fast
 from models import ARCHS, save_folder, tiny_model, tiny_tokenizer
+from slow_cases import first_fast
 from torch.nn.functional import cosine_similarity
 from transformers import TorchAoConfig
 

@@ -8,7 +8,6 @@ from importlib import import_module
 
 import pytest
 import torch
-from cases import first_fast, named_fast
 from doubles import (
     ALPHABET,
     END,
@@ -25,6 +24,7 @@ from doubles import (
     with_fields,
 )
 from random_cases import broken_promises, random_case, refined, transformer_policy
+from slow_cases import first_fast, named_fast
 from troubled_rewards import Troubled, raises
 
 from langchain_sea.budget import Budget, BudgetTracker

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import first_fast
 from models import save_folder
+from slow_cases import first_fast
 
 from langchain_sea import SEAChatModel, load_model
 from langchain_sea.rewards import Consensus, ForbiddenWords, LengthRule, registry

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
-from cases import first_fast
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import first_fast
 from tiny_model import EARLY_3, data
 from transformers import AutoModelForSequenceClassification
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
-from cases import named_fast
 from hypothesis import given
 from hypothesis import strategies as st
+from slow_cases import named_fast
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
 from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward

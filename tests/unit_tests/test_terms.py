@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-from cases import first_fast
 from doubles import ALPHABET, AdditiveReward, DoublePrompt, MarkovPolicy, TokenReward, V, Vowels, run, with_fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_cases import first_fast
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm

@@ -6,13 +6,13 @@ import json
 from typing import Any, Literal, TypedDict
 
 import pytest
-from cases import first_fast
 from doubles import SMALL_PRESET
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field
+from slow_cases import first_fast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat.errors import IncompleteAnswerError

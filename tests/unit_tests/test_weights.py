@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cases import first_fast, named_fast
 from models import ARCHS, save_folder, tiny_model, tiny_tokenizer
 from safetensors.torch import load_file, save_file
+from slow_cases import first_fast, named_fast
 from transformers import AutoTokenizer, LlamaForSequenceClassification, PreTrainedModel
 from transformers.utils import logging
 
