@@ -462,14 +462,14 @@ def test_the_second_family_is_asked_plainly() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_measurement_goes_on_to_its_figures(number: signal.Signals, capsys: Any) -> None:
-    before, answered = signal.getsignal(signal.SIGTERM), []
+    before, answered = signal.getsignal(number), []
     with interruption.go_on_when_interrupted():
         answered.append("first")
         signal.raise_signal(number)
         answered.append("second")
     assert answered == ["first"]
     assert "answers so far" in capsys.readouterr().err
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
 
 
 def test_an_error_in_a_measurement_is_no_interruption() -> None:
