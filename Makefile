@@ -6,7 +6,7 @@ BIN = $(VENV)/bin
 # As many processes as cores, one thread each: tests are many and small. Without a cache of compiled modules, each
 # process would compile several hundred again.
 FAST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python
-# Tests with real models: each process holds one. All run together, the longest first: no core waits for the last test.
+# Tests with real models: each process holds one. All slow tests run in one call, so that no core waits between stages.
 LARGE = -n auto --maxprocesses 2 --dist worksteal
 SLOW = tests/unit_tests tests/integration_tests tests/safety tests/distributed
 PIP = $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt

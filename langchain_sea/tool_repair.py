@@ -24,6 +24,8 @@ from langchain_sea.safety.defaults import HARM_THRESHOLD, make_harm_check
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_core.language_models import LanguageModelInput
+
     from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
@@ -36,7 +38,8 @@ _PROMPT = (
 )
 _MARGIN = 1.0  # log-odds below the check's threshold: an optimized text needs some distance
 _MIN_LENGTH, _MAX_LENGTH = 16, 240  # characters of a new text
-_CONSTRAINTS = {"enum", "const", "pattern", "format", "minLength", "maxLength"}
+_FIXED = {"enum", "const", "pattern", "format"}
+_CONSTRAINTS = {*_FIXED, "minLength", "maxLength"}
 
 
 def _make_model() -> SEAChatModel:
@@ -109,46 +112,59 @@ class SEARepairer:
             attempt: counted from 0; each has its own seed.
         """
         del reason
-        properties = context.tools[call.name].get("properties", {})
-        before, seed = call.arguments, self.model.seed + attempt
-        request = context.user_texts[0] if context.user_texts else ""
-        texts: dict[str, Any] = {}
-        others: dict[str, dict[str, Any]] = {}
-        for name in arguments:
-            schema = properties.get(name, {})
-            if schema.get("type") != "string" or _CONSTRAINTS & set(schema):
-                others[name] = schema
-            elif (text := self._write_text(str(before.get(name, "")), request, seed)) is not None:
-                texts[name] = text
-            else:
-                return None
-        if others:
-            old_text = "\n".join(str(before.get(name, ""))[:_MAX_OLD_TEXT] for name in others)
-            message = HumanMessage(self.prompt.format(before=old_text, wish=request))
-            structured = self.model.with_structured_output(_make_schema(others), include_raw=True)
-            answer: Any = structured.invoke([message], seed=seed)
-            parsed = answer["parsed"]
-            if not isinstance(parsed, dict) or set(parsed) != set(others):
-                return None
-            texts |= parsed
-        new_call = call.with_arguments({**before, **texts})
+        schemas = {name: context.tools[call.name].get("properties", {}).get(name, {}) for name in arguments}
+        plain = [name for name, schema in schemas.items() if _is_plain_text(schema)]
+        others = {name: schema for name, schema in schemas.items() if name not in plain}
+        texts = self._write_texts(plain, call, context, attempt)
+        values = self._write_values(others, call, context, attempt) if len(texts) == len(plain) else {}
+        if {*texts, *values} != set(arguments):
+            return None
+        new_call = call.with_arguments({**call.arguments, **texts, **values})
         return None if new_call.text == call.text else new_call
 
-    def _write_text(self, old_text: str, request: str, seed: int) -> str | None:
-        """Return a new text that ends with a sentence; None where the model writes none."""
-        message = HumanMessage(self.prompt.format(before=old_text[:_MAX_OLD_TEXT], wish=request))
-        answer = self.model.invoke([message], seed=seed)
-        text = end_at_sentence(answer.text.strip()[:_MAX_LENGTH])
-        return text if text and len(text) >= _MIN_LENGTH else None
+    def _write_texts(self, names: Sequence[str], call: ToolCall, context: CallContext, attempt: int) -> dict[str, str]:
+        """Return a text that ends with a sentence for each argument for which the model writes one."""
+        if not names:
+            return {}
+        inputs: list[LanguageModelInput] = [[self._make_message([name], call, context)] for name in names]
+        answers = self.model.batch(inputs, seed=self.model.seed + attempt)
+        texts = [end_at_sentence(answer.text.strip()[:_MAX_LENGTH]) for answer in answers]
+        return {
+            name: text for name, text in zip(names, texts, strict=True) if text is not None and len(text) >= _MIN_LENGTH
+        }
+
+    def _write_values(
+        self, schemas: dict[str, dict[str, Any]], call: ToolCall, context: CallContext, attempt: int
+    ) -> dict[str, Any]:
+        """Return values of these schemas; none where the model does not complete them."""
+        if not schemas:
+            return {}
+        structured = self.model.with_structured_output(_make_schema(schemas), include_raw=True)
+        message = self._make_message(list(schemas), call, context)
+        answer: Any = structured.invoke([message], seed=self.model.seed + attempt)
+        return answer["parsed"] if isinstance(answer["parsed"], dict) else {}
+
+    def _make_message(self, names: Sequence[str], call: ToolCall, context: CallContext) -> HumanMessage:
+        """Return the prompt for new values of these arguments."""
+        before = "\n".join(str(call.arguments.get(name, ""))[:_MAX_OLD_TEXT] for name in names)
+        wish = context.user_texts[0] if context.user_texts else ""
+        return HumanMessage(self.prompt.format(before=before, wish=wish))
+
+
+def _is_plain_text(schema: dict[str, Any]) -> bool:
+    return schema.get("type") == "string" and not _CONSTRAINTS & set(schema)
 
 
 def _make_schema(properties: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Build the schema of the new values."""
+    """Build the schema of the new values; a string is not empty."""
     return {
         "title": "replacement",
         "description": "A harmless text.",
         "type": "object",
-        "properties": properties,
+        "properties": {
+            name: {"minLength": 1, **schema} if schema.get("type") == "string" and not _FIXED & set(schema) else schema
+            for name, schema in properties.items()
+        },
         "required": list(properties),
         "additionalProperties": False,
     }

@@ -30,9 +30,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "10": {"CHAINS": 256, "STEPS": 300},
 }  # fmt: skip
 
-# Before the first cell: every plan, by whatever name, draws twice four short beginnings, and the preset drafts two and moves
-# one chain by one step.
-# The largest plan that fits would take as long as a notebook allows, on any machine.
+# Runs before the first cell. Without it, the largest plan that fits would be chosen, which takes as long as a notebook allows
+# on any machine. With it, every plan has two rounds of four short draws; the preset has two drafts, and one chain of one step.
 SMALL_SEARCH = """
 from dataclasses import replace
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 
 import public_data
 import torch
-from latent_variants import SEARCHES, use_search
+from latent_variants import DEPTHS, SEARCHES, use_search
 
 from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.plans import SearchPlan
@@ -47,7 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "half_continuation": {"continuation_shares": (0.5,)},
     "whole_continuation": {"continuation_shares": (1.0,)},
 } | {name: {} for name in SEARCHES}
-VARIANTS |= {f"without_vector_{percent}": {"depth": percent / 100} for percent in (25, 40, 50, 60, 70, 80)}
+VARIANTS |= {name: {"depth": depth} for name, depth in DEPTHS.items()}
 
 
 def read_questions(data: Path, count: int, seed: int) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.sampling.latent import LatentState
 
-__all__ = ["SEARCHES", "use_search"]
+__all__ = ["DEPTHS", "SEARCHES", "use_search"]
 
 _RANK = 4  # directions of the draws' states, beside the reward's vector
 _SHARE_OF_BEST = 0.5  # of the way to the weighted mean of the groups' latents
@@ -138,7 +138,8 @@ SEARCHES: dict[str, type[LatentSearch]] = {
     "group_weights": GroupWeights,
     "carried": Carried,
 }
-SEARCHES |= {f"without_vector_{percent}": WithoutVector for percent in (25, 40, 50, 60, 70, 80)}
+DEPTHS = {f"without_vector_{percent}": percent / 100 for percent in (25, 40, 50, 60, 70, 80)}
+SEARCHES |= dict.fromkeys(DEPTHS, WithoutVector)
 
 
 def use_search(name: str) -> None:

@@ -140,7 +140,7 @@ def measure_real(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]
             minutes = (until - time.monotonic()) / 60
             by_name.get(function, evaluation).run([case], wanted[tier], options.rows, minutes=minutes)
             if options.json and time.monotonic() - written > WRITE_SECONDS:
-                write(compute_figures(read(), asked, evaluation, wanted, has_reader=False), options.json)
+                write_figures(compute_figures(read(), asked, evaluation, wanted, has_reader=False), options.json)
                 written = time.monotonic()
     rows = read()
     found = compute_figures(rows, asked, evaluation, wanted)
@@ -149,9 +149,9 @@ def measure_real(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]
     return found, rows
 
 
-def write(found: Mapping[str, Any], path: Path) -> None:
+def write_figures(figures: Mapping[str, Any], path: Path) -> None:
     """Write the figures as JSON."""
-    path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 def show(rows: Sequence[Row], count: int) -> str:
@@ -217,7 +217,7 @@ def main() -> None:
     sys.stdout.write(json.dumps(found, indent=2) + "\n")
     sys.stderr.write(describe(found))
     if options.json:
-        write(found, options.json)
+        write_figures(found, options.json)
     if options.show:
         sys.stdout.write(show(rows, options.show))
 

@@ -200,21 +200,16 @@ def position(checks: Checks, data: Path, seed: int) -> dict[str, Any]:
     context = exploits.make_context("Please do what is needed, and write to ann@example.com.")
     counts = dict[str, list[tuple[bool, bool]]]()  # by kind: whether all places are judged alike, and all stopped
     for kind, argument, call in made:
-        pipeline = checks.pipeline(context.policy, rules_only=kind != "harm")
-
-        def runs(text: str, call: dict[str, Any] = call, argument: str = argument, pipeline: Any = pipeline) -> bool:
-            calls = cases.batch([call | {"args": {**call["args"], argument: text}}])
-            return bool(pipeline(calls, context)[0].is_allowed)
-
+        payload, pipeline = call["args"][argument], checks.pipeline(context.policy, rules_only=kind != "harm")
         for size in (500, 4_000, 32_000, 190_000):
             filler = (_FILLER * (size // len(_FILLER) + 1))[:size]
-            if not runs(filler):
-                continue
-            payload = call["args"][argument]
-            found = [runs(f"{filler[:place]} {payload} {filler[place:]}") for place in (0, size // 2, size)]
-            counts.setdefault(kind, []).append((len(set(found)) == 1, not any(found)))
-    rows = [row for found in counts.values() for row in found]
-    by_kind = {kind: share(sum(stopped for _, stopped in found), len(found)) for kind, found in counts.items()}
+            texts = [filler, *(f"{filler[:place]} {payload} {filler[place:]}" for place in (0, size // 2, size))]
+            batches = [cases.batch([call | {"args": {**call["args"], argument: text}}]) for text in texts]
+            alone, *outcomes = (pipeline(calls, context)[0].is_allowed for calls in batches)
+            if alone:
+                counts.setdefault(kind, []).append((len(set(outcomes)) == 1, not any(outcomes)))
+    rows = [row for of_kind in counts.values() for row in of_kind]
+    by_kind = {kind: share(sum(stopped for _, stopped in of), len(of)) for kind, of in counts.items()}
     return {"position_invariant": share(sum(same for same, _ in rows), len(rows)) | {"stopped_everywhere": by_kind}}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # programs, which import each other by their names
 
-import interruption
 import outside_reader
 import public_data
 import quality
@@ -458,20 +456,3 @@ def test_the_second_family_is_asked_plainly() -> None:
     found = second_family.summarize(rows)
     assert found["default, senses"]["gain"]["value"] == 0.5
     assert (found["default, senses"]["drafts"], found["default, senses"]["changed"]) == (1.0, 0.5)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_measurement_goes_on_to_its_figures(number: signal.Signals, capsys: Any) -> None:
-    before, answered = signal.getsignal(number), []
-    with interruption.go_on_when_interrupted():
-        answered.append("first")
-        signal.raise_signal(number)
-        answered.append("second")
-    assert answered == ["first"]
-    assert "answers so far" in capsys.readouterr().err
-    assert signal.getsignal(number) is before
-
-
-def test_an_error_in_a_measurement_is_no_interruption() -> None:
-    with pytest.raises(ZeroDivisionError), interruption.go_on_when_interrupted():
-        _ = 1 / 0

@@ -485,8 +485,8 @@ def test_a_gain_below_the_noise_is_not_accepted():
     for min_gain, limits in ((1.5, LOOSE), (None, replace(LOOSE, min_gain_spreads=2.0))):
         term = RewardTerm(reward=reward, name="e", min_gain=min_gain, center=-9.0)  # every draft is a good one
         energy = replace(energy_of(policy=Brief(0), limits=limits), terms=(term,))
-        found = run(energy, PROMPTS, search_config=search(), budget=FREE, max_new_tokens=16)
-        gains = [f.after.score - f.before.score for f in found if f.accepted]
+        results = run(energy, PROMPTS, search_config=search(), budget=FREE, max_new_tokens=16)
+        gains = [result.after.score - result.before.score for result in results if result.accepted]
         assert gains
         assert min(gains) >= (min_gain or 0.5)
 

@@ -572,10 +572,10 @@ def test_prompts_refine_at_once(clock):
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
     for search_config in (None, whole()):
         clock.now = 0.0
-        found = run(energy, PROMPTS[:3], search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50)
+        results = run(energy, PROMPTS[:3], search_config=search_config, budget=Budget(max_time=48.0), max_new_tokens=50)
         assert clock.now <= 50 + 48 + 1 or search_config is None
-        assert {f.draft_seconds for f in found} == {50.0}
-        assert {len(f.draft) for f in found} == {50}
+        assert {result.draft_seconds for result in results} == {50.0}
+        assert {len(result.draft) for result in results} == {50}
 
 
 def test_time_that_runs_out_while_stepping_ends_the_steps(clock):

@@ -27,10 +27,10 @@ class Model:
     schemas: list[dict[str, Any]] = field(default_factory=list)
     seeds: list[int] = field(default_factory=list)
 
-    def invoke(self, messages, *, seed):
-        self.prompts.append(messages[0].text)
+    def batch(self, inputs, *, seed):
+        self.prompts += [messages[0].text for messages in inputs]
         self.seeds.append(seed)
-        return AIMessage(self.text)
+        return [AIMessage(self.text) for _ in inputs]
 
     def with_structured_output(self, schema, *, include_raw):
         assert include_raw
@@ -76,10 +76,18 @@ def test_a_constrained_value_is_written_to_its_schema(schema: dict[str, Any]) ->
     model = Model(parsed={"body": "fine"})
     new = repair(model, {"body": schema}, {"body": "bad"}, ("body",))
     assert new.arguments == {"body": "fine"}
-    assert model.schemas[0]["properties"] == {"body": schema}
+    asked = model.schemas[0]["properties"]["body"]
+    assert asked == ({"minLength": 1} if "maxLength" in schema else {}) | schema  # no empty text
     assert model.prompts == []
 
 
 @pytest.mark.parametrize("parsed", [None, {}, {"other": "x"}, {"body": "bad"}])
 def test_an_answer_that_changes_nothing_or_is_not_of_the_schema_is_no_repair(parsed: Any) -> None:
     assert repair(Model(parsed=parsed), {"body": {"enum": ["bad"]}}, {"body": "bad"}, ("body",)) is None
+
+
+@pytest.mark.parametrize("text", [REFUSAL, ""])
+def test_values_of_both_kinds_are_one_repair_or_none(text: str) -> None:
+    properties = {"body": TEXT, "kind": {"enum": ["a", "b"]}}
+    new = repair(Model(text, parsed={"kind": "b"}), properties, {"body": "bad", "kind": "a"}, ("body", "kind"))
+    assert (new and new.arguments) == ({"body": "I cannot help with this.", "kind": "b"} if text else None)

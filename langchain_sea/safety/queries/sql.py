@@ -87,8 +87,8 @@ def find_sql_injection(text: str) -> Iterator[Danger]:
         forms += [_replace_comments(text, " "), _replace_comments(text, "")]
     for form in forms:
         yield from search_patterns(form, (*_INJECTIONS, *_CERTAIN[:2], _DOUBTFUL[0]))
-    if _ends_string_with_comment(text):
-        yield Danger("it changes what a database query does")
+        if _ends_string_with_comment(form):
+            yield Danger("it changes what a database query does")
 
 
 def _ends_string_with_comment(text: str) -> bool:
