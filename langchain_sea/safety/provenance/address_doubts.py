@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from langchain_sea.safety.provenance.sources import has_address
+from langchain_sea.safety.text.patterns import compile_pattern
 from langchain_sea.safety.text.typed_values import get_registrable, index_text, normalize_url
 
 if TYPE_CHECKING:
@@ -25,10 +26,9 @@ NAMED_BY_NOBODY = "was named by nobody: not the user, not the operator, no resul
 _MAX_SHORT = 80  # characters
 _MAX_LETTERS = 12  # of words that nobody named, in an address that may be opened
 _MAX_DIGITS = 2
-_LOG_IN = re.compile(
+_LOG_IN = (
     r"\b(?:log ?in|log ?on|sign ?in|passwords?|passcode|pin|credentials?"
-    r"|verify (?:your|the) (?:account|identity)|card (?:number|details)|one-time code)\b",
-    re.IGNORECASE,
+    r"|verify (?:your|the) (?:account|identity)|card (?:number|details)|one-time code)\b"
 )
 _PARTS = re.compile(r"[^\W_]+")
 _ASCII = re.compile(r"[\x00-\x7f]*")
@@ -70,7 +70,7 @@ def find_doubt_of_passed(sources: Sources, address: Address) -> str | None:
 
 def asks_to_log_in(text: str) -> bool:
     """Return whether a text wants its readers to log in somewhere."""
-    return _LOG_IN.search(text) is not None
+    return compile_pattern(_LOG_IN).search(text) is not None
 
 
 def find_doubt_of_login(sources: Sources, address: Address) -> str | None:

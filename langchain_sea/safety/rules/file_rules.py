@@ -61,13 +61,14 @@ def judge_files(tool: str, texts: Sequence[tuple[str, Kind, str]], *, reads_only
 
 def judge_script(path: str, content: str) -> list[Danger]:
     """List what a file does once somebody runs it; nothing runs yet, so each is a doubt."""
-    if _DOCKER_FILE.search(path.strip()):
+    path = path.strip()[-_MAX_PATH:]  # the ending says what it is
+    if _DOCKER_FILE.search(path):
         text = "\n".join(re.findall(r"(?im)^\s*RUN\s+((?:[^\\\n]|\\.|\\\n){1,2000})", content[:_MAX_CODE]))
         dangers = [each for each in judge_command(text) if each.is_certain]
-    elif _SHELL_SCRIPT.search(path.strip()) or _SHELL_LINE.match(content):
+    elif _SHELL_SCRIPT.search(path) or _SHELL_LINE.match(content):
         text = re.sub(r"(?m)^[\w./-]+\s*:(?!=).*$|^\t@?", "", content) if "akefile" in path else content
         dangers = [each for each in judge_command(text) if "characters only" not in each.reason]
-    elif _CODE_FILE.search(path.strip()):
+    elif _CODE_FILE.search(path):
         suspects = judge_program(content[:_MAX_CODE], lambda text: judge_command(text, level=1))
         dangers = [each for each in suspects if each.is_certain or is_build_file(path)]
     else:

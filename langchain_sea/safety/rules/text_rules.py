@@ -17,7 +17,7 @@ from langchain_sea.safety.secrets.personal_secrets import find_personal_secrets
 from langchain_sea.safety.secrets.service_keys import find_secrets, find_vendor_secrets
 from langchain_sea.safety.text.argument_kinds import Kind, get_words, list_names
 from langchain_sea.safety.text.deobfuscation import decode_forms, decode_parts, find_hidden_text
-from langchain_sea.safety.text.patterns import Danger, search_patterns
+from langchain_sea.safety.text.patterns import Danger, compile_pattern, search_patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,10 +32,9 @@ _VERSION_WORDS = frozenset(["version", "versions", "release", "tag", "build", "s
 """Words in the names of arguments whose values may look like an address: `10.0.0.1`."""
 _GAPS = re.compile(r"(?<=[A-Z0-9]{4})[ -](?=[A-Z0-9]{4})")
 """Between the parts of a key that is written in groups."""
-_LOADED = re.compile(
+_LOADED = (
     r"(?:\b(?:src|href|poster|action|formaction|background|data|srcset|xlink:href|content)\s*=\s*['\"]?|\burl\(\s*['\"]?|@import\s+['\"]|!\[[^\]]{0,200}\]\(\s*|\bsystem\s+['\"])"
-    r"([^\s'\"<>)]{4,2000})",
-    re.IGNORECASE,
+    r"([^\s'\"<>)]{4,1000})"
 )
 _OWN_PAGES = ("http://localhost", "https://localhost", "http://127.0.0.1", "data:image/")
 """Addresses of somebody's own development server, and pictures within a text."""
@@ -155,7 +154,7 @@ def _judge_prose(text: str, rules: ToolRules) -> Iterator[Danger]:
 
 def _judge_loaded(text: str) -> Iterator[Danger]:
     """Yield addresses in markup that whatever shows it would load from the machine or its network."""
-    for number, match in enumerate(_LOADED.finditer(text)):
+    for number, match in enumerate(compile_pattern(_LOADED).finditer(text)):
         if number >= _MAX_LOADED:
             return
         danger = find_bad_address(match[1], None, bare=match[1].startswith(("//", "\\\\", "file:", "gopher:")))

@@ -58,9 +58,7 @@ _GROUPED = (
 )
 """A key that is written in groups, as passwords for one program are: `xkqd pbnw tyhv mzrl`."""
 _MIN_GROUPED = 12  # letters and digits of such a key
-_RECOVERY = re.compile(
-    r"\b(?:seed|recovery|mnemonic|wallet|backup|secret|passphrase|twelve|24|12)\b|\b(?:words|phrase)\b", re.IGNORECASE
-)
+_RECOVERY = r"\b(?:seed|recovery|mnemonic|wallet|backup|secret|passphrase|twelve|24|12|words|phrase)\b"
 _WORD_RUN = r"(?:\b[a-z]{3,8}\b[ ,\n]+){11,}[a-z]{3,8}\b"
 _COMMON = frozenset(
     "the and for with are was you not has have from but your which been were its our who she his they them their will"
@@ -91,7 +89,8 @@ _PERSONAL = (_CARD, _HASH, _HEADER, _COOKIE, _SETTING, _SENTENCE, _GROUPED, _SOC
 
 def find_personal_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret of a person or of a system that has the form of one, in a text that leaves."""
-    if not find_matching(text, _PERSONAL) and not _RECOVERY.search(text):
+    found = find_matching(text, (*_PERSONAL, _RECOVERY))
+    if not found:
         return
     if card := next((m for m in _list_matches(_CARD, text) if is_card_number(m)), None):
         yield Danger(f"it would pass on the number of a card ({card[:4]!r}…)")
@@ -110,7 +109,7 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
         yield Danger(f"it would pass on a number of social security ({secret[:3]!r}…)")
     if secret := next(_list_matches(_STRONG_CODE, text), None):
         yield Danger(f"it would pass on a code for one log-in ({secret[:2]!r}…)")
-    if _RECOVERY.search(text) and _has_recovery_words(text):
+    if len(_PERSONAL) in found and _has_recovery_words(text):
         yield Danger("it would pass on a list of words, as the recovery words of a wallet are")
 
 

@@ -33,6 +33,7 @@ _URL = re.compile(
     r"\b[a-z][a-z0-9+.-]{1,20}://[^\s<>\"'`|\\^]+|\bwww\.[\w.-]+[^\s<>\"'`|\\^]*|\b(?:mailto|javascript|data):[^\s<>\"']+",
     re.IGNORECASE,
 )
+_URL_STARTS = ("://", "www.", "mailto:", "javascript:", "data:")
 _HOST = re.compile(r"(?<![@\w.-])(?:[a-z0-9-]{1,63}\.){1,8}[a-z]{2,24}(?![\w@])(?:/[^\s<>\"'`]*)?", re.IGNORECASE)
 _IBAN = re.compile(r"[A-Z]{2}\d{2}(?: ?[A-Z0-9]){10,30}", re.IGNORECASE)
 _WRITTEN_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?:[A-Z0-9]{11,30}|(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,4})?)\b")
@@ -142,8 +143,9 @@ def to_compact(value: str) -> str:
 
 @lru_cache(maxsize=4)
 def _compact_long(value: str) -> str:
-    """Do it once for a long text, which every check compares."""
-    return "".join(_WORD.findall(value.casefold()))
+    """Do it once for a long text, which every check compares; in parts, between which other threads may run."""
+    parts = (value[start : start + _LONG].casefold() for start in range(0, len(value), _LONG))
+    return "".join(word for part in parts for word in _WORD.findall(part))
 
 
 def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
@@ -155,13 +157,15 @@ def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
 def _find_addresses(text: str, *, with_hosts: bool) -> tuple[Address, ...]:
     """Do it once for a text, which several checks look at."""
     addresses = []
-    for match in _URL.finditer(text):
-        written = match.group().rstrip(_END_PUNCTUATION)
-        if not _is_mail_link(written):
-            addresses.append(_make_url(written))
-    rest = _URL.sub(lambda match: match.group() if _is_mail_link(match.group()) else " ", text)
-    for word in _LONG_WORD.findall(rest):  # word by word, so that no pattern runs over a long text without blanks
-        part = word[:_MAX_WORD]
+    others, end = [], 0
+    for match in _URL.finditer(text) if _has_url_start(text) else ():
+        if not _is_mail_link(match.group()):
+            addresses.append(_make_url(match.group().rstrip(_END_PUNCTUATION)))
+            others.append(text[end : match.start()])
+            end = match.end()
+    rest = " ".join((*others, text[end:]))
+    for word in _LONG_WORD.finditer(rest):  # word by word, so that no pattern runs over a long text without blanks
+        part = word.group()[:_MAX_WORD]
         if "@" in part:
             for match in _EMAIL.finditer(part):
                 written = match.group().strip(".-")
@@ -182,6 +186,12 @@ def get_registrable(host: str) -> str:
     labels = host.split(".")
     is_shared = len(labels) > _MIN_LABELS and len(labels[-1]) == _COUNTRY and labels[-2] in _SHARED_LABELS
     return ".".join(labels[-3:] if is_shared else labels[-2:])
+
+
+def _has_url_start(text: str) -> bool:
+    """Return whether a text may hold a URL; much faster than the pattern that finds where one begins."""
+    lowered = text.lower()
+    return any(start in lowered for start in _URL_STARTS)
 
 
 def _is_mail_link(url: str) -> bool:
