@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import itertools
 import json
 import statistics
@@ -80,9 +81,13 @@ def _time(pipeline: GuardPipeline, case: Case) -> float:
 def measure_long_arguments(pipeline: GuardPipeline) -> dict[str, Any]:
     """Return the longest milliseconds of a judgement and of a wait of the event loop, and where they were.
 
-    Every text is judged once, as each kind of argument, and nothing of it is known from before.
+    Every text is judged once, as each kind of argument, and nothing of it is known from before. What this process
+    has loaded before is left out of Python's garbage collections, which otherwise stop all threads for as long as it
+    takes to look at every object of torch and transformers.
     """
     pipeline(*_make_case("send_email", "body", "Hello"))
+    gc.collect()
+    gc.freeze()
     milliseconds, waits = {}, {}
     for name, argument, kind, text in _list_arguments():
         calls, context = _make_case(name, argument, text)
