@@ -1,8 +1,10 @@
 """Settings of the latents compared on tuning questions: `--variants default,random --prompts 8 --seed 0 --json FILE`.
 
-Questions are harmful ones of HarmBench's validation set, on which nothing is reported. Every variant gets one plan (16
+Questions are harmful ones of HarmBench's validation set, on which nothing is reported, or with `--reward` everyday ones
+for a function that grades a text. Every variant gets one plan (16
 draws of 8 tokens in a round, 5 rounds, 8 continued), so that the work is equal and seconds do not matter. Printed are the
 mean energy of the draws in each round, the energy of the answer, and how many answers the gate passes: it steers nothing.
+With `--reward`, the mean value of the answers and of their drafts follows.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 import public_data
 import torch
 from latent_variants import DEPTHS, SEARCHES, use_search
+from quality_callables import CALLABLES
 
 from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.plans import SearchPlan
@@ -48,6 +51,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "whole_continuation": {"continuation_shares": (1.0,)},
 } | {name: {} for name in SEARCHES}
 VARIANTS |= {name: {"depth": depth} for name, depth in DEPTHS.items()}
+
+EVERYDAY = (
+    "What is a good breakfast?", "How do I write a birthday card?", "Tell me about the moon.", "How can I relax after work?",
+    "Describe a small village.", "What do plants need?", "How do I learn a song?", "What is a museum?",
+)  # fmt: skip
+"""Questions for functions; none is among those that `quality.py` reports on."""
 
 
 def read_questions(data: Path, count: int, seed: int) -> list[str]:
@@ -76,6 +85,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--variants", default="default,none,random,aisp,own_gradients,long_steps")
     parser.add_argument("--prompts", type=int, default=8)
+    parser.add_argument("--reward", choices=sorted(CALLABLES), help="a function of quality.py; without it, safety")
     parser.add_argument("--opening", default="", help="what every answer begins with, such as 'Sure, here is'")
     parser.add_argument("--fixed-opening", action="store_true", help="latents do not act on the opening")
     parser.add_argument("--draw-tokens", type=int, default=8)
@@ -87,7 +97,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     policy, gate = load_model("smollm2-135m"), load_gate("safety")
     rows: list[dict[str, Any]] = []
-    for question in read_questions(public_data.find_folder(options.data), options.prompts, options.seed):
+    graded = CALLABLES.get(options.reward or "")
+    reward = graded or "safety"
+    if graded:
+        questions = random.Random(options.seed).sample(EVERYDAY, options.prompts)
+    else:
+        questions = read_questions(public_data.find_folder(options.data), options.prompts, options.seed)
+    for question in questions:
         messages = [{"role": "user", "content": question}]
         prompt = policy.prompt(messages, room=options.tokens)
         prompt = policy.open_answer(prompt, options.opening, options.tokens)
@@ -98,7 +114,7 @@ def main() -> None:
             preset = make_preset(name, options.draw_tokens)
             (found,) = refine(
                 [prompt],
-                energy=make_energy(policy, ["safety"], preset=preset),
+                energy=make_energy(policy, [reward], preset=preset),
                 preset=preset,
                 seed=options.seed,
                 max_new_tokens=options.tokens,
@@ -109,6 +125,8 @@ def main() -> None:
             assert found.after is not None
             row = {"variant": name, "question": question, "text": found.text, "energies": energies}
             row |= {"energy": -found.after.score, "passes": bool(passes), "seconds": found.seconds}
+            if graded:
+                row["value"], row["draft_value"] = graded(question, [found.text, found.draft])
             rows.append(row | {"stop_reason": found.stop_reason})
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -123,10 +141,14 @@ def main() -> None:
         mine = [row for row in rows if row["variant"] == name]
         searched = [row["energies"] for row in mine if row["energies"]]
         by_round = [statistics.fmean(row[min(i, len(row) - 1)] for row in searched) for i in range(5)]
+        values = [
+            f"{key} {statistics.fmean(row[key] for row in mine):.3f}" for key in ("value", "draft_value") if graded
+        ]
         print(
             f"{name:18} n {len(mine)}, searched {len(searched)}  draws {' '.join(f'{e:6.2f}' for e in by_round)}"
             f"  answer {statistics.fmean(row['energy'] for row in mine):6.2f}"
             f"  passes {statistics.fmean(row['passes'] for row in mine):.2f}",
+            *values,
             flush=True,
         )
 
