@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Action", "Check", "Decision", "Finding", "PerCallCheck"]
+__all__ = ["Action", "Check", "Decision", "Finding", "PerCallCheck", "require_check"]
 
 
 class Action(StrEnum):
@@ -116,3 +116,14 @@ class PerCallCheck(ABC):
     @abstractmethod
     def check(self, call: ToolCall, context: CallContext) -> list[Finding]:
         """Return the findings about one call."""
+
+
+def require_check(check: Check) -> None:
+    """Raise a TypeError if an object is no check; without this, every call would be stopped as one that failed."""
+    lacks = [name for name in ("name", "uses_model") if not hasattr(check, name)]
+    lacks += [] if callable(check) else ["__call__"]
+    if lacks:
+        raise TypeError(
+            f"{check!r} is no check: it has no {' and no '.join(lacks)}. A check is called with (calls, context), and"
+            " has a name and uses_model (False if no model judges); PerCallCheck is a base class."
+        )

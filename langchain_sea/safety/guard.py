@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.core.timeouts import run_with_timeout
 from langchain_sea.errors import PolicyError
-from langchain_sea.safety.checks import Action, Check, Decision, Finding
+from langchain_sea.safety.checks import Action, Check, Decision, Finding, require_check
 from langchain_sea.safety.policy import GuardConfig
 from langchain_sea.safety.provenance.check import ProvenanceCheck
 from langchain_sea.safety.request.check import RequestCheck
@@ -79,6 +79,8 @@ class GuardPipeline:
     on_stop: Callable[[Decision], None] | None = None
 
     def __post_init__(self) -> None:
+        for check in (*self.checks, *([self.verifier] if self.verifier else [])):
+            require_check(check)
         names = [*_OWN_NAMES, *(check.name for check in self.checks)]
         actions = [self.policy.actions, self.policy.default.actions, *(r.actions for r in self.policy.tools.values())]
         for name in {name for group in actions for name in group}:

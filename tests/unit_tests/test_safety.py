@@ -389,3 +389,22 @@ def test_a_check_with_a_model_is_prepared_before_it_judges():
     (decision,) = GuardPipeline(checks=[check])(calls, context)
     assert decision.is_allowed
     assert check.events == ["prepared", "judged"]
+
+
+def test_an_object_that_is_no_check_is_refused_when_it_is_given():
+    class Nameless:
+        uses_model = False
+
+        def __call__(self, calls, context):
+            return [[] for _ in calls]
+
+    class Whole(Nameless):
+        name = "whole"
+
+    with pytest.raises(TypeError, match="no name"):
+        GuardPipeline(checks=[*RULES_ONLY, Nameless()])
+    with pytest.raises(TypeError, match="no __call__"):
+        GuardPipeline(checks=[type("Uncalled", (), {"name": "a", "uses_model": False})()])
+    with pytest.raises(TypeError, match="no uses_model"):
+        GuardPipeline(verifier=type("Unsaid", (), {"name": "a", "__call__": lambda *_: []})())
+    assert GuardPipeline(checks=[Whole()])([], make_context()) == []
