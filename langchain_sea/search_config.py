@@ -97,7 +97,7 @@ class LatentConfig:
     starts: tuple[float, ...] = (0.45, 0.7, 0.0, -0.35)
     starts_without_vector: tuple[float, ...] = (0.0, 0.25, 0.35, 0.5)
     shares_gradient: bool = True
-    depth: float = 0.5
+    depth: float = 0.7
     continuation_shares: tuple[float, ...] = (0.5, 0.0)
     divergence_weight: float = 0.0
     companions: CompanionConfig | None = field(default_factory=CompanionConfig)
