@@ -26,6 +26,7 @@ _BEGINNING = re.compile(r"(\$\(|[<>]\(|^|[;&|\n\r]|`)[\s{(!]{0,20}+([^\s;&|<>()`
 def find_injection(text: str) -> Iterator[Danger]:
     """Yield each command that a shell would run if it got this value: after a separator, or as the whole value."""
     number = end = 0
+    judged: set[str] = set()
     for index, match in enumerate(_BEGINNING.finditer(text)):
         if index >= _MAX_SEPARATORS:
             yield Danger(f"it holds more than {_MAX_SEPARATORS} places where a shell would begin a command")
@@ -48,7 +49,9 @@ def find_injection(text: str) -> Iterator[Danger]:
             return
         window = _cut(text, start, separator)
         end = start + len(window)
-        yield from (danger for danger in judge_command(window, level=1) if danger.is_certain)
+        if window not in judged:
+            judged.add(window)
+            yield from (danger for danger in judge_command(window, level=1) if danger.is_certain)
     if compile_pattern(r"\$\{?IFS\b").search(text):
         yield Danger("a shell would read blanks in it ('$IFS')")
     yield from find_fork_bomb(text)

@@ -145,7 +145,7 @@ def to_compact(value: str) -> str:
 def _compact_long(value: str) -> str:
     """Do it once for a long text, which every check compares; in parts, between which other threads may run."""
     parts = (value[start : start + _LONG].casefold() for start in range(0, len(value), _LONG))
-    return "".join(word for part in parts for word in _WORD.findall(part))
+    return "".join("".join(_WORD.findall(part)) for part in parts)
 
 
 def find_addresses(text: str, *, with_hosts: bool = False) -> list[Address]:
@@ -164,7 +164,9 @@ def _find_addresses(text: str, *, with_hosts: bool) -> tuple[Address, ...]:
             others.append(text[end : match.start()])
             end = match.end()
     rest = " ".join((*others, text[end:]))
-    for word in _LONG_WORD.finditer(rest):  # word by word, so that no pattern runs over a long text without blanks
+    has_address = "@" in rest or (with_hosts and "." in rest)
+    # word by word, so that no pattern runs over a long text without blanks
+    for word in _LONG_WORD.finditer(rest) if has_address else ():
         part = word.group()[:_MAX_WORD]
         if "@" in part:
             for match in _EMAIL.finditer(part):
