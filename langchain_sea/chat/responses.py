@@ -6,6 +6,7 @@ Knows no network. An answer is the refined text, the draft, or a refusal, as the
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["REFUSAL", "GatedAnswer", "choose_answer", "gate_texts", "to_chat_result", "to_chunks", "word_chunks"]
 
 REFUSAL = "I can't help with that."
+_log = logging.getLogger(__name__)
 _WORD = re.compile(r"\s*\S+\s*$|\s*\S+|\s+$")
 _HAS_REFUSAL_BLOCKS = hasattr(content_blocks, "RefusalContentBlock")  # from langchain-core 1.8 on
 
@@ -141,6 +143,7 @@ def gate_texts(
         scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
         passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
+        _log.warning("the gate failed, so no answer passes it: %s: %s", type(error).__name__, error)
         return [], {"passed": False, "scores": [], "error": repr(error)}
     return passing, {"passed": bool(passing), "scores": scores, "threshold": float(lowest)}
 

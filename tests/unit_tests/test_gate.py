@@ -16,6 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from langchain_sea import errors, weights
+from langchain_sea.chat.responses import gate_texts
 from langchain_sea.core.conversation import last_user_text
 from langchain_sea.rewards.pair_classifier import GateInfo, PairClassifier, PairClassifierGate, tokenize_pairs
 from langchain_sea.training import fit_gate as fitting
@@ -258,3 +259,12 @@ def test_the_command_writes_a_gate_and_its_figures(
     data.write_text("{")
     assert fitting.main(options) == 1
     assert "line 1" in capsys.readouterr().err
+
+
+def test_a_gate_that_fails_passes_nothing_and_says_so(caplog):
+    def fails(prompt, completions):
+        raise FileNotFoundError("no weights")
+
+    passing, verdict = gate_texts(fails, None, [{"role": "user", "content": "a"}], ["b"])
+    assert (passing, verdict["passed"]) == ([], False)
+    assert "no weights" in caplog.text
