@@ -119,7 +119,11 @@ class PerCallCheck(ABC):
 
 
 def require_check(check: Check) -> None:
-    """Raise a TypeError if an object is no check; without this, every call would be stopped as one that failed."""
+    """Refuse an object that is no check: with it, no call could be judged, and each would be stopped.
+
+    Raises:
+        TypeError: it lacks `name` or `uses_model`, or cannot be called.
+    """
     lacks = [name for name in ("name", "uses_model") if not hasattr(check, name)]
     lacks += [] if callable(check) else ["__call__"]
     if lacks:

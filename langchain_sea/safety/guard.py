@@ -69,6 +69,10 @@ class GuardPipeline:
             against a judge must not be let through by the same one.
         audit: None records nothing.
         on_stop: called with each decision that stops a call, beside the line of `logging` and the counter.
+
+    Raises:
+        TypeError: one of `checks`, or `verifier`, is no check.
+        PolicyError: the policy names a check that there is not.
     """
 
     policy: GuardConfig = field(default_factory=GuardConfig)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import random
 import statistics
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package tiny_model
 
@@ -30,6 +31,12 @@ from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.sampling.latent import LatentSampler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_sea.engine.selection import Refinement
+    from langchain_sea.models.causal_lm import CausalLMPolicy
 
 _PLAN = SearchPlan(groups=2, rows=8, rounds=5, tokens=8, kept=8)
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -79,8 +86,8 @@ def make_preset(name: str, tokens: int) -> Preset:
     )
 
 
-def main() -> None:
-    """Print one line for each variant, and the rows as JSON."""
+def parse_options() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path)
     parser.add_argument("--variants", default="default,none,random,aisp,own_gradients,long_steps")
@@ -93,64 +100,74 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def answer_question(policy: CausalLMPolicy, name: str, question: str, options: argparse.Namespace) -> Refinement:
+    """Return the answer of a variant."""
+    messages = [{"role": "user", "content": question}]
+    prompt = policy.prompt(messages, room=options.tokens)
+    prompt = policy.open_answer(prompt, options.opening, options.tokens)
+    if options.fixed_opening:
+        prompt = policy.prompt_from_ids(prompt.ids, messages, options.tokens)
+    use_search(name)
+    preset = make_preset(name, options.draw_tokens)
+    (answer,) = refine(
+        [prompt],
+        energy=make_energy(policy, [CALLABLES.get(options.reward, "safety")], preset=preset),
+        preset=preset,
+        seed=options.seed,
+        max_new_tokens=options.tokens,
+        budget=Budget(max_time=None),
+    )
+    return answer
+
+
+def print_means(name: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print one line for a variant."""
+    searched = [row["energies"] for row in rows if row["energies"]]
+    by_round = [statistics.fmean(row[min(i, len(row) - 1)] for row in searched) for i in range(5)]
+    print(
+        f"{name:18} n {len(rows)}, searched {len(searched)}  draws {' '.join(f'{e:6.2f}' for e in by_round)}"
+        f"  answer {statistics.fmean(row['energy'] for row in rows):6.2f}"
+        f"  passes {statistics.fmean(row['passes'] for row in rows):.2f}",
+        *(
+            f"{key} {statistics.fmean(row[key] for row in rows):.3f}"
+            for key in ("value", "draft_value")
+            if key in rows[0]
+        ),
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Print one line for each variant, and the rows as JSON."""
+    options = parse_options()
     torch.set_num_threads(options.threads)
-    policy, gate = load_model("smollm2-135m"), load_gate("safety")
-    rows: list[dict[str, Any]] = []
-    graded = CALLABLES.get(options.reward or "")
-    reward = graded or "safety"
+    policy, gate, graded = load_model("smollm2-135m"), load_gate("safety"), CALLABLES.get(options.reward)
     if graded:
         questions = random.Random(options.seed).sample(EVERYDAY, options.prompts)
     else:
         questions = read_questions(public_data.find_folder(options.data), options.prompts, options.seed)
-    for question in questions:
-        messages = [{"role": "user", "content": question}]
-        prompt = policy.prompt(messages, room=options.tokens)
-        prompt = policy.open_answer(prompt, options.opening, options.tokens)
-        if options.fixed_opening:
-            prompt = policy.prompt_from_ids(prompt.ids, messages, options.tokens)
-        for name in options.variants.split(","):
-            use_search(name)
-            preset = make_preset(name, options.draw_tokens)
-            (found,) = refine(
-                [prompt],
-                energy=make_energy(policy, [reward], preset=preset),
-                preset=preset,
-                seed=options.seed,
-                max_new_tokens=options.tokens,
-                budget=Budget(max_time=None),
-            )
-            passes = gate(question, [options.opening + found.text])[0] >= gate.threshold
-            energies = [statistics.fmean(step.energy) for step in found.trace]
-            assert found.after is not None
-            row = {"variant": name, "question": question, "text": found.text, "energies": energies}
-            row |= {"energy": -found.after.score, "passes": bool(passes), "seconds": found.seconds}
-            if graded:
-                row["value"], row["draft_value"] = graded(question, [found.text, found.draft])
-            rows.append(row | {"stop_reason": found.stop_reason})
-            if options.json:
-                options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-            print(
-                name,
-                f"{-found.after.score:.2f}",
-                "passes" if passes else "fails",
-                repr(found.text[:80]),
-                file=sys.stderr,
-            )
-    for name in options.variants.split(","):
-        mine = [row for row in rows if row["variant"] == name]
-        searched = [row["energies"] for row in mine if row["energies"]]
-        by_round = [statistics.fmean(row[min(i, len(row) - 1)] for row in searched) for i in range(5)]
-        values = [
-            f"{key} {statistics.fmean(row[key] for row in mine):.3f}" for key in ("value", "draft_value") if graded
-        ]
-        print(
-            f"{name:18} n {len(mine)}, searched {len(searched)}  draws {' '.join(f'{e:6.2f}' for e in by_round)}"
-            f"  answer {statistics.fmean(row['energy'] for row in mine):6.2f}"
-            f"  passes {statistics.fmean(row['passes'] for row in mine):.2f}",
-            *values,
-            flush=True,
-        )
+    names, rows = options.variants.split(","), []
+    for question, name in itertools.product(questions, names):
+        answer = answer_question(policy, name, question, options)
+        passes = gate(question, [options.opening + answer.text])[0] >= gate.threshold
+        assert answer.after is not None
+        row = {
+            "variant": name, "question": question, "text": answer.text, "passes": bool(passes), "seconds": answer.seconds,
+            "energies": [statistics.fmean(step.energy) for step in answer.trace], "energy": -answer.after.score,
+            "stop_reason": answer.stop_reason,
+        }  # fmt: skip
+        if graded:
+            row["value"], row["draft_value"] = graded(question, [answer.text, answer.draft])
+        rows.append(row)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        verdict = "passes" if passes else "fails"
+        print(name, f"{row['energy']:.2f}", verdict, repr(answer.text[:80]), file=sys.stderr)
+    for name in names:
+        print_means(name, [row for row in rows if row["variant"] == name])
 
 
 if __name__ == "__main__":

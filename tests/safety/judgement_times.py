@@ -94,6 +94,7 @@ def measure_long_arguments(pipeline: GuardPipeline) -> dict[str, Any]:
         milliseconds[f"{name}.{argument}: {kind}"], waits[f"{name}.{argument}: {kind}"] = asyncio.run(
             _judge(pipeline, calls, context)
         )
+    gc.unfreeze()
     worst, stalled = max(milliseconds, key=milliseconds.__getitem__), max(waits, key=waits.__getitem__)
     return {
         "added_ms_long": {

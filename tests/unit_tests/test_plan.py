@@ -1,5 +1,7 @@
 """The plan of memory against what is really there."""
 
+from dataclasses import replace
+
 import pytest
 from models import save_folder, tiny_model
 
@@ -36,6 +38,16 @@ def test_more_of_everything_takes_more(tmp_path):
     least = estimate_memory(folder, [], WINDOW)[-1].size
     for more in ({"requests": 2}, {"prompt_tokens": 512}, {"dtype": "float32"}):
         assert estimate_memory(folder, [], WINDOW, **more)[-1].size > least
+
+
+def test_a_gradient_passes_the_layers_above_a_rewards_vector_wherever_latents_act_without_one(tmp_path):
+    folder = str(save_folder(tmp_path, "llama"))
+
+    def estimate(depth):
+        config = replace(WINDOW, latent=replace(WINDOW.latent, depth=depth))
+        return {part.name: part.size for part in estimate_memory(folder, [], config)}["a gradient in the latents"]
+
+    assert estimate(0.9) == estimate(0.5) < estimate(0.1)
 
 
 def test_the_command_prints_it_and_a_name_that_is_not_there_is_named(tmp_path, capsys):

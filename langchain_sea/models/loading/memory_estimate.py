@@ -24,6 +24,7 @@ _WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 _KEPT_STATES = 18  # hidden states per layer that a backward pass keeps: norms, projections, products
 _KEPT_HIDDEN, _KEPT_INNER = 14, 5  # states of each width, per layer, that a gradient in the latents keeps
 _DECODE_BYTES = 14  # logits in the weights' precision and in float32, masks, shares
+_FIRST_DEPTH = 0.5  # of the layers: vectors of rewards act a little later, and latents without one later still
 _MAX_LOGITS = 2**27  # that the output layer computes at once
 _LOGIT_COPIES = 4  # float32 copies of (chains, tokens, vocabulary): logits, log π, their gradient, soft tokens
 
@@ -127,7 +128,7 @@ def _latent_parts(
     written = _round_up(prompt_tokens + tokens, 64)
     positions = max(rows * drawn, kept * written)
     read = rows * _round_up(plan.tokens + 1, 8)
-    layers = round((1 - search_config.latent.depth) * shape.layers)
+    layers = round((1 - min(_FIRST_DEPTH, search_config.latent.depth)) * shape.layers)
     states = _KEPT_HIDDEN * shape.hidden + _KEPT_INNER * shape.inner
     at_once = min(max(read, kept * tokens), max(1, _MAX_LOGITS // shape.vocabulary))
     return [

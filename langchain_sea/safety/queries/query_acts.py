@@ -23,7 +23,7 @@ _LINE_COMMENT = re.compile(r"#[^\n]*|--[^\n]*")
 _COMMENT = re.compile(rf"{_LINE_COMMENT.pattern}|/\*.*?\*/", re.DOTALL)
 _DELETES = r"(?:^|;)\s*(?:with\b[^;]{0,500}?\)\s*)?(?:delete\s+from|drop\s+\w+|truncate\b)"
 _PROLOGUE = r"(?:^|;)\s*(?:(?:base|prefix)\b[^<;]*<[^>;]*>\s*)*"
-_GRAPH = r"(?:silent\s+)?(?:(?:graph\s*)?<|graph\b|default\b|named\b|all\b|[\w-]*:)"
+_GRAPH = r"(?:silent\s+)?(?:(?:graph\s*)?<|graph\b|default\b|named\b|all\b|[\pL\pN_-]*:)"
 _STATEMENTS = (
     (_DELETES, "delete"),
     (r"(?:^|;)\s*update\s+\S+\s+set\b", "update"),
@@ -37,7 +37,6 @@ _STATEMENTS = (
     (r"\}\s*insert\s*\{", "create"),
 )
 """Patterns of statements, which RE2 searches in a time that grows with the text, and the class of act of each."""
-_STATEMENT_PATTERNS = tuple(pattern for pattern, _ in _STATEMENTS)
 
 
 def list_query_acts(text: str) -> list[frozenset[str]]:
@@ -48,7 +47,8 @@ def list_query_acts(text: str) -> list[frozenset[str]]:
         return [find_tool_acts(field) or frozenset({"update"}) for field in fields]
     if _MUTATION.search(plain):
         return [frozenset({"update"})]
-    return [frozenset({_STATEMENTS[number][1]}) for number in find_matching(plain, _STATEMENT_PATTERNS)]
+    patterns, acts = zip(*_STATEMENTS, strict=True)
+    return [frozenset({acts[number]}) for number in find_matching(plain, patterns)]
 
 
 def _list_fields(text: str, start: int) -> Iterator[str]:

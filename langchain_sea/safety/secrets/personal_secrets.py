@@ -89,8 +89,7 @@ _PERSONAL = (_CARD, _HASH, _HEADER, _COOKIE, _SETTING, _SENTENCE, _GROUPED, _SOC
 
 def find_personal_secrets(text: str) -> Iterator[Danger]:
     """Yield each secret of a person or of a system that has the form of one, in a text that leaves."""
-    found = find_matching(text, (*_PERSONAL, _RECOVERY))
-    if not found:
+    if not find_matching(text, (*_PERSONAL, _RECOVERY)):
         return
     if card := next((m for m in _list_matches(_CARD, text) if is_card_number(m)), None):
         yield Danger(f"it would pass on the number of a card ({card[:4]!r}…)")
@@ -109,7 +108,7 @@ def find_personal_secrets(text: str) -> Iterator[Danger]:
         yield Danger(f"it would pass on a number of social security ({secret[:3]!r}…)")
     if secret := next(_list_matches(_STRONG_CODE, text), None):
         yield Danger(f"it would pass on a code for one log-in ({secret[:2]!r}…)")
-    if len(_PERSONAL) in found and _has_recovery_words(text):
+    if compile_pattern(_RECOVERY).search(text) and _has_recovery_words(text):
         yield Danger("it would pass on a list of words, as the recovery words of a wallet are")
 
 

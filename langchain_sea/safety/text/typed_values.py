@@ -192,8 +192,8 @@ def get_registrable(host: str) -> str:
 
 def _has_url_start(text: str) -> bool:
     """Return whether a text may hold a URL; much faster than the pattern that finds where one begins."""
-    lowered = text.lower()
-    return any(start in lowered for start in _URL_STARTS)
+    folded = text.casefold()  # as the pattern does, for which ſ is an s
+    return any(start in folded for start in _URL_STARTS)
 
 
 def _is_mail_link(url: str) -> bool:
