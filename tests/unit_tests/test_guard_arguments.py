@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_sea.safety import Action, CallContext, ContextMessage, GuardConfig, RulesCheck
-from langchain_sea.safety.queries.query_acts import remove_comments
+from langchain_sea.safety.queries.query_acts import list_query_acts, remove_comments
 from langchain_sea.safety.text.argument_kinds import Kind, recognize_statement
 from langchain_sea.safety.tool_call import freeze_calls
 
@@ -201,3 +201,16 @@ def test_a_statement_is_recognized_by_its_beginning(text, kind):
 def test_comments_are_removed_wherever_they_end(text: str) -> None:
     """Looking for an end where there is none would read the rest of a text for every beginning."""
     assert remove_comments(text) == re.sub(r"#[^\n]*|--[^\n]*|(?s:/\*.*?\*/)", " ", text)
+
+
+@pytest.mark.parametrize(
+    ("query", "acts"),
+    [
+        ("BASE <a> PREFIX x: <y> CLEAR GRAPH <z>", [{"delete"}]),
+        ("COPY é:a TO ex:b", [{"delete"}]),  # a prefix may be of any script
+        ("select 1; drop table t", [{"delete"}]),
+        ("select 1", []),
+    ],
+)
+def test_acts_of_statements(query, acts):
+    assert list_query_acts(query) == acts
