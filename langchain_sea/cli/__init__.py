@@ -50,13 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="langchain-sea", description="Better answers from a local language model, without training."
+        prog="langchain-sea",
+        description="Better answers from a local language model, without training.",
+        allow_abbrev=False,  # a later version may have a second option of that beginning
     )
     parser.add_argument("--version", action="version", version=f"langchain-sea {__version__}")
     parser.add_argument("--debug", action="store_true", help="show an error's whole traceback")
     commands = parser.add_subparsers(required=True, metavar="command")
     for name, module, description in _COMMANDS:
-        command = commands.add_parser(name, help=description, description=module.__doc__)
+        command = commands.add_parser(name, help=description, description=module.__doc__, allow_abbrev=False)
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser

@@ -1,4 +1,4 @@
-"""Answer one question: the answer goes to standard output, plan, progress and scores to a terminal's standard error.
+"""Answer one question: the answer goes to standard output; plan, progress and scores go to standard error.
 
 Ctrl-C prints the best answer so far; the exit status is then 130.
 """
@@ -8,16 +8,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import (
-    add_model_options,
-    answer_question,
-    format_scores,
-    load_weights,
-    make_model,
-    refinement_to_json,
-    to_json,
-)
+from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -46,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     row = to_json(options.question, message)
     _write_answer(row, as_json=options.json)
     if not options.json:
-        write_progress(format_scores(row["sea"]))
+        write_progress(f"{explain_draft(row['sea']) or 'the draft was replaced'}; {format_scores(row['sea'])}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_sea.cli.console import write_line
+from langchain_sea.core.wording import count_of
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +49,7 @@ def _list_stops(options: argparse.Namespace) -> int:
     for row in rows:
         verb = "would have been stopped" if row.has_run else "was stopped"
         write_line(f"row {row.row}: {row.tool} {verb} ({row.outcome}): {'; '.join(row.reasons)}")
-    write_line(f"{options.file}: {len(rows)} calls stopped")
+    write_line(f"{options.file}: {count_of(len(rows), 'call')} stopped")
     return 0
 
 
@@ -60,7 +61,7 @@ def _replay(options: argparse.Namespace) -> int:
     changed = [row for row in rows if not row.is_equal]
     for row in changed:
         write_line(f"row {row.row}: was {row.outcome}, now {row.new_outcome}")
-    write_line(f"{options.file}: {len(rows)} calls checked again, {len(changed)} with another decision")
+    write_line(f"{options.file}: {count_of(len(rows), 'call')} checked again, {len(changed)} with another decision")
     return int(bool(changed))
 
 
@@ -72,7 +73,7 @@ def _compare(options: argparse.Namespace) -> int:
     changed = [row for row in rows if row.outcome != row.new_outcome]
     for row in changed:
         write_line(f"row {row.row}: {row.tool} was {row.outcome}, would be {row.new_outcome}: {row.reason}")
-    write_line(f"{options.file}: {len(rows)} calls judged, {len(changed)} with another decision")
+    write_line(f"{options.file}: {count_of(len(rows), 'call')} judged, {len(changed)} with another decision")
     return 0
 
 

@@ -9,16 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_sea.budget import StopReason
+from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import (
-    add_model_options,
-    answer_question,
-    format_scores,
-    load_weights,
-    make_model,
-    refinement_to_json,
-    to_json,
-)
+from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -139,16 +132,8 @@ def title_answer(sea: dict[str, Any]) -> str:
     """
     if sea["stop_reason"] == StopReason.INTERRUPTED:
         return "answer (the best one when Ctrl-C was pressed)"
-    if sea["accepted"]:
-        return "answer"
-    if sea.get("failure"):
-        return "answer (the draft is kept: it could not be scored)"
-    has_plan = not (sea.get("plan") or "none").startswith("none")
-    if sea["stop_reason"] == StopReason.SECONDS and sea["steps"] == 0 and not has_plan:
-        return "answer (the draft is kept: there was no time to look for a better one)"
-    if sea["rejected"]:
-        return "answer (the draft is kept: what scored better gained too little, or broke a limit on fluency)"
-    return "answer (the draft is kept: nothing was better by more than the reward's noise)"
+    reason = explain_draft(sea)
+    return f"answer ({reason})" if reason else "answer"
 
 
 def _show_source(reward: Callable[..., list[float]]) -> str:

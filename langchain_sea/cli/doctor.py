@@ -1,9 +1,11 @@
-"""Show versions, devices and weights, and what to do about each; or a model's memory, or its speed."""
+"""Show versions, extras, devices and weights, and what to do about each; or a model's memory, or its speed."""
 
 from __future__ import annotations
 
 from importlib import metadata
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 from langchain_sea.cli.console import write_line
 from langchain_sea.cli.options import DTYPES
@@ -13,11 +15,12 @@ from langchain_sea.cli.warm import warm_up
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["add_arguments", "run"]
+__all__ = ["add_arguments", "find_extras", "run"]
 
 _PACKAGES = ("langchain-sea", "langchain-core", "torch", "transformers", "pydantic", "safetensors", "gguf")
 _WEIGHTS = ("smollm2-135m", "minilm", "tiny")
 _GB = 1e9
+_NOT_INSTALLED = "not installed"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +65,9 @@ def run(options: argparse.Namespace) -> int:
 
     for name in _PACKAGES:
         write_line(f"{name:16} {_find_version(name)}")
+    for name, missing in find_extras().items():
+        advice = f"needs {', '.join(missing)}: pip install 'langchain-sea[{name}]'" if missing else "installed"
+        write_line(f"{f'[{name}]':16} {advice}")
     devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     write_line(f"{'devices':16} {', '.join(['cpu', *devices])}")
     _show_cpu()
@@ -91,11 +97,29 @@ def _show_cpu() -> None:
     write_line(f"{'cpu precision':16} {measure_folder(location.path)}, measured on a layer of {_WEIGHTS[0]}")
 
 
+def find_extras() -> dict[str, list[str]]:
+    """Return what lacks of each optional extra: packages that are not installed, or of another version."""
+    requirements = [Requirement(line) for line in metadata.requires("langchain-sea") or ()]
+    extras = metadata.metadata("langchain-sea").get_all("Provides-Extra") or []
+    return {
+        extra: [str(needed).partition(";")[0].strip() for needed in requirements if _is_missing(needed, extra)]
+        for extra in extras
+        if extra != "all"
+    }
+
+
+def _is_missing(needed: Requirement, extra: str) -> bool:
+    if needed.marker is None or not needed.marker.evaluate({"extra": extra}):
+        return False
+    version = _find_version(needed.name)
+    return version == _NOT_INSTALLED or not needed.specifier.contains(version, prereleases=True)
+
+
 def _find_version(name: str) -> str:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return _NOT_INSTALLED
 
 
 def _plan_memory(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.cli.console import write_line
+from langchain_sea.cli.console import write_line, write_progress
 from langchain_sea.cli.options import add_model_name
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def run(options: argparse.Namespace) -> int:
     if unknown := set(methods) - set(METHODS):
         raise ValueError(f"no methods {sorted(unknown)}: choose of {', '.join(METHODS)}.")
     rows = _answer(_sample_cases(options), methods, options)
+    write_progress("scoring the answers with the safety gate …")
     gate = registry.load_gate("safety")
     assert gate is not None
     scored = add_gate_scores(rows, gate, getattr(gate, "threshold", 0.5))
@@ -75,17 +76,18 @@ def _sample_cases(options: argparse.Namespace) -> list[Case]:
 
 def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of these cases; the file may hold others of earlier runs."""
+    write_progress(f"loading {options.model} …")
     from langchain_sea.evaluation import Evaluation
     from langchain_sea.models.registry import load_model
     from langchain_sea.rewards import registry
 
-    policy = load_model(options.model)
+    policy = load_model(options.model, report=write_progress)
     terms = registry.make_terms(options.reward, policy)
     evaluation = Evaluation(
         policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens, max_time=options.seconds
     )
     keys = {case.key for case in cases}
-    rows = evaluation.run(cases, methods, options.rows)
+    rows = evaluation.run(cases, methods, options.rows, report=write_progress)
     return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from langchain_sea.cli.console import is_terminal, write_progress
 
@@ -13,19 +13,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from langchain_sea.chat_models import SEAChatModel
-    from langchain_sea.engine.selection import Refinement
 
-__all__ = [
-    "DTYPES",
-    "add_model_name",
-    "add_model_options",
-    "answer_question",
-    "format_scores",
-    "load_weights",
-    "make_model",
-    "refinement_to_json",
-    "to_json",
-]
+__all__ = ["DTYPES", "add_model_name", "add_model_options", "answer_question", "load_weights", "make_model"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -77,12 +66,17 @@ def make_model(options: argparse.Namespace) -> SEAChatModel:
 
 
 def load_weights(options: argparse.Namespace) -> float:
-    """Load the model and its rewards with progress on standard error; return the seconds it took."""
+    """Load the model and its rewards with progress on standard error; return the seconds it took.
+
+    Names of models, rewards, presets and plans are checked before anything is read.
+    """
+    start = time.monotonic()
+    write_progress(f"loading {options.model} …")  # before the imports, which take seconds
+    make_model(options)
+
     from langchain_sea.models.registry import load_model
     from langchain_sea.rewards import registry
 
-    start = time.monotonic()
-    write_progress(f"loading {options.model} …")
     policy = load_model(
         options.model,
         dtype=options.dtype,
@@ -95,40 +89,12 @@ def load_weights(options: argparse.Namespace) -> float:
 
 
 def answer_question(model: SEAChatModel, question: str) -> AIMessage:
-    """Return the model's answer; a terminal shows the plan and a bar meanwhile.
+    """Return the model's answer; standard error shows the plan meanwhile, and on a terminal a bar.
 
     Raises:
         RefinementInterrupted: Ctrl-C was pressed; it holds the best answer so far.
     """
-    if not is_terminal():
-        return model.invoke(question)
     from langchain_sea.plotting.progress import ProgressBar
 
     write_progress("writing the draft …")
-    return model.invoke(question, {"callbacks": [ProgressBar()]})
-
-
-def refinement_to_json(question: str, refinement: Refinement) -> dict[str, Any]:
-    """Return question and best answer so far of a refinement that was interrupted, as one JSON object."""
-    names = ("draft", "accepted", "steps", "seconds", "stop_reason", "plan")
-    sea = {name: getattr(refinement, name) for name in names}
-    return {"question": question, "answer": refinement.text, "sea": sea}
-
-
-def to_json(question: str, message: AIMessage) -> dict[str, Any]:
-    """Return question, answer, usage and metadata as one JSON object."""
-    usage = dict(message.usage_metadata or {})
-    return {"question": question, "answer": message.content, "usage": usage, **message.response_metadata}
-
-
-def format_scores(sea: dict[str, Any]) -> str:
-    """Return one line with the scores of draft and answer, from `response_metadata["sea"]`."""
-    if sea["score_before"] is None:
-        return f"no score: {sea['failure']}"
-    rewards = "".join(
-        f", {name} {before:+.2f} → {sea['rewards_after'][name]:+.2f}" for name, before in sea["rewards_before"].items()
-    )
-    return (
-        f"score {sea['score_before']:+.2f} → {sea['score_after']:+.2f}{rewards}, nats/token "
-        f"{sea['nll_before']:.2f} → {sea['nll_after']:.2f}, {sea['seconds']:.1f} s, {sea['stop_reason']}"
-    )
+    return model.invoke(question, {"callbacks": [ProgressBar(has_bar=is_terminal())]})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.core.wording import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ def show_speed(name: str, rewards: Sequence[str]) -> int:
     start = time.monotonic()
     speed = measure_speed(policy, rewards)
     dtype = str(policy.model.dtype).removeprefix("torch.")
-    threads = f", {torch.get_num_threads()} threads" if policy.device.type == "cpu" else ""
+    threads = f", {count_of(torch.get_num_threads(), 'thread')}" if policy.device.type == "cpu" else ""
     write_line(f"{name}, {dtype} on {policy.device}{threads}; measured in {time.monotonic() - start:.1f} s")
     num_rows = _GROUPS * _ROWS
     alone, together = 1 / speed.decode(1), num_rows / speed.decode(num_rows)
@@ -52,7 +53,7 @@ def show_speed(name: str, rewards: Sequence[str]) -> int:
     stride = PRESETS["default"].search_config.continuation.stride
     for seconds in _SECONDS:
         plan, reason = choose_plan(speed, seconds, Workload(None, stride, stride))
-        size = f"{plan.num_draws} draws × {plan.rounds} rounds of {plan.tokens} tokens, " if plan else ""
+        size = f"{plan.num_draws} draws × {count_of(plan.rounds, 'round')} of {plan.tokens} tokens, " if plan else ""
         plan_name = plan.name if plan else "none"
         write_line(f"{f'max_time={seconds:g}':22} {plan_name}: {size}{reason}")
     return 0

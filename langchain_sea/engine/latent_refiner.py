@@ -15,6 +15,7 @@ import torch
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.protocols import Steering
+from langchain_sea.core.wording import count_of
 from langchain_sea.engine.draw_scoring import DrawScorer
 from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.lateness import stop_when_late
@@ -137,7 +138,7 @@ class LatentRefiner:
         self._draw_tokens = min(self._draw_tokens, self.tracker.max_new_tokens - position)
         self.plan_reason = self.plan_reason or (
             f"{plan.name}: {plan.groups} groups of {plan.rows} draws of {self._draw_tokens} tokens, up to "
-            f"{plan.rounds} rounds, {plan.kept} continued; {reason}"
+            f"{count_of(plan.rounds, 'round')}, {plan.kept} continued; {reason}"
         )
         return plan
 

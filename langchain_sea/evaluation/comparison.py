@@ -31,7 +31,7 @@ from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.rewards import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from langchain_sea.core.terms import RewardTerm
@@ -91,7 +91,15 @@ class Evaluation:
     seed: int = 0
     max_time: float | None = None
 
-    def run(self, cases: Sequence[Case], methods: Sequence[str], rows: Path, *, minutes: float = 1e9) -> list[Row]:
+    def run(
+        self,
+        cases: Sequence[Case],
+        methods: Sequence[str],
+        rows: Path,
+        *,
+        minutes: float = 1e9,
+        report: Callable[[str], None] | None = None,
+    ) -> list[Row]:
         """Return the rows of all cases and methods; those that the file holds already are not computed again.
 
         Args:
@@ -99,12 +107,13 @@ class Evaluation:
             methods: of `METHODS`; the leading one is added.
             rows: a JSONL file, which is extended.
             minutes: after this time no answer is begun.
+            report: gets a line on each answer; without it a terminal is shown a bar.
         """
         answered: dict[Key, Row] = {_key_of(row): row for row in read_rows(rows)}
         deadline = time.monotonic() + 60 * minutes
         ordered = [name for name in METHODS if name in {*methods, LEAD}]
-        with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=None) as progress:
-            for case in cases:
+        with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=True if report else None) as progress:
+            for number, case in enumerate(cases, start=1):
                 for name in ordered:
                     if (*case.key, name) in answered:
                         continue
@@ -114,6 +123,8 @@ class Evaluation:
                     answered[*case.key, name] = row
                     with rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                    if report is not None:
+                        report(f"question {number} of {len(cases)}, {name}: {row['seconds']:.1f} s")
                 progress.update(1)
         return read_rows(rows)
 

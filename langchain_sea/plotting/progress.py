@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.callbacks import BaseCallbackHandler
 from tqdm.auto import tqdm
 
+from langchain_sea.core.wording import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
@@ -23,11 +25,13 @@ class ProgressBar(BaseCallbackHandler):
 
     Attributes:
         total: the number of steps, where it is known before there is a plan.
+        has_bar: whether there is a bar below the line of the plan; a log needs none.
     """
 
-    def __init__(self, total: int | None = None) -> None:
+    def __init__(self, total: int | None = None, *, has_bar: bool = True) -> None:
         """Draw nothing yet."""
         self.total = total
+        self.has_bar = has_bar
         self._bars: dict[UUID, tqdm[Any]] = {}
         self._best: dict[UUID, float] = {}
 
@@ -61,7 +65,7 @@ class ProgressBar(BaseCallbackHandler):
             bar.refresh()
 
     def _start_bar(self, run_id: UUID, total: int | None) -> tqdm[Any]:
-        bar = self._bars[run_id] = tqdm(total=total, desc="refining", unit="round")
+        bar = self._bars[run_id] = tqdm(total=total, desc="refining", unit="round", disable=not self.has_bar)
         return bar
 
     def _close(self, run_id: UUID) -> None:
@@ -78,5 +82,7 @@ def describe_plan(plan: Mapping[str, Any]) -> str:
         limit = "in the time that is left" if plan["seconds"] is None else f"in {plan['seconds']:g} s"
         return f"{draft}; no search ends {limit}, so the draft is the answer"
     limit = "" if plan["seconds"] is None else f" for up to {plan['seconds']:g} s"
-    rounds = "" if plan["rounds"] is None else f": {plan['draws']} draws × {plan['rounds']} rounds"
+    rounds = (
+        "" if plan["rounds"] is None else f": {count_of(plan['draws'], 'draw')} × {count_of(plan['rounds'], 'round')}"
+    )
     return f"{draft}, refining{limit}{rounds}"

@@ -18,6 +18,7 @@ from torch import Tensor
 from langchain_sea.core.conversation import last_user_text
 from langchain_sea.core.functions import require_scoring_function, takes_messages, wait_for_result
 from langchain_sea.core.timeouts import LateError, run_with_timeout
+from langchain_sea.core.wording import count_of
 from langchain_sea.errors import RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
     if unordered or not (isinstance(values, Sized) and isinstance(values, Iterable)):
         raise _bad(label, f"returned {reprlib.repr(returned)}, which is not a list of numbers", completions)
     if len(values) != len(completions):
-        raise _bad(label, f"returned {len(values)} scores, {reprlib.repr(returned)}", completions)
+        raise _bad(label, f"returned {count_of(len(values), 'score')}, {reprlib.repr(returned)}", completions)
     scores = []
     for value, text in zip(values, completions, strict=True):
         try:

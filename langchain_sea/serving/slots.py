@@ -37,7 +37,7 @@ class Slots:
             wait = max(1, round(self._mean_seconds * self.num_taken / 2))
             raise APIError(
                 429,
-                f"{self.num_taken} requests are in progress; try again in {wait} s.",
+                f"as many requests as are allowed ({self.limit}) are in progress; try again in {wait} s.",
                 code="rate_limit_exceeded",
                 headers={"Retry-After": str(wait)},
             )

@@ -11,7 +11,7 @@ import pytest
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.budget import StopReason
-from langchain_sea.cli import main
+from langchain_sea.cli import doctor, main
 from langchain_sea.cli.demo import title_answer
 from langchain_sea.errors import RefinementInterrupted
 
@@ -21,11 +21,32 @@ pytestmark = pytest.mark.usefixtures("one_small_plan")
 
 
 def test_ask_prints_the_answer_alone(capsys):
+    """Standard error says what is being done in any case, without a bar where it is no terminal."""
     assert main(["ask", "What is 14 + 23?", *TINY]) == 0
     out, err = capsys.readouterr()
-    assert out.strip()
-    assert "score" not in out
-    assert err == ""
+    assert len(out.splitlines()) == 1
+    first, *_, last = err.splitlines()
+    assert first == "loading tiny …"
+    assert "draft" in last
+    assert "score" in last
+    assert "\r" not in err
+
+
+@pytest.mark.parametrize("mistake", [["--preset", "papr"], ["--plan", "smal"], ["--reward", "tinny"]])
+def test_mistakes_are_reported_before_weights_are_read(mistake, monkeypatch, capsys):
+    def load(*_args, **_options):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr("langchain_sea.models.registry.load_model", load)
+    assert main(["ask", "Hi", *TINY, *mistake]) == 1
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_options_have_no_short_forms(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["ask", "Hi", *TIMED, "--pla", "tiny"])
+    assert ended.value.code == 2
+    assert "--pla" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
@@ -178,6 +199,19 @@ def test_doctor_names_what_to_do(capsys, monkeypatch, tmp_path):
     assert "torch" in out
     assert "tiny" in out
     assert status == ("→" in out)
+
+
+@pytest.mark.parametrize(
+    ("version", "missing"),
+    [("2.50", []), ("2.39", ["ray[data,serve]>=2.40"]), ("not installed", ["ray[data,serve]>=2.40"])],
+)
+def test_doctor_lists_what_an_extra_lacks(version, missing, monkeypatch):
+    """Also where a package is installed in a version that is too old."""
+    monkeypatch.setattr(doctor, "_find_version", lambda name: version if name == "ray" else "99")
+    found = doctor.find_extras()
+    assert found["ray"] == missing
+    assert found["gguf"] == []
+    assert "all" not in found
 
 
 def test_ctrl_c_ends_with_130(monkeypatch, capsys):

@@ -4,6 +4,7 @@ import pytest
 
 from langchain_sea.core.conversation import last_user_text
 from langchain_sea.core.suggestions import suggest
+from langchain_sea.core.wording import count_of
 
 PARTS = [{"type": "text", "text": "one"}, {"type": "image"}, "a string", {"type": "text", "text": "two"}]
 
@@ -28,3 +29,8 @@ def test_suggest_names_the_nearest_name_or_nothing():
     assert suggest("defualt", ["default", "paper"]) == "did you mean 'default'?"
     assert suggest("xyz", ["default", "paper"]) == ""
     assert suggest("defau", ["default"], cutoff=0.9) == ""
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 rounds"), (1, "1 round"), (2, "2 rounds")])
+def test_numbers_with_nouns(number, words):
+    assert count_of(number, "round") == words

@@ -161,7 +161,9 @@ def test_the_command_compares_on_a_file(tmp_path, monkeypatch, capsys) -> None:
     rows, out = tmp_path / "rows", tmp_path / "page.html"
     options = ["eval", str(tmp_path / "mine.jsonl"), "--model", "tiny", "--methods", "draft", "--max-tokens", "12"]
     assert main([*options, "--rows", str(rows), "--html", str(out)]) == 0
-    found = json.loads(capsys.readouterr().out)
+    printed, progress = capsys.readouterr()
+    found = json.loads(printed)
+    assert "question 1 of 1, draft: " in progress
     assert set(found["mine, plain"]) == {"default", "draft"}
     assert len(read_rows(rows)) == 2
     assert "What is 1 + 2?" in out.read_text()

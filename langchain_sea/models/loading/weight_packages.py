@@ -78,7 +78,7 @@ WEIGHT_PACKAGES = {
             file="SmolLM2-135M-Instruct.Q4_1.gguf",
             kind="causal",
             hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
-            first_load="about 30 s",
+            first_load="10 to 60 s",
         ),
         WeightPackage(
             name="minilm",
