@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,6 +53,7 @@ def adapter_reward(
     *,
     reduction: Literal["sum", "mean"] = "sum",
     scale: float = 1.0,
+    max_early_surprise: float = math.inf,
 ) -> LogRatioReward:
     """Return the reward log π₊ − log π₋ of a policy with and without an adapter, with one set of weights in memory.
 
@@ -60,9 +62,12 @@ def adapter_reward(
         adapter: as in `load_adapter`, π₊.
         reduction: as in `LogRatioReward`.
         scale: as in `LogRatioReward`.
+        max_early_surprise: as in `LogRatioReward`.
 
     Raises:
         ExtraMissingError: peft is not installed.
         WeightsNotFoundError: there is no adapter, or it does not fit the base.
     """
-    return LogRatioReward(load_adapter(policy, adapter), policy, reduction=reduction, scale=scale)
+    return LogRatioReward(
+        load_adapter(policy, adapter), policy, reduction=reduction, scale=scale, max_early_surprise=max_early_surprise
+    )

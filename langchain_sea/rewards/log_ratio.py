@@ -4,10 +4,16 @@
 
 where π₊ is the trained policy and π₋ the policy it was trained from. Up to a factor β and a term of x alone, this
 is the reward that the training optimised (arXiv 2305.18290, eq. 5).
+
+The ratio is large for tokens that neither policy would write and π₋ even less. Contrastive decoding forbids such tokens
+(arXiv 2210.15097, eq. 3). Here −log π₋ of a token counts up to a limit, which keeps a gradient everywhere:
+
+    r(x, y) = scale · Σₜ (log π₊(yₜ | x, y₍<t₎) − max(log π₋(yₜ | x, y₍<t₎), −max_early_surprise))
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -48,6 +54,7 @@ class LogRatioReward:
         *,
         reduction: Literal["sum", "mean"] = "sum",
         scale: float = 1.0,
+        max_early_surprise: float = math.inf,
         prompts: int = 64,
     ) -> None:
         """Compute nothing yet.
@@ -58,6 +65,8 @@ class LogRatioReward:
                 is shared.
             reduction: the sum or the mean over the answer's tokens.
             scale: a factor; a negative one reverses the reward.
+            max_early_surprise: −log π₋ of one token counts up to so many nats. A limit keeps the search from texts that
+                neither policy would write; without one the reward is the plain ratio.
             prompts: the number of prompts whose states each policy caches. If more are refined at once, every step
                 computes the states again.
 
@@ -66,8 +75,10 @@ class LogRatioReward:
         """
         if reduction not in ("sum", "mean"):
             raise ValueError(f"reduction={reduction!r} must be 'sum' or 'mean'.")
+        if not max_early_surprise > 0:
+            raise ValueError(f"max_early_surprise={max_early_surprise} must be a positive number of nats.")
         self.expert, self.early = expert, early
-        self.reduction, self.scale = reduction, scale
+        self.reduction, self.scale, self.max_early_surprise = reduction, scale, max_early_surprise
         _require_equal(expert, early)
         self._prompts: LRUCache[PolicyPrompt] = LRUCache(2 * prompts)
         self._equal: LRUCache[CausalLMPolicy] = LRUCache(prompts)
@@ -92,7 +103,8 @@ class LogRatioReward:
     def score_soft(self, view: AnswerBatch) -> Tensor:
         """Return the scores, (C,), at least float32, differentiable in `view.tokens.soft`."""
         self.required_outputs(view)
-        difference = self._log_prob(self.expert, view) - self._log_prob(self.early, view)  # (C,)
+        early = self._log_probs(self.early, view).clamp(min=-self.max_early_surprise)  # (C, T)
+        difference = ((self._log_probs(self.expert, view) - early) * view.tokens.mask).sum(-1)  # (C,)
         if self.reduction == "mean":
             difference = difference / view.tokens.mask.sum(-1).clamp(min=1)
         return self.scale * difference
@@ -100,11 +112,10 @@ class LogRatioReward:
     def _through(self, policy: CausalLMPolicy, view: AnswerBatch) -> AnswerBatch:
         return view.read_by(policy, partial(self._prompt, policy, view))
 
-    def _log_prob(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
-        """Return Σₜ log π(yₜ | x, y₍<t₎), (C,), on the tokens' device."""
+    def _log_probs(self, policy: CausalLMPolicy, view: AnswerBatch) -> Tensor:
+        """Return log π(yₜ | x, y₍<t₎), (C, T), on the tokens' device."""
         read = self._through(policy, view)
-        log_probs = read.output.log_probs(read.tokens) * read.tokens.mask
-        return log_probs.sum(-1).to(view.tokens.soft.device)
+        return read.output.log_probs(read.tokens).to(view.tokens.soft.device)
 
     def _prompt(self, policy: CausalLMPolicy, view: AnswerBatch) -> PolicyPrompt:
         """Return the prompt for `policy`, with the same ids, so that tools and template are the writer's."""

@@ -228,7 +228,7 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
     if name == "safety":
         return load_safety_reward()
     if name == "tiny":
-        return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"))
+        return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"), max_early_surprise=5.0)
     if name.endswith(".safetensors"):
         return HiddenStateReward(HiddenStateHead.load(name))
     return load_judge(name, policy.tokenizer, str(policy.device))

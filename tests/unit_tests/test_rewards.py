@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 import random
 import subprocess
@@ -544,44 +545,50 @@ def test_a_reward_model_pickles() -> None:
 # What two policies imply
 
 
-def total(writer: CausalLMPolicy, prompt: PolicyPrompt, ids: Sequence[int]) -> Tensor:
-    """Log π(y | x), by one forward without any cache."""
+def plain_log_probs(writer: CausalLMPolicy, prompt: PolicyPrompt, ids: Sequence[int]) -> Tensor:
+    """Log π of each token of y after x, by one forward without any cache."""
     rows = torch.tensor([[*prompt.ids, *ids]])
     logits = writer.model(input_ids=rows, use_cache=False).logits[0, len(prompt.ids) - 1 : -1]
-    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).sum()
+    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None]).squeeze(-1)
 
 
+@pytest.mark.parametrize("most", [math.inf, 5.0])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 @torch.no_grad()
-def test_the_implicit_reward_is_the_difference(reduction: Any) -> None:
+def test_the_implicit_reward_is_the_difference(reduction: Any, most: float) -> None:
     """Of two log-probabilities by plain forwards, whoever wrote the text; steering on hard tokens agrees."""
     expert, early, third = policy(seed=1), policy("gpt2", seed=2), policy(seed=3)
-    reward = LogRatioReward(expert, early, reduction=reduction, scale=-0.5)
+    reward = LogRatioReward(expert, early, reduction=reduction, scale=-0.5, max_early_surprise=most)
+    surprises = []
     for writer in (expert, early, third):
         answers = [writer.encode(text) for text in TEXTS]
         view = AnswerBatch(writer, writer.prompt(QUESTION), Tokens.from_ids(answers))
-        sums = [total(expert, view.prompt, ids) - total(early, view.prompt, ids) for ids in answers]
+        pairs = [[plain_log_probs(side, view.prompt, ids) for side in (expert, early)] for ids in answers]
+        sums = [(better - worse.clamp(min=-most)).sum() for better, worse in pairs]
+        surprises += [-worse for _, worse in pairs]
         expected = -0.5 * torch.stack(sums)
         if reduction == "mean":
             expected = expected / torch.tensor([len(ids) for ids in answers])
         torch.testing.assert_close(reward.score(view, TEXTS), expected, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(reward.score_soft(view), reward.score(view, TEXTS))
+    assert 0 < (torch.cat(surprises) > 5.0).float().mean() < 1
     empty = AnswerBatch(third, third.prompt(QUESTION), Tokens.from_ids([[]]))
     assert reward.score(empty, [""]).tolist() == [0.0]
 
 
 @pytest.mark.parametrize("reduction", first_fast(["sum", "mean"]))
 @pytest.mark.parametrize("candidates", first_fast([5, None]))
-def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None) -> None:
+@pytest.mark.parametrize("most", [math.inf, 5.0])
+def test_the_implicit_gradient_is_right(reduction: Any, candidates: int | None, most: float) -> None:
     """Against finite differences of the formula in float64, also where the expert itself writes."""
     expert, early = (policy("gpt2", seed=seed, dtype=torch.float64) for seed in (1, 2))
-    reward = LogRatioReward(expert, early, reduction=reduction)
+    reward = LogRatioReward(expert, early, reduction=reduction, max_early_surprise=most)
 
     def exact(view: AnswerBatch) -> Tensor:
         soft, support, mask = view.tokens
         logits = [side.forward(side.prompt(QUESTION), view.tokens).logits for side in (expert, early)]
         sides = [(soft * found.gather(-1, support)).sum(-1) - found.logsumexp(-1) for found in logits]
-        difference = ((sides[0] - sides[1]) * mask).sum(-1)
+        difference = ((sides[0] - sides[1].clamp(min=-most)) * mask).sum(-1)
         return difference / mask.sum(-1) if reduction == "mean" else difference
 
     for writer in (expert, policy("gpt2", seed=3, dtype=torch.float64)):
@@ -624,7 +631,8 @@ def test_the_writers_tools_are_read_too() -> None:
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
     prompt = policy().prompt(QUESTION, tools=tools)
     view = AnswerBatch(policy(), prompt, Tokens.from_ids([[40, 50]]))
-    difference = total(expert, prompt, [40, 50]) - total(early, prompt, [40, 50])
+    better, worse = (plain_log_probs(side, prompt, [40, 50]) for side in (expert, early))
+    difference = (better - worse).sum()
     score = LogRatioReward(expert, early).score(view, ["x"])
     torch.testing.assert_close(score[0], difference, atol=1e-4, rtol=1e-4)
 
