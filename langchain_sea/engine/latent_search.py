@@ -179,9 +179,10 @@ class LatentSearch:
 
         The difference of the means of the best and the worst third; None if their energies do not differ.
         """
-        order = [i for i in drawn.energies.argsort(stable=True).tolist() if math.isfinite(float(drawn.energies[i]))]
+        energies: list[float] = drawn.energies.tolist()
+        order = sorted((i for i, energy in enumerate(energies) if math.isfinite(energy)), key=energies.__getitem__)
         third = max(1, len(order) // 3)
-        if len(order) < 2 or not drawn.energies[order[0]] < drawn.energies[order[-1]]:  # noqa: PLR2004
+        if len(order) < 2 or not energies[order[0]] < energies[order[-1]]:  # noqa: PLR2004
             return None
         states = yield from split_on_out_of_memory(self._read_states, [drawn.answers[i] for i in order], self.tracker)
         self._radius = float(torch.cat(states).norm(dim=-1).median())

@@ -237,10 +237,10 @@ def _search(ends: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
 def _uniform_draws(generators: Sequence[torch.Generator], rows: int, count: int) -> Tensor:
     """Draw (rows, count) float64 numbers in [0, 1), each row from its own generator; zeros without any."""
-    numbers = torch.zeros(rows, count, dtype=torch.float64)
-    for row, g in enumerate(generators):
-        numbers[row] = torch.rand(count, generator=g, dtype=torch.float64, device=g.device)
-    return numbers
+    if not generators:
+        return torch.zeros(rows, count, dtype=torch.float64)
+    drawn = [torch.rand(count, generator=g, dtype=torch.float64, device=g.device) for g in generators]
+    return torch.stack(drawn).cpu()  # one copy: each waits for the GPU
 
 
 def _rows_by_length(prefixes: Sequence[Sequence[int]], end_ids: frozenset[int]) -> dict[int, list[int]]:
