@@ -1,8 +1,7 @@
 """The refinement of one answer by latents, window by window. Every candidate is a whole answer.
 
 A window begins where the one before it ended. In it, beginnings are drawn under latents (`latent_search`), the best
-are continued under a share of their latent and without it, and the best of those are written to their end. The draft
-is written before all that.
+are continued under a share of their latent and without it, and the best of those are written to their end.
 """
 
 from __future__ import annotations
@@ -21,7 +20,14 @@ from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
-from langchain_sea.engine.planning import Workload, choose_plan, get_speed, round_costs, writing_seconds
+from langchain_sea.engine.planning import (
+    Workload,
+    choose_plan,
+    choose_plan_for_texts,
+    get_speed,
+    round_costs,
+    writing_seconds,
+)
 from langchain_sea.plans import PLANS, find_plan
 
 if TYPE_CHECKING:
@@ -39,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LatentRefiner"]
 
-_ROLLOUT_TOKENS = 48  # of a draw that is judged as a text, where whole answers are too long for the time
 _MIN_STEPS = 2  # of the latents before a search may end because nothing beats the draft
 _BEGINNING_SHARE = 0.6  # of the gain that a whole text needs: a beginning shows only a part of it
 _NUM_FINISHED = 2  # continued draws that are written to the end of a long answer
@@ -120,8 +125,8 @@ class LatentRefiner:
         num_left = self.tracker.max_new_tokens - position
         written = min(num_left, self.search_config.continuation.stride)
         seconds = self.best.function_seconds
-        draw_seconds = seconds if self.judges_texts else 0.0
-        return Workload(draw_tokens, max(0, written - (draw_tokens or 0)), position + written, draw_seconds, seconds)
+        continued = max(0, written - (draw_tokens or 0))
+        return Workload(draw_tokens, continued, position + written, seconds * self.judges_texts, seconds)
 
     def _choose_plan(self, position: int, answer: Answer) -> SearchPlan | None:
         """Return what fits into the time; None if nothing does."""
@@ -153,11 +158,9 @@ class LatentRefiner:
             self._draw_tokens = chosen.tokens if chosen else 0
             return chosen, reason
         whole = self._longest_draw(position, answer)
-        for tokens in dict.fromkeys((whole, min(whole, _ROLLOUT_TOKENS))):
-            self._draw_tokens = tokens
-            chosen, reason = choose_plan(self._speed, seconds, self._workload(position, tokens))
-            if chosen is not None and (chosen.rounds > _MIN_STEPS or tokens <= _ROLLOUT_TOKENS):
-                break
+        chosen, reason, self._draw_tokens = choose_plan_for_texts(
+            self._speed, seconds, whole, lambda tokens: self._workload(position, tokens)
+        )
         return chosen, reason
 
     def _search_window(self, prompt: Prompt, position: int, answer: Answer, plan: SearchPlan) -> RequestSteps[bool]:

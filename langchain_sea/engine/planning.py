@@ -17,12 +17,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from langchain_sea.plans import PLANS, SearchPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.core.protocols import Policy
 
-__all__ = ["PlanReport", "SpeedModel", "Workload", "choose_plan", "get_speed", "make_plan_report", "plan_seconds"]
+__all__ = [
+    "PlanReport",
+    "SpeedModel",
+    "Workload",
+    "choose_plan",
+    "choose_plan_for_texts",
+    "get_speed",
+    "make_plan_report",
+    "plan_seconds",
+]
 
 _MAX_SAMPLES = 9  # the median of the newest nine passes counts: the first pass of a shape is slow
 _MIN_ROWS_OF_DOUBLE = 24  # until more rows are measured, 24 more are expected to double the time of a pass
@@ -30,6 +39,9 @@ _GRADIENT_COST = 2.5  # of a pass with a gradient in a latent ÷ one without, un
 _SHORT_ANSWER = 16  # tokens: a refusal of one sentence
 _PASSES_OF_ANSWERS = 2.5  # one that finds where they could end, one that scores them, and half for the shorter ones
 _TEXTS_OF_ANSWERS = 2  # scored by functions: each answer, and a shorter one
+_ROLLOUT_TOKENS = 48  # of a draw that is judged as a text, where whole answers are too long for the time
+_FEW_ROUNDS = 2  # of whole answers: more rounds of rollouts are worth more
+_NUMBERS_OF_DRAFTS = (16, 12, 8, 4, 2)  # that are tried, where no plan fits
 _SAFETY_FACTOR = 1.1  # for what is not counted here
 
 
@@ -212,6 +224,33 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
     if hoped <= seconds:
         return smallest, f"expected to take {hoped:.3g} s of the {seconds:.3g} s left for answers that end early"
     return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
+
+
+def choose_plan_for_texts(
+    speed: SpeedModel, seconds: float, whole: int, make_work: Callable[[int], Workload]
+) -> tuple[SearchPlan | None, str, int]:
+    """Return a plan for rewards that judge whole texts, the reason, and the tokens of a draw.
+
+    Whole answers are drawn where they leave time for a search, else rollouts of a limited length. If no plan fits,
+    as many drafts are written in one round as do: the best of a few is better than one.
+
+    Args:
+        speed: of the policy.
+        seconds: that are left.
+        whole: tokens of a whole answer.
+        make_work: returns the work with draws of so many tokens.
+    """
+    for tokens in dict.fromkeys((whole, min(whole, _ROLLOUT_TOKENS))):
+        chosen, reason = choose_plan(speed, seconds, make_work(tokens))
+        if chosen is not None and (chosen.rounds > _FEW_ROUNDS or tokens <= _ROLLOUT_TOKENS):
+            return chosen, reason, tokens
+    expected = 0.0
+    for rows in _NUMBERS_OF_DRAFTS:
+        plan = SearchPlan(name="drafts", groups=1, rows=rows, rounds=1, tokens=whole, kept=1)
+        expected = plan_seconds(plan, speed, make_work(whole))
+        if expected <= seconds:
+            return plan, f"expected to take {expected:.3g} s of the {seconds:.3g} s left; no larger plan fits", whole
+    return None, f"two more drafts are expected to take {expected:.3g} s, and {seconds:.3g} s are left", whole
 
 
 class PlanReport(NamedTuple):
