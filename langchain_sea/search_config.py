@@ -43,6 +43,8 @@ class DraftConfig:
 class CompanionConfig:
     """Answers that are written beside the draft, under shares of a reward's steering vector.
 
+    Where no reward has a vector they are plain drafts, and `count` alone matters.
+
     Attributes:
         begin_shares: of the vector, for the first tokens; the beginnings take them in turns.
         begin_tokens: the number of first tokens.
@@ -89,7 +91,7 @@ class LatentConfig:
         continuation_shares: every draw that is kept is continued once under each of these shares of its latent; under 0
             by the policy alone, which is more fluent, and more often takes the turn of the beginning back.
         divergence_weight: β: what one nat per token away from the policy adds to the energy of a draw.
-        companions: answers that are written beside the draft, where a reward has a steering vector. None: none.
+        companions: answers that are written beside the draft. None: none.
     """
 
     sampler: LatentSampler = field(default_factory=lambda: LatentSampler(step_size=0.1, momentum=0.8))

@@ -1,10 +1,12 @@
-"""Answers that are written beside the draft, under a reward's steering vector.
+"""Answers that are written beside the draft, under a reward's steering vector where one has it.
 
 A pass takes little longer for a few rows than for one, because the weights must be read in either case. So the policy
-writes a few more answers while it writes the draft. Their first tokens are drawn under a large share of the vector; of
-many such beginnings the best few are kept. The other tokens are drawn under a smaller share and at a lower temperature,
-which keeps them fluent. They end with the draft. On a slow machine they are the whole search; on a fast one they say
-whether there is anything to gain.
+writes a few more answers while it writes the draft. They end with the draft. On a slow machine they are the whole
+search.
+
+Under a vector, their first tokens are drawn under a large share of it; of many such beginnings the best few are kept.
+The other tokens are drawn under a smaller share and at a lower temperature, which keeps them fluent. Such answers also
+say whether there is anything to gain. Without a vector they are drafts like the first.
 
 Shapes: D width of the states.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import statistics
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
@@ -47,7 +50,7 @@ class Companions:
     Attributes:
         config: how many there are, and their shares of the vector.
         drafter: writes them, and holds the tracker of the budget.
-        vector: of the reward.
+        vector: of the reward; None: no reward has one.
         generators: one for each answer; none of them is the draft's.
         answers: what is written so far.
         has_ended: whether the policy ended each of them.
@@ -57,14 +60,21 @@ class Companions:
     config: CompanionConfig
     drafter: Drafter
     energy: Energy
-    vector: SteeringVector
+    vector: SteeringVector | None
     generators: Sequence[torch.Generator]
     answers: list[Answer] = field(default_factory=list)
     has_ended: list[bool] = field(default_factory=list)
     are_scored: bool = False
 
     def begin(self, prompt: Prompt) -> RequestSteps[None]:
-        """Write their first tokens: several beginnings under each share, of which the best are kept."""
+        """Write their first tokens: several beginnings under each share, of which the best are kept.
+
+        Without a vector nothing is written yet.
+        """
+        if self.vector is None:
+            self.generators = self.generators[: self.config.count]
+            self.answers = [[] for _ in self.generators]
+            return
         shares = list(islice(cycle(self.config.begin_shares), len(self.generators)))
         inputs = [self._make_input(prompt, [[] for _ in shares], shares, 1.0)]
         (beginnings,), _ = yield from self.drafter.write(inputs, self.config.begin_tokens)
@@ -105,8 +115,8 @@ class Companions:
 
     @property
     def _num_left(self) -> int:
-        longest = min(self.config.max_tokens, self.drafter.tracker.max_new_tokens)
-        return longest - self.config.begin_tokens
+        longest = self.drafter.tracker.max_new_tokens
+        return longest if self.vector is None else min(self.config.max_tokens, longest) - self.config.begin_tokens
 
     def extend(self, written: Sequence[Answer], num_steps: int) -> None:
         """Add the new ids of each; those that were still being written after so many steps have not ended."""
@@ -116,9 +126,13 @@ class Companions:
     def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[None]:
         """Offer those that have ended, then shorter ones that could have: as many as there is time to score."""
         best, tracker = candidates.best, self.drafter.tracker
-        order = sorted(range(len(self.answers)), key=lambda row: (not self.has_ended[row], len(self.answers[row])))
+        rows: Sequence[int] = range(len(self.answers))
+        if self.vector is None:
+            rows = yield from self._offer_drafts(candidates)
+        order = sorted(rows, key=lambda row: (not self.has_ended[row], len(self.answers[row])))
         ordered = [self.answers[row] for row in order]
-        whole = self._take_in_time(ordered[: sum(self.has_ended)], candidates, num_passes=1)
+        num_ended = sum(self.has_ended[row] for row in rows)
+        whole = self._take_in_time(ordered[:num_ended], candidates, num_passes=1)
         if whole:
             yield from candidates.offer_shortened(whole, [False] * len(whole))
         left = ordered
@@ -129,6 +143,22 @@ class Companions:
             yield from candidates.offer_shortened(shorter, [False] * len(shorter))
             left = left[len(looked_at) :]
         self.are_scored = not left
+
+    def _offer_drafts(self, candidates: Candidates) -> RequestSteps[list[int]]:
+        """Offer those that are as whole as the draft can be, ended or of the longest length; return the other rows.
+
+        Their scores say by how much a better answer must differ from the draft.
+        """
+        longest, best = self.drafter.tracker.max_new_tokens, candidates.best
+        has_reached = [len(ids) >= longest for ids in self.answers]
+        whole = [row for row, ids in enumerate(self.answers) if ids and (has_reached[row] or self.has_ended[row])]
+        count = len(self._take_in_time([self.answers[row] for row in whole], candidates, num_passes=1))
+        answers, is_cut = [self.answers[row] for row in whole[:count]], [has_reached[row] for row in whole[:count]]
+        scored = yield from best.score([candidates.decode(ids) for ids in answers])
+        scores = [text.score for text in (best.draft, *scored) if text is not None and math.isfinite(text.score)]
+        best.spread = statistics.pstdev(scores) if len(scores) > 1 else None
+        yield from candidates.offer_shortened(answers, is_cut)
+        return [row for row, ids in enumerate(self.answers) if ids and row not in whole]
 
     def _take_in_time(self, answers: Sequence[Answer], candidates: Candidates, num_passes: int) -> Sequence[Answer]:
         """Return the first of the answers: as many as can be read so many times, and judged, in the time left."""
@@ -144,21 +174,22 @@ class Companions:
     def _make_input(
         self, prompt: Prompt, answers: Sequence[Answer], shares: Sequence[float], scale: float
     ) -> GenerationInput:
+        own = self.generators[: len(answers)]
+        if self.vector is None:
+            return GenerationInput(prompt, answers, generators=own)
         direction = self.vector.direction.to(self.drafter.policy.device).float()
         vectors = torch.tensor(list(shares), device=direction.device)[:, None] * direction
-        return GenerationInput.steered(
-            prompt, answers, Steering(self.vector.layer, vectors), scale, self.generators[: len(answers)]
-        )
+        return GenerationInput.steered(prompt, answers, Steering(self.vector.layer, vectors), scale, own)
 
 
 def make_companions(config: CompanionConfig, drafter: Drafter, energy: Energy) -> Companions | None:
     """Return the companions of a draft.
 
-    None if no reward has a steering vector, answers are too short, there is no generator for them, or the time limit
-    does not even suffice to score one.
+    None if answers are too short, there is no generator for them, or the time limit does not even suffice to score
+    one.
     """
     vector, generators = find_steering_vector(energy.terms), drafter.generators[1 : 1 + config.num_beginnings]
-    if vector is None or not generators or drafter.tracker.max_new_tokens <= config.begin_tokens:
+    if not generators or drafter.tracker.max_new_tokens <= config.begin_tokens:
         return None
     limit = drafter.tracker.budget.max_time
     if limit is not None and 2 * get_speed(drafter.policy).forward(config.max_tokens) > limit:

@@ -30,7 +30,7 @@ class DraftWriter:
         drafter: writes, and holds the tracker of the budget.
         candidates: note which answers a limit cut.
         reasoning: how the policy marks reasoning; None takes it for a part of the answer.
-        companions: answers that are written beside the draft; None: there are none.
+        companions: answers that are written beside the draft; None: there are none, or the draft has reasoning.
         reasoning_ids: of the draft.
     """
 
@@ -45,35 +45,43 @@ class DraftWriter:
 
     def write_drafts(self, count: int) -> RequestSteps[list[Answer]]:
         """Return so many drafts, which are written together; only the first has its own reasoning."""
-        drafts: list[Answer] = []
-        if self.reasoning is not None:
-            drafts = [(yield from self._write_reasoned_answer(self.reasoning))]
-        elif self.companions is not None:
+        if self.companions is not None:
             self._is_before_draft = True
             yield from self.companions.begin(self.prompt)
             self._is_before_draft = False
-        if len(drafts) < count:
-            more, _ = yield from self.write_answers(count - len(drafts), self.companions)
-            drafts += more
-        return drafts
+        if self.reasoning is None:
+            drafts, _ = yield from self.write_answers(count, self.companions)
+            return drafts
+        first = yield from self._write_reasoned_answer(self.reasoning)
+        if count == 1:
+            return [first]
+        more, _ = yield from self.write_answers(count - 1)
+        return [first, *more]
 
     def write_answers(
         self, count: int, companions: Companions | None = None
     ) -> RequestSteps[tuple[list[Answer], list[bool]]]:
         """Return plain answers, and whether each ended by itself; the companions are continued beside them."""
         longest = self.drafter.tracker.max_new_tokens
-        inputs = [GenerationInput(self.prompt, [[] for _ in range(count)])]
-        if companions is not None and companions.answers:
-            inputs.append(companions.next_input(self.prompt))
-        (written, *others), is_cut = yield from self.drafter.write(inputs, longest, ends_with_first=True)
-        if companions is not None and others:
-            companions.extend(others[0], max(map(len, written + others[0])))
+        written, is_cut = yield from self._write_beside([[] for _ in range(count)], longest, companions)
         end = max(map(len, written)) if is_cut else longest
         has_ended = [len(ids) < end for ids in written]
         for ids, ended in zip(written, has_ended, strict=True):
             if not ended:
                 self.candidates.note_cut(ids)
         return written, has_ended
+
+    def _write_beside(
+        self, answers: Sequence[Answer], tokens: int, companions: Companions | None
+    ) -> RequestSteps[tuple[list[Answer], bool]]:
+        """Continue answers, and companions until these have ended; return the new ids, and whether time cut them."""
+        inputs = [GenerationInput(self.prompt, answers)]
+        if companions is not None and companions.answers:
+            inputs.append(companions.next_input(self.prompt))
+        (written, *others), is_cut = yield from self.drafter.write(inputs, tokens, ends_with_first=True)
+        if companions is not None and others:
+            companions.extend(others[0], max(map(len, written + others[0])))
+        return written, is_cut
 
     def partial_draft(self, generations: Sequence[GenerationState] | None) -> Answer | None:
         """Return the beginning of the draft while it is being written; None if it was not begun."""
@@ -92,6 +100,7 @@ class DraftWriter:
         reasoning, answer, has_ended = yield from write_reasoned_answer(self._write_on, config, longest)
         self.reasoning_ids, self._written = reasoning, []
         if reasoning:
+            self.companions = None  # they were written without it
             self.prompt = config.extend(reasoning)
             tracker.max_new_tokens = max(1, longest - len(reasoning))
         if not has_ended:
@@ -101,5 +110,5 @@ class DraftWriter:
     def _write_on(self, ids: Answer, tokens: int) -> RequestSteps[tuple[Answer, bool]]:
         """Continue an answer; return the new ids, and whether the policy ended it."""
         self._written = ids
-        ((new_ids,),), is_cut = yield from self.drafter.write([GenerationInput(self.prompt, [ids])], tokens)
+        (new_ids,), is_cut = yield from self._write_beside([ids], tokens, None if ids else self.companions)
         return new_ids, not is_cut and len(new_ids) < tokens

@@ -20,14 +20,7 @@ from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
-from langchain_sea.engine.planning import (
-    Workload,
-    choose_plan,
-    choose_plan_for_texts,
-    get_speed,
-    round_costs,
-    writing_seconds,
-)
+from langchain_sea.engine.planning import Workload, choose_draws, get_speed, round_costs, writing_seconds
 from langchain_sea.plans import PLANS, find_plan
 
 if TYPE_CHECKING:
@@ -152,14 +145,9 @@ class LatentRefiner:
         return max(8, math.ceil(_LENGTH_MARGIN * (len(answer) - position)))
 
     def _choose_by_speed(self, position: int, answer: Answer) -> tuple[SearchPlan | None, str]:
-        seconds = self.tracker.remaining()
-        if not self.judges_texts:
-            chosen, reason = choose_plan(self._speed, seconds, self._workload(position, None))
-            self._draw_tokens = chosen.tokens if chosen else 0
-            return chosen, reason
-        whole = self._longest_draw(position, answer)
-        chosen, reason, self._draw_tokens = choose_plan_for_texts(
-            self._speed, seconds, whole, lambda tokens: self._workload(position, tokens)
+        whole = self._longest_draw(position, answer) if self.judges_texts else None
+        chosen, reason, self._draw_tokens = choose_draws(
+            self._speed, self.tracker.remaining(), whole, lambda tokens: self._workload(position, tokens)
         )
         return chosen, reason
 

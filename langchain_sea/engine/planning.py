@@ -26,8 +26,8 @@ __all__ = [
     "PlanReport",
     "SpeedModel",
     "Workload",
+    "choose_draws",
     "choose_plan",
-    "choose_plan_for_texts",
     "get_speed",
     "make_plan_report",
     "plan_seconds",
@@ -226,20 +226,23 @@ def choose_plan(speed: SpeedModel, seconds: float, work: Workload) -> tuple[Sear
     return None, f"the smallest plan is expected to take {expected:.3g} s, and {seconds:.3g} s are left"
 
 
-def choose_plan_for_texts(
-    speed: SpeedModel, seconds: float, whole: int, make_work: Callable[[int], Workload]
+def choose_draws(
+    speed: SpeedModel, seconds: float, whole: int | None, make_work: Callable[[int | None], Workload]
 ) -> tuple[SearchPlan | None, str, int]:
-    """Return a plan for rewards that judge whole texts, the reason, and the tokens of a draw.
+    """Return a plan, the reason, and the tokens of a draw.
 
-    Whole answers are drawn where they leave time for a search, else rollouts of a limited length. If no plan fits,
-    as many drafts are written in one round as do: the best of a few is better than one.
+    Rewards that judge whole texts get draws that are whole answers where these leave time for a search, else rollouts
+    of a limited length. If no plan fits, as many drafts are written in one round as do.
 
     Args:
         speed: of the policy.
         seconds: that are left.
-        whole: tokens of a whole answer.
-        make_work: returns the work with draws of so many tokens.
+        whole: tokens of a whole answer; None where beginnings are judged.
+        make_work: returns the work with draws of so many tokens, or of the plan's number.
     """
+    if whole is None:
+        chosen, reason = choose_plan(speed, seconds, make_work(None))
+        return chosen, reason, chosen.tokens if chosen else 0
     for tokens in dict.fromkeys((whole, min(whole, _ROLLOUT_TOKENS))):
         chosen, reason = choose_plan(speed, seconds, make_work(tokens))
         if chosen is not None and (chosen.rounds > _FEW_ROUNDS or tokens <= _ROLLOUT_TOKENS):

@@ -87,7 +87,7 @@ class RefinementRequest(Request[Refinement]):
         self._drafter = Drafter(self.energy.policy, temperature, self.generators, self.tracker)
         self._candidates = Candidates(BestSoFar(self.energy, self.prompt, self.tracker), self.stop)
         self._plan: str | None = None
-        companions = self._make_companions() if self.reasoning is None else None
+        companions = self._make_companions()
         self._writer = DraftWriter(self.prompt, self._drafter, self._candidates, self.reasoning, companions)
 
     def steps(self) -> RequestSteps[Refinement]:
@@ -165,7 +165,8 @@ class RefinementRequest(Request[Refinement]):
 
     def _make_companions(self) -> Companions | None:
         config = self.search_config.latent
-        if config is None or config.companions is None or not self._uses_latents or self.drafts:
+        thinks = self.reasoning is not None and self.reasoning.is_open
+        if config is None or config.companions is None or not self._uses_latents or self.drafts or thinks:
             return None
         return make_companions(config.companions, self._drafter, self.energy)
 
@@ -245,8 +246,8 @@ class RefinementRequest(Request[Refinement]):
         if companions is None:
             return False
         yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
-        has_limits = best.energy.limits is not None and companions.are_scored
-        return has_limits and best.is_draft_good and best.highest_gain < best.min_gain
+        is_known = best.energy.limits is not None and companions.are_scored and companions.vector is not None
+        return is_known and best.is_draft_good and best.highest_gain < best.min_gain
 
     def _refine_blocks(self, block_size: int) -> RequestSteps[None]:
         """Run chains on one block of the answer after another."""

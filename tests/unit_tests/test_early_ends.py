@@ -92,10 +92,11 @@ def test_places_that_were_looked_at_do_not_count() -> None:
     assert find_sentence_ends(policy, ids, 4) == [8]
 
 
+@pytest.mark.parametrize("reward", [Steered.of("e"), TokenReward.of("e")])
 @pytest.mark.parametrize("seed", range(6))
-def test_companions_do_not_change_the_draft(seed: int) -> None:
+def test_companions_do_not_change_the_draft(seed: int, reward: Any) -> None:
     """Each row has random numbers of its own."""
-    energy = make_energy(MarkovPolicy(seed), Steered.of("e"))
+    energy = make_energy(MarkovPolicy(seed), reward)
     with_them, without = (
         run(energy, [PROMPT], search_config=make_search(companions), budget=FREE, max_new_tokens=24, seed=seed)[0]
         for companions in (CompanionConfig(begin_tokens=2), None)
@@ -122,15 +123,6 @@ def test_others_end_with_the_first_input(ends_with_first: bool, length: int) -> 
     (first, others), _ = run_to_completion(drafter.write(inputs, 5, ends_with_first=ends_with_first))
     assert [len(ids) for ids in first] == [2]
     assert [len(ids) for ids in others] == [length] * 2
-
-
-def test_companions_need_a_steering_vector() -> None:
-    policy = MarkovPolicy(0)
-    drafter = Drafter(policy, 1.0, generators_for(0, "x", 4, policy.device), BudgetTracker(FREE))
-    assert make_companions(CompanionConfig(), drafter, make_energy(policy, TokenReward.of("e"))) is None
-    companions = make_companions(CompanionConfig(), drafter, make_energy(policy, Steered.of("e")))
-    assert companions is not None
-    assert drafter.generators[0] not in list(companions.generators)
 
 
 def begin_companions(energy: Energy, config: CompanionConfig) -> list[list[int]]:

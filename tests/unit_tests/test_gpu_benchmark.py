@@ -40,7 +40,7 @@ def test_the_parts_of_an_answer_add_up(tmp_path: Path) -> None:
     gpu.main(["--dry", "--only", "answer_phases", "--json", str(file)])
     figure = json.loads(file.read_text(encoding="utf-8"))["answer_phases"]
     assert sum(figure["parts"].values()) == pytest.approx(figure["value"], abs=0.001)
-    assert min(figure["parts"][name] for name in ("draft", "drawing", "scoring", "gradients", "continuation")) > 0
+    assert min(figure["parts"][name] for name in ("draft", "drawing", "scoring", "gradients")) > 0
     assert min(figure["parts"].values()) >= 0
 
 

@@ -39,7 +39,7 @@ from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.plans import PLANS, SearchPlan
-from langchain_sea.presets import PRESETS, LatentConfig
+from langchain_sea.presets import PRESETS, CompanionConfig, LatentConfig
 from langchain_sea.sampling.latent import LatentSampler
 
 PROMPTS = [DoublePrompt(f"question {i}") for i in range(8)]
@@ -73,9 +73,13 @@ def energy_of(*rewards, policy=None, **options):
 
 
 def search(plan=PLAN, stride=64, **latent):
-    """The default preset's search with this plan and these latents."""
+    """The default preset's search with this plan and these latents, without answers beside the draft."""
     config = PRESETS["default"].search_config
-    return replace(with_fields(config, stride=stride, temperature=1.0), plan=plan, latent=LatentConfig(**latent))
+    return replace(
+        with_fields(config, stride=stride, temperature=1.0),
+        plan=plan,
+        latent=LatentConfig(**{"companions": None} | latent),
+    )
 
 
 def kept(found):
@@ -520,10 +524,12 @@ def test_without_a_draw_the_draft_is_the_answer(kind):
 
 
 @pytest.mark.parametrize("kind", first_fast(KINDS))
-def test_empty_draws_are_no_answers(kind):
-    """They do not count, and the others do."""
+@pytest.mark.parametrize("companions", [None, CompanionConfig()])
+def test_empty_draws_are_no_answers(kind, companions):
+    """They do not count, and the others do; also beside the draft."""
     energy = energy_of(kind.of("e", 3.0), policy=Reticent(0))
-    found = run(energy, PROMPTS, search_config=search(SMALL_PLAN, stride=4), budget=FREE, max_new_tokens=9)
+    config = search(SMALL_PLAN, stride=4, companions=companions)
+    found = run(energy, PROMPTS, search_config=config, budget=FREE, max_new_tokens=9)
     assert any(f.accepted for f in found)
     assert all(text.text for f in found for text in f.candidates)
     assert all(math.isfinite(energy) for f in found for step in f.trace for energy in step.energy)

@@ -12,6 +12,7 @@ from langchain_sea.core.trace import ScoredText
 from langchain_sea.engine.planning import (
     SpeedModel,
     Workload,
+    choose_draws,
     choose_plan,
     get_speed,
     plan_seconds,
@@ -174,6 +175,38 @@ def test_without_a_limit_the_largest_is_chosen_and_without_a_measurement_the_sma
     assert choose_plan(measured(1e9), math.inf, WORK) == (PLANS[-1], "there is no time limit")
     plan, reason = choose_plan(SpeedModel(), 1.0, WORK)
     assert (plan, "not known" in reason) == (PLANS[0], True)
+
+
+def make_text_work(tokens):
+    return WORK._replace(draw_tokens=tokens, written_tokens=max(0, 56 - tokens))
+
+
+@given(factor=factors, seconds=st.floats(0.1, 100), whole=st.integers(8, 400))
+def test_as_many_drafts_as_fit_where_no_plan_does(factor, seconds, whole):
+    """At least two; a plan is preferred, and fits into the time itself or as answers that end early."""
+    speed = measured(factor)
+
+    plan, reason, tokens = choose_draws(speed, seconds, whole, make_text_work)
+    if plan is None:
+        two = SearchPlan(groups=1, rows=2, rounds=1, tokens=whole, kept=1)
+        assert plan_seconds(two, speed, make_text_work(whole)) > seconds
+        assert "two more drafts" in reason
+    elif plan.name == "drafts":
+        assert 2 <= plan.num_draws <= 16
+        assert tokens == whole
+        assert plan_seconds(plan, speed, make_text_work(whole)) <= seconds
+        assert choose_plan(speed, seconds, make_text_work(whole))[0] in {None, *PLANS[:2]}
+    else:
+        assert plan in PLANS
+        assert tokens in {whole, min(whole, 48)}
+
+
+def test_some_machines_write_drafts_alone():
+    def choose(power):
+        plan, _, _ = choose_draws(measured(1.1**power), 30.0, 64, make_text_work)
+        return plan and plan.name
+
+    assert {"drafts", "tiny", None} <= {choose(power) for power in range(60)}
 
 
 def test_other_requests_take_their_share():

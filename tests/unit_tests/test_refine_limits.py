@@ -161,8 +161,9 @@ def test_the_time_limit_cuts_no_draft_and_no_answer(clock, preset, kind):
         assert clock.now <= 50 + seconds + 1
         assert {len(text.text) for text in found.candidates} == {50}
         assert found.failure is None
-        if seconds < 50 and preset == "default":  # no other answer can be written
-            assert (found.text, found.stop_reason) == (found.draft, "seconds")
+        if seconds < 50 and preset == "default":  # no other answer can be written, but those beside the draft
+            assert (found.stop_reason, found.trace) == ("seconds", ())
+            assert len(found.candidates) <= 8
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)

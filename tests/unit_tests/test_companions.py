@@ -1,0 +1,149 @@
+"""Answers beside the draft where no reward has a steering vector, and where the policy may reason."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from doubles import END, DoublePrompt, MarkovPolicy, TokenReward
+from machines import Clock, Machine, TimedPolicy
+
+from langchain_sea import Budget, SEAChatModel
+from langchain_sea.budget import BudgetTracker, StopReason
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.limits import TextLimits
+from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.companions import make_companions
+from langchain_sea.engine.drafting import Drafter
+from langchain_sea.engine.reasoning import ReasoningConfig
+from langchain_sea.engine.refinement import RefinementRequest
+from langchain_sea.engine.scheduler import Scheduler, run_to_completion
+from langchain_sea.presets import PRESETS, CompanionConfig
+
+if TYPE_CHECKING:
+    from langchain_sea.engine.selection import Refinement
+
+PROMPT = DoublePrompt("a question")
+CONFIG = CompanionConfig(count=5)
+FREE = Budget(max_time=None)
+NEVER = ReasoningConfig(tags=(((99,), (98,)),), is_open=False, max_tokens=None, extend=lambda _: PROMPT)
+"""Of a policy that may mark reasoning, but writes none."""
+
+
+def make_energy(policy: MarkovPolicy, limits: TextLimits | None = None) -> Energy:
+    term = RewardTerm(reward=TokenReward.random(3), name="r")
+    return Energy(policy=policy, terms=(term,), max_nll_rise=None, policy_weight=0.1, limits=limits)
+
+
+def refine_without_plan(
+    policy: MarkovPolicy,
+    seed: int,
+    *,
+    reasoning: ReasoningConfig | None = None,
+    limits: TextLimits | None = None,
+    count: int = 5,
+) -> Refinement:
+    """What is found beside the draft: on this clock there is time to judge answers, and for no plan."""
+    clock = Clock()
+    tracker = BudgetTracker(Budget(max_time=3.5), 12, clock=clock)
+    config = PRESETS["default"].search_config
+    assert config.latent is not None
+    companions = None if count == 0 else replace(CONFIG, count=count)
+    config = replace(config, latent=replace(config.latent, companions=companions))
+    timed = TimedPolicy(Machine(base=1.0, row=0.0, token=0.0), clock, seed)
+    timed.transition = policy.transition.clone()
+    timed.transition[:, END:] = -1e4  # no answer ends by itself: all reach the longest length
+    request = RefinementRequest(
+        PROMPT,
+        [],
+        make_energy(timed, limits),
+        PRESETS["default"].langevin,
+        config,
+        generators_for(seed, "x", 24, policy.device),
+        tracker,
+        reasoning=reasoning,
+    )
+    scheduler = Scheduler(clock)
+    scheduler.add_request(request)
+    while scheduler.requests:
+        scheduler.step()
+    return request.future.result()
+
+
+def test_without_a_vector_they_are_drafts_from_generators_of_their_own() -> None:
+    """Nothing is written before the draft."""
+    policy = MarkovPolicy(0)
+    drafter = Drafter(policy, 1.0, generators_for(0, "x", 24, policy.device), BudgetTracker(FREE, 6))
+    companions = make_companions(CONFIG, drafter, make_energy(policy))
+    assert companions is not None
+    run_to_completion(companions.begin(PROMPT))
+    beside = companions.next_input(PROMPT)
+    assert companions.answers == [[]] * 5
+    assert (beside.steering, beside.temperature_scale, beside.max_new_tokens) == (None, 1.0, 6)
+    assert list(beside.generators) == list(drafter.generators[1:6])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_best_of_them_is_the_answer_where_no_plan_fits(seed: int) -> None:
+    """The draft stays what it is without them."""
+    policy = MarkovPolicy(seed, spread=0.5)
+    found, alone = refine_without_plan(policy, seed), refine_without_plan(policy, seed, count=0)
+    assert found.stop_reason is StopReason.SECONDS
+    assert (found.draft, len(alone.candidates)) == (alone.draft, 1)
+    assert len(found.candidates) == 6
+    assert found.after is not None
+    assert found.after.score == max(candidate.score for candidate in found.candidates)
+
+
+def test_some_of_them_win() -> None:
+    policies = [(MarkovPolicy(seed, spread=0.5), seed) for seed in range(8)]
+    assert sum(refine_without_plan(policy, seed).accepted for policy, seed in policies) >= 4
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_gain_within_the_spread_of_drafts_is_noise(seed: int) -> None:
+    """The scores of plain drafts say how much an answer must gain, before the first of them is offered."""
+    limits = TextLimits(max_surprise_rise=99, max_first_surprise=99, max_repeat_rise=1, min_gain_spreads=1.5)
+    policy = MarkovPolicy(seed, spread=0.5)
+    found = refine_without_plan(policy, seed, limits=limits)
+    assert found.before is not None
+    assert found.after is not None
+    spread = statistics.pstdev(candidate.score for candidate in found.candidates)
+    gain = max(candidate.score for candidate in found.candidates) - found.before.score
+    assert found.accepted == (gain > 1.5 * spread)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_policy_that_may_reason_gets_them_too(seed: int) -> None:
+    policy = MarkovPolicy(seed, spread=0.5)
+    found, plain = refine_without_plan(policy, seed, reasoning=NEVER), refine_without_plan(policy, seed)
+    assert [candidate.text for candidate in found.candidates] == [candidate.text for candidate in plain.candidates]
+    assert len(found.candidates) > 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_reasoning_ends_them(seed: int) -> None:
+    """They were written without it. What begins with reasoning by its prompt gets none."""
+    policy = MarkovPolicy(seed, spread=0.5)
+    draft = policy.encode(refine_without_plan(policy, seed).draft)
+    thinks = replace(NEVER, tags=(((draft[0],), (draft[1],)),))
+    assert len(refine_without_plan(policy, seed, reasoning=thinks).candidates) == 1
+    assert len(refine_without_plan(policy, seed, reasoning=replace(NEVER, is_open=True)).candidates) == 1
+
+
+@dataclass(frozen=True)
+class Length:
+    """Judges texts, without a gradient."""
+
+    def score(self, view: Any, texts: Any) -> Any:
+        return view.tokens.mask.sum(-1).float()
+
+
+def test_a_chat_model_writes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its policy may mark reasoning, as nearly all may; with a function as the reward."""
+    monkeypatch.setattr("langchain_sea.engine.refinement.LatentRefiner.steps", lambda _self: iter(()))
+    model = SEAChatModel(model="tiny", rewards=[Length()], max_tokens=12, temperature=1.5)
+    assert len(model.refinement("What is 14 + 23?").candidates) > 1
