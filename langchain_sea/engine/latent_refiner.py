@@ -135,7 +135,7 @@ class LatentRefiner:
             plan = replace(chosen, rounds=PLANS[-1].rounds)  # more rounds follow where they take less than expected
         self._draw_tokens = min(self._draw_tokens, self.tracker.max_new_tokens - position)
         self.plan_reason = self.plan_reason or (
-            f"{plan.name}: {plan.groups} groups of {plan.rows} draws of {self._draw_tokens} tokens, up to "
+            f"{plan.name}: {count_of(plan.groups, 'group')} of {plan.rows} draws of {self._draw_tokens} tokens, up to "
             f"{count_of(plan.rounds, 'round')}, {plan.kept} continued; {reason}"
         )
         return plan
