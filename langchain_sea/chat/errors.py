@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -25,7 +25,7 @@ from langchain_sea.errors import (
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
 
-__all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "to_langchain_error"]
+__all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "raise_langchain_error"]
 
 
 class LongPromptError(PromptTooLongError, ContextOverflowError):
@@ -79,7 +79,17 @@ _LANGCHAIN_ERRORS: dict[type[SEAError], type[SEAError]] = {
 }
 
 
-def to_langchain_error(error: SEAError) -> SEAError:
-    """Return the error as one that is also LangChain's, where LangChain has one of this meaning."""
+def raise_langchain_error(error: SEAError) -> NoReturn:
+    """Raise the error as one that is also LangChain's, where LangChain has one of this meaning, else as it is.
+
+    Its cause, such as what a user's function raised, stays below it: `raise error from error` would hide that.
+
+    Raises:
+        SEAError: always.
+    """
     error_class = _LANGCHAIN_ERRORS.get(type(error))
-    return error if error_class is None else error_class(*error.args)
+    if error_class is None:
+        raise error
+    made = error_class(*error.args)
+    made.refinement = error.refinement
+    raise made from error

@@ -48,5 +48,6 @@ def count_failures(key: Hashable, failure: Exception | None) -> int:
             "%s The answer is the unrefined draft, as are all answers for which this happens. It is said once; "
             "response_metadata['sea'] has `failure` and `failures_in_a_row`. on_reward_error='error' raises instead.",
             failure,
+            exc_info=failure,  # with the line of a user's function
         )
     return count

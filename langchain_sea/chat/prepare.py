@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.chat.errors import DeadlineError, to_langchain_error
+from langchain_sea.chat.errors import DeadlineError, raise_langchain_error
 from langchain_sea.chat.failures import count_failures
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
@@ -147,7 +147,7 @@ def prepare_call(
     try:
         return _prepare_call(config, options, messages, progress)
     except SEAError as error:
-        raise to_langchain_error(error) from error
+        raise_langchain_error(error)
 
 
 def _prepare_call(
@@ -228,9 +228,8 @@ def raise_failure(config: ModelConfig, options: CallOptions, refinement: Refinem
     if failure is not None and config.on_reward_error == "error":
         if not isinstance(failure, SEAError):
             raise failure
-        error = to_langchain_error(failure)
-        error.refinement = refinement
-        raise error from failure
+        failure.refinement = refinement
+        raise_langchain_error(failure)
     is_late = options.timeout is not None and refinement.seconds >= options.timeout
     if is_late and config.on_timeout == "error":
         raise DeadlineError.after(options.timeout, refinement)
