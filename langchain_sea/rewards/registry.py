@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.functions import hash_code, to_list
+from langchain_sea.core.known_names import GATE_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.core.protocols import Reward
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
@@ -95,7 +96,7 @@ def make_terms(
 
     Raises:
         TypeError: one of them is none of these.
-        ValueError: `rewards` is None and none ships for this policy.
+        ValueError: `rewards` is None and none ships for this policy, or a name is misspelt.
     """
     if rewards is None:
         name = policy.name or policy.model.name_or_path
@@ -127,7 +128,7 @@ def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
         and its `threshold` says from which on an answer passes.
 
     Raises:
-        ValueError: the model is not a guard and its labels do not name any harm.
+        ValueError: the name is misspelt, or the model is not a guard and its labels do not name any harm.
 
     Examples:
         >>> gate = load_gate("safety")  # doctest: +SKIP
@@ -138,6 +139,7 @@ def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
         return _load_safety_gate()
     if gate is None or callable(gate):
         return gate
+    refuse_misspelt(gate, GATE_NAMES, "gate")
     judge = _load_gate_model(gate)
     if callable(judge):
         return judge
@@ -231,6 +233,7 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
         return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"))
     if name.endswith(".safetensors"):
         return HiddenStateReward(HiddenStateHead.load(name))
+    refuse_misspelt(name, REWARD_NAMES, "reward")
     return load_judge(name, policy.tokenizer, str(policy.device))
 
 

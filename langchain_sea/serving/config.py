@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import require_known
 from langchain_sea.chat_models import SEAChatModel
+from langchain_sea.core.suggestions import require_name
 from langchain_sea.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class ServerConfig:
         """
         require_known(table, cls.__dataclass_fields__)
         values = dict(table)
-        if unknown := set(values.get("presets", ())) - set(PRESETS):
-            raise ValueError(f"[server] presets: no {sorted(unknown)}; choose of {sorted(PRESETS)}.")
+        for preset in values.get("presets", ()):
+            require_name(preset, PRESETS, "preset of [server]")
         for name in ("api_keys", "presets"):
             if name in values:
                 values[name] = tuple(values[name])

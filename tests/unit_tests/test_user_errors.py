@@ -8,11 +8,17 @@ import traceback
 import pytest
 from doubles import SMALL_PRESET
 
-from langchain_sea import SEAChatModel, load_model, make_energy, refine
+from langchain_sea import SEAChatModel, load_gate, load_model, make_energy, refine
 from langchain_sea.chat.errors import raise_langchain_error
+from langchain_sea.cli import main
 from langchain_sea.errors import RewardUnavailableError, WeightsCorruptError, WeightsNotFoundError
+from langchain_sea.evaluation import Evaluation, require_methods
+from langchain_sea.plans import find_plan
+from langchain_sea.presets import find_preset
+from langchain_sea.rewards import registry
 from langchain_sea.safety import CallContext, ContextMessage, GuardConfig, GuardPipeline, ToolRules
 from langchain_sea.safety.tool_call import freeze_calls
+from langchain_sea.serving.config import ServerConfig
 
 
 def divide(prompt, completions):
@@ -101,3 +107,56 @@ def test_the_log_shows_the_line_of_a_check(fail_open, outcome, caplog):
     (decision,) = pipeline(freeze_calls([{"id": "1", "name": "read", "args": {}, "type": "tool_call"}]), context)
     assert decision.outcome == outcome
     assert "1 / len(prompt[:0])" in caplog.text
+
+
+@pytest.fixture
+def no_weights(monkeypatch):
+    """A misspelt name must be refused before anything is looked for."""
+
+    def load(*_args, **_kwargs):
+        raise AssertionError("it was looked for")
+
+    monkeypatch.setattr(registry, "load_judge", load)
+
+
+LOOKUPS = {
+    "reward": (lambda: make_energy(load_model("tiny"), ["tinny"]), "tiny"),
+    "one reward": (lambda: make_energy(load_model("tiny"), "safty"), "safety"),
+    "gate": (lambda: load_gate("safty"), "safety"),
+    "preset": (lambda: make_energy(load_model("tiny"), preset="defualt"), "default"),
+    "plan": (lambda: find_plan("smal"), "small"),
+    "method": (lambda: require_methods(["draft", "best_of_m"]), "best_of_n"),
+    "dtype": (lambda: load_model("tiny", dtype="float-32"), "float32"),
+    "quantization": (lambda: load_model("tiny", quantization="int-8"), "int8"),
+    "preset of a server": (lambda: ServerConfig.from_table({"presets": ["papr"]}), "paper"),
+}
+
+
+@pytest.mark.parametrize(("look_up", "nearest"), LOOKUPS.values(), ids=LOOKUPS)
+def test_every_look_up_suggests_the_nearest_name(look_up, nearest):
+    """Wherever there is a list of names."""
+    load_model("tiny")
+    with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
+        look_up()
+
+
+@pytest.mark.parametrize(("reward", "nearest"), [("safty", "safety"), ("tinny", "tiny")])
+def test_the_command_line_suggests_it_too(reward, nearest, no_weights, capsys):
+    assert main(["ask", "Hi", "--model", "tiny", "--reward", reward]) != 0
+    assert f"did you mean '{nearest}'" in capsys.readouterr().err
+
+
+def test_a_misspelt_method_is_refused_before_a_question_is_answered(tmp_path):
+    """And not left out."""
+    policy = load_model("tiny")
+    evaluation = Evaluation(policy=policy, terms=make_energy(policy).terms)
+    with pytest.raises(ValueError, match="did you mean 'draft'"):
+        evaluation.run([], ["drafft"], tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize("look_up", [find_plan, find_preset, load_model])
+@pytest.mark.parametrize("value", [3, None, {}])
+def test_what_is_no_name_is_said_to_be_none(look_up, value):
+    """Also where it cannot be a key of a dictionary."""
+    with pytest.raises((ValueError, TypeError), match=rf"^(no (plan|preset)|load_model takes).*{value!r}"):
+        look_up(value)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from langchain_sea.core.suggestions import suggest
+from langchain_sea.core.suggestions import require_name, suggest
 from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models import tiny
 from langchain_sea.models.hardware import limit_threads
@@ -113,8 +113,10 @@ def load(
         WeightsCorruptError: the weights cannot, or must not, be used.
         ExtraMissingError: `device_map` without accelerate, or a quantization library is missing.
         ArchitectureError: the model has no linear layers that could be quantized.
-        ValueError: both `device` and `device_map`.
+        ValueError: both `device` and `device_map`, or an unknown `quantization`.
     """
+    if isinstance(quantization, str):
+        require_name(quantization, get_args(Bits), "quantization", otherwise="a configuration of transformers")
     _require_placeable(device, device_map)
     device = device or default_device()
     precision = _resolve_dtype(dtype, device)
