@@ -62,6 +62,7 @@ def make_energy(
         retries: how often a function that fails with an `OSError` is called again.
 
     Raises:
+        TypeError: `model` is no policy, or a reward is none.
         ValueError: `rewards` is None and none ships for this policy, or there is no such preset.
 
     Examples:
@@ -69,6 +70,11 @@ def make_energy(
         >>> [term.name for term in make_energy(load_model("tiny")).terms]
         ['tiny']
     """
+    if isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"make_energy takes a loaded model, and got {os.fspath(model)!r}; for example "
+            'make_energy(load_model("smollm2-135m")).'
+        )
     preset = find_preset(preset)
     return Energy(
         policy=model,
@@ -193,7 +199,8 @@ def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Rewa
         return RewardTerm(reward=FunctionReward(reward, retries=retries), name=name)
     raise TypeError(
         f"{reward!r} is not a reward: pass a name, a function (prompt, completions) -> scores, a RewardTerm, or an "
-        "object with score(view, texts)."
+        'object with score(view, texts). Weights go into terms, such as RewardTerm(reward="safety", name="safety", '
+        "weight=2.0)."
     )
 
 

@@ -7,10 +7,12 @@ import traceback
 
 import pytest
 from doubles import SMALL_PRESET
+from langchain_core.messages import HumanMessage
 
-from langchain_sea import SEAChatModel, load_gate, load_model, make_energy, refine
+from langchain_sea import Budget, SEAChatModel, load_gate, load_model, make_energy, refine
 from langchain_sea.chat.errors import raise_langchain_error
 from langchain_sea.cli import main
+from langchain_sea.engine.baselines import BestOfN, search
 from langchain_sea.errors import RewardUnavailableError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.evaluation import Evaluation, require_methods
 from langchain_sea.plans import find_plan
@@ -160,3 +162,65 @@ def test_what_is_no_name_is_said_to_be_none(look_up, value):
     """Also where it cannot be a key of a dictionary."""
     with pytest.raises((ValueError, TypeError), match=rf"^(no (plan|preset)|load_model takes).*{value!r}"):
         look_up(value)
+
+
+MESSAGES = [{"role": "user", "content": "What is 1 + 2?"}]
+
+
+@pytest.fixture(scope="module")
+def policy():
+    return load_model("tiny")
+
+
+@pytest.mark.parametrize("call", [refine, lambda prompts, **rest: search(prompts, BestOfN(count=1), **rest)])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"prompts": ["text"]}, "'text' is no prompt"),
+        ({"prompts": "text"}, "'text' is no list of prompts"),
+        ({"prompts": None}, "None is no list of prompts"),
+        ({"energy": ["tiny"]}, "is no energy.*make_energy"),
+        ({"budget": {"max_time": 1}}, r"is no budget.*Budget\("),
+    ],
+)
+def test_arguments_of_another_type_are_refused_with_an_example(policy, call, changes, words):
+    """In place of an error of whatever reads them first."""
+    arguments = {"prompts": [policy.prompt(MESSAGES)], "energy": make_energy(policy), "budget": Budget()} | changes
+    with pytest.raises(TypeError, match=words):
+        call(arguments.pop("prompts"), **arguments)
+
+
+def test_a_single_prompt_is_no_list_and_a_text_no_draft(policy):
+    prompt, energy = policy.prompt(MESSAGES), make_energy(policy)
+    with pytest.raises(TypeError, match=r"no list of prompts.*refine\(\[policy"):
+        refine(prompt, energy=energy)
+    with pytest.raises(TypeError, match=r"holds text.*policy\.encode"):
+        refine([prompt], energy=energy, drafts=["3"])
+
+
+@pytest.mark.parametrize(
+    "messages", ["text", ["text"], [("user", "text")], MESSAGES[0], [{"content": "a"}], [HumanMessage("a")], 3]
+)
+def test_a_conversation_is_a_list_of_dicts(policy, messages):
+    with pytest.raises(TypeError, match=r'a list of dicts.*\[\{"role": "user"'):
+        policy.prompt(messages)
+
+
+def test_an_energy_needs_a_loaded_model():
+    with pytest.raises(TypeError, match=r"'tiny'.*make_energy\(load_model\("):
+        make_energy("tiny")
+
+
+@pytest.mark.parametrize("rewards", [3, {"safety": 2.0}])
+def test_what_is_no_reward_is_refused(policy, rewards):
+    """The weights of a dict would be lost."""
+    with pytest.raises(TypeError, match=r"is not a reward.*RewardTerm\("):
+        make_energy(policy, rewards)
+    with pytest.raises(ValueError, match=r"the reward .* is no name"):
+        SEAChatModel(model="tiny", rewards=rewards)
+
+
+@pytest.mark.parametrize("stop", [3, [3]])
+def test_stop_strings_are_strings(stop):
+    with pytest.raises(ValueError, match="must be a string or a list of strings"):
+        SEAChatModel(model="tiny", stop=stop)
