@@ -68,7 +68,8 @@ def load_model(
         ArchitectureError: the model has no linear layers that could be quantized.
         ChatTemplateError: `chat_template` cannot be read.
         TypeError: `name` is none of these.
-        ValueError: both `device` and `device_map`, or an unknown `dtype` or `quantization`.
+        ValueError: both `device` and `device_map`, a device that is not there, or an unknown `dtype` or
+            `quantization`.
 
     Examples:
         >>> from langchain_sea import load_model

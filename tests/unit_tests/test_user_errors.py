@@ -15,6 +15,7 @@ from langchain_sea.cli import main
 from langchain_sea.engine.baselines import BestOfN, search
 from langchain_sea.errors import RewardUnavailableError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.evaluation import Evaluation, require_methods
+from langchain_sea.models.loading import devices
 from langchain_sea.plans import find_plan
 from langchain_sea.presets import find_preset
 from langchain_sea.rewards import registry
@@ -224,3 +225,49 @@ def test_what_is_no_reward_is_refused(policy, rewards):
 def test_stop_strings_are_strings(stop):
     with pytest.raises(ValueError, match="must be a string or a list of strings"):
         SEAChatModel(model="tiny", stop=stop)
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """A machine with two GPUs."""
+    monkeypatch.setattr(devices, "_count", lambda kind: 2 if kind == "cuda" else 0)
+
+
+@pytest.fixture
+def no_card(monkeypatch):
+    """A machine without a GPU."""
+    monkeypatch.setattr(devices, "_count", lambda _: 0)
+
+
+@pytest.mark.parametrize(
+    ("device", "words"),
+    [
+        ("cuda", r"torch .* Devices here: cpu\. Leave device out"),
+        ("cuda:7", r"torch .* Devices here: cpu\."),
+        ("mps", r"no device of the kind mps.* Devices here: cpu\."),
+        ("gpu", r"no device that torch knows\. Devices here: cpu\."),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(no_card, device, words):
+    """Before weights are read."""
+    with pytest.raises(ValueError, match=words):
+        load_model("tiny", device=device)
+    with pytest.raises(ValueError, match=words):
+        SEAChatModel(model="tiny", device=device).invoke("1")
+
+
+def test_there_may_be_fewer_cards_than_the_number_says(two_cards):
+    with pytest.raises(ValueError, match=r"there are 2 such devices\. Devices here: cpu, cuda:0, cuda:1\."):
+        devices.require_device("cuda:7")
+    devices.require_device("cuda:1")
+
+
+@pytest.mark.parametrize("device_map", ["cuda:7", {"": 7}, {"model": "cuda:0", "lm_head": "gpu"}])
+def test_the_devices_of_a_map_are_checked_too(two_cards, device_map):
+    with pytest.raises(ValueError, match="Devices here"):
+        devices.require_device_map(device_map)
+
+
+@pytest.mark.parametrize("device_map", ["auto", "sequential", {"": "cpu"}, {"model": 1, "lm_head": "disk"}])
+def test_other_maps_are_left_to_transformers(two_cards, device_map):
+    devices.require_device_map(device_map)

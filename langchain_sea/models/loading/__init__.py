@@ -21,6 +21,7 @@ from langchain_sea.core.suggestions import require_name, suggest
 from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models import tiny
 from langchain_sea.models.hardware import limit_threads
+from langchain_sea.models.loading.devices import require_device, require_device_map
 from langchain_sea.models.loading.formats import (
     ACCELERATE_ADVICE,
     Kind,
@@ -113,7 +114,7 @@ def load(
         WeightsCorruptError: the weights cannot, or must not, be used.
         ExtraMissingError: `device_map` without accelerate, or a quantization library is missing.
         ArchitectureError: the model has no linear layers that could be quantized.
-        ValueError: both `device` and `device_map`, or an unknown `quantization`.
+        ValueError: both `device` and `device_map`, a device that is not there, or an unknown `quantization`.
     """
     if isinstance(quantization, str):
         require_name(quantization, get_args(Bits), "quantization", otherwise="a configuration of transformers")
@@ -177,12 +178,15 @@ def _resolve_dtype(dtype: torch.dtype | Literal["measured"] | None, device: str)
 
 
 def _require_placeable(device: str | None, device_map: str | dict[str, Any] | None) -> None:
+    if device:
+        require_device(device)
     if device_map is None:
         return
     if device is not None:
         raise ValueError(f"device={device!r} and device_map={device_map!r} both say where: pass one of them.")
     if not find_spec("accelerate"):
         raise ExtraMissingError(f"a device_map is carried out by accelerate: {ACCELERATE_ADVICE}")
+    require_device_map(device_map)
 
 
 def unload(name: str | os.PathLike[str] | None = None) -> None:
