@@ -1,4 +1,8 @@
-"""This package's errors that are also LangChain's, so that either kind may be caught. Knows no model."""
+"""This package's errors that are also LangChain's, so that either kind may be caught. Knows no model.
+
+A chat model raises them in place of those of `langchain_sea.errors`: the name is that of the package's error with
+`Model` before it, as in LangChain.
+"""
 
 from __future__ import annotations
 
@@ -28,19 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "raise_langchain_error"]
 
 
-class LongPromptError(PromptTooLongError, ContextOverflowError):
+class ModelPromptTooLongError(PromptTooLongError, ContextOverflowError):
     """The prompt and `max_tokens` together exceed the model's context."""
 
 
-class NoMemoryError(OutOfMemoryError, ModelError):
+class ModelOutOfMemoryError(OutOfMemoryError, ModelError):
     """The chains of a single prompt do not fit into the device's memory."""
 
 
-class NoWeightsError(WeightsNotFoundError, ModelNotFoundError):
+class ModelWeightsNotFoundError(WeightsNotFoundError, ModelNotFoundError):
     """No weights have this name."""
 
 
-class NoTemplateError(ChatTemplateError, ModelInvalidRequestError):
+class ModelChatTemplateError(ChatTemplateError, ModelInvalidRequestError):
     """The model's chat template rejects these messages."""
 
 
@@ -72,10 +76,10 @@ class DeadlineError(SEAError, ModelTimeoutError):
 
 
 _LANGCHAIN_ERRORS: dict[type[SEAError], type[SEAError]] = {
-    PromptTooLongError: LongPromptError,
-    OutOfMemoryError: NoMemoryError,
-    WeightsNotFoundError: NoWeightsError,
-    ChatTemplateError: NoTemplateError,
+    PromptTooLongError: ModelPromptTooLongError,
+    OutOfMemoryError: ModelOutOfMemoryError,
+    WeightsNotFoundError: ModelWeightsNotFoundError,
+    ChatTemplateError: ModelChatTemplateError,
 }
 
 
