@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
 from langchain_sea.chat.errors import DeadlineError, raise_langchain_error
-from langchain_sea.chat.failures import count_failures
+from langchain_sea.chat.failures import count_failures, warn_of_short_time
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
@@ -101,6 +101,7 @@ class PreparedCall:
         answers = []
         for refinement in refinements:
             raise_failure(self.config, self.options, refinement)
+            warn_of_short_time(self.config.warned, refinement, self.options.budget.max_time)
             num_prompt_tokens, threshold = len(self.prompt.ids), self.config.gate_threshold
             answer = choose_answer(refinement, num_prompt_tokens, self.gate, threshold, self.messages)
             if self.options.top_logprobs is not None:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.functions import hash_code, to_list
-from langchain_sea.core.known_names import GATE_NAMES, REWARD_NAMES, refuse_misspelt
+from langchain_sea.core.known_names import DEFAULT_REWARDS, GATE_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.core.protocols import Reward
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
+from langchain_sea.models.registry import load_model, unload_models
 from langchain_sea.presets import Preset, find_preset
 from langchain_sea.rewards.auto import load_judge
 from langchain_sea.rewards.consensus import Consensus
@@ -39,8 +39,6 @@ __all__ = ["describe_reward", "load_gate", "make_energy", "make_terms", "unload"
 # A smaller rise is the reward's own noise: at 2.5, eight of ten candidates are better than the draft
 # (`python tests/benchmarks/min_gain.py --prompts 14 --seed 0`).
 _MIN_GAINS = {"safety": 2.5}
-_DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(TINY_NAMES, ("tiny",))}
-"""The rewards that ship, by the name of the policy they were made for."""
 _rewards: dict[tuple[str, int], Reward] = {}
 """Loaded rewards, by name and the policy's id."""
 _lock = threading.RLock()
@@ -106,13 +104,13 @@ def make_terms(
     """
     if rewards is None:
         name = policy.name or policy.model.name_or_path
-        if name not in _DEFAULTS:
+        if name not in DEFAULT_REWARDS:
             raise ValueError(
                 f"no reward ships for the model {name!r}: pass rewards=[...] "
                 "with a model's name, a function (prompt, completions) -> scores, or a head that "
                 "`langchain-sea fit-reward` wrote."
             )
-        rewards = _DEFAULTS[name]
+        rewards = DEFAULT_REWARDS[name]
     terms: list[RewardTerm] = []
     each_reward: list[RewardLike] = to_list(rewards)
     for reward in each_reward:

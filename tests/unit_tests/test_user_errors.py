@@ -8,11 +8,14 @@ import traceback
 import pytest
 from doubles import SMALL_PRESET
 from langchain_core.messages import HumanMessage
+from pydantic import ValidationError
 
 from langchain_sea import Budget, SEAChatModel, load_gate, load_model, make_energy, refine
 from langchain_sea.chat.errors import raise_langchain_error
 from langchain_sea.cli import main
+from langchain_sea.engine import latent_refiner
 from langchain_sea.engine.baselines import BestOfN, search
+from langchain_sea.engine.planning import SpeedModel
 from langchain_sea.errors import RewardUnavailableError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.evaluation import Evaluation, require_methods
 from langchain_sea.models.loading import devices
@@ -271,3 +274,77 @@ def test_the_devices_of_a_map_are_checked_too(two_cards, device_map):
 @pytest.mark.parametrize("device_map", ["auto", "sequential", {"": "cpu"}, {"model": 1, "lm_head": "disk"}])
 def test_other_maps_are_left_to_transformers(two_cards, device_map):
     devices.require_device_map(device_map)
+
+
+SETTINGS = {
+    "unknown": ({"max_tokenz": 3}, "there is no option 'max_tokenz'; did you mean 'max_tokens'?"),
+    "nested": ({"budget": {"max_tme": 5}}, "there is no option 'max_tme'; did you mean 'max_time'?"),
+    "no near name": ({"energy": {"betta": 1}}, "there is no option 'energy'; the options are budget"),
+    "choice": ({"on_timeout": "beest"}, "Input should be 'best' or 'error', and is 'beest'; did you mean 'best'?"),
+    "number": ({"max_tokens": "three"}, "max_tokens\n  Input should be a valid integer"),
+    "plan": ({"plan": "smal"}, "did you mean 'small'?"),
+}
+
+
+@pytest.mark.parametrize(("settings", "words"), SETTINGS.values(), ids=SETTINGS)
+def test_a_wrong_setting_is_named_without_noise(settings, words):
+    """Without pydantic's links, and without all other settings, which may hold secrets."""
+    with pytest.raises(ValidationError) as raised:
+        SEAChatModel(model="tiny", api_key="secret", **settings)
+    message = str(raised.value)
+    assert words in message
+    assert not any(noise in message for noise in ("https://", "input_value", "Value error", "secret"))
+
+
+def test_settings_go_by_name():
+    with pytest.raises(TypeError, match=r"SEAChatModel\(model='tiny'\)"):
+        SEAChatModel("tiny")
+
+
+def test_a_model_is_shown_by_its_names(monkeypatch):
+    """Its weights are neither shown nor loaded, and neither is what follows from the name."""
+    monkeypatch.setattr(registry, "load_model", None)
+    assert str(SEAChatModel()) == "SEAChatModel(model='smollm2-135m', preset='default', rewards=['safety'])"
+    assert repr(SEAChatModel(model="owner/own")) == "SEAChatModel(model='owner/own', preset='default')"
+    model = SEAChatModel(model="tiny", preset=SMALL_PRESET, rewards=[divide], gate=divide, max_tokens=8)
+    assert repr(model).startswith("SEAChatModel(model='tiny', preset=")
+    assert repr(model).endswith("rewards=['divide'], gate='divide', max_tokens=8)")
+
+
+def test_a_loaded_model_is_shown_by_its_name(policy):
+    assert repr(SEAChatModel(model=policy)).startswith("SEAChatModel(model='tiny/early_30', preset='default'")
+
+
+class Slow(SpeedModel):
+    """A machine on which a token takes a minute."""
+
+    is_measured = True
+
+    def decode(self, rows):
+        return 60.0
+
+    def forward(self, tokens):
+        return 60.0
+
+
+def count_words(prompt, completions):
+    return [float(len(text.split())) for text in completions]
+
+
+def test_a_time_that_is_too_short_is_logged_once_for_each_model(monkeypatch, caplog):
+    """The text of an answer does not say that it is the draft."""
+    monkeypatch.setattr(latent_refiner, "get_speed", lambda _: Slow())
+    settings = {"model": "tiny", "rewards": [count_words], "max_tokens": 8, "budget": Budget(max_time=30.0)}
+    model = SEAChatModel(**settings)
+    for question in ("What is 1 + 2?", "What is 2 + 2?"):
+        assert model.invoke(question).response_metadata["sea"]["plan"].startswith("none: ")
+    assert len(caplog.records) == 1
+    assert "no refinement was possible within max_time=30.0 s: the smallest plan is expected" in caplog.text
+    assert "langchain-sea doctor --speed" in caplog.text
+    SEAChatModel(**settings).invoke("What is 1 + 2?")
+    assert len(caplog.records) == 2
+
+
+def test_a_time_that_suffices_is_not_logged(caplog):
+    make_model().invoke("What is 1 + 2?")
+    assert not caplog.records
