@@ -13,7 +13,7 @@ from langchain_sea.core.suggestions import suggest
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["simplify"]
+__all__ = ["simplify", "summarize"]
 
 _PREFIX = "Value error, "
 _SIMPLE = (str, bool, int, float, type(None))
@@ -26,6 +26,12 @@ def simplify(error: ValidationError) -> ValidationError:
         for line in error.errors(include_url=False)
     ]
     return ValidationError.from_exception_data(error.title, details, hide_input=True)
+
+
+def summarize(error: ValidationError) -> str:
+    """Return all that is wrong in one line."""
+    lines = simplify(error).errors(include_url=False)
+    return "; ".join(": ".join([*map(str, line["loc"]), line["msg"]]) for line in lines)
 
 
 def _describe(line: ErrorDetails) -> str:

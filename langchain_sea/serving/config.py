@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pydantic import ValidationError
+
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import require_known
+from langchain_sea.chat.validation_errors import summarize
 from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.core.files import read_text
 from langchain_sea.core.suggestions import require_name
@@ -86,7 +89,8 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         make_model(settings)
         ServerConfig.from_table(_require_table(settings.get("server", {}), "[server]"))
     except (TypeError, ValueError) as error:
-        raise FileError(f"{path}: {error}") from error
+        reason = summarize(error) if isinstance(error, ValidationError) else error
+        raise FileError(f"{path}: {reason}") from error
     return settings
 
 

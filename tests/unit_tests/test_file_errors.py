@@ -67,6 +67,7 @@ def test_a_parquet_file_is_one(tmp_path):
     [
         ('model = "tiny"\nmax_tokenz = 3', "did you mean 'max_tokens'"),
         ('model = "tiny"\n[budget]\nmax_tme = 3', "did you mean 'max_time'"),
+        ('model = "tiny"\nmax_tokens = "many"\non_timeout = "beest"', "max_tokens: .*; on_timeout: .*'best'"),
         ('model = "tiny"\nbudget = 3', r"\[budget\] must be a table"),
         ('model = "tiny"\nserver = 3', r"\[server\] must be a table"),
         ('model = "tiny"\n[server]\nmax_requets = 3', "did you mean 'max_requests'"),
@@ -74,8 +75,9 @@ def test_a_parquet_file_is_one(tmp_path):
 )
 def test_a_wrong_setting_is_named_with_its_file(tmp_path, text, words):
     (tmp_path / "model.toml").write_text(text)
-    with pytest.raises(FileError, match=rf"(?s)model\.toml: .*{words}"):
+    with pytest.raises(FileError, match=rf"model\.toml: .*{words}") as raised:
         read_settings(tmp_path / "model.toml")
+    assert "\n" not in str(raised.value)
 
 
 def test_the_folder_of_answers_is_no_file(tmp_path):

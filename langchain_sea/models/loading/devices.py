@@ -34,7 +34,7 @@ def require_device(device: str) -> None:
     count = _count(wanted.type)
     if not count:
         raise ValueError(f"device={device!r}: {_explain_absence(wanted.type)}. {_advise()}")
-    if wanted.index is not None and wanted.index >= count:
+    if (wanted.index or 0) >= count:
         raise ValueError(f"device={device!r}: numbers begin with 0, and there {_are(count)}. {_advise()}")
 
 
@@ -56,12 +56,19 @@ def require_device_map(device_map: str | dict[str, Any]) -> None:
 
 
 def _count(kind: str) -> int:
-    """Return how many devices of a kind there are."""
+    """Return how many devices of a kind there are; at most one of a kind that cannot be counted."""
     try:
-        module = torch.get_device_module(kind)
-        return int(module.device_count()) if module.is_available() else 0
-    except (AttributeError, RuntimeError):  # no module in this build of torch
-        return 0
+        return int(torch.get_device_module(kind).device_count())
+    except (AttributeError, RuntimeError):  # such as xla, which another package brings
+        return int(_can_allocate(kind))
+
+
+def _can_allocate(kind: str) -> bool:
+    try:
+        torch.empty(1, device=kind)
+    except Exception:  # noqa: BLE001 - of whatever package brings the device
+        return False
+    return True
 
 
 def _explain_absence(kind: str) -> str:
