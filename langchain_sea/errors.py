@@ -23,6 +23,10 @@ class WeightsCorruptError(SEAError, ValueError):
     """Weights were found and cannot be used: truncated, unreadable, of wrong shapes, or refused as unsafe."""
 
 
+class FileError(SEAError, OSError, ValueError):
+    """A file that a user named cannot be read or written, or does not hold what it should."""
+
+
 class ExtraMissingError(SEAError, ImportError):
     """An optional package is not installed; the message has the pip line."""
 

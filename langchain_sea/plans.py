@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from langchain_sea.core.suggestions import suggest
+from langchain_sea.core.suggestions import require_name
 
 __all__ = ["PLANS", "SearchPlan", "find_plan"]
 
@@ -60,8 +60,5 @@ def find_plan(plan: str | SearchPlan) -> SearchPlan:
     if isinstance(plan, SearchPlan):
         return plan
     by_name = {each.name: each for each in PLANS}
-    if plan not in by_name:
-        suggestion = suggest(plan, by_name)
-        hint = f"; {suggestion}" if suggestion else "."
-        raise ValueError(f"no plan {plan!r}: choose {', '.join(map(repr, by_name))}, or pass a SearchPlan{hint}")
+    require_name(plan, by_name, "plan", otherwise="a SearchPlan")
     return by_name[plan]

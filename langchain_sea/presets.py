@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from langchain_sea.core.limits import TextLimits
-from langchain_sea.core.suggestions import suggest
+from langchain_sea.core.suggestions import require_name
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
 from langchain_sea.search_config import (
@@ -118,8 +118,5 @@ def find_preset(preset: str | Preset) -> Preset:
     """
     if isinstance(preset, Preset):
         return preset
-    if preset not in PRESETS:
-        suggestion = suggest(preset, PRESETS)
-        hint = f"; {suggestion}" if suggestion else "."
-        raise ValueError(f"no preset {preset!r}: choose {', '.join(map(repr, PRESETS))}, or pass a Preset{hint}")
+    require_name(preset, PRESETS, "preset", otherwise="a Preset")
     return PRESETS[preset]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.suggestions import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
 
 __all__ = ["OTHER_NAMES", "read_options", "require_known", "to_strings"]
 
@@ -54,10 +55,17 @@ def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_strings(values: str | Iterable[str] | None) -> list[str]:
-    """Return stop strings as a list; one string is one of them, and None is none."""
+    """Return stop strings as a list; one string is one of them, and None is none.
+
+    Raises:
+        ValueError: they are anything else.
+    """
     if values is None:
         return []
-    return [values] if isinstance(values, str) else list(values)
+    strings = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
+    if not all(isinstance(each, str) for each in strings):
+        raise ValueError(f"stop={values!r:.200} must be a string or a list of strings.")
+    return strings
 
 
 def require_known(names: Iterable[str], known: Collection[str]) -> None:

@@ -1,8 +1,12 @@
-"""This package's errors that are also LangChain's, so that either kind may be caught. Knows no model."""
+"""This package's errors that are also LangChain's, so that either kind may be caught. Knows no model.
+
+A chat model raises them in place of those of `langchain_sea.errors`: the name is that of the package's error with
+`Model` before it, as in LangChain.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NoReturn, Self
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -25,22 +29,22 @@ from langchain_sea.errors import (
 if TYPE_CHECKING:
     from langchain_sea.engine.selection import Refinement
 
-__all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "to_langchain_error"]
+__all__ = ["ContentError", "DeadlineError", "IncompleteAnswerError", "raise_langchain_error"]
 
 
-class LongPromptError(PromptTooLongError, ContextOverflowError):
+class ModelPromptTooLongError(PromptTooLongError, ContextOverflowError):
     """The prompt and `max_tokens` together exceed the model's context."""
 
 
-class NoMemoryError(OutOfMemoryError, ModelError):
+class ModelOutOfMemoryError(OutOfMemoryError, ModelError):
     """The chains of a single prompt do not fit into the device's memory."""
 
 
-class NoWeightsError(WeightsNotFoundError, ModelNotFoundError):
+class ModelWeightsNotFoundError(WeightsNotFoundError, ModelNotFoundError):
     """No weights have this name."""
 
 
-class NoTemplateError(ChatTemplateError, ModelInvalidRequestError):
+class ModelChatTemplateError(ChatTemplateError, ModelInvalidRequestError):
     """The model's chat template rejects these messages."""
 
 
@@ -72,14 +76,24 @@ class DeadlineError(SEAError, ModelTimeoutError):
 
 
 _LANGCHAIN_ERRORS: dict[type[SEAError], type[SEAError]] = {
-    PromptTooLongError: LongPromptError,
-    OutOfMemoryError: NoMemoryError,
-    WeightsNotFoundError: NoWeightsError,
-    ChatTemplateError: NoTemplateError,
+    PromptTooLongError: ModelPromptTooLongError,
+    OutOfMemoryError: ModelOutOfMemoryError,
+    WeightsNotFoundError: ModelWeightsNotFoundError,
+    ChatTemplateError: ModelChatTemplateError,
 }
 
 
-def to_langchain_error(error: SEAError) -> SEAError:
-    """Return the error as one that is also LangChain's, where LangChain has one of this meaning."""
+def raise_langchain_error(error: SEAError) -> NoReturn:
+    """Raise the error as one that is also LangChain's, where LangChain has one of this meaning, else as it is.
+
+    Its cause, such as what a user's function raised, stays below it: `raise error from error` would hide that.
+
+    Raises:
+        SEAError: always.
+    """
     error_class = _LANGCHAIN_ERRORS.get(type(error))
-    return error if error_class is None else error_class(*error.args)
+    if error_class is None:
+        raise error
+    made = error_class(*error.args)
+    made.refinement = error.refinement
+    raise made from error

@@ -1,4 +1,4 @@
-"""Rewards that fail on every call: one warning, and the number of failures in a row for the report."""
+"""What makes every answer a draft, and is logged once: rewards that fail, and a time that is too short."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import logging
 import threading
 from typing import TYPE_CHECKING
 
+from langchain_sea.budget import StopReason
 from langchain_sea.core.lru import LRUCache
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["count_failures"]
+    from langchain_sea.engine.selection import Refinement
+
+__all__ = ["count_failures", "warn_of_short_time"]
 
 _log = logging.getLogger("langchain_sea")
 _lock = threading.Lock()
+_NO_PLAN = "none: "  # begins the reason why there is no plan
 
 
 class _Record:
@@ -48,5 +52,31 @@ def count_failures(key: Hashable, failure: Exception | None) -> int:
             "%s The answer is the unrefined draft, as are all answers for which this happens. It is said once; "
             "response_metadata['sea'] has `failure` and `failures_in_a_row`. on_reward_error='error' raises instead.",
             failure,
+            exc_info=failure,  # with the line of a user's function
         )
     return count
+
+
+def warn_of_short_time(warned: set[str], refinement: Refinement, max_time: float | None) -> None:
+    """Log once for a model that `max_time` was too short to refine anything.
+
+    Args:
+        warned: what was logged for this model.
+        refinement: of the answer.
+        max_time: seconds of the call's budget.
+    """
+    has_plan = refinement.plan is not None and not refinement.plan.startswith(_NO_PLAN)
+    was_possible = has_plan or refinement.steps > 0 or refinement.accepted
+    if was_possible or refinement.stop_reason is not StopReason.SECONDS:
+        return
+    with _lock:
+        is_new = "max_time" not in warned
+        warned.add("max_time")
+    if is_new:
+        reason = (refinement.plan or "the time was over before a search began").removeprefix(_NO_PLAN)
+        _log.warning(
+            "no refinement was possible within max_time=%s s: %s. The answer is the draft. Raise budget.max_time; "
+            "`langchain-sea doctor --speed` measures what fits on this machine. It is said once for each model.",
+            max_time,
+            reason,
+        )

@@ -55,6 +55,7 @@ class ModelConfig:
         model: a name, a folder, or the loaded policy.
         model_name: the name in reports.
         load_options: `dtype`, `quantization`, `device_map`, `compile_layers` and `chat_template` of `load_model`.
+        warned: what was logged once for this model, and is not logged again.
     """
 
     model: str | os.PathLike[str] | CausalLMPolicy
@@ -68,6 +69,7 @@ class ModelConfig:
     gate_threshold: float | None
     on_reward_error: Literal["draft", "error"]
     on_timeout: Literal["best", "error"]
+    warned: set[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.chat.errors import DeadlineError, to_langchain_error
-from langchain_sea.chat.failures import count_failures
+from langchain_sea.chat.errors import DeadlineError, raise_langchain_error
+from langchain_sea.chat.failures import count_failures, warn_of_short_time
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
@@ -101,6 +101,7 @@ class PreparedCall:
         answers = []
         for refinement in refinements:
             raise_failure(self.config, self.options, refinement)
+            warn_of_short_time(self.config.warned, refinement, self.options.budget.max_time)
             num_prompt_tokens, threshold = len(self.prompt.ids), self.config.gate_threshold
             answer = choose_answer(refinement, num_prompt_tokens, self.gate, threshold, self.messages)
             if self.options.top_logprobs is not None:
@@ -147,7 +148,7 @@ def prepare_call(
     try:
         return _prepare_call(config, options, messages, progress)
     except SEAError as error:
-        raise to_langchain_error(error) from error
+        raise_langchain_error(error)
 
 
 def _prepare_call(
@@ -228,9 +229,8 @@ def raise_failure(config: ModelConfig, options: CallOptions, refinement: Refinem
     if failure is not None and config.on_reward_error == "error":
         if not isinstance(failure, SEAError):
             raise failure
-        error = to_langchain_error(failure)
-        error.refinement = refinement
-        raise error from failure
+        failure.refinement = refinement
+        raise_langchain_error(failure)
     is_late = options.timeout is not None and refinement.seconds >= options.timeout
     if is_late and config.on_timeout == "error":
         raise DeadlineError.after(options.timeout, refinement)

@@ -143,7 +143,7 @@ def gate_texts(
         scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
         passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
-        _log.warning("the gate failed, so no answer passes it: %s: %s", type(error).__name__, error)
+        _log.warning("the gate failed, so no answer passes it: %s: %s", type(error).__name__, error, exc_info=error)
         return [], {"passed": False, "scores": [], "error": repr(error)}
     return passing, {"passed": bool(passing), "scores": scores, "threshold": float(lowest)}
 

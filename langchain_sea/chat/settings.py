@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.language_models.chat_models import BaseChatModel
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import OTHER_NAMES, read_options, require_known, to_strings
 from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
 from langchain_sea.chat.profile import find_profile
+from langchain_sea.chat.validation_errors import simplify
 from langchain_sea.core.functions import require_scoring_function, to_list
-from langchain_sea.core.known_names import GATE_NAMES, MODEL_NAMES, REWARD_NAMES, refuse_misspelt
+from langchain_sea.core.known_names import DEFAULT_REWARDS, GATE_NAMES, MODEL_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
 
 if TYPE_CHECKING:
     from langchain_core.language_models import LangSmithParams, ModelProfile
+    from pydantic import ModelWrapValidatorHandler
 
     from langchain_sea.core.inputs import GateLike, RewardLike
     from langchain_sea.models.causal_lm import CausalLMPolicy
@@ -46,7 +48,7 @@ class SEASettings(BaseChatModel):
     `top_k`, `min_p` and penalties of repetition are accepted where their values change nothing, and else refused.
     """
 
-    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
 
     model: ModelLike = "smollm2-135m"
     """`smollm2-135m`, `tiny`, a hub id, a folder, a .gguf file, or a `CausalLMPolicy` from `load_model`.
@@ -156,6 +158,28 @@ class SEASettings(BaseChatModel):
     chat_template: str | Path | None = None
     """Jinja text, or the path of a file that holds it, in place of the tokenizer's own template."""
 
+    _warned: set[str] = PrivateAttr(default_factory=set)
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        """Make a model of settings, which are passed by name."""
+        if args:
+            raise TypeError(f"settings are passed by name; for example {type(self).__name__}(model={args[0]!r:.80}).")
+        super().__init__(**settings)
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """List model, preset and rewards by name, then what differs from the defaults."""
+        shown: dict[str, Any] = {"model": self._model_name, "preset": find_preset(self.preset).name}
+        rewards = DEFAULT_REWARDS.get(self._model_name) if self.rewards is None else map(_name_scorer, self.rewards)
+        if rewards is not None:
+            shown["rewards"] = list(rewards)
+        yield from shown.items()
+        for name, value in super().__repr_args__():
+            if name not in {*shown, "metadata", "profile"} and not (name == "budget" and value == Budget()):
+                yield name, _name_scorer(value) if name == "gate" else value
+
+    def __str__(self) -> str:
+        return repr(self)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the model with some fields changed, as pydantic does; other names of fields may be used here, too."""
         return super().model_copy(update=None if update is None else _read_fields(update), deep=deep)
@@ -163,14 +187,16 @@ class SEASettings(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        fields = _read_fields({name: value for name, value in values.items() if name != "api_key"})
-        require_known(fields, [*cls.model_fields, *OTHER_NAMES])
-        return fields
+        settings = _read_fields({name: value for name, value in values.items() if name != "api_key"})
+        require_known(settings, [*cls.model_fields, *OTHER_NAMES])
+        if isinstance(settings.get("budget"), Mapping):
+            require_known(settings["budget"], [each.name for each in fields(Budget)])
+        return settings
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        self._settings_of_call(None, {})
         _require_model(self.model)
+        self._settings_of_call(None, {})
         for reward in self.rewards or ():
             _require_scorer(reward, "reward")
         if self.gate is not None:
@@ -192,6 +218,14 @@ class SEASettings(BaseChatModel):
         self._add_version("langchain-sea", __version__)
         return self
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _simplify_errors(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:  # noqa: ANN401 - anything
+        try:
+            return handler(values)
+        except ValidationError as error:
+            raise simplify(error) from None  # it says all that the other says
+
     def _settings_of_call(
         self, stop: str | Sequence[str] | None, overrides: dict[str, Any]
     ) -> tuple[ModelConfig, CallOptions]:
@@ -201,6 +235,7 @@ class SEASettings(BaseChatModel):
             model=options.model or self.model,
             model_name=options.model or self._model_name,
             load_options=self._load_options,
+            warned=self._warned,
             **{name: getattr(self, name) for name in MODEL_FIELDS},
         )
         return config, options
@@ -211,8 +246,9 @@ class SEASettings(BaseChatModel):
 
     @property
     def _model_name(self) -> str:
-        name = getattr(getattr(self.model, "model", None), "name_or_path", None)
-        return str(name or self.model)
+        if isinstance(self.model, (str, os.PathLike)):
+            return os.fspath(self.model)
+        return str(self.model.name or self.model.model.name_or_path)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
         return find_profile(self.model)
@@ -234,11 +270,18 @@ class SEASettings(BaseChatModel):
 
 def _read_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings under their own names; one reward or stop string is a list of one."""
-    fields = read_options(values)
+    settings = read_options(values)
     for name, read in (("rewards", to_list), ("stop", to_strings)):
-        if fields.get(name) is not None:
-            fields[name] = read(fields[name])
-    return fields
+        if settings.get(name) is not None:
+            settings[name] = read(settings[name])
+    return settings
+
+
+def _name_scorer(scorer: object) -> str:
+    """Return the name of a reward or a gate, as reports have it."""
+    if isinstance(scorer, (str, os.PathLike)):
+        return os.fspath(scorer)
+    return str(getattr(scorer, "name", None) or getattr(scorer, "__name__", type(scorer).__name__))
 
 
 def _require_model(model: object) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from langchain_sea._version import __version__
 from langchain_sea.cli import ask, audit, batch, demo, doctor, evaluate, fit_reward, serve
-from langchain_sea.cli.console import write_error
+from langchain_sea.cli.console import UsageError, write_error
+from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ _COMMANDS = (
     ("eval", evaluate, "compare methods at equal wall-clock time"),
 )
 _INTERRUPTED = 130
+_WRONG_INPUT = 2
+"""Of files and arguments, as argparse has it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.debug:
             raise
         write_error(f"{type(error).__name__}: {error}")
-        return 1
+        return _WRONG_INPUT if isinstance(error, (FileError, UsageError)) else 1
 
 
 def _make_parser() -> argparse.ArgumentParser:

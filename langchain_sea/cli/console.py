@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["is_terminal", "write_error", "write_line", "write_progress"]
+__all__ = ["UsageError", "is_terminal", "write_error", "write_line", "write_progress"]
+
+
+class UsageError(Exception):
+    """An argument cannot be used; the exit status is 2, as for argparse's own errors."""
 
 
 def is_terminal() -> bool:

@@ -51,11 +51,14 @@ def run(options: argparse.Namespace) -> int:
     """Fit a head to a file and write it; figures go to standard output."""
     import torch
 
+    from langchain_sea.core.files import require_folder_of
     from langchain_sea.models import loading
     from langchain_sea.models.causal_lm import CausalLMPolicy
     from langchain_sea.training.adversarial import harden_head
     from langchain_sea.training.fit_head import fit_head
 
+    for path in filter(None, (options.out, options.json)):
+        require_folder_of(path)
     examples = _read_examples(options)
     dtype = getattr(torch, options.dtype) if options.dtype else None
     loaded = loading.load(options.model, dtype=dtype, report=write_error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from langchain_sea.cli.console import is_terminal, write_progress
+from langchain_sea.cli.console import UsageError, is_terminal, write_progress
 
 if TYPE_CHECKING:
     import argparse
@@ -93,7 +93,10 @@ def answer_question(model: SEAChatModel, question: str) -> AIMessage:
 
     Raises:
         RefinementInterrupted: Ctrl-C was pressed; it holds the best answer so far.
+        UsageError: the question is blank.
     """
+    if not question.strip():
+        raise UsageError('the question is blank; pass one, such as "What is 14 + 23?"')
     from langchain_sea.plotting.progress import ProgressBar
 
     write_progress("writing the draft …")

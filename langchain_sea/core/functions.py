@@ -11,6 +11,7 @@ import hashlib
 import inspect
 import os
 import types
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -26,9 +27,15 @@ _SIMPLE = (str, bytes, int, float, complex, bool, type(None))
 
 
 def to_list(rewards: T | Sequence[T]) -> list[T]:
-    """Return one reward, or several, as a list; a name, a function and an object that scores are one reward."""
-    is_one = isinstance(rewards, (str, os.PathLike)) or callable(rewards) or hasattr(rewards, "score")
-    return [cast("T", rewards)] if is_one else list(cast("Sequence[T]", rewards))
+    """Return one reward, or several, as a list.
+
+    A name, a function and an object that scores are one reward, and so is what cannot be a list of them: whoever
+    reads the list says what is wrong with it. A dict is refused as well, because its values would be lost.
+    """
+    is_one = isinstance(rewards, (str, os.PathLike, Mapping)) or callable(rewards) or hasattr(rewards, "score")
+    if is_one or not isinstance(rewards, Iterable):
+        return [cast("T", rewards)]
+    return list(rewards)
 
 
 def takes_messages(function: Callable[..., Any]) -> bool:

@@ -11,11 +11,16 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Collection
 
-__all__ = ["GATE_NAMES", "MODEL_NAMES", "REWARD_NAMES", "refuse_misspelt"]
+__all__ = ["DEFAULT_REWARDS", "GATE_NAMES", "MODEL_NAMES", "REWARD_NAMES", "refuse_misspelt"]
 
 MODEL_NAMES = ("smollm2-135m", "minilm", "tiny", "tiny/expert", "tiny/early_30", "tiny/early_03")
 REWARD_NAMES = ("safety", "tiny")
 GATE_NAMES = ("safety",)
+DEFAULT_REWARDS: dict[str, tuple[str, ...]] = {
+    "smollm2-135m": ("safety",),
+    **{name: ("tiny",) for name in MODEL_NAMES if name.startswith("tiny")},
+}
+"""The rewards that ship, by the name of the policy they were made for."""
 _CUTOFF = 0.75  # of similarity: `tiny-gpt2`, a model of its own, is further from `tiny`
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.engine.arguments import require_arguments
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.refinement import RefinementRequest
@@ -57,7 +58,9 @@ def refine(
 
     Raises:
         RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
+        TypeError: an argument has another type.
     """
+    require_arguments(prompts, energy, budget, drafts)
     chosen, limits = find_preset(preset), budget or Budget()
     config = search_config or chosen.search_config
     if generators is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from langchain_sea.budget import Budget, BudgetTracker, StopReason
+from langchain_sea.engine.arguments import require_arguments
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.engines import get_engine
@@ -162,7 +163,9 @@ def search(
 
     Raises:
         RefinementInterrupted: Ctrl-C was pressed; it holds the best answers so far.
+        TypeError: an argument has another type.
     """
+    require_arguments(prompts, energy, budget)
     policy, requests = energy.policy, []
     for prompt in prompts:
         tracker = BudgetTracker(budget or Budget(), max_new_tokens)

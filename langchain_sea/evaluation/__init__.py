@@ -7,7 +7,16 @@ set: cases come from a user's own file.
 from __future__ import annotations
 
 from langchain_sea.evaluation.cases import Case, read_cases
-from langchain_sea.evaluation.comparison import CONTROLS, CURVE, LEAD, METHODS, SEARCHES, Evaluation, read_rows
+from langchain_sea.evaluation.comparison import (
+    CONTROLS,
+    CURVE,
+    LEAD,
+    METHODS,
+    SEARCHES,
+    Evaluation,
+    read_rows,
+    require_methods,
+)
 from langchain_sea.evaluation.metrics import Table, add_gate_scores, summarize
 
 __all__ = [
@@ -22,5 +31,6 @@ __all__ = [
     "add_gate_scores",
     "read_cases",
     "read_rows",
+    "require_methods",
     "summarize",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-import json
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from langchain_sea.core.files import describe_errors, parse_json_lines
+from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Case", "read_cases", "read_table", "sample"]
 
 T = TypeVar("T")
+
+_EXPECTED = "a .jsonl file with one JSON object a line, or a .csv file with a header, with a column `question`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,25 +59,36 @@ def read_cases(path: Path) -> list[Case]:
     A line has `question` or `prompt`; `answer`, `system`, `opening`, `set` and `tier` are optional.
 
     Raises:
-        ValueError: a line has no question; the message has its number.
+        FileError: the file cannot be read, has no cases, or a line has no question; the message has its number.
     """
     cases = []
     for number, row in enumerate(read_table(path), start=1):
         question = row.get("question") or row.get("prompt")
         if not isinstance(question, str) or not question.strip():
-            raise ValueError(f"{path}, case {number}: no `question` or `prompt` in {sorted(row)}.")
+            raise FileError(f"{path}, case {number}: no `question` or `prompt` in {sorted(map(str, row))}.")
         options = {name: str(row[name]) for name in ("set", "tier", "system", "opening") if row.get(name)}
         gold = None if row.get("answer") is None else str(row["answer"])
         cases.append(Case(question=question, gold=gold, **{"set": path.stem} | options))
+    if not cases:
+        raise FileError(f"{path}: there are no cases in it. Expected: {_EXPECTED}.")
     return cases
 
 
 def read_table(path: Path) -> list[dict[str, Any]]:
-    """Read the rows of a CSV file with a header, or of a file with one JSON object a line."""
-    with path.open(encoding="utf-8", newline="") as file:
-        if path.suffix == ".csv":
+    """Read the rows of a CSV file with a header, or of a file with one JSON object a line.
+
+    Raises:
+        FileError: the file cannot be read, or a line is no JSON object; the message has its number.
+    """
+    if path.suffix == ".csv":
+        with describe_errors(path, _EXPECTED), path.open(encoding="utf-8", newline="") as file:
             return list(csv.DictReader(file))
-        return [json.loads(line) for line in file if line.strip()]
+    rows = []
+    for number, row in parse_json_lines(path, _EXPECTED):
+        if not isinstance(row, dict):
+            raise FileError(f"{path}, line {number}: {row!r:.80} is no JSON object. Expected: {_EXPECTED}.")
+        rows.append(row)
+    return rows
 
 
 def sample(items: Sequence[T], count: int, name: str, seed: int) -> list[T]:

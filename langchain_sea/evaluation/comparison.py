@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tqdm import tqdm
 
 from langchain_sea.budget import Budget
+from langchain_sea.core.suggestions import require_name
 from langchain_sea.engine.baselines import (
     BestOfN,
     ChunkBeam,
@@ -39,7 +40,17 @@ if TYPE_CHECKING:
     from langchain_sea.evaluation.cases import Case
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = ["CONTROLS", "CURVE", "LEAD", "METHODS", "SEARCHES", "Evaluation", "make_control", "read_rows"]
+__all__ = [
+    "CONTROLS",
+    "CURVE",
+    "LEAD",
+    "METHODS",
+    "SEARCHES",
+    "Evaluation",
+    "make_control",
+    "read_rows",
+    "require_methods",
+]
 
 Update = Literal["gradient", "random", "aisp", "none"]
 LEAD = "default"
@@ -108,7 +119,11 @@ class Evaluation:
             rows: a JSONL file, which is extended.
             minutes: after this time no answer is begun.
             report: gets a line on each answer; without it a terminal is shown a bar.
+
+        Raises:
+            ValueError: there is no method of a name.
         """
+        require_methods(methods)
         answered: dict[Key, Row] = {_key_of(row): row for row in read_rows(rows)}
         deadline = time.monotonic() + 60 * minutes
         ordered = [name for name in METHODS if name in {*methods, LEAD}]
@@ -230,6 +245,16 @@ def _make_row(case: Case, name: str, result: Refinement, seconds: float) -> Row:
 
 def _key_of(row: Mapping[str, Any]) -> Key:
     return row["set"], row["tier"], row["question"], row["method"]
+
+
+def require_methods(names: Sequence[str]) -> None:
+    """Check that every name is one of `METHODS`.
+
+    Raises:
+        ValueError: one is not; the message suggests the nearest one.
+    """
+    for name in names:
+        require_name(name, METHODS, "method")
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -14,8 +15,6 @@ from langchain_sea.models.template_fallbacks import name_tools, ways_to_write
 from langchain_sea.models.template_markers import THOUGHT_TAGS, find_written_markers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedTokenizerBase
 
 _PRIVATE_USE = range(0xE000, 0xF900)
@@ -105,7 +104,9 @@ class ChatTemplate:
 
         Raises:
             ChatTemplateError: there is no template, or it rejects the messages.
+            TypeError: the messages are no list of dicts with a role.
         """
+        _require_messages(messages)
         if self._chat_template is None and self._tokenizer.chat_template is None:
             raise ChatTemplateError(
                 f"the tokenizer {self._tokenizer.name_or_path!r} has no chat template, so messages cannot be "
@@ -260,3 +261,22 @@ def _without_mark(value: Any, mark: str) -> Any:  # noqa: ANN401 - the leaves of
 def _escape(character: str) -> str:
     """Return the character as JSON in ASCII writes it."""
     return f"\\u{ord(character):04x}"
+
+
+def _require_messages(messages: object) -> None:
+    """Check that messages are a list of dicts with a role.
+
+    Raises:
+        TypeError: they are anything else; the message has an example.
+    """
+    wrong = messages
+    if isinstance(messages, Sequence) and not isinstance(messages, str):
+        others = [each for each in messages if not (isinstance(each, Mapping) and isinstance(each.get("role"), str))]
+        if not others:
+            return
+        wrong = others[0]
+    raise TypeError(
+        "a conversation is a list of dicts with role and content, such as "
+        f'[{{"role": "user", "content": "What is 14 + 23?"}}], and got {wrong!r:.200}. Messages of LangChain are for '
+        "SEAChatModel."
+    )

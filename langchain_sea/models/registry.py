@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from langchain_sea.core.suggestions import require_name
 from langchain_sea.models import loading, tiny
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.template_source import read_chat_template
@@ -66,7 +67,9 @@ def load_model(
         ExtraMissingError: accelerate or a quantization library is missing.
         ArchitectureError: the model has no linear layers that could be quantized.
         ChatTemplateError: `chat_template` cannot be read.
-        ValueError: both `device` and `device_map`, or an unknown `dtype`.
+        TypeError: `name` is none of these.
+        ValueError: both `device` and `device_map`, a device that is not there, or an unknown `dtype` or
+            `quantization`.
 
     Examples:
         >>> from langchain_sea import load_model
@@ -76,6 +79,11 @@ def load_model(
     """
     if isinstance(name, CausalLMPolicy):
         return name
+    if not isinstance(name, (str, os.PathLike)):
+        raise TypeError(
+            f"load_model takes a model's name, folder, file or hub id, and got {name!r:.200}; for example "
+            'load_model("smollm2-135m").'
+        )
     source = None if chat_template is None else read_chat_template(chat_template)
     with _lock:
         loaded = loading.load(
@@ -100,8 +108,7 @@ def load_model(
 def _resolve_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
     if not isinstance(dtype, str):
         return dtype
-    if dtype not in _DTYPES:
-        raise ValueError(f"dtype={dtype!r} is not known; pass one of {', '.join(map(repr, _DTYPES))}.")
+    require_name(dtype, _DTYPES, "dtype", otherwise="one of torch")
     return _DTYPES[dtype]
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from langchain_sea.core.protocols import OutputSpec, SteeringVector, Tokens
-from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError
+from langchain_sea.errors import TokenizerMismatchError, WeightsCorruptError, WeightsNotFoundError
 
 if TYPE_CHECKING:
     import os
@@ -145,6 +145,7 @@ class HiddenStateHead(nn.Module):
         """Read a file that `save` wrote; the head is frozen and in evaluation mode.
 
         Raises:
+            WeightsNotFoundError: there is no such file.
             WeightsCorruptError: the file is not a head, or is damaged.
         """
         try:
@@ -232,9 +233,13 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str
         `info`, and the tensors by name.
 
     Raises:
+        WeightsNotFoundError: there is no such file, or it is a folder.
         SafetensorError: it is not a safetensors file.
         KeyError: its metadata has no `info`.
     """
+    if not Path(path).is_file():
+        state = "is a folder" if Path(path).is_dir() else "does not exist"
+        raise WeightsNotFoundError(f"{path} {state}: pass the .safetensors file of a reward or a gate.")
     with safe_open(path, framework="pt") as file:
         info: dict[str, Any] = json.loads((file.metadata() or {})["info"])
     return info, load_file(path)

@@ -219,6 +219,7 @@ class PairClassifierGate:
         """Read a file that `save` wrote; None means the gate that ships.
 
         Raises:
+            WeightsNotFoundError: there is no such file.
             WeightsCorruptError: the file is not a gate, or is damaged.
         """
         path = path or SAFETY_GATE

@@ -100,6 +100,7 @@ class RefusalHead(nn.Module):
         """Read a file that `save` wrote; the head is frozen and in evaluation mode.
 
         Raises:
+            WeightsNotFoundError: there is no such file.
             WeightsCorruptError: the file is not a refusal head, or is damaged.
         """
         try:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.functions import hash_code, to_list
+from langchain_sea.core.known_names import DEFAULT_REWARDS, GATE_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.core.protocols import Reward
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.models.registry import TINY_NAMES, load_model, unload_models
+from langchain_sea.models.registry import load_model, unload_models
 from langchain_sea.presets import Preset, find_preset
 from langchain_sea.rewards.auto import load_judge
 from langchain_sea.rewards.consensus import Consensus
@@ -38,8 +39,6 @@ __all__ = ["describe_reward", "load_gate", "make_energy", "make_terms", "unload"
 # A smaller rise is the reward's own noise: at 2.5, eight of ten candidates are better than the draft
 # (`python tests/benchmarks/min_gain.py --prompts 14 --seed 0`).
 _MIN_GAINS = {"safety": 2.5}
-_DEFAULTS: dict[str, tuple[str, ...]] = {"smollm2-135m": ("safety",), **dict.fromkeys(TINY_NAMES, ("tiny",))}
-"""The rewards that ship, by the name of the policy they were made for."""
 _rewards: dict[tuple[str, int], Reward] = {}
 """Loaded rewards, by name and the policy's id."""
 _lock = threading.RLock()
@@ -61,6 +60,7 @@ def make_energy(
         retries: how often a function that fails with an `OSError` is called again.
 
     Raises:
+        TypeError: `model` is no policy, or a reward is none.
         ValueError: `rewards` is None and none ships for this policy, or there is no such preset.
 
     Examples:
@@ -68,6 +68,11 @@ def make_energy(
         >>> [term.name for term in make_energy(load_model("tiny")).terms]
         ['tiny']
     """
+    if isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"make_energy takes a loaded model, and got {os.fspath(model)!r}; for example "
+            'make_energy(load_model("smollm2-135m")).'
+        )
     preset = find_preset(preset)
     return Energy(
         policy=model,
@@ -95,17 +100,17 @@ def make_terms(
 
     Raises:
         TypeError: one of them is none of these.
-        ValueError: `rewards` is None and none ships for this policy.
+        ValueError: `rewards` is None and none ships for this policy, or a name is misspelt.
     """
     if rewards is None:
         name = policy.name or policy.model.name_or_path
-        if name not in _DEFAULTS:
+        if name not in DEFAULT_REWARDS:
             raise ValueError(
                 f"no reward ships for the model {name!r}: pass rewards=[...] "
                 "with a model's name, a function (prompt, completions) -> scores, or a head that "
                 "`langchain-sea fit-reward` wrote."
             )
-        rewards = _DEFAULTS[name]
+        rewards = DEFAULT_REWARDS[name]
     terms: list[RewardTerm] = []
     each_reward: list[RewardLike] = to_list(rewards)
     for reward in each_reward:
@@ -127,7 +132,7 @@ def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
         and its `threshold` says from which on an answer passes.
 
     Raises:
-        ValueError: the model is not a guard and its labels do not name any harm.
+        ValueError: the name is misspelt, or the model is not a guard and its labels do not name any harm.
 
     Examples:
         >>> gate = load_gate("safety")  # doctest: +SKIP
@@ -138,6 +143,7 @@ def load_gate(gate: GateLike | None) -> Callable[..., Any] | None:
         return _load_safety_gate()
     if gate is None or callable(gate):
         return gate
+    refuse_misspelt(gate, GATE_NAMES, "gate")
     judge = _load_gate_model(gate)
     if callable(judge):
         return judge
@@ -191,7 +197,8 @@ def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> Rewa
         return RewardTerm(reward=FunctionReward(reward, retries=retries), name=name)
     raise TypeError(
         f"{reward!r} is not a reward: pass a name, a function (prompt, completions) -> scores, a RewardTerm, or an "
-        "object with score(view, texts)."
+        'object with score(view, texts). Weights go into terms, such as RewardTerm(reward="safety", name="safety", '
+        "weight=2.0)."
     )
 
 
@@ -231,6 +238,7 @@ def _read(name: str, policy: CausalLMPolicy) -> Reward:
         return LogRatioReward(load_model("tiny/expert"), load_model("tiny/early_03"), max_early_surprise=5.0)
     if name.endswith(".safetensors"):
         return HiddenStateReward(HiddenStateHead.load(name))
+    refuse_misspelt(name, REWARD_NAMES, "reward")
     return load_judge(name, policy.tokenizer, str(policy.device))
 
 

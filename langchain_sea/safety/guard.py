@@ -185,8 +185,9 @@ class GuardPipeline:
         """Return the failure as a finding, which blocks unless the tool's rules say otherwise."""
         failure = _describe_failure(check.name, error)
         if check.name in self.policy.rules_for(call.name).fail_open:
-            _log.warning("%s passes although the check %s failed: %r", call.name, check.name, error)
+            _log.warning("%s passes although the check %s failed: %r", call.name, check.name, error, exc_info=error)
             return replace(failure, action=Action.NOTE)
+        _log.warning("%s does not run, because the check %s failed: %r", call.name, check.name, error, exc_info=error)
         return failure
 
     def _decide(self, call: ToolCall, findings: Sequence[Finding], context: CallContext, end: float) -> Decision:
@@ -219,6 +220,7 @@ class GuardPipeline:
             propose = partial(repairer, call, arguments, reason, context, attempt)
             new_call = _capture(partial(run_with_timeout, end - time.monotonic(), propose))
             if isinstance(new_call, Exception):
+                _log.warning("the repair of %s failed: %r", call.name, new_call, exc_info=new_call)
                 findings.append(replace(_describe_failure("repair", new_call), action=Action.NOTE))
                 break
             if new_call is None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import require_known
+from langchain_sea.chat.validation_errors import summarize
 from langchain_sea.chat_models import SEAChatModel
+from langchain_sea.core.files import read_text
+from langchain_sea.core.suggestions import require_name
+from langchain_sea.errors import FileError
 from langchain_sea.presets import PRESETS, Preset, find_preset
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["ServerConfig", "make_budget", "make_model", "read_settings"]
 
 T = TypeVar("T")
+
+_EXPECTED = 'TOML with settings of SEAChatModel, such as model = "tiny", and for a server a table [server]'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +65,8 @@ class ServerConfig:
         """
         require_known(table, cls.__dataclass_fields__)
         values = dict(table)
-        if unknown := set(values.get("presets", ())) - set(PRESETS):
-            raise ValueError(f"[server] presets: no {sorted(unknown)}; choose of {sorted(PRESETS)}.")
+        for preset in values.get("presets", ()):
+            require_name(preset, PRESETS, "preset of [server]")
         for name in ("api_keys", "presets"):
             if name in values:
                 values[name] = tuple(values[name])
@@ -68,15 +75,23 @@ class ServerConfig:
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the file's tables.
+    """Return the file's tables, once model and server can be made of them.
 
     Raises:
-        ValueError: the file is not TOML; the message has the file and the place.
+        FileError: the file cannot be read, is not TOML, or a setting is not valid; the message has the file.
     """
+    text = read_text(path, _EXPECTED)
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from error
+        settings = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FileError(f"{path}: it is not TOML ({error}). Expected: {_EXPECTED}.") from error
+    try:
+        make_model(settings)
+        ServerConfig.from_table(_require_table(settings.get("server", {}), "[server]"))
+    except (TypeError, ValueError) as error:
+        reason = summarize(error) if isinstance(error, ValidationError) else error
+        raise FileError(f"{path}: {reason}") from error
+    return settings
 
 
 def make_model(settings: Mapping[str, Any]) -> SEAChatModel:
@@ -99,8 +114,14 @@ def make_budget(table: Mapping[str, Any]) -> Budget:
     Raises:
         ValueError: a key is unknown, or a value is not valid.
     """
-    require_known(table, [entry.name for entry in fields(Budget)])
+    require_known(_require_table(table, "[budget]"), [entry.name for entry in fields(Budget)])
     return Budget(**{**table, **({"max_time": None} if table.get("max_time") == 0 else {})})
+
+
+def _require_table(table: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(table, Mapping):
+        raise ValueError(f"{name} must be a table, and is {table!r:.200}.")  # noqa: TRY004 - as other wrong settings
+    return table
 
 
 def _make_preset(table: Mapping[str, Any]) -> Preset:

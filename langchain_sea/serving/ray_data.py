@@ -86,15 +86,15 @@ def answer_file(
         Counts of rows: `rows` that differ, `skipped`, `answered`, `failed`.
 
     Raises:
-        ValueError: a row cannot be read.
+        FileError: a row cannot be read.
         ExtraMissingError: Ray is not installed.
     """
     ray = _import_ray()
+    fingerprint = fingerprint_model(model)
+    rows = {make_key(row, fingerprint): row for row in read_input(source)}  # before a folder is made
     store = AnswerStore(out, "parquet" if source.suffix == ".parquet" else "jsonl")
     if retry_errors:
         store.clear_errors()
-    fingerprint = fingerprint_model(model)
-    rows = {make_key(row, fingerprint): row for row in read_input(source)}
     parts = _list_missing_parts(rows, store.finished_keys(), max(1, block // PARTS_PER_BLOCK))
     num_missing = sum(map(len, parts))
     counts = {"rows": len(rows), "skipped": len(rows) - num_missing, "answered": 0, "failed": 0}

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from langchain_sea.core.files import describe_errors, parse_json_lines
+from langchain_sea.errors import FileError
 from langchain_sea.models import loading
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _EDGE_BYTES = 1 << 20
 _SEA_COLUMNS = ("draft", "accepted", "score_before", "score_after", "steps", "stop_reason")
 _OUTPUT_COLUMNS = {"key", "answer", *_SEA_COLUMNS, "finish_reason", "output_tokens", "seconds"}
 
+_EXPECTED = "a .jsonl file with one JSON object a line, or a .parquet file, with a column `prompt` or `messages`"
+
 Row = dict[str, Any]
 KeyedRow = tuple[str, Row]
 """A row with its key."""
@@ -50,17 +54,20 @@ def read_input(path: Path) -> Iterator[Row]:
     """Yield the rows of a `.jsonl` or `.parquet` file; each has a column `prompt` (text) or `messages` (a list).
 
     Raises:
-        ValueError: the file is of another kind, or a row has neither column; the message has the row's number.
+        FileError: the file cannot be read, is of another kind or has no rows, or a row has neither column; the message
+            has the row's number.
     """
     if path.suffix not in {".parquet", ".jsonl", ".json"}:
-        raise ValueError(f"{path} is neither .jsonl nor .parquet.")
-    rows = _read_parquet(path) if path.suffix == ".parquet" else _read_lines(path)
-    for number, row in enumerate(rows, start=1):
+        raise FileError(f"{path}: its name ends neither with .jsonl nor with .parquet. Expected: {_EXPECTED}.")
+    number = 0
+    for number, row in enumerate(_read_rows(path), start=1):
         if not isinstance(row, dict) or not (row.get("prompt") or row.get("messages")):
-            raise ValueError(f"{path}, row {number}: no column `prompt` (text) or `messages` (a list) in {row!r:.200}")
+            raise FileError(f"{path}, row {number}: no column `prompt` (text) or `messages` (a list) in {row!r:.200}")
         if reserved := sorted(_OUTPUT_COLUMNS & set(row)):
-            raise ValueError(f"{path}, row {number}: the output has columns {reserved}, too; rename yours.")
+            raise FileError(f"{path}, row {number}: the output has columns {reserved}, too; rename yours.")
         yield row
+    if not number:
+        raise FileError(f"{path}: there are no rows in it. Expected: {_EXPECTED}.")
 
 
 def get_messages(row: Row) -> str | list[Any]:
@@ -104,7 +111,8 @@ class AnswerStore:
 
     def __post_init__(self) -> None:
         for folder in (self.path, self.path / "errors", self.path / "attempts"):
-            folder.mkdir(parents=True, exist_ok=True)
+            with describe_errors(folder, "a folder that can be written to, or a path where one can be made"):
+                folder.mkdir(parents=True, exist_ok=True)
 
     def finished_keys(self) -> set[str]:
         """Return the keys of all rows that are answered, or have failed."""
@@ -113,7 +121,7 @@ class AnswerStore:
     def read_rows(self) -> Iterator[Row]:
         """Yield all answers."""
         for file in sorted(self.path.glob(f"part-*.{self.kind}")):
-            yield from _read_parquet(file) if self.kind == "parquet" else _read_lines(file)
+            yield from _read_rows(file)
 
     def write_part(self, rows: Sequence[Row], keys: Sequence[str]) -> None:
         """Write a part completely or not at all; its name is made of the keys, so that writing it twice is harmless."""
@@ -175,21 +183,22 @@ def _to_parquet(rows: Iterable[Row]) -> bytes:
     return bytes(sink.getvalue().to_pybytes())
 
 
+def _read_rows(path: Path) -> Iterator[Any]:
+    if path.suffix == ".parquet":
+        return _read_parquet(path)
+    return (row for _, row in parse_json_lines(path, _EXPECTED))
+
+
 def _read_parquet(path: Path) -> Iterator[Any]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    for batch in pq.ParquetFile(path).iter_batches():
-        yield from batch.to_pylist()
-
-
-def _read_lines(path: Path) -> Iterator[Any]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}, line {number}: no JSON: {error}") from error
+    with describe_errors(path, _EXPECTED), path.open("rb") as data:
+        try:
+            for batch in pq.ParquetFile(data).iter_batches():
+                yield from batch.to_pylist()
+        except pa.ArrowInvalid as error:
+            raise FileError(f"{path}: it is no Parquet file ({error}). Expected: {_EXPECTED}.") from error
 
 
 def _fingerprint_weights(model: object) -> str:

@@ -18,6 +18,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.core.files import describe_errors
+from langchain_sea.errors import FileError
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
@@ -45,7 +48,7 @@ _TURN = re.compile(r"\n\n(Human|Assistant): ?")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-class DataError(ValueError):
+class DataError(FileError):
     """A training file cannot be used; the message says where and why."""
 
 
@@ -102,9 +105,10 @@ def read_examples(path: str | os.PathLike[str], *, held_out: float = 0.15) -> li
 
     Raises:
         DataError: a line is in none of the forms, or the file has none.
+        FileError: the file cannot be read.
     """
     examples: list[Example] = []
-    with Path(path).open(encoding="utf-8") as lines:
+    with describe_errors(path, f"JSON lines; each is {_FORMS}"), Path(path).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tqdm import tqdm
 
+from langchain_sea.core.files import read_text
 from langchain_sea.models import loading
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.refusal_head import RefusalHead, compute_question_states
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        lines = options.data.read_text(encoding="utf-8").splitlines()
+        lines = read_text(options.data, 'JSON lines with "prompt" and "should_refuse"').splitlines()
         rows = [row for row in map(parse_json_object, filter(str.strip, lines)) if _is_selected(row, options.split)]
         recipe = Recipe(members=options.members, seeds=max(3, options.members), layer=options.layer)
         precision = getattr(torch, options.dtype) if options.dtype else None

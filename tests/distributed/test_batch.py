@@ -146,7 +146,7 @@ def test_a_batch_answers_every_row_once_goes_on_and_keeps_what_failed(folder):
     alone = {row["prompt"]: MODEL.invoke(row["prompt"]).content for row in rows[:6] if "prompt" in row}
     assert {row["prompt"]: row["answer"] for row in rows[:6] if "prompt" in row} == alone
     (failed,) = (folder / "out/errors").glob("*.json")
-    assert "LongPromptError" in json.loads(failed.read_text(encoding="utf-8"))["error"]
+    assert "ModelPromptTooLongError" in json.loads(failed.read_text(encoding="utf-8"))["error"]
     code, out, _ = ended(command(folder))  # nothing is left to do
     assert (code, out) == (0, "14 rows, 14 skipped, 0 answered, 0 failed\n")
 
@@ -165,7 +165,7 @@ def test_a_dataset_gets_its_answers_as_columns():
     assert found[0]["answer"] == MODEL.invoke(rows[0]["prompt"]).content
     assert found[0]["error"] is None
     assert found[1]["answer"] is None
-    assert "LongPromptError" in found[1]["error"]
+    assert "ModelPromptTooLongError" in found[1]["error"]
 
 
 def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):

@@ -301,5 +301,5 @@ def test_the_command_writes_a_head_and_its_figures(
     assert figures["learned"]["answers"] == 60
     assert HiddenStateReward(HiddenStateHead.load(out)).head.info.policy == "tiny"
     data.write_text("{")
-    assert main(options) == 1
+    assert main(options) == 2
     assert "line 1" in capsys.readouterr().err

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
-from langchain_sea.core.suggestions import suggest
+from langchain_sea.core.suggestions import require_name, suggest
 from langchain_sea.errors import ExtraMissingError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.models import tiny
 from langchain_sea.models.hardware import limit_threads
+from langchain_sea.models.loading.devices import require_device, require_device_map
 from langchain_sea.models.loading.formats import (
     ACCELERATE_ADVICE,
     Kind,
@@ -113,8 +114,10 @@ def load(
         WeightsCorruptError: the weights cannot, or must not, be used.
         ExtraMissingError: `device_map` without accelerate, or a quantization library is missing.
         ArchitectureError: the model has no linear layers that could be quantized.
-        ValueError: both `device` and `device_map`.
+        ValueError: both `device` and `device_map`, a device that is not there, or an unknown `quantization`.
     """
+    if isinstance(quantization, str):
+        require_name(quantization, get_args(Bits), "quantization", otherwise="a configuration of transformers")
     _require_placeable(device, device_map)
     device = device or default_device()
     precision = _resolve_dtype(dtype, device)
@@ -175,12 +178,15 @@ def _resolve_dtype(dtype: torch.dtype | Literal["measured"] | None, device: str)
 
 
 def _require_placeable(device: str | None, device_map: str | dict[str, Any] | None) -> None:
+    if device:
+        require_device(device)
     if device_map is None:
         return
     if device is not None:
         raise ValueError(f"device={device!r} and device_map={device_map!r} both say where: pass one of them.")
     if not find_spec("accelerate"):
         raise ExtraMissingError(f"a device_map is carried out by accelerate: {ACCELERATE_ADVICE}")
+    require_device_map(device_map)
 
 
 def unload(name: str | os.PathLike[str] | None = None) -> None:

@@ -1,0 +1,120 @@
+"""Files that a user names: missing, unreadable, empty or of another form. One line says what is wrong, the status is 2."""
+
+from __future__ import annotations
+
+import pytest
+
+from langchain_sea.cli import main
+from langchain_sea.core.files import require_folder_of
+from langchain_sea.errors import FileError, WeightsNotFoundError
+from langchain_sea.evaluation import read_cases
+from langchain_sea.rewards.hidden_state_head import HiddenStateHead
+from langchain_sea.rewards.pair_classifier import PairClassifierGate
+from langchain_sea.serving.config import read_settings
+from langchain_sea.serving.rows import AnswerStore, read_input
+from langchain_sea.training.examples import read_examples
+
+READERS = {
+    "examples": (read_examples, "label"),
+    "cases": (read_cases, "`question`"),
+    "rows": (lambda path: list(read_input(path)), "`prompt`"),
+    "settings": (read_settings, "SEAChatModel"),
+}
+CONTENTS = {
+    "missing": (None, "No such file"),
+    "empty": (b"", "Expected|no examples"),
+    "not text": (b"\xff\xfe", "not text in UTF-8"),
+    "not JSON": (b'\n{"prompt": "a", "completion": "b", "label": 1}\n{"a"\n', "line 3: (no|not) JSON|not TOML"),
+    "no object": (b"3\n", "JSON|no column|not TOML"),
+    "no key": (b'{"x": 1}\n', "no `question`|no column|keys|not TOML"),
+}
+
+
+@pytest.mark.parametrize(("read", "expected"), READERS.values(), ids=READERS)
+@pytest.mark.parametrize(("content", "words"), CONTENTS.values(), ids=CONTENTS)
+def test_a_file_that_cannot_be_used_is_named_with_what_it_should_hold(tmp_path, read, expected, content, words):
+    """Whatever is wrong with it, and whoever reads it. Settings may be empty: all have defaults."""
+    path = tmp_path / "data.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    if content == b"" and read is read_settings:
+        assert read(path) == {}
+        return
+    with pytest.raises(FileError, match=rf"data\.jsonl.*({words})") as raised:
+        read(path)
+    assert "\n" not in str(raised.value)
+    if "Expected" in str(raised.value):
+        assert expected in str(raised.value)
+
+
+@pytest.mark.parametrize(("read", "expected"), READERS.values(), ids=READERS)
+def test_a_folder_is_no_file(tmp_path, read, expected):
+    folder = tmp_path / "data.jsonl"
+    folder.mkdir()
+    with pytest.raises(FileError, match=rf"[Dd]irectory.*Expected: .*{expected}"):
+        read(folder)
+
+
+def test_a_parquet_file_is_one(tmp_path):
+    pytest.importorskip("pyarrow")
+    (tmp_path / "rows.parquet").write_bytes(b"no")
+    with pytest.raises(FileError, match=r"no Parquet file.*Expected: a \.jsonl file"):
+        list(read_input(tmp_path / "rows.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('model = "tiny"\nmax_tokenz = 3', "did you mean 'max_tokens'"),
+        ('model = "tiny"\n[budget]\nmax_tme = 3', "did you mean 'max_time'"),
+        ('model = "tiny"\nmax_tokens = "many"\non_timeout = "beest"', "max_tokens: .*; on_timeout: .*'best'"),
+        ('model = "tiny"\nbudget = 3', r"\[budget\] must be a table"),
+        ('model = "tiny"\nserver = 3', r"\[server\] must be a table"),
+        ('model = "tiny"\n[server]\nmax_requets = 3', "did you mean 'max_requests'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_file(tmp_path, text, words):
+    (tmp_path / "model.toml").write_text(text)
+    with pytest.raises(FileError, match=rf"model\.toml: .*{words}") as raised:
+        read_settings(tmp_path / "model.toml")
+    assert "\n" not in str(raised.value)
+
+
+def test_the_folder_of_answers_is_no_file(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(FileError, match="out"):
+        AnswerStore(tmp_path / "out", "jsonl")
+
+
+@pytest.mark.parametrize("load", [HiddenStateHead.load, PairClassifierGate.load])
+@pytest.mark.parametrize("name", ["nowhere.safetensors", "."])
+def test_a_reward_s_file_must_be_there(tmp_path, load, name):
+    with pytest.raises(WeightsNotFoundError, match=r"(does not exist|is a folder): pass the \.safetensors file"):
+        load(tmp_path / name)
+
+
+def test_where_a_head_is_written_is_checked_before_it_is_fitted(tmp_path):
+    """Not after hours of it."""
+    require_folder_of(tmp_path / "head.safetensors")
+    for path in (tmp_path, tmp_path / "nowhere" / "head.safetensors"):
+        with pytest.raises(FileError, match="folder"):
+            require_folder_of(path)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fit-reward", "data.jsonl", "--model", "tiny", "--out", "head.safetensors"],
+        ["fit-reward", "data.jsonl", "--model", "tiny", "--out", "nowhere/head.safetensors"],
+        ["batch", "data.jsonl", "out", "--settings", "model.toml"],
+        ["serve", "--settings", "model.toml"],
+        ["eval", "data.jsonl", "--model", "tiny"],
+        ["ask", " ", "--model", "tiny"],
+    ],
+)
+def test_the_exit_status_is_two(tmp_path, monkeypatch, capsys, arguments):
+    """As for an option that argparse refuses."""
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
