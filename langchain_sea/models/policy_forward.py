@@ -167,13 +167,17 @@ class PolicyForward:
     def generate_step(
         self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
     ) -> None:
-        """Append one token to every unfinished row of all generations, in one forward pass."""
+        """Append one token to every unfinished row of all generations.
+
+        One forward pass on a CPU. On a GPU the generations that `StaticDecoder` can decode take another than the rest:
+        each stays where its keys and values are, whoever joins or leaves.
+        """
         if isinstance(self._runner, StaticRunner):
             if self._decoder is None:
                 self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
-            if self._decoder.can_decode(generations):
-                self._decoder.step(generations, end_ids)
-                return
+            can_decode = self._decoder.can_decode
+            self._decoder.step([state for state in generations if can_decode(state)], end_ids)
+            generations = [state for state in generations if not can_decode(state)]
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return

@@ -90,13 +90,13 @@ class StaticDecoder:
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
 
-    def can_decode(self, generations: Sequence[PolicyGeneration]) -> bool:
-        """Whether the rows can be decoded here.
+    @staticmethod
+    def can_decode(generation: PolicyGeneration) -> bool:
+        """Whether a generation can be decoded here, which is so at each of its steps or at none.
 
-        A grammar looks at their logits on the host, and a prompt of one token has no keys to tell their shape.
+        A grammar looks at the logits on the host, and a prompt of one token has no keys to tell their shape.
         """
-        groups = [group for state in generations for group in state.unfinished_groups()]
-        return not any(state.matchers for state in generations) and all(g.prompt.key_values for g in groups)
+        return not generation.matchers and all(group.prompt.key_values for group in generation.groups)
 
     @torch.no_grad()
     def step(self, generations: Sequence[PolicyGeneration], end_ids: frozenset[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec,
 from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
+from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.runner import _is_on_one_gpu
@@ -32,6 +34,7 @@ from langchain_sea.models.static_shapes import (
 )
 
 if TYPE_CHECKING:
+    from langchain_sea.core.policy import GenerationState
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
@@ -137,6 +140,47 @@ def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
             policy.generate_step(states)
         written.append([state.written for state in states])
     assert written[0] == written[1]
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"a": {"type": "string", "maxLength": 8}},
+    "required": ["a"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("begins_beside", [True, False])
+@pytest.mark.parametrize("other", ["grammar", "prompt of one token"])
+def test_a_generation_beside_one_of_another_kind_writes_what_it_writes_alone(
+    other: str, *, begins_beside: bool
+) -> None:
+    """Whether the other one joins later, or is there from the beginning and leaves."""
+    plain, static = make_policies("llama")
+    prompt = make_prompt(static, ASKED[0])
+
+    def start(prompt: PolicyPrompt, tokens: int) -> GenerationState:
+        return static.start_generation(prompt, [[]], tokens=tokens, temperature=0.0, generators=rngs(1))
+
+    if other == "grammar":
+        grammar = JsonGrammar(SCHEMA, static.tokenizer, static.vocab_size, sorted(static.end_ids))
+        beside = start(replace(make_prompt(static, ASKED[1]), grammar=grammar), 12)
+    else:
+        beside = start(static.prompt_from_ids([5], []), 12)
+    mine, alone = (
+        start(prompt, 30),
+        plain.start_generation(prompt, [[]], tokens=30, temperature=0.0, generators=rngs(1)),
+    )
+    if not begins_beside:
+        for _ in range(6):
+            static.generate_step([mine])
+    while mine.num_unfinished or beside.num_unfinished:
+        static.generate_step([state for state in (mine, beside) if state.num_unfinished])
+    while alone.num_unfinished:
+        plain.generate_step([alone])
+    assert mine.written == alone.written
+    assert len(mine.written[0]) > 14
+    assert beside.written[0]
 
 
 def test_a_pass_can_begin_at_a_later_layer() -> None:
