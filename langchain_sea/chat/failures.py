@@ -75,7 +75,7 @@ def warn_of_short_time(warned: set[str], refinement: Refinement, max_time: float
     if is_new:
         reason = (refinement.plan or "the time was over before a search began").removeprefix(_NO_PLAN)
         _log.warning(
-            "no refinement was possible within max_time=%s s: %s. The answer is the draft. Raise budget.max_time; "
+            "no search fits into max_time=%s s: %s. The answer is the draft. Raise budget.max_time; "
             "`langchain-sea doctor --speed` measures what fits on this machine. It is said once for each model.",
             max_time,
             reason,

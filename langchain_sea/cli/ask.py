@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model
+from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model, require_question
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer the question."""
+    require_question(options.question)
     load_weights(options)
     try:
         message = answer_question(make_model(options), options.question)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_sea.budget import StopReason
 from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
 from langchain_sea.cli.console import write_line, write_progress
-from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model
+from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model, require_question
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer the questions one after another."""
+    if options.ask is not None:
+        require_question(options.ask)
     seconds = load_weights(options)
     gate = load_independent_gate()
     write_line(f"{options.model}, preset {options.preset}, loaded in {seconds:.1f} s")

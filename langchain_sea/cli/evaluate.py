@@ -45,13 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer what is missing, score the answers with the safety gate, and print the figures."""
-    from langchain_sea.evaluation import LEAD, METHODS, add_gate_scores
+    from langchain_sea.evaluation import LEAD, add_gate_scores, require_methods
     from langchain_sea.evaluation.report import render_page
     from langchain_sea.rewards import registry
 
     methods = [name for name in options.methods.split(",") if name]
-    if unknown := set(methods) - set(METHODS):
-        raise ValueError(f"no methods {sorted(unknown)}: choose of {', '.join(METHODS)}.")
+    require_methods(methods)
     rows = _answer(_sample_cases(options), methods, options)
     write_progress("scoring the answers with the safety gate …")
     gate = registry.load_gate("safety")

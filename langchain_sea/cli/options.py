@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from langchain_sea.chat_models import SEAChatModel
 
-__all__ = ["DTYPES", "add_model_name", "add_model_options", "answer_question", "load_weights", "make_model"]
+__all__ = [
+    "DTYPES",
+    "add_model_name",
+    "add_model_options",
+    "answer_question",
+    "load_weights",
+    "make_model",
+    "require_question",
+]
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -88,15 +96,22 @@ def load_weights(options: argparse.Namespace) -> float:
     return time.monotonic() - start
 
 
+def require_question(question: str) -> None:
+    """Check that there is something to answer.
+
+    Raises:
+        UsageError: the question is blank.
+    """
+    if not question.strip():
+        raise UsageError('the question is blank; pass one, such as "What is 14 + 23?"')
+
+
 def answer_question(model: SEAChatModel, question: str) -> AIMessage:
     """Return the model's answer; standard error shows the plan meanwhile, and on a terminal a bar.
 
     Raises:
         RefinementInterrupted: Ctrl-C was pressed; it holds the best answer so far.
-        UsageError: the question is blank.
     """
-    if not question.strip():
-        raise UsageError('the question is blank; pass one, such as "What is 14 + 23?"')
     from langchain_sea.plotting.progress import ProgressBar
 
     write_progress("writing the draft …")

@@ -339,7 +339,7 @@ def test_a_time_that_is_too_short_is_logged_once_for_each_model(monkeypatch, cap
     for question in ("What is 1 + 2?", "What is 2 + 2?"):
         assert model.invoke(question).response_metadata["sea"]["plan"].startswith("none: ")
     assert len(caplog.records) == 1
-    assert "no refinement was possible within max_time=30.0 s: the smallest plan is expected" in caplog.text
+    assert "no search fits into max_time=30.0 s: two more drafts are expected" in caplog.text
     assert "langchain-sea doctor --speed" in caplog.text
     SEAChatModel(**settings).invoke("What is 1 + 2?")
     assert len(caplog.records) == 2
