@@ -80,7 +80,10 @@ class DraftWriter:
             inputs.append(companions.next_input(self.prompt))
         (written, *others), is_cut = yield from self.drafter.write(inputs, tokens, ends_with_first=True)
         if companions is not None and others:
-            companions.extend(others[0], max(map(len, written + others[0])))
+            num_steps = max(map(len, written + others[0]))
+            if not is_cut:  # in the last step the answers ended, which added no id
+                num_steps = max(num_steps, min(tokens, max(map(len, written)) + 1))
+            companions.extend(others[0], num_steps)
         return written, is_cut
 
     def partial_draft(self, generations: Sequence[GenerationState] | None) -> Answer | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from doubles import END, DoublePrompt, MarkovPolicy, TokenReward
 from machines import Clock, Machine, TimedPolicy
 
@@ -15,12 +16,15 @@ from langchain_sea.budget import BudgetTracker, StopReason
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.candidates import Candidates
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.companions import make_companions
+from langchain_sea.engine.draft_writer import DraftWriter
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
+from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.presets import PRESETS, CompanionConfig
 
 if TYPE_CHECKING:
@@ -84,6 +88,33 @@ def test_without_a_vector_they_are_drafts_from_generators_of_their_own() -> None
     assert companions.answers == [[]] * 5
     assert (beside.steering, beside.temperature_scale, beside.max_new_tokens) == (None, 1.0, 6)
     assert list(beside.generators) == list(drafter.generators[1:6])
+
+
+class TwoTokens(MarkovPolicy):
+    """All answers are of one length, as those to sums often are."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.transition = torch.full_like(self.transition, -1e4)
+        self.transition[:5, 5:9] = 0.0
+        self.transition[5:, END] = 0.0
+
+    def first(self, _prompt: DoublePrompt) -> torch.Tensor:
+        return torch.where(torch.arange(len(self.transition)) < 5, 0.0, -1e4)
+
+
+def test_those_that_end_with_the_draft_have_ended() -> None:
+    """Their last id is as far from the beginning as the draft's."""
+    policy = TwoTokens()
+    tracker = BudgetTracker(FREE, 8)
+    drafter = Drafter(policy, 1.0, generators_for(0, "x", 24, policy.device), tracker)
+    energy = make_energy(policy)
+    companions = make_companions(CONFIG, drafter, energy)
+    assert companions is not None
+    writer = DraftWriter(PROMPT, drafter, Candidates(BestSoFar(energy, PROMPT, tracker), ()), None, companions)
+    (draft,) = run_to_completion(writer.write_drafts(1))
+    assert [len(ids) for ids in (draft, *companions.answers)] == [2] * 6
+    assert companions.has_ended == [True] * 5
 
 
 @pytest.mark.parametrize("seed", range(8))
