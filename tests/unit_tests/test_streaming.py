@@ -31,9 +31,11 @@ def vowels(prompt, completions):
 
 
 def model_of(**options):
-    """A model that draws under latents, window after window of four tokens."""
+    """A model that draws under latents, window after window of four tokens, without answers beside the draft."""
     preset = PRESETS["default"]
-    preset = replace(preset, limits=None, max_nll_rise=None, search_config=with_fields(preset.search_config, stride=4))
+    latent = replace(preset.search_config.latent, companions=None)
+    search_config = with_fields(preset.search_config, stride=4, latent=latent)
+    preset = replace(preset, limits=None, max_nll_rise=None, search_config=search_config)
     small = {"plan": PLAN, "max_tokens": 24, "budget": Budget(max_steps=1)}
     return SEAChatModel(model="tiny", **{"preset": preset, "rewards": [vowels]} | small | options)
 
