@@ -198,7 +198,8 @@ class LatentSearch:
         op = ForwardOp(self.energy.policy, self.prompt, [[*prefix, *ids] for ids in answers], spec)
         output = yield op
         states = output.hidden[self.layer].float()
-        return [of_answer[len(prefix) : len(prefix) + len(ids)] for of_answer, ids in zip(states, answers, strict=True)]
+        first = states.shape[1] - max(map(len, answers))  # the states of a prompt's own answer are not always kept
+        return [of_answer[first : first + len(ids)] for of_answer, ids in zip(states, answers, strict=True)]
 
     def _move(
         self, state: LatentState, rows: Tensor | None, drawn: Round

@@ -146,7 +146,10 @@ class PolicyOutput:
 
     @property
     def hidden(self) -> Mapping[int, Tensor]:
-        """(C, T, D) per requested layer, the last one after the final norm; at least float32."""
+        """(C, T, D) per requested layer, the last one after the final norm; at least float32.
+
+        Without the tokens of the prompt's answer where these were read without the layer.
+        """
         known = self._prompt.hidden
         return {
             layer: to_float32_or_wider(_prepend(known.get(layer), states[:, 1:]))

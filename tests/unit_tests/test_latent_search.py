@@ -301,6 +301,18 @@ def test_a_long_answer_is_refined_window_by_window(kind):
     assert sum(gains[0]) / len(gains[0]) > sum(gains[1]) / len(gains[1])
 
 
+def test_draws_of_a_later_window_have_directions_without_a_vector():
+    """The prompt then has tokens of the answer, which were read without the states that latents are added to."""
+    policy = transformer_policy("llama")
+    prompts = [policy.prompt([{"role": "user", "content": f"why {i}"}]) for i in range(4)]
+    options = {"search_config": search(SMALL_PLAN, stride=5), "budget": FREE, "max_new_tokens": 15}
+    results = run(energy_of(Wordless(), policy=policy), prompts, **options)
+    assert all(result.failure is None for result in results)
+    later = [result.trace[i:] for result in results for i, step in enumerate(result.trace) if step.step == 0 and i]
+    assert later
+    assert any(step.latent_norm[1] > 0 for window in later for step in window)
+
+
 # Limits
 
 
