@@ -40,43 +40,111 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import RequestSteps
     from langchain_sea.presets import CompanionConfig
 
-__all__ = ["Companions", "make_companions"]
+__all__ = ["Companions", "SteeredCompanions", "make_companions"]
 
 
 @dataclass
 class Companions:
-    """The answers beside one draft.
+    """Plain drafts beside one draft.
 
     Attributes:
-        config: how many there are, and their shares of the vector.
+        config: how many there are.
         drafter: writes them, and holds the tracker of the budget.
-        vector: of the reward; None: no reward has one.
+        energy: of the rewards.
         generators: one for each answer; none of them is the draft's.
         answers: what is written so far.
         has_ended: whether the policy ended each of them.
-        are_scored: whether all of them were offered.
     """
 
     config: CompanionConfig
     drafter: Drafter
     energy: Energy
-    vector: SteeringVector | None
     generators: Sequence[torch.Generator]
     answers: list[Answer] = field(default_factory=list)
     has_ended: list[bool] = field(default_factory=list)
-    are_scored: bool = False
+
+    def begin(self, prompt: Prompt) -> RequestSteps[None]:  # noqa: ARG002
+        """Write what is written before the draft: nothing."""
+        self.generators = self.generators[: self.config.count]
+        self.answers = [[] for _ in self.generators]
+        yield from ()
+
+    def next_input(self, prompt: Prompt) -> GenerationInput:
+        """Return what is written beside the draft."""
+        return GenerationInput(
+            prompt, self.answers, generators=self.generators[: len(self.answers)], max_new_tokens=self._num_left
+        )
+
+    @property
+    def _num_left(self) -> int:
+        """How many tokens each may still get."""
+        return self.drafter.tracker.max_new_tokens
+
+    def extend(self, written: Sequence[Answer], num_steps: int) -> None:
+        """Add the new ids of each; those that were still being written after so many steps have not ended."""
+        self.has_ended = [len(ids) < min(num_steps, self._num_left) for ids in written]
+        self.answers = [[*ids, *more] for ids, more in zip(self.answers, written, strict=True)]
+
+    def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[bool]:
+        """Offer whole answers, then beginnings that could end: as many as there is time to score.
+
+        Those that are as whole as the draft can be come first, ended or of the longest length: their scores say by
+        how much a better answer must differ from the draft.
+
+        Returns:
+            whether they show that the draft cannot be improved; plain drafts do not.
+        """
+        longest, best = self.drafter.tracker.max_new_tokens, candidates.best
+        has_reached = [len(ids) >= longest for ids in self.answers]
+        whole = [row for row, ids in enumerate(self.answers) if ids and (has_reached[row] or self.has_ended[row])]
+        count = len(self._take_in_time([self.answers[row] for row in whole], candidates, num_passes=1))
+        answers, is_cut = [self.answers[row] for row in whole[:count]], [has_reached[row] for row in whole[:count]]
+        scored = yield from best.score([candidates.decode(ids) for ids in answers])
+        scores = [text.score for text in (best.draft, *scored) if text is not None and math.isfinite(text.score)]
+        best.spread = statistics.pstdev(scores) if len(scores) > 1 else None
+        yield from candidates.offer_shortened(answers, is_cut)
+        rest = [ids for row, ids in enumerate(self.answers) if ids and row not in whole]
+        yield from self._offer_early_ends(prompt, candidates, sorted(rest, key=len))
+        return False
+
+    def _offer_early_ends(
+        self, prompt: Prompt, candidates: Candidates, answers: Sequence[Answer]
+    ) -> RequestSteps[bool]:
+        """Offer beginnings of the answers that could end; return whether there was time for all of them."""
+        while looked_at := self._take_in_time(answers, candidates, num_passes=2):
+            shorter = yield from find_early_ends(
+                self.drafter.policy, prompt, looked_at, start=0, count=len(looked_at), tracker=self.drafter.tracker
+            )
+            yield from candidates.offer_shortened(shorter, [False] * len(shorter))
+            answers = answers[len(looked_at) :]
+        return not answers
+
+    def _take_in_time(self, answers: Sequence[Answer], candidates: Candidates, num_passes: int) -> Sequence[Answer]:
+        """Return the first of the answers: as many as can be read so many times, and judged, in the time left."""
+        speed, seconds = get_speed(self.drafter.policy), self.drafter.tracker.remaining()
+        count = len(answers)
+        while count:
+            seconds_each = speed.forward(sum(map(len, answers[:count]))) + count * candidates.best.function_seconds
+            if num_passes * seconds_each <= seconds:
+                break
+            count -= 1
+        return answers[:count]
+
+
+@dataclass(kw_only=True)
+class SteeredCompanions(Companions):
+    """Answers beside one draft, under shares of a reward's steering vector.
+
+    Attributes:
+        vector: of the reward.
+    """
+
+    vector: SteeringVector
 
     def begin(self, prompt: Prompt) -> RequestSteps[None]:
-        """Write their first tokens: several beginnings under each share, of which the best are kept.
-
-        Without a vector nothing is written yet.
-        """
-        if self.vector is None:
-            self.generators = self.generators[: self.config.count]
-            self.answers = [[] for _ in self.generators]
-            return
+        """Write their first tokens: several beginnings under each share, of which the best are kept."""
         shares = list(islice(cycle(self.config.begin_shares), len(self.generators)))
-        inputs = [self._make_input(prompt, [[] for _ in shares], shares, 1.0)]
+        inputs = [self._steer(prompt, [[] for _ in shares], shares, 1.0)]
         (beginnings,), _ = yield from self.drafter.write(inputs, self.config.begin_tokens)
         # an answer that has ended already says nothing: the policy has been pushed into silence
         rows = [row for row, ids in enumerate(beginnings) if len(ids) == self.config.begin_tokens]
@@ -110,76 +178,36 @@ class Companions:
     def next_input(self, prompt: Prompt) -> GenerationInput:
         """Return what is written beside the draft."""
         shares = [self.config.share] * len(self.answers)
-        beside = self._make_input(prompt, self.answers, shares, self.config.temperature_scale)
+        beside = self._steer(prompt, self.answers, shares, self.config.temperature_scale)
         return beside._replace(max_new_tokens=self._num_left)
 
     @property
     def _num_left(self) -> int:
-        longest = self.drafter.tracker.max_new_tokens
-        return longest if self.vector is None else min(self.config.max_tokens, longest) - self.config.begin_tokens
+        return min(self.config.max_tokens, self.drafter.tracker.max_new_tokens) - self.config.begin_tokens
 
-    def extend(self, written: Sequence[Answer], num_steps: int) -> None:
-        """Add the new ids of each; those that were still being written after so many steps have not ended."""
-        self.has_ended = [len(ids) < min(num_steps, self._num_left) for ids in written]
-        self.answers = [[*ids, *more] for ids, more in zip(self.answers, written, strict=True)]
+    def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[bool]:
+        """Offer those that have ended, then beginnings that could: as many as there is time to score.
 
-    def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[None]:
-        """Offer those that have ended, then shorter ones that could have: as many as there is time to score."""
-        best, tracker = candidates.best, self.drafter.tracker
-        rows: Sequence[int] = range(len(self.answers))
-        if self.vector is None:
-            rows = yield from self._offer_drafts(candidates)
-        order = sorted(rows, key=lambda row: (not self.has_ended[row], len(self.answers[row])))
-        ordered = [self.answers[row] for row in order]
-        num_ended = sum(self.has_ended[row] for row in rows)
-        whole = self._take_in_time(ordered[:num_ended], candidates, num_passes=1)
+        Returns:
+            whether all of them were scored, and the draft is good, and none is better by more than the rewards' noise.
+        """
+        order = sorted(range(len(self.answers)), key=lambda row: (not self.has_ended[row], len(self.answers[row])))
+        answers = [self.answers[row] for row in order]
+        whole = self._take_in_time(answers[: sum(self.has_ended)], candidates, num_passes=1)
         if whole:
             yield from candidates.offer_shortened(whole, [False] * len(whole))
-        left = ordered
-        while looked_at := self._take_in_time(left, candidates, num_passes=2):
-            shorter = yield from find_early_ends(
-                best.energy.policy, prompt, looked_at, start=0, count=len(looked_at), tracker=tracker
-            )
-            yield from candidates.offer_shortened(shorter, [False] * len(shorter))
-            left = left[len(looked_at) :]
-        self.are_scored = not left
+        are_scored = yield from self._offer_early_ends(prompt, candidates, answers)
+        best = candidates.best
+        is_known = best.energy.limits is not None and bool(answers) and are_scored
+        return is_known and best.is_draft_good and best.highest_gain < best.min_gain
 
-    def _offer_drafts(self, candidates: Candidates) -> RequestSteps[list[int]]:
-        """Offer those that are as whole as the draft can be, ended or of the longest length; return the other rows.
-
-        Their scores say by how much a better answer must differ from the draft.
-        """
-        longest, best = self.drafter.tracker.max_new_tokens, candidates.best
-        has_reached = [len(ids) >= longest for ids in self.answers]
-        whole = [row for row, ids in enumerate(self.answers) if ids and (has_reached[row] or self.has_ended[row])]
-        count = len(self._take_in_time([self.answers[row] for row in whole], candidates, num_passes=1))
-        answers, is_cut = [self.answers[row] for row in whole[:count]], [has_reached[row] for row in whole[:count]]
-        scored = yield from best.score([candidates.decode(ids) for ids in answers])
-        scores = [text.score for text in (best.draft, *scored) if text is not None and math.isfinite(text.score)]
-        best.spread = statistics.pstdev(scores) if len(scores) > 1 else None
-        yield from candidates.offer_shortened(answers, is_cut)
-        return [row for row, ids in enumerate(self.answers) if ids and row not in whole]
-
-    def _take_in_time(self, answers: Sequence[Answer], candidates: Candidates, num_passes: int) -> Sequence[Answer]:
-        """Return the first of the answers: as many as can be read so many times, and judged, in the time left."""
-        speed, seconds = get_speed(self.drafter.policy), self.drafter.tracker.remaining()
-        count = len(answers)
-        while count:
-            seconds_each = speed.forward(sum(map(len, answers[:count]))) + count * candidates.best.function_seconds
-            if num_passes * seconds_each <= seconds:
-                break
-            count -= 1
-        return answers[:count]
-
-    def _make_input(
+    def _steer(
         self, prompt: Prompt, answers: Sequence[Answer], shares: Sequence[float], scale: float
     ) -> GenerationInput:
-        own = self.generators[: len(answers)]
-        if self.vector is None:
-            return GenerationInput(prompt, answers, generators=own)
         direction = self.vector.direction.to(self.drafter.policy.device).float()
         vectors = torch.tensor(list(shares), device=direction.device)[:, None] * direction
-        return GenerationInput.steered(prompt, answers, Steering(self.vector.layer, vectors), scale, own)
+        steering = Steering(self.vector.layer, vectors)
+        return GenerationInput.steered(prompt, answers, steering, scale, self.generators[: len(answers)])
 
 
 def make_companions(config: CompanionConfig, drafter: Drafter, energy: Energy) -> Companions | None:
@@ -189,9 +217,12 @@ def make_companions(config: CompanionConfig, drafter: Drafter, energy: Energy) -
     one.
     """
     vector, generators = find_steering_vector(energy.terms), drafter.generators[1 : 1 + config.num_beginnings]
-    if not generators or drafter.tracker.max_new_tokens <= config.begin_tokens:
+    shortest = 1 if vector is None else 1 + config.begin_tokens
+    if not generators or drafter.tracker.max_new_tokens < shortest:
         return None
     limit = drafter.tracker.budget.max_time
     if limit is not None and 2 * get_speed(drafter.policy).forward(config.max_tokens) > limit:
         return None
-    return Companions(config, drafter, energy, vector, generators)
+    if vector is None:
+        return Companions(config, drafter, energy, generators)
+    return SteeredCompanions(config, drafter, energy, generators, vector=vector)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.timeouts import LateError
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["stop_when_late"]
 
+R = TypeVar("R")
+
 _MAX_FRACTION = 1.15
 """Of `max_time` that may be over when an op begins: what was written within the time may still be scored."""
 _LATE = (StopReason.SECONDS, StopReason.TIMEOUT)
 
 
-def stop_when_late(steps: RequestSteps[None], tracker: BudgetTracker) -> RequestSteps[None]:
+def stop_when_late(steps: RequestSteps[R], tracker: BudgetTracker) -> RequestSteps[R | None]:
     """Run steps, and end them before the first op that would begin too late.
 
     So a refinement takes at most 1.15 × `max_time` and one op more, whatever was expected of it. A reward that is a
@@ -28,6 +30,9 @@ def stop_when_late(steps: RequestSteps[None], tracker: BudgetTracker) -> Request
     Args:
         steps: of a refinement whose draft was scored.
         tracker: of the prompt's budget; its `stop_reason` says if the steps ended for lack of time.
+
+    Returns:
+        what the steps return; None if they were ended.
 
     Raises:
         Exception: what the steps raise.
@@ -41,11 +46,13 @@ def stop_when_late(steps: RequestSteps[None], tracker: BudgetTracker) -> Request
                 op = steps.throw(error)
             else:
                 op = steps.send(result)
-    except StopIteration:
-        return
+    except StopIteration as stop:
+        returned: R = stop.value
+        return returned
     except RewardUnavailableError as error:
         limit = tracker.exhausted_limit()
         if limit not in _LATE or not isinstance(error.__cause__, LateError):
             raise
     steps.close()
     tracker.stop_reason = limit
+    return None

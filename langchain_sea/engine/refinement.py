@@ -241,13 +241,12 @@ class RefinementRequest(Request[Refinement]):
             self._plan = refiner.plan_reason
 
     def _has_nothing_to_gain(self) -> RequestSteps[bool]:
-        """Offer the companions; return whether the draft is good and none of them is better by more than noise."""
-        companions, best = self._writer.companions, self._candidates.best
+        """Offer the companions; return whether they show that the draft cannot be improved."""
+        companions = self._writer.companions
         if companions is None:
             return False
-        yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
-        is_known = best.energy.limits is not None and companions.are_scored and companions.vector is not None
-        return is_known and best.is_draft_good and best.highest_gain < best.min_gain
+        is_draft_best = yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
+        return bool(is_draft_best)
 
     def _refine_blocks(self, block_size: int) -> RequestSteps[None]:
         """Run chains on one block of the answer after another."""
