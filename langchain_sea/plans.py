@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from langchain_sea.core.suggestions import require_name
 
-__all__ = ["PLANS", "SearchPlan", "find_plan"]
+__all__ = ["PLANS", "SearchPlan", "describe_no_plan", "find_no_plan_reason", "find_plan"]
+
+
+_NO_PLAN = "none: "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,3 +65,19 @@ def find_plan(plan: str | SearchPlan) -> SearchPlan:
     by_name = {each.name: each for each in PLANS}
     require_name(plan, by_name, "plan", otherwise="a SearchPlan")
     return by_name[plan]
+
+
+def describe_no_plan(reason: str) -> str:
+    """Return what is reported as the plan where no plan was followed."""
+    return f"{_NO_PLAN}{reason}"
+
+
+def find_no_plan_reason(report: str | None) -> str | None:
+    """Return why no plan was followed; None if one was.
+
+    Args:
+        report: the plan as it was reported; None if the search ended before one was chosen.
+    """
+    if report is None:
+        return "the time was over before a search began"
+    return report.removeprefix(_NO_PLAN) if report.startswith(_NO_PLAN) else None

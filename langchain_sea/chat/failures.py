@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.lru import LRUCache
+from langchain_sea.plans import find_no_plan_reason
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -18,7 +19,6 @@ __all__ = ["count_failures", "warn_of_short_time"]
 
 _log = logging.getLogger("langchain_sea")
 _lock = threading.Lock()
-_NO_PLAN = "none: "  # begins the reason why there is no plan
 
 
 class _Record:
@@ -65,15 +65,14 @@ def warn_of_short_time(warned: set[str], refinement: Refinement, max_time: float
         refinement: of the answer.
         max_time: seconds of the call's budget.
     """
-    has_plan = refinement.plan is not None and not refinement.plan.startswith(_NO_PLAN)
-    was_possible = has_plan or refinement.steps > 0 or refinement.accepted
+    reason = find_no_plan_reason(refinement.plan)
+    was_possible = reason is None or refinement.steps > 0 or refinement.accepted
     if was_possible or refinement.stop_reason is not StopReason.SECONDS:
         return
     with _lock:
         is_new = "max_time" not in warned
         warned.add("max_time")
     if is_new:
-        reason = (refinement.plan or "the time was over before a search began").removeprefix(_NO_PLAN)
         _log.warning(
             "no search fits into max_time=%s s: %s. The answer is the draft. Raise budget.max_time; "
             "`langchain-sea doctor --speed` measures what fits on this machine. It is said once for each model.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -17,9 +16,10 @@ from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import OTHER_NAMES, read_options, require_known, to_strings
 from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
 from langchain_sea.chat.profile import find_profile
+from langchain_sea.chat.setting_checks import name_scorer, require_model, require_scorer
 from langchain_sea.chat.validation_errors import simplify
-from langchain_sea.core.functions import require_scoring_function, to_list
-from langchain_sea.core.known_names import DEFAULT_REWARDS, GATE_NAMES, MODEL_NAMES, REWARD_NAMES, refuse_misspelt
+from langchain_sea.core.functions import to_list
+from langchain_sea.core.known_names import DEFAULT_REWARDS
 from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import Preset, find_preset
@@ -169,13 +169,13 @@ class SEASettings(BaseChatModel):
     def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
         """List model, preset and rewards by name, then what differs from the defaults."""
         shown: dict[str, Any] = {"model": self._model_name, "preset": find_preset(self.preset).name}
-        rewards = DEFAULT_REWARDS.get(self._model_name) if self.rewards is None else map(_name_scorer, self.rewards)
+        rewards = DEFAULT_REWARDS.get(self._model_name) if self.rewards is None else map(name_scorer, self.rewards)
         if rewards is not None:
             shown["rewards"] = list(rewards)
         yield from shown.items()
         for name, value in super().__repr_args__():
             if name not in {*shown, "metadata", "profile"} and not (name == "budget" and value == Budget()):
-                yield name, _name_scorer(value) if name == "gate" else value
+                yield name, name_scorer(value) if name == "gate" else value
 
     def __str__(self) -> str:
         return repr(self)
@@ -195,12 +195,12 @@ class SEASettings(BaseChatModel):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        _require_model(self.model)
+        require_model(self.model)
         self._settings_of_call(None, {})
         for reward in self.rewards or ():
-            _require_scorer(reward, "reward")
+            require_scorer(reward, "reward")
         if self.gate is not None:
-            _require_scorer(self.gate, "gate")
+            require_scorer(self.gate, "gate")
         load_options = {name: value for name, value in self._load_options.items() if value}
         if load_options and not isinstance(self.model, (str, os.PathLike)):
             raise ValueError(
@@ -275,52 +275,6 @@ def _read_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         if settings.get(name) is not None:
             settings[name] = read(settings[name])
     return settings
-
-
-def _name_scorer(scorer: object) -> str:
-    """Return the name of a reward or a gate, as reports have it."""
-    if isinstance(scorer, (str, os.PathLike)):
-        return os.fspath(scorer)
-    return str(getattr(scorer, "name", None) or getattr(scorer, "__name__", type(scorer).__name__))
-
-
-def _require_model(model: object) -> None:
-    """Check that a model is a name, a path or a policy.
-
-    Raises:
-        ValueError: it is none of these, or a misspelt name.
-    """
-    if isinstance(model, (str, os.PathLike)):
-        refuse_misspelt(model, MODEL_NAMES, "model")
-        return
-    # whoever has a policy has imported its module, which takes seconds
-    module = sys.modules.get("langchain_sea.models.causal_lm")
-    if module is None or not isinstance(model, module.CausalLMPolicy):
-        raise ValueError(
-            f"model={model!r:.200} is no model: pass a name, a folder, a .gguf file, or what load_model returns."
-        )
-
-
-def _require_scorer(scorer: object, kind: str) -> None:
-    """Check that a reward or a gate is a name, an object that scores, or a function of the right arguments.
-
-    Raises:
-        ValueError: it is none of these, or a misspelt name.
-    """
-    scorer = getattr(scorer, "reward", scorer)  # a term's
-    if isinstance(scorer, (str, os.PathLike)):
-        refuse_misspelt(scorer, REWARD_NAMES if kind == "reward" else GATE_NAMES, kind)
-        return
-    if kind == "reward" and hasattr(scorer, "score"):
-        return
-    if not callable(scorer):
-        raise ValueError(  # noqa: TRY004 - pydantic turns a ValueError alone into its own error
-            f"the {kind} {scorer!r:.200} is no name, no function (prompt, completions) -> scores, and cannot score."
-        )
-    try:
-        require_scoring_function(scorer, f"{kind} {getattr(scorer, '__name__', type(scorer).__name__)!r}")
-    except TypeError as error:  # pydantic turns a ValueError alone into its own error
-        raise ValueError(str(error)) from error
 
 
 def _describe_settings(model: SEASettings) -> dict[str, Any]:

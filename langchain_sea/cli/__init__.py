@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from langchain_sea._version import __version__
 from langchain_sea.cli import ask, audit, batch, demo, doctor, evaluate, fit_reward, serve
-from langchain_sea.cli.console import UsageError, write_error
+from langchain_sea.cli.console import UsageError, write_status
 from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
@@ -40,14 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except KeyboardInterrupt:
-        write_error("interrupted")
+        write_status("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
         return 0
     except Exception as error:
         if options.debug:
             raise
-        write_error(f"{type(error).__name__}: {error}")
+        write_status(f"{type(error).__name__}: {error}")
         return _WRONG_INPUT if isinstance(error, (FileError, UsageError)) else 1
 
 

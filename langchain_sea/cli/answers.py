@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import StopReason
+from langchain_sea.plans import find_no_plan_reason
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -59,9 +60,9 @@ def explain_draft(sea: dict[str, Any]) -> str:
         return ""
     if sea.get("failure"):
         return "the draft is kept: it could not be scored"
-    has_plan = not (sea.get("plan") or "none").startswith("none")
+    has_plan = find_no_plan_reason(sea.get("plan")) is None
     if sea["stop_reason"] == StopReason.SECONDS and sea["steps"] == 0 and not has_plan:
-        return "the draft is kept: there was no time to look for a better one"
+        return "the draft is kept: there was no time for a search, and no answer written beside it was better"
     if sea["rejected"]:
         return "the draft is kept: what scored better gained too little, or broke a limit on fluency"
     return "the draft is kept: nothing was better by more than the reward's noise"

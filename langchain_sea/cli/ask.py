@@ -9,7 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
-from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model, require_question
 from langchain_sea.errors import RefinementInterrupted
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     row = to_json(options.question, message)
     _write_answer(row, as_json=options.json)
     if not options.json:
-        write_progress(f"{explain_draft(row['sea']) or 'the draft was replaced'}; {format_scores(row['sea'])}")
+        write_status(f"{explain_draft(row['sea']) or 'the draft was replaced'}; {format_scores(row['sea'])}")
     return 0
 
 

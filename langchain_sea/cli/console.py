@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["UsageError", "is_terminal", "write_error", "write_line", "write_progress"]
+__all__ = ["UsageError", "is_terminal", "write_line", "write_status"]
 
 
 class UsageError(Exception):
@@ -26,12 +26,7 @@ def write_line(line: str) -> None:
     sys.stdout.flush()
 
 
-def write_error(line: str) -> None:
-    """Write a line to standard error."""
+def write_status(line: str) -> None:
+    """Write a line to standard error: what is being done, or what went wrong."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
-
-
-def write_progress(line: str) -> None:
-    """Write a line on what is being done to standard error."""
-    write_error(line)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_sea.budget import StopReason
 from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
-from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model, require_question
 from langchain_sea.errors import RefinementInterrupted
 
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     try:
         for example in (*_EXAMPLES, *own):
-            write_progress(f"\n{example.kind}: {example.question}")
+            write_status(f"\n{example.kind}: {example.question}")
             rows.append({"kind": example.kind} | _answer(_make_model(options, example), example.question))
             _show(rows[-1], example, gate)
     except RefinementInterrupted as interrupted:

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.cli.options import add_model_name
+from langchain_sea.core.known_names import REWARD_NAMES, refuse_misspelt
 
 if TYPE_CHECKING:
     import argparse
@@ -51,8 +52,10 @@ def run(options: argparse.Namespace) -> int:
 
     methods = [name for name in options.methods.split(",") if name]
     require_methods(methods)
+    for reward in options.reward or ():  # before weights are read
+        refuse_misspelt(reward, REWARD_NAMES, "reward")
     rows = _answer(_sample_cases(options), methods, options)
-    write_progress("scoring the answers with the safety gate …")
+    write_status("scoring the answers with the safety gate …")
     gate = registry.load_gate("safety")
     assert gate is not None
     scored = add_gate_scores(rows, gate, getattr(gate, "threshold", 0.5))
@@ -75,18 +78,18 @@ def _sample_cases(options: argparse.Namespace) -> list[Case]:
 
 def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of these cases; the file may hold others of earlier runs."""
-    write_progress(f"loading {options.model} …")
+    write_status(f"loading {options.model} …")
     from langchain_sea.evaluation import Evaluation
     from langchain_sea.models.registry import load_model
     from langchain_sea.rewards import registry
 
-    policy = load_model(options.model, report=write_progress)
+    policy = load_model(options.model, report=write_status)
     terms = registry.make_terms(options.reward, policy)
     evaluation = Evaluation(
         policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens, max_time=options.seconds
     )
     keys = {case.key for case in cases}
-    rows = evaluation.run(cases, methods, options.rows, report=write_progress)
+    rows = evaluation.run(cases, methods, options.rows, report=write_status)
     return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]
 
 

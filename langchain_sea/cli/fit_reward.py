@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.cli.console import write_error, write_line
+from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.cli.options import add_model_name
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def run(options: argparse.Namespace) -> int:
         require_folder_of(path)
     examples = _read_examples(options)
     dtype = getattr(torch, options.dtype) if options.dtype else None
-    loaded = loading.load(options.model, dtype=dtype, report=write_error)
+    loaded = loading.load(options.model, dtype=dtype, report=write_status)
     policy = CausalLMPolicy(loaded.model, loaded.tokenizer)
     recipe, hardening = _make_recipe(options), _make_hardening(options)
-    context: dict[str, Any] = {"name": options.model, "cache": options.cache, "report": write_error}
+    context: dict[str, Any] = {"name": options.model, "cache": options.cache, "report": write_status}
     if hardening:
         fitted = harden_head(examples, policy, hardening, recipe, **context)
     else:

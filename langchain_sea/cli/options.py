@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from langchain_sea.cli.console import UsageError, is_terminal, write_progress
+from langchain_sea.cli.console import UsageError, is_terminal, write_status
 
 if TYPE_CHECKING:
     import argparse
@@ -79,7 +79,7 @@ def load_weights(options: argparse.Namespace) -> float:
     Names of models, rewards, presets and plans are checked before anything is read.
     """
     start = time.monotonic()
-    write_progress(f"loading {options.model} …")  # before the imports, which take seconds
+    write_status(f"loading {options.model} …")  # before the imports, which take seconds
     make_model(options)
 
     from langchain_sea.models.registry import load_model
@@ -90,7 +90,7 @@ def load_weights(options: argparse.Namespace) -> float:
         dtype=options.dtype,
         quantization=options.quantization,
         compile_layers=options.compile_layers,
-        report=write_progress,
+        report=write_status,
     )
     registry.make_terms(options.reward, policy)
     return time.monotonic() - start
@@ -114,5 +114,5 @@ def answer_question(model: SEAChatModel, question: str) -> AIMessage:
     """
     from langchain_sea.plotting.progress import ProgressBar
 
-    write_progress("writing the draft …")
+    write_status("writing the draft …")
     return model.invoke(question, {"callbacks": [ProgressBar(has_bar=is_terminal())]})

@@ -6,14 +6,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.core.wording import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from langchain_sea.core.energy import Energy
-    from langchain_sea.engine.planning import SpeedModel
+    from langchain_sea.engine.speed_model import SpeedModel
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = ["measure_speed", "show_speed"]
@@ -37,8 +37,8 @@ def show_speed(name: str, rewards: Sequence[str]) -> int:
     from langchain_sea.models.registry import load_model
     from langchain_sea.presets import PRESETS
 
-    policy = load_model(name, report=write_progress)
-    write_progress("measuring …")
+    policy = load_model(name, report=write_status)
+    write_status("measuring …")
     start = time.monotonic()
     speed = measure_speed(policy, rewards)
     dtype = str(policy.model.dtype).removeprefix("torch.")
@@ -67,8 +67,8 @@ def measure_speed(policy: CausalLMPolicy, rewards: Sequence[str] = ()) -> SpeedM
         rewards: what draws are judged by; without any the model's own reward.
     """
     from langchain_sea.budget import Budget
-    from langchain_sea.engine.planning import get_speed
     from langchain_sea.engine.refine import refine
+    from langchain_sea.engine.speed_model import get_speed
     from langchain_sea.plans import SearchPlan
     from langchain_sea.presets import PRESETS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from langchain_sea.cli.console import write_line, write_progress
+from langchain_sea.cli.console import write_line, write_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +34,14 @@ def warm_up(name: str, rewards: Sequence[str], *, compile_layers: bool, max_toke
     from langchain_sea.chat_models import SEAChatModel
     from langchain_sea.models.registry import load_model
 
-    policy = load_model(name, compile_layers=compile_layers, report=write_progress)
+    policy = load_model(name, compile_layers=compile_layers, report=write_status)
     if policy.device.type != "cuda":
         write_line(f"{name} is on {policy.device}: only a CUDA GPU replays graphs, so that there is nothing to capture")
         return 0
     model = SEAChatModel(model=policy, rewards=list(rewards) or None, max_tokens=max_tokens)
     seconds = []
     for turn in ("first", "second"):
-        write_progress(f"answering {len(_QUESTIONS)} questions for the {turn} time …")
+        write_status(f"answering {len(_QUESTIONS)} questions for the {turn} time …")
         started = time.monotonic()
         for question in _QUESTIONS:
             model.invoke(question)

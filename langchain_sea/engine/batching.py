@@ -52,7 +52,8 @@ def compute_forward(requests: Sequence[Request[Any]]) -> list[Any]:
     results: list[Any] = []
     for request, op in zip(requests, ops, strict=True):
         if isinstance(op, ScoreTextsOp) and op.energy.has_function_rewards:
-            results.append(DeferredReward(partial(_result_or_error, op.finish), op.seconds))
+            error = _result_or_error(op.compute_log_probs)
+            results.append(error or DeferredReward(partial(_result_or_error, op.finish), op.seconds))
         else:
             results.append(request.context.run(_result_or_error, op.finish))
     _raise_if_out_of_memory(results)

@@ -27,7 +27,7 @@ from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.memory import split_on_out_of_memory
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
-from langchain_sea.engine.planning import get_speed
+from langchain_sea.engine.speed_model import get_speed
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from langchain_sea.presets import CompanionConfig
 
 __all__ = ["Companions", "SteeredCompanions", "make_companions"]
+
+_MAX_SLOWDOWN = 2.0  # of the draft: in a large batch on a CPU, time grows with the rows
 
 
 @dataclass
@@ -74,6 +76,18 @@ class Companions:
         return GenerationInput(
             prompt, self.answers, generators=self.generators[: len(self.answers)], max_new_tokens=self._num_left
         )
+
+    @property
+    def is_affordable(self) -> bool:
+        """Whether they make the draft take at most twice as long, beside the other requests of the moment.
+
+        Always where no time limit counts: the answer must then not depend on the speed of the machine.
+        """
+        if self.drafter.tracker.budget.max_time is None:
+            return True
+        speed = get_speed(self.drafter.policy)
+        rows = speed.num_requests * (1 + self.config.count)
+        return speed.slows_by(rows, speed.num_requests, at_most=_MAX_SLOWDOWN)
 
     @property
     def _num_left(self) -> int:

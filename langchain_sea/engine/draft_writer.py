@@ -30,7 +30,8 @@ class DraftWriter:
         drafter: writes, and holds the tracker of the budget.
         candidates: note which answers a limit cut.
         reasoning: how the policy marks reasoning; None takes it for a part of the answer.
-        companions: answers that are written beside the draft; None: there are none, or the draft has reasoning.
+        companions: answers that are written beside the draft. None: there are none, they would take too long, or the
+            draft has reasoning.
         reasoning_ids: of the draft.
     """
 
@@ -45,6 +46,8 @@ class DraftWriter:
 
     def write_drafts(self, count: int) -> RequestSteps[list[Answer]]:
         """Return so many drafts, which are written together; only the first has its own reasoning."""
+        if self.companions is not None and not self.companions.is_affordable:
+            self.companions = None
         if self.companions is not None:
             self._is_before_draft = True
             yield from self.companions.begin(self.prompt)

@@ -20,8 +20,9 @@ from langchain_sea.engine.early_ends import find_early_ends
 from langchain_sea.engine.lateness import stop_when_late
 from langchain_sea.engine.latent_search import LatentSearch
 from langchain_sea.engine.ops import GenerationInput, PrefillOp, ScorePrefixesOp
-from langchain_sea.engine.planning import Workload, choose_draws, get_speed, round_costs, writing_seconds
-from langchain_sea.plans import PLANS, find_plan
+from langchain_sea.engine.planning import Workload, choose_draws, round_costs, writing_seconds
+from langchain_sea.engine.speed_model import get_speed
+from langchain_sea.plans import PLANS, describe_no_plan, find_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,7 +131,7 @@ class LatentRefiner:
             chosen, reason = self._choose_by_speed(position, answer)
             if chosen is None:
                 self.tracker.stop_reason = StopReason.SECONDS
-                self.plan_reason = self.plan_reason or f"none: {reason}"
+                self.plan_reason = self.plan_reason or describe_no_plan(reason)
                 return None
             plan = replace(chosen, rounds=PLANS[-1].rounds)  # more rounds follow where they take less than expected
         self._draw_tokens = min(self._draw_tokens, self.tracker.max_new_tokens - position)

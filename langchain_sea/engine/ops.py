@@ -112,6 +112,11 @@ class ScoreTextsOp:
         self.batch = self.energy.prepare_texts(self.prompt, self.texts)
         return self.batch.all_batches()
 
+    @torch.no_grad()
+    def compute_log_probs(self) -> None:
+        """Compute the policy's part of the result, after the forward pass: it is no function's time."""
+        _ = self.batch.token_log_probs
+
     def finish(self) -> tuple[Energy, EnergyTerms]:
         """Return the result, after the forward pass."""
         if self.is_draft:

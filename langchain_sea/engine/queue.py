@@ -214,8 +214,8 @@ class Engine:
         """Add and cancel requests, and compute one op of each."""
         with self._lock:
             cancelled, self._cancelled = self._cancelled, []
-        while self._new:
-            self._scheduler.add_request(self._new.pop(0))
+        if new := [self._new.pop(0) for _ in range(len(self._new))]:  # another thread may append meanwhile
+            self._scheduler.add_requests(new)
         for request, reason in cancelled:
             self._scheduler.cancel_request(request, reason)
         if self._threads is not None and self._scheduler.requests:
@@ -263,7 +263,6 @@ def _wait_for_requests(engine: Engine, is_done: Callable[[], bool]) -> None:
 def _run_here(requests: Sequence[Request[Any]]) -> None:
     """Run requests in this thread, which all other requests wait for."""
     scheduler = Scheduler()
-    for request in requests:
-        scheduler.add_request(request)
+    scheduler.add_requests(requests)
     while scheduler.requests:
         scheduler.step()

@@ -21,6 +21,7 @@ from langchain_sea.engine.planning import PlanReport, make_plan_report
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.plans import describe_no_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,6 +82,7 @@ class RefinementRequest(Request[Refinement]):
     failure: Exception | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
+        self.policy = self.energy.policy
         if self.search_config.plan is not None:  # the answer must not depend on the speed of the machine
             self.tracker.budget = replace(self.tracker.budget, max_time=None)
         temperature = self.search_config.drafts.temperature
@@ -220,7 +222,7 @@ class RefinementRequest(Request[Refinement]):
         yield from self._candidates.offer([*self.drafts, *more])
         if (yield from self._has_nothing_to_gain()):
             self.tracker.stop_reason = StopReason.DRAFT_IS_GOOD
-            self._plan = "none: no answer beside the draft is better by more than the rewards' own noise"
+            self._plan = describe_no_plan("no answer beside the draft is better by more than the rewards' own noise")
             self._report_plan(None, is_planned=False)
             return
         refiner = LatentRefiner(

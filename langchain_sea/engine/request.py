@@ -15,7 +15,7 @@ from langchain_sea.engine.ops import Op, R
 
 if TYPE_CHECKING:
     from langchain_sea.budget import StopReason
-    from langchain_sea.core.protocols import GenerationState
+    from langchain_sea.core.protocols import GenerationState, Policy
     from langchain_sea.engine.ops import RequestSteps
 
 __all__ = ["PendingReward", "Request", "RequestStatus"]
@@ -59,6 +59,7 @@ class Request(ABC, Generic[R]):
         op: what the scheduler is to compute next for this request.
         generations: the state of a `GenerateOp` in progress.
         pending: the rewards of a `ScoreTextsOp` in progress, if they are plain functions.
+        policy: whose passes the request shares with others; None if it has none of its own.
     """
 
     future: Future[R] = field(init=False, repr=False, default_factory=_new_future)
@@ -66,6 +67,7 @@ class Request(ABC, Generic[R]):
     op: Op | None = field(init=False, repr=False, default=None)
     generations: list[GenerationState] | None = field(init=False, repr=False, default=None)
     pending: PendingReward | None = field(init=False, repr=False, default=None)
+    policy: Policy | None = field(init=False, repr=False, default=None)
     is_started: bool = field(init=False, default=False)
 
     @abstractmethod

@@ -21,8 +21,8 @@ from langchain_sea.engine.batching import DeferredReward, compute_forward, compu
 from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.memory import capture_error
 from langchain_sea.engine.ops import GenerateOp, GradientOp, R, ScorePrefixesOp, ScoreTextsOp
-from langchain_sea.engine.planning import get_speed
 from langchain_sea.engine.request import PendingReward, Request
+from langchain_sea.engine.speed_model import get_speed
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
@@ -75,10 +75,13 @@ class Scheduler:
         self._clock = clock
         self._limits: dict[type, _GroupLimit] = defaultdict(_GroupLimit)
 
-    def add_request(self, request: Request[Any]) -> None:
-        """Start a request: run it to its first op."""
-        self.requests.append(request)
-        self._resume(request, None)
+    def add_requests(self, requests: Sequence[Request[Any]]) -> None:
+        """Start requests: run each to its first op, when it is known how many there are."""
+        self.requests += requests
+        for policy in {request.policy for request in requests if request.policy is not None}:
+            get_speed(policy).num_requests = len(self.requests)
+        for request in requests:
+            self._resume(request, None)
 
     def cancel_request(self, request: Request[Any], reason: StopReason) -> None:
         """End a request with its result so far."""
@@ -233,7 +236,7 @@ class _Steps(Request[R]):
 def run_to_completion(steps: RequestSteps[R]) -> R:
     """Run steps by themselves, in this thread, and return their result."""
     scheduler, request = Scheduler(), _Steps(steps)
-    scheduler.add_request(request)
+    scheduler.add_requests([request])
     while scheduler.requests:
         scheduler.step()
     return request.future.result()

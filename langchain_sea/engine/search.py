@@ -63,6 +63,7 @@ class SearchRequest(Request[Refinement]):
     scores: dict[tuple[int, ...], ScoredText] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.policy = self.energy.policy
         self.tracker = self.drafter.tracker
         self._best = BestSoFar(self.energy, self.prompt, self.tracker)
 

@@ -80,7 +80,7 @@ def describe_plan(plan: Mapping[str, Any]) -> str:
     draft = f"draft written in {plan['draft_seconds']:.1f} s"
     if plan["rounds"] == 0:
         limit = "in the time that is left" if plan["seconds"] is None else f"in {plan['seconds']:g} s"
-        return f"{draft}; no search ends {limit}, so the draft is the answer"
+        return f"{draft}; no search ends {limit}, so the best of it and the answers beside it is returned"
     limit = "" if plan["seconds"] is None else f" for up to {plan['seconds']:g} s"
     rounds = (
         "" if plan["rounds"] is None else f": {count_of(plan['draws'], 'draw')} × {count_of(plan['rounds'], 'round')}"

@@ -21,6 +21,7 @@ from langchain_sea.safety.provenance.check import ProvenanceCheck
 from langchain_sea.safety.request.check import RequestCheck
 from langchain_sea.safety.rules.check import RulesCheck
 from langchain_sea.safety.stops import report_stop
+from langchain_sea.safety.tool_call import find_forbidden_change
 from langchain_sea.safety.tools.schema import SchemaCheck
 from langchain_sea.safety.tools.tool_identity import ToolIdentityCheck, check_policy_names
 
@@ -225,7 +226,7 @@ class GuardPipeline:
                 break
             if new_call is None:
                 continue
-            if error := _find_forbidden_change(call, new_call, arguments):
+            if error := find_forbidden_change(call, new_call, arguments):
                 findings.append(Finding(action=Action.NOTE, check="repair", reason=error))
                 continue
             new_findings = self._check_repair(verifier, new_call, context, end)
@@ -282,22 +283,6 @@ def _is_settled(findings: Sequence[Finding], *, uses_model: bool) -> bool:
 def _is_clean(findings: Sequence[Finding]) -> bool:
     """Return whether there is no objection beyond a doubt, about which a human is asked."""
     return all(finding.action in (Action.NOTE, Action.ASK) for finding in findings)
-
-
-def _find_forbidden_change(call: ToolCall, new_call: ToolCall, arguments: Sequence[str]) -> str | None:
-    """Return what a repair changed beside the arguments that it may change."""
-    if (new_call.name, new_call.position, new_call.id) != (call.name, call.position, call.id):
-        return f"a repair changed the call of {call.name!r} to one of {new_call.name!r}, and was rejected"
-    before, after = call.arguments, new_call.arguments
-    changed = [
-        name
-        for name in {*before, *after}
-        if name not in arguments and before.get(name, _MISSING) != after.get(name, _MISSING)
-    ]
-    return f"a repair changed {', '.join(sorted(changed))}, and was rejected" if changed else None
-
-
-_MISSING = object()
 
 
 def _describe_failure(check: str, error: Exception) -> Finding:

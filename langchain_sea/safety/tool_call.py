@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ToolCall", "compute_digest", "find_json_errors", "freeze_calls"]
+__all__ = ["ToolCall", "compute_digest", "find_forbidden_change", "find_json_errors", "freeze_calls"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,19 @@ class _JsonErrors:
 def compute_digest(position: int, name: str, text: str) -> str:
     """Return the SHA-256 of a call's position, tool name and arguments, in hex."""
     return hashlib.sha256(f"{position}\0{name}\0{text}".encode(errors="surrogatepass")).hexdigest()
+
+
+def find_forbidden_change(call: ToolCall, new_call: ToolCall, arguments: Sequence[str]) -> str | None:
+    """Return what a repair changed beside the arguments that it may change; None if nothing."""
+    if (new_call.name, new_call.position, new_call.id) != (call.name, call.position, call.id):
+        return f"a repair changed the call of {call.name!r} to one of {new_call.name!r}, and was rejected"
+    before, after, missing = call.arguments, new_call.arguments, object()
+    changed = [
+        name
+        for name in {*before, *after}
+        if name not in arguments and before.get(name, missing) != after.get(name, missing)
+    ]
+    return f"a repair changed {', '.join(sorted(changed))}, and was rejected" if changed else None
 
 
 def freeze_calls(tool_calls: Sequence[Mapping[str, Any]], raw: Sequence[str | None] = ()) -> list[ToolCall]:

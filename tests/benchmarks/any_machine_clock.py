@@ -14,7 +14,7 @@ from unittest.mock import patch
 from weakref import WeakKeyDictionary
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.engine import batching, engines, planning, queue
+from langchain_sea.engine import batching, engines, queue, speed_model
 from langchain_sea.engine.scheduler import Scheduler
 from langchain_sea.models.causal_lm import CausalLMPolicy
 
@@ -82,7 +82,7 @@ class SlowMachine:
             patches.enter_context(patch.object(queue, "Scheduler", partial(_TimedScheduler, self)))
             running: WeakKeyDictionary[Any, queue.Engine] = WeakKeyDictionary()
             patches.enter_context(patch.object(engines, "_engines", running))
-            patches.enter_context(patch.object(planning, "_speeds", WeakKeyDictionary()))
+            patches.enter_context(patch.object(speed_model, "_speeds", WeakKeyDictionary()))
             yield
             while not all(engine.is_idle for engine in running.values()):  # the last step ends after its results come
                 time.sleep(0.01)

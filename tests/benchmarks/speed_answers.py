@@ -237,7 +237,7 @@ def in_company(requests: list[Repeated], rng: random.Random) -> list[Any]:
     while waiting or scheduler.requests:
         if waiting and (not scheduler.requests or rng.random() < 0.3):
             for _ in range(min(len(waiting), rng.randint(1, 4))):
-                scheduler.add_request(waiting.pop(0))
+                scheduler.add_requests([waiting.pop(0)])
         scheduler.step()
     return [kept(request.future.result()) for request in made]
 

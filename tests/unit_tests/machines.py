@@ -195,8 +195,7 @@ class Call:
     def run(self, **limits):
         """Refine all, and return their requests and refinements."""
         scheduler, requests = Scheduler(self.clock), self.requests(**limits)
-        for request in requests:
-            scheduler.add_request(request)
+        scheduler.add_requests(requests)
         while scheduler.requests:
             started = self.clock()
             scheduler.step(max_wait=0.01)

@@ -14,7 +14,7 @@ from machines import Clock
 
 from langchain_sea import load_model, make_energy, refine
 from langchain_sea.budget import Budget
-from langchain_sea.engine.planning import get_speed
+from langchain_sea.engine.speed_model import get_speed
 from langchain_sea.plans import PLANS
 
 ROOT = Path(__file__).parents[2]

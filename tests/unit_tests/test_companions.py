@@ -25,9 +25,12 @@ from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
 from langchain_sea.engine.selection import BestSoFar
+from langchain_sea.engine.speed_model import get_speed
 from langchain_sea.presets import PRESETS, CompanionConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from langchain_sea.engine.selection import Refinement
 
 PROMPT = DoublePrompt("a question")
@@ -42,39 +45,63 @@ def make_energy(policy: MarkovPolicy, limits: TextLimits | None = None) -> Energ
     return Energy(policy=policy, terms=(term,), max_nll_rise=None, policy_weight=0.1, limits=limits)
 
 
-def refine_without_plan(
+def refine_together(
     policy: MarkovPolicy,
-    seed: int,
+    seeds: Sequence[int],
     *,
     reasoning: ReasoningConfig | None = None,
     limits: TextLimits | None = None,
     count: int = 5,
-) -> Refinement:
-    """What is found beside the draft: on this clock there is time to judge answers, and for no plan."""
+    row_seconds: float = 0.0,
+    plan: str | None = None,
+    max_time: float = 3.5,
+) -> list[Refinement]:
+    """What is there beside the drafts of these requests: on this clock there is time to judge answers, and for no plan.
+
+    Args:
+        policy: whose answers never end by themselves here.
+        seeds: one for each request.
+        reasoning: how the policy marks reasoning.
+        limits: on answers.
+        count: of the answers beside each draft.
+        row_seconds: that a pass takes longer for each row.
+        plan: by name.
+        max_time: of the refinements, in seconds.
+    """
     clock = Clock()
-    tracker = BudgetTracker(Budget(max_time=3.5), 12, clock=clock)
     config = PRESETS["default"].search_config
     assert config.latent is not None
     companions = None if count == 0 else replace(CONFIG, count=count)
-    config = replace(config, latent=replace(config.latent, companions=companions))
-    timed = TimedPolicy(Machine(base=1.0, row=0.0, token=0.0), clock, seed)
+    config = replace(config, latent=replace(config.latent, companions=companions), plan=plan)
+    timed = TimedPolicy(Machine(base=1.0, row=row_seconds, token=0.0), clock, 0)
     timed.transition = policy.transition.clone()
     timed.transition[:, END:] = -1e4  # no answer ends by itself: all reach the longest length
-    request = RefinementRequest(
-        PROMPT,
-        [],
-        make_energy(timed, limits),
-        PRESETS["default"].langevin,
-        config,
-        generators_for(seed, "x", 24, policy.device),
-        tracker,
-        reasoning=reasoning,
-    )
+    for rows in (1, 6, 16, 96):
+        get_speed(timed).record_decode(rows, 1.0 + row_seconds * rows)
+    requests = [
+        RefinementRequest(
+            PROMPT,
+            [],
+            make_energy(timed, limits),
+            PRESETS["default"].langevin,
+            config,
+            generators_for(seed, "x", 24, policy.device),
+            BudgetTracker(Budget(max_time=max_time), 12, clock=clock),
+            reasoning=reasoning,
+        )
+        for seed in seeds
+    ]
     scheduler = Scheduler(clock)
-    scheduler.add_request(request)
+    scheduler.add_requests(requests)
     while scheduler.requests:
         scheduler.step()
-    return request.future.result()
+    return [request.future.result() for request in requests]
+
+
+def refine_without_plan(policy: MarkovPolicy, seed: int, **options: Any) -> Refinement:
+    """One request alone."""
+    (refinement,) = refine_together(policy, [seed], **options)
+    return refinement
 
 
 def test_without_a_vector_they_are_drafts_from_generators_of_their_own() -> None:
@@ -163,6 +190,22 @@ def test_reasoning_ends_them(seed: int) -> None:
     thinks = replace(NEVER, tags=(((draft[0],), (draft[1],)),))
     assert len(refine_without_plan(policy, seed, reasoning=thinks).candidates) == 1
     assert len(refine_without_plan(policy, seed, reasoning=replace(NEVER, is_open=True)).candidates) == 1
+
+
+@pytest.mark.parametrize(("row_seconds", "num_answers"), [(0.0, 6), (0.03, 1)])
+def test_a_batch_has_none_where_they_would_take_too_long(row_seconds: float, num_answers: int) -> None:
+    """They may at most double the time of the drafts: on a CPU the time of a large batch grows with its rows."""
+    policy = MarkovPolicy(0, spread=0.5)
+    speed = {"row_seconds": row_seconds, "max_time": 8.0}
+    assert {len(result.candidates) for result in refine_together(policy, range(16), **speed)} == {num_answers}
+    assert len(refine_without_plan(policy, 0, **speed).candidates) > 1
+
+
+def test_with_a_plan_they_do_not_depend_on_the_speed_of_the_machine() -> None:
+    policy = MarkovPolicy(0, spread=0.5)
+    slow, fast = (refine_together(policy, range(16), row_seconds=row, plan="tiny") for row in (0.03, 0.0))
+    assert [result.text for result in slow] == [result.text for result in fast]
+    assert all(len(result.candidates) >= 6 for result in slow)
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def test_without_time_companions_are_not_scored() -> None:
     generators = generators_for(0, "x", 4, policy.device)
     request = RefinementRequest(PROMPT, [], energy, PRESETS["default"].langevin, config, generators, tracker)
     scheduler = Scheduler(clock)
-    scheduler.add_request(request)
+    scheduler.add_requests([request])
     while scheduler.requests:
         scheduler.step()
     result = request.future.result()

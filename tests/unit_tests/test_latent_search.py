@@ -371,8 +371,7 @@ def timed(seed, *, base, per_row, seconds, timeout=None, kind=TokenReward, longe
         for prompt in PROMPTS[:rows]
     ]
     scheduler = Scheduler(clock)
-    for request in requests:
-        scheduler.add_request(request)
+    scheduler.add_requests(requests)
     while scheduler.requests:
         scheduler.step()
     return [request.future.result() for request in requests], policy, energy

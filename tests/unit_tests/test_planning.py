@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 from langchain_sea.core.limits import TextLimits, repeated_share
 from langchain_sea.core.trace import ScoredText
 from langchain_sea.engine.planning import (
-    SpeedModel,
     Workload,
     choose_draws,
     choose_plan,
-    get_speed,
     plan_seconds,
     round_costs,
     writing_seconds,
 )
+from langchain_sea.engine.speed_model import SpeedModel, get_speed
 from langchain_sea.plans import PLANS, SearchPlan, find_plan
 
 WORK = Workload(draw_tokens=None, written_tokens=56, answer_tokens=64)

@@ -1,6 +1,7 @@
 """What ends a refinement: steps, evaluations, convergence, seconds and the hard timeout."""
 
 import math
+import threading
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -22,6 +23,7 @@ from refining import FREE, PRESET_NAMES, PROMPTS, energy_of, ids, whole
 from slow_cases import first_fast
 
 from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.core.policy import DenseModelOutput
 from langchain_sea.engine.chains import generators_for
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
@@ -224,6 +226,22 @@ def test_beginnings_leave_time_to_write_on(clock):
         assert found.text == found.draft
         assert len(found.draft) == (12 if draft else 50)
         assert energy.policy.began == began
+
+
+def test_a_functions_time_is_not_the_policys(monkeypatch):
+    """What the policy computes of texts is done before a function's thread begins, with its limit of seconds.
+
+    Else the texts of a large batch, read on a slow machine, would look like a function that hangs.
+    """
+    threads, original = set(), DenseModelOutput.log_probs
+
+    def log_probs(output, tokens):
+        threads.add(threading.current_thread())
+        return original(output, tokens)
+
+    monkeypatch.setattr(DenseModelOutput, "log_probs", log_probs)
+    run(energy_of(Vowels()), PROMPTS)
+    assert threads == {threading.current_thread()}
 
 
 def test_prompts_refine_at_once(clock):

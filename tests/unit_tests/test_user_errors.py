@@ -15,7 +15,7 @@ from langchain_sea.chat.errors import raise_langchain_error
 from langchain_sea.cli import main
 from langchain_sea.engine import latent_refiner
 from langchain_sea.engine.baselines import BestOfN, search
-from langchain_sea.engine.planning import SpeedModel
+from langchain_sea.engine.speed_model import SpeedModel
 from langchain_sea.errors import RewardUnavailableError, WeightsCorruptError, WeightsNotFoundError
 from langchain_sea.evaluation import Evaluation, require_methods
 from langchain_sea.models.loading import devices
