@@ -18,7 +18,7 @@ from langchain_sea.models.lm_head import lm_head_of
 from langchain_sea.models.prompt import PolicyOutput, PolicyPrompt, Prefill, part_after
 from langchain_sea.models.runner import check_lm_head, make_runner
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
-from langchain_sea.models.static_decode import StaticDecoder
+from langchain_sea.models.static_decode import StaticDecoder, has_fixed_shape
 from langchain_sea.models.static_forward import StaticRunner
 
 if TYPE_CHECKING:
@@ -167,13 +167,21 @@ class PolicyForward:
     def generate_step(
         self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
     ) -> None:
-        """Append one token to every unfinished row of all generations, in one forward pass."""
+        """Append one token to every unfinished row of all generations.
+
+        In one forward pass, or in two where some have fixed shapes and others have not.
+        """
         if isinstance(self._runner, StaticRunner):
             if self._decoder is None:
                 self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
-            if self._decoder.can_decode(generations):
-                self._decoder.step(generations, end_ids)
-                return
+            self._decoder.step([state for state in generations if has_fixed_shape(state)], end_ids)
+            generations = [state for state in generations if not has_fixed_shape(state)]
+        self._generate_packed(generations, disallowed, end_ids)
+
+    def _generate_packed(
+        self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
+    ) -> None:
+        """Append one token to every unfinished row, whose keys and values lie in the caches of their groups."""
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain_sea.models.static_attention import KeyValue
     from langchain_sea.models.static_forward import StaticRunner
 
-__all__ = ["StaticDecoder"]
+__all__ = ["StaticDecoder", "has_fixed_shape"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
@@ -68,6 +68,14 @@ class _Parked(NamedTuple):
         return self.key_values[0][0].shape[2]
 
 
+def has_fixed_shape(generation: PolicyGeneration) -> bool:
+    """Whether a generation can be decoded here. This never changes: what is written here is known here alone.
+
+    A grammar looks at logits on the host, and a prompt of one token has no keys to tell their shape.
+    """
+    return not generation.matchers and all(group.prompt.num_read for group in generation.groups)
+
+
 class StaticDecoder:
     """Decodes for all requests of a policy. One thread at a time may use it.
 
@@ -89,14 +97,6 @@ class StaticDecoder:
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
-
-    def can_decode(self, generations: Sequence[PolicyGeneration]) -> bool:
-        """Whether the rows can be decoded here.
-
-        A grammar looks at their logits on the host, and a prompt of one token has no keys to tell their shape.
-        """
-        groups = [group for state in generations for group in state.unfinished_groups()]
-        return not any(state.matchers for state in generations) and all(g.prompt.key_values for g in groups)
 
     @torch.no_grad()
     def step(self, generations: Sequence[PolicyGeneration], end_ids: frozenset[int]) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from doubles import SMALL_PRESET
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import named_fast
 
+from langchain_sea import Budget, make_energy, refine
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
 from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
+from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.lm_head import LMHead
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.runner import _is_on_one_gpu
@@ -44,6 +48,7 @@ CASES = named_fast(
 )
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
+TOOL = {"type": "function", "function": {"name": "multiply", "parameters": {"type": "object", "properties": {}}}}
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)
 
 
@@ -137,6 +142,50 @@ def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
             policy.generate_step(states)
         written.append([state.written for state in states])
     assert written[0] == written[1]
+
+
+def make_grammar(policy: CausalLMPolicy, **value: object) -> JsonGrammar:
+    schema = {"type": "object", "properties": {"a": value}, "required": ["a"], "additionalProperties": False}
+    return JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
+
+
+@pytest.mark.parametrize("other", ["grammar", "prompt of one token"])
+@pytest.mark.parametrize("num_before", [0, 6])
+def test_what_decodes_elsewhere_changes_no_tokens_of_those_beside_it(other: str, num_before: int) -> None:
+    """A generation with fixed shapes goes on where it was, when one without joins it, and when that one leaves."""
+    written = []
+    for policy in make_policies("llama"):
+        prompts = [make_prompt(policy, question) for question in ASKED]
+        strict = replace(prompts[1], grammar=make_grammar(policy, type="string", maxLength=8))
+        beside = strict if other == "grammar" else policy.prompt_from_ids([7], ())
+        plain, alone = (
+            policy.start_generation(prompts[0], [[], []], tokens=30, temperature=0.0, generators=rngs(2))
+            for _ in range(2)
+        )
+        second = policy.start_generation(beside, [[]], tokens=12, temperature=0.0, generators=rngs(1))
+        for _ in range(num_before):
+            policy.generate_step([plain])
+        while second.num_unfinished:
+            policy.generate_step([plain, second])
+        for state in (plain, alone):
+            while state.num_unfinished:
+                policy.generate_step([state])
+        assert plain.written == alone.written
+        written.append([plain.written, second.written])
+    assert written[0] == written[1]
+
+
+def test_drafts_do_not_change_beside_those_of_a_schema() -> None:
+    _, policy = make_policies("llama")
+    plain, schema = (make_prompt(policy, question) for question in ASKED)
+    tools = policy.prompt([{"role": "user", "content": "6 × 7"}], tools=[TOOL])
+    prompts = [plain, replace(schema, grammar=make_grammar(policy, type="boolean")), tools]
+    energy = make_energy(policy, [lambda _prompts, answers: [float(len(answer)) for answer in answers]])
+    budget = Budget(max_time=None, max_steps=1)
+    options = {"energy": energy, "budget": budget, "max_new_tokens": 20, "seed": 1, "preset": SMALL_PRESET}
+    together = refine(prompts, **options)
+    assert [one.draft for one in together] == [refine([prompt], **options)[0].draft for prompt in prompts]
+    assert all(one.after.score >= one.before.score for one in together if one.after and one.before)
 
 
 def test_a_pass_can_begin_at_a_later_layer() -> None:
