@@ -22,7 +22,7 @@ from langchain_sea.models.static_decode import StaticDecoder, has_fixed_shape
 from langchain_sea.models.static_forward import StaticRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
@@ -74,6 +74,20 @@ class PolicyForward:
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return self._runner.prompt_key_values(self.embed(rows))
 
+    @torch.no_grad()
+    def _read_prompts(self, prompts: Iterable[PolicyPrompt]) -> None:
+        """Compute the keys and values of the prompts that have none, together where a GPU has little to compute."""
+        if not isinstance(self._runner, StaticRunner):
+            return
+        unread = {prompt.prefill: prompt.prefill.unread_ids for prompt in prompts}
+        rows = {
+            ids: self.embed(torch.tensor([ids[:-1]], device=self.device)) for ids in unread.values() if len(ids) > 1
+        }
+        known = dict(zip(rows, self._runner.read_prompts(list(rows.values())), strict=True))
+        for prefill, ids in unread.items():
+            if ids in known:
+                prefill.fill(known[ids])
+
     @property
     def captures(self) -> tuple[Capture, ...]:
         """What the CUDA graphs cost so far."""
@@ -84,6 +98,7 @@ class PolicyForward:
 
         It is differentiable in their `tokens.soft` and in the vectors of their `steering`.
         """
+        self._read_prompts(request.prompt for request in requests)
         sequences = [self._packed(request) for request in requests]
         output_spec = NOTHING
         for request in requests:
@@ -171,6 +186,7 @@ class PolicyForward:
 
         In one forward pass, or in two where some have fixed shapes and others have not.
         """
+        self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
         if isinstance(self._runner, StaticRunner):
             if self._decoder is None:
                 self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)

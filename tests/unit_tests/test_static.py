@@ -17,7 +17,15 @@ from slow_cases import named_fast
 
 from langchain_sea import Budget, make_energy, refine
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
-from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
+from langchain_sea.models import (
+    cuda_graphs,
+    generation,
+    soft_embeddings,
+    static_attention,
+    static_decode,
+    static_forward,
+    static_shapes,
+)
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.json_grammar import JsonGrammar
@@ -27,6 +35,8 @@ from langchain_sea.models.runner import _is_on_one_gpu
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.static_shapes import (
+    BatchShape,
+    plan_batches,
     round_up_capacity,
     round_up_keys,
     round_up_power,
@@ -36,6 +46,8 @@ from langchain_sea.models.static_shapes import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
@@ -144,6 +156,125 @@ def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
     assert written[0] == written[1]
 
 
+RAGGED = (3, 40, 12, 100, 5, 60, 7, 9, 150, 30, 4, 11)  # tokens of prompts
+
+
+def make_ragged(policy: CausalLMPolicy) -> list[PolicyPrompt]:
+    return [policy.prompt_from_ids([7 + (i * length) % 200 for i in range(length)], ()) for length in RAGGED]
+
+
+def count_calls(patch: pytest.MonkeyPatch, owner: type, name: str) -> list[object]:
+    """A list that gets one entry for each call of a method."""
+    calls: list[object] = []
+    method = getattr(owner, name)
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(args[1:])
+        return method(*args, **options)
+
+    patch.setattr(owner, name, counted)
+    return calls
+
+
+def test_prompts_that_wait_together_are_read_in_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, static = make_policies("llama")
+    known = [prompt.key_values for prompt in make_ragged(plain)]
+    prompts = [*make_ragged(static), *make_ragged(static)]  # equal ones are read once
+    passes = count_calls(monkeypatch, StaticRunner, "_run_padded")
+    states = [
+        static.start_generation(prompt, [[]], tokens=2, temperature=0.0, generators=rngs(1)) for prompt in prompts
+    ]
+    static.generate_step(states)
+    assert len(passes) <= 3
+    for prompt, expected in zip(prompts, [*known, *known], strict=True):
+        for pair, other in zip(prompt.key_values, expected, strict=True):
+            torch.testing.assert_close(pair, other, atol=1e-5, rtol=1e-5)
+    static.forward_all([ForwardRequest(prompt, Tokens.from_ids([[5, 6]])) for prompt in make_ragged(static)])
+    assert len(passes) <= 3 + 3 + 1
+
+
+@pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
+@pytest.mark.usefixtures("_prompts")
+def test_rows_that_come_take_the_places_of_rows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve generations, each of which begins a step after another: the batch is rebuilt while it grows, at most."""
+    written = []
+    for policy in make_policies("llama"):
+        rebuilds = count_calls(monkeypatch, static_decode.StaticDecoder, "_rebuild")
+        prompts = make_ragged(policy)
+        states = [
+            policy.start_generation(prompt, [[]], tokens=4, temperature=1.0, generators=rngs(1)) for prompt in prompts
+        ]
+        for number in range(len(states) + 4):
+            policy.generate_step(states[: number + 1])
+        written.append([state.written for state in states])
+    assert written[0] == written[1]
+    assert 0 < len(rebuilds) <= 6
+
+
+def test_a_step_of_decoding_is_captured_when_it_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture runs the step, and still no row loses its place."""
+    captured: list[str] = []
+
+    def make_capture(
+        function: Callable[..., tuple[torch.Tensor, ...]], _cache: object, name: str, inputs: Sequence[torch.Tensor]
+    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        captured.append(name)
+        function(*inputs)
+        function(*inputs)
+        return function
+
+    written = []
+    for policy in make_policies("llama"):
+        runner = policy._forward._runner
+        if isinstance(runner, StaticRunner):
+            monkeypatch.setattr(cuda_graphs._Captured, "make", make_capture)
+            runner.graphs.is_enabled = True
+        first, second = (
+            policy.start_generation(prompt, [[], []], tokens=9, temperature=1.0, generators=rngs(2))
+            for prompt in make_ragged(policy)[:2]
+        )
+        policy.generate_step([first])
+        policy.generate_step([first, second])  # in a new batch
+        assert not [name for name in captured if "decoding" in name]
+        while first.num_unfinished or second.num_unfinished:
+            policy.generate_step([first, second])
+        written.append([first.written, second.written])
+    assert written[0] == written[1]
+    assert len([name for name in captured if "decoding" in name]) == 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.integers(1, 300), st.integers(0, 3000)), max_size=40))
+def test_batches_hold_their_sequences_without_much_padding(sizes: list[tuple[int, int, int]]) -> None:
+    own = [BatchShape(1, *size) for size in sizes]
+    batches = plan_batches(own, max_tokens=8192)
+    assert sorted(i for numbers, _ in batches for i in numbers) == list(range(len(own)))
+    for numbers, shape in batches:
+        held = [own[i] for i in numbers]
+        assert all(part <= whole for size in held for part, whole in zip(size, shape, strict=True))
+        assert shape.prompts >= len(held)
+        if len(held) > 1:
+            assert shape.num_tokens <= min(8192, max(256, 3 * sum(size.num_tokens for size in held)))
+            prompts = [size.prompt_tokens for size in held]
+            assert shape.num_prompt_positions <= 2**16 or len(prompts) * max(prompts) <= 2 * sum(prompts)
+
+
+def test_prompts_of_other_lengths_are_attended_to_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for few in (2**16, 0):
+        monkeypatch.setattr(static_shapes, "_FEW_PROMPT_POSITIONS", few)
+        _, policy = make_policies("llama")
+        passes = count_calls(monkeypatch, StaticRunner, "_run_padded")
+        tokens = [Tokens.from_ids([[5, 6 + i], [7, 8]]) for i in range(len(RAGGED))]
+        asks = [ForwardRequest(p, t, SPEC) for p, t in zip(make_ragged(policy), tokens, strict=True)]
+        outputs = policy.forward_all(asks)
+        results.append(torch.cat([out.log_probs(t) for out, t in zip(outputs, tokens, strict=True)]))
+        slots = policy._forward._runner._slots  # type: ignore[attr-defined]
+        positions = sum(count * size for count, size in slots)
+        assert len(passes) <= 3 + (1 if few else 3)
+        assert positions <= (16 * 192 if few else 8 * 64 + 4 * 64 + 4 * 192)
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+
+
 def make_grammar(policy: CausalLMPolicy, **value: object) -> JsonGrammar:
     schema = {"type": "object", "properties": {"a": value}, "required": ["a"], "additionalProperties": False}
     return JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
@@ -182,7 +313,7 @@ def test_drafts_do_not_change_beside_those_of_a_schema() -> None:
     prompts = [plain, replace(schema, grammar=make_grammar(policy, type="boolean")), tools]
     energy = make_energy(policy, [lambda _prompts, answers: [float(len(answer)) for answer in answers]])
     budget = Budget(max_time=None, max_steps=1)
-    options = {"energy": energy, "budget": budget, "max_new_tokens": 20, "seed": 1, "preset": SMALL_PRESET}
+    options = {"energy": energy, "budget": budget, "max_new_tokens": 40, "seed": 1, "preset": SMALL_PRESET}
     together = refine(prompts, **options)
     assert [one.draft for one in together] == [refine([prompt], **options)[0].draft for prompt in prompts]
     assert all(one.after.score >= one.before.score for one in together if one.after and one.before)
