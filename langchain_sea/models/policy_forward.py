@@ -76,9 +76,7 @@ class PolicyForward:
 
     @torch.no_grad()
     def _read_prompts(self, prompts: Iterable[PolicyPrompt]) -> None:
-        """Compute the keys and values of the prompts that have none, together where a GPU has little to compute."""
-        if not isinstance(self._runner, StaticRunner):
-            return
+        """Compute the keys and values of the prompts that have none; equal prompts are read once."""
         unread = {prompt.prefill: prompt.prefill.unread_ids for prompt in prompts}
         rows = {
             ids: self.embed(torch.tensor([ids[:-1]], device=self.device)) for ids in unread.values() if len(ids) > 1

@@ -38,7 +38,8 @@ __all__ = ["StaticDecoder", "has_fixed_shape"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
-_MAX_PLACES = 4  # times as many as rows; a batch with more is left
+_MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
+_MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
 _MAX_BATCHES = 48
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
@@ -103,6 +104,7 @@ class StaticDecoder:
         self._num_positions = 0  # that the arena holds
         self._batches: OrderedDict[DecodeShape, DecodeBatch] = OrderedDict()
         self._batch: DecodeBatch | None = None
+        self._num_empty_steps = 0  # one after another, in which most places of the batch were free
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
@@ -130,14 +132,16 @@ class StaticDecoder:
     def _goes_on(self, groups: Sequence[LengthGroup]) -> bool:
         """Whether the batch has room for a token of each of its rows, and it suits these groups.
 
-        It must not read on for a group that is left out, and not have many more places than rows.
+        It must not read on for a group that is left out, and not have many more places than rows for long.
         """
         going_on = [member for member in self._members.values() if member.group.rows]
         if self._batch is None or not {member.group for member in going_on} <= set(groups):
             return False
         shape, num_rows = self._batch.shape, sum(len(group.rows) for group in groups)
         used = max((shape.num_before(member.group) + member.num_own for member in going_on), default=0)
-        return used < shape.capacity and shape.num_rows <= _MAX_PLACES * round_up_power(num_rows)
+        is_empty = shape.num_rows > _MAX_PLACES * round_up_power(num_rows)
+        self._num_empty_steps = self._num_empty_steps + 1 if is_empty else 0
+        return used < shape.capacity and self._num_empty_steps <= _MAX_EMPTY_STEPS
 
     def _join(self, arriving: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> bool:
         """Put groups into free places of the batch, and return whether it has room for all."""
@@ -193,7 +197,7 @@ class StaticDecoder:
         first_places = find_places(shape, set(), [len(group.rows) for _, group in groups])
         assert first_places is not None
         self._load(batch, groups, first_places)
-        self._batch = batch
+        self._batch, self._num_empty_steps = batch, 0
 
     def _load(
         self, batch: DecodeBatch, groups: Sequence[tuple[PolicyGeneration, LengthGroup]], first_places: Sequence[int]

@@ -21,7 +21,6 @@ from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
 from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.hooked_model import ForwardPass
-from langchain_sea.models.kv_cache import PackedSequence
 from langchain_sea.models.prompt_slots import PromptSlots
 from langchain_sea.models.static_attention import Positions, attend_static
 from langchain_sea.models.static_padding import join_steering, pad_parts
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from langchain_sea.models.attention import AttentionSpec
-    from langchain_sea.models.kv_cache import KeyValues
+    from langchain_sea.models.kv_cache import KeyValues, PackedSequence
     from langchain_sea.models.static_attention import KeyValue
 
 __all__ = ["StaticPass", "StaticRunner"]
@@ -210,15 +209,18 @@ class StaticRunner(ModelRunner):
         num_scores = shape.num_tokens * (shape.prompt_tokens + shape.tokens) * self._num_heads
         return shape.num_tokens <= _MAX_TOKENS and num_scores <= _MAX_SCORES
 
-    @torch.no_grad()
     def read_prompts(self, prompts: Sequence[Tensor]) -> list[KeyValues]:
-        """Compute the keys and values of embedded prompts, (1, P, D) each: one pass for those of similar length."""
-        sequences = [PackedSequence(rows) for rows in prompts]
-        sizes = [BatchShape(1, 1, rows.shape[1], 0) for rows in prompts]
-        for numbers, _ in plan_batches(sizes, max_tokens=_MAX_CAPTURED):
-            self.forward([sequences[i] for i in numbers], last=False, keep_key_values=True)
+        """Compute the keys and values of embedded prompts; see `ModelRunner.read_prompts`."""
+        known = super().read_prompts(prompts)
+        if len(prompts) == 1:
+            return known
         # copies, because a prompt may be needed for longer than the others of its pass
-        return [tuple((keys[0].clone(), values[0].clone()) for keys, values in s.key_values) for s in sequences]
+        return [tuple((keys.clone(), values.clone()) for keys, values in prompt) for prompt in known]
+
+    def _group_prompts(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the numbers of the prompts that are read in each pass: of similar length."""
+        sizes = [BatchShape(1, 1, length, 0) for length in lengths]
+        return [numbers for numbers, _ in plan_batches(sizes, max_tokens=_MAX_CAPTURED)]
 
     @property
     def _num_heads(self) -> int:

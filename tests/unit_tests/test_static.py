@@ -26,6 +26,7 @@ from langchain_sea.models import (
     static_forward,
     static_shapes,
 )
+from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.json_grammar import JsonGrammar
@@ -193,6 +194,21 @@ def test_prompts_that_wait_together_are_read_in_few_passes(monkeypatch: pytest.M
     assert len(passes) <= 3 + 3 + 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_prompts_read_together_are_equal_to_those_read_alone(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = CausalLMPolicy(tiny_model("llama", dtype=dtype), tiny_tokenizer())
+    known = [prompt.key_values for prompt in make_ragged(policy)]
+    prompts = make_ragged(policy)
+    passes = count_calls(monkeypatch, ModelRunner, "forward")
+    policy.forward_all([ForwardRequest(prompt, Tokens.from_ids([[5, 6]])) for prompt in prompts])
+    assert len(passes) == 2  # one of the prompts, one of the answers
+    for prompt, expected in zip(prompts, known, strict=True):
+        for pair, other in zip(prompt.key_values, expected, strict=True):
+            assert all(torch.equal(*parts) for parts in zip(pair, other, strict=True))
+
+
 @pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
 @pytest.mark.usefixtures("_prompts")
 def test_rows_that_come_take_the_places_of_rows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,6 +225,32 @@ def test_rows_that_come_take_the_places_of_rows_that_have_ended(monkeypatch: pyt
         written.append([state.written for state in states])
     assert written[0] == written[1]
     assert 0 < len(rebuilds) <= 6
+
+
+@pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
+@pytest.mark.usefixtures("_prompts")
+def test_a_batch_waits_for_those_that_come_a_step_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times all rows end, and one request begins before the others: their batch is kept. A long one leaves it."""
+    written = []
+    for policy in make_policies("llama"):
+        rebuilds = count_calls(monkeypatch, static_decode.StaticDecoder, "_rebuild")
+        prompts = make_ragged(policy)
+        for turn in range(3):
+            states = [
+                policy.start_generation(p, [[5 + turn]] * 3, tokens=5, temperature=1.0, generators=rngs(3))
+                for p in prompts
+            ]
+            for number in range(6):
+                policy.generate_step(states if number else states[:1])
+            written.append([state.written for state in states])
+        in_crowd = len(rebuilds)
+        last = policy.start_generation(prompts[0], [[]], tokens=20, temperature=1.0, generators=rngs(1))
+        while last.num_unfinished:
+            policy.generate_step([last])
+        written.append([last.written])
+    assert written[:4] == written[4:]
+    assert in_crowd <= 2
+    assert len(rebuilds) == in_crowd + 1
 
 
 def test_a_step_of_decoding_is_captured_when_it_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
