@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelRunner", "SequenceOutput"]
 
+_MAX_TOGETHER = 2048  # tokens of prompts that are read together; more keep a CPU as busy, and take more memory
 _LENGTH_DEPENDENT_ROPES = {"dynamic", "longrope"}  # they change with the longest row of a forward pass
 
 
@@ -165,14 +166,29 @@ class ModelRunner:
             self.tells_windows = forward_pass.told_windows == masked
         return final
 
-    @torch.no_grad()
     def prompt_key_values(self, embeds: Tensor) -> KeyValues:
         """Compute the keys and values of one embedded prompt, (1, P, D)."""
-        if not embeds.shape[1]:
-            return ()
-        sequence = PackedSequence(embeds)
-        self.forward([sequence], last=False, keep_key_values=True)
-        return tuple((keys[0], values[0]) for keys, values in sequence.key_values)
+        return self.read_prompts([embeds])[0] if embeds.shape[1] else ()
+
+    @torch.no_grad()
+    def read_prompts(self, prompts: Sequence[Tensor]) -> list[KeyValues]:
+        """Compute the keys and values of embedded prompts, (1, P, D) each with P > 0, several in a forward pass."""
+        sequences = [PackedSequence(rows) for rows in prompts]
+        for numbers in self._group_prompts([rows.shape[1] for rows in prompts]):
+            self.forward([sequences[i] for i in numbers], last=False, keep_key_values=True)
+        return [tuple((keys[0], values[0]) for keys, values in s.key_values) for s in sequences]
+
+    def _group_prompts(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the numbers of the prompts that are read in each pass."""
+        groups: list[list[int]] = []
+        size = _MAX_TOGETHER
+        for number, length in enumerate(lengths):
+            if size + length > _MAX_TOGETHER:
+                groups.append([])
+                size = 0
+            groups[-1].append(number)
+            size += length
+        return groups
 
 
 def _has_length_dependent_rope(config: Any) -> bool:  # noqa: ANN401 - configurations share no type

@@ -122,7 +122,8 @@ class CausalLMPolicy(PolicyVocabulary):
                 f"{context}; shorten the conversation or ask for a shorter answer."
             )
         prompt_ids = tuple(ids)
-        return PolicyPrompt(tuple(messages), prompt_ids, Prefill(lambda: self._forward.prompt_key_values(prompt_ids)))
+        prefill = Prefill(lambda: self._forward.prompt_key_values(prompt_ids), prompt_ids)
+        return PolicyPrompt(tuple(messages), prompt_ids, prefill)
 
     def open_answer(self, prompt: PolicyPrompt, words: str, room: int = 0) -> PolicyPrompt:
         """Return the prompt with the first words of the answer put before it, as an attacker may do.

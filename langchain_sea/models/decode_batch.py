@@ -6,6 +6,7 @@ of a prompt, D width.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,7 +101,7 @@ class DecodeBatch:
     """
 
     def __init__(self, parts: ModelParts, shape: DecodeShape, cache: list[KeyValue], slots: PromptSlots | None) -> None:
-        """Allocate, and capture the step where that is possible.
+        """Allocate.
 
         Args:
             parts: of the model.
@@ -121,8 +122,29 @@ class DecodeBatch:
             for layer in shape.steered
         }
         name = f"a decoding step of {shape.num_rows} rows with {shape.capacity} positions"
-        self.step = GraphedFunction(self._compute, parts.runner.graphs, name)
-        self.step.capture()  # before anything is loaded, because a capture runs the step
+        # it is captured in `_capture` alone, which keeps the rows where they are
+        self._step = GraphedFunction(self._compute, parts.runner.graphs, name, num_eager_calls=sys.maxsize)
+        self._num_steps = 0
+
+    def step(self) -> tuple[Tensor, ...]:
+        """Draw the next token of every row, (B,); the second step is captured where that is possible."""
+        if self._num_steps == 1:
+            self._capture()
+        self._num_steps += 1
+        return self._step()
+
+    def _capture(self) -> None:
+        """Capture the step. A capture runs it, so that the rows are put back to where they were.
+
+        What it adds to the cache lies behind their lengths.
+        """
+        changed = (self.tokens, self.lengths, self.steps)
+        kept = [x.clone() for x in changed]
+        try:
+            self._step.capture()
+        finally:
+            for x, before in zip(changed, kept, strict=True):
+                x.copy_(before)
 
     @torch.no_grad()
     def _compute(self) -> tuple[Tensor, ...]:

@@ -22,7 +22,7 @@ from langchain_sea.models.static_decode import StaticDecoder
 from langchain_sea.models.static_forward import StaticRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from transformers import PreTrainedModel
 
@@ -74,6 +74,18 @@ class PolicyForward:
         rows = torch.tensor([ids[:-1]], dtype=torch.long, device=self.device)
         return self._runner.prompt_key_values(self.embed(rows))
 
+    @torch.no_grad()
+    def _read_prompts(self, prompts: Iterable[PolicyPrompt]) -> None:
+        """Compute the keys and values of the prompts that have none; equal prompts are read once."""
+        unread = {prompt.prefill: prompt.prefill.unread_ids for prompt in prompts}
+        rows = {
+            ids: self.embed(torch.tensor([ids[:-1]], device=self.device)) for ids in unread.values() if len(ids) > 1
+        }
+        known = dict(zip(rows, self._runner.read_prompts(list(rows.values())), strict=True))
+        for prefill, ids in unread.items():
+            if ids in known:
+                prefill.fill(known[ids])
+
     @property
     def captures(self) -> tuple[Capture, ...]:
         """What the CUDA graphs cost so far."""
@@ -84,6 +96,7 @@ class PolicyForward:
 
         It is differentiable in their `tokens.soft` and in the vectors of their `steering`.
         """
+        self._read_prompts(request.prompt for request in requests)
         sequences = [self._packed(request) for request in requests]
         output_spec = NOTHING
         for request in requests:
@@ -169,15 +182,22 @@ class PolicyForward:
     ) -> None:
         """Append one token to every unfinished row of all generations.
 
-        One forward pass on a CPU. On a GPU the generations that `StaticDecoder` can decode take another than the rest:
-        each stays where its keys and values are, whoever joins or leaves.
+        In one forward pass on a CPU. On a GPU the generations that `StaticDecoder` can decode take another than the
+        rest: each stays where its keys and values are, whoever joins or leaves.
         """
+        self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
         if isinstance(self._runner, StaticRunner):
             if self._decoder is None:
                 self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
             can_decode = self._decoder.can_decode
             self._decoder.step([state for state in generations if can_decode(state)], end_ids)
             generations = [state for state in generations if not can_decode(state)]
+        self._generate_packed(generations, disallowed, end_ids)
+
+    def _generate_packed(
+        self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]
+    ) -> None:
+        """Append one token to every unfinished row, whose keys and values lie in the caches of their groups."""
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return

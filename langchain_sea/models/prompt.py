@@ -31,8 +31,14 @@ class Prefill:
     thread that computes keeps OpenMP workers, which slow each other down.
     """
 
-    def __init__(self, compute: Callable[[], KeyValues]) -> None:
-        """Hold what computes them; it is called once."""
+    def __init__(self, compute: Callable[[], KeyValues], ids: tuple[int, ...] = ()) -> None:
+        """Hold what computes them.
+
+        Args:
+            compute: called once, unless `fill` is called before.
+            ids: of the prompt, which a policy may read together with others; empty if it may not.
+        """
+        self._ids = ids
         self._compute: Callable[[], KeyValues] | None = compute
         self._key_values: KeyValues = ()
         self._lock = threading.Lock()
@@ -45,6 +51,17 @@ class Prefill:
                 self._key_values = self._compute()
                 self._compute = None
         return self._key_values
+
+    @property
+    def unread_ids(self) -> tuple[int, ...]:
+        """The ids of a prompt whose keys and values are still to be computed; else none."""
+        return self._ids if self._compute is not None else ()
+
+    def fill(self, key_values: KeyValues) -> None:
+        """Take keys and values that were computed together with those of other prompts."""
+        with self._lock:
+            if self._compute is not None:
+                self._key_values, self._compute = key_values, None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,6 +81,10 @@ class Runner(Protocol):
         """Compute what answers need of one embedded prompt, (1, P, D)."""
         ...
 
+    def read_prompts(self, prompts: Sequence[Tensor]) -> list[KeyValues]:
+        """Compute what `prompt_key_values` does of each prompt of at least one token, several in a forward pass."""
+        ...
+
 
 def make_runner(model: PreTrainedModel, *, compiles: bool = False) -> Runner:
     """Return the fastest runner whose results are those of the model's own forward function.

@@ -1,7 +1,8 @@
 """Decoding with fixed shapes: one step of all unfinished rows of all requests, which a GPU replays as a graph.
 
-A batch holds rows until too many of them have ended, or others come; then a new batch takes over their keys and values.
-Between two steps nothing but the new ids is read on the host.
+A batch holds rows until most of them have ended. Others that come get the places of rows that have ended; where there
+are too few, a new batch takes over the keys and values of all. Between two steps nothing but the new ids is read on the
+host.
 
 Shapes: B rows; S positions that a row's own keys have room for, P positions of a prompt, D width, V vocabulary.
 """
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from langchain_sea.models.decode_batch import DecodeBatch, DecodeShape, ModelParts
+from langchain_sea.models.decode_rows import Arrival, find_places, load_rows
 from langchain_sea.models.generation import sample_rows
 from langchain_sea.models.hooked_model import compile_dynamically
 from langchain_sea.models.kv_cache import PackedSequence
@@ -36,6 +38,8 @@ __all__ = ["StaticDecoder"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
+_MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
+_MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
 _MAX_BATCHES = 48
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
@@ -55,6 +59,12 @@ class _Member:
     rows: list[int]
     first: int
     num_own: int
+
+    def places(self, shape: DecodeShape) -> range | list[int]:
+        """Return the places that are in use: of the rows that go on, or all that share the prompt with them."""
+        if shape.prompt_tokens:
+            return range(self.first, self.first + shape.rows)
+        return [self.first + self.rows.index(row) for row in self.group.rows]
 
 
 class _Parked(NamedTuple):
@@ -86,6 +96,7 @@ class StaticDecoder:
         self._num_positions = 0  # that the arena holds
         self._batches: OrderedDict[DecodeShape, DecodeBatch] = OrderedDict()
         self._batch: DecodeBatch | None = None
+        self._num_empty_steps = 0  # one after another, in which most places of the batch were free
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
@@ -96,7 +107,7 @@ class StaticDecoder:
 
         A grammar looks at the logits on the host, and a prompt of one token has no keys to tell their shape.
         """
-        return not generation.matchers and all(group.prompt.key_values for group in generation.groups)
+        return not generation.matchers and all(group.prompt.num_read for group in generation.groups)
 
     @torch.no_grad()
     def step(self, generations: Sequence[PolicyGeneration], end_ids: frozenset[int]) -> None:
@@ -104,11 +115,11 @@ class StaticDecoder:
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return
-        if not self._holds([group for _, group in groups]):
+        arriving = [pair for pair in groups if pair[1] not in self._members]
+        if not self._goes_on([group for _, group in groups]) or not self._join(arriving):
             self._rebuild(groups)
         assert self._batch is not None
-        if self._batch.slots is not None:  # other passes may have put their prompts there
-            self._batch.slots.load([group.prompt.key_values for group in self._members])
+        self._load_prompts(self._batch)
         (ids,) = self._batch.step()
         tokens: list[int] = ids.tolist()
         for member in self._members.values():  # also of groups that are left out here: their next token is drawn anew
@@ -118,32 +129,88 @@ class StaticDecoder:
             by_row = dict(zip(member.rows, tokens[member.first :], strict=False))
             state.append_tokens(group, [by_row[row] for row in group.rows], end_ids)
 
-    def _holds(self, groups: Sequence[LengthGroup]) -> bool:
-        """Whether the batch is one of these groups, has room for a token, and holds few rows besides theirs."""
-        if self._batch is None or not all(group in self._members for group in groups):
+    def _goes_on(self, groups: Sequence[LengthGroup]) -> bool:
+        """Whether the batch has room for a token of each of its rows, and it suits these groups.
+
+        It must not read on for a group that is left out, and not have many more places than rows for long.
+        """
+        going_on = [member for member in self._members.values() if member.group.rows]
+        if self._batch is None or not {member.group for member in going_on} <= set(groups):
             return False
-        going_on = [group for group in self._members if group.rows]
-        if len(going_on) != len(groups):  # a group that is left out must not be read on
+        shape, num_rows = self._batch.shape, sum(len(group.rows) for group in groups)
+        used = max((shape.num_before(member.group) + member.num_own for member in going_on), default=0)
+        is_empty = shape.num_rows > _MAX_PLACES * round_up_power(num_rows)
+        self._num_empty_steps = self._num_empty_steps + 1 if is_empty else 0
+        return used < shape.capacity and self._num_empty_steps <= _MAX_EMPTY_STEPS
+
+    def _join(self, arriving: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> bool:
+        """Put groups into free places of the batch, and return whether it has room for all."""
+        batch = self._batch
+        assert batch is not None
+        if not arriving:
+            return True
+        shape = batch.shape
+        going_on = [member for member in self._members.values() if member.group.rows]
+        taken = {place for member in going_on for place in member.places(shape)}
+        first_places = find_places(shape, taken, [len(group.rows) for _, group in arriving])
+        if first_places is None or not all(self._fits(shape, state, group) for state, group in arriving):
             return False
-        shape = self._batch.shape
-        used = max(self._members[group].num_own + shape.num_before(group) for group in groups)
-        num_rows = sum(len(group.rows) for group in groups)
-        return used < shape.capacity and 2 * round_up_power(num_rows) > shape.num_rows
+        self._members = {member.group: member for member in going_on}  # others may get the places of the rest
+        self._read_prefixes(arriving)
+        self._load(batch, arriving, first_places)
+        return True
+
+    def _fits(self, shape: DecodeShape, state: PolicyGeneration, group: LengthGroup) -> bool:
+        """Whether a batch of this shape steers a group's layer, and has room for its prompt and next tokens."""
+        num_prompt = group.prompt.num_read
+        return (
+            shape.num_before(group) + self._num_needed(group) <= shape.capacity
+            and (num_prompt <= shape.prompt_tokens or not shape.prompt_tokens)
+            and (state.steering is None or state.steering.layer in shape.steered)
+        )
+
+    def _num_needed(self, group: LengthGroup) -> int:
+        """Return how many positions after the prompt a batch has room for in each row of a group, if it is new."""
+        known = self._parked[group].num_own if group in self._parked else len(group.ids[0]) - 1
+        return known + min(group.num_left, _LOOKAHEAD)
+
+    def _load_prompts(self, batch: DecodeBatch) -> None:
+        """Put the prompts into the slots again: other passes may have put theirs there."""
+        if batch.slots is not None:
+            by_slot = {member.first // batch.shape.rows: group for group, member in self._members.items()}
+            prompts = [by_slot[i].prompt.key_values if i in by_slot else () for i in range(max(by_slot) + 1)]
+            batch.slots.load(prompts)
 
     def _rebuild(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Make a batch of these groups; what was computed for them, and for groups that are left out, is kept."""
         self._park()
-        self._read_prefixes([pair for pair in groups if len(pair[1].ids[0]) > 1])
+        self._read_prefixes(groups)
         shape = self._choose_shape(groups)
         prompts = [group.prompt.key_values for _, group in groups]
         slots = self.parts.runner.load_prompts(prompts, shape.prompts, shape.prompt_tokens)
         try:
-            self._batch = self._get_batch(shape, prompts[0], slots)
+            batch = self._get_batch(shape, prompts[0], slots)
         except torch.OutOfMemoryError:
             self.parts.runner.release_memory()  # what is tried next, with fewer rows, may need it
             self._batches.clear()
             raise
-        self._load(self._batch, groups)
+        first_places = find_places(shape, set(), [len(group.rows) for _, group in groups])
+        assert first_places is not None
+        self._load(batch, groups, first_places)
+        self._batch, self._num_empty_steps = batch, 0
+
+    def _load(
+        self, batch: DecodeBatch, groups: Sequence[tuple[PolicyGeneration, LengthGroup]], first_places: Sequence[int]
+    ) -> None:
+        """Put groups into places of a batch; what was kept for them lies there then."""
+        arrivals = [
+            Arrival(state, group, first, self._parked[group].key_values if group in self._parked else ())
+            for (state, group), first in zip(groups, first_places, strict=True)
+        ]
+        load_rows(batch, arrivals)
+        for _, group, first, _ in arrivals:
+            known = self._parked.pop(group, None)
+            self._members[group] = _Member(group, list(group.rows), first, known.num_own if known else 0)
 
     def _park(self) -> None:
         """Copy the keys and values of all unfinished rows out of the batch, and leave it."""
@@ -164,6 +231,7 @@ class StaticDecoder:
 
     def _read_prefixes(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Read all but the last id that each row of these groups reads next."""
+        groups = [(state, group) for state, group in groups if len(group.ids[0]) > 1]
         if not groups:
             return
         sequences = [
@@ -183,10 +251,7 @@ class StaticDecoder:
         """Return the sizes of a batch that holds the groups."""
         rows = [len(group.rows) for _, group in groups]
         prompts = [group.prompt.num_read for _, group in groups]
-        own = [
-            (self._parked[group].num_own if group in self._parked else 0) + min(group.num_left, _LOOKAHEAD)
-            for _, group in groups
-        ]
+        own = [self._num_needed(group) for _, group in groups]
         # a layer that was steered once stays so, by zeros: a batch without it would be one more shape
         self._steered |= {state.steering.layer for state, _ in groups if state.steering}
         steered = tuple(sorted(self._steered))
@@ -220,51 +285,3 @@ class StaticDecoder:
         while len(self._batches) > _MAX_BATCHES:
             self._batches.popitem(last=False)
         return batch
-
-    def _load(self, batch: DecodeBatch, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
-        """Put the rows of the groups into a batch."""
-        shape, first = batch.shape, 0
-        # made on the host and copied once
-        tokens, temperatures = torch.zeros(shape.num_rows, dtype=torch.long), torch.zeros(shape.num_rows)
-        lengths, draws = torch.zeros(shape.prompts, dtype=torch.long), torch.zeros(shape.num_rows, shape.capacity)
-        draws = draws.double()
-        torch._foreach_zero_([part for pair in batch.cache for part in pair])  # old values may be infinite
-        for vectors in batch.vectors.values():
-            vectors.zero_()
-        for slot, (state, group) in enumerate(groups):
-            first = slot * shape.rows if shape.prompt_tokens else first
-            rows, parked = slice(first, first + len(group.rows)), self._parked.pop(group, None)
-            member = _Member(group, list(group.rows), first, parked.num_own if parked else 0)
-            before = shape.num_before(group)
-            _copy_positions(batch.cache, rows, 0, group.prompt.key_values if before else ())
-            _copy_positions(batch.cache, rows, before, parked.key_values if parked else ())
-            tokens[rows] = torch.tensor([ids[-1] for ids in group.ids])
-            temperatures[rows] = state.temperature
-            lengths[slot if shape.prompt_tokens else rows] = before + member.num_own
-            used = len(state.written[group.rows[0]])
-            count = min(group.num_left, shape.capacity)
-            draws[rows, :count] = state.draws[group.rows, used : used + count]
-            if state.steering is not None:
-                batch.vectors[state.steering.layer][rows] = state.steering.vectors[group.rows].to(
-                    batch.vectors[state.steering.layer]
-                )
-            self._members[group] = member
-            first += len(group.rows)
-        batch.tokens.copy_(tokens)
-        batch.temperatures.copy_(temperatures)
-        batch.lengths.copy_(lengths)
-        batch.steps.zero_()
-        batch.draws.copy_(draws)
-
-
-def _copy_positions(cache: Sequence[KeyValue], rows: slice, start: int, key_values: Sequence[KeyValue]) -> None:
-    """Write keys and values, (H, n, d) or (C, H, n, d) of each layer, into rows of a batch, from a position on."""
-    if not key_values or not key_values[0][0].shape[-2]:
-        return
-    targets, sources = [], []
-    for held_pair, pair in zip(cache, key_values, strict=True):
-        for held, new in zip(held_pair, pair, strict=True):
-            target = held[rows, :, start : start + new.shape[-2]]
-            targets.append(target)
-            sources.append(new.expand_as(target))
-    torch._foreach_copy_(targets, sources)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
 from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
@@ -24,14 +23,8 @@ from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.hooked_model import ForwardPass
 from langchain_sea.models.prompt_slots import PromptSlots
 from langchain_sea.models.static_attention import Positions, attend_static
-from langchain_sea.models.static_shapes import (
-    BatchShape,
-    round_up_keys,
-    round_up_power,
-    round_up_prompt,
-    round_up_rows,
-    round_up_tokens,
-)
+from langchain_sea.models.static_padding import join_steering, pad_parts
+from langchain_sea.models.static_shapes import BatchShape, plan_batches, round_up_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,7 +42,6 @@ _MAX_CAPTURED = 8192  # tokens of a batch that is captured
 _MAX_CAPTURED_GRADIENT = 4096
 _MAX_SLOT_POSITIONS = 2**16  # of prompts, in the slots of all sizes
 _MAX_SCORES = 2**29  # attention scores of one layer that are held at once
-_MAX_PADDING = 3  # a batch may be so many times as large as what it holds
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,15 +126,31 @@ class StaticRunner(ModelRunner):
         last: bool = True,
         keep_key_values: bool = False,
     ) -> list[SequenceOutput]:
-        """Run all sequences in one forward pass; see `ModelRunner.forward`."""
-        requested = frozenset(layers)
-        shape = self._find_shape(sequences)
-        if shape is None:
-            return super().forward(sequences, layers=requested, last=last, keep_key_values=keep_key_values)
+        """Run all sequences, in one forward pass for those of similar size; see `ModelRunner.forward`."""
+        outputs: dict[int, SequenceOutput] = {}
+        for numbers, shape in self._plan(sequences):
+            part = [sequences[i] for i in numbers]
+            if shape is None:
+                results = super().forward(part, layers=layers, last=last, keep_key_values=keep_key_values)
+            else:
+                results = self._run_padded(part, shape, frozenset(layers), last=last, keep_key_values=keep_key_values)
+            outputs |= zip(numbers, results, strict=True)
+        return [outputs[i] for i in range(len(sequences))]
+
+    def _run_padded(
+        self,
+        sequences: Sequence[PackedSequence],
+        shape: BatchShape,
+        requested: frozenset[int],
+        *,
+        last: bool,
+        keep_key_values: bool,
+    ) -> list[SequenceOutput]:
+        """Run sequences as a batch of fixed shape."""
         first, stop = self._find_range(sequences, requested, last=last, keep_key_values=keep_key_values)
-        vectors = _join_steering(sequences, shape)
+        vectors = join_steering(sequences, shape)
         parts = [s.begin.states for s in sequences if s.begin] if first else [s.embeds for s in sequences]
-        inputs = [_pad(parts, shape)] if vectors is None else [_pad(parts, shape), vectors]
+        inputs = [pad_parts(parts, shape)] if vectors is None else [pad_parts(parts, shape), vectors]
         steered = next((s.steering.layer for s in sequences if s.steering), None)
         flags = tuple(torch.is_grad_enabled() and x.requires_grad for x in inputs)
         kept = tuple(sorted(layer for layer in requested if layer >= first))
@@ -188,25 +196,31 @@ class StaticRunner(ModelRunner):
         position_ids = ids.repeat_interleave(len(embeds) // len(ids), 0)
         return self._hooked.run(forward_pass, embeds, position_ids, self._mask)
 
-    def _find_shape(self, sequences: Sequence[PackedSequence]) -> BatchShape | None:
-        """Return the shape of a batch that holds the sequences; None if they run better without one."""
-        if self._one_sequence_at_a_time or any(s.cache is not None for s in sequences):
-            return None
+    def _plan(self, sequences: Sequence[PackedSequence]) -> list[tuple[list[int], BatchShape | None]]:
+        """Return the numbers of the sequences of each batch, and its shape; None if they run better without one."""
         steered = {s.steering.layer for s in sequences if s.steering}
-        if len(steered) > 1:
-            return None
-        prompt = max(s.start for s in sequences)
-        shape = BatchShape(
-            round_up_power(len(sequences)),
-            round_up_rows(max(s.embeds.shape[0] for s in sequences)),
-            round_up_tokens(max(s.embeds.shape[1] for s in sequences)),
-            round_up_prompt(prompt),
-        )
-        num_tokens = shape.prompts * shape.rows * shape.tokens
-        num_needed = sum(s.num_rows for s in sequences)
-        num_scores = num_tokens * (shape.prompt_tokens + shape.tokens) * self._num_heads
-        fits = num_tokens <= _MAX_TOKENS and num_scores <= _MAX_SCORES
-        return shape if fits and num_tokens <= max(64, _MAX_PADDING * num_needed) else None
+        if self._one_sequence_at_a_time or any(s.cache is not None for s in sequences) or len(steered) > 1:
+            return [(list(range(len(sequences))), None)]
+        sizes = [BatchShape(1, s.embeds.shape[0], s.embeds.shape[1], s.start) for s in sequences]
+        return [(numbers, shape if self._fits(shape) else None) for numbers, shape in plan_batches(sizes)]
+
+    def _fits(self, shape: BatchShape) -> bool:
+        """Whether a batch is small enough to be held with the scores of its attention."""
+        num_scores = shape.num_tokens * (shape.prompt_tokens + shape.tokens) * self._num_heads
+        return shape.num_tokens <= _MAX_TOKENS and num_scores <= _MAX_SCORES
+
+    def read_prompts(self, prompts: Sequence[Tensor]) -> list[KeyValues]:
+        """Compute the keys and values of embedded prompts; see `ModelRunner.read_prompts`."""
+        known = super().read_prompts(prompts)
+        if len(prompts) == 1:
+            return known
+        # copies, because a prompt may be needed for longer than the others of its pass
+        return [tuple((keys.clone(), values.clone()) for keys, values in prompt) for prompt in known]
+
+    def _group_prompts(self, lengths: Sequence[int]) -> list[list[int]]:
+        """Return the numbers of the prompts that are read in each pass: of similar length."""
+        sizes = [BatchShape(1, 1, length, 0) for length in lengths]
+        return [numbers for numbers, _ in plan_batches(sizes, max_tokens=_MAX_CAPTURED)]
 
     @property
     def _num_heads(self) -> int:
@@ -255,28 +269,6 @@ class StaticRunner(ModelRunner):
             hidden = dict(zip(kind.layers, own, strict=False))
             results.append(SequenceOutput(hidden, own[-1] if kind.last else None))
         return results
-
-
-def _pad(parts: Sequence[Tensor], shape: BatchShape) -> Tensor:
-    """Return the parts, (C', T', D) each, as one batch, (B, T, D), zeros behind each; differentiable."""
-    padded = [pad(x, (0, 0, 0, shape.tokens - x.shape[1], 0, shape.rows - x.shape[0])) for x in parts]
-    missing = shape.prompts - len(parts)
-    if missing:
-        padded.append(padded[0].new_zeros(missing * shape.rows, *padded[0].shape[1:]))
-    return torch.cat(padded) if len(padded) > 1 else padded[0]
-
-
-def _join_steering(sequences: Sequence[PackedSequence], shape: BatchShape) -> Tensor | None:
-    """Return what is added to each row, (B, D); None if nothing is."""
-    if not any(s.steering for s in sequences):
-        return None
-    parts = [
-        s.steering.vectors.to(s.embeds)[:, None]
-        if s.steering
-        else s.embeds.new_zeros(len(s.embeds), 1, s.embeds.shape[-1])
-        for s in sequences
-    ]
-    return _pad(parts, shape._replace(tokens=1))[:, 0]
 
 
 def _is_small(kind: _Kind) -> bool:

@@ -110,6 +110,10 @@ class WholeSequenceRunner:
         """Return the one pair that stands for one embedded prompt, (1, P, D); nothing is computed."""
         return ((embeds.detach(), embeds.new_zeros(*embeds.shape[:2], 1)),) if embeds.shape[1] else ()
 
+    def read_prompts(self, prompts: Sequence[Tensor]) -> list[KeyValues]:
+        """Return what stands for each of the embedded prompts."""
+        return [self.prompt_key_values(rows) for rows in prompts]
+
     def _forward_one(self, sequence: PackedSequence, layers: frozenset[int], *, last: bool) -> SequenceOutput:
         rows, is_steered = _whole_rows(sequence)
         num_new = sequence.embeds.shape[1]

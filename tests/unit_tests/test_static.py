@@ -10,12 +10,23 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from doubles import SMALL_PRESET
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import named_fast
 
+from langchain_sea import Budget, make_energy, refine
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
-from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
+from langchain_sea.models import (
+    cuda_graphs,
+    generation,
+    soft_embeddings,
+    static_attention,
+    static_decode,
+    static_forward,
+    static_shapes,
+)
+from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.json_grammar import JsonGrammar
@@ -25,6 +36,8 @@ from langchain_sea.models.runner import _is_on_one_gpu
 from langchain_sea.models.soft_embeddings import embed_soft_tokens
 from langchain_sea.models.static_forward import StaticRunner
 from langchain_sea.models.static_shapes import (
+    BatchShape,
+    plan_batches,
     round_up_capacity,
     round_up_keys,
     round_up_power,
@@ -34,7 +47,8 @@ from langchain_sea.models.static_shapes import (
 )
 
 if TYPE_CHECKING:
-    from langchain_sea.core.policy import GenerationState
+    from collections.abc import Callable, Sequence
+
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
@@ -47,6 +61,7 @@ CASES = named_fast(
 )
 ASKED = ("12 + 30 =", "Name a colour that is neither red nor green, and say why you like it.")
 ANSWERS = ([[5, 9, 40, 41], [7]], [[30, 31, 32, 33, 34, 35, 36], [8, 9], [50, 60, 70]])
+TOOL = {"type": "function", "function": {"name": "multiply", "parameters": {"type": "object", "properties": {}}}}
 SPEC = OutputSpec(frozenset({1, 2}), logits=True)
 
 
@@ -142,45 +157,213 @@ def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
     assert written[0] == written[1]
 
 
-SCHEMA = {
-    "type": "object",
-    "properties": {"a": {"type": "string", "maxLength": 8}},
-    "required": ["a"],
-    "additionalProperties": False,
-}
+RAGGED = (3, 40, 12, 100, 5, 60, 7, 9, 150, 30, 4, 11)  # tokens of prompts
 
 
-@pytest.mark.parametrize("begins_beside", [True, False])
-@pytest.mark.parametrize("other", ["grammar", "prompt of one token"])
-def test_a_generation_beside_one_of_another_kind_writes_what_it_writes_alone(
-    other: str, *, begins_beside: bool
-) -> None:
-    """Whether the other one joins later, or is there from the beginning and leaves."""
+def make_ragged(policy: CausalLMPolicy) -> list[PolicyPrompt]:
+    return [policy.prompt_from_ids([7 + (i * length) % 200 for i in range(length)], ()) for length in RAGGED]
+
+
+def count_calls(patch: pytest.MonkeyPatch, owner: type, name: str) -> list[object]:
+    """A list that gets one entry for each call of a method."""
+    calls: list[object] = []
+    method = getattr(owner, name)
+
+    def counted(*args: object, **options: object) -> object:
+        calls.append(args[1:])
+        return method(*args, **options)
+
+    patch.setattr(owner, name, counted)
+    return calls
+
+
+def test_prompts_that_wait_together_are_read_in_few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, static = make_policies("llama")
-    prompt = make_prompt(static, ASKED[0])
+    known = [prompt.key_values for prompt in make_ragged(plain)]
+    prompts = [*make_ragged(static), *make_ragged(static)]  # equal ones are read once
+    passes = count_calls(monkeypatch, StaticRunner, "_run_padded")
+    states = [
+        static.start_generation(prompt, [[]], tokens=2, temperature=0.0, generators=rngs(1)) for prompt in prompts
+    ]
+    static.generate_step(states)
+    assert len(passes) <= 3
+    for prompt, expected in zip(prompts, [*known, *known], strict=True):
+        for pair, other in zip(prompt.key_values, expected, strict=True):
+            torch.testing.assert_close(pair, other, atol=1e-5, rtol=1e-5)
+    static.forward_all([ForwardRequest(prompt, Tokens.from_ids([[5, 6]])) for prompt in make_ragged(static)])
+    assert len(passes) <= 3 + 3 + 1
 
-    def start(prompt: PolicyPrompt, tokens: int) -> GenerationState:
-        return static.start_generation(prompt, [[]], tokens=tokens, temperature=0.0, generators=rngs(1))
 
-    if other == "grammar":
-        grammar = JsonGrammar(SCHEMA, static.tokenizer, static.vocab_size, sorted(static.end_ids))
-        beside = start(replace(make_prompt(static, ASKED[1]), grammar=grammar), 12)
-    else:
-        beside = start(static.prompt_from_ids([5], []), 12)
-    mine, alone = (
-        start(prompt, 30),
-        plain.start_generation(prompt, [[]], tokens=30, temperature=0.0, generators=rngs(1)),
-    )
-    if not begins_beside:
-        for _ in range(6):
-            static.generate_step([mine])
-    while mine.num_unfinished or beside.num_unfinished:
-        static.generate_step([state for state in (mine, beside) if state.num_unfinished])
-    while alone.num_unfinished:
-        plain.generate_step([alone])
-    assert mine.written == alone.written
-    assert len(mine.written[0]) > 14
-    assert beside.written[0]
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_cpu_prompts_read_together_are_equal_to_those_read_alone(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = CausalLMPolicy(tiny_model("llama", dtype=dtype), tiny_tokenizer())
+    known = [prompt.key_values for prompt in make_ragged(policy)]
+    prompts = make_ragged(policy)
+    passes = count_calls(monkeypatch, ModelRunner, "forward")
+    policy.forward_all([ForwardRequest(prompt, Tokens.from_ids([[5, 6]])) for prompt in prompts])
+    assert len(passes) == 2  # one of the prompts, one of the answers
+    for prompt, expected in zip(prompts, known, strict=True):
+        for pair, other in zip(prompt.key_values, expected, strict=True):
+            assert all(torch.equal(*parts) for parts in zip(pair, other, strict=True))
+
+
+@pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
+@pytest.mark.usefixtures("_prompts")
+def test_rows_that_come_take_the_places_of_rows_that_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve generations, each of which begins a step after another: the batch is rebuilt while it grows, at most."""
+    written = []
+    for policy in make_policies("llama"):
+        rebuilds = count_calls(monkeypatch, static_decode.StaticDecoder, "_rebuild")
+        prompts = make_ragged(policy)
+        states = [
+            policy.start_generation(prompt, [[]], tokens=4, temperature=1.0, generators=rngs(1)) for prompt in prompts
+        ]
+        for number in range(len(states) + 4):
+            policy.generate_step(states[: number + 1])
+        written.append([state.written for state in states])
+    assert written[0] == written[1]
+    assert 0 < len(rebuilds) <= 6
+
+
+@pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
+@pytest.mark.usefixtures("_prompts")
+def test_a_batch_waits_for_those_that_come_a_step_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times all rows end, and one request begins before the others: their batch is kept. A long one leaves it."""
+    written = []
+    for policy in make_policies("llama"):
+        rebuilds = count_calls(monkeypatch, static_decode.StaticDecoder, "_rebuild")
+        prompts = make_ragged(policy)
+        for turn in range(3):
+            states = [
+                policy.start_generation(p, [[5 + turn]] * 3, tokens=5, temperature=1.0, generators=rngs(3))
+                for p in prompts
+            ]
+            for number in range(6):
+                policy.generate_step(states if number else states[:1])
+            written.append([state.written for state in states])
+        in_crowd = len(rebuilds)
+        last = policy.start_generation(prompts[0], [[]], tokens=20, temperature=1.0, generators=rngs(1))
+        while last.num_unfinished:
+            policy.generate_step([last])
+        written.append([last.written])
+    assert written[:4] == written[4:]
+    assert in_crowd <= 2
+    assert len(rebuilds) == in_crowd + 1
+
+
+def test_a_step_of_decoding_is_captured_when_it_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A capture runs the step, and still no row loses its place."""
+    captured: list[str] = []
+
+    def make_capture(
+        function: Callable[..., tuple[torch.Tensor, ...]], _cache: object, name: str, inputs: Sequence[torch.Tensor]
+    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        captured.append(name)
+        function(*inputs)
+        function(*inputs)
+        return function
+
+    written = []
+    for policy in make_policies("llama"):
+        runner = policy._forward._runner
+        if isinstance(runner, StaticRunner):
+            monkeypatch.setattr(cuda_graphs._Captured, "make", make_capture)
+            runner.graphs.is_enabled = True
+        first, second = (
+            policy.start_generation(prompt, [[], []], tokens=9, temperature=1.0, generators=rngs(2))
+            for prompt in make_ragged(policy)[:2]
+        )
+        policy.generate_step([first])
+        policy.generate_step([first, second])  # in a new batch
+        assert not [name for name in captured if "decoding" in name]
+        while first.num_unfinished or second.num_unfinished:
+            policy.generate_step([first, second])
+        written.append([first.written, second.written])
+    assert written[0] == written[1]
+    assert len([name for name in captured if "decoding" in name]) == 1
+
+
+@given(st.lists(st.tuples(st.integers(1, 70), st.integers(1, 300), st.integers(0, 3000)), max_size=40))
+def test_batches_hold_their_sequences_without_much_padding(sizes: list[tuple[int, int, int]]) -> None:
+    own = [BatchShape(1, *size) for size in sizes]
+    batches = plan_batches(own, max_tokens=8192)
+    assert sorted(i for numbers, _ in batches for i in numbers) == list(range(len(own)))
+    for numbers, shape in batches:
+        held = [own[i] for i in numbers]
+        assert all(part <= whole for size in held for part, whole in zip(size, shape, strict=True))
+        assert shape.prompts >= len(held)
+        if len(held) > 1:
+            assert shape.num_tokens <= min(8192, max(256, 3 * sum(size.num_tokens for size in held)))
+            prompts = [size.prompt_tokens for size in held]
+            assert shape.num_prompt_positions <= 2**16 or len(prompts) * max(prompts) <= 2 * sum(prompts)
+
+
+def test_prompts_of_other_lengths_are_attended_to_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for few in (2**16, 0):
+        monkeypatch.setattr(static_shapes, "_FEW_PROMPT_POSITIONS", few)
+        _, policy = make_policies("llama")
+        passes = count_calls(monkeypatch, StaticRunner, "_run_padded")
+        tokens = [Tokens.from_ids([[5, 6 + i], [7, 8]]) for i in range(len(RAGGED))]
+        asks = [ForwardRequest(p, t, SPEC) for p, t in zip(make_ragged(policy), tokens, strict=True)]
+        outputs = policy.forward_all(asks)
+        results.append(torch.cat([out.log_probs(t) for out, t in zip(outputs, tokens, strict=True)]))
+        slots = policy._forward._runner._slots  # type: ignore[attr-defined]
+        positions = sum(count * size for count, size in slots)
+        assert len(passes) <= 3 + (1 if few else 3)
+        assert positions <= (16 * 192 if few else 8 * 64 + 4 * 64 + 4 * 192)
+    torch.testing.assert_close(*results, atol=1e-5, rtol=1e-5)
+
+
+def make_grammar(policy: CausalLMPolicy, **value: object) -> JsonGrammar:
+    schema = {"type": "object", "properties": {"a": value}, "required": ["a"], "additionalProperties": False}
+    return JsonGrammar(schema, policy.tokenizer, policy.vocab_size, sorted(policy.end_ids))
+
+
+@pytest.mark.parametrize("other", ["grammar", "prompt of one token"])
+@pytest.mark.parametrize("num_before", [0, 6])
+def test_a_generation_beside_one_of_another_kind_writes_what_it_writes_alone(other: str, num_before: int) -> None:
+    """The other one joins later, or is there from the beginning and leaves."""
+    written = []
+    for policy in make_policies("llama"):
+        prompts = [make_prompt(policy, question) for question in ASKED]
+        strict = replace(prompts[1], grammar=make_grammar(policy, type="string", maxLength=8))
+        beside = strict if other == "grammar" else policy.prompt_from_ids([7], ())
+        plain, alone = (
+            policy.start_generation(prompts[0], [[], []], tokens=30, temperature=0.0, generators=rngs(2))
+            for _ in range(2)
+        )
+        second = policy.start_generation(beside, [[]], tokens=12, temperature=0.0, generators=rngs(1))
+        for _ in range(num_before):
+            policy.generate_step([plain])
+        while second.num_unfinished:
+            policy.generate_step([plain, second])
+        num_beside = len(plain.written[0]) - num_before
+        for state in (plain, alone):
+            while state.num_unfinished:
+                policy.generate_step([state])
+        assert plain.written == alone.written
+        assert 0 < num_beside < len(plain.written[0]) - num_before
+        written.append([plain.written, second.written])
+    assert written[0] == written[1]
+
+
+def test_answers_beside_structured_output_are_those_alone() -> None:
+    """Through the whole refinement, where requests join and leave at their own times."""
+    _, policy = make_policies("llama")
+    plain, schema = (make_prompt(policy, question) for question in ASKED)
+    tools = policy.prompt([{"role": "user", "content": "6 × 7"}], tools=[TOOL])
+    prompts = [plain, replace(schema, grammar=make_grammar(policy, type="boolean")), tools]
+    energy = make_energy(policy, [lambda _prompts, answers: [-float(answer.count("a")) for answer in answers]])
+    energy = replace(energy, max_nll_rise=None, limits=None)
+    options = {"energy": energy, "preset": SMALL_PRESET, "budget": Budget(max_time=None), "max_new_tokens": 32}
+    together = refine(prompts, **options)
+    alone = [refine([prompt], **options)[0] for prompt in prompts]
+    assert [(found.draft, found.text) for found in together] == [(found.draft, found.text) for found in alone]
+    assert all(found.failure is None for found in together)
+    assert any(found.accepted for found in together)
 
 
 def test_a_pass_can_begin_at_a_later_layer() -> None:
