@@ -56,11 +56,13 @@ class SpeedModel:
 
     Attributes:
         num_requests: how many requests share the passes at the moment.
+        max_rows: to which one pass can add a token; memory does not suffice for more.
     """
 
     def __init__(self) -> None:
         """Begin without a measurement."""
         self.num_requests = 1
+        self.max_rows = 1 << 30
         self._decode: dict[int, _Samples] = {}
         self._forward: dict[int, _Samples] = {}
         self._gradient: dict[int, _Samples] = {}
@@ -83,8 +85,9 @@ class SpeedModel:
         return bool(self._decode)
 
     def decode(self, rows: int) -> float:
-        """Return the seconds in which one token is added to so many rows."""
-        return _estimate(self._medians(self._decode), rows)
+        """Return the seconds in which one token is added to so many rows, in as many passes as memory needs."""
+        num_passes = max(1, -(-rows // self.max_rows))
+        return num_passes * _estimate(self._medians(self._decode), -(-rows // num_passes))
 
     def forward(self, tokens: int) -> float:
         """Return the seconds in which so many tokens are read and scored.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import Grammar, Steering, Tokens
-    from langchain_sea.models.cuda_graphs import Capture
+    from langchain_sea.models.graph_cache import Capture
 
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
 

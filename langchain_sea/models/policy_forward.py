@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import GrammarMatcher
     from langchain_sea.models.batched_forward import SequenceOutput
-    from langchain_sea.models.cuda_graphs import Capture
     from langchain_sea.models.generation import PolicyGeneration
+    from langchain_sea.models.graph_cache import Capture
     from langchain_sea.models.runner import Runner
 
 __all__ = ["PolicyForward"]

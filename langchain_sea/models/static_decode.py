@@ -9,6 +9,7 @@ Shapes: B rows; S positions that a row's own keys have room for, P positions of 
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
@@ -89,6 +90,7 @@ class StaticDecoder:
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
+        runner.on_release = self.release
 
     def can_decode(self, generations: Sequence[PolicyGeneration]) -> bool:
         """Whether the rows can be decoded here.
@@ -109,7 +111,11 @@ class StaticDecoder:
         assert self._batch is not None
         if self._batch.slots is not None:  # other passes may have put their prompts there
             self._batch.slots.load([group.prompt.key_values for group in self._members])
-        (ids,) = self._batch.step()
+        try:
+            (ids,) = self._batch.step()
+        except torch.OutOfMemoryError:
+            self.parts.runner.release_memory()  # as in `_rebuild`
+            raise
         tokens: list[int] = ids.tolist()
         for member in self._members.values():  # also of groups that are left out here: their next token is drawn anew
             member.num_own += 1
@@ -141,26 +147,34 @@ class StaticDecoder:
             self._batch = self._get_batch(shape, prompts[0], slots)
         except torch.OutOfMemoryError:
             self.parts.runner.release_memory()  # what is tried next, with fewer rows, may need it
-            self._batches.clear()
             raise
         self._load(self._batch, groups)
 
     def _park(self) -> None:
         """Copy the keys and values of all unfinished rows out of the batch, and leave it."""
-        batch, members = self._batch, self._members
-        self._batch, self._members = None, {}
-        for group, member in members.items():
+        batch, parked = self._batch, {}  # nothing is left before all is copied, for which memory may not suffice
+        for group, member in self._members.items():
             if batch is None or not group.rows:
                 continue
             places = [member.first + member.rows.index(row) for row in group.rows]
             start = batch.shape.num_before(group)
             rows = torch.tensor(places, device=self._device)
-            self._parked[group] = _Parked(
+            parked[group] = _Parked(
                 [
                     (k[rows, :, start : start + member.num_own], v[rows, :, start : start + member.num_own])
                     for k, v in batch.cache
                 ]
             )
+        self._parked.update(parked)
+        self._batch, self._members = None, {}
+
+    @torch.no_grad()
+    def release(self) -> None:
+        """Give the batches' memory back; rows that are not finished keep copies of their keys and values."""
+        with suppress(torch.OutOfMemoryError):  # where memory does not suffice for the copies, all stays
+            self._park()
+            self._batches.clear()
+            self._arena, self._num_positions = [], 0
 
     def _read_prefixes(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Read all but the last id that each row of these groups reads next."""

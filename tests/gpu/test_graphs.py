@@ -9,7 +9,8 @@ from architectures import tiny_model, tiny_tokenizer
 from langchain_sea import cli
 from langchain_sea.core.protocols import ForwardRequest, OutputSpec, Steering, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy
-from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
+from langchain_sea.models.cuda_graphs import GraphedFunction
+from langchain_sea.models.graph_cache import GraphCache
 from langchain_sea.models.policy_forward import PolicyForward
 from langchain_sea.models.static_forward import StaticRunner
 

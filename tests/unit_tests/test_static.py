@@ -229,7 +229,7 @@ def test_shares_at_once_are_those_of_the_rows() -> None:
     assert torch.equal(same_likeliest[peak > -1e30], likeliest[peak > -1e30])
 
 
-@pytest.mark.parametrize("place", ["step", "cache", "prefix"])
+@pytest.mark.parametrize("place", ["step", "cache", "prefix", "copies"])
 def test_a_lack_of_memory_loses_no_token(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever memory runs out, the same step can be tried again."""
 
@@ -260,6 +260,7 @@ PLACES = {
     "step": (StaticRunner, "run"),
     "cache": (static_decode.StaticDecoder, "_get_batch"),
     "prefix": (StaticRunner, "_compute"),
+    "copies": (static_decode, "_Parked"),
 }
 
 
