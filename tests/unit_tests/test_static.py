@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import named_fast
+from test_architectures import HYBRID
 
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
 from langchain_sea.models import generation, soft_embeddings, static_attention, static_decode, static_forward
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
-NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
+NAMES = tuple(name for name in ALL_ARCHITECTURES if name not in HYBRID)
 GROWS = ("llama", "gemma3", "deepseek_v3")  # one of each kind of cache writes more than the smallest capacity
 SHARED = ("llama", "qwen3", "gemma3", "gpt2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral")  # one of each kind
 CASES = named_fast(
