@@ -69,6 +69,11 @@ class CausalLMPolicy(PolicyVocabulary):
         return self._lazy_forward
 
     @property
+    def replays_graphs(self) -> bool:
+        """Whether passes have fixed shapes, which a GPU replays as graphs."""
+        return self._forward.replays_graphs
+
+    @property
     def captures(self) -> tuple[Capture, ...]:
         """What the CUDA graphs of this policy cost so far; none on a CPU."""
         return self._forward.captures

@@ -75,6 +75,11 @@ class PolicyForward:
         return self._runner.prompt_key_values(self.embed(rows))
 
     @property
+    def replays_graphs(self) -> bool:
+        """Whether passes have fixed shapes, which a GPU replays as graphs."""
+        return isinstance(self._runner, StaticRunner)
+
+    @property
     def captures(self) -> tuple[Capture, ...]:
         """What the CUDA graphs cost so far."""
         return tuple(self._runner.graphs.captures) if isinstance(self._runner, StaticRunner) else ()
