@@ -44,6 +44,7 @@ def list_shapes(policy: CausalLMPolicy) -> tuple[set[Any], set[Any]]:
     return set(runner.graphs._functions), set(decoder._batches)
 
 
+@pytest.mark.slow
 def test_the_shapes_of_one_and_of_two_requests_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next question needs few shapes of its own: its prompt and its texts may have other lengths."""
     monkeypatch.setattr(warming, "_MIN_TURNS", 1)  # nothing is captured on a CPU
