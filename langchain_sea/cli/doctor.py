@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from langchain_sea.cli.console import write_line
 from langchain_sea.cli.options import DTYPES
 from langchain_sea.cli.speed import show_speed
-from langchain_sea.cli.warm import warm_up
+from langchain_sea.cli.warm import show_warm_up
 
 if TYPE_CHECKING:
     import argparse
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="default", help="with --plan")
     parser.add_argument("--max-tokens", type=int, default=64, help="with --plan and --warm: tokens of an answer")
     parser.add_argument("--prompt-tokens", type=int, default=256, help="with --plan: tokens of a prompt")
-    parser.add_argument("--requests", type=int, default=1, help="with --plan: prompts refined together")
+    parser.add_argument("--requests", type=int, default=1, help="with --plan and --warm: prompts refined together")
     parser.add_argument("--dtype", choices=DTYPES, default="bfloat16", help="with --plan")
 
 
@@ -54,8 +54,12 @@ def run(options: argparse.Namespace) -> int:
     if options.plan:
         return _plan_memory(options)
     if options.warm:
-        return warm_up(
-            options.warm, options.reward, compile_layers=options.compile_layers, max_tokens=options.max_tokens
+        return show_warm_up(
+            options.warm,
+            options.reward,
+            compile_layers=options.compile_layers,
+            max_tokens=options.max_tokens,
+            requests=options.requests,
         )
     if options.speed:
         return show_speed(options.speed, options.reward)

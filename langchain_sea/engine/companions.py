@@ -25,7 +25,7 @@ import torch
 from langchain_sea.core.protocols import Steering
 from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.engine.early_ends import find_early_ends
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.speed_model import get_speed
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
@@ -184,8 +184,9 @@ class SteeredCompanions(Companions):
             ]
 
         highest = math.inf if self.energy.limits is None else self.energy.limits.max_first_surprise
+        limit = get_size_limit(self.energy.policy, ScorePrefixesOp)
         try:
-            return (yield from split_on_out_of_memory(score, beginnings, self.drafter.tracker))
+            return (yield from split_on_out_of_memory(score, beginnings, self.drafter.tracker, limit))
         except (RewardUnavailableError, OutOfMemoryError):
             return [0.0] * len(beginnings)
 

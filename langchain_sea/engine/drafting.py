@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import GenerateOp, GenerationInput
-from langchain_sea.errors import OutOfMemoryError
+from langchain_sea.engine.speed_model import get_speed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,26 +89,28 @@ class _Writing:
     is_cut: bool = False
 
     def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
-        """Return the new ids of each answer, for every input; where memory runs out, write fewer at a time."""
-        try:
-            return (yield from self._generate(inputs))
-        except OutOfMemoryError:
-            if sum(len(each.prefixes) for each in inputs) == 1:
-                raise
-        tracker, rows = self.drafter.tracker, [row for each in inputs for row in each.split_rows()]
-        tracker.is_out_of_memory = True
-        written = yield from split_on_out_of_memory(self._generate, rows, tracker)
-        answers = (answer for (answer,) in written)
-        return [list(islice(answers, len(each.prefixes))) for each in inputs]
+        """Return the new ids of each answer, for every input, as many at a time as memory suffices for."""
+        policy, tracker = self.drafter.policy, self.drafter.tracker
+        limit = get_size_limit(policy, GenerateOp)
+        rows = [(number, row) for number, each in enumerate(inputs) for row in range(len(each.prefixes))]
+        written = iter((yield from split_on_out_of_memory(partial(self._generate, inputs), rows, tracker, limit)))
+        get_speed(policy).max_rows = limit.size
+        return [list(islice(written, len(each.prefixes))) for each in inputs]
 
-    def _generate(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
-        drafter = self.drafter
+    def _generate(
+        self, all_inputs: Sequence[GenerationInput], rows: Sequence[tuple[int, int]]
+    ) -> RequestSteps[list[Answer]]:
+        """Return the new ids of some answers, each given by the number of its input and its own number in that."""
+        drafter, by_input = self.drafter, defaultdict[int, list[int]](list)
+        for number, row in rows:
+            by_input[number].append(row)
+        inputs = [all_inputs[number].select_rows(some) for number, some in by_input.items()]
         op = GenerateOp(
             drafter.policy, inputs, self.tokens, drafter.temperature, self._should_continue, self.ends_with_first
         )
         written: list[list[Answer]] = yield op
         drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
-        return written
+        return [ids for answers in written for ids in answers]
 
     def _should_continue(self, _num_unfinished: int) -> bool:
         self.is_cut = self.drafter.tracker.seconds >= self.end

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from langchain_sea.core.trace import ScoredText
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import ScorePrefixesOp
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ class DrawScorer:
             def score_beginnings(some: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
                 return (yield from self._score_beginnings(some, layer, is_whole=len(some) == len(answers)))
 
-            scored = yield from split_on_out_of_memory(score_beginnings, answers, self.best.tracker)
+            limit = get_size_limit(self.best.energy.policy, ScorePrefixesOp)
+            scored = yield from split_on_out_of_memory(score_beginnings, answers, self.best.tracker, limit)
         return self._to_round(answers, scored)
 
     def _to_round(self, answers: list[Answer], scored: list[ScoredText]) -> Round:

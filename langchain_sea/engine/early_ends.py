@@ -15,7 +15,7 @@ import torch
 
 from langchain_sea.core.protocols import LOGITS, Tokens
 from langchain_sea.engine.drafting import is_sentence
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import ForwardOp
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def find_early_ends(
         output: ModelOutput = yield ForwardOp(policy, prompt, some, LOGITS)
         return _end_chances(policy, output, some)
 
-    chances = yield from split_on_out_of_memory(compute, rows, tracker)
+    limit = get_size_limit(policy, "early ends")
+    chances = yield from split_on_out_of_memory(compute, rows, tracker, limit)
     ends = [
         _EarlyEnd(row_chances[place], ids[:place])
         for ids, row_chances in zip(rows, chances, strict=True)

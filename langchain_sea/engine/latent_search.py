@@ -21,7 +21,7 @@ from langchain_sea.core.protocols import OutputSpec, Steering
 from langchain_sea.core.terms import find_steering_vector
 from langchain_sea.core.trace import TraceStep
 from langchain_sea.engine.latent_gradient import LatentGradient, LatentGradientOp
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import ForwardOp, GenerationInput, split_off_opening
 from langchain_sea.errors import OutOfMemoryError
 
@@ -184,7 +184,8 @@ class LatentSearch:
         third = max(1, len(order) // 3)
         if len(order) < 2 or not energies[order[0]] < energies[order[-1]]:  # noqa: PLR2004
             return None
-        states = yield from split_on_out_of_memory(self._read_states, [drawn.answers[i] for i in order], self.tracker)
+        answers, limit = [drawn.answers[i] for i in order], get_size_limit(self.energy.policy, "states")
+        states = yield from split_on_out_of_memory(self._read_states, answers, self.tracker, limit)
         self._radius = float(torch.cat(states).norm(dim=-1).median())
         means = torch.stack([of_answer.mean(0) for of_answer in states])
         direction = means[:third].mean(0) - means[-third:].mean(0)
@@ -258,8 +259,9 @@ class LatentSearch:
             self.tracker.count_gradient(answers)
             return [LatentGradient(*parts) for parts in zip(*gradient, strict=True)]
 
+        limit = get_size_limit(self.energy.policy, (LatentGradientOp, self.plan.rows))
         try:
-            rows = yield from split_on_out_of_memory(compute, range(len(latents)), self.tracker)
+            rows = yield from split_on_out_of_memory(compute, range(len(latents)), self.tracker, limit)
         except OutOfMemoryError:
             self.tracker.is_out_of_memory = True
             return None

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -10,15 +13,65 @@ import torch
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from langchain_sea.budget import BudgetTracker
+    from langchain_sea.core.protocols import Policy
     from langchain_sea.engine.ops import RequestSteps
 
-__all__ = ["capture_error", "is_out_of_memory", "split_on_out_of_memory", "to_package_error"]
+__all__ = [
+    "SizeLimit",
+    "capture_error",
+    "get_size_limit",
+    "is_out_of_memory",
+    "split_on_out_of_memory",
+    "to_package_error",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_NO_LIMIT = 1 << 30
+_NUM_SUCCESSES = 64  # of the largest size, after which twice as many are tried
+
+
+@dataclass(slots=True)
+class SizeLimit:
+    """How many items are computed at once, by what memory sufficed for so far.
+
+    It is half of a number that failed. Twice as many are tried after 64 successes, and after twice as many successes
+    each time that such a try fails: others may have freed memory, but a failure costs all captured graphs.
+
+    Attributes:
+        size: the largest number of items.
+    """
+
+    size: int = _NO_LIMIT
+    _num_successes: int = 0
+    _num_needed: int = _NUM_SUCCESSES
+    _is_tried: bool = False  # whether the size was doubled, and nothing of that size has been computed yet
+
+    def count_success(self, size: int) -> None:
+        """Note that memory sufficed for so many items."""
+        if size < self.size:
+            return
+        if self._is_tried:
+            self._is_tried, self._num_needed = False, _NUM_SUCCESSES
+        self._num_successes += 1
+        if self._num_successes >= self._num_needed:
+            self.size, self._num_successes, self._is_tried = self.size * 2, 0, True
+
+    def count_failure(self, size: int) -> None:
+        """Note that memory did not suffice for so many items.
+
+        Where it does not suffice for one, their number is not the cause, and there is no limit.
+        """
+        if self._is_tried and size > self.size // 2:
+            self._num_needed *= 2
+            self.size //= 2
+        else:
+            self.size = min(self.size, size // 2) or _NO_LIMIT
+        self._num_successes, self._is_tried = 0, False
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -64,14 +117,15 @@ def capture_error(call: Callable[[], object]) -> Exception | None:
 
 
 def split_on_out_of_memory(
-    run: Callable[[Sequence[T]], RequestSteps[list[R]]], items: Sequence[T], tracker: BudgetTracker
+    run: Callable[[Sequence[T]], RequestSteps[list[R]]], items: Sequence[T], tracker: BudgetTracker, limit: SizeLimit
 ) -> RequestSteps[list[R]]:
-    """Run steps for all items together; where memory runs out, for each half of them.
+    """Run steps for all items together, or for as many at a time as memory suffices for.
 
     Args:
         run: takes items and returns one result for each.
         items: at least one.
-        tracker: told that memory ran out.
+        tracker: told that memory is short.
+        limit: on the number of items that are run together; it learns from what happens.
 
     Returns:
         The result for each item.
@@ -79,12 +133,32 @@ def split_on_out_of_memory(
     Raises:
         OutOfMemoryError: memory does not suffice for a single item.
     """
-    try:
-        return (yield from run(items))
-    except OutOfMemoryError:
-        if len(items) == 1:
-            raise
-    tracker.is_out_of_memory = True
-    middle = len(items) // 2
-    first = yield from split_on_out_of_memory(run, items[:middle], tracker)
-    return first + (yield from split_on_out_of_memory(run, items[middle:], tracker))
+    results: list[R] = []
+    while len(results) < len(items):
+        part = items[len(results) : len(results) + limit.size]
+        tracker.is_out_of_memory |= len(part) < len(items)
+        try:
+            computed = yield from run(part)
+        except OutOfMemoryError:
+            limit.count_failure(len(part))
+            if len(part) == 1:
+                raise
+            continue
+        limit.count_success(len(part))
+        results += computed
+    return results
+
+
+_limits: weakref.WeakKeyDictionary[Policy, dict[Hashable, SizeLimit]] = weakref.WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def get_size_limit(policy: Policy, kind: Hashable) -> SizeLimit:
+    """Return the limit on the rows that a policy computes at once, one for all of its requests.
+
+    Args:
+        policy: that computes.
+        kind: of computation; each kind needs its own amount of memory for a row.
+    """
+    with _lock:
+        return _limits.setdefault(policy, defaultdict(SizeLimit))[kind]

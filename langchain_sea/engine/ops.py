@@ -244,13 +244,13 @@ class GenerationInput(NamedTuple):
         before, opening = split_off_opening(prompt)
         return cls(before, [[*opening, *ids] for ids in prefixes], steering, temperature_scale, generators)
 
-    def split_rows(self) -> list[GenerationInput]:
-        """Return one input for each answer."""
-        rows = []
-        for i, (prefix, generator) in enumerate(zip(self.prefixes, self.generators, strict=True)):
-            steering = self.steering and Steering(self.steering.layer, self.steering.vectors[[i]])
-            rows.append(self._replace(prefixes=[prefix], generators=[generator], steering=steering))
-        return rows
+    def select_rows(self, rows: Sequence[int]) -> GenerationInput:
+        """Return some of the answers, by their numbers."""
+        return self._replace(
+            prefixes=[self.prefixes[row] for row in rows],
+            generators=[self.generators[row] for row in rows],
+            steering=self.steering and Steering(self.steering.layer, self.steering.vectors[list(rows)]),
+        )
 
 
 @dataclass(slots=True, eq=False)

@@ -19,7 +19,7 @@ import torch
 from langchain_sea.core.timeouts import LateError, run_in_daemon_thread
 from langchain_sea.engine.batching import DeferredReward, compute_forward, compute_gradients, compute_latent_gradients
 from langchain_sea.engine.latent_gradient import LatentGradientOp
-from langchain_sea.engine.memory import capture_error
+from langchain_sea.engine.memory import SizeLimit, capture_error
 from langchain_sea.engine.ops import GenerateOp, GradientOp, R, ScorePrefixesOp, ScoreTextsOp
 from langchain_sea.engine.request import PendingReward, Request
 from langchain_sea.engine.speed_model import get_speed
@@ -33,27 +33,6 @@ if TYPE_CHECKING:
     from langchain_sea.engine.ops import Op, RequestSteps
 
 __all__ = ["Scheduler", "run_to_completion"]
-
-_NUM_SUCCESSES = 64  # after which a group may be twice as large again
-_NO_LIMIT = 1 << 30
-
-
-@dataclass(slots=True)
-class _GroupLimit:
-    """How many requests with the same kind of op are computed together."""
-
-    size: int = _NO_LIMIT
-    num_successes: int = 0
-
-    def count_success(self) -> None:
-        """Double the size after many successes."""
-        self.num_successes += 1
-        if self.num_successes >= _NUM_SUCCESSES:
-            self.size, self.num_successes = min(self.size * 2, _NO_LIMIT), 0
-
-    def halve(self, size: int) -> None:
-        """Allow half of a size for which memory did not suffice."""
-        self.size, self.num_successes = size // 2, 0
 
 
 class Scheduler:
@@ -73,7 +52,7 @@ class Scheduler:
         self.requests: list[Request[Any]] = []
         self.has_news = threading.Event()
         self._clock = clock
-        self._limits: dict[type, _GroupLimit] = defaultdict(_GroupLimit)
+        self._limits: dict[type, SizeLimit] = defaultdict(SizeLimit)  # on the requests that are computed together
 
     def add_requests(self, requests: Sequence[Request[Any]]) -> None:
         """Start requests: run each to its first op, when it is known how many there are."""
@@ -115,7 +94,7 @@ class Scheduler:
         self._collect_rewards()
 
     def _compute_in_groups(
-        self, limit: _GroupLimit, requests: list[Request[Any]], compute: Callable[[list[Request[Any]]], None]
+        self, limit: SizeLimit, requests: list[Request[Any]], compute: Callable[[list[Request[Any]]], None]
     ) -> None:
         """Compute as many together as memory allows."""
         while requests:
@@ -123,7 +102,7 @@ class Scheduler:
             ops = [request.op for request in group]
             error = capture_error(partial(compute, group))
             if error is None:
-                limit.count_success()
+                limit.count_success(len(group))
                 continue
             unanswered = [
                 request for request, op in zip(group, ops, strict=True) if request.op is op and request.pending is None
@@ -132,7 +111,7 @@ class Scheduler:
                 for request in unanswered:
                     self._resume(request, error)
             elif isinstance(error, OutOfMemoryError):
-                limit.halve(len(group))
+                limit.count_failure(len(group))
                 requests = unanswered + requests
             else:
                 for request in unanswered:  # alone, to find the one that fails

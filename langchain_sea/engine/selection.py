@@ -9,7 +9,7 @@ import torch
 
 from langchain_sea.budget import StopReason
 from langchain_sea.core.trace import ScoredText, Trace
-from langchain_sea.engine.memory import split_on_out_of_memory
+from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import ScoreTextsOp
 from langchain_sea.errors import RewardUnavailableError
 
@@ -165,7 +165,8 @@ class BestSoFar:
         """
         new_texts = [text for text in dict.fromkeys(texts) if text not in self._scored_texts]
         for chunk in self._chunks(new_texts):
-            yield from split_on_out_of_memory(self._score, chunk, self.tracker)
+            limit = get_size_limit(self.energy.policy, ScoreTextsOp)
+            yield from split_on_out_of_memory(self._score, chunk, self.tracker, limit)
         return [self._scored_texts[text] for text in texts]
 
     def refinement(

@@ -49,11 +49,13 @@ class SpeedModel:
 
     Attributes:
         num_requests: how many requests share the passes at the moment.
+        max_rows: to which one pass can add a token; memory does not suffice for more.
     """
 
     def __init__(self) -> None:
         """Begin without a measurement."""
         self.num_requests = 1
+        self.max_rows = 1 << 30
         self._decode: dict[int, _Samples] = {}
         self._forward: dict[int, _Samples] = {}
         self._gradient: dict[int, _Samples] = {}
@@ -76,8 +78,8 @@ class SpeedModel:
         return bool(self._decode)
 
     def decode(self, rows: int) -> float:
-        """Return the seconds in which one token is added to so many rows."""
-        return _estimate(self._medians(self._decode), rows)
+        """Return the seconds in which one token is added to so many rows, in as many passes as memory needs."""
+        return self._estimate_token(self._medians(self._decode), rows)
 
     def slows_by(self, rows: int, fewer: int, *, at_most: float) -> bool:
         """Return whether a token takes at most so many times as long for these rows as for fewer.
@@ -85,7 +87,7 @@ class SpeedModel:
         Guessed until a token is measured.
         """
         seconds = self._medians(self._decode) or {1: 1.0}
-        return _estimate(seconds, rows) <= at_most * _estimate(seconds, fewer)
+        return self._estimate_token(seconds, rows) <= at_most * self._estimate_token(seconds, fewer)
 
     def forward(self, tokens: int) -> float:
         """Return the seconds in which so many tokens are read and scored.
@@ -102,6 +104,11 @@ class SpeedModel:
         if self._gradient:
             return _estimate(self._medians(self._gradient), tokens)
         return _GRADIENT_COST * self.forward(tokens)
+
+    def _estimate_token(self, seconds: dict[int, float], rows: int) -> float:
+        """Return the seconds of a token in so many rows by those of a pass, which may be too few for all rows."""
+        num_passes = max(1, -(-rows // self.max_rows))
+        return num_passes * _estimate(seconds, -(-rows // num_passes))
 
     def _record(self, samples: dict[int, _Samples], size: int, seconds: float) -> None:
         if size > 0:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import Grammar, Steering, Tokens
-    from langchain_sea.models.cuda_graphs import Capture
+    from langchain_sea.models.graph_cache import Capture
 
 __all__ = ["CausalLMPolicy", "PolicyPrompt"]
 
@@ -67,6 +67,11 @@ class CausalLMPolicy(PolicyVocabulary):
         if self._lazy_forward is None:
             self._lazy_forward = PolicyForward(self.model, make_runner(self.model, compiles=self._compiles))
         return self._lazy_forward
+
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether passes have fixed shapes, which a GPU replays as graphs."""
+        return self._forward.replays_graphs
 
     @property
     def captures(self) -> tuple[Capture, ...]:

@@ -6,121 +6,20 @@ capture fails. All graphs share one pool of memory; the ones not used for the lo
 
 from __future__ import annotations
 
-import gc
-import logging
-import time
-import warnings
-from collections import OrderedDict
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-__all__ = ["Capture", "GraphCache", "GraphedFunction"]
+    from langchain_sea.models.graph_cache import GraphCache, Recorder
 
-_log = logging.getLogger(__name__)
+__all__ = ["GraphedFunction"]
 
 _NUM_WARM_UPS = 2  # before the first captures: libraries allocate their workspaces in the first calls
 _NUM_FIRST = 8  # captures, after which one call is enough
-_MAX_GRAPHS = 48
-_MAX_FAILURES = 3  # after which nothing is captured any more
-
-
-class Capture(NamedTuple):
-    """What one capture cost."""
-
-    name: str
-    seconds: float
-    num_bytes: int
-
-
-class GraphCache:
-    """The captured functions of one model.
-
-    Attributes:
-        is_enabled: whether functions are captured; False after several captures have failed.
-        captures: what each capture cost.
-    """
-
-    def __init__(self, device: torch.device, max_graphs: int = _MAX_GRAPHS) -> None:
-        """Begin without a graph.
-
-        Args:
-            device: where the functions compute; only a CUDA device captures.
-            max_graphs: that are kept.
-        """
-        self.is_enabled = device.type == "cuda"
-        self.captures: list[Capture] = []
-        self._device, self._max_graphs = device, max_graphs
-        self._functions: OrderedDict[Hashable, GraphedFunction] = OrderedDict()
-        self._pool: Any = None
-        self._stream: Any = None
-        self._num_failures = 0
-
-    def get_or_create(self, key: Hashable, make: Callable[[], GraphedFunction]) -> GraphedFunction:
-        """Return the function of a key; the one used longest ago is dropped where there are too many."""
-        function = self._functions.pop(key, None) or make()
-        self._functions[key] = function
-        while len(self._functions) > self._max_graphs:
-            self._functions.popitem(last=False)
-        return function
-
-    def clear(self) -> None:
-        """Drop all functions and the memory of their graphs."""
-        self._functions.clear()
-        self._pool = None
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def capture(self, name: str, record: Callable[[_Recorder], None]) -> bool:
-        """Capture what `record` asks for, and return whether that succeeded."""
-        started, before = time.perf_counter(), torch.cuda.memory_reserved(self._device)
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        try:
-            with _on_stream(self._stream), _without_garbage_collection():
-                record(_Recorder(self._pool))
-        except torch.OutOfMemoryError:
-            self.clear()  # the memory of graphs is better used by what runs without one
-            return False
-        except Exception as error:  # noqa: BLE001 - whatever cannot be captured can run as usual
-            self._num_failures += 1
-            self.is_enabled = self._num_failures < _MAX_FAILURES
-            if self._num_failures == 1:
-                warnings.warn(
-                    f"{name} runs without a CUDA graph, which is slower: its capture failed ({error}).",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-            return False
-        torch.cuda.empty_cache()  # of the warm-ups
-        num_bytes = torch.cuda.memory_reserved(self._device) - before
-        self.captures.append(Capture(name, time.perf_counter() - started, num_bytes))
-        _log.debug("captured %s in %.2f s", name, self.captures[-1].seconds)
-        return True
-
-
-class _Recorder:
-    """Records what is called as a graph."""
-
-    def __init__(self, pool: Any) -> None:  # noqa: ANN401 - torch's own
-        self._pool = pool
-
-    def __call__(self, call: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
-        """Return the graph of a call, and what the call returned."""
-        graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
-        graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
-        try:
-            result = call()
-        finally:
-            graph.capture_end()
-        return graph, result
 
 
 class GraphedFunction:
@@ -145,13 +44,11 @@ class GraphedFunction:
         self.name = name
         self._function, self._cache, self._num_eager_left = function, cache, num_eager_calls
         self._captured: _Captured | None = None
-        self._has_failed = False
 
     def capture(self, *inputs: Tensor) -> None:
         """Capture the function now, if it is not captured and the cache captures; this runs it on copies of inputs."""
-        if self._captured is None and self._cache.is_enabled and not self._has_failed:
+        if self._captured is None and self._cache.may_capture(self.name):
             self._captured = _Captured.make(self._function, self._cache, self.name, inputs)
-            self._has_failed = self._captured is None
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return what the function returns, in new tensors."""
@@ -185,12 +82,12 @@ class _Captured:
         captured = cls(inputs, is_differentiable=is_differentiable)
         num_warm_ups = _NUM_WARM_UPS if len(cache.captures) < _NUM_FIRST else 1
 
-        def capture(record: _Recorder) -> None:
+        def capture(record: Recorder) -> None:
             captured._record(function, record, num_warm_ups)
 
         return captured if cache.capture(name, capture) else None
 
-    def _record(self, function: Callable[..., tuple[Tensor, ...]], record: _Recorder, num_warm_ups: int) -> None:
+    def _record(self, function: Callable[..., tuple[Tensor, ...]], record: Recorder, num_warm_ups: int) -> None:
         for _ in range(num_warm_ups):
             outputs = function(*self._inputs)
             if self._is_differentiable:
@@ -264,25 +161,3 @@ class _Replay(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - torch's own
         return (None, *ctx.captured.replay_backward(ctx.version, ctx.saved_tensors, upstream))
-
-
-@contextmanager
-def _on_stream(side: Any) -> Iterator[None]:  # noqa: ANN401 - torch's own
-    """Compute on another stream, as a capture must; work before and after it stays in order."""
-    current = torch.cuda.current_stream()
-    side.wait_stream(current)
-    with torch.cuda.stream(side):
-        yield
-    current.wait_stream(side)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Keep the collector from freeing tensors of a GPU during a capture, which would end it."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

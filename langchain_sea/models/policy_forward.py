@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import GrammarMatcher
     from langchain_sea.models.batched_forward import SequenceOutput
-    from langchain_sea.models.cuda_graphs import Capture
     from langchain_sea.models.generation import PolicyGeneration
+    from langchain_sea.models.graph_cache import Capture
     from langchain_sea.models.runner import Runner
 
 __all__ = ["PolicyForward"]
@@ -85,6 +85,11 @@ class PolicyForward:
         for prefill, ids in unread.items():
             if ids in known:
                 prefill.fill(known[ids])
+
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether passes have fixed shapes, which a GPU replays as graphs."""
+        return isinstance(self._runner, StaticRunner)
 
     @property
     def captures(self) -> tuple[Capture, ...]:

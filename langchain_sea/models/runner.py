@@ -99,7 +99,7 @@ def make_runner(model: PreTrainedModel, *, compiles: bool = False) -> Runner:
     try:
         packed = ModelRunner(model)
         if _is_known(model) or _is_right(packed, model):
-            return StaticRunner(model, compiles=compiles) if _is_on_one_gpu(model) else packed
+            return _make_static_runner(model, compiles=compiles) or packed
     except ArchitectureError:  # the layers are not all attention that can be replaced
         pass
     whole = WholeSequenceRunner(model)
@@ -144,6 +144,16 @@ def check_lm_head(head: LMHead, runner: Runner, model: PreTrainedModel) -> None:
             f"{type(model).__name__} computes its logits by more than an output layer, a scale and a cap; use another "
             "model."
         )
+
+
+def _make_static_runner(model: PreTrainedModel, *, compiles: bool) -> StaticRunner | None:
+    """Return the runner for one GPU; None elsewhere, and where it does not compute what the model computes."""
+    if not _is_on_one_gpu(model):
+        return None
+    runner = StaticRunner(model)  # compared before its layers are compiled, which takes a minute
+    if not _is_known(model) and not _is_right(runner, model):
+        return None
+    return StaticRunner(model, compiles=True) if compiles else runner
 
 
 def _is_on_one_gpu(model: PreTrainedModel) -> bool:

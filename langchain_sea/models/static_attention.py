@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
+from langchain_sea.models.static_shapes import round_up_keys
+
 if TYPE_CHECKING:
     from langchain_sea.models.attention import AttentionSpec
 
@@ -105,35 +107,51 @@ def attend_static(
         positions: which of the keys are seen.
         spec: the layer's settings.
     """
-    needs_scores = spec.softcap is not None or spec.sinks is not None  # which no fused kernel gives
+    # a step of decoding without prompts would copy all of its keys to add one for the sinks
+    is_bare_step = prompt is None and positions.num_tokens == 1
+    needs_scores = spec.softcap is not None or (spec.sinks is not None and is_bare_step)
     if needs_scores or (prompt is not None and not _is_copied(query, positions)):
         return _attend_to_both(query, own, prompt, positions, spec)
-    if prompt is not None:
-        own = (_join(prompt[0], own[0], positions), _join(prompt[1], own[1], positions))
-    else:
-        own = (_pad_keys(own[0], positions), _pad_keys(own[1], positions))
     batch, heads, length, _ = query.shape
     groups = own[0].shape[1]
+    bias = positions.bias(spec.sliding_window, heads // groups, query.dtype, with_prompt=prompt is not None)
+    num_sinks = 0
+    if spec.sinks is None:
+        bias = bias.expand(-1, groups, -1, -1)
+    else:
+        num_sinks = round_up_keys(bias.shape[-1] + 1) - bias.shape[-1]
+        bias = _add_sinks(bias, spec.sinks.view(groups, -1), num_sinks)
+    own = (_pad_keys(own[0], positions, num_sinks), _pad_keys(own[1], positions, num_sinks))
+    if prompt is not None:
+        own = (_join(prompt[0], own[0], positions), _join(prompt[1], own[1], positions))
     # the queries that share keys form one longer row of queries
     grouped = query.reshape(batch, groups, heads // groups * length, -1)  # (B, Hₖ, G·T, d)
-    bias = positions.bias(spec.sliding_window, heads // groups, query.dtype, with_prompt=prompt is not None)
-    bias = bias.expand(-1, groups, -1, -1)
     output = scaled_dot_product_attention(grouped, *own, attn_mask=bias, scale=spec.scale)
     return output.reshape(batch, heads, length, -1).transpose(1, 2)
 
 
 def _join(prompt: Tensor, own: Tensor, positions: Positions) -> Tensor:
-    """Put a copy of its prompt's (Q, Hₖ, P, d) before each row's own (B, Hₖ, T, d): (B, Hₖ, P + S, d)."""
-    own = _pad_keys(own, positions)
+    """Put a copy of its prompt's (Q, Hₖ, P, d) before each row's own (B, Hₖ, S, d): (B, Hₖ, P + S, d)."""
     by_prompt = own.view(len(prompt), positions.num_rows, *own.shape[1:])
     copies = prompt[:, None].expand(-1, positions.num_rows, -1, -1, -1)
     return torch.cat([copies, by_prompt], 3).flatten(0, 1)
 
 
-def _pad_keys(own: Tensor, positions: Positions) -> Tensor:
-    """Append zeros that nobody sees: (B, Hₖ, T, d) → (B, Hₖ, S, d)."""
-    missing = positions.num_own - own.shape[2]
+def _pad_keys(own: Tensor, positions: Positions, num_more: int = 0) -> Tensor:
+    """Append zeros: (B, Hₖ, T, d) → (B, Hₖ, S + num_more, d)."""
+    missing = positions.num_own - own.shape[2] + num_more
     return pad(own, (0, 0, 0, missing)) if missing else own
+
+
+def _add_sinks(bias: Tensor, sinks: Tensor, count: int) -> Tensor:
+    """Append the bias of so many keys of zeros, the first for the sinks, (Hₖ, G): → (B, Hₖ, G·T, P + S + n).
+
+    The score of such a key is its bias, and its value is zero, so that a fused kernel computes the softmax with sinks.
+    """
+    groups, per_group = sinks.shape
+    by_query = sinks.to(bias.dtype)[..., None].expand(-1, -1, bias.shape[2] // per_group)  # (Hₖ, G, T)
+    added = pad(by_query.reshape(1, groups, -1, 1), (0, count - 1), value=-torch.inf)
+    return torch.cat([bias.expand(-1, groups, -1, -1), added.expand(len(bias), -1, -1, -1)], -1)
 
 
 def _is_copied(query: Tensor, positions: Positions) -> bool:

@@ -9,7 +9,7 @@ Shapes: B rows; S positions that a row's own keys have room for, P positions of 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
@@ -17,7 +17,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from langchain_sea.models.decode_batch import DecodeBatch, DecodeShape, ModelParts
+from langchain_sea.models.decode_arena import DecodeArena
+from langchain_sea.models.decode_batch import DecodeShape, ModelParts
 from langchain_sea.models.decode_rows import Arrival, find_places, load_rows
 from langchain_sea.models.generation import sample_rows
 from langchain_sea.models.hooked_model import compile_dynamically
@@ -27,10 +28,9 @@ from langchain_sea.models.static_shapes import round_up_capacity, round_up_power
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from langchain_sea.models.decode_batch import DecodeBatch
     from langchain_sea.models.generation import LengthGroup, PolicyGeneration
-    from langchain_sea.models.kv_cache import KeyValues
     from langchain_sea.models.lm_head import LMHead
-    from langchain_sea.models.prompt_slots import PromptSlots
     from langchain_sea.models.static_attention import KeyValue
     from langchain_sea.models.static_forward import StaticRunner
 
@@ -40,7 +40,6 @@ _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention 
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
 _MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
 _MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
-_MAX_BATCHES = 48
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
 
@@ -92,14 +91,13 @@ class StaticDecoder:
         sample = compile_dynamically(sample_rows) if runner.compiles else sample_rows
         self.parts = ModelParts(runner, embed, head, sample, disallowed)
         self._device = head.weight.device
-        self._arena: list[KeyValue] = []  # of each layer, on one axis; all batches lie in it
-        self._num_positions = 0  # that the arena holds
-        self._batches: OrderedDict[DecodeShape, DecodeBatch] = OrderedDict()
+        self._arena = DecodeArena(self.parts)
         self._batch: DecodeBatch | None = None
         self._num_empty_steps = 0  # one after another, in which most places of the batch were free
         self._members: dict[LengthGroup, _Member] = {}
         self._steered: set[int] = set()  # layers
         self._parked: WeakKeyDictionary[LengthGroup, _Parked] = WeakKeyDictionary()
+        runner.on_release = self.release
 
     @staticmethod
     def can_decode(generation: PolicyGeneration) -> bool:
@@ -188,12 +186,7 @@ class StaticDecoder:
         shape = self._choose_shape(groups)
         prompts = [group.prompt.key_values for _, group in groups]
         slots = self.parts.runner.load_prompts(prompts, shape.prompts, shape.prompt_tokens)
-        try:
-            batch = self._get_batch(shape, prompts[0], slots)
-        except torch.OutOfMemoryError:
-            self.parts.runner.release_memory()  # what is tried next, with fewer rows, may need it
-            self._batches.clear()
-            raise
+        batch = self._arena.get_batch(shape, prompts[0], slots)
         first_places = find_places(shape, set(), [len(group.rows) for _, group in groups])
         assert first_places is not None
         self._load(batch, groups, first_places)
@@ -214,20 +207,28 @@ class StaticDecoder:
 
     def _park(self) -> None:
         """Copy the keys and values of all unfinished rows out of the batch, and leave it."""
-        batch, members = self._batch, self._members
-        self._batch, self._members = None, {}
-        for group, member in members.items():
+        batch, parked = self._batch, {}  # nothing is left before all is copied, for which memory may not suffice
+        for group, member in self._members.items():
             if batch is None or not group.rows:
                 continue
             places = [member.first + member.rows.index(row) for row in group.rows]
             start = batch.shape.num_before(group)
             rows = torch.tensor(places, device=self._device)
-            self._parked[group] = _Parked(
+            parked[group] = _Parked(
                 [
                     (k[rows, :, start : start + member.num_own], v[rows, :, start : start + member.num_own])
                     for k, v in batch.cache
                 ]
             )
+        self._parked.update(parked)
+        self._batch, self._members = None, {}
+
+    @torch.no_grad()
+    def release(self) -> None:
+        """Give the batches' memory back; rows that are not finished keep copies of their keys and values."""
+        with suppress(torch.OutOfMemoryError):  # where memory does not suffice for the copies, all stays
+            self._park()
+            self._arena.clear()
 
     def _read_prefixes(self, groups: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> None:
         """Read all but the last id that each row of these groups reads next."""
@@ -261,27 +262,3 @@ class StaticDecoder:
             longest = max(prompt + length for prompt, length in zip(prompts, own, strict=True))
             return DecodeShape(round_up_power(sum(rows)), 1, round_up_capacity(longest), 0, steered)
         return DecodeShape(num_slots, num_rows, round_up_capacity(max(own)), round_up_prompt(max(prompts)), steered)
-
-    def _get_batch(self, shape: DecodeShape, like: KeyValues, slots: PromptSlots | None) -> DecodeBatch:
-        """Return a batch of this shape; its keys and values are those of whatever used it before."""
-        num_positions = shape.num_rows * shape.capacity
-        if num_positions > self._num_positions:
-            self._batches.clear()
-            self._arena, self._num_positions = [], 0  # freed before more is taken
-            size = round_up_power(num_positions)
-            self._arena = [tuple(x.new_zeros(size * len(x) * x.shape[-1]) for x in pair) for pair in like]  # type: ignore[misc]
-            self._num_positions = size
-        batch = self._batches.pop(shape, None)
-        if batch is None or batch.slots is not slots:
-            cache = [
-                tuple(
-                    flat[: num_positions * len(x) * x.shape[-1]].view(shape.num_rows, len(x), shape.capacity, -1)
-                    for flat, x in zip(flats, pair, strict=True)
-                )
-                for flats, pair in zip(self._arena, like, strict=True)
-            ]
-            batch = DecodeBatch(self.parts, shape, cache, slots)  # type: ignore[arg-type]
-        self._batches[shape] = batch
-        while len(self._batches) > _MAX_BATCHES:
-            self._batches.popitem(last=False)
-        return batch

@@ -9,7 +9,6 @@ head.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,8 +17,9 @@ import torch
 from torch import Tensor
 
 from langchain_sea.models.batched_forward import ModelRunner, SequenceOutput
-from langchain_sea.models.cuda_graphs import GraphCache, GraphedFunction
+from langchain_sea.models.cuda_graphs import GraphedFunction
 from langchain_sea.models.fused_norms import fuse_norms
+from langchain_sea.models.graph_cache import GraphCache
 from langchain_sea.models.hooked_model import ForwardPass
 from langchain_sea.models.prompt_slots import PromptSlots
 from langchain_sea.models.static_attention import Positions, attend_static
@@ -27,7 +27,7 @@ from langchain_sea.models.static_padding import join_steering, pad_parts
 from langchain_sea.models.static_shapes import BatchShape, plan_batches, round_up_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from transformers import PreTrainedModel
 
@@ -97,6 +97,7 @@ class StaticRunner(ModelRunner):
 
     Attributes:
         graphs: the functions that were captured.
+        on_release: called where memory is short; the decoder sets it.
     """
 
     def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
@@ -114,6 +115,7 @@ class StaticRunner(ModelRunner):
         if model.device.type == "cuda" and not compiles:  # a compiler fuses more than norms
             fuse_norms(self.model)
         self.graphs = GraphCache(model.device)
+        self.on_release: Callable[[], None] = lambda: None
         self._slots: dict[tuple[int, int], PromptSlots] = {}
         # of four axes, so that transformers makes none, for which it would wait for the device
         self._mask = torch.zeros(1, 1, 1, 1, device=model.device)
@@ -179,14 +181,19 @@ class StaticRunner(ModelRunner):
         if not size:
             return None
         if (count, size) not in self._slots:
-            if sum(map(math.prod, self._slots)) + count * size > _MAX_SLOT_POSITIONS:
-                self.release_memory()
+            if sum(slots * each for slots, each in self._slots) + count * size > _MAX_SLOT_POSITIONS:
+                self._drop_slots()
             self._slots[count, size] = PromptSlots(next(p for p in prompts if p), count, size)
         self._slots[count, size].load(prompts)
         return self._slots[count, size]
 
     def release_memory(self) -> None:
-        """Drop all graphs, and the copies of prompts that they read."""
+        """Drop all graphs, the copies of prompts that they read, and what decoding can do without."""
+        self._drop_slots()
+        self.on_release()
+
+    def _drop_slots(self) -> None:
+        """Drop the copies of prompts, and the graphs, which read them."""
         self.graphs.clear()
         self._slots.clear()
 

@@ -6,6 +6,8 @@ or code. If a client disconnects, its refinement ends at the next step. Errors h
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -17,9 +19,10 @@ from langchain_sea.serving.connections import BodyLimitMiddleware
 from langchain_sea.serving.errors import HANDLED_ERRORS, ErrorResponse, make_error
 from langchain_sea.serving.handlers import ChatHandler
 from langchain_sea.serving.protocol import ChatRequest
+from langchain_sea.serving.warming import warm_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from langchain_sea.chat_models import SEAChatModel
 
@@ -49,13 +52,22 @@ def make_app_from_settings(settings: Mapping[str, Any]) -> FastAPI:
 def make_app(model: SEAChatModel, config: ServerConfig | None = None) -> FastAPI:
     """Build the application that serves one model."""
     handler = ChatHandler(model, config or ServerConfig())
-    app = FastAPI(title="langchain-sea", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="langchain-sea", version=__version__, docs_url=None, redoc_url=None, lifespan=_warm_up_at_start)
     app.state.handler = handler
     app.add_middleware(BodyLimitMiddleware, config=handler.config)
     _add_routes(app, handler)
     for kind in (*HANDLED_ERRORS, Exception):  # of other errors starlette also writes the traceback to the log
         app.add_exception_handler(kind, _handle_error)
     return app
+
+
+@asynccontextmanager
+async def _warm_up_at_start(app: FastAPI) -> AsyncIterator[None]:
+    """Warm the model up before requests are taken, if the settings say so."""
+    handler: ChatHandler = app.state.handler
+    if handler.config.warm_up_requests:
+        await asyncio.to_thread(warm_up, handler.model, handler.config.warm_up_requests)
+    yield
 
 
 def _add_routes(app: FastAPI, handler: ChatHandler) -> None:

@@ -43,6 +43,8 @@ class ServerConfig:
         rewards: by the name that clients use, what `SEAChatModel(rewards=)` takes.
         presets: names of presets that clients may choose.
         budgets: by the name that clients use.
+        warm_up_requests: how many requests a replica answers together at most before it takes any of clients, so that
+            these wait for no capture of a GPU's graph. 0: it takes them at once.
     """
 
     model_name: str = "sea"
@@ -55,6 +57,7 @@ class ServerConfig:
     rewards: Mapping[str, list[str]] = field(default_factory=dict)
     presets: tuple[str, ...] = ("default",)
     budgets: Mapping[str, Budget] = field(default_factory=dict)
+    warm_up_requests: int = 0
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> ServerConfig:

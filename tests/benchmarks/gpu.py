@@ -2,17 +2,19 @@
 
 Single passes against their own matrix products as one CUDA graph, whole answers, many answers at once, and memory.
 `real` is smollm2-135m; `1b` and `8b` are Llamas of random weights in bfloat16, without a download. Prints one table,
-and writes the file after every figure, so that a run that is cut keeps what it has. What is measured goes to standard
-error as it comes. `--dry` runs every measurement once on tiny weights and a CPU, to see that it works; `--profile`
-shows what one answer launches and waits for, and measures no figure.
+and writes the file after every figure, so that a run that is cut keeps what it has; after nine minutes it ends. What
+is measured goes to standard error as it comes. `--dry` runs every measurement once on tiny weights and a CPU, to see
+that it works; `--profile` shows what one answer launches and waits for, and measures no figure.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     Measure = Callable[[], dict[str, Any]]
 
 SECONDS = 420  # after which no figure begins
+MOST_SECONDS = 540  # after which the process ends, whatever it measures
 PROFILED = 32  # tokens
 SHAPE_OF = {
     "graph_step_over_floor": "1b",
@@ -121,6 +124,19 @@ def write(path: Path | None, content: dict[str, Any]) -> None:
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def end_process_after(seconds: float) -> threading.Timer:
+    """End the process then, unless the timer is cancelled: a figure that hangs would hold the GPU."""
+
+    def end() -> None:
+        note(f"{seconds:g} s are over: the figure in progress is left out, those before it are in the file")
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    return timer
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; returns 1 if a figure could not be measured."""
     options = parse(arguments)
@@ -130,12 +146,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         profiles = {shape: profile_answer(bench, shape, options.profile) for shape in options.shapes}
         write(options.json, profiles | about)
         return 0
+    timer = end_process_after(options.most_seconds)
     ways = measures(bench)
     for key, shape in SHAPE_OF.items():
         if key in options.only and shape in options.shapes:
             figures[key] = measure_in_time(key, ways[key], began + options.seconds)
             about["seconds"] = round(time.monotonic() - began, 1)
             write(options.json, figures | about)
+    timer.cancel()
     if not figures:
         note("none of these figures belongs to these shapes")
         return 1
@@ -153,6 +171,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--compile-layers", action="store_true", help="of the models that answer")
     parser.add_argument("--dry", action="store_true", help="tiny weights on the CPU, to see that everything runs")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which no figure begins")
+    parser.add_argument("--most-seconds", type=float, default=MOST_SECONDS, help="after which the process ends")
     parser.add_argument(
         "--profile",
         type=int,

@@ -8,15 +8,18 @@ from functools import cache
 import pytest
 import torch
 from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
-from slow_cases import named_fast
+from slow_cases import make_slow, named_fast
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from langchain_sea import Budget, SEAChatModel, errors
 from langchain_sea.core.protocols import ForwardRequest, OutputSpec, Steering, Tokens
+from langchain_sea.models import runner
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence
 from langchain_sea.models.runner import PACKED_TYPES, make_runner
+from langchain_sea.models.static_attention import attend_static
+from langchain_sea.models.static_forward import StaticPass, StaticRunner
 from langchain_sea.models.whole_forward import WholeSequenceRunner
 from langchain_sea.plans import SearchPlan
 
@@ -244,6 +247,23 @@ def test_half_precision_gets_the_same_runner(name):
     assert not isinstance(half, WholeSequenceRunner) or half._goes_on_from_cache
     (output,) = half.forward([PackedSequence(torch.randn(1, 4, 32).bfloat16())])
     assert output.last.dtype == torch.bfloat16
+
+
+UNKNOWN = [name for name in ALL_ARCHITECTURES if name not in HYBRID | PACKED_TYPES | {"gemma3"}]  # gemma3_text
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, make_slow(torch.bfloat16)])
+@pytest.mark.parametrize("name", named_fast(UNKNOWN, {"granitemoe"}))
+def test_an_unknown_type_is_compared_in_the_runner_that_a_gpu_gets(monkeypatch, name, dtype):
+    monkeypatch.setattr(runner, "_is_on_one_gpu", lambda _model: True)
+    model = tiny_model(name, dtype=dtype)
+    assert type(make_runner(model)) is StaticRunner
+
+    def ignore_prompts(own_pass, _layer, query, key, value, spec):
+        return attend_static(query, (key, value), None, own_pass.positions, spec)
+
+    monkeypatch.setattr(StaticPass, "attend", ignore_prompts)
+    assert type(make_runner(model)) is ModelRunner  # which is right
 
 
 # What cannot be run

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from langchain_sea.models import attention
+from langchain_sea.models import attention, static_attention
 from langchain_sea.models.attention import AttentionSpec, attend
 from langchain_sea.models.kv_cache import GrowingKVCache, PackedSequence
 from langchain_sea.models.packed_linear import pad_rows
+from langchain_sea.models.static_attention import Positions
 
 ROWS, HEADS, GROUPS, SIZE = 3, 4, 2, 8
 
@@ -96,3 +97,22 @@ def test_rows_are_made_even(count):
         assert torch.equal(padded[:count], rows)
         assert not padded[count:].any()
         assert (padded is rows) == (count % 4 == 0)
+
+
+@pytest.mark.parametrize("sliding_window", [None, 3])
+@pytest.mark.parametrize(("length", "prompt"), [(1, 5), (4, 5), (4, 0)])
+def test_sinks_in_one_kernel_are_those_of_the_equation(monkeypatch, length, prompt, sliding_window):
+    """In batches of fixed shape, for prompts of different lengths."""
+    prompts, rows = 2, 3
+    positions = Positions(torch.tensor([prompt, prompt // 2]), torch.tensor([2, 0]), rows, length, 8, prompt)
+    shape = (prompts * rows, HEADS, length, SIZE)
+    inputs = [normal(*shape), *(normal(shape[0], GROUPS, 8, SIZE, seed=seed) for seed in (1, 2))]
+    shared = tuple(normal(prompts, GROUPS, prompt, SIZE, seed=seed).detach() for seed in (3, 4)) if prompt else None
+    spec = AttentionSpec(0.5, None, sliding_window, sinks=normal(HEADS, seed=6).detach())
+    plainly = static_attention._attend_to_both(inputs[0], inputs[1:], shared, positions, spec)
+    expected = torch.autograd.grad(plainly.sin().sum(), inputs)
+    monkeypatch.setattr(static_attention, "_attend_to_both", None)  # which writes all scores
+    fused = static_attention.attend_static(inputs[0], inputs[1:], shared, positions, spec)
+    torch.testing.assert_close(fused, plainly, atol=1e-5, rtol=1e-5)
+    for one, other in zip(torch.autograd.grad(fused.sin().sum(), inputs), expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)

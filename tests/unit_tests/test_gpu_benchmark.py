@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,35 @@ def test_no_figure_begins_after_the_end_of_its_time(tmp_path: Path) -> None:
     file = tmp_path / "gpu.json"
     assert gpu.main(["--dry", "--only", "decode_over_floor", "--seconds", "-1", "--json", str(file)]) == 1
     assert json.loads(file.read_text(encoding="utf-8"))["decode_over_floor"]["value"] is None
+
+
+def test_a_figure_that_hangs_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures before it are in the file."""
+    is_over, statuses, written = threading.Event(), list[int](), list[set[str]]()
+    file = tmp_path / "gpu.json"
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        written.append(set(json.loads(file.read_text(encoding="utf-8"))))
+        is_over.set()
+
+    def hang(*_: object) -> dict[str, object]:
+        timers[0].function()  # as the timer does when the time is over
+        is_over.wait()
+        raise RuntimeError("the process would have ended")
+
+    timers: list[threading.Timer] = []
+    make_timer = gpu.end_process_after
+    monkeypatch.setattr(gpu, "end_process_after", lambda seconds: timers.append(make_timer(seconds)) or timers[0])
+    monkeypatch.setattr(gpu.os, "_exit", end)
+    monkeypatch.setattr(gpu, "graph_step", lambda *_: gpu.nothing("a step", "not measured here"))
+    monkeypatch.setattr(gpu, "latent_step", hang)
+    gpu.main(["--dry", "--only", "graph_step_over_floor", "latent_step_over_floor", "--json", str(file)])
+    assert timers[0].interval == gpu.MOST_SECONDS
+    assert timers[0].finished.is_set()  # cancelled at the end
+    assert statuses == [1]
+    assert "graph_step_over_floor" in written[0]
+    assert "latent_step_over_floor" not in written[0]
 
 
 @pytest.mark.slow

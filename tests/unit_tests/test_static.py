@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, tiny_model, tiny_tokenizer
+from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
 from doubles import SMALL_PRESET
 from hypothesis import given
 from hypothesis import strategies as st
 from slow_cases import named_fast
+from test_architectures import HYBRID
 
 from langchain_sea import Budget, make_energy, refine
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
@@ -28,6 +29,7 @@ from langchain_sea.models import (
 )
 from langchain_sea.models.batched_forward import ModelRunner
 from langchain_sea.models.causal_lm import CausalLMPolicy
+from langchain_sea.models.decode_arena import DecodeArena
 from langchain_sea.models.fused_norms import fuse_norms
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.models.lm_head import LMHead
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from langchain_sea.core.protocols import ModelOutput
     from langchain_sea.models.prompt import PolicyPrompt
 
-NAMES = (*ARCHITECTURES, "cohere2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral", "qwen3_moe")
+NAMES = tuple(name for name in ALL_ARCHITECTURES if name not in HYBRID)
 GROWS = ("llama", "gemma3", "deepseek_v3")  # one of each kind of cache writes more than the smallest capacity
 SHARED = ("llama", "qwen3", "gemma3", "gpt2", "deepseek_v3", "gemma2", "gpt_oss", "mixtral")  # one of each kind
 CASES = named_fast(
@@ -456,7 +458,7 @@ def test_shares_at_once_are_those_of_the_rows() -> None:
     assert torch.equal(same_likeliest[peak > -1e30], likeliest[peak > -1e30])
 
 
-@pytest.mark.parametrize("place", ["step", "cache", "prefix"])
+@pytest.mark.parametrize("place", ["step", "cache", "prefix", "copies"])
 def test_a_lack_of_memory_loses_no_token(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever memory runs out, the same step can be tried again."""
 
@@ -485,8 +487,9 @@ def test_a_lack_of_memory_loses_no_token(place: str, monkeypatch: pytest.MonkeyP
 
 PLACES = {
     "step": (StaticRunner, "run"),
-    "cache": (static_decode.StaticDecoder, "_get_batch"),
+    "cache": (DecodeArena, "get_batch"),
     "prefix": (StaticRunner, "_compute"),
+    "copies": (static_decode, "_Parked"),
 }
 
 
