@@ -9,6 +9,7 @@ import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 import torch
 
@@ -55,6 +56,7 @@ class GraphCache:
         self._device, self._max_graphs = device, max_graphs
         self._functions: OrderedDict[Hashable, TensorFunction] = OrderedDict()
         self._pool: Any = None
+        self._graphs: WeakSet[torch.cuda.CUDAGraph] = WeakSet()  # in the pool
         self._stream: Any = None
         self._num_failures = 0
         self._uncapturable: set[str] = set()  # names of functions, as long as the process runs
@@ -70,10 +72,10 @@ class GraphCache:
         return function
 
     def clear(self) -> None:
-        """Drop all functions and the memory of their graphs."""
+        """Drop all functions and the memory of their graphs; where others hold graphs, these keep the old pool."""
         self._functions.clear()
         self._too_large.clear()
-        self._pool = None
+        self._graphs = WeakSet()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -87,34 +89,39 @@ class GraphCache:
     def capture(self, name: str, record: Callable[[Recorder], None]) -> bool:
         """Capture what `record` asks for, and return whether that succeeded."""
         started, before = time.perf_counter(), torch.cuda.memory_reserved(self._device)
-        if self._pool is None:
+        is_captured = self._try_to_record(name, record)
+        # of the warm-ups, or of an attempt that failed: only here, because its error holds what it allocated
+        torch.cuda.empty_cache()
+        if is_captured:
+            num_bytes = torch.cuda.memory_reserved(self._device) - before
+            self.captures.append(Capture(name, time.perf_counter() - started, num_bytes))
+            _log.debug("captured %s in %.2f s", name, self.captures[-1].seconds)
+        return is_captured
+
+    def _try_to_record(self, name: str, record: Callable[[Recorder], None]) -> bool:
+        """Return whether the capture succeeded; other graphs stay where it did not."""
+        if not self._graphs:  # torch shares a pool only as long as one of its graphs is there
             self._pool = torch.cuda.graph_pool_handle()
+        if self._stream is None:
             self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         try:
             with _on_stream(self._stream), _without_garbage_collection():
-                record(Recorder(self._pool))
+                record(Recorder(self._pool, self._graphs))
         except torch.OutOfMemoryError:
-            self._note_lack_of_memory(name)  # the other graphs stay
-            return False
+            self._note_lack_of_memory(name)
         except Exception as error:  # noqa: BLE001 - whatever cannot be captured can run as usual
             self._note_failure(name, error)
-            return False
-        torch.cuda.empty_cache()  # of the warm-ups
-        num_bytes = torch.cuda.memory_reserved(self._device) - before
-        self.captures.append(Capture(name, time.perf_counter() - started, num_bytes))
-        _log.debug("captured %s in %.2f s", name, self.captures[-1].seconds)
-        return True
+        else:
+            return True
+        return False
 
     def _note_lack_of_memory(self, name: str) -> None:
         self._too_large.add(name)
-        torch.cuda.empty_cache()  # of what was captured so far
         if not self._has_warned_of_memory:
             self._has_warned_of_memory = True
-            warnings.warn(
+            _warn(
                 f"{name} runs without a CUDA graph, which is slower: memory does not suffice for the graph, nor "
-                "perhaps for others. Choose a smaller plan, or another model.",
-                RuntimeWarning,
-                stacklevel=3,
+                "perhaps for others. Choose a smaller plan, or another model."
             )
 
     def _note_failure(self, name: str, error: Exception) -> None:
@@ -125,18 +132,24 @@ class GraphCache:
         if not self.is_enabled:
             consequence = f" That is the {_MAX_FAILURES}rd failure, so that nothing more is captured."
         if self._num_failures == 1 or consequence:
-            warnings.warn(
-                f"{name} runs without a CUDA graph, which is slower: its capture failed ({error}).{consequence}",
-                RuntimeWarning,
-                stacklevel=3,
-            )
+            _warn(f"{name} runs without a CUDA graph, which is slower: its capture failed ({error}).{consequence}")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=5)  # where `capture` was called
 
 
 class Recorder:
     """Records what is called as a graph."""
 
-    def __init__(self, pool: Any) -> None:  # noqa: ANN401 - torch's own
-        self._pool = pool
+    def __init__(self, pool: Any, graphs: WeakSet[torch.cuda.CUDAGraph]) -> None:  # noqa: ANN401 - torch's own
+        """Record into a pool.
+
+        Args:
+            pool: the handle of the memory.
+            graphs: that lie in it; those that are recorded are added.
+        """
+        self._pool, self._graphs = pool, graphs
 
     def __call__(self, call: Callable[[], Any]) -> tuple[torch.cuda.CUDAGraph, Any]:
         """Return the graph of a call, and what the call returned."""
@@ -147,6 +160,7 @@ class Recorder:
             result = call()
         finally:
             graph.capture_end()
+        self._graphs.add(graph)
         return graph, result
 
 

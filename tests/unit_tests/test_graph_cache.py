@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+import weakref
+from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -158,3 +160,80 @@ def test_what_cannot_be_captured_is_not_tried_after_it_was_dropped(make_graphs: 
         graphs.call("waits", times=2)
     assert graphs.tried == ["waits"]
     assert graphs.cache.is_enabled
+
+
+class Pools:
+    """Torch's pools: one whose graphs are all gone takes no other graph as long as blocks of it are cached."""
+
+    def __init__(self) -> None:
+        self.num_graphs: Counter[int] = Counter()
+
+    def make_handle(self) -> int:
+        return max(self.num_graphs, default=0) + 1
+
+    def make_graph(self) -> FakeGraph:
+        return FakeGraph(self)
+
+
+class FakeGraph:
+    """Uses a pool as a graph of CUDA does, from the beginning of its capture until it is gone."""
+
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
+
+    def capture_begin(self, pool: int, **_options: object) -> None:
+        assert self.pools.num_graphs.get(pool, 1) > 0, "a pool without graphs"
+        self.pools.num_graphs[pool] += 1
+        weakref.finalize(self, self.pools.num_graphs.subtract, {pool: 1})
+
+    def capture_end(self) -> None:
+        pass
+
+
+@pytest.fixture
+def pools(monkeypatch: pytest.MonkeyPatch) -> Pools:
+    pools = Pools()
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", pools.make_graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", pools.make_handle)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    return pools
+
+
+def capture_call(cache: GraphCache, name: str, call: Callable[[], object] = list) -> list[object]:
+    """The graph that is captured of a call, and what the call returned."""
+    kept: list[object] = []
+    cache.capture(name, lambda record: kept.extend(record(call)))
+    return kept
+
+
+def run_out_of_memory() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.filterwarnings("ignore:.*runs without a CUDA graph:RuntimeWarning")
+def test_graphs_share_a_pool_that_is_in_use(pools: Pools) -> None:
+    """Where the first capture failed, and where all graphs are gone, the next one gets a new pool."""
+    cache = GraphCache(torch.device("cpu"))
+    assert capture_call(cache, "too large", run_out_of_memory) == []
+    kept = [capture_call(cache, name) for name in "ab"]
+    assert [count for count in pools.num_graphs.values() if count] == [2]
+    assert capture_call(cache, "too large, too", run_out_of_memory) == []
+    kept.append(capture_call(cache, "c"))
+    assert [count for count in pools.num_graphs.values() if count] == [3]
+    cache.clear()
+    kept.append(capture_call(cache, "d"))  # the memory of others is free as soon as they are gone
+    assert [count for count in pools.num_graphs.values() if count] == [3, 1]
+    kept.clear()
+    assert capture_call(cache, "e")
+    assert [capture.name for capture in cache.captures] == list("abcde")
+
+
+def test_memory_of_an_attempt_is_given_back_when_the_attempt_is_gone(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error holds what was allocated until then."""
+    num_graphs: list[int] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: num_graphs.append(pools.num_graphs.total()))
+    with pytest.warns(RuntimeWarning, match="memory does not suffice"):
+        capture_call(GraphCache(torch.device("cpu")), "large", run_out_of_memory)
+    assert num_graphs[-1] == 0
