@@ -7,6 +7,7 @@ of a prompt, D width.
 from __future__ import annotations
 
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,6 +68,33 @@ class DecodeShape(NamedTuple):
         return 0 if self.prompt_tokens else group.prompt.num_read
 
 
+class _UnreadStep:
+    """A step that the device computes while the host does other things."""
+
+    def __init__(self, ids: Tensor, tokens_before: Tensor) -> None:
+        """Copy the ids to the host, without waiting for them.
+
+        Args:
+            ids: (B,) that are drawn; the next step writes over them.
+            tokens_before: (B,) that the step reads.
+        """
+        self.tokens_before = tokens_before
+        self._is_copied: torch.cuda.Event | None = None
+        if ids.device.type == "cuda":
+            self._ids = torch.empty(ids.shape, dtype=ids.dtype, pin_memory=True).copy_(ids, non_blocking=True)
+            self._is_copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._is_copied.record()
+        else:
+            self._ids = ids.clone()
+
+    def read(self) -> list[int]:
+        """Wait for the step, and return the ids."""
+        if self._is_copied is not None:
+            self._is_copied.synchronize()
+        ids: list[int] = self._ids.tolist()
+        return ids
+
+
 @dataclass(slots=True, kw_only=True)
 class _DecodePass(StaticPass):
     """A forward pass over one new token of each row, whose keys and values are added to those that the rows have."""
@@ -125,6 +153,33 @@ class DecodeBatch:
         # it is captured in `_capture` alone, which keeps the rows where they are
         self._step = GraphedFunction(self._compute, parts.runner.graphs, name, num_eager_calls=sys.maxsize)
         self._num_steps = 0
+        self._unread: deque[_UnreadStep] = deque()
+
+    @property
+    def num_unread(self) -> int:
+        """How many steps were begun that nobody has read."""
+        return len(self._unread)
+
+    def next_tokens(self, num_begun: int) -> list[int]:
+        """Return the next token of every row, B ids.
+
+        Args:
+            num_begun: steps that are begun before the first of them is read, so that the device has something to do
+                while the host looks at the tokens. All rows must have room for them.
+        """
+        while len(self._unread) < num_begun:
+            before = self.tokens.clone()
+            (ids,) = self.step()
+            self._unread.append(_UnreadStep(ids, before))
+        return self._unread.popleft().read()
+
+    def drop_unread_steps(self) -> None:
+        """Put the rows back to the last step that was read. What was added to the cache lies behind their lengths."""
+        if self._unread:
+            self.tokens.copy_(self._unread[0].tokens_before)
+            for counts in (self.lengths, self.steps):
+                counts.sub_(len(self._unread)).clamp_(min=0)  # those of rows that have ended may have been at the end
+            self._unread.clear()
 
     def step(self) -> tuple[Tensor, ...]:
         """Draw the next token of every row, (B,); the second step is captured where that is possible."""

@@ -2,7 +2,7 @@
 
 A batch holds rows until most of them have ended. Others that come get the places of rows that have ended; where there
 are too few, a new batch takes over the keys and values of all. Between two steps nothing but the new ids is read on the
-host.
+host, and a GPU begins the next steps before that.
 
 Shapes: B rows; S positions that a row's own keys have room for, P positions of a prompt, D width, V vocabulary.
 """
@@ -40,6 +40,7 @@ _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention 
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
 _MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
 _MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
+_STEPS_BEGUN = {"cuda": 4}  # before the first of them is read, by the type of device
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
 
@@ -82,6 +83,7 @@ class StaticDecoder:
 
     Attributes:
         parts: of the model.
+        num_steps_begun: before the first of them is read, where all rows have room for so many.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class StaticDecoder:
         sample = compile_dynamically(sample_rows) if runner.compiles else sample_rows
         self.parts = ModelParts(runner, embed, head, sample, disallowed)
         self._device = head.weight.device
+        self.num_steps_begun = _STEPS_BEGUN.get(self._device.type, 1)
         self._arena = DecodeArena(self.parts)
         self._batch: DecodeBatch | None = None
         self._num_empty_steps = 0  # one after another, in which most places of the batch were free
@@ -109,23 +112,39 @@ class StaticDecoder:
 
     @torch.no_grad()
     def step(self, generations: Sequence[PolicyGeneration], end_ids: frozenset[int]) -> None:
-        """Append one token to every unfinished row of all generations."""
+        """Append one token to every unfinished row of all generations.
+
+        Rows that come while steps are under way get theirs once these have been read.
+        """
         groups = [(state, group) for state in generations for group in state.unfinished_groups()]
         if not groups:
             return
+        known = [pair for pair in groups if pair[1] in self._members]
         arriving = [pair for pair in groups if pair[1] not in self._members]
-        if not self._goes_on([group for _, group in groups]) or not self._join(arriving):
+        has_room = self._goes_on([group for _, group in groups])
+        waits = has_room and bool(known and arriving and self._batch and self._batch.num_unread)
+        if waits:
+            groups = known
+        elif not (has_room and self._join(arriving)):
             self._rebuild(groups)
-        assert self._batch is not None
-        self._load_prompts(self._batch)
-        (ids,) = self._batch.step()
-        tokens: list[int] = ids.tolist()
+        batch = self._batch
+        assert batch is not None
+        if not waits:
+            self._load_prompts(batch)
+        tokens = batch.next_tokens(0 if waits else self._num_to_begin(batch))
         for member in self._members.values():  # also of groups that are left out here: their next token is drawn anew
             member.num_own += 1
         for state, group in groups:
             member = self._members[group]
             by_row = dict(zip(member.rows, tokens[member.first :], strict=False))
             state.append_tokens(group, [by_row[row] for row in group.rows], end_ids)
+
+    def _num_to_begin(self, batch: DecodeBatch) -> int:
+        """Return how many steps may be under way: not more than a row has room for, or than all rows need."""
+        going_on = [member for member in self._members.values() if member.group.rows]
+        used = max(batch.shape.num_before(member.group) + member.num_own for member in going_on)
+        num_left = max(member.group.num_left for member in going_on)
+        return min(self.num_steps_begun, batch.shape.capacity - used, num_left)
 
     def _goes_on(self, groups: Sequence[LengthGroup]) -> bool:
         """Whether the batch has room for a token of each of its rows, and it suits these groups.
@@ -147,6 +166,7 @@ class StaticDecoder:
         assert batch is not None
         if not arriving:
             return True
+        batch.drop_unread_steps()
         shape = batch.shape
         going_on = [member for member in self._members.values() if member.group.rows]
         taken = {place for member in going_on for place in member.places(shape)}
@@ -207,6 +227,8 @@ class StaticDecoder:
 
     def _park(self) -> None:
         """Copy the keys and values of all unfinished rows out of the batch, and leave it."""
+        if self._batch is not None:
+            self._batch.drop_unread_steps()
         batch, parked = self._batch, {}  # nothing is left before all is copied, for which memory may not suffice
         for group, member in self._members.items():
             if batch is None or not group.rows:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import random
+from contextlib import suppress
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -13,13 +15,14 @@ from architectures import ALL_ARCHITECTURES, tiny_model, tiny_tokenizer
 from doubles import SMALL_PRESET
 from hypothesis import given
 from hypothesis import strategies as st
-from slow_cases import named_fast
+from slow_cases import first_fast, named_fast
 from test_architectures import HYBRID
 
 from langchain_sea import Budget, make_energy, refine
 from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec, Steering, Tokens
 from langchain_sea.models import (
     cuda_graphs,
+    decode_batch,
     generation,
     soft_embeddings,
     static_attention,
@@ -157,6 +160,53 @@ def test_a_generation_that_is_left_out_goes_on_where_it_was() -> None:
             policy.generate_step(states)
         written.append([state.written for state in states])
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("_prompts", ["copied", "shared"], indirect=True)
+@pytest.mark.parametrize("seed", first_fast(range(8), 2))
+@pytest.mark.usefixtures("_prompts")
+def test_steps_that_are_begun_before_others_are_read_change_no_token(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever joins, pauses, ends or lacks memory meanwhile."""
+    monkeypatch.setitem(static_decode._STEPS_BEGUN, "cpu", 4)
+    written = []
+    for policy in make_policies("llama"):
+        rng = random.Random(seed)  # noqa: S311 - not for secrets
+        states = [
+            policy.start_generation(p, [[], [5]], tokens=rng.randint(2, 12), temperature=1.0, generators=rngs(2))
+            for p in make_ragged(policy)[:5]
+        ]
+        for _ in range(12):
+            turn = rng.sample(states, rng.randint(1, 5))
+            if rng.random() < 0.2:
+                with monkeypatch.context() as patched, suppress(torch.OutOfMemoryError):
+                    patched.setattr(StaticRunner, "run", _raise_out_of_memory)
+                    policy.generate_step(turn)
+            for _ in range(rng.randint(1, 4)):
+                policy.generate_step(turn)
+        while any(state.num_unfinished for state in states):
+            policy.generate_step(states)
+        written.append([state.written for state in states])
+    assert written[0] == written[1]
+
+
+def test_few_steps_are_begun_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that come wait for those that are under way; none is begun beyond the longest answer."""
+    monkeypatch.setitem(static_decode._STEPS_BEGUN, "cpu", 4)
+    steps = count_calls(monkeypatch, decode_batch.DecodeBatch, "step")
+    _, policy = make_policies("llama")
+    first, second = (
+        policy.start_generation(make_prompt(policy, question), [[]], tokens=12, temperature=1.0, generators=rngs(1))
+        for question in ASKED
+    )
+    policy.end_ids = frozenset()
+    policy.generate_step([first])
+    assert len(steps) == 4
+    while first.num_unfinished or second.num_unfinished:
+        policy.generate_step([first, second])
+    assert [len(state.written[0]) for state in (first, second)] == [12, 12]
+    assert len(steps) == 16
 
 
 RAGGED = (3, 40, 12, 100, 5, 60, 7, 9, 150, 30, 4, 11)  # tokens of prompts
