@@ -7,6 +7,7 @@ import pytest
 from doubles import with_fields
 
 from langchain_sea.engine import latent_refiner, planning
+from langchain_sea.models import static_attention, static_decode
 from langchain_sea.plans import SearchPlan
 from langchain_sea.presets import PRESETS
 
@@ -31,3 +32,12 @@ def one_small_plan(monkeypatch):
     default = PRESETS["default"]
     search_config = with_fields(default.search_config, num_drafts=8, num_kept=2, num_chains=2, max_steps=2)
     monkeypatch.setitem(PRESETS, "default", replace(default, search_config=search_config))
+
+
+@pytest.fixture
+def _prompts(request, monkeypatch):
+    """Whether rows have a copy of their prompt; both ways are for prompts of any length."""
+    if request.param == "shared":
+        monkeypatch.setattr(static_attention, "_MAX_COPIED_POSITIONS", 0)
+        monkeypatch.setattr(static_decode, "_MAX_COPIED_POSITIONS", 0)
+        monkeypatch.setattr(static_decode, "_MAX_PADDING", 100)
