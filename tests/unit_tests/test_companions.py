@@ -17,10 +17,10 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.candidates import Candidates
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.companions import make_companions
 from langchain_sea.engine.draft_writer import DraftWriter
 from langchain_sea.engine.drafting import Drafter
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion

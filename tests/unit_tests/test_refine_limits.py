@@ -24,7 +24,7 @@ from slow_cases import first_fast
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.policy import DenseModelOutput
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
