@@ -16,8 +16,8 @@ from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import choose_answer
 from langchain_sea.chat.schemas import forced_schema
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.queue import wait_for_calls
 from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest

@@ -5,7 +5,6 @@ Shapes: C chains, T positions, K candidates, V vocabulary.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.sampling import langevin as kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -32,16 +31,7 @@ if TYPE_CHECKING:
     from langchain_sea.presets import SearchConfig
     from langchain_sea.sampling.langevin import Langevin
 
-__all__ = ["Chains", "generators_for", "run_chains"]
-
-
-def generators_for(seed: int, key: Hashable, count: int, device: torch.device) -> list[torch.Generator]:
-    """Return one generator for each chain. Each depends on seed, prompt and chain number alone."""
-    generators = []
-    for chain in range(count):
-        digest = hashlib.sha256(f"{seed}\0{chain}\0{key!r}".encode()).digest()
-        generators.append(torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1))
-    return generators
+__all__ = ["Chains", "run_chains"]
 
 
 class Chains:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.engine.arguments import require_arguments
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.presets import find_preset
 

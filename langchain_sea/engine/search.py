@@ -12,9 +12,9 @@ import torch
 
 from langchain_sea.budget import Budget, BudgetTracker, StopReason
 from langchain_sea.engine.arguments import require_arguments
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.engines import get_engine
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement

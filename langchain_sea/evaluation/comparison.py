@@ -8,6 +8,7 @@ first, which its budget does not count, and so gets the time without the draft's
 from __future__ import annotations
 
 import json
+import logging
 import statistics
 import time
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from langchain_sea.engine.baselines import (
     search,
 )
 from langchain_sea.engine.refine import refine
+from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
 from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.rewards import registry
 
@@ -51,6 +53,8 @@ __all__ = [
     "read_rows",
     "require_methods",
 ]
+
+_log = logging.getLogger("langchain_sea")
 
 Update = Literal["gradient", "random", "aisp", "none"]
 LEAD = "default"
@@ -113,6 +117,8 @@ class Evaluation:
     ) -> list[Row]:
         """Return the rows of all cases and methods; those that the file holds already are not computed again.
 
+        An answer that could not be scored is left out with a warning, and tried again by the next run.
+
         Args:
             cases: prompts.
             methods: of `METHODS`; the leading one is added.
@@ -134,7 +140,13 @@ class Evaluation:
                         continue
                     if time.monotonic() > deadline:
                         return read_rows(rows)
-                    row = self.answer(case, name, self.time_limit(name, case, answered))
+                    try:
+                        row = self.answer(case, name, self.time_limit(name, case, answered))
+                    except (RewardUnavailableError, OutOfMemoryError) as error:
+                        _log.warning("question %d of %d, %s, is left out: %s", number, len(cases), name, error)
+                        if name == LEAD:  # whose seconds the others get
+                            break
+                        continue
                     answered[*case.key, name] = row
                     with rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -150,12 +162,18 @@ class Evaluation:
             case: the question.
             name: of the method, one of `METHODS`.
             seconds: the budget's time; None: no limit.
+
+        Raises:
+            RewardUnavailableError: no answer could be scored.
+            OutOfMemoryError: memory did not suffice to score one.
         """
         start = time.monotonic()
         prompt = self.make_prompt(case)
         budget = Budget(max_time=seconds)
         method = FIXED.get(name) or SEARCHES.get(name)
         result = self._search(prompt, method, budget) if method else self._refine(prompt, name, budget)
+        if result.before is None and result.failure is not None:
+            raise result.failure
         row = _make_row(case, name, result, time.monotonic() - start)
         if name == "bo64":  # its first n drafts are best-of-n
             row["drafts"] = [[f"{case.opening}{c.text}", c.score, c.nll] for c in result.candidates]

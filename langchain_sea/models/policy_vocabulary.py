@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -102,11 +103,12 @@ class PolicyVocabulary:
             ids: the prompt. If it ends in reasoning, only the tags of that may follow.
         """
         closing = self._template.find_open_thought(ids)
-        return tuple(
-            (tuple(self.encode(opening)), tuple(self.encode(end)))
-            for opening, end in THOUGHT_TAGS
-            if closing in (None, end)
-        )
+        return tuple(tags for (_, end), tags in self._reasoning_tags.items() if closing in (None, end))
+
+    @cached_property
+    def _reasoning_tags(self) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]]:
+        """The ids of all tags around reasoning."""
+        return {(opening, end): (tuple(self.encode(opening)), tuple(self.encode(end))) for opening, end in THOUGHT_TAGS}
 
     def opens_thought(self, ids: Sequence[int]) -> bool:
         """Return whether a prompt ends with a tag in which the model thinks, as some templates write it."""

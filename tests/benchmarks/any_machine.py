@@ -51,7 +51,7 @@ from interruption import go_on_when_interrupted
 from langchain_sea import Budget, load_gate, load_model, make_energy, refine
 from langchain_sea.cli import main as run_command
 from langchain_sea.core.protocols import LOGITS, AnswerBatch
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.evaluation import read_rows
 from langchain_sea.evaluation.cases import sample
 from langchain_sea.plans import PLANS

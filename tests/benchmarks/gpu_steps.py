@@ -13,7 +13,7 @@ from speed_step import Step
 from torch import Tensor, nn
 
 from langchain_sea.core.terms import find_steering_vector
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.latent_gradient import LatentGradient, LatentGradientOp
 from langchain_sea.engine.ops import ScorePrefixesOp
 from langchain_sea.engine.scheduler import run_to_completion

@@ -18,7 +18,7 @@ from langchain_sea import load_model
 from langchain_sea.budget import Budget
 from langchain_sea.core.protocols import AnswerBatch, Tokens
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.presets import PRESETS
 from langchain_sea.rewards import registry

@@ -19,9 +19,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit_tests"))
 
 from architectures import VOCAB, tiny_tokenizer
+from reward_cases import classifier, policy
 from test_bridge import bridge, encoder, word_pieces
 from test_guards import FORMATS, guard, guard_weights
-from test_rewards import classifier, policy
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens

@@ -15,7 +15,7 @@ from tiny_model.data import held_out
 
 from langchain_sea import SEAChatModel, load_model
 from langchain_sea.budget import Budget, BudgetTracker
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion

@@ -14,7 +14,8 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from langchain_sea.core.energy import Energy
-from langchain_sea.engine.chains import Chains, generators_for
+from langchain_sea.engine.chains import Chains
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.models import lm_head
 from langchain_sea.models.causal_lm import CausalLMPolicy

@@ -13,7 +13,7 @@ from test_harden import examples as head_examples
 
 from langchain_sea import SEAChatModel, load_model
 from langchain_sea.core.protocols import AnswerBatch, Steering, Tokens
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards.hidden_state_head import HiddenStateReward
 from langchain_sea.training.adversarial import Hardening, harden_head

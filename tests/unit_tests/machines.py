@@ -13,7 +13,7 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler
 

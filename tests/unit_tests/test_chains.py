@@ -13,7 +13,8 @@ from troubled_rewards import Troubled, raises
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.protocols import Tokens
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import Chains, generators_for
+from langchain_sea.engine.chains import Chains
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfig, find_preset
 from langchain_sea.sampling.langevin import Langevin

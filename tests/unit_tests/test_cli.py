@@ -71,18 +71,18 @@ def test_a_terminal_shows_the_draft_s_time_and_a_bar(monkeypatch, capsys):
 def interrupted(monkeypatch):
     """What Ctrl-C leaves of an answer; the commands meet it at their second question, or at their only one."""
     model = SEAChatModel(model="tiny", budget=Budget(max_steps=1), max_tokens=12)
-    found = model.refinement("What is 14 + 23?")._replace(stop_reason=StopReason.INTERRUPTED)
+    result = model.refinement("What is 14 + 23?")._replace(stop_reason=StopReason.INTERRUPTED)
     asked = []
 
     def answer(model, question):
         asked.append(question)
         if len(asked) == 2 or len(question) < 5:
-            raise RefinementInterrupted([found])
+            raise RefinementInterrupted([result])
         return SEAChatModel.invoke(model, question)
 
     for command in ("ask", "demo"):
         monkeypatch.setattr(f"langchain_sea.cli.{command}.answer_question", answer)
-    return found
+    return result
 
 
 def test_ctrl_c_prints_the_best_answer_so_far(interrupted, capsys):
@@ -91,8 +91,8 @@ def test_ctrl_c_prints_the_best_answer_so_far(interrupted, capsys):
     assert out.strip() == interrupted.text.strip() != ""
     assert "interrupted" in err
     assert main(["ask", "Hi", *TINY, "--json"]) == 130
-    found = json.loads(capsys.readouterr().out)
-    assert (found["answer"], found["sea"]["stop_reason"]) == (interrupted.text, "interrupted")
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["answer"], printed["sea"]["stop_reason"]) == (interrupted.text, "interrupted")
 
 
 def test_ctrl_c_ends_the_demo_with_the_answers_so_far(interrupted, capsys, tmp_path, monkeypatch):
@@ -117,10 +117,10 @@ def test_a_plan_can_be_named(capsys):
 
 def test_ask_as_json_has_all_the_numbers(capsys):
     assert main(["ask", "What is 14 + 23?", *TINY, "--json", "--seed", "3", "--preset", "paper"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["sea"]["seed"] == 3
-    assert found["sea"]["preset"] == "paper"
-    assert found["usage"]["total_tokens"] > 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["sea"]["seed"] == 3
+    assert printed["sea"]["preset"] == "paper"
+    assert printed["usage"]["total_tokens"] > 0
 
 
 def test_demo_shows_draft_answer_and_scores(capsys, tmp_path, monkeypatch):
@@ -208,10 +208,10 @@ def test_doctor_names_what_to_do(capsys, monkeypatch, tmp_path):
 def test_doctor_lists_what_an_extra_lacks(version, missing, monkeypatch):
     """Also where a package is installed in a version that is too old."""
     monkeypatch.setattr(doctor, "_find_version", lambda name: version if name == "ray" else "99")
-    found = doctor.find_extras()
-    assert found["ray"] == missing
-    assert found["gguf"] == []
-    assert "all" not in found
+    extras = doctor.find_extras()
+    assert extras["ray"] == missing
+    assert extras["gguf"] == []
+    assert "all" not in extras
 
 
 def test_ctrl_c_ends_with_130(monkeypatch, capsys):

@@ -17,10 +17,10 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.candidates import Candidates
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.companions import make_companions
 from langchain_sea.engine.draft_writer import DraftWriter
 from langchain_sea.engine.drafting import Drafter
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.reasoning import ReasoningConfig
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion
@@ -148,12 +148,12 @@ def test_those_that_end_with_the_draft_have_ended() -> None:
 def test_the_best_of_them_is_the_answer_where_no_plan_fits(seed: int) -> None:
     """The draft stays what it is without them."""
     policy = MarkovPolicy(seed, spread=0.5)
-    found, alone = refine_without_plan(policy, seed), refine_without_plan(policy, seed, count=0)
-    assert found.stop_reason is StopReason.SECONDS
-    assert (found.draft, len(alone.candidates)) == (alone.draft, 1)
-    assert len(found.candidates) == 6
-    assert found.after is not None
-    assert found.after.score == max(candidate.score for candidate in found.candidates)
+    result, alone = refine_without_plan(policy, seed), refine_without_plan(policy, seed, count=0)
+    assert result.stop_reason is StopReason.SECONDS
+    assert (result.draft, len(alone.candidates)) == (alone.draft, 1)
+    assert len(result.candidates) == 6
+    assert result.after is not None
+    assert result.after.score == max(candidate.score for candidate in result.candidates)
 
 
 def test_some_of_them_win() -> None:
@@ -166,20 +166,20 @@ def test_a_gain_within_the_spread_of_drafts_is_noise(seed: int) -> None:
     """The scores of plain drafts say how much an answer must gain, before the first of them is offered."""
     limits = TextLimits(max_surprise_rise=99, max_first_surprise=99, max_repeat_rise=1, min_gain_spreads=1.5)
     policy = MarkovPolicy(seed, spread=0.5)
-    found = refine_without_plan(policy, seed, limits=limits)
-    assert found.before is not None
-    assert found.after is not None
-    spread = statistics.pstdev(candidate.score for candidate in found.candidates)
-    gain = max(candidate.score for candidate in found.candidates) - found.before.score
-    assert found.accepted == (gain > 1.5 * spread)
+    result = refine_without_plan(policy, seed, limits=limits)
+    assert result.before is not None
+    assert result.after is not None
+    spread = statistics.pstdev(candidate.score for candidate in result.candidates)
+    gain = max(candidate.score for candidate in result.candidates) - result.before.score
+    assert result.accepted == (gain > 1.5 * spread)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_policy_that_may_reason_gets_them_too(seed: int) -> None:
     policy = MarkovPolicy(seed, spread=0.5)
-    found, plain = refine_without_plan(policy, seed, reasoning=NEVER), refine_without_plan(policy, seed)
-    assert [candidate.text for candidate in found.candidates] == [candidate.text for candidate in plain.candidates]
-    assert len(found.candidates) > 1
+    result, plain = refine_without_plan(policy, seed, reasoning=NEVER), refine_without_plan(policy, seed)
+    assert [candidate.text for candidate in result.candidates] == [candidate.text for candidate in plain.candidates]
+    assert len(result.candidates) > 1
 
 
 @pytest.mark.parametrize("seed", range(4))

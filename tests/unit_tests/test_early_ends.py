@@ -17,10 +17,10 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.companions import make_companions
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.early_ends import MIN_END_CHANCE, find_early_ends, find_sentence_ends
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion

@@ -17,8 +17,8 @@ from doubles import DoublePrompt, MarkovPolicy, TokenReward, Vowels, run, shrunk
 from langchain_sea.budget import Budget, BudgetTracker, StopReason
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
 from langchain_sea.engine.engines import get_engine
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.queue import Engine
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.request import RequestStatus

@@ -98,6 +98,27 @@ def test_a_row_holds_the_draft_of_its_own_method() -> None:
     assert evaluation().answer(case, "random_walk", 0.05)["method"] == "random_walk"
 
 
+def test_an_answer_that_cannot_be_scored_is_left_out(tmp_path, caplog) -> None:
+    """The other questions are answered; the next run tries again what failed."""
+    policy = load_model("tiny")
+
+    def fails_once(prompt: str, completions: list[str]) -> list[float]:
+        if "2 + 2" in prompt and fails:
+            raise ConnectionError("the judge is gone")
+        return [float(len(text)) for text in completions]
+
+    cases = [Case(set="s", question=f"What is {number} + 2?") for number in (1, 2, 3)]
+    rows, fails = tmp_path / "rows", [True]
+    default = PRESETS["default"]
+    presets = {"default": replace(default, search_config=replace(default.search_config, plan="tiny"))}
+    subject = Evaluation(policy=policy, terms=registry.make_terms([fails_once], policy), presets=presets, max_tokens=4)
+    first = subject.run(cases, ["draft"], rows)
+    assert [r["question"] for r in first if r["method"] == "draft"] == ["What is 1 + 2?", "What is 3 + 2?"]
+    assert "question 2 of 3, default, is left out" in caplog.text
+    fails.clear()
+    assert len(subject.run(cases, ["draft"], rows)) == 6
+
+
 def test_an_answer_begins_with_the_opening_of_its_case() -> None:
     """The policy continues it, and the gate sees it."""
     case = Case(set="s", question="What is 1 + 2?", opening=OPENING)

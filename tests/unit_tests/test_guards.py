@@ -11,8 +11,8 @@ import torch
 from architectures import VOCAB, tiny_model, tiny_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
+from reward_cases import QUESTION, TEXTS, classifier, policy, soft_view, view_of
 from slow_cases import first_fast
-from test_rewards import QUESTION, TEXTS, classifier, policy, soft_view, view_of
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,

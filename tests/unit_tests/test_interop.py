@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
 from langsmith.evaluation import EvaluationResult, RunEvaluator, run_evaluator
-from test_rewards import QUESTION, policy
+from reward_cases import QUESTION, policy
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.core.protocols import AnswerBatch

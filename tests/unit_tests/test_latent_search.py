@@ -33,7 +33,7 @@ from langchain_sea.core.energy import Energy
 from langchain_sea.core.limits import TextLimits
 from langchain_sea.core.protocols import SteeringVector
 from langchain_sea.core.terms import RewardTerm
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.latent_gradient import LatentGradientOp
 from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import Scheduler, run_to_completion

@@ -11,7 +11,7 @@ import torch
 from architectures import tiny_model, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_rewards import QUESTION, TEXTS, assert_gradient, classifier, policy, soft_view, view_of
+from reward_cases import QUESTION, TEXTS, assert_gradient, classifier, policy, soft_view, view_of
 
 from langchain_sea import errors
 from langchain_sea.core.protocols import DifferentiableReward

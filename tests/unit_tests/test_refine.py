@@ -11,7 +11,7 @@ from refining import FREE, PRESET_NAMES, PROMPTS, energy_of, ids, kept, whole
 from slow_cases import first_fast, named_fast
 
 from langchain_sea.budget import Budget
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refine import refine
 from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfig

@@ -19,8 +19,8 @@ def test_a_score_that_overflows_never_wins():
     """A weight that lifts a finite reward to infinity says nothing about the text."""
     term = RewardTerm(reward=TokenReward.of("e", 1e38), name="huge", weight=100.0)
     energy = replace(energy_of(max_nll_rise=None), terms=(term,))
-    (found,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], search_config=whole(max_steps=0))
-    assert not found.accepted
+    (result,) = run(energy, PROMPTS[:1], drafts=[[ids("ab"), ids("ae")]], search_config=whole(max_steps=0))
+    assert not result.accepted
 
 
 # Rewards that fail
@@ -51,9 +51,9 @@ def test_a_failing_reward_gives_the_draft(preset, mishap, at, place):
     """The answer is the draft, the failure is told, and the other prompts are as without it."""
     sound = sound_answers(preset, place)
     troubled = Troubled(mishap, only=PROMPTS[2].key, at=at, **KINDS[place])
-    found = run(energy_of(troubled), PROMPTS[:4], preset=preset, langevin=STEEP)
-    failed = found.pop(2)
-    assert [kept(f) for f in found] == [kept(f) for f in sound[:2] + sound[3:]]
+    result = run(energy_of(troubled), PROMPTS[:4], preset=preset, langevin=STEEP)
+    failed = result.pop(2)
+    assert [kept(f) for f in result] == [kept(f) for f in sound[:2] + sound[3:]]
     assert isinstance(failed.failure, RewardUnavailableError)
     assert failed.stop_reason == "reward_unavailable"
     assert (failed.text, failed.accepted) == (sound[2].draft, False)
@@ -67,18 +67,18 @@ def test_a_reward_that_fails_to_steer_gives_the_draft(preset, kind):
     """At the first gradient, or where the beginnings are ranked: the draft has been written before that."""
     energy = energy_of(Troubled(raises(FAILURE), where="score_soft", **kind))
     sound = run(energy_of(TokenReward.random(0)), PROMPTS, preset=preset)
-    for found, expected in zip(run(energy, PROMPTS, preset=preset), sound, strict=True):
-        assert found.failure is FAILURE
-        assert (found.text, found.accepted) == (expected.draft, False)
-        assert found.text == found.draft != ""
+    for result, expected in zip(run(energy, PROMPTS, preset=preset), sound, strict=True):
+        assert result.failure is FAILURE
+        assert (result.text, result.accepted) == (expected.draft, False)
+        assert result.text == result.draft != ""
 
 
 def test_a_score_that_is_not_finite_is_named():
     """Which reward, which number, which text."""
     energy = energy_of(Troubled(lambda values: values * math.nan))
-    (found,) = run(energy, PROMPTS[:1], drafts=[[ids(TEXT)]])
-    assert "'r0' gave nan" in str(found.failure)
-    assert repr(TEXT) in str(found.failure)
+    (result,) = run(energy, PROMPTS[:1], drafts=[[ids(TEXT)]])
+    assert "'r0' gave nan" in str(result.failure)
+    assert repr(TEXT) in str(result.failure)
 
 
 # Ctrl-C
@@ -97,12 +97,12 @@ def test_an_interruption_brings_the_best_so_far(preset, where, at, kind):
         run(energy, PROMPTS[:3], preset=preset, langevin=Langevin(step_size=5.0))
     assert not isinstance(caught.value, Exception)
     trouble.where = "never"
-    for prompt, found in zip(PROMPTS, caught.value.refinements, strict=False):
-        before, after = (-energy.evaluate_texts(prompt, [found.draft, found.text]).energy).tolist()
-        assert found.draft
+    for prompt, result in zip(PROMPTS, caught.value.refinements, strict=False):
+        before, after = (-energy.evaluate_texts(prompt, [result.draft, result.text]).energy).tolist()
+        assert result.draft
         assert after >= before
-        assert found.accepted == (found.text != found.draft)
-    reasons = [found.stop_reason for found in caught.value.refinements]
+        assert result.accepted == (result.text != result.draft)
+    reasons = [result.stop_reason for result in caught.value.refinements]
     assert len(reasons) == 3
     assert "interrupted" in reasons
 
@@ -117,8 +117,8 @@ def test_an_interrupted_policy_has_nothing_to_tell():
 
     with pytest.raises(RefinementInterrupted, match="best of 2 answers") as caught:
         run(energy_of(policy=Interrupted(0)), PROMPTS[:2])
-    assert [found.text for found in caught.value.refinements] == ["", ""]
-    assert [found.stop_reason for found in caught.value.refinements] == ["interrupted"] * 2
+    assert [result.text for result in caught.value.refinements] == ["", ""]
+    assert [result.stop_reason for result in caught.value.refinements] == ["interrupted"] * 2
 
 
 @pytest.mark.usefixtures("ctrl_c")
@@ -133,4 +133,4 @@ def test_what_had_ended_keeps_its_reason():
             search_config=whole(max_steps=50),
             langevin=Langevin(step_size=5.0),
         )
-    assert [found.stop_reason for found in caught.value.refinements] == ["empty", "interrupted"]
+    assert [result.stop_reason for result in caught.value.refinements] == ["empty", "interrupted"]

@@ -24,7 +24,7 @@ from slow_cases import first_fast
 
 from langchain_sea.budget import Budget, BudgetTracker
 from langchain_sea.core.policy import DenseModelOutput
-from langchain_sea.engine.chains import generators_for
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.presets import ChainConfig, ContinuationConfig, DraftConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
 from langchain_sea.sampling.relaxation import Relaxation
@@ -34,11 +34,11 @@ from langchain_sea.sampling.relaxation import Relaxation
 def test_steps_end_it(preset):
     """By the budget's number, or the window's own; zero drafts and ranks."""
     for steps, expected in ((None, 3), (0, 0), (2, 2)):
-        (found,) = run(
+        (result,) = run(
             energy_of(TokenReward.random(0)), PROMPTS[:1], preset=preset, budget=replace(FREE, max_steps=steps)
         )
-        assert (found.stop_reason, found.steps) == ("steps", expected)
-        assert found.before is not None
+        assert (result.stop_reason, result.steps) == ("steps", expected)
+        assert result.before is not None
 
 
 @pytest.mark.parametrize("preset", first_fast(PRESET_NAMES))
@@ -48,11 +48,11 @@ def test_evaluations_end_it_and_cut_no_text(preset, kind):
     energy = energy_of(kind.random(0), policy=Endless(0))
     for limit in (1, 10, 14):
         budget = Budget(max_time=None, max_evaluations=limit, max_steps=50)
-        for found in run(energy, PROMPTS, preset=preset, budget=budget, max_new_tokens=9):
-            assert found.stop_reason == "evaluations"
-            assert found.evaluations >= limit
-            assert {len(text.text) for text in found.candidates} == {9}
-        assert limit > 1 or found.steps == 0
+        for result in run(energy, PROMPTS, preset=preset, budget=budget, max_new_tokens=9):
+            assert result.stop_reason == "evaluations"
+            assert result.evaluations >= limit
+            assert {len(text.text) for text in result.candidates} == {9}
+        assert limit > 1 or result.steps == 0
 
 
 def test_all_chains_ended_is_converged():
@@ -68,10 +68,10 @@ def test_all_chains_ended_is_converged():
             return super().score_soft(view) + (math.inf if view.tokens.soft.requires_grad else 0.0)
 
     for preset in PRESET_NAMES:
-        for found in run(energy_of(Broken.random(0)), PROMPTS, preset=preset):
-            assert (found.stop_reason, found.steps, found.trace) == ("not_finite", 0, ())
-            assert found.draft
-            assert found.failure is None
+        for result in run(energy_of(Broken.random(0)), PROMPTS, preset=preset):
+            assert (result.stop_reason, result.steps, result.trace) == ("not_finite", 0, ())
+            assert result.draft
+            assert result.failure is None
 
 
 def test_beginnings_that_are_not_finite_rank_last():
@@ -156,16 +156,16 @@ def test_the_time_limit_cuts_no_draft_and_no_answer(clock, preset, kind):
     search_config = shrunk(preset, plan=None)[1]
     for seconds in (0.5, 6.0, 60.0):
         clock.now = 0.0
-        (found,) = run(
+        (result,) = run(
             energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=seconds), max_new_tokens=50
         )
-        assert found.draft_seconds == 50
+        assert result.draft_seconds == 50
         assert clock.now <= 50 + seconds + 1
-        assert {len(text.text) for text in found.candidates} == {50}
-        assert found.failure is None
+        assert {len(text.text) for text in result.candidates} == {50}
+        assert result.failure is None
         if seconds < 50 and preset == "default":  # no other answer can be written, but those beside the draft
-            assert (found.stop_reason, found.trace) == ("seconds", ())
-            assert len(found.candidates) <= 8
+            assert (result.stop_reason, result.trace) == ("seconds", ())
+            assert len(result.candidates) <= 8
 
 
 @pytest.mark.parametrize("preset", PRESET_NAMES)
@@ -176,8 +176,8 @@ def test_without_time_the_answer_is_what_the_policy_samples(preset):
     search_config = shrunk(preset, plan=None)[1]
     temperature = search_config.drafts.temperature
     energy = energy_of(TokenReward.random(0), policy=policy)
-    found = run(energy, PROMPTS, budget=budget, search_config=search_config, max_new_tokens=50, seed=3)
-    for prompt, refinement in zip(PROMPTS, found, strict=True):
+    result = run(energy, PROMPTS, budget=budget, search_config=search_config, max_new_tokens=50, seed=3)
+    for prompt, refinement in zip(PROMPTS, result, strict=True):
         generators = generators_for(3, prompt.key, 1, policy.device)
         options = {"tokens": 50, "temperature": temperature, "generators": generators}
         writing = policy.start_generation(prompt, [[]], **options)
@@ -194,11 +194,11 @@ def test_only_the_timeout_cuts_a_text(monkeypatch, preset):
     clock = Clock()
     set_tracker(monkeypatch, clock=clock, timeout=6.0)
     energy = energy_of(TokenReward.random(0), policy=Endless(0, clock))
-    (found,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=99.0), max_new_tokens=50)
+    (result,) = run(energy, PROMPTS[:1], preset=preset, budget=Budget(max_time=99.0), max_new_tokens=50)
     assert clock.now <= 6
-    assert (found.stop_reason, found.is_complete) == ("timeout", False)
-    assert (found.text, len(found.text), found.refine_tokens) == (found.draft, 6, 0)
-    assert (found.candidates, found.failure) == ((), None)
+    assert (result.stop_reason, result.is_complete) == ("timeout", False)
+    assert (result.text, len(result.text), result.refine_tokens) == (result.draft, 6, 0)
+    assert (result.candidates, result.failure) == ((), None)
 
 
 def test_beginnings_leave_time_to_write_on(clock):
@@ -212,7 +212,7 @@ def test_beginnings_leave_time_to_write_on(clock):
     )
     for draft, began in (([], [0, 0, 5]), ([ids("abcdefghijkl")], [0, 5])):
         clock.now, energy.policy.began = 0.0, []
-        (found,) = run(
+        (result,) = run(
             energy,
             PROMPTS[:1],
             search_config=search_config,
@@ -221,10 +221,10 @@ def test_beginnings_leave_time_to_write_on(clock):
             drafts=[draft],
         )
         written = 0 if draft else 50
-        assert found.stop_reason == "seconds"
+        assert result.stop_reason == "seconds"
         assert clock.now == written + 10
-        assert found.text == found.draft
-        assert len(found.draft) == (12 if draft else 50)
+        assert result.text == result.draft
+        assert len(result.draft) == (12 if draft else 50)
         assert energy.policy.began == began
 
 
@@ -268,8 +268,10 @@ def test_time_that_runs_out_while_stepping_ends_the_steps(clock):
         clock.now = 0.0
         soft = Relaxation(kind="soft")  # so that every step is read
         energy = energy_of(Ticking.random(0), policy_relaxation=soft, reward_relaxation=soft)
-        (found,) = run(energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0), max_new_tokens=8)
-        assert (found.stop_reason, found.steps) == ("seconds", steps)
+        (result,) = run(
+            energy, PROMPTS[:1], search_config=search_config, budget=Budget(max_time=10.0), max_new_tokens=8
+        )
+        assert (result.stop_reason, result.steps) == ("seconds", steps)
 
 
 @pytest.mark.parametrize("options", [{"num_kept": 1, "max_steps": 0}, {"num_kept": 0, "max_steps": 20}])
@@ -278,5 +280,5 @@ def test_the_best_beginnings_are_written_on(options):
     search_config = with_fields(SearchConfig(), block_size=1, num_chains=1, num_drafts=64, temperature=2.0, **options)
     energy = energy_of(TokenReward.of("e", 5.0), max_nll_rise=None)
     energy = replace(energy, policy=MarkovPolicy(0, spread=0.5))
-    found = run(energy, PROMPTS, search_config=search_config, langevin=Langevin(step_size=0.5, noise_scale=10.0))
-    assert sum("e" in (f.text[0], f.draft[0]) for f in found) >= 6
+    result = run(energy, PROMPTS, search_config=search_config, langevin=Langevin(step_size=0.5, noise_scale=10.0))
+    assert sum("e" in (f.text[0], f.draft[0]) for f in result) >= 6

@@ -9,7 +9,7 @@ import torch
 from architectures import VOCAB, tiny_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_rewards import TEXTS, policy, view_of
+from reward_cases import TEXTS, policy, view_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
