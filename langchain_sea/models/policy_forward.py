@@ -190,14 +190,19 @@ class PolicyForward:
         In one forward pass on a CPU. On a GPU the generations that `StaticDecoder` can decode take another than the
         rest: each stays where its keys and values are, whoever joins or leaves.
         """
-        self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
-        if isinstance(self._runner, StaticRunner):
-            if self._decoder is None:
-                self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
-            can_decode = self._decoder.can_decode
-            self._decoder.step([state for state in generations if can_decode(state)], end_ids)
-            generations = [state for state in generations if not can_decode(state)]
-        self._generate_packed(generations, disallowed, end_ids)
+        try:
+            self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
+            if isinstance(self._runner, StaticRunner):
+                if self._decoder is None:
+                    self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
+                can_decode = self._decoder.can_decode
+                self._decoder.step([state for state in generations if can_decode(state)], end_ids)
+                generations = [state for state in generations if not can_decode(state)]
+            self._generate_packed(generations, disallowed, end_ids)
+        except torch.OutOfMemoryError:
+            if isinstance(self._runner, StaticRunner):
+                self._runner.release_memory()  # what is tried next, with fewer rows, may need it
+            raise
 
     def _generate_packed(
         self, generations: Sequence[PolicyGeneration], disallowed: Tensor, end_ids: frozenset[int]

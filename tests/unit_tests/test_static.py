@@ -21,6 +21,7 @@ from langchain_sea.core.protocols import ForwardRequest, LayerInput, OutputSpec,
 from langchain_sea.models import (
     cuda_graphs,
     generation,
+    policy_forward,
     soft_embeddings,
     static_attention,
     static_decode,
@@ -458,39 +459,45 @@ def test_shares_at_once_are_those_of_the_rows() -> None:
     assert torch.equal(same_likeliest[peak > -1e30], likeliest[peak > -1e30])
 
 
-@pytest.mark.parametrize("place", ["step", "cache", "prefix", "copies"])
+PLACES = {
+    "step": (StaticRunner, "run"),
+    "cache": (DecodeArena, "get_batch"),
+    "prompt": (StaticRunner, "_compute"),
+    "prefix": (static_decode, "PackedSequence"),
+    "copies": (static_decode, "_Parked"),
+    "rows": (static_decode, "load_rows"),
+    "slots": (static_decode.StaticDecoder, "_load_prompts"),
+    "token": (LMHead, "narrow_logits"),
+    "packed": (policy_forward, "sample_tokens"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
 def test_a_lack_of_memory_loses_no_token(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever memory runs out, the same step can be tried again."""
+    """Wherever memory runs out, the same step can be tried again, and what decoding held is free for it."""
 
     def write(fails_at: int | None) -> list[list[int]]:
         _, policy = make_policies("llama")
+        first, last = (make_prompt(policy, question) for question in ASKED)
         states = [
-            policy.start_generation(make_prompt(policy, q), [[], [5, 6]], tokens=9, temperature=1.0, generators=rngs(2))
-            for q in ASKED
+            policy.start_generation(prompt, [[], [5, 6]], tokens=9, temperature=1.0, generators=rngs(2))
+            for prompt in (first, policy.prompt_from_ids([7], ()), last)
         ]
-        failures = 0
         for number in range(40):
             if number == fails_at:
                 with monkeypatch.context() as patched:
                     owner, name = PLACES[place]
                     patched.setattr(owner, name, _raise_out_of_memory)
-                    try:
+                    with pytest.raises(torch.OutOfMemoryError):
                         policy.generate_step(states)
-                    except torch.OutOfMemoryError:
-                        failures += 1
-            policy.generate_step(states[: 1 + number])  # the second joins after the first token
-        assert failures == (fails_at is not None)
+                decoder = policy._forward._decoder
+                assert decoder is not None
+                # where there is no memory for copies of what rows have written, all stays
+                assert bool(decoder._arena.num_positions) == (place == "copies")
+            policy.generate_step(states[: 2 + number])  # the last one joins after the first token
         return [ids for state in states for ids in state.written]
 
-    assert write(None) == write(1 if place != "prefix" else 0)
-
-
-PLACES = {
-    "step": (StaticRunner, "run"),
-    "cache": (DecodeArena, "get_batch"),
-    "prefix": (StaticRunner, "_compute"),
-    "copies": (static_decode, "_Parked"),
-}
+    assert write(None) == write(1)
 
 
 def _raise_out_of_memory(*_args: object, **_kwargs: object) -> None:
