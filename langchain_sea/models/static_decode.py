@@ -38,8 +38,8 @@ __all__ = ["StaticDecoder"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
-_MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
-_MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
+_MAX_PLACES = 2  # a batch may have so many times as many places as rows, these rounded up to a power of two,
+_MAX_EMPTY_STEPS = 8  # and more for so many steps: requests that go on together often come within a few
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
 
@@ -120,7 +120,7 @@ class StaticDecoder:
         self._load_prompts(self._batch)
         (ids,) = self._batch.step()
         tokens: list[int] = ids.tolist()
-        for member in self._members.values():  # also of groups that are left out here: their next token is drawn anew
+        for member in self._members.values():
             member.num_own += 1
         for state, group in groups:
             member = self._members[group]
