@@ -80,6 +80,7 @@ class _Writing:
         end: seconds on the tracker's clock at which it stops.
         ends_with_first: see `Drafter.write`.
         is_cut: whether it was stopped.
+        num_first_steps: after which the answers of the first input had ended, the one without a new id included.
     """
 
     drafter: Drafter
@@ -87,6 +88,7 @@ class _Writing:
     end: float
     ends_with_first: bool
     is_cut: bool = False
+    num_first_steps: int = 0
 
     def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
         """Return the new ids of each answer, for every input, as many at a time as memory suffices for."""
@@ -105,10 +107,14 @@ class _Writing:
         for number, row in rows:
             by_input[number].append(row)
         inputs = [all_inputs[number].select_rows(some) for number, some in by_input.items()]
-        op = GenerateOp(
-            drafter.policy, inputs, self.tokens, drafter.temperature, self._should_continue, self.ends_with_first
-        )
+        has_first = 0 in by_input
+        # others that memory puts into a later pass get as many tokens as they would have got beside the first input
+        tokens = self.tokens if has_first or not self.ends_with_first else self.num_first_steps
+        ends_with_first = self.ends_with_first and has_first
+        op = GenerateOp(drafter.policy, inputs, tokens, drafter.temperature, self._should_continue, ends_with_first)
         written: list[list[Answer]] = yield op
+        if has_first:
+            self.num_first_steps = max(self.num_first_steps, min(self.tokens, max(map(len, written[0])) + 1))
         drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
         return [ids for answers in written for ids in answers]
 

@@ -150,7 +150,7 @@ class DecodeBatch:
             for layer in shape.steered
         }
         name = f"a decoding step of {shape.num_rows} rows with {shape.capacity} positions"
-        # it is captured in `_capture` alone, which keeps the rows where they are
+        # never captured by a call: `_capture` does it, and then puts the rows back to where they were
         self._step = GraphedFunction(self._compute, parts.runner.graphs, name, num_eager_calls=sys.maxsize)
         self._num_steps = 0
         self._unread: deque[_UnreadStep] = deque()

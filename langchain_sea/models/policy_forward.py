@@ -191,18 +191,18 @@ class PolicyForward:
         rest: each stays where its keys and values are, whoever joins or leaves. Where memory does not suffice, what the
         runner keeps is given back, and the step can be tried again.
         """
-        self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
-        if not isinstance(self._runner, StaticRunner):
-            self._generate_packed(generations, disallowed, end_ids)
-            return
-        if self._decoder is None:
-            self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
-        can_decode = self._decoder.can_decode
         try:
-            self._decoder.step([state for state in generations if can_decode(state)], end_ids)
-            self._generate_packed([state for state in generations if not can_decode(state)], disallowed, end_ids)
+            self._read_prompts(group.prompt for state in generations for group in state.unfinished_groups())
+            if isinstance(self._runner, StaticRunner):
+                if self._decoder is None:
+                    self._decoder = StaticDecoder(self._runner, self.embed, self._head, disallowed)
+                can_decode = self._decoder.can_decode
+                self._decoder.step([state for state in generations if can_decode(state)], end_ids)
+                generations = [state for state in generations if not can_decode(state)]
+            self._generate_packed(generations, disallowed, end_ids)
         except torch.OutOfMemoryError:
-            self._runner.release_memory()
+            if isinstance(self._runner, StaticRunner):
+                self._runner.release_memory()  # what is tried next, with fewer rows, may need it
             raise
 
     def _generate_packed(

@@ -38,8 +38,8 @@ __all__ = ["StaticDecoder"]
 
 _MAX_COPIED_POSITIONS = 2**16  # of prompts, copied into rows so that attention is one kernel per layer
 _MAX_PADDING = 2  # where prompts are shared, a batch may be so many times as large as what it holds
-_MAX_PLACES = 2  # times as many as rows, rounded up; a batch with more is left, but not at once:
-_MAX_EMPTY_STEPS = 8  # requests that go on together often come within a few steps
+_MAX_PLACES = 2  # a batch may have so many times as many places as rows, these rounded up to a power of two,
+_MAX_EMPTY_STEPS = 8  # and more for so many steps: requests that go on together often come within a few
 _STEPS_BEGUN = {"cuda": 4}  # before the first of them is read, by the type of device
 _LOOKAHEAD = 64  # positions that a new batch has room for beyond those in use, if as many are left
 
@@ -132,7 +132,7 @@ class StaticDecoder:
         if not waits:
             self._load_prompts(batch)
         tokens = batch.next_tokens(0 if waits else self._num_to_begin(batch))
-        for member in self._members.values():  # also of groups that are left out here: their next token is drawn anew
+        for member in self._members.values():
             member.num_own += 1
         for state, group in groups:
             member = self._members[group]

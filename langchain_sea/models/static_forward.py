@@ -97,7 +97,7 @@ class StaticRunner(ModelRunner):
 
     Attributes:
         graphs: the functions that were captured.
-        on_release: called where memory is short; the decoder sets it.
+        on_release: called where memory is short; `StaticDecoder` sets it.
     """
 
     def __init__(self, model: PreTrainedModel, *, compiles: bool = False) -> None:
@@ -129,13 +129,13 @@ class StaticRunner(ModelRunner):
         keep_key_values: bool = False,
     ) -> list[SequenceOutput]:
         """Run all sequences, in one forward pass for those of similar size; see `ModelRunner.forward`."""
-        outputs: dict[int, SequenceOutput] = {}
+        requested, outputs = frozenset(layers), dict[int, SequenceOutput]()
         for numbers, shape in self._plan(sequences):
             part = [sequences[i] for i in numbers]
             if shape is None:
-                results = super().forward(part, layers=layers, last=last, keep_key_values=keep_key_values)
+                results = super().forward(part, layers=requested, last=last, keep_key_values=keep_key_values)
             else:
-                results = self._run_padded(part, shape, frozenset(layers), last=last, keep_key_values=keep_key_values)
+                results = self._run_padded(part, shape, requested, last=last, keep_key_values=keep_key_values)
             outputs |= zip(numbers, results, strict=True)
         return [outputs[i] for i in range(len(sequences))]
 

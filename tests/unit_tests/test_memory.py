@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -150,6 +151,24 @@ def test_rows_of_a_policy_fail_once_and_are_remembered(monkeypatch: pytest.Monke
     assert [draw(narrow, (40, 9)) for _ in range(3)] == [expected] * 3
     assert len(failures) == 2
     assert get_size_limit(narrow, GenerateOp).size == get_speed(narrow).max_rows == 12
+
+
+def test_answers_end_with_the_first_input_also_where_they_are_not_beside_it() -> None:
+    """Memory suffices for two at a time: the others must not cut each other short, nor be longer than beside it."""
+    policy, _ = make_policies("llama")
+    get_size_limit(policy, GenerateOp).size = 2
+    drafter = Drafter(policy, 1.0, make_generators(5), BudgetTracker(Budget(max_time=None)))
+    inputs = [
+        GenerationInput(make_prompt(policy, asked), [[]] * count) for asked, count in zip(ASKED, (1, 4), strict=True)
+    ]
+    steps, ops = drafter.write(inputs, 5, ends_with_first=True), list[tuple[bool, int]]()
+    op = next(steps)
+    with suppress(StopIteration):
+        while True:
+            assert isinstance(op, GenerateOp)
+            ops.append((op.ends_with_first, op.tokens))
+            op = steps.send([[[7] for _ in each.prefixes] for each in op.inputs])
+    assert ops == [(True, 5), (False, 2), (False, 2)]
 
 
 def test_a_pass_without_memory_gives_back_what_decoding_holds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,17 +166,20 @@ def test_a_batch_waits_for_those_that_come_a_step_later(monkeypatch: pytest.Monk
     assert len(rebuilds) == in_crowd + 1
 
 
-def test_a_step_of_decoding_is_captured_when_it_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A capture runs the step, and still no row loses its place."""
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_step_of_decoding_is_captured_when_it_is_used_again(
+    monkeypatch: pytest.MonkeyPatch, *, succeeds: bool
+) -> None:
+    """A capture runs the step, and still no row loses its place; one that failed is not tried at each step."""
     captured: list[str] = []
 
     def make_capture(
         function: Callable[..., tuple[torch.Tensor, ...]], _cache: object, name: str, inputs: Sequence[torch.Tensor]
-    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+    ) -> Callable[..., tuple[torch.Tensor, ...]] | None:
         captured.append(name)
         function(*inputs)
         function(*inputs)
-        return function
+        return function if succeeds else None
 
     written = []
     for policy in make_policies("llama"):
