@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.core.functions import to_list
 from langchain_sea.core.suggestions import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-__all__ = ["OTHER_NAMES", "read_options", "require_known", "to_strings"]
+__all__ = ["OTHER_NAMES", "read_fields", "read_options", "require_known", "to_strings"]
 
 OTHER_NAMES = {"policy": "model", "max_completion_tokens": "max_tokens", "stop_sequences": "stop"}
 """Other names of options."""
@@ -78,3 +79,12 @@ def require_known(names: Iterable[str], known: Collection[str]) -> None:
         if name not in known:
             hint = suggest(name, known) or f"the options are {', '.join(sorted(known))}."
             raise ValueError(f"there is no option {name!r}; {hint}")
+
+
+def read_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings under their own names; one reward or stop string is a list of one."""
+    settings = read_options(values)
+    for name, read in (("rewards", to_list), ("stop", to_strings)):
+        if settings.get(name) is not None:
+            settings[name] = read(settings[name])
+    return settings

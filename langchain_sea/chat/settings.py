@@ -13,12 +13,11 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_vali
 
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
-from langchain_sea.chat.aliases import OTHER_NAMES, read_options, require_known, to_strings
+from langchain_sea.chat.aliases import OTHER_NAMES, read_fields, require_known
 from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
 from langchain_sea.chat.profile import find_profile
 from langchain_sea.chat.setting_checks import name_scorer, require_model, require_scorer
 from langchain_sea.chat.validation_errors import simplify
-from langchain_sea.core.functions import to_list
 from langchain_sea.core.known_names import DEFAULT_REWARDS
 from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.plans import SearchPlan
@@ -182,12 +181,12 @@ class SEASettings(BaseChatModel):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy the model with some fields changed, as pydantic does; other names of fields may be used here, too."""
-        return super().model_copy(update=None if update is None else _read_fields(update), deep=deep)
+        return super().model_copy(update=None if update is None else read_fields(update), deep=deep)
 
     @model_validator(mode="before")
     @classmethod
     def _check_names(cls, values: dict[str, Any]) -> dict[str, Any]:
-        settings = _read_fields({name: value for name, value in values.items() if name != "api_key"})
+        settings = read_fields({name: value for name, value in values.items() if name != "api_key"})
         require_known(settings, [*cls.model_fields, *OTHER_NAMES])
         if isinstance(settings.get("budget"), Mapping):
             require_known(settings["budget"], [each.name for each in fields(Budget)])
@@ -266,15 +265,6 @@ class SEASettings(BaseChatModel):
         params["ls_provider"] = "sea"
         params["ls_model_name"] = kwargs.get("model") or self._model_name
         return params
-
-
-def _read_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings under their own names; one reward or stop string is a list of one."""
-    settings = read_options(values)
-    for name, read in (("rewards", to_list), ("stop", to_strings)):
-        if settings.get(name) is not None:
-            settings[name] = read(settings[name])
-    return settings
 
 
 def _describe_settings(model: SEASettings) -> dict[str, Any]:

@@ -247,8 +247,7 @@ class RefinementRequest(Request[Refinement]):
         companions = self._writer.companions
         if companions is None:
             return False
-        is_draft_best = yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)
-        return bool(is_draft_best)
+        return bool((yield from stop_when_late(companions.offer(self.prompt, self._candidates), self.tracker)))
 
     def _refine_blocks(self, block_size: int) -> RequestSteps[None]:
         """Run chains on one block of the answer after another."""
