@@ -104,7 +104,7 @@ class Evaluation:
     temperature: float = 0.8
     max_tokens: int = 40
     seed: int = 0
-    max_time: float | None = None
+    max_time: float | None = 30.0
 
     def run(
         self,
