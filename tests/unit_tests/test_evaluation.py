@@ -66,7 +66,8 @@ def test_a_preset_gets_the_leaders_time_without_that_of_the_draft() -> None:
     assert {limits[name] for name in (*CONTROLS, "paper", "reference")} == {2.5}
     assert limits["default@0.5"] == 1.5
     assert 0 < limits["default@0.125"] < 0.01
-    assert limits["default"] is limits["draft"] is limits["bo64"] is None
+    assert limits["draft"] is limits["bo64"] is None
+    assert limits["default"] == 30.0
     assert replace(evaluation(), max_time=2.0).time_limit("default", case, {}) == 2.0
     assert replace(evaluation(), max_time=2.0).time_limit("bo64", case, {}) is None
 
