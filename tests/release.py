@@ -96,7 +96,9 @@ def main() -> None:
         if not options.no_suite:
             groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
             sh(*pip, *[need for need in groups["test"] if isinstance(need, str)])
-            for name in ("tests", "docs", "cookbook", "README.md", "pyproject.toml", "CONTRIBUTING.md", "CHANGELOG.md"):
+            folders = ("tests", "docs", "cookbook")
+            files = ("README.md", "pyproject.toml", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE")  # tests read them
+            for name in folders + files:
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copy(ROOT / name, work / name)
             found = sh(
