@@ -43,15 +43,15 @@ class Arrival(NamedTuple):
         return self.key_values[0][0].shape[2] if self.key_values else 0
 
 
-def find_places(shape: DecodeShape, taken: Collection[int], sizes: Sequence[int]) -> list[int] | None:
+def find_places(shape: DecodeShape, used: Collection[int], sizes: Sequence[int]) -> list[int] | None:
     """Return the first place of each group, or None if there is no room for all.
 
     Args:
         shape: of the batch.
-        taken: places that are in use.
+        used: places that are in use.
         sizes: C of each group. Its rows are neighbours, and a prompt that rows share has its places to itself.
     """
-    found, place = [], 0
+    first_places, place = [], 0
     for size in sizes:
         needed, run = shape.rows if shape.prompt_tokens else size, 0
         if size > needed:
@@ -59,10 +59,10 @@ def find_places(shape: DecodeShape, taken: Collection[int], sizes: Sequence[int]
         while run < needed:
             if place == shape.num_rows:
                 return None
-            run = 0 if place in taken else run + 1
+            run = 0 if place in used else run + 1
             place += 1
-        found.append(place - needed)
-    return found
+        first_places.append(place - needed)
+    return first_places
 
 
 def load_rows(batch: DecodeBatch, arrivals: Sequence[Arrival]) -> None:

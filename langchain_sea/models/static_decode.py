@@ -169,8 +169,8 @@ class StaticDecoder:
         batch.drop_unread_steps()
         shape = batch.shape
         going_on = [member for member in self._members.values() if member.group.rows]
-        taken = {place for member in going_on for place in member.places(shape)}
-        first_places = find_places(shape, taken, [len(group.rows) for _, group in arriving])
+        used = {place for member in going_on for place in member.places(shape)}
+        first_places = find_places(shape, used, [len(group.rows) for _, group in arriving])
         if first_places is None or not all(self._fits(shape, state, group) for state, group in arriving):
             return False
         self._members = {member.group: member for member in going_on}  # others may get the places of the rest

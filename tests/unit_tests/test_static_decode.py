@@ -240,9 +240,9 @@ def test_answers_beside_structured_output_are_those_alone() -> None:
     options = {"energy": energy, "preset": SMALL_PRESET, "budget": Budget(max_time=None), "max_new_tokens": 32}
     together = refine(prompts, **options)
     alone = [refine([prompt], **options)[0] for prompt in prompts]
-    assert [(found.draft, found.text) for found in together] == [(found.draft, found.text) for found in alone]
-    assert all(found.failure is None for found in together)
-    assert any(found.accepted for found in together)
+    assert [(result.draft, result.text) for result in together] == [(result.draft, result.text) for result in alone]
+    assert all(result.failure is None for result in together)
+    assert any(result.accepted for result in together)
 
 
 def test_shares_at_once_are_those_of_the_rows() -> None:
