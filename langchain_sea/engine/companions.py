@@ -87,7 +87,7 @@ class Companions:
             return True
         speed = get_speed(self.drafter.policy)
         rows = speed.num_requests * (1 + self.config.count)
-        return speed.slows_by(rows, speed.num_requests, at_most=_MAX_SLOWDOWN)
+        return speed.is_decode_within(_MAX_SLOWDOWN, rows, speed.num_requests)
 
     @property
     def _num_left(self) -> int:

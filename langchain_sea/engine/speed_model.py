@@ -81,13 +81,13 @@ class SpeedModel:
         """Return the seconds in which one token is added to so many rows, in as many passes as memory needs."""
         return self._estimate_token(self._medians(self._decode), rows)
 
-    def slows_by(self, rows: int, fewer: int, *, at_most: float) -> bool:
+    def is_decode_within(self, factor: float, rows: int, fewer: int) -> bool:
         """Return whether a token takes at most so many times as long for these rows as for fewer.
 
         Guessed until a token is measured.
         """
         seconds = self._medians(self._decode) or {1: 1.0}
-        return self._estimate_token(seconds, rows) <= at_most * self._estimate_token(seconds, fewer)
+        return self._estimate_token(seconds, rows) <= factor * self._estimate_token(seconds, fewer)
 
     def forward(self, tokens: int) -> float:
         """Return the seconds in which so many tokens are read and scored.
