@@ -141,24 +141,29 @@ class StaticDecoder:
 
     def _num_to_begin(self, batch: DecodeBatch) -> int:
         """Return how many steps may be under way: not more than a row has room for, or than all rows need."""
-        going_on = [member for member in self._members.values() if member.group.rows]
-        used = max(batch.shape.num_before(member.group) + member.num_own for member in going_on)
-        num_left = max(member.group.num_left for member in going_on)
-        return min(self.num_steps_begun, batch.shape.capacity - used, num_left)
+        num_left = max(member.group.num_left for member in self._going_on)
+        return min(self.num_steps_begun, batch.shape.capacity - self._num_used(batch.shape), num_left)
+
+    @property
+    def _going_on(self) -> list[_Member]:
+        """The members of which a row goes on."""
+        return [member for member in self._members.values() if member.group.rows]
+
+    def _num_used(self, shape: DecodeShape) -> int:
+        """Return how many positions the longest of the rows that go on has."""
+        return max((shape.num_before(member.group) + member.num_own for member in self._going_on), default=0)
 
     def _goes_on(self, groups: Sequence[LengthGroup]) -> bool:
         """Whether the batch has room for a token of each of its rows, and it suits these groups.
 
         It must not read on for a group that is left out, and not have many more places than rows for long.
         """
-        going_on = [member for member in self._members.values() if member.group.rows]
-        if self._batch is None or not {member.group for member in going_on} <= set(groups):
+        if self._batch is None or not {member.group for member in self._going_on} <= set(groups):
             return False
         shape, num_rows = self._batch.shape, sum(len(group.rows) for group in groups)
-        used = max((shape.num_before(member.group) + member.num_own for member in going_on), default=0)
         is_empty = shape.num_rows > _MAX_PLACES * round_up_power(num_rows)
         self._num_empty_steps = self._num_empty_steps + 1 if is_empty else 0
-        return used < shape.capacity and self._num_empty_steps <= _MAX_EMPTY_STEPS
+        return self._num_used(shape) < shape.capacity and self._num_empty_steps <= _MAX_EMPTY_STEPS
 
     def _join(self, arriving: Sequence[tuple[PolicyGeneration, LengthGroup]]) -> bool:
         """Put groups into free places of the batch, and return whether it has room for all."""
@@ -168,7 +173,7 @@ class StaticDecoder:
             return True
         batch.drop_unread_steps()
         shape = batch.shape
-        going_on = [member for member in self._members.values() if member.group.rows]
+        going_on = self._going_on
         used = {place for member in going_on for place in member.places(shape)}
         first_places = find_places(shape, used, [len(group.rows) for _, group in arriving])
         if first_places is None or not all(self._fits(shape, state, group) for state, group in arriving):
