@@ -140,10 +140,8 @@ class Evaluation:
                         continue
                     if time.monotonic() > deadline:
                         return read_rows(rows)
-                    try:
-                        row = self.answer(case, name, self.time_limit(name, case, answered))
-                    except (RewardUnavailableError, OutOfMemoryError) as error:
-                        _log.warning("question %d of %d, %s, is left out: %s", number, len(cases), name, error)
+                    row = self._answer_or_warn(case, name, self.time_limit(name, case, answered))
+                    if row is None:
                         if name == LEAD:  # whose seconds the others get
                             break
                         continue
@@ -154,6 +152,14 @@ class Evaluation:
                         report(f"question {number} of {len(cases)}, {name}: {row['seconds']:.1f} s")
                 progress.update(1)
         return read_rows(rows)
+
+    def _answer_or_warn(self, case: Case, name: str, seconds: float | None) -> Row | None:
+        """Return the row of an answer; None, with a warning, if it could not be scored."""
+        try:
+            return self.answer(case, name, seconds)
+        except (RewardUnavailableError, OutOfMemoryError) as error:
+            _log.warning("%s is left out for the question %.80r: %s", name, case.question, error)
+            return None
 
     def answer(self, case: Case, name: str, seconds: float | None) -> Row:
         """Answer one case with one method, and return the row.

@@ -115,7 +115,7 @@ def test_an_answer_that_cannot_be_scored_is_left_out(tmp_path, caplog) -> None:
     subject = Evaluation(policy=policy, terms=registry.make_terms([fails_once], policy), presets=presets, max_tokens=4)
     first = subject.run(cases, ["draft"], rows)
     assert [r["question"] for r in first if r["method"] == "draft"] == ["What is 1 + 2?", "What is 3 + 2?"]
-    assert "question 2 of 3, default, is left out" in caplog.text
+    assert "default is left out for the question 'What is 2 + 2?'" in caplog.text
     fails.clear()
     assert len(subject.run(cases, ["draft"], rows)) == 6
 
