@@ -56,7 +56,7 @@ def test_a_folder_is_no_file(tmp_path, read, expected):
 
 
 def test_a_parquet_file_is_one(tmp_path):
-    pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow", reason="it comes with the extra ray")
     (tmp_path / "rows.parquet").write_bytes(b"no")
     with pytest.raises(FileError, match=r"no Parquet file.*Expected: a \.jsonl file"):
         list(read_input(tmp_path / "rows.parquet"))
