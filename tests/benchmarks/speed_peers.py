@@ -20,6 +20,8 @@ from transformers import DynamicCache
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from langchain_sea.rewards import HiddenStateHead
+
 LONG_PROMPT = 2048
 TOP = 10  # of the policy's tokens may be decoded
 BARRED = -1e10
@@ -31,7 +33,7 @@ class Peer:
     def __init__(self, on: Subject, prompt: Sequence[int], starts: Sequence[Sequence[int]]) -> None:
         """The chains start at the policy's own logits, as it reads the starts."""
         self.on, self.model, self.ids = on, on.policy.model, list(prompt)
-        self.head = on.terms[0].reward.head.to(on.policy.device)
+        self.head: HiddenStateHead = on.terms[0].reward.head.to(on.policy.device)
         self.embeddings = self.model.get_input_embeddings().weight.detach()  # (V, D)
         rows = torch.tensor([[*prompt, *start] for start in starts], device=on.policy.device)
         with torch.no_grad():
@@ -56,7 +58,7 @@ class Peer:
 
     def reward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """(C,) of the head, from states at the answers' tokens."""
-        return self.head.values(hidden, mask)[:, -1]
+        return self.head.prefix_values(hidden, mask)[:, -1]
 
 
 class Authors(Peer):
