@@ -108,9 +108,9 @@ class ChunkBeam:
             continued, is_cut = yield from request.write(prefixes, self.chunk)
             if is_cut and request.scores:
                 return
-            length += self.chunk
+            length = min(length + self.chunk, request.max_new_tokens)
             ranked = (yield from request.rank(continued))[: self.beams]
-            finished_answers += [ids for ids in ranked if len(ids) < min(length, request.max_new_tokens)]
+            finished_answers += [ids for ids in ranked if len(ids) < length]
             beams = [ids for ids in ranked if len(ids) >= length]
         yield from request.offer(finished_answers + beams)
 

@@ -74,6 +74,8 @@ class SearchRequest(Request[Refinement]):
         self.tracker.start_refinement()  # a search has no draft of its own before it
         try:
             yield from self.method.steps(self)
+            if not self.scores:  # the time was over before the first answer
+                yield from self.finish([[]])
         except (RewardUnavailableError, OutOfMemoryError) as error:
             failure = error
         self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
@@ -125,7 +127,10 @@ class SearchRequest(Request[Refinement]):
     def offer(self, answers: Sequence[Answer]) -> RequestSteps[None]:
         """Decode and score the answers, and keep the best."""
         texts = [self.energy.policy.decode(ids) for ids in answers]
+        evaluations = self.tracker.evaluations + len(texts)
         scored = yield from self._best.offer(texts)
+        # a text that was written before counts again: else a search among few answers would never reach its limit
+        self.tracker.evaluations = evaluations
         self.scores.update(zip(map(tuple, answers), scored, strict=True))
 
     def rank(self, prefixes: Sequence[Answer]) -> RequestSteps[list[Answer]]:

@@ -75,6 +75,20 @@ class TestEvery:
         for result in found(method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5):
             assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
 
+    @pytest.mark.parametrize("longest", range(1, 8))
+    def test_answers_that_the_limit_cuts_are_offered(self, method, longest) -> None:
+        """Also if it is no multiple of the tokens that are written at once; a search among few answers ends."""
+        results = found(method, PROMPTS, max_new_tokens=longest)
+        lengths = {len(MarkovPolicy(0).encode(text.text)) for result in results for text in result.candidates}
+        assert all(result.candidates for result in results)
+        assert longest in lengths
+
+    def test_offers_an_answer_if_its_time_is_over_at_once(self, method) -> None:
+        """As a refinement returns its draft."""
+        (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=1e-9))
+        assert result.before is not None
+        assert len(result.candidates) <= max(1, method.rows)
+
 
 class Failing:
     """A reward that cannot be asked."""
