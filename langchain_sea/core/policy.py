@@ -227,6 +227,10 @@ class Policy(Protocol):
     def num_layers(self) -> int:
         """The number of decoder layers."""
 
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether a GPU replays its passes as graphs, beside which the rewards run."""
+
     def forward_all(self, asks: Sequence[ForwardRequest]) -> list[ModelOutput]:
         """Run one forward pass over all answers, each after its prompt.
 

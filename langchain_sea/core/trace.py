@@ -45,11 +45,13 @@ class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are attributes 
         before: the draft; None if it could not be scored.
         after: the answer; the draft itself if nothing better was found.
         candidates: all texts that were scored, the draft first.
+        eager_rewards: the names of the rewards that ran beside passes that a GPU replays as graphs; none on a CPU.
     """
 
     before: ScoredText | None
     after: ScoredText | None
     candidates: tuple[ScoredText, ...]
+    eager_rewards: tuple[str, ...]
 
     def __new__(
         cls,
@@ -58,8 +60,10 @@ class Trace(tuple[TraceStep, ...]):  # noqa: SLOT001 - the texts are attributes 
         before: ScoredText | None = None,
         after: ScoredText | None = None,
         candidates: Iterable[ScoredText] = (),
+        eager_rewards: Iterable[str] = (),
     ) -> Self:
         """Hold the steps and the texts."""
         trace = super().__new__(cls, steps)
         trace.before, trace.after, trace.candidates = before, after, tuple(candidates)
+        trace.eager_rewards = tuple(eager_rewards)
         return trace

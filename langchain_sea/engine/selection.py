@@ -192,6 +192,7 @@ class BestSoFar:
         draft = before.text if before else draft
         text = after.text if after else draft
         candidates = tuple(self._scored_texts[text] for text in self._offered)
+        names = [term.name for term in self.energy.terms] if self.energy.policy.replays_graphs else []
         is_out_of_memory = self.tracker.is_out_of_memory
         stop_reason = StopReason.OUT_OF_MEMORY if is_out_of_memory else self.tracker.stop_reason
         return Refinement(
@@ -209,7 +210,7 @@ class BestSoFar:
             evaluations=self.tracker.evaluations,
             rejected=self.rejected,
             failure=failure,
-            trace=Trace(trace, before=before, after=after, candidates=candidates),
+            trace=Trace(trace, before=before, after=after, candidates=candidates, eager_rewards=names),
             candidates=candidates,
             draft_seconds=round(self.tracker.draft_seconds, 4),
             is_complete=text not in cut_texts,

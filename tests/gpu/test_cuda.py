@@ -64,6 +64,11 @@ def test_an_answer_is_never_worse_and_comes_again(preset: str) -> None:
     assert sea["score_after"] >= sea["score_before"]
 
 
+def test_the_trace_names_the_rewards_that_run_beside_the_graphs() -> None:
+    model = SEAChatModel(model="tiny", seed=3, max_tokens=12, device="cuda")
+    assert model.refinement("12 + 30 =").trace.eager_rewards == ("tiny",)
+
+
 def test_a_batch_is_answered_as_one_by_one() -> None:
     model = SEAChatModel(model="tiny", seed=3, max_tokens=12, device="cuda")
     asked = ["12 + 30 =", "7 + 8 =", "99 - 3 ="]

@@ -82,6 +82,7 @@ class MarkovPolicy:
     """
 
     num_layers = 2
+    replays_graphs = False
     never_ends = False  # whether drafting never draws the end
     end_ids = frozenset({END})
 

@@ -226,6 +226,15 @@ def test_a_window_scores_nothing_on_the_way():
     assert found.draft_tokens >= len(found.ids)
 
 
+@pytest.mark.parametrize(("replays", "names"), [(False, ()), (True, ("r0",))])
+def test_the_trace_names_the_rewards_that_run_beside_graphs(replays, names):
+    """All of them, since no reward is captured."""
+    energy = energy_of(TokenReward.random(2))
+    energy.policy.replays_graphs = replays
+    (refined,) = run(energy, PROMPTS[:1])
+    assert refined.trace.eager_rewards == names
+
+
 def test_prompts_and_an_energy_are_enough():
     """The default preset refines, from generators of seed 0."""
     energy = energy_of(TokenReward.random(2))
