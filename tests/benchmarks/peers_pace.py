@@ -29,24 +29,28 @@ class Pace:
         fixed: seconds of a call, however many samples it takes.
         each: seconds of each sample.
         slowness: of the last calls, against the two that were measured.
+        most: the largest number of samples that was tried. A call has at most twice as many, since the seconds of each
+            sample may have been measured as nearly nothing on a busy machine.
     """
 
     fixed: float
     each: float
     slowness: float = 1.0
+    most: int = MOST
 
     @classmethod
     def fit(cls, small: tuple[int, float], large: tuple[int, float]) -> Pace:
         """Measure it by two calls, as (samples, seconds)."""
         each = max(_LEAST_SECONDS, (large[1] - small[1]) / (large[0] - small[0]))
-        return cls(max(0.0, small[1] - each * small[0]), each)
+        return cls(max(0.0, small[1] - each * small[0]), each, most=large[0])
 
     def count(self, seconds: float) -> int:
         """The samples that one call of so many seconds has; 0 or less if it has none."""
-        return math.floor((seconds / self.slowness - self.fixed) / self.each)
+        return min(2 * self.most, math.floor((seconds / self.slowness - self.fixed) / self.each))
 
     def learn(self, samples: int, seconds: float) -> None:
         """Take half of the news from a call, as machines are slow for a while."""
+        self.most = max(self.most, samples)
         self.slowness = math.sqrt(self.slowness * seconds / (self.fixed + self.each * samples))
 
 

@@ -70,7 +70,15 @@ def test_a_pace_learns_that_a_machine_has_become_slow() -> None:
 def test_a_pace_is_the_line_through_two_calls() -> None:
     pace = Pace.fit((2, 4.0), (8, 7.0))
     assert (pace.fixed, pace.each) == (3.0, 0.5)
-    assert Pace.fit((2, 4.0), (8, 4.0)).each > 0, "two calls that took as long"
+
+
+def test_a_call_has_at_most_twice_as_many_samples_as_were_tried() -> None:
+    """Where both calls took as long, a sample seems to cost nothing, until calls of more samples show what it costs."""
+    machine, pace = Machine(fixed=1.0, each=4.0), Pace.fit((2, 4.0), (8, 4.0))
+    spend(10.0, machine.call, pace, clock=machine.clock)
+    assert machine.asked == [16]
+    spend(10.0, machine.call, pace, clock=machine.clock)
+    assert machine.asked[1] < 16
 
 
 @given(st.floats(0.1, 60), st.floats(0, 5), st.floats(0.05, 5))
