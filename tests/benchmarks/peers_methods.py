@@ -57,7 +57,7 @@ METHODS = {
     "default": Method(("sea_default",), "seconds", "langchain-sea"),
     "transformers": Method(("transformers_generate",), "once", "transformers"),
     "trl_best_of_n": Method(("trl_best_of_n",), "samples", "trl", "pip install trl==0.24.0"),
-    "its_hub_best_of_n": Method(("its_hub_best_of_n", "its_hub_client"), "samples", *_ITS_HUB),
+    "its_hub_best_of_n": Method(("its_hub_best_of_n",), "samples", *_ITS_HUB),
     "its_hub_particles": Method(("its_hub_particles", "its_hub_client"), "samples", *_ITS_HUB),
     "optillm_best_of_n": Method(("optillm_best_of_n",), "once", "", "pip install optillm==0.4.0"),
 }

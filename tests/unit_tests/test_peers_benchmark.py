@@ -108,8 +108,8 @@ def test_lines_are_those_of_code(source: str, lines: int) -> None:
 
 def test_an_example_counts_with_the_files_it_imports() -> None:
     client = count_lines((EXAMPLES / "its_hub_client.py").read_text(encoding="utf-8"))
-    alone = count_lines((EXAMPLES / "its_hub_best_of_n.py").read_text(encoding="utf-8"))
-    assert lines_needed("its_hub_best_of_n") == client + alone > client > 0
+    alone = count_lines((EXAMPLES / "its_hub_particles.py").read_text(encoding="utf-8"))
+    assert lines_needed("its_hub_particles") == client + alone > client > 0
     assert {f"{file}.py" for method in METHODS.values() for file in method.files} == {
         path.name for path in EXAMPLES.glob("*.py")
     }

@@ -2,8 +2,7 @@
 
 import asyncio
 
-from its_hub import AbstractOutcomeRewardModel, BestOfN
-from peers_examples.its_hub_client import SeededModel
+from its_hub import AbstractOutcomeRewardModel, BestOfN, OpenAICompatibleLanguageModel
 
 
 class Reward(AbstractOutcomeRewardModel):
@@ -17,9 +16,9 @@ class Reward(AbstractOutcomeRewardModel):
         return self.grade(messages[0][0].content, [each[-1].content for each in messages])
 
 
-def make_answerer(endpoint, score, max_tokens, seed):
-    model, best_of_n = SeededModel(endpoint, max_tokens, seed), BestOfN(Reward(score))
-    runner = asyncio.Runner()
+def make_answerer(endpoint, score, max_tokens):
+    model = OpenAICompatibleLanguageModel(endpoint, "none", "sea", max_tokens=max_tokens, temperature=0.8)
+    best_of_n, runner = BestOfN(Reward(score)), asyncio.Runner()
 
     def answer(question, count):
         return runner.run(best_of_n.ainfer(model, question, count))["content"]

@@ -1,7 +1,7 @@
-"""The endpoint as a language model of its_hub, with a seed for each request.
+"""The endpoint as a language model of its_hub, for its particle filter.
 
-its_hub's own client sends no seed, and this package's endpoint answers equal requests alike; nor does the endpoint
-take the empty `extra_body` that the client sends to every server but OpenAI's.
+its_hub's own client marks an unfinished answer by `continue_final_message`, which this package's endpoint refuses. The
+chat template that `peers_servers.py` gives it goes on with such an answer instead.
 """
 
 import asyncio
