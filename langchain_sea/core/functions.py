@@ -10,9 +10,14 @@ import contextvars
 import hashlib
 import inspect
 import os
+import re
 import types
+import uuid
+import weakref
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -24,6 +29,9 @@ T = TypeVar("T")
 
 _MUTABLE = (list, set, dict)
 _SIMPLE = (str, bytes, int, float, complex, bool, type(None))
+_GENERATED = frozenset({"__init__", "__repr__", "__eq__", "__hash__", "__setattr__", "__delattr__"})  # by dataclass
+_identities: dict[int, str] = {}  # by the address of an object that lives
+_held: list[object] = []
 
 
 def to_list(rewards: T | Sequence[T]) -> list[T]:
@@ -101,14 +109,16 @@ def wait_for_result(returned: Any) -> Any:  # noqa: ANN401 - whatever a user's f
         return executor.submit(contextvars.copy_context().run, asyncio.run, wait()).result()
 
 
-def hash_code(function: types.FunctionType) -> str:
-    """Hash what a function does: its code, defaults and closure, and the functions and plain values that it names.
+def hash_code(function: object) -> str:
+    """Hash what a function or a callable object does.
 
-    Equal functions have one hash in every process of one Python version. Of lists, sets and dicts outside the function
-    the contents count if their names are in capitals; of other objects only the names, or which object it is if it is
-    in the closure.
+    Of a function that is its code, defaults and closure, and the functions and plain values that it names. Of lists,
+    sets and dicts outside the function the contents count if their names are in capitals; of other objects only the
+    names. A frozen dataclass is described by its fields and methods, and a bound method or a `functools.partial` by its
+    parts. Equal ones have one hash in every process of one Python version. Any other object that is called or is in a
+    closure is equal to itself alone.
     """
-    return hashlib.sha256("\n".join(_describe_function(function, set())).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(_describe_value(function, set(), by_identity=True)).encode()).hexdigest()[:16]
 
 
 def _describe_function(function: types.FunctionType, seen: set[int]) -> Iterator[str]:
@@ -158,7 +168,52 @@ def _describe_value(value: object, seen: set[int], *, by_identity: bool = False)
         described = ["|".join(_describe_value(part, seen, by_identity=by_identity)) for part in parts]
         # the order of a set differs from process to process
         yield from (type(value).__name__, *(sorted(described) if isinstance(value, (set, frozenset)) else described))
+    else:
+        yield from _describe_object(value, seen, by_identity=by_identity)
+
+
+def _describe_object(value: object, seen: set[int], *, by_identity: bool) -> Iterator[str]:
+    if isinstance(value, types.MethodType) and isinstance(value.__func__, types.FunctionType):
+        yield from (*_describe_function(value.__func__, seen), *_describe_value(value.__self__, seen, by_identity=True))
+    elif isinstance(value, partial):
+        for part in (value.func, value.args, value.keywords):
+            yield from _describe_value(part, seen, by_identity=not isinstance(part, _MUTABLE))
+    elif isinstance(value, type):
+        yield f"{value.__module__}.{value.__qualname__}"
+    elif isinstance(value, re.Pattern):
+        yield repr((value.pattern, value.flags))
+    elif _is_frozen(value):
+        yield from _describe_frozen(value, seen)
     elif by_identity:
-        yield f"{type(value).__qualname__}@{id(value):x}"
+        yield f"{type(value).__qualname__} {_identify(value)}"
     else:
         yield type(value).__qualname__
+
+
+def _is_frozen(value: object) -> bool:
+    parameters = getattr(type(value), "__dataclass_params__", None)
+    return parameters is not None and bool(parameters.frozen)
+
+
+def _describe_frozen(value: Any, seen: set[int]) -> Iterator[str]:  # noqa: ANN401 - any frozen dataclass
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    yield f"{type(value).__module__}.{type(value).__qualname__}"
+    for name, method in sorted(vars(type(value)).items()):
+        if isinstance(method, types.FunctionType) and name not in _GENERATED:
+            yield from (name, *_describe_function(method, seen))
+    for each in fields(value):
+        part = getattr(value, each.name)
+        yield from (each.name, *_describe_value(part, seen, by_identity=not isinstance(part, _MUTABLE)))
+
+
+def _identify(value: object) -> str:
+    """Return a name that no other object has or will have; an address is used again once its object is freed."""
+    if id(value) not in _identities:
+        try:
+            weakref.finalize(value, _identities.pop, id(value), None)
+        except TypeError:  # it takes no weak references
+            _held.append(value)
+        _identities[id(value)] = uuid.uuid4().hex
+    return _identities[id(value)]

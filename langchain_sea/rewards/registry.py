@@ -10,7 +10,6 @@ import threading
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.core.energy import Energy
@@ -178,9 +177,7 @@ def describe_reward(reward: RewardLike | GateLike) -> str:
     function = getattr(reward, "function", reward)
     name = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", type(function).__module__)
-    if isinstance(function, FunctionType):
-        return f"{module}.{name}:{hash_code(function)}"
-    return f"{module}.{name}@{id(reward):x}"  # objects differ by what they contain
+    return f"{module}.{name}:{hash_code(function)}"
 
 
 def _make_term(reward: RewardLike, policy: CausalLMPolicy, retries: int) -> RewardTerm:

@@ -1,6 +1,9 @@
 """Options and rewards as users of LangChain write them."""
 
 import logging
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 from doubles import SMALL_PRESET
@@ -12,7 +15,8 @@ from langchain_sea import Budget, RewardTerm, SEAChatModel
 from langchain_sea.chat.aliases import read_options
 from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.core.functions import hash_code
-from langchain_sea.rewards import FunctionReward, MathVerifier
+from langchain_sea.rewards import FunctionReward, MathVerifier, PatternRule
+from langchain_sea.rewards.registry import describe_reward
 
 SMALL = {"model": "tiny", "budget": Budget(max_steps=0, max_time=None), "preset": SMALL_PRESET, "max_tokens": 4}
 QUESTION = "What is 14 + 23?"
@@ -102,6 +106,46 @@ def test_the_cache_key_knows_the_code():
     one, other = (lambda p, c: [0.0 for _ in c]), (lambda p, c: [1.0 for _ in c])
     keys = [SEAChatModel(model="tiny", rewards=each)._get_llm_string() for each in (one, other)]
     assert keys[0] != keys[1]
+
+
+def score_first_letter(letter, prompt, completions):
+    return [float(text.startswith(letter)) for text in completions]
+
+
+class Scorer:
+    """Its fields cannot be seen from outside."""
+
+    __slots__ = ("limit",)
+
+    def __init__(self, limit):
+        self.limit = limit
+
+    def score_texts(self, prompt, completions):
+        return [float(len(text) < self.limit) for text in completions]
+
+
+@pytest.mark.parametrize(
+    "make", [PatternRule, MathVerifier, lambda text: partial(score_first_letter, text), lambda text: PatternRule(text).__call__]
+)  # fmt: skip
+def test_the_cache_key_knows_the_fields(make):
+    """Those of a rule, and what a partial function or a bound method holds; also in another process."""
+    assert describe_reward(make("1")) == describe_reward(make("1")) != describe_reward(make("2"))
+    code = (
+        "from langchain_sea.rewards import PatternRule; from langchain_sea.rewards.registry import describe_reward; "
+        "print(describe_reward(PatternRule('1')))"
+    )
+    if make is PatternRule:
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+        assert shown == describe_reward(PatternRule("1"))
+
+
+def test_an_object_at_the_address_of_a_freed_one_has_a_key_of_its_own():
+    """Else a cache would return the answers of another reward."""
+    for make in (Scorer, lambda limit: Scorer(limit).score_texts):
+        assert len({describe_reward(make(limit)) for limit in range(50)}) == 50
+    kept = Scorer(1)
+    assert describe_reward(kept) == describe_reward(kept) == describe_reward(kept)
+    assert describe_reward(kept.score_texts) == describe_reward(kept.score_texts)
 
 
 def test_a_batch_asks_the_cache_first():
