@@ -112,7 +112,7 @@ class ChunkBeam:
             ranked = (yield from request.rank(continued))[: self.beams]
             finished_answers += [ids for ids in ranked if len(ids) < length]
             beams = [ids for ids in ranked if len(ids) >= length]
-        yield from request.offer(finished_answers + beams)
+        yield from request.offer(finished_answers + beams or [[]])  # the policy may write nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

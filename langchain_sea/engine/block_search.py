@@ -84,9 +84,13 @@ class BlockSearch:
         config = self.search_config
         num_rows = max(config.drafts.num_drafts, config.chains.num_chains)
         inputs = [GenerationInput(best, [[] for _ in range(num_rows)])]
-        (answers,), is_cut = yield from self.drafter.write(inputs, plan.size, plan.fraction)
-        # answers that the time limit cut short are the longest ones
-        return Beginnings(answers, max(map(len, answers)) if is_cut else plan.size)
+        (answers,), (goes_on,), is_cut = yield from self.drafter.write(inputs, plan.size, plan.fraction)
+        if not is_cut:
+            return Beginnings(answers, plan.size)
+        # where memory was short, a later pass may have been cut before the others: what is shorter has then not ended
+        longest = max(map(len, answers))
+        kept = [ids for ids, more in zip(answers, goes_on, strict=True) if not more or len(ids) == longest]
+        return Beginnings(kept, longest)
 
     def rank(self, best: Prompt, answers: Sequence[Answer]) -> RequestSteps[list[Answer]]:
         """Return the distinct answers that are not empty, the one with the lowest energy first, NaN last."""
@@ -124,15 +128,11 @@ class BlockSearch:
         scale = self.search_config.continuation.temperature_scale
         inputs = [GenerationInput(best, unfinished, temperature_scale=scale)]
         num_new = stride - max(map(len, unfinished))
-        (written,), is_cut = yield from self.drafter.write(inputs, num_new)
-        full = max(map(len, written)) if is_cut else num_new
-        rest = iter(written)
-        answers, is_unfinished = [], []
-        for ids, more in zip(beginnings.answers, goes_on, strict=True):
-            new_ids = next(rest) if more else []
-            answers.append(ids + new_ids)
-            is_unfinished.append(more and len(new_ids) >= full)
-        return Ends(answers, is_unfinished, is_cut)
+        (written,), (go_on_further,), is_cut = yield from self.drafter.write(inputs, num_new)
+        rest = iter(zip(written, go_on_further, strict=True))
+        ends = [next(rest) if more else ([], False) for more in goes_on]
+        answers = [[*ids, *new_ids] for ids, (new_ids, _) in zip(beginnings.answers, ends, strict=True)]
+        return Ends(answers, [more for _, more in ends], is_cut)
 
     def _record_lowest(self, lowest: dict[int, tuple[float, Answer]], chains: Chains) -> RequestSteps[None]:
         state = chains.state

@@ -43,8 +43,12 @@ class Candidates:
 
     def note_cut(self, ids: Answer) -> None:
         """Note that a limit cut an answer, unless a stop string ended it before."""
-        if self.decode(ids) == self.best.energy.policy.decode(ids):
+        if not self._has_stop(ids):
             self.cut_texts.add(self.decode(ids))
+
+    def _has_stop(self, ids: Answer) -> bool:
+        """Return whether a stop string ends the text of an answer before its last id does."""
+        return self.decode(ids) != self.best.energy.policy.decode(ids)
 
     def offer(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
         """Score answers and keep the best; the first one ever is the draft."""
@@ -55,8 +59,9 @@ class Candidates:
     def offer_shortened(self, answers: Sequence[Answer], is_cut: Sequence[bool]) -> RequestSteps[None]:
         """Offer answers; those that the limit on their length cut are shortened to their last whole sentence."""
         texts, has_limits = [], self.best.energy.limits is not None
-        for ids, cut in zip(answers, is_cut, strict=True):
+        for ids, is_long in zip(answers, is_cut, strict=True):
             text = self.decode(ids)
+            cut = is_long and not self._has_stop(ids)
             if cut and has_limits:
                 shortened = end_at_sentence(text)
                 if shortened is None:
@@ -64,10 +69,19 @@ class Candidates:
                 text = shortened
             if cut and text not in self._ids:  # what could have ended by itself is whole
                 self.cut_texts.add(text)
-            policy = self.best.energy.policy
-            self._ids.setdefault(text, ids if text == self.decode(ids) else policy.encode(text))
+            self._ids.setdefault(text, self._shorten_ids(ids, text))
             texts.append(text)
         yield from self.best.offer(texts)
+
+    def _shorten_ids(self, ids: Answer, text: str) -> Answer:
+        """Return ids of the beginning of an answer: its own as far as they go, since the policy has read them."""
+        policy = self.best.energy.policy
+        for count in range(len(ids), 0, -1):
+            beginning = policy.decode(ids[:count])
+            if text.startswith(beginning):
+                shortened = [*ids[:count], *policy.encode(text[len(beginning) :])]
+                return shortened if policy.decode(shortened) == text else policy.encode(text)
+        return policy.encode(text)
 
     def best_ids(self) -> Answer:
         """Return the ids of the best answer so far."""

@@ -94,9 +94,9 @@ class Companions:
         """How many tokens each may still get."""
         return self.drafter.tracker.max_new_tokens
 
-    def extend(self, written: Sequence[Answer], num_steps: int) -> None:
-        """Add the new ids of each; those that were still being written after so many steps have not ended."""
-        self.has_ended = [len(ids) < min(num_steps, self._num_left) for ids in written]
+    def extend(self, written: Sequence[Answer], unfinished: Sequence[bool]) -> None:
+        """Add the new ids of each, and note which go on."""
+        self.has_ended = [not goes_on for goes_on in unfinished]
         self.answers = [[*ids, *more] for ids, more in zip(self.answers, written, strict=True)]
 
     def offer(self, prompt: Prompt, candidates: Candidates) -> RequestSteps[bool]:
@@ -159,7 +159,7 @@ class SteeredCompanions(Companions):
         """Write their first tokens: several beginnings under each share, of which the best are kept."""
         shares = list(islice(cycle(self.config.begin_shares), len(self.generators)))
         inputs = [self._steer(prompt, [[] for _ in shares], shares, 1.0)]
-        (beginnings,), _ = yield from self.drafter.write(inputs, self.config.begin_tokens)
+        beginnings = (yield from self.drafter.write(inputs, self.config.begin_tokens)).answers[0]
         # an answer that has ended already says nothing: the policy has been pushed into silence
         rows = [row for row, ids in enumerate(beginnings) if len(ids) == self.config.begin_tokens]
         if len(rows) > self.config.count:

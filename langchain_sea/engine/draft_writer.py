@@ -66,28 +66,23 @@ class DraftWriter:
     ) -> RequestSteps[tuple[list[Answer], list[bool]]]:
         """Return plain answers, and whether each ended by itself; the companions are continued beside them."""
         longest = self.drafter.tracker.max_new_tokens
-        written, is_cut = yield from self._write_beside([[] for _ in range(count)], longest, companions)
-        end = max(map(len, written)) if is_cut else longest
-        has_ended = [len(ids) < end for ids in written]
-        for ids, ended in zip(written, has_ended, strict=True):
-            if not ended:
+        written, unfinished = yield from self._write_beside([[] for _ in range(count)], longest, companions)
+        for ids, goes_on in zip(written, unfinished, strict=True):
+            if goes_on:
                 self.candidates.note_cut(ids)
-        return written, has_ended
+        return written, [not goes_on for goes_on in unfinished]
 
     def _write_beside(
         self, answers: Sequence[Answer], tokens: int, companions: Companions | None
-    ) -> RequestSteps[tuple[list[Answer], bool]]:
-        """Continue answers, and companions until these have ended; return the new ids, and whether time cut them."""
+    ) -> RequestSteps[tuple[list[Answer], list[bool]]]:
+        """Continue answers, and companions until these have ended; return the new ids, and whether each goes on."""
         inputs = [GenerationInput(self.prompt, answers)]
         if companions is not None and companions.answers:
             inputs.append(companions.next_input(self.prompt))
-        (written, *others), is_cut = yield from self.drafter.write(inputs, tokens, ends_with_first=True)
-        if companions is not None and others:
-            num_steps = max(map(len, written + others[0]))
-            if not is_cut:  # in the last step the answers ended, which added no id
-                num_steps = max(num_steps, min(tokens, max(map(len, written)) + 1))
-            companions.extend(others[0], num_steps)
-        return written, is_cut
+        written = yield from self.drafter.write(inputs, tokens, ends_with_first=True)
+        if companions is not None and len(inputs) > 1:
+            companions.extend(written.answers[1], written.unfinished[1])
+        return written.answers[0], written.unfinished[0]
 
     def partial_draft(self, generations: Sequence[GenerationState] | None) -> Answer | None:
         """Return the beginning of the draft while it is being written; None if it was not begun."""
@@ -116,5 +111,5 @@ class DraftWriter:
     def _write_on(self, ids: Answer, tokens: int) -> RequestSteps[tuple[Answer, bool]]:
         """Continue an answer; return the new ids, and whether the policy ended it."""
         self._written = ids
-        (new_ids,), is_cut = yield from self._write_beside([ids], tokens, None if ids else self.companions)
-        return new_ids, not is_cut and len(new_ids) < tokens
+        (new_ids,), (goes_on,) = yield from self._write_beside([ids], tokens, None if ids else self.companions)
+        return new_ids, not goes_on

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import GenerateOp, GenerationInput
@@ -28,6 +28,14 @@ _SENTENCE_END = re.compile(r"[.!?…。！？][\"'”’)\]]*(?=\s|$)")
 _MIN_KEPT_SHARE = 0.25  # of an answer that is shortened to its last whole sentence
 
 
+class Written(NamedTuple):
+    """What the policy has written."""
+
+    answers: list[list[Answer]]  # the new ids of each answer, for every input
+    unfinished: list[list[bool]]  # for each of them, whether it goes on: a limit ended it
+    is_cut: bool  # whether the limit was that of the time
+
+
 @dataclass(slots=True)
 class Drafter:
     """Writes drafts, prefixes, and continuations.
@@ -46,7 +54,7 @@ class Drafter:
 
     def write(
         self, inputs: Sequence[GenerationInput], tokens: int, fraction: float = 1.0, *, ends_with_first: bool = False
-    ) -> RequestSteps[tuple[list[list[Answer]], bool]]:
+    ) -> RequestSteps[Written]:
         """Continue all answers together.
 
         Args:
@@ -54,9 +62,6 @@ class Drafter:
             tokens: the largest number of new ids of each answer.
             fraction: of the budget's time that may be over when this ends.
             ends_with_first: whether the others end when those of the first input have.
-
-        Returns:
-            The new ids of each answer, for every input, and whether the time limit cut them short.
         """
         generators = cycle(self.generators)
         seeded = [
@@ -65,11 +70,15 @@ class Drafter:
             if each.prefixes
         ]
         if tokens <= 0 or not seeded:
-            return [[[] for _ in each.prefixes] for each in inputs], False
+            no_ids: list[list[Answer]] = [[[] for _ in each.prefixes] for each in inputs]
+            return Written(no_ids, [[True] * len(each.prefixes) for each in inputs], is_cut=False)
         until = self.tracker.seconds + self.tracker.remaining(fraction)
         writing = _Writing(self, tokens, until, ends_with_first)
-        written = iter((yield from writing.run(seeded)))
-        return [next(written) if each.prefixes else [] for each in inputs], writing.is_cut
+        rows = iter((yield from writing.run(seeded)))
+        by_input = [list(islice(rows, len(each.prefixes))) for each in inputs]
+        answers = [[ids for ids, _ in some] for some in by_input]
+        unfinished = [[goes_on for _, goes_on in some] for some in by_input]
+        return Written(answers, unfinished, writing.is_cut)
 
 
 @dataclass(slots=True)
@@ -90,18 +99,21 @@ class _Writing:
     is_cut: bool = False
     num_first_steps: int = 0
 
-    def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[list[Answer]]]:
-        """Return the new ids of each answer, for every input, as many at a time as memory suffices for."""
+    def run(self, inputs: Sequence[GenerationInput]) -> RequestSteps[list[tuple[Answer, bool]]]:
+        """Return the new ids of all answers, input after input, and whether each goes on.
+
+        As many are written at a time as memory suffices for.
+        """
         policy, tracker = self.drafter.policy, self.drafter.tracker
         limit = get_size_limit(policy, GenerateOp)
         rows = [(number, row) for number, each in enumerate(inputs) for row in range(len(each.prefixes))]
-        written = iter((yield from split_on_out_of_memory(partial(self._generate, inputs), rows, tracker, limit)))
+        written = yield from split_on_out_of_memory(partial(self._generate, inputs), rows, tracker, limit)
         get_speed(policy).max_rows = limit.size
-        return [list(islice(written, len(each.prefixes))) for each in inputs]
+        return written
 
     def _generate(
         self, all_inputs: Sequence[GenerationInput], rows: Sequence[tuple[int, int]]
-    ) -> RequestSteps[list[Answer]]:
+    ) -> RequestSteps[list[tuple[Answer, bool]]]:
         """Return the new ids of some answers, each given by the number of its input and its own number in that."""
         drafter, by_input = self.drafter, defaultdict[int, list[int]](list)
         for number, row in rows:
@@ -113,10 +125,16 @@ class _Writing:
         ends_with_first = self.ends_with_first and has_first
         op = GenerateOp(drafter.policy, inputs, tokens, drafter.temperature, self._should_continue, ends_with_first)
         written: list[list[Answer]] = yield op
+        drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
+        longest = max(len(ids) for answers in written for ids in answers)
         if has_first:
             self.num_first_steps = max(self.num_first_steps, min(self.tokens, max(map(len, written[0])) + 1))
-        drafter.tracker.draft_tokens += sum(len(ids) for answers in written for ids in answers)
-        return [ids for answers in written for ids in answers]
+        # the steps of this pass: after the last one that added an id, the first answers may have ended
+        num_steps = longest if self.is_cut else tokens
+        if ends_with_first and not self.is_cut:
+            num_steps = max(longest, self.num_first_steps)
+        limits = [min(num_steps, each.max_new_tokens or num_steps) for each in inputs]
+        return [(ids, len(ids) >= limit) for answers, limit in zip(written, limits, strict=True) for ids in answers]
 
     def _should_continue(self, _num_unfinished: int) -> bool:
         self.is_cut = self.drafter.tracker.seconds >= self.end

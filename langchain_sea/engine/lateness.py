@@ -12,13 +12,24 @@ if TYPE_CHECKING:
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.engine.ops import RequestSteps
 
-__all__ = ["stop_when_late"]
+__all__ = ["find_limit_of", "stop_when_late"]
 
 R = TypeVar("R")
 
 _MAX_FRACTION = 1.15
 """Of `max_time` that may be over when an op begins: what was written within the time may still be scored."""
 _LATE = (StopReason.SECONDS, StopReason.TIMEOUT)
+
+
+def find_limit_of(error: RewardUnavailableError, tracker: BudgetTracker) -> StopReason | None:
+    """Return the limit on time that ended a reward; None if it failed otherwise.
+
+    Args:
+        error: of the reward.
+        tracker: of the prompt's budget.
+    """
+    limit = tracker.exhausted_limit()
+    return limit if limit in _LATE and isinstance(error.__cause__, LateError) else None
 
 
 def stop_when_late(steps: RequestSteps[R], tracker: BudgetTracker) -> RequestSteps[R | None]:
@@ -50,8 +61,8 @@ def stop_when_late(steps: RequestSteps[R], tracker: BudgetTracker) -> RequestSte
         returned: R = stop.value
         return returned
     except RewardUnavailableError as error:
-        limit = tracker.exhausted_limit()
-        if limit not in _LATE or not isinstance(error.__cause__, LateError):
+        limit = find_limit_of(error, tracker)
+        if limit is None:
             raise
     steps.close()
     tracker.stop_reason = limit

@@ -249,9 +249,7 @@ class LatentRefiner:
         scale = self.search_config.continuation.temperature_scale
         inputs = [GenerationInput.steered(prompt, beginnings, steering, scale)]
         num_new = length - min(map(len, beginnings))
-        (written,), is_cut = yield from self.drafter.write(inputs, num_new)
-        longest_new = max(map(len, written))
-        goes_on = [len(ids) >= (longest_new if is_cut else num_new) for ids in written]
+        (written,), (goes_on,), is_cut = yield from self.drafter.write(inputs, num_new)
         answers = [[*a, *b] for a, b in zip(beginnings, written, strict=True)]
         whole = [ids for ids, more in zip(answers, goes_on, strict=True) if not more]
         unfinished = [ids for ids, more in zip(answers, goes_on, strict=True) if more]

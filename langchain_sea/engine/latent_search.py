@@ -158,8 +158,8 @@ class LatentSearch:
         """Return a round of draws with their energies; None if the time limit cut it short."""
         steering = None if rows is None or not bool(rows.any()) else Steering(self.layer, rows)
         inputs = [GenerationInput.steered(self.prompt, [[] for _ in range(self.plan.num_draws)], steering)]
-        (answers,), is_cut = yield from self.drafter.write(inputs, self.draw_tokens)
-        return None if is_cut else (yield from self.scorer.score(answers, self.layer))
+        written = yield from self.drafter.write(inputs, self.draw_tokens)
+        return None if written.is_cut else (yield from self.scorer.score(written.answers[0], self.layer))
 
     def _collect(self, drawn: Round, rows: Tensor | None) -> None:
         numbers = zip(drawn.answers, drawn.energies.tolist(), drawn.costs.tolist(), strict=True)

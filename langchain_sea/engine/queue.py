@@ -240,6 +240,8 @@ def wait_for_calls(engine: Engine, calls: Sequence[Future[Any]]) -> None:
                 engine._drive(is_done, is_more_expected=True)  # noqa: SLF001
         wait(calls)
     except KeyboardInterrupt:
+        if engine.is_stepped_here:
+            engine._release()  # noqa: SLF001 - else the requests of other threads would wait for this one
         refinements: list[Any] = []
         while not all(call.done() for call in calls):  # some calls may be about to add a request
             requests = [*engine._new, *engine._scheduler.requests]  # noqa: SLF001

@@ -15,7 +15,7 @@ from langchain_sea.engine.chains import run_chains
 from langchain_sea.engine.companions import Companions, make_companions
 from langchain_sea.engine.draft_writer import DraftWriter
 from langchain_sea.engine.drafting import Answer, Drafter
-from langchain_sea.engine.lateness import stop_when_late
+from langchain_sea.engine.lateness import find_limit_of, stop_when_late
 from langchain_sea.engine.latent_refiner import LatentRefiner
 from langchain_sea.engine.planning import PlanReport, make_plan_report
 from langchain_sea.engine.request import Request
@@ -93,7 +93,10 @@ class RefinementRequest(Request[Refinement]):
         self._writer = DraftWriter(self.prompt, self._drafter, self._candidates, self.reasoning, companions)
 
     def steps(self) -> RequestSteps[Refinement]:
-        """Refine the prompt. A reward that fails, or a lack of memory, ends it with what was best before."""
+        """Refine the prompt. If a reward fails or memory runs out, the answer is the draft.
+
+        A reward that still runs when the time is over has not failed: the answer is the best one so far.
+        """
         self.tracker.start()
         try:
             yield from self._write_draft()
@@ -104,7 +107,8 @@ class RefinementRequest(Request[Refinement]):
             else:
                 yield from self._refine()
         except RewardUnavailableError as error:
-            self.tracker.stop_reason, self.failure = StopReason.REWARD_UNAVAILABLE, error
+            limit = find_limit_of(error, self.tracker) if self._candidates.best.draft else None
+            self.tracker.stop_reason, self.failure = limit or StopReason.REWARD_UNAVAILABLE, None if limit else error
         except OutOfMemoryError as error:
             self.tracker.stop_reason, self.failure = StopReason.OUT_OF_MEMORY, error
         return self._result()
@@ -197,14 +201,10 @@ class RefinementRequest(Request[Refinement]):
             written, _ = yield from self._writer.write_answers(num_drafts - len(self.drafts))
         completed = [self.prompt.complete(ids, 0) for ids in [*self.drafts, *written]]
         answers = [ids for ids in completed if ids is not None]
-        if not answers:
-            self._candidates.cut_texts.add(self._candidates.decode(self.drafts[0]))
-            yield from self._candidates.offer(self.drafts[:1])
-            return
         if completed[0] is None:
             self._candidates.cut_texts.add(self._candidates.decode(self.drafts[0]))
-        scores = yield from self._candidates.offer(answers)
-        if self.energy.is_ranking_only:
+        scores = yield from self._candidates.offer(answers or self.drafts[:1])
+        if not answers or self.energy.is_ranking_only:
             return
         order = sorted(range(len(answers)), key=lambda row: -scores[row].score)
         chains = self.search_config.chains

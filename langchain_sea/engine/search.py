@@ -15,6 +15,7 @@ from langchain_sea.engine.arguments import require_arguments
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.generators import generators_for
+from langchain_sea.engine.lateness import find_limit_of
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
@@ -68,17 +69,25 @@ class SearchRequest(Request[Refinement]):
         self._best = BestSoFar(self.energy, self.prompt, self.tracker)
 
     def steps(self) -> RequestSteps[Refinement]:
-        """Run the method. A reward that fails, or a lack of memory, ends it with what was best before."""
-        failure = None
+        """Run the method. If a reward fails or memory runs out, the answer is the draft.
+
+        A reward that still runs when the time is over has not failed: the answer is the best one so far.
+        """
+        failure: Exception | None = None
+        limit: StopReason | None = None
         self.tracker.start()
         self.tracker.start_refinement()  # a search has no draft of its own before it
         try:
             yield from self.method.steps(self)
             if not self.scores:  # the time was over before the first answer
                 yield from self.finish([[]])
-        except (RewardUnavailableError, OutOfMemoryError) as error:
-            failure = error
-        self.tracker.stop_reason = self.tracker.exhausted_limit() or StopReason.STEPS
+        except RewardUnavailableError as error:
+            limit = find_limit_of(error, self.tracker) if self.scores else None
+            if limit is None:
+                failure, limit = error, StopReason.REWARD_UNAVAILABLE
+        except OutOfMemoryError as error:
+            failure, limit = error, StopReason.OUT_OF_MEMORY
+        self.tracker.stop_reason = limit or self.tracker.exhausted_limit() or StopReason.STEPS
         return self._best.refinement("", failure=failure)
 
     def partial_result(self, reason: StopReason) -> Refinement:
@@ -112,9 +121,9 @@ class SearchRequest(Request[Refinement]):
             The prefixes with what follows, no longer than the longest answer, and whether time was too short.
         """
         inputs = [GenerationInput(self.prompt, list(prefixes))]
-        (written,), is_cut = yield from self.drafter.write(inputs, tokens)
-        answers = [[*a, *b][: self.max_new_tokens] for a, b in zip(prefixes, written, strict=True)]
-        return answers, is_cut
+        written = yield from self.drafter.write(inputs, tokens)
+        answers = [[*a, *b][: self.max_new_tokens] for a, b in zip(prefixes, written.answers[0], strict=True)]
+        return answers, written.is_cut
 
     def finish(self, prefixes: Sequence[Answer]) -> RequestSteps[list[Answer]]:
         """Continue the prefixes to their end, and offer them; those cut short only if there are no others."""

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 _MAX_POSITIONS = 4096  # tokens scored in one forward pass, which limits the memory for its states
 _BAD_DRAFT_SHARE = 0.4  # of the gain that a good draft asks for
+_ENDS_OF_CALL = frozenset(
+    {StopReason.TIMEOUT, StopReason.REWARD_UNAVAILABLE, StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.CLOSED}
+)
+"""What decides about an answer whether or not memory was short."""
 _MIN_SECONDS = 2.0  # for rewards that are functions, even if the budget's time is over
 
 
@@ -193,8 +197,9 @@ class BestSoFar:
         text = after.text if after else draft
         candidates = tuple(self._scored_texts[text] for text in self._offered)
         names = [term.name for term in self.energy.terms] if self.energy.policy.replays_graphs else []
-        is_out_of_memory = self.tracker.is_out_of_memory
-        stop_reason = StopReason.OUT_OF_MEMORY if is_out_of_memory else self.tracker.stop_reason
+        stop_reason = self.tracker.stop_reason
+        if self.tracker.is_out_of_memory and stop_reason not in _ENDS_OF_CALL:
+            stop_reason = StopReason.OUT_OF_MEMORY
         return Refinement(
             text=text,
             ids=tuple(self.energy.policy.encode(text)),

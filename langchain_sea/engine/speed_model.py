@@ -59,6 +59,7 @@ class SpeedModel:
         self._decode: dict[int, _Samples] = {}
         self._forward: dict[int, _Samples] = {}
         self._gradient: dict[int, _Samples] = {}
+        self._lock = threading.Lock()  # callers' threads read while the engine's thread measures
 
     def record_decode(self, rows: int, seconds: float) -> None:
         """Note how long it took to add one token to so many rows."""
@@ -111,7 +112,9 @@ class SpeedModel:
         return num_passes * _estimate(seconds, -(-rows // num_passes))
 
     def _record(self, samples: dict[int, _Samples], size: int, seconds: float) -> None:
-        if size > 0:
+        if size <= 0:
+            return
+        with self._lock:
             # sizes within a quarter of a power of two of each other share a median
             bucket = samples.setdefault(round(2 ** (round(4 * math.log2(size)) / 4)), _Samples())
             bucket.values.append(seconds)
@@ -123,13 +126,14 @@ class SpeedModel:
 
     def _medians(self, samples: dict[int, _Samples]) -> dict[int, float]:
         """Return the seconds for each measured size, as they would be now."""
-        now = self._reference()
         medians = {}
-        for size, bucket in samples.items():
-            then, scale = bucket.reference, 1.0
-            if now is not None and then is not None and now.rows == then.rows and then.seconds > 0:
-                scale = now.seconds / then.seconds
-            medians[size] = scale * statistics.median(bucket.values)
+        with self._lock:
+            now = self._reference()
+            for size, bucket in samples.items():
+                then, scale = bucket.reference, 1.0
+                if now is not None and then is not None and now.rows == then.rows and then.seconds > 0:
+                    scale = now.seconds / then.seconds
+                medians[size] = scale * statistics.median(bucket.values)
         return medians
 
 
@@ -160,7 +164,8 @@ def _growth(sizes: Sequence[int], seconds: dict[int, float], size: int) -> float
     slope = 1 / (_MIN_ROWS_OF_DOUBLE + largest)
     if len(sizes) > 1:
         first, last = seconds[sizes[0]], seconds[largest]
-        slope = max(0.5 * slope, (last - first) / (largest - sizes[0]) / last)
+        if last > 0:  # a coarse clock may not have ticked
+            slope = max(0.5 * slope, (last - first) / (largest - sizes[0]) / last)
     return 1 + slope * (size - largest)
 
 

@@ -90,6 +90,21 @@ class TestEvery:
         assert len(result.candidates) <= max(1, method.rows)
 
 
+class Silent(MarkovPolicy):
+    """A policy that writes nothing."""
+
+    def _write(self, writing, row):
+        writing.alive.clear()
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if not isinstance(each, RewardGuided)])
+def test_a_search_of_a_policy_that_writes_nothing_ends(method) -> None:
+    """Its answers are empty. Reward-guided search takes tokens whether or not the policy would end."""
+    problem = Energy(policy=Silent(0), terms=(RewardTerm(reward=Vowels(), name="r"),), max_nll_rise=None)
+    (result,) = found(method, PROMPTS[:1], problem=problem)
+    assert result.text == ""
+
+
 class Failing:
     """A reward that cannot be asked."""
 

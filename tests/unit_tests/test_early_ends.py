@@ -120,7 +120,7 @@ def test_others_end_with_the_first_input(ends_with_first: bool, length: int) -> 
     policy = Short(0)
     drafter = Drafter(policy, 1.0, generators_for(0, "x", 4, policy.device), BudgetTracker(FREE))
     inputs = [GenerationInput(PROMPT, [[1]]), GenerationInput(PROMPT, [[1], [2]])]
-    (first, others), _ = run_to_completion(drafter.write(inputs, 5, ends_with_first=ends_with_first))
+    (first, others), *_ = run_to_completion(drafter.write(inputs, 5, ends_with_first=ends_with_first))
     assert [len(ids) for ids in first] == [2]
     assert [len(ids) for ids in others] == [length] * 2
 

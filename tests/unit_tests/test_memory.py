@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from doubles import DoublePrompt, EndlessPolicy, Vowels, with_fields
 from hypothesis import given
 from hypothesis import strategies as st
+from machines import Clock
 from test_static import ASKED, make_policies, make_prompt
 
 from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.core.energy import Energy
+from langchain_sea.core.terms import RewardTerm
 from langchain_sea.engine.drafting import Drafter
+from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.memory import SizeLimit, get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import GenerateOp, GenerationInput
+from langchain_sea.engine.refinement import RefinementRequest
 from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.engine.speed_model import SpeedModel, get_speed
 from langchain_sea.errors import OutOfMemoryError
 from langchain_sea.models.decode_arena import DecodeArena
 from langchain_sea.models.static_forward import StaticRunner
+from langchain_sea.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -169,6 +176,51 @@ def test_answers_end_with_the_first_input_also_where_they_are_not_beside_it() ->
             ops.append((op.ends_with_first, op.tokens))
             op = steps.send([[[7] for _ in each.prefixes] for each in op.inputs])
     assert ops == [(True, 5), (False, 2), (False, 2)]
+
+
+class SlowPolicy(EndlessPolicy):
+    """Its answers never end, and each of its steps takes a second of the clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(0)
+        self.clock = clock
+
+    def generate_step(self, writings: Sequence[Any]) -> None:
+        self.clock.now += 1.0
+        super().generate_step(writings)
+
+
+def test_answers_of_a_later_pass_that_the_time_cuts_have_not_ended() -> None:
+    """Though they are shorter than those of the first pass, which had the whole time."""
+    clock = Clock()
+    policy = SlowPolicy(clock)
+    get_size_limit(policy, GenerateOp).size = 2
+    tracker = BudgetTracker(Budget(max_time=28.0), 20, clock=clock)
+    tracker.start_refinement()
+    drafter = Drafter(policy, 1.0, make_generators(5), tracker)
+    inputs = [GenerationInput(DoublePrompt("q"), [[]] * 5)]
+    (answers,), (unfinished,), is_cut = run_to_completion(drafter.write(inputs, 20))
+    assert [len(ids) for ids in answers] == [20, 20, 8, 8, 0]
+    assert unfinished == [True] * 5
+    assert is_cut
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_answer_that_the_time_cuts_is_whole(seed: int) -> None:
+    """In blocks, too; the policy never ends an answer, so that all of them have the largest length."""
+    config = with_fields(PRESETS["default"].search_config, num_drafts=8, latent=None, block_size=3)
+    for seconds in range(20, 160, 5):
+        clock = Clock()
+        policy = SlowPolicy(clock)
+        get_size_limit(policy, GenerateOp).size = 3
+        terms = (RewardTerm(reward=Vowels(), name="r"),)
+        energy = Energy(policy=policy, terms=terms, policy_weight=0.0, max_nll_rise=None)
+        tracker = BudgetTracker(Budget(max_time=float(seconds)), 20, clock=clock)
+        generators = generators_for(seed, "q", 8, policy.device)
+        request = RefinementRequest(
+            DoublePrompt(f"q{seed}"), [], energy, PRESETS["default"].langevin, config, generators, tracker
+        )
+        assert len(run_to_completion(request.steps()).ids) == 20
 
 
 def test_a_pass_without_memory_gives_back_what_decoding_holds(monkeypatch: pytest.MonkeyPatch) -> None:

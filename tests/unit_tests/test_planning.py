@@ -35,6 +35,12 @@ def measured(factor=1.0, *, rows=(1, 8, 64), base=0.02, slope=0.001):
 factors = st.floats(0.01, 1000)
 
 
+def test_passes_that_a_coarse_clock_did_not_see_take_no_time():
+    """Larger ones are expected to take as long as they would by that."""
+    speed = measured(0.0)
+    assert speed.decode(1000) == speed.forward(10_000) == 0.0
+
+
 # The speed
 
 

@@ -10,9 +10,12 @@ from random_cases import broken_promises, random_case, refined, transformer_poli
 from refining import FREE, PRESET_NAMES, PROMPTS, energy_of, ids, kept, whole
 from slow_cases import first_fast, named_fast
 
-from langchain_sea.budget import Budget
+from langchain_sea.budget import Budget, BudgetTracker
+from langchain_sea.core.limits import TextLimits
+from langchain_sea.engine.candidates import Candidates
 from langchain_sea.engine.generators import generators_for
 from langchain_sea.engine.refine import refine
+from langchain_sea.engine.scheduler import run_to_completion
 from langchain_sea.engine.selection import BestSoFar
 from langchain_sea.presets import PRESETS, ChainConfig, DraftConfig, SearchConfig
 from langchain_sea.sampling.langevin import Langevin
@@ -361,3 +364,28 @@ def test_rewards_without_a_gradient_rank_whole_drafts():
     assert found.steps == 0
     assert found.text.count("a") == max(text.count("a") for text in seen)
     assert len(found.candidates) == len(set(seen)) > 6
+
+
+def test_a_shortened_answer_keeps_the_ids_that_were_read():
+    """A further window goes on from them; encoding the whole text anew may give other ids."""
+    limits = TextLimits(max_surprise_rise=99, max_first_surprise=99, max_repeat_rise=1, min_gain_spreads=0)
+    energy = energy_of(Vowels(), policy=MergingPolicy(0), policy_weight=0.0, max_nll_rise=None, limits=limits)
+    candidates = Candidates(BestSoFar(energy, PROMPTS[0], BudgetTracker(Budget(max_time=None), 16)), ())
+    run_to_completion(candidates.offer([ids("bcd")]))
+    read = ids("abbcd")
+    run_to_completion(candidates.offer_shortened([[*read, *ids("efghij. klm")]], [True]))
+    assert candidates.best_ids()[: len(read)] == read
+    assert energy.policy.decode(candidates.best_ids()) == candidates.best.best.text == "abcdefghij."
+
+
+def test_an_answer_that_a_stop_string_ends_is_whole():
+    """Generation goes on behind the string, up to the limit; what is returned ends before it, at no sentence."""
+    limits = TextLimits(max_surprise_rise=99, max_first_surprise=99, max_repeat_rise=99, min_gain_spreads=0)
+    energy = energy_of(Vowels(), policy_weight=0.0, max_nll_rise=None, limits=limits)
+    policy = energy.policy
+    for text, expected in (("aaeepbcdefg", "aaee"), ("a. eipbcdefg", "a. ei")):
+        candidates = Candidates(BestSoFar(energy, PROMPTS[0], BudgetTracker(Budget(max_time=None), 20)), ("p",))
+        run_to_completion(candidates.offer([policy.encode("bcd")]))
+        run_to_completion(candidates.offer_shortened([policy.encode(text)], [True]))
+        assert candidates.best.best.text == expected
+        assert not candidates.cut_texts

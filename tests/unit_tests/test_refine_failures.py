@@ -1,6 +1,8 @@
 """Rewards that fail, scores that are not finite, and interruptions: there is an answer whatever goes wrong."""
 
 import math
+import threading
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import cache
 
@@ -11,6 +13,7 @@ from slow_cases import first_fast
 from troubled_rewards import Troubled, raises
 
 from langchain_sea.core.terms import RewardTerm
+from langchain_sea.engine.queue import Engine, wait_for_calls
 from langchain_sea.errors import RefinementInterrupted, RewardUnavailableError
 from langchain_sea.sampling.langevin import Langevin
 
@@ -119,6 +122,22 @@ def test_an_interrupted_policy_has_nothing_to_tell():
         run(energy_of(policy=Interrupted(0)), PROMPTS[:2])
     assert [result.text for result in caught.value.refinements] == ["", ""]
     assert [result.stop_reason for result in caught.value.refinements] == ["interrupted"] * 2
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_an_interruption_between_two_steps_leaves_the_engine_to_other_threads(monkeypatch):
+    """The main thread computes for calls of other threads, and gets Ctrl-C while it waits for requests."""
+    engine, call = Engine(), Future()
+
+    class Interrupted(threading.Event):
+        def wait(self, _timeout=None):
+            raise KeyboardInterrupt
+
+    engine._scheduler.has_news = Interrupted()
+    monkeypatch.setattr(engine, "cancel", lambda *_: call.set_result(None))
+    with pytest.raises(RefinementInterrupted):
+        wait_for_calls(engine, [call])
+    assert not engine.is_stepped_here
 
 
 @pytest.mark.usefixtures("ctrl_c")
