@@ -93,10 +93,7 @@ class RefinementRequest(Request[Refinement]):
         self._writer = DraftWriter(self.prompt, self._drafter, self._candidates, self.reasoning, companions)
 
     def steps(self) -> RequestSteps[Refinement]:
-        """Refine the prompt. If a reward fails or memory runs out, the answer is the draft.
-
-        A reward that still runs when the time is over has not failed: the answer is the best one so far.
-        """
+        """Refine the prompt. If memory runs out or a reward fails, unless for lack of time, the draft is returned."""
         self.tracker.start()
         try:
             yield from self._write_draft()
@@ -156,11 +153,14 @@ class RefinementRequest(Request[Refinement]):
         return refinement._replace(reasoning=text, reasoning_tokens=len(reasoning))
 
     def _write_draft(self) -> RequestSteps[None]:
-        """Let the policy write its own answer, unless answers were given; nothing but the call's limit cuts it.
+        """Let the policy write its own answer, unless drafts were given; nothing but the call's limit cuts it.
 
         Chains on whole answers start from several drafts, which are written together.
         """
         if self.drafts:
+            for ids in self.drafts:
+                if len(ids) >= self.tracker.max_new_tokens:
+                    self._candidates.note_cut(ids)
             return
         is_for_chains = self.search_config.block_size is None and not self.prompt.has_grammar
         num_drafts = self.search_config.chains.num_chains if is_for_chains else 1

@@ -66,6 +66,19 @@ def test_a_draft_keeps_to_the_budget_s_length():
     assert len(policy.encode(sea(message)["draft"])) <= SMALL["max_tokens"]
 
 
+def equally_good(_prompt, completions):
+    return [0.0 for _ in completions]
+
+
+@pytest.mark.parametrize(("draft", "reason"), [("12 " * 50, "length"), (DRAFT, "stop")])
+def test_a_draft_that_the_limit_cuts_says_so(draft, reason):
+    """As an answer of the policy does."""
+    model = with_drafter(FakeListChatModel(responses=[draft]), rewards=[equally_good])
+    message = model.invoke(QUESTION)
+    assert message.content == sea(message)["draft"]
+    assert message.response_metadata["finish_reason"] == reason
+
+
 @pytest.mark.parametrize(
     "how",
     first_fast([{"dtype": "float32"}, {"quantization": "int4"}, {"dtype": "bfloat16"}, {"quantization": "int8"}], 2),
