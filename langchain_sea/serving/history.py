@@ -33,7 +33,10 @@ def _to_langchain(message: dict[str, Any]) -> BaseMessage:
     given.setdefault("content", "")
     calls: list[dict[str, Any]] = []
     invalid: list[InvalidToolCall] = []
-    for call in given.get("tool_calls") or []:
+    asked = given.get("tool_calls") or []
+    if not isinstance(asked, list) or not all(isinstance(call, dict) for call in asked):
+        raise ValueError(f"tool_calls must be a list of objects with an id and a function, not {asked!r}")
+    for call in asked:
         read = _read_call(call)
         if read is None:
             function = call["function"]

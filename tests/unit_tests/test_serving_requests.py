@@ -81,3 +81,10 @@ def test_sampling_options_are_refused_by_name_unless_they_change_nothing(option:
     ChatRequest.model_validate({**BASE, option: neutral})
     with pytest.raises(ValidationError, match=option):
         ChatRequest.model_validate({**BASE, option: 0.5})
+
+
+@pytest.mark.parametrize("calls", [["x"], {"a": 1}, 5, [None]])
+def test_calls_that_are_no_list_of_objects_are_refused(calls) -> None:
+    """The server answers 400, as for any message of no known form."""
+    with pytest.raises(ValueError, match="tool_calls must be a list of objects"):
+        to_langchain_messages([{"role": "assistant", "tool_calls": calls}])
