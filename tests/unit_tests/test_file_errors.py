@@ -10,7 +10,7 @@ from langchain_sea.errors import FileError, WeightsNotFoundError
 from langchain_sea.evaluation import read_cases
 from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 from langchain_sea.rewards.pair_classifier import PairClassifierGate
-from langchain_sea.serving.config import read_settings
+from langchain_sea.serving.config import ServerConfig, read_settings
 from langchain_sea.serving.rows import AnswerStore, read_input
 from langchain_sea.training.examples import read_examples
 
@@ -71,6 +71,15 @@ def test_a_parquet_file_is_one(tmp_path):
         ('model = "tiny"\nbudget = 3', r"\[budget\] must be a table"),
         ('model = "tiny"\nserver = 3', r"\[server\] must be a table"),
         ('model = "tiny"\n[server]\nmax_requets = 3', "did you mean 'max_requests'"),
+        ('model = "tiny"\n[server]\nmax_requests = "64"', r"\[server\] max_requests: .* integer, and is '64'"),
+        ('model = "tiny"\n[server]\nmax_n = 0', r"\[server\] max_n: .* 1, and is 0"),
+        ('model = "tiny"\n[server]\napi_keys = [""]', r"\[server\] api_keys: 0: it is blank"),
+        ('model = "tiny"\n[server]\napi_keys = " "', r"\[server\] api_keys: 0: it is blank"),
+        ('model = "tiny"\n[server]\napi_keys = [1234]', r"\[server\] api_keys: 0: .* string"),
+        ('model = "tiny"\n[server]\napi_keys = 1234', r"\[server\] api_keys: a list of texts is expected"),
+        ('model = "tiny"\n[server]\npresets = "papr"', r"\[server\] presets: .*'paper'"),
+        ('model = "tiny"\n[server.rewards]\nsafe = ["safty"]', r"\[server\] rewards: safe: .*'safety'"),
+        ('model = "tiny"\n[server]\nbudgets = 3', r"\[server.budgets\] must be a table"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_file(tmp_path, text, words):
@@ -78,6 +87,12 @@ def test_a_wrong_setting_is_named_with_its_file(tmp_path, text, words):
     with pytest.raises(FileError, match=rf"model\.toml: .*{words}") as raised:
         read_settings(tmp_path / "model.toml")
     assert "\n" not in str(raised.value)
+
+
+def test_one_text_where_a_list_is_expected_is_one_of_them():
+    """Not its letters."""
+    config = ServerConfig.from_table({"api_keys": "secret", "presets": "paper", "rewards": {"safe": "safety"}})
+    assert (config.api_keys, config.presets, config.rewards) == (("secret",), ("paper",), {"safe": ["safety"]})
 
 
 def test_the_folder_of_answers_is_no_file(tmp_path):
