@@ -88,9 +88,7 @@ def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Nam
     evaluation = Evaluation(
         policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens, max_time=options.seconds
     )
-    keys = {case.key for case in cases}
-    rows = evaluation.run(cases, methods, options.rows, report=write_status)
-    return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]
+    return evaluation.run(cases, methods, options.rows, report=write_status)
 
 
 def _make_tables(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:

@@ -42,9 +42,9 @@ class Case:
     opening: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What identifies the case in rows: set, tier and question."""
-        return self.set, self.tier, self.question
+    def key(self) -> tuple[str, str, str, str | None, str]:
+        """What identifies the case in rows: set, tier, question, system message and opening."""
+        return self.set, self.tier, self.question, self.system, self.opening
 
     @property
     def messages(self) -> list[dict[str, str]]:
