@@ -8,8 +8,10 @@ from langchain_sea.cli import main
 from langchain_sea.core.files import require_folder_of
 from langchain_sea.errors import FileError, WeightsNotFoundError
 from langchain_sea.evaluation import read_cases
+from langchain_sea.models.template_source import read_chat_template
 from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 from langchain_sea.rewards.pair_classifier import PairClassifierGate
+from langchain_sea.safety import GuardConfig
 from langchain_sea.serving.config import ServerConfig, read_settings
 from langchain_sea.serving.rows import AnswerStore, read_input
 from langchain_sea.training.examples import read_examples
@@ -53,6 +55,38 @@ def test_a_folder_is_no_file(tmp_path, read, expected):
     folder.mkdir()
     with pytest.raises(FileError, match=rf"[Dd]irectory.*Expected: .*{expected}"):
         read(folder)
+
+
+MARKED = {
+    "examples.jsonl": (read_examples, '{"prompt": "a", "completion": "b", "label": 1}\r\n'),
+    "cases.jsonl": (read_cases, '{"question": "q"}\r\n'),
+    "CASES.CSV": (read_cases, "question,answer\r\nq,\r\nq,2\r\n"),
+    "rows.jsonl": (lambda path: list(read_input(path)), '{"prompt": "q"}\r\n'),
+    "settings.toml": (read_settings, 'model = "tiny"\r\n'),
+    "policy.toml": (GuardConfig.read, 'mode = "monitor"\r\n'),
+    "template.jinja": (read_chat_template, "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"),
+}
+
+
+@pytest.mark.parametrize(("name", "read", "text"), [(name, *rest) for name, rest in MARKED.items()])
+def test_files_are_read_as_windows_and_excel_write_them(tmp_path, name, read, text):
+    """With a byte order mark and in capitals."""
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8", newline="")
+    found = read(path)
+    path.write_text(text, encoding="utf-8-sig", newline="")
+    assert read(path) == found
+
+
+def test_an_empty_cell_of_a_table_is_no_answer(tmp_path):
+    (tmp_path / "CASES.CSV").write_text("question,answer\nq,\nq,0\n")
+    assert [case.gold for case in read_cases(tmp_path / "CASES.CSV")] == [None, "0"]
+
+
+def test_a_field_that_is_too_long_for_csv_is_named_with_its_line(tmp_path):
+    (tmp_path / "cases.csv").write_text(f"question\nq\n{'x' * 200_000}\n")
+    with pytest.raises(FileError, match=r"cases\.csv, line 3: .*field limit.*\.jsonl"):
+        read_cases(tmp_path / "cases.csv")
 
 
 def test_a_parquet_file_is_one(tmp_path):
