@@ -7,8 +7,9 @@ import pytest
 from langchain_sea.cli import main
 from langchain_sea.core.files import require_folder_of
 from langchain_sea.errors import FileError, WeightsNotFoundError
-from langchain_sea.evaluation import read_cases
+from langchain_sea.evaluation import Evaluation, read_cases
 from langchain_sea.models.template_source import read_chat_template
+from langchain_sea.rewards import registry
 from langchain_sea.rewards.hidden_state_head import HiddenStateHead
 from langchain_sea.rewards.pair_classifier import PairClassifierGate
 from langchain_sea.safety import GuardConfig
@@ -158,6 +159,7 @@ def test_where_a_head_is_written_is_checked_before_it_is_fitted(tmp_path):
         ["batch", "data.jsonl", "out", "--settings", "model.toml"],
         ["serve", "--settings", "model.toml"],
         ["eval", "data.jsonl", "--model", "tiny"],
+        ["demo", "--model", "tiny", "--json", "nowhere/out.json"],
         ["ask", " ", "--model", "tiny"],
     ],
 )
@@ -167,3 +169,22 @@ def test_the_exit_status_is_two(tmp_path, monkeypatch, capsys, arguments):
     assert main(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--json", "--html", "--rows", "gate"])
+def test_what_an_evaluation_needs_at_its_end_is_there_before_the_first_answer(tmp_path, monkeypatch, capsys, option):
+    """Not after hours of answers."""
+
+    def load_gate(_name):
+        raise WeightsNotFoundError("no folder of the gate")
+
+    def run(*_, **__):
+        pytest.fail("an answer was begun")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "load_gate", load_gate)
+    monkeypatch.setattr(Evaluation, "run", run)
+    (tmp_path / "mine.jsonl").write_text('{"question": "q"}')
+    more = [] if option == "gate" else [option, "nowhere/file"]
+    assert main(["eval", "mine.jsonl", "--model", "tiny", *more]) == (1 if option == "gate" else 2)
+    assert ("no folder of the gate" if option == "gate" else "no folder nowhere") in capsys.readouterr().err
