@@ -72,8 +72,8 @@ class ServerConfig:
         api_keys: keys that clients may use; without any, every request is allowed, on loopback addresses only.
         max_body_bytes: of a request.
         body_timeout: seconds within which a request must have arrived.
-        max_tokens: the longest answer that a client may ask for.
-        max_n: the most answers of one request (`n`).
+        max_tokens: the longest answer that a client may ask for, and that one gets who asks for no length.
+        max_n: the most answers of one request (`n`), also of one without it.
         max_requests: requests in progress; the next one gets 429 with Retry-After.
         rewards: by the name that clients use, what `SEAChatModel(rewards=)` takes.
         presets: names of presets that clients may choose.
