@@ -36,7 +36,8 @@ def summarize(error: ValidationError) -> str:
 
 def _describe(line: ErrorDetails) -> str:
     message, value = line["msg"].removeprefix(_PREFIX), line["input"]
-    if not line["loc"] or not isinstance(value, _SIMPLE):  # a message of our own, or a value that may be long
+    is_own = not line["loc"] or line["type"] == "value_error"
+    if is_own or not isinstance(value, _SIMPLE):  # a message of our own has the value, and another value may be long
         return message
     expected = re.findall(r"'([^']+)'", str(line.get("ctx", {}).get("expected", "")))
     hint = suggest(value, expected) if isinstance(value, str) else ""

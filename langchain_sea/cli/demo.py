@@ -12,6 +12,7 @@ from langchain_sea.budget import StopReason
 from langchain_sea.cli.answers import explain_draft, format_scores, refinement_to_json, to_json
 from langchain_sea.cli.console import write_line, write_status
 from langchain_sea.cli.options import add_model_options, answer_question, load_weights, make_model, require_question
+from langchain_sea.core.files import require_folder_of
 from langchain_sea.errors import RefinementInterrupted
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def run(options: argparse.Namespace) -> int:
     """Answer the questions one after another."""
     if options.ask is not None:
         require_question(options.ask)
+    if options.json:
+        require_folder_of(options.json)
     seconds = load_weights(options)
     gate = load_independent_gate()
     write_line(f"{options.model}, preset {options.preset}, loaded in {seconds:.1f} s")

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Answer what is missing, score the answers with the safety gate, and print the figures."""
+    from langchain_sea.core.files import require_folder_of
     from langchain_sea.evaluation import LEAD, add_gate_scores, require_methods
     from langchain_sea.evaluation.report import render_page
     from langchain_sea.rewards import registry
@@ -54,10 +55,13 @@ def run(options: argparse.Namespace) -> int:
     require_methods(methods)
     for reward in options.reward or ():  # before weights are read
         refuse_misspelt(reward, REWARD_NAMES, "reward")
-    rows = _answer(_sample_cases(options), methods, options)
-    write_status("scoring the answers with the safety gate …")
-    gate = registry.load_gate("safety")
+    for path in filter(None, (options.rows, options.json, options.html)):
+        require_folder_of(path)
+    cases = _sample_cases(options)
+    gate = registry.load_gate("safety")  # it may be missing, and answers may take hours
     assert gate is not None
+    rows = _answer(cases, methods, options)
+    write_status("scoring the answers with the safety gate …")
     scored = add_gate_scores(rows, gate, getattr(gate, "threshold", 0.5))
     tables = _make_tables(scored, [LEAD, *(name for name in methods if name != LEAD)])
     text = json.dumps(tables, indent=2)
@@ -88,9 +92,7 @@ def _answer(cases: Sequence[Case], methods: Sequence[str], options: argparse.Nam
     evaluation = Evaluation(
         policy=policy, terms=terms, seed=options.seed, max_tokens=options.max_tokens, max_time=options.seconds
     )
-    keys = {case.key for case in cases}
-    rows = evaluation.run(cases, methods, options.rows, report=write_status)
-    return [row for row in rows if (row["set"], row["tier"], row["question"]) in keys]
+    return evaluation.run(cases, methods, options.rows, report=write_status)
 
 
 def _make_tables(rows: Sequence[dict[str, Any]], methods: Sequence[str]) -> dict[str, Any]:

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
 
-__all__ = ["describe_errors", "parse_json_lines", "read_text", "require_folder_of"]
+__all__ = ["ENCODING", "describe_errors", "parse_json_lines", "read_text", "require_folder_of"]
+
+ENCODING = "utf-8-sig"
+"""Of files that users write: UTF-8, with or without the mark that Windows and Excel put at the beginning."""
 
 
 @contextmanager
@@ -48,7 +51,7 @@ def read_text(path: str | os.PathLike[str], expected: str) -> str:
         FileError: it cannot be read.
     """
     with describe_errors(path, expected):
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding=ENCODING)
 
 
 def parse_json_lines(path: str | os.PathLike[str], expected: str) -> Iterator[tuple[int, Any]]:
@@ -61,7 +64,7 @@ def parse_json_lines(path: str | os.PathLike[str], expected: str) -> Iterator[tu
     Raises:
         FileError: the file cannot be read, or a line is not JSON; the message has its number.
     """
-    with describe_errors(path, expected), Path(path).open(encoding="utf-8") as file:
+    with describe_errors(path, expected), Path(path).open(encoding=ENCODING) as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:

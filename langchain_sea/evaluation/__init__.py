@@ -7,17 +7,9 @@ set: cases come from a user's own file.
 from __future__ import annotations
 
 from langchain_sea.evaluation.cases import Case, read_cases
-from langchain_sea.evaluation.comparison import (
-    CONTROLS,
-    CURVE,
-    LEAD,
-    METHODS,
-    SEARCHES,
-    Evaluation,
-    read_rows,
-    require_methods,
-)
+from langchain_sea.evaluation.comparison import CONTROLS, CURVE, LEAD, METHODS, SEARCHES, Evaluation, require_methods
 from langchain_sea.evaluation.metrics import Table, add_gate_scores, summarize
+from langchain_sea.evaluation.rows import read_rows
 
 __all__ = [
     "CONTROLS",

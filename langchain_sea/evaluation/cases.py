@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import random
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from langchain_sea.core.files import describe_errors, parse_json_lines
+from langchain_sea.core.files import ENCODING, describe_errors, parse_json_lines
 from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
@@ -42,9 +42,9 @@ class Case:
     opening: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """What identifies the case in rows: set, tier and question."""
-        return self.set, self.tier, self.question
+    def key(self) -> tuple[str, str, str, str | None, str]:
+        """What identifies the case in rows: set, tier, question, system message and opening."""
+        return self.set, self.tier, self.question, self.system, self.opening
 
     @property
     def messages(self) -> list[dict[str, str]]:
@@ -67,7 +67,7 @@ def read_cases(path: Path) -> list[Case]:
         if not isinstance(question, str) or not question.strip():
             raise FileError(f"{path}, case {number}: no `question` or `prompt` in {sorted(map(str, row))}.")
         options = {name: str(row[name]) for name in ("set", "tier", "system", "opening") if row.get(name)}
-        gold = None if row.get("answer") is None else str(row["answer"])
+        gold = None if row.get("answer") in (None, "") else str(row["answer"])  # CSV has no null
         cases.append(Case(question=question, gold=gold, **{"set": path.stem} | options))
     if not cases:
         raise FileError(f"{path}: there are no cases in it. Expected: {_EXPECTED}.")
@@ -80,15 +80,26 @@ def read_table(path: Path) -> list[dict[str, Any]]:
     Raises:
         FileError: the file cannot be read, or a line is no JSON object; the message has its number.
     """
-    if path.suffix == ".csv":
-        with describe_errors(path, _EXPECTED), path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+    if path.suffix.lower() == ".csv":
+        with describe_errors(path, _EXPECTED), path.open(encoding=ENCODING, newline="") as file:
+            return _read_csv(path, file)
     rows = []
     for number, row in parse_json_lines(path, _EXPECTED):
         if not isinstance(row, dict):
             raise FileError(f"{path}, line {number}: {row!r:.80} is no JSON object. Expected: {_EXPECTED}.")
         rows.append(row)
     return rows
+
+
+def _read_csv(path: Path, file: TextIO) -> list[dict[str, Any]]:
+    reader = csv.DictReader(file)
+    try:
+        return list(reader)
+    except csv.Error as error:
+        raise FileError(
+            f"{path}, line {reader.reader.line_num}: no CSV that can be read ({error}). Shorten the field, or write "
+            "the file as JSON lines (.jsonl), whose texts may have any length."
+        ) from error
 
 
 def sample(items: Sequence[T], count: int, name: str, seed: int) -> list[T]:

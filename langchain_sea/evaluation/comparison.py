@@ -30,6 +30,7 @@ from langchain_sea.engine.baselines import (
 )
 from langchain_sea.engine.refine import refine
 from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
+from langchain_sea.evaluation.rows import Row, describe_preset, describe_term, read_rows, require_settings, select_rows
 from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.rewards import registry
 
@@ -42,17 +43,7 @@ if TYPE_CHECKING:
     from langchain_sea.evaluation.cases import Case
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
-__all__ = [
-    "CONTROLS",
-    "CURVE",
-    "LEAD",
-    "METHODS",
-    "SEARCHES",
-    "Evaluation",
-    "make_control",
-    "read_rows",
-    "require_methods",
-]
+__all__ = ["CONTROLS", "CURVE", "LEAD", "METHODS", "SEARCHES", "Evaluation", "make_control", "require_methods"]
 
 _log = logging.getLogger("langchain_sea")
 
@@ -79,9 +70,8 @@ METHODS = (LEAD, *FIXED, *SEARCHES, *CONTROLS, "paper", "reference", *(f"{LEAD}@
 _SHORTEST = 1e-3
 """Seconds of a preset whose time its draft has used up: a budget must be positive."""
 
-Row = dict[str, Any]
-Key = tuple[str, str, str, str]
-"""Set, tier, question and method: what identifies a row."""
+Key = tuple[str, str, str, str | None, str, str]
+"""The case's key and the method: what identifies a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +105,7 @@ class Evaluation:
         minutes: float = 1e9,
         report: Callable[[str], None] | None = None,
     ) -> list[Row]:
-        """Return the rows of all cases and methods; those that the file holds already are not computed again.
+        """Return the rows of all cases; those that the file holds already are not computed again.
 
         An answer that could not be scored is left out with a warning, and tried again by the next run.
 
@@ -128,30 +118,47 @@ class Evaluation:
 
         Raises:
             ValueError: there is no method of a name.
+            FileError: the file has rows of these sets and tiers that were made with other settings.
         """
         require_methods(methods)
-        answered: dict[Key, Row] = {_key_of(row): row for row in read_rows(rows)}
-        deadline = time.monotonic() + 60 * minutes
+        written = read_rows(rows)
         ordered = [name for name in METHODS if name in {*methods, LEAD}]
+        settings = self.describe_settings(ordered)
+        require_settings(rows, written, cases, settings)
+        found = select_rows(written, cases)
+        answered: dict[Key, Row] = {
+            (row["set"], row["tier"], row["question"], row["system"], row["opening"], row["method"]): row
+            for row in found
+        }
+        deadline = time.monotonic() + 60 * minutes
         with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=True if report else None) as progress:
             for number, case in enumerate(cases, start=1):
                 for name in ordered:
                     if (*case.key, name) in answered:
                         continue
                     if time.monotonic() > deadline:
-                        return read_rows(rows)
+                        return list(answered.values())
                     row = self._answer_or_warn(case, name, self.time_limit(name, case, answered))
                     if row is None:
                         if name == LEAD:  # whose seconds the others get
                             break
                         continue
+                    row |= {"system": case.system, "opening": case.opening, "settings": settings[name]}
                     answered[*case.key, name] = row
                     with rows.open("a", encoding="utf-8") as file:
                         file.write(json.dumps(row, ensure_ascii=False) + "\n")
                     if report is not None:
                         report(f"question {number} of {len(cases)}, {name}: {row['seconds']:.1f} s")
                 progress.update(1)
-        return read_rows(rows)
+        return list(answered.values())
+
+    def describe_settings(self, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return by method what decides its answers; rows hold it, so that a file takes those of one run alone."""
+        shared = {name: getattr(self, name) for name in ("temperature", "max_tokens", "seed", "max_time")}
+        shared["model"] = self.policy.name or self.policy.model.name_or_path
+        shared["rewards"] = [describe_term(term) for term in self.terms]
+        presets = {name: self.presets.get(name.partition("@")[0], self.presets[LEAD]) for name in methods}
+        return {name: shared | {"preset": describe_preset(preset)} for name, preset in presets.items()}
 
     def _answer_or_warn(self, case: Case, name: str, seconds: float | None) -> Row | None:
         """Return the row of an answer; None, with a warning, if it could not be scored."""
@@ -267,10 +274,6 @@ def _make_row(case: Case, name: str, result: Refinement, seconds: float) -> Row:
     return row | {"steps": result.steps, "stop_reason": result.stop_reason}
 
 
-def _key_of(row: Mapping[str, Any]) -> Key:
-    return row["set"], row["tier"], row["question"], row["method"]
-
-
 def require_methods(names: Sequence[str]) -> None:
     """Check that every name is one of `METHODS`.
 
@@ -279,10 +282,3 @@ def require_methods(names: Sequence[str]) -> None:
     """
     for name in names:
         require_name(name, METHODS, "method")
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows written so far; none if there is no such file."""
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]

@@ -29,15 +29,13 @@ class Table:
 
     def __init__(self, rows: Sequence[Row], methods: Sequence[str]) -> None:
         """Group the rows by method."""
-        by_method: dict[str, dict[str, Row]] = defaultdict(dict)
+        by_method: dict[str, dict[tuple[Any, ...], Row]] = defaultdict(dict)
         for row in rows:
-            by_method[row["method"]][row["question"]] = row
-        questions = [
-            question
-            for question in by_method.get(methods[0], {})
-            if all(question in by_method[name] for name in methods)
+            by_method[row["method"]][_prompt_of(row)] = row
+        prompts = [
+            prompt for prompt in by_method.get(methods[0], {}) if all(prompt in by_method[name] for name in methods)
         ]
-        self.rows = {name: [by_method[name][question] for question in questions] for name in methods}
+        self.rows = {name: [by_method[name][prompt] for prompt in prompts] for name in methods}
 
     def values(self, method: str, figure: str) -> list[float]:
         """Return one number for each prompt."""
@@ -84,8 +82,12 @@ def _add_figures(
     }
 
 
-def _case_of(row: Row) -> tuple[str, str, str]:
-    return row["set"], row["tier"], row["question"]
+def _case_of(row: Row) -> tuple[Any, ...]:
+    return row["set"], row["tier"], *_prompt_of(row)
+
+
+def _prompt_of(row: Row) -> tuple[Any, ...]:
+    return row["question"], row.get("system"), row.get("opening", "")
 
 
 def summarize(table: Table, figures: Sequence[str] = FIGURES) -> dict[str, dict[str, float]]:

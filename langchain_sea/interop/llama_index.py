@@ -7,6 +7,7 @@ and the report of the refinement.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -37,6 +38,7 @@ except ImportError as error:
         "the adapter for LlamaIndex needs llama-index-core: pip install 'langchain-sea[llama-index]'"
     ) from error
 
+from langchain_sea.chat.profile import find_profile
 from langchain_sea.chat_models import SEAChatModel  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
@@ -73,11 +75,15 @@ class SEALLM(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """What LlamaIndex plans prompts by: the context window and the length of answers, in tokens."""
-        profile = self.chat_model.profile or {}
+        """What LlamaIndex plans prompts by: the context window and the length of answers, in tokens.
+
+        The length is at most half the window, because LlamaIndex subtracts it from the place of a prompt. Where no
+        configuration is at hand, as for a `.gguf` file, the model is loaded.
+        """
+        window = _find_context_window(self.chat_model)
         return LLMMetadata(
-            context_window=profile.get("max_input_tokens", DEFAULT_CONTEXT_WINDOW),
-            num_output=self.chat_model.max_tokens,
+            context_window=window,
+            num_output=min(self.chat_model.max_tokens, window // 2),
             is_chat_model=True,
             model_name=str(getattr(self.chat_model.model, "name", None) or self.chat_model.model),
         )
@@ -129,6 +135,17 @@ class SEALLM(CustomLLM):
         del formatted
         chunks = self.chat_model.astream(prompt, **kwargs)
         return (_to_completion(whole, delta=delta) async for whole, delta in _aaccumulate(chunks))
+
+
+def _find_context_window(model: SEAChatModel) -> int:
+    """Return the model's context length: that of its profile or its configuration, or else of the loaded model."""
+    from langchain_sea.models.loading import where  # noqa: PLC0415 - imports transformers
+
+    profile = model.profile
+    if profile is None and isinstance(model.model, (str, os.PathLike)):
+        profile = find_profile(where(model.model).path)
+    known = (profile or {}).get("max_input_tokens") or model._load_policy().context  # noqa: SLF001 - a part of the package
+    return known or DEFAULT_CONTEXT_WINDOW
 
 
 def to_langchain_messages(messages: Sequence[ChatMessage]) -> list[BaseMessage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from langchain_sea.core.files import ENCODING
 from langchain_sea.errors import ChatTemplateError
 
 __all__ = ["read_chat_template"]
@@ -27,7 +28,7 @@ def read_chat_template(source: str | os.PathLike[str]) -> str:
 
 def _read_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding=ENCODING)
     except (OSError, UnicodeDecodeError) as error:
         raise ChatTemplateError(
             f"chat_template={os.fspath(path)!r} is neither Jinja text nor a file that can be read ({error}); pass the "

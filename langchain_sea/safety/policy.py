@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from langchain_sea.core.files import ENCODING
 from langchain_sea.core.suggestions import suggest
 from langchain_sea.errors import PolicyError
 
@@ -155,7 +156,7 @@ class GuardConfig:
             PolicyError: the file cannot be read, or it has an unknown key or a wrong value.
         """
         try:
-            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            settings = tomllib.loads(Path(path).read_text(encoding=ENCODING))
         except (OSError, ValueError) as error:
             raise PolicyError(f"the policy {path} cannot be read: {error}") from error
         tables = settings.pop("tools", {})

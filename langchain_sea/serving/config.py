@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import require_known
 from langchain_sea.chat.validation_errors import summarize
 from langchain_sea.chat_models import SEAChatModel
 from langchain_sea.core.files import read_text
+from langchain_sea.core.functions import to_list
 from langchain_sea.core.suggestions import require_name
 from langchain_sea.errors import FileError
 from langchain_sea.presets import PRESETS, Preset, find_preset
@@ -28,17 +30,50 @@ T = TypeVar("T")
 _EXPECTED = 'TOML with settings of SEAChatModel, such as model = "tiny", and for a server a table [server]'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def _to_tuple(value: object) -> object:
+    """Return texts as a tuple; one text is one of them, not its letters."""
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError(f"a list of texts is expected, and it is {value!r:.80}")  # noqa: TRY004 - pydantic's contract
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _require_words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank; write a text, or leave the setting out")
+    return text
+
+
+def _require_preset(name: str) -> str:
+    require_name(name, PRESETS, "preset")
+    return name
+
+
+def _require_rewards(rewards: list[Any]) -> list[Any]:
+    try:
+        SEAChatModel(rewards=rewards)
+    except ValidationError as error:
+        raise ValueError(summarize(error)) from error
+    return rewards
+
+
+_Text = Annotated[str, AfterValidator(_require_words)]
+_Texts = Annotated[tuple[_Text, ...], BeforeValidator(_to_tuple)]
+_Presets = Annotated[tuple[Annotated[str, AfterValidator(_require_preset)], ...], BeforeValidator(_to_tuple)]
+_Rewards = Annotated[list[Any], BeforeValidator(to_list), Field(min_length=1), AfterValidator(_require_rewards)]
+_Count = Annotated[int, Field(ge=1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 class ServerConfig:
-    """What a server allows its clients.
+    """What a server allows its clients. Values of other types, and blank keys, are refused.
 
     Attributes:
         model_name: the name under which the model is served.
         api_keys: keys that clients may use; without any, every request is allowed, on loopback addresses only.
         max_body_bytes: of a request.
         body_timeout: seconds within which a request must have arrived.
-        max_tokens: the longest answer that a client may ask for.
-        max_n: the most answers of one request (`n`).
+        max_tokens: the longest answer that a client may ask for, and that one gets who asks for no length.
+        max_n: the most answers of one request (`n`), also of one without it.
         max_requests: requests in progress; the next one gets 429 with Retry-After.
         rewards: by the name that clients use, what `SEAChatModel(rewards=)` takes.
         presets: names of presets that clients may choose.
@@ -47,34 +82,33 @@ class ServerConfig:
             these wait for no capture of a GPU's graph. 0: it takes them at once.
     """
 
-    model_name: str = "sea"
-    api_keys: tuple[str, ...] = ()
-    max_body_bytes: int = 1_000_000
-    body_timeout: float = 30.0
-    max_tokens: int = 1024
-    max_n: int = 8
-    max_requests: int = 64
-    rewards: Mapping[str, list[str]] = field(default_factory=dict)
-    presets: tuple[str, ...] = ("default",)
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
-    warm_up_requests: int = 0
+    model_name: _Text = "sea"
+    api_keys: _Texts = ()
+    max_body_bytes: _Count = 1_000_000
+    body_timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 30.0
+    max_tokens: _Count = 1024
+    max_n: _Count = 8
+    max_requests: _Count = 64
+    rewards: dict[str, _Rewards] = field(default_factory=dict)
+    presets: _Presets = ("default",)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    warm_up_requests: Annotated[int, Field(ge=0)] = 0
 
     @classmethod
     def from_table(cls, table: Mapping[str, Any]) -> ServerConfig:
         """Read the table `[server]` of a settings file.
 
         Raises:
-            ValueError: a key is unknown, or there is no such preset.
+            ValueError: a key is unknown, or a value is not valid; the message has the setting.
         """
         require_known(table, cls.__dataclass_fields__)
         values = dict(table)
-        for preset in values.get("presets", ()):
-            require_name(preset, PRESETS, "preset of [server]")
-        for name in ("api_keys", "presets"):
-            if name in values:
-                values[name] = tuple(values[name])
-        values["budgets"] = {name: make_budget(budget) for name, budget in values.get("budgets", {}).items()}
-        return cls(**values)
+        budgets = _require_table(values.get("budgets", {}), "[server.budgets]")
+        values["budgets"] = {name: make_budget(budget) for name, budget in budgets.items()}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ValueError(f"[server] {summarize(error)}") from error
 
 
 def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -107,6 +107,9 @@ class ChatHandler:
         stop = [request.stop] if isinstance(request.stop, str) else request.stop or []
         values: dict[str, Any] = {name: getattr(request, name) for name in _CALL_OPTIONS}
         values |= {"max_tokens": request.token_limit, "stop": [text for text in stop if text] or None}
+        for name, limit in (("max_tokens", self.config.max_tokens), ("n", self.config.max_n)):
+            if values[name] is None and getattr(self.model, name) > limit:
+                values[name] = limit  # what is not asked for is limited, too
         model, choices = self._apply_choices(request.sea or SeaOptions())
         if request.seed is None and "seed" not in self.model.model_fields_set:
             values["seed"] = secrets.randbelow(_MAX_DRAWN_SEED)

@@ -6,8 +6,8 @@ block, worker or run that it comes from, unless a time limit cuts it off.
 
 from __future__ import annotations
 
-import json
 import logging
+import pickle
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,7 +15,16 @@ from tqdm.auto import tqdm
 
 from langchain_sea.errors import ExtraMissingError
 from langchain_sea.serving.actors import RefineActor, WriteActor
-from langchain_sea.serving.rows import AnswerStore, KeyedRow, Row, fingerprint_model, get_messages, make_key, read_input
+from langchain_sea.serving.rows import (
+    AnswerStore,
+    KeyedRow,
+    Row,
+    fingerprint_model,
+    get_messages,
+    make_key,
+    read_input,
+    read_schema,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +62,9 @@ def refine_dataset(
 
     Raises:
         ExtraMissingError: Ray is not installed.
+        ValueError: `workers` or `batch_size` is not positive.
     """
+    _require_positive(workers=workers, batch_size=batch_size)
     return dataset.map_batches(
         RefineActor,
         fn_constructor_args=(model, threads or _threads_per_worker(workers)),
@@ -88,11 +99,14 @@ def answer_file(
     Raises:
         FileError: a row cannot be read.
         ExtraMissingError: Ray is not installed.
+        ValueError: `workers` or `block` is not positive.
     """
+    _require_positive(workers=workers, block=block)
     ray = _import_ray()
     fingerprint = fingerprint_model(model)
     rows = {make_key(row, fingerprint): row for row in read_input(source)}  # before a folder is made
-    store = AnswerStore(out, "parquet" if source.suffix == ".parquet" else "jsonl")
+    schema = read_schema(source)
+    store = AnswerStore(out, "jsonl" if schema is None else "parquet", schema)
     if retry_errors:
         store.clear_errors()
     parts = _list_missing_parts(rows, store.finished_keys(), max(1, block // PARTS_PER_BLOCK))
@@ -126,8 +140,8 @@ def _write_answers(
 ) -> Iterator[dict[str, Any]]:
     """Yield the counts of each part when its answers are written."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    # as JSON: in a table, columns that only some rows have would come back as None in all
-    blocks = [json.dumps(parts[i : i + PARTS_PER_BLOCK]) for i in range(0, len(parts), PARTS_PER_BLOCK)]
+    # as bytes: in a table, columns that only some rows have would come back as None in all
+    blocks = [pickle.dumps(parts[i : i + PARTS_PER_BLOCK]) for i in range(0, len(parts), PARTS_PER_BLOCK)]
     dataset = ray.data.from_items([{"block": block} for block in blocks], override_num_blocks=len(blocks))
     reports: Iterator[dict[str, Any]] = dataset.map_batches(
         WriteActor,
@@ -156,6 +170,12 @@ def _actor_options(workers: int) -> dict[str, Any]:
     ray = _import_ray()
     resources = {"num_gpus": 1} if torch.cuda.is_available() else {"num_cpus": 1}
     return {"compute": ray.data.ActorPoolStrategy(size=workers)} | resources
+
+
+def _require_positive(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ValueError(f"{name}={number} is less than 1, so that no row would be answered; pass 1 or more.")
 
 
 def _threads_per_worker(workers: int) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from langchain_core.messages import AIMessage
+    from pyarrow import Array, DataType, Schema
 
     from langchain_sea.chat_models import SEAChatModel
 
@@ -36,6 +37,7 @@ __all__ = [
     "make_key",
     "make_output_row",
     "read_input",
+    "read_schema",
 ]
 
 _EDGE_BYTES = 1 << 20
@@ -57,7 +59,7 @@ def read_input(path: Path) -> Iterator[Row]:
         FileError: the file cannot be read, is of another kind or has no rows, or a row has neither column; the message
             has the row's number.
     """
-    if path.suffix not in {".parquet", ".jsonl", ".json"}:
+    if path.suffix.lower() not in {".parquet", ".jsonl", ".json"}:
         raise FileError(f"{path}: its name ends neither with .jsonl nor with .parquet. Expected: {_EXPECTED}.")
     number = 0
     for number, row in enumerate(_read_rows(path), start=1):
@@ -68,6 +70,24 @@ def read_input(path: Path) -> Iterator[Row]:
         yield row
     if not number:
         raise FileError(f"{path}: there are no rows in it. Expected: {_EXPECTED}.")
+
+
+def read_schema(path: Path) -> Schema | None:
+    """Return the names and types of the columns of a Parquet file; None for another file.
+
+    Raises:
+        FileError: the file cannot be read.
+    """
+    if path.suffix.lower() != ".parquet":
+        return None
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with describe_errors(path, _EXPECTED):
+        try:
+            return pq.read_schema(path)
+        except pa.ArrowInvalid as error:
+            raise FileError(f"{path}: it is no Parquet file ({error}). Expected: {_EXPECTED}.") from error
 
 
 def get_messages(row: Row) -> str | list[Any]:
@@ -104,10 +124,12 @@ class AnswerStore:
     Attributes:
         path: the folder.
         kind: of the files in it.
+        schema: of the input, for Parquet: its columns keep their types.
     """
 
     path: Path
     kind: Literal["jsonl", "parquet"]
+    schema: Schema | None = None
 
     def __post_init__(self) -> None:
         for folder in (self.path, self.path / "errors", self.path / "attempts"):
@@ -128,7 +150,7 @@ class AnswerStore:
         if not rows:
             return
         name = hashlib.sha256("".join(sorted(keys)).encode()).hexdigest()[:32]
-        data = _to_parquet(rows) if self.kind == "parquet" else _to_lines(rows)
+        data = _to_parquet(rows, self.schema) if self.kind == "parquet" else _to_lines(rows)
         _write_atomically(self.path / f"part-{name}.{self.kind}", data)
 
     def write_error(self, key: str, row: Row, error: BaseException | None) -> None:
@@ -171,20 +193,31 @@ def _to_lines(rows: Iterable[Row]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _to_parquet(rows: Iterable[Row]) -> bytes:
+def _to_parquet(rows: Iterable[Row], schema: Schema | None) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows, sink = list(rows), pa.BufferOutputStream()
     # Arrow takes the columns from the first row, which may lack some that others have
     names = list(dict.fromkeys(name for row in rows for name in row))
-    columns = {name: [row.get(name) for row in rows] for name in names}
+    types = {} if schema is None else {column.name: column.type for column in schema}
+    columns = {name: _to_array([row.get(name) for row in rows], types.get(name)) for name in names}
     pq.write_table(pa.table(columns), sink)
     return bytes(sink.getvalue().to_pybytes())
 
 
+def _to_array(values: list[Any], kind: DataType | None) -> Array:
+    """Return a column of its type, or as text if Arrow cannot make that type of Python's values."""
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowException, TypeError, ValueError):
+        return pa.array([None if value is None else str(value) for value in values], pa.string())
+
+
 def _read_rows(path: Path) -> Iterator[Any]:
-    if path.suffix == ".parquet":
+    if path.suffix.lower() == ".parquet":
         return _read_parquet(path)
     return (row for _, row in parse_json_lines(path, _EXPECTED))
 

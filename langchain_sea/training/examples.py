@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.files import describe_errors
+from langchain_sea.core.files import ENCODING, describe_errors
 from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def read_examples(path: str | os.PathLike[str], *, held_out: float = 0.15) -> li
         FileError: the file cannot be read.
     """
     examples: list[Example] = []
-    with describe_errors(path, f"JSON lines; each is {_FORMS}"), Path(path).open(encoding="utf-8") as lines:
+    with describe_errors(path, f"JSON lines; each is {_FORMS}"), Path(path).open(encoding=ENCODING) as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:

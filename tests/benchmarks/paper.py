@@ -73,7 +73,9 @@ def answer_all(options: argparse.Namespace, methods: Sequence[str]) -> None:
         for policy in options.policies
     }
     answered = {paper_rows.key_of(row) for row in paper_rows.read(options.rows)}
-    missing = [case for _, case in interleave(asked) if any((*case.key, method) not in answered for method in methods)]
+    missing = [
+        case for _, case in interleave(asked) if any((*case.key[:3], method) not in answered for method in methods)
+    ]
     evaluations: dict[str, Evaluation] = {}
     for policy in dict.fromkeys(case.tier for case in missing):
         evaluations[policy] = make_evaluation(policy, {"device": options.device, "seed": options.seed, "max_time": options.seconds})  # fmt: skip

@@ -43,6 +43,7 @@ from quality_readings import add_gate, add_outside, add_surprise
 
 from langchain_sea import load_gate, load_model
 from langchain_sea.evaluation import CONTROLS, LEAD, METHODS, Case, Evaluation, Table, read_rows
+from langchain_sea.evaluation.rows import select_rows
 from langchain_sea.rewards import registry
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def compute_figures(
         {tier: table for tier, table in tables.items() if table.rows[LEAD]}, gate, term.center, term.scale
     )
     found["never_worse"] = never_worse([row for row in rows if row["method"].startswith(LEAD)])
-    by_key = {case.key: case for case in cases}
+    by_key = {case.key[:3]: case for case in cases}
     mine = add_surprise([row for row in (*judged, *graded) if row["method"] == LEAD], evaluation, by_key)
     if mine:
         found |= {
@@ -125,10 +126,9 @@ def measure_real(options: argparse.Namespace) -> tuple[dict[str, Any], list[Row]
     wanted = pick_methods([tier for tier in options.tiers.split(",") if tier in TIERS], options.methods)
     cases = make_cases(list(wanted), options.prompts, options.seed, options.data)
     asked = [case for found in cases.values() for case in found]
-    keys = {case.key for case in asked}
 
     def read() -> list[Row]:
-        return [row for row in read_rows(options.rows) if (row["set"], row["tier"], row["question"]) in keys]
+        return select_rows(read_rows(options.rows), asked)
 
     until = time.monotonic() + 60 * options.minutes
     if options.minutes:

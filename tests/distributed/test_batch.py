@@ -8,11 +8,17 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from types import SimpleNamespace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from served import PRESET
 
 from langchain_sea import Budget, SEAChatModel
+from langchain_sea.serving import ray_data
 from langchain_sea.serving.config import make_model, read_settings
 from langchain_sea.serving.rows import AnswerStore, fingerprint_model, make_key, read_input
 
@@ -182,3 +188,63 @@ def test_a_row_over_which_workers_die_is_left_out_alone(tmp_path):
     assert [row["key"] for row in store.read_rows()] == ["good"]
     assert json.loads((store.path / "errors/bad.json").read_text(encoding="utf-8"))["error"] == "WorkerLostError"
     assert store.begin_attempt("bad") == 0
+
+
+class Here:
+    """Ray, as far as `answer_file` needs it, in this process."""
+
+    def __init__(self):
+        self.data, self.ActorPoolStrategy = self, dict
+        self.DataContext = SimpleNamespace(get_current=lambda: self)
+
+    def is_initialized(self):
+        return True
+
+    def from_items(self, items, override_num_blocks):
+        self.items = items
+        return self
+
+    def map_batches(self, actor, fn_constructor_args, **_):
+        self.actor = actor(*fn_constructor_args)
+        return self
+
+    def iter_rows(self):
+        for item in self.items:
+            yield from self.actor(pa.Table.from_pylist([item])).to_pylist()
+
+
+def test_columns_of_parquet_keep_their_types(tmp_path, monkeypatch):
+    """Dates, decimals and bytes are no JSON; a file's name may be in capitals."""
+    monkeypatch.setattr(ray_data, "_import_ray", Here)
+    columns = {
+        "prompt": pa.array(["What is 1 + 1?", "What is 1 + 2?"]),
+        "when": pa.array([datetime(2024, 1, 1, tzinfo=UTC)] * 2, pa.timestamp("ms", "UTC")),
+        "day": pa.array([date(2024, 1, 1), None]),
+        "price": pa.array([Decimal("1.50"), None], pa.decimal128(9, 2)),
+        "data": pa.array([b"\xff", b""]),
+        "small": pa.array([1, None], pa.int8()),
+        "labels": pa.array([["a"], []], pa.list_(pa.string())),
+    }
+    table = pa.table(columns)
+    pq.write_table(table, tmp_path / "IN.PARQUET")
+    counts = ray_data.answer_file(tmp_path / "IN.PARQUET", tmp_path / "out", MODEL, block=1)
+    assert counts == {"rows": 2, "skipped": 0, "answered": 2, "failed": 0}
+    files = [pq.read_table(file) for file in (tmp_path / "out").glob("part-*.parquet")]
+    found = pa.concat_tables(files).sort_by("prompt").select(table.column_names)
+    assert found.cast(table.schema) == table
+    assert found.schema.types == table.schema.types
+    assert ray_data.answer_file(tmp_path / "IN.PARQUET", tmp_path / "out", MODEL)["skipped"] == 2
+
+
+def test_a_type_that_cannot_be_made_is_text(tmp_path):
+    store = AnswerStore(tmp_path / "out", "parquet", pa.schema({"x": pa.int8()}))
+    store.write_part([{"key": "1", "x": 300}, {"key": "2", "x": None}], keys="12")
+    assert [row["x"] for row in store.read_rows()] == ["300", None]
+
+
+@pytest.mark.parametrize("numbers", [{"workers": 0}, {"block": 0}, {"workers": -1}])
+def test_there_is_at_least_one_worker_and_one_row(folder, numbers):
+    (name, number) = next(iter(numbers.items()))
+    with pytest.raises(ValueError, match=rf"{name}={number} is less than 1"):
+        ray_data.answer_file(folder / "in.jsonl", folder / "out", MODEL, **numbers)
+    assert not (folder / "out").exists()

@@ -413,7 +413,7 @@ def test_rows_get_the_gate_of_their_drafts_and_the_surprise_after_the_opening() 
     assert [(r["gate"], r["draft_gate"], r["passes"]) for r in judged] == [(0.0, 0.0, False), (1.0, 0.0, True)]
     policy = load_model("tiny")
     evaluation = Evaluation(policy=policy, terms=registry.make_terms(["tiny"], policy))
-    (read,) = quality_readings.add_surprise(judged[:1], evaluation, {case.key: case})
+    (read,) = quality_readings.add_surprise(judged[:1], evaluation, {case.key[:3]: case})
     assert read["surprise"] == surprise(policy, evaluation.make_prompt(case), " 3.")
     assert read["draft_surprise"] == surprise(policy, evaluation.make_prompt(case), " 4.")
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
 from langchain_sea import load_model
 from langchain_sea.cli import main
+from langchain_sea.errors import FileError
 from langchain_sea.evaluation import (
     CONTROLS,
     METHODS,
@@ -25,8 +28,10 @@ from langchain_sea.evaluation import (
 from langchain_sea.evaluation.comparison import make_control
 from langchain_sea.evaluation.metrics import count_distinct
 from langchain_sea.evaluation.report import render_page
+from langchain_sea.evaluation.rows import describe_term
 from langchain_sea.presets import PRESETS
-from langchain_sea.rewards import registry
+from langchain_sea.rewards import FunctionReward, registry
+from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead, HiddenStateReward
 
 OPENING = "Sure, here is"
 
@@ -118,6 +123,72 @@ def test_an_answer_that_cannot_be_scored_is_left_out(tmp_path, caplog) -> None:
     assert "default is left out for the question 'What is 2 + 2?'" in caplog.text
     fails.clear()
     assert len(subject.run(cases, ["draft"], rows)) == 6
+
+
+def answer_by_name(evaluation: Evaluation, case: Case, name: str, seconds: float | None) -> dict[str, Any]:
+    text = f"{case.system} {case.opening} {evaluation.seed}"
+    return row(name, case.question, set=case.set, tier=case.tier, text=text, draft_seconds=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("seed", 1), ("max_tokens", 17), ("max_time", 2.0), ("temperature", 0.5), ("model", "other")),
+        ("rewards", lambda prompt, completions: [1.0] * len(completions)),
+        ("preset", replace(PRESETS["default"], policy_weight=0.5)),
+    ],
+)
+def test_rows_of_another_run_are_not_reported_as_those_of_this_one(tmp_path, monkeypatch, name, value) -> None:
+    """The error says which setting differs; rows that do not say how they were made are taken as they are."""
+    monkeypatch.setattr(Evaluation, "answer", answer_by_name)
+    rows, cases, first = tmp_path / "rows", [Case(set="s", question="q")], evaluation()
+    made = first.run(cases, ["draft"], rows)
+    assert evaluation().run(cases, ["draft"], rows) == made
+    changes = {"rewards": "terms", "preset": "presets", "model": "policy"}
+    if name == "model":
+        value = copy.copy(first.policy)
+        value.name = "other"
+    elif name == "rewards":
+        value = registry.make_terms([value], first.policy)
+    elif name == "preset":
+        value = PRESETS | {"default": value}
+    other = replace(first, **{changes.get(name, name): value})
+    with pytest.raises(FileError, match=rf"rows: .* were made with {name} .* is asked for: .* Pass another file"):
+        other.run([replace(cases[0], question="another")], ["draft"], rows)
+    assert len(read_rows(rows)) == 2
+    assert len(other.run([replace(cases[0], set="another")], ["draft"], rows)) == 2
+    old = [{key: r[key] for key in r if key not in {"settings", "system", "opening"}} for r in made]
+    rows.write_text("".join(f"{json.dumps(r)}\n" for r in old))
+    asked = replace(cases[0], system="Be brief.")
+    assert [r["text"] for r in other.run([asked], ["draft"], rows)] == [r["text"] for r in made]
+    assert len(read_rows(rows)) == 2
+
+
+def test_cases_that_differ_in_system_or_opening_have_answers_of_their_own(tmp_path, monkeypatch) -> None:
+    """And figures of their own; an old row could be either's, and is nobody's."""
+    monkeypatch.setattr(Evaluation, "answer", answer_by_name)
+    plain = Case(set="s", question="q")
+    cases = [plain, replace(plain, system="Be brief."), replace(plain, opening="Sure,")]
+    (tmp_path / "rows").write_text(json.dumps(row("default", "q", text="old", draft_seconds=0.1)) + "\n")
+    found = evaluation().run(cases, [], tmp_path / "rows")
+    assert [r["text"] for r in found] == ["None  0", "Be brief.  0", "None Sure, 0"]
+    assert len(Table(found, ["default"]).rows["default"]) == 3
+
+
+def test_a_reward_is_known_by_its_settings_its_code_and_its_weights() -> None:
+    """Files of one name may hold others; in another process the description is equal."""
+    policy = load_model("tiny")
+    (tiny,) = registry.make_terms(["tiny"], policy)
+    head = HiddenStateHead(HeadInfo(policy="tiny", layer=1, hidden_size=8, members=1, width=4))
+    terms = [tiny, replace(tiny, weight=2.0)]
+    for bias in (0.0, 1.0):
+        other = copy.deepcopy(head)
+        torch.nn.init.constant_(next(other.parameters()), bias)
+        terms.append(replace(tiny, reward=HiddenStateReward(other)))
+    functions = (lambda p, c: [0.0] * len(c), lambda p, c: [1.0] * len(c))
+    terms += [replace(tiny, reward=FunctionReward(function)) for function in functions]
+    assert len({describe_term(term) for term in terms}) == len(terms)
+    assert describe_term(replace(tiny, reward=copy.deepcopy(terms[2].reward))) == describe_term(terms[2])
 
 
 def test_an_answer_begins_with_the_opening_of_its_case() -> None:

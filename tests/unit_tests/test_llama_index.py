@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from doubles import SMALL_PRESET
@@ -10,6 +11,7 @@ from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, Tool
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.errors import ExtraMissingError
+from langchain_sea.models import loading
 
 QUESTION = "What is 14 + 23?"
 
@@ -80,6 +82,28 @@ def test_metadata_is_the_models(interop):
     assert (metadata.context_window, metadata.num_output, metadata.model_name) == (512, 77, "tiny")
     assert metadata.is_chat_model
     assert not metadata.is_function_calling_model
+
+
+def test_an_answer_leaves_room_for_a_prompt(interop, core):
+    """LlamaIndex subtracts its length from the context window; both are 512 by default."""
+    from llama_index.core.indices.prompt_helper import PromptHelper
+
+    metadata = interop.SEALLM(chat_model=SEAChatModel(model="tiny")).metadata
+    assert metadata.num_output == 256
+    helper = PromptHelper.from_llm_metadata(metadata)
+    texts = helper.repack(core.PromptTemplate("Sum up: {context_str}"), ["one two three " * 200])
+    assert len(texts) > 1
+
+
+def test_the_context_window_is_that_of_the_configuration_or_of_the_loaded_model(interop, tmp_path, monkeypatch):
+    """A hub id's configuration is in the hub's cache; what has none is loaded."""
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 77}')
+    monkeypatch.setattr(loading, "where", lambda _: SimpleNamespace(path=tmp_path))
+    models = [SEAChatModel(model=name, rewards=["safety"]) for name in ("someone/unseen", "model.gguf")]
+    assert interop.SEALLM(chat_model=models[0]).metadata.context_window == 77
+    monkeypatch.setattr(loading, "where", lambda _: SimpleNamespace(path=tmp_path / "model.gguf"))
+    monkeypatch.setattr(SEAChatModel, "_load_policy", lambda _: SimpleNamespace(context=99))
+    assert interop.SEALLM(chat_model=models[1]).metadata.context_window == 99
 
 
 def test_messages_of_every_role_are_converted(core, interop):

@@ -9,6 +9,8 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import ValidationError
 
+from langchain_sea import SEAChatModel
+from langchain_sea.serving.config import ServerConfig
 from langchain_sea.serving.history import to_langchain_messages
 from langchain_sea.serving.protocol import ChatRequest, make_deltas, make_message
 
@@ -29,6 +31,20 @@ def test_defaults_change_nothing_and_others_are_refused() -> None:
     for option, value in (("logit_bias", {"5": 1}), ("modalities", ["audio"]), ("service_tier", "flex")):
         with pytest.raises(ValidationError):
             ChatRequest.model_validate({**BASE, option: value})
+
+
+def test_the_server_s_limits_hold_for_what_a_request_leaves_out() -> None:
+    """The model's own settings may be larger; smaller ones stay."""
+    pytest.importorskip("fastapi")
+    from langchain_sea.serving.handlers import ChatHandler
+
+    def options(**limits: int) -> dict[str, Any]:
+        handler = ChatHandler(SEAChatModel(model="tiny", max_tokens=60, n=3), ServerConfig(**limits))
+        return handler._make_call(ChatRequest.model_validate(BASE)).options
+
+    few = options(max_tokens=5, max_n=2)
+    assert (few["max_tokens"], few["n"]) == (5, 2)
+    assert not {"max_tokens", "n"} & options(max_tokens=100, max_n=8).keys()
 
 
 def call(arguments: Any) -> dict[str, Any]:
