@@ -20,8 +20,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_sea.chat.cut_off import describe_limit, find_limit
 from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.chat.tools import read_answer
-from langchain_sea.core.conversation import last_user_text
-from langchain_sea.core.functions import wait_for_result
 from langchain_sea.models.template_fallbacks import OPENING
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def gate_texts(
     """Ask the gate about answers to the last question.
 
     Args:
-        gate: returns a score for each text.
+        gate: returns a score for each text; called as `FunctionReward` calls its function.
         threshold: the lowest score that passes; None uses the gate's own, or 0.5.
         messages: the conversation, in the template's form.
         texts: the answers.
@@ -138,13 +136,15 @@ def gate_texts(
     Returns:
         The texts that pass, and the verdict as plain JSON. A gate that fails passes none.
     """
+    from langchain_sea.rewards.function import ask_gate  # noqa: PLC0415 - imports torch
+
     lowest = getattr(gate, "threshold", 0.5) if threshold is None else threshold
     try:
-        scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
-        passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
+        scores = ask_gate(gate, messages, texts)
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
         _log.warning("the gate failed, so no answer passes it: %s: %s", type(error).__name__, error, exc_info=error)
         return [], {"passed": False, "scores": [], "error": repr(error)}
+    passing = [text for text, score in zip(texts, scores, strict=True) if score >= lowest]
     return passing, {"passed": bool(passing), "scores": scores, "threshold": float(lowest)}
 
 
