@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
@@ -53,6 +54,43 @@ def test_sampling_options_are_refused_by_name_when_the_chain_is_built(option):
         SEAChatModel(model="tiny", **{option: 0.5})
     with pytest.raises(ValueError, match=f"{option}=0.5 is not supported"):
         SEAChatModel(model="tiny").bind(**{option: 0.5})
+
+
+@pytest.mark.parametrize("wrong", [
+    {"seed": 1.5}, {"seed": "x"}, {"seed": -1}, {"max_tokens": 2.5}, {"max_tokens": 0}, {"timeout": "soon"},
+    {"top_logprobs": -1}, {"top_logprobs": 21}, {"n": 0}, {"temperature": float("nan")}, {"budget": 5},
+    {"budget": {"max_tiem": 5}}, {"budget": {"max_time": -1}}, {"max_reasoning_tokens": 0}, {"logprobs": "perhaps"},
+])  # fmt: skip
+def test_a_call_checks_values_as_the_constructor_does(wrong):
+    pattern = next(iter(wrong["budget"] if isinstance(wrong.get("budget"), dict) else wrong))
+    with pytest.raises(ValueError, match=pattern):
+        SEAChatModel(model="tiny", **wrong)
+    with pytest.raises(ValueError, match=pattern):
+        SEAChatModel(**SMALL).invoke(QUESTION, **wrong)
+
+
+def test_a_call_reads_values_as_the_constructor_does():
+    given = {"budget": {"max_time": 5}, "max_tokens": "32", "timeout": "5", "seed": np.int64(3), "n": np.int32(2)}
+    _, options = SEAChatModel(model="tiny")._settings_of_call(None, given)
+    assert (options.budget, options.max_tokens, options.timeout) == (Budget(max_time=5), 32, 5.0)
+    assert (options.seed, options.n, type(options.seed)) == (3, 2, int)
+    _, changed = SEAChatModel(model="tiny").model_copy(update=given)._settings_of_call(None, {})
+    assert changed == options
+
+
+def test_none_in_a_call_is_the_models_own_value():
+    own = {"budget": Budget(max_time=3), "seed": 7, "max_tokens": 9, "n": 2, "refine_reasoning": True, "timeout": 4}
+    _, options = SEAChatModel(model="tiny", **own)._settings_of_call(None, dict.fromkeys([*own, "preset", "logprobs"]))
+    assert {name: getattr(options, name) for name in own} == own | {"timeout": None}  # None is a value of its own there
+    assert with_new_seed({"seed": None}, ["retry:attempt:2"], 0)["seed"] != 0
+
+
+@pytest.mark.parametrize("blank", ["", [""]])
+def test_an_empty_stop_string_ends_nothing(blank):
+    assert SEAChatModel(model="tiny", stop=blank).stop == []
+    assert SEAChatModel(**SMALL).invoke(QUESTION, stop=["", *blank]).text
+    _, options = SEAChatModel(model="tiny", stop="x")._settings_of_call(blank, {})
+    assert options.stop == ("x",)
 
 
 def test_parallel_tool_calls_and_a_single_tool():

@@ -129,7 +129,7 @@ def test_n_answers_are_those_of_n_seeds(model):
     assert [each.message.content for each in found] == apart
     with pytest.raises(ValueError, match="a stream holds one answer"):
         list(model.stream(QUESTION, n=2))
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"n: .* greater than or equal to 1"):
         model.invoke(QUESTION, n=0)
 
 
