@@ -1,16 +1,23 @@
 """Options and rewards as users of LangChain write them."""
 
+import asyncio
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
 from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from slow_cases import first_fast
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel
+from langchain_sea.budget import StopReason
 from langchain_sea.chat.aliases import read_options
+from langchain_sea.chat.caching import find_cache, is_complete
 from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.core.functions import hash_code
 from langchain_sea.rewards import FunctionReward, MathVerifier
@@ -154,6 +161,62 @@ def test_a_batch_asks_the_cache_first():
     before = len(calls)
     model.batch([QUESTION, "What is 1 + 2?"])
     assert len(calls) == before > 0
+
+
+def fails_once(returned):
+    calls = []
+
+    def function(prompt, completions):
+        calls.append(prompt)
+        if len(calls) == 1:
+            raise KeyError("not yet")
+        return returned(completions)
+
+    return function
+
+
+class FlakyModel(GenericFakeChatModel):
+    def _generate(self, *args, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=next(self.messages)())])
+
+
+def write(text=None):
+    if text is None:
+        raise ConnectionError("no draft today")
+    return AIMessage(text)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("part", ["rewards", "gate", "draft_model"])
+def test_an_answer_that_failed_is_not_stored(part, is_async):
+    drafts = FlakyModel(messages=iter([write, lambda: write("14 + 23 = 38")]))
+    parts = {"rewards": fails_once(lambda texts: [0.0 for _ in texts]), "draft_model": drafts}
+    parts["gate"] = fails_once(lambda texts: [1.0 for _ in texts])
+    model = SEAChatModel(cache=InMemoryCache(), **SMALL | {part: parts[part]})
+    ask = partial(asyncio.run, model.ainvoke(QUESTION)) if is_async else partial(model.invoke, QUESTION)
+    failed = ask().response_metadata["sea"]
+    assert not is_complete(failed)
+    answered, again = (model.invoke(QUESTION) for _ in range(2))
+    assert is_complete(answered.response_metadata["sea"])
+    assert again.content == answered.content
+    assert "total_cost" in again.usage_metadata  # LangChain's mark of an answer from the cache
+    assert "total_cost" not in answered.usage_metadata
+
+
+@pytest.mark.parametrize("reason", list(StopReason))
+def test_what_ended_from_outside_is_not_stored(reason):
+    outside = ("timeout", "out_of_memory", "reward_unavailable", "interrupted", "cancelled", "closed")
+    sea = {"failure": None, "draft_model_error": None, "gate": None, "stop_reason": reason.value}
+    cache = InMemoryCache()
+    generation = ChatGeneration(message=AIMessage("37", response_metadata={"sea": sea}))
+    find_cache(cache).update("p", "m", [generation])
+    assert (cache.lookup("p", "m") is None) == (reason in outside)
+
+
+def test_a_model_without_a_cache_has_none():
+    assert find_cache(None) is None
+    assert find_cache(False) is False
+    assert find_cache(True) is True  # LangChain then asks for a global cache
 
 
 def test_a_retry_has_its_own_seed():
