@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import operator
 import pickle
 import time
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 import torch
@@ -28,12 +30,13 @@ from slow_cases import first_fast
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result
+from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result, to_chunks
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
+from langchain_sea.serving.protocol import make_deltas
 
 SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 4}
 LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 18}
@@ -229,11 +232,24 @@ def _refined(model):
 
 
 def test_a_refusal_of_the_gate_is_words_and_a_block():
-    message = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), **SMALL).invoke("Hi")
-    assert str(message.text) == REFUSAL
-    assert message.response_metadata["finish_reason"] == "content_filter"
-    blocks = [block["type"] for block in message.content_blocks]
-    assert blocks == (["text", "refusal"] if _HAS_REFUSAL_BLOCKS else ["text"])
+    refusing = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), **SMALL)
+    chunks = list(refusing.stream("Hi"))
+    assert "".join(chunk.text for chunk in chunks) == REFUSAL
+    for message in (refusing.invoke("Hi"), reduce(operator.add, chunks)):
+        assert str(message.text) == REFUSAL
+        assert message.response_metadata["finish_reason"] == "content_filter"
+        blocks = [block["type"] for block in message.content_blocks]
+        assert blocks == (["text", "refusal"] if _HAS_REFUSAL_BLOCKS else ["text"])
+
+
+@pytest.mark.parametrize("has_blocks", [True, False])
+def test_deltas_of_a_refusal_are_no_content(model, monkeypatch, has_blocks):
+    monkeypatch.setattr("langchain_sea.chat.responses._HAS_REFUSAL_BLOCKS", has_blocks)  # older versions have none
+    answer = choose_answer(_refined(model), 3, lambda _, texts: [0.0] * len(texts), None, [])
+    config, options = model._settings_of_call(None, {})
+    for sent in ("", "14 +"):  # a gate may reject the whole of what it passed in parts
+        chunks = to_chunks(answer, options, config.model_name, sent=sent)
+        assert [delta for chunk in chunks for delta in make_deltas(chunk.message)] == [{"refusal": REFUSAL}]
 
 
 def test_what_was_thought_is_told_apart(model):
