@@ -24,11 +24,16 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
+from models import CHATML, tiny_tokenizer
 from pydantic import BaseModel, Field
+from scripted_policy import make_scripted_policy
 from slow_cases import first_fast
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
+from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result, to_chunks
 from langchain_sea.engine.engines import get_engine
@@ -148,6 +153,28 @@ def test_log_probabilities_are_the_policys(model, message):
         assert best >= entry["logprob"]
     assert "top_logprobs" in model.invoke(QUESTION, logprobs=True).response_metadata["logprobs"]["content"][0]
     assert "logprobs" not in without.response_metadata
+
+
+def make_sentencepiece():
+    """A tokenizer with tokens of bytes, which decodes no space at the beginning of a text."""
+    words = ["<unk>", "</s>", "<pad>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "H", "e", "a"]
+    bpe = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, [], unk_token=words[0], byte_fallback=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    bpe.decoder = decoders.Sequence(parts)
+    special = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
+
+
+@pytest.mark.parametrize("make_tokenizer", [tiny_tokenizer, make_sentencepiece])
+def test_bytes_of_log_probabilities_are_those_of_the_text(make_tokenizer):
+    scripted = make_scripted_policy(make_tokenizer(), chat_template=CHATML)
+    text = "He é😀 � a"
+    prompt = scripted.prompt([{"role": "user", "content": "a"}])
+    entries = compute_logprobs(scripted, prompt, text, 1)
+    assert "�" in [entry["token"] for entry in entries]  # parts of a character
+    assert bytes(byte for entry in entries for byte in entry["bytes"]).decode() == text
+    assert all(bytes(entry["bytes"]).decode(errors="replace") == entry["token"] for entry in entries)
 
 
 class Steps(BaseCallbackHandler):
