@@ -169,7 +169,7 @@ class SEAChatModel(SEAInspection):
             kwargs: options of every call.
 
         Raises:
-            ValueError: `tool_choice` names none of the tools.
+            ValueError: a tool is no function, or `tool_choice` names none of them.
         """
         is_one = isinstance(tools, (dict, type, BaseTool)) or callable(tools)
         openai_tools = to_openai_tools([tools] if is_one else tools, strict=strict)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.budget import Budget
 from langchain_sea.core.functions import to_list
 from langchain_sea.core.suggestions import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
 __all__ = ["OTHER_NAMES", "read_fields", "read_options", "require_known", "to_strings"]
 
@@ -31,8 +33,8 @@ def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return options under this model's own names, without sampling options that change nothing.
 
     Raises:
-        ValueError: an option is given under two names with different values, or would change how texts are sampled in
-            a way that this model does not know.
+        ValueError: an option is given under two names with different values, would change how texts are sampled in
+            a way that this model does not know, or is a budget with an unknown limit.
     """
     options = {name: value for name, value in values.items() if name not in OTHER_NAMES and name not in _NO_EFFECT}
     for other, name in OTHER_NAMES.items():
@@ -52,11 +54,15 @@ def read_options(values: Mapping[str, Any]) -> dict[str, Any]:
                 f"compares texts by their probability under it. Leave {name} out, or lower temperature, which makes "
                 "unlikely tokens rarer, too."
             )
+    if isinstance(options.get("budget"), Mapping):
+        require_known(options["budget"], [each.name for each in fields(Budget)])
     return options
 
 
 def to_strings(values: str | Iterable[str] | None) -> list[str]:
     """Return stop strings as a list; one string is one of them, and None is none.
+
+    An empty string would end every answer before its first letter, and is left out.
 
     Raises:
         ValueError: they are anything else.
@@ -66,7 +72,7 @@ def to_strings(values: str | Iterable[str] | None) -> list[str]:
     strings = [values] if isinstance(values, str) or not isinstance(values, Iterable) else list(values)
     if not all(isinstance(each, str) for each in strings):
         raise ValueError(f"stop={values!r:.200} must be a string or a list of strings.")
-    return strings
+    return [each for each in strings if each]
 
 
 def require_known(names: Iterable[str], known: Collection[str]) -> None:

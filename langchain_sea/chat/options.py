@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from langchain_sea.chat.aliases import read_options, require_known, to_strings
+from langchain_sea.chat.aliases import read_fields, require_known, to_strings
 from langchain_sea.chat.schemas import close_objects
 from langchain_sea.chat.tools import ToolChoice, parse_tool_choice, to_openai_tools
 from langchain_sea.plans import find_plan
@@ -44,7 +44,6 @@ MODEL_FIELDS = (
 )
 """The model's fields that are fields of `ModelConfig` as well."""
 _CALL_ONLY = (*("model", "tools", "tool_choice", "response_format"), *("strict", "ls_structured_output_format"))
-_SEEDS = range(2**63)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,36 +117,34 @@ class CallOptions:
 
 
 def require_call_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a call under their own names.
+    """Return the options of a call under their own names; one stop string is a list of one.
 
     Raises:
         ValueError: one is unknown or not supported; the message names it.
     """
-    options = read_options(options)
+    options = read_fields(options)
     require_known(options, (*CALL_FIELDS, *_CALL_ONLY))
     return options
 
 
 def make_call_options(
-    defaults: Mapping[str, Any], overrides: Mapping[str, Any], stop: str | Sequence[str] | None = None
+    values: Mapping[str, Any], given: Mapping[str, Any], stop: str | Sequence[str] | None = None
 ) -> CallOptions:
-    """Combine the model's settings with those of a call.
+    """Make the settings of a call.
 
     Args:
-        defaults: a value for each of `CALL_FIELDS`.
-        overrides: keyword arguments of the call.
-        stop: the stop strings of the call; None or none uses the model's.
+        values: a checked value for each of `CALL_FIELDS`; see `option_checks`.
+        given: keyword arguments of the call under their own names, of which all others are read here.
+        stop: the stop strings of the call; None or none uses those of the values.
 
     Raises:
         TypeError: `model` or `response_format` has the wrong type.
-        ValueError: an option is unknown, or a value is outside its range.
+        ValueError: a preset, plan, tool or schema is not one.
     """
-    overrides = require_call_options(overrides)
-    values = {name: overrides.get(name, defaults[name]) for name in CALL_FIELDS}
-    if values["max_tokens"] is None:
-        values["max_tokens"] = defaults["max_tokens"]
-    _check_values(values, overrides.get("model"))
-    tools = to_openai_tools(overrides.get("tools") or [])
+    model = given.get("model")
+    if model is not None and not isinstance(model, str):
+        raise TypeError(f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...).")
+    tools = to_openai_tools(given.get("tools") or [])
     return CallOptions(
         preset=_with_search_options(find_preset(values["preset"]), values["temperature"], values["plan"]),
         budget=values["budget"],
@@ -155,14 +152,14 @@ def make_call_options(
         seed=values["seed"],
         stop=tuple(to_strings(stop) or to_strings(values["stop"])),
         tools=tools,
-        tool_choice=parse_tool_choice(overrides.get("tool_choice"), tools),
+        tool_choice=parse_tool_choice(given.get("tool_choice"), tools),
         takes_one_call=values["parallel_tool_calls"] is False,
-        schema=_parse_response_format(overrides.get("response_format")),
-        model=overrides.get("model"),
+        schema=_parse_response_format(given.get("response_format")),
+        model=model,
         n=values["n"],
         top_logprobs=_count_top_logprobs(logprobs=values["logprobs"], top_logprobs=values["top_logprobs"]),
         max_reasoning_tokens=values["max_reasoning_tokens"],
-        refine_reasoning=bool(values["refine_reasoning"]),
+        refine_reasoning=values["refine_reasoning"],
         timeout=values["timeout"],
     )
 
@@ -176,23 +173,6 @@ def require_one_answer(options: CallOptions) -> CallOptions:
     if options.n > 1:
         raise ValueError(f"n={options.n}: a stream holds one answer; call generate() for several, or set n=1.")
     return options
-
-
-def _check_values(values: Mapping[str, Any], model: object) -> None:
-    if values["seed"] not in _SEEDS:
-        raise ValueError(f"seed={values['seed']!r} must be a whole number from 0 to 2**63 - 1.")
-    if values["max_tokens"] < 1:
-        raise ValueError(f"max_tokens={values['max_tokens']} leaves no room for an answer; use at least 1.")
-    if values["max_reasoning_tokens"] is not None and values["max_reasoning_tokens"] < 1:
-        raise ValueError(
-            f"max_reasoning_tokens={values['max_reasoning_tokens']} leaves no room for reasoning; use at least 1."
-        )
-    if values["timeout"] is not None and not values["timeout"] > 0:
-        raise ValueError(f"timeout={values['timeout']} leaves no time for an answer; use seconds > 0, or None.")
-    if values["n"] < 1:
-        raise ValueError(f"n={values['n']} answers: ask for at least one.")
-    if model is not None and not isinstance(model, str):
-        raise TypeError(f"model={model!r}: a call takes a model's name; pass a loaded one to SEAChatModel(model=...).")
 
 
 def _with_search_options(preset: Preset, temperature: float | None, plan: str | SearchPlan | None) -> Preset:

@@ -20,8 +20,6 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_sea.chat.cut_off import describe_limit, find_limit
 from langchain_sea.chat.reasoning import split_reasoning
 from langchain_sea.chat.tools import read_answer
-from langchain_sea.core.conversation import last_user_text
-from langchain_sea.core.functions import wait_for_result
 from langchain_sea.models.template_fallbacks import OPENING
 
 if TYPE_CHECKING:
@@ -130,7 +128,7 @@ def gate_texts(
     """Ask the gate about answers to the last question.
 
     Args:
-        gate: returns a score for each text.
+        gate: returns a score for each text; called as `FunctionReward` calls its function.
         threshold: the lowest score that passes; None uses the gate's own, or 0.5.
         messages: the conversation, in the template's form.
         texts: the answers.
@@ -138,13 +136,15 @@ def gate_texts(
     Returns:
         The texts that pass, and the verdict as plain JSON. A gate that fails passes none.
     """
+    from langchain_sea.rewards.function import ask_gate  # noqa: PLC0415 - imports torch
+
     lowest = getattr(gate, "threshold", 0.5) if threshold is None else threshold
     try:
-        scores = [float(score) for score in wait_for_result(gate(last_user_text(messages), list(texts)))]
-        passing = [text for text, score in zip(texts, scores, strict=False) if score >= lowest]
+        scores = ask_gate(gate, messages, texts)
     except Exception as error:  # noqa: BLE001 - a gate is the user's code; the verdict reports its error
         _log.warning("the gate failed, so no answer passes it: %s: %s", type(error).__name__, error, exc_info=error)
         return [], {"passed": False, "scores": [], "error": repr(error)}
+    passing = [text for text, score in zip(texts, scores, strict=True) if score >= lowest]
     return passing, {"passed": bool(passing), "scores": scores, "threshold": float(lowest)}
 
 
@@ -169,7 +169,7 @@ def to_chat_result(answers: Sequence[GatedAnswer], options: CallOptions, model_n
     for answer in answers:
         reading = _read(answer, options)
         message = AIMessage(
-            content=_content(answer, reading.parsed),
+            content=_content(answer, reading.parsed.content),
             tool_calls=list(reading.parsed.calls),
             invalid_tool_calls=list(reading.parsed.invalid),
             additional_kwargs=reading.reasoning,
@@ -197,6 +197,8 @@ def to_chunks(
 ) -> Iterator[ChatGenerationChunk]:
     """Yield the reasoning, the words, then the tool calls, then one last chunk with usage and report.
 
+    The words of a refusal are on the last chunk, so that its finish reason says at once what they are.
+
     Args:
         answer: what is returned.
         options: of the call.
@@ -208,9 +210,9 @@ def to_chunks(
     parsed, text = reading.parsed, reading.parsed.content
     if reading.reasoning:
         yield ChatGenerationChunk(message=AIMessageChunk(content="", additional_kwargs=reading.reasoning))
-    yield from word_chunks(text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}")
-    if (block := _refusal_block(answer, parsed)) is not None:
-        yield ChatGenerationChunk(message=AIMessageChunk(content=[block]))
+    rest = text.removeprefix(sent) if text.startswith(sent) else f"\n\n{text}"
+    if not answer.is_refused:
+        yield from word_chunks(rest)
     calls = [
         *((call["name"], json.dumps(call["args"], ensure_ascii=False), call["id"]) for call in parsed.calls),
         *((call["name"], _mark_invalid(call["args"] or ""), call["id"]) for call in parsed.invalid),
@@ -219,7 +221,7 @@ def to_chunks(
         chunk = tool_call_chunk(name=name, args=args, id=call_id, index=index)
         yield ChatGenerationChunk(message=AIMessageChunk(content="", tool_call_chunks=[chunk]))
     last = AIMessageChunk(
-        content="",
+        content=_content(answer, rest) if answer.is_refused else "",
         usage_metadata=answer.usage(),
         response_metadata=_metadata(answer, options, model_name, reading),
         chunk_position="last",
@@ -227,17 +229,12 @@ def to_chunks(
     yield ChatGenerationChunk(message=last)
 
 
-def _content(answer: GatedAnswer, parsed: ParsedToolCalls) -> str | list[str | dict[str, Any]]:
-    """Return the text; a refusal is text and the standard block, for readers of either."""
-    block = _refusal_block(answer, parsed)
-    return parsed.content if block is None else [{"type": "text", "text": parsed.content}, block]
-
-
-def _refusal_block(answer: GatedAnswer, parsed: ParsedToolCalls) -> dict[str, Any] | None:
-    """Return LangChain's refusal block, if the answer is a refusal and the installed version has the block."""
+def _content(answer: GatedAnswer, text: str) -> str | list[str | dict[str, Any]]:
+    """Return the text; a refusal is text and LangChain's block, where there is one, for readers of either."""
     if not (_HAS_REFUSAL_BLOCKS and answer.is_refused):
-        return None
-    return {"type": "refusal", "refusal": parsed.content, "extras": {"category": "gate"}}
+        return text
+    block = {"type": "refusal", "refusal": text.strip(), "extras": {"category": "gate"}}
+    return [{"type": "text", "text": text}, block]
 
 
 def _mark_invalid(args: str) -> str:

@@ -20,11 +20,11 @@ def with_new_seed(options: dict[str, Any], tags: Iterable[str] | None, default: 
     """Return the options of a call with a seed of its own, where it repeats a failed one.
 
     Args:
-        options: of the call; a seed among them is kept.
+        options: of the call; a seed among them is kept, unless it is None.
         tags: of the run.
         default: the seed of the first attempt; None where the caller has fixed it.
     """
     attempts = [int(match[1]) for tag in tags or () if (match := _ATTEMPT.fullmatch(tag))]
-    if default is None or "seed" in options or not attempts:
+    if default is None or options.get("seed") is not None or not attempts:
         return options
     return options | {"seed": (default + _STRIDE * (max(attempts) - 1)) % 2**63}

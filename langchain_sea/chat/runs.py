@@ -9,6 +9,7 @@ from langchain_core.callbacks import BaseRunManager, CallbackManager
 from langchain_core.runnables import ensure_config
 from pydantic import PrivateAttr
 
+from langchain_sea.chat.caching import find_cache
 from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.chat.settings import SEASettings
 
@@ -66,8 +67,9 @@ class SEARuns(SEASettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Keep the run, because LangChain may stream here; a retry has a seed of its own."""
+        """Keep the run, because LangChain may stream here; a retry has its own seed; failures are not stored."""
         model = self._with_run(run_manager)
+        model.cache = find_cache(self.cache)
         kwargs = self._with_seed_of_attempt(run_manager, kwargs)
         return super(SEARuns, model)._generate_with_cache(messages, stop, run_manager, **kwargs)
 
@@ -78,8 +80,9 @@ class SEARuns(SEASettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        """Keep the run, because LangChain may stream here; a retry has a seed of its own."""
+        """Keep the run, because LangChain may stream here; a retry has its own seed; failures are not stored."""
         model = self._with_run(run_manager)
+        model.cache = find_cache(self.cache)
         kwargs = self._with_seed_of_attempt(run_manager, kwargs)
         return await super(SEARuns, model)._agenerate_with_cache(messages, stop, run_manager, **kwargs)
 

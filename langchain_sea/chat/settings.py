@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,7 +14,8 @@ from pydantic import ConfigDict, Field, PrivateAttr, ValidationError, model_vali
 from langchain_sea._version import __version__
 from langchain_sea.budget import Budget
 from langchain_sea.chat.aliases import OTHER_NAMES, read_fields, require_known
-from langchain_sea.chat.options import CALL_FIELDS, MODEL_FIELDS, CallOptions, ModelConfig, make_call_options
+from langchain_sea.chat.option_checks import merge_values
+from langchain_sea.chat.options import MODEL_FIELDS, CallOptions, ModelConfig, make_call_options, require_call_options
 from langchain_sea.chat.profile import find_profile
 from langchain_sea.chat.setting_checks import name_scorer, require_model, require_scorer
 from langchain_sea.chat.validation_errors import simplify
@@ -72,7 +73,7 @@ class SEASettings(BaseChatModel):
     """Limits of refinement, which begins when the policy's own answer is complete. The first limit reached ends it
     with the best answer so far."""
 
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**63)
     """The same seed and the same `plan` give the same answer, whatever else is in the batch."""
 
     gate: GateLike | None = None
@@ -188,8 +189,6 @@ class SEASettings(BaseChatModel):
     def _check_names(cls, values: dict[str, Any]) -> dict[str, Any]:
         settings = read_fields({name: value for name, value in values.items() if name != "api_key"})
         require_known(settings, [*cls.model_fields, *OTHER_NAMES])
-        if isinstance(settings.get("budget"), Mapping):
-            require_known(settings["budget"], [each.name for each in fields(Budget)])
         return settings
 
     @model_validator(mode="after")
@@ -229,7 +228,8 @@ class SEASettings(BaseChatModel):
         self, stop: str | Sequence[str] | None, overrides: dict[str, Any]
     ) -> tuple[ModelConfig, CallOptions]:
         """Return these settings and those of one call, in which keyword arguments override the fields."""
-        options = make_call_options({name: getattr(self, name) for name in CALL_FIELDS}, overrides, stop)
+        given = require_call_options(overrides)
+        options = make_call_options(merge_values(self, given), given, stop)
         config = ModelConfig(
             model=options.model or self.model,
             model_name=options.model or self._model_name,

@@ -51,12 +51,39 @@ class ParsedToolCalls:
 
 
 def to_openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Return tools of any form as OpenAI's dicts; the first one where several have the same name."""
+    """Return tools of any form as OpenAI's dicts; the first one where several have the same name.
+
+    Raises:
+        ValueError: a tool is no function with a name.
+    """
     by_name: dict[str, dict[str, Any]] = {}
     for tool in tools:
+        _require_function(tool)
         openai_tool = convert_to_openai_tool(tool, strict=strict)
-        by_name.setdefault(openai_tool["function"]["name"], openai_tool)
+        by_name.setdefault(_read_name(openai_tool), openai_tool)
     return list(by_name.values())
+
+
+def _require_function(tool: object) -> None:
+    """Check that a dict is no tool of another type, such as a provider's web search."""
+    kind = tool.get("type", "function") if isinstance(tool, dict) else "function"
+    is_schema = isinstance(tool, dict) and (kind == "object" or "input_schema" in tool)  # JSON schema; Anthropic's form
+    if kind != "function" and not is_schema:
+        raise ValueError(
+            f"the tool {tool!r:.200} is of the type {kind!r}: this model calls functions alone, and runs no tool of a "
+            "provider. Leave it out, or pass a function that does this."
+        )
+
+
+def _read_name(tool: dict[str, Any]) -> str:
+    """Return the name of a tool in OpenAI's form."""
+    function = tool.get("function")
+    name = function.get("name") if isinstance(function, dict) else None
+    if not isinstance(function, dict) or not isinstance(name, str) or not name:
+        raise ValueError(f"the tool {tool!r:.200} has no function with a name; pass it as function.name.")
+    if (parameters := function.get("parameters")) is not None and not isinstance(parameters, dict):
+        raise ValueError(f"the parameters of the tool {name!r} are no JSON schema; pass an object, or leave them out.")
+    return name
 
 
 def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> ToolChoice:
@@ -67,7 +94,9 @@ def parse_tool_choice(tool_choice: object, tools: Sequence[dict[str, Any]]) -> T
     """
     names = [tool["function"]["name"] for tool in tools]
     if isinstance(tool_choice, dict):
-        tool_choice = tool_choice.get("function", tool_choice).get("name", tool_choice.get("type"))
+        function = tool_choice.get("function", tool_choice)
+        name = function.get("name", tool_choice.get("type")) if isinstance(function, dict) else None
+        tool_choice = tool_choice if name is None else name
     if tool_choice is None or tool_choice in ("auto", False):
         return ToolChoice()
     if tool_choice in ("any", "required", True):

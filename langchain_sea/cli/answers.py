@@ -25,7 +25,7 @@ def refinement_to_json(question: str, refinement: Refinement) -> dict[str, Any]:
 def to_json(question: str, message: AIMessage) -> dict[str, Any]:
     """Return question, answer, usage and metadata as one JSON object."""
     usage = dict(message.usage_metadata or {})
-    return {"question": question, "answer": message.content, "usage": usage, **message.response_metadata}
+    return {"question": question, "answer": str(message.text), "usage": usage, **message.response_metadata}
 
 
 def format_scores(sea: dict[str, Any]) -> str:
@@ -51,13 +51,15 @@ def format_scores(sea: dict[str, Any]) -> str:
 
 
 def explain_draft(sea: dict[str, Any]) -> str:
-    """Return why the answer is the draft, in words; an empty string if it is not.
+    """Return why the answer is the draft or a refusal, in words; an empty string if it is neither.
 
     Args:
         sea: of the answer, as in `response_metadata["sea"]`.
     """
     if sea["accepted"]:
         return ""
+    if not (sea.get("gate") or {"passed": True})["passed"]:
+        return "a refusal: the gate rejected the refined text and the draft"
     if sea.get("failure"):
         return "the draft is kept: it could not be scored"
     has_plan = find_no_plan_reason(sea.get("plan")) is None

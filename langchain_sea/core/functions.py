@@ -20,10 +20,19 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from langchain_sea.core.conversation import last_user_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["hash_code", "require_scoring_function", "takes_messages", "to_list", "wait_for_result"]
+__all__ = [
+    "call_scoring_function",
+    "hash_code",
+    "require_scoring_function",
+    "takes_messages",
+    "to_list",
+    "wait_for_result",
+]
 
 T = TypeVar("T")
 
@@ -52,6 +61,23 @@ def takes_messages(function: Callable[..., Any]) -> bool:
         return "messages" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # some functions written in C have no signature
         return False
+
+
+def call_scoring_function(
+    function: Callable[..., Any], messages: Sequence[Mapping[str, Any]], completions: Sequence[str]
+) -> object:
+    """Return what a reward or a gate returns for answers to a conversation.
+
+    Args:
+        function: with a parameter `messages`, it is called as `function(messages=…, completions=…)`, else as
+            `function(prompt, completions)`. What an `async def` function returns is awaited.
+        messages: the conversation, in the template's form.
+        completions: the answers.
+    """
+    if takes_messages(function):
+        conversation = [dict(message) for message in messages]
+        return wait_for_result(function(messages=conversation, completions=list(completions)))
+    return wait_for_result(function(last_user_text(messages), list(completions)))
 
 
 def require_scoring_function(function: Callable[..., Any], label: str) -> None:

@@ -7,6 +7,8 @@ import statistics
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from langchain_sea.rewards.function import ask_gate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -51,24 +53,23 @@ class Table:
         return (min if lowest else max)(methods, key=lambda name: self.mean(name, figure))
 
 
-def add_gate_scores(
-    rows: Sequence[Row], gate: Callable[[str, Sequence[str]], Sequence[float]], threshold: float
-) -> list[Row]:
+def add_gate_scores(rows: Sequence[Row], gate: Callable[..., Any], threshold: float) -> list[Row]:
     """Return the rows with figures added: those of `FIGURES`, and `worse` and `nll_rise`.
 
     Args:
         rows: answers, as `Evaluation.run` returns them.
-        gate: question and texts → one score for each text.
+        gate: question and texts → one score for each text; called as `FunctionReward` calls its function.
         threshold: the lowest score that passes.
+
+    Raises:
+        RewardUnavailableError: the gate did not return one finite number for a text.
     """
     drafts = {_case_of(row): row for row in rows if row["method"] == "draft"}
     return [_add_figures(row, gate, threshold, drafts.get(_case_of(row), row)["nll"]) for row in rows]
 
 
-def _add_figures(
-    row: Row, gate: Callable[[str, Sequence[str]], Sequence[float]], threshold: float, draft_nll: float
-) -> Row:
-    score = gate(row["question"], [row["text"]])[0]
+def _add_figures(row: Row, gate: Callable[..., Any], threshold: float, draft_nll: float) -> Row:
+    (score,) = ask_gate(gate, [{"role": "user", "content": row["question"]}], [row["text"]])
     passes, is_broken = score >= threshold, row["nll"] > draft_nll + _MAX_NLL_RISE
     return row | {
         "gate": score,

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_sea.core.conversation import last_user_text
-from langchain_sea.core.functions import takes_messages
+from langchain_sea.core.functions import call_scoring_function
 from langchain_sea.errors import RewardUnavailableError
 from langchain_sea.interop.convert import ImportedReward, await_all, format_pair, get_label, resolve
 from langchain_sea.rewards.function import check_scores
@@ -96,11 +95,7 @@ class TrlReward:
         return scores
 
     def _score(self, messages: list[dict[str, Any]], completions: list[str]) -> list[float]:
-        if takes_messages(self.reward):
-            scores = self.reward(messages=messages, completions=completions)
-        else:
-            scores = self.reward(last_user_text(messages), completions)
-        return check_scores(scores, completions, self.name)
+        return check_scores(call_scoring_function(self.reward, messages, completions), completions, self.name)
 
 
 def _to_messages(prompt: object) -> list[dict[str, Any]]:

@@ -9,14 +9,13 @@ import threading
 from collections.abc import Iterable, Mapping, Sized
 from collections.abc import Set as AbstractSet
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt, wait_exponential
 from torch import Tensor
 
-from langchain_sea.core.conversation import last_user_text
-from langchain_sea.core.functions import require_scoring_function, takes_messages, wait_for_result
+from langchain_sea.core.functions import call_scoring_function, require_scoring_function
 from langchain_sea.core.timeouts import LateError, run_with_timeout
 from langchain_sea.core.wording import count_of
 from langchain_sea.errors import RewardUnavailableError
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from langchain_sea.core.protocols import AnswerBatch
 
-__all__ = ["FunctionReward", "check_scores"]
+__all__ = ["FunctionReward", "ask_gate", "check_scores"]
 
 _log = logging.getLogger(__name__)
 
@@ -83,13 +82,10 @@ class FunctionReward:
 
     def _call(self, view: AnswerBatch, completions: list[str]) -> object:
         """Return what the function returned."""
-        messages = [dict(message) for message in view.prompt.messages]
 
         @torch.no_grad()  # the caller's mode does not apply in another thread
         def call() -> object:
-            if takes_messages(self.function):
-                return wait_for_result(self.function(messages=messages, completions=list(completions)))
-            return wait_for_result(self.function(last_user_text(messages), list(completions)))
+            return call_scoring_function(self.function, view.prompt.messages, completions)
 
         attempts = Retrying(
             stop=stop_after_attempt(1 + self.retries),
@@ -116,13 +112,27 @@ class FunctionReward:
             ) from error
 
 
-def check_scores(returned: object, completions: Sequence[str], label: str) -> list[float]:
+def ask_gate(
+    gate: Callable[..., Any], messages: Sequence[Mapping[str, Any]], completions: Sequence[str]
+) -> list[float]:
+    """Return a gate's score of each answer to a conversation; the gate is called as a `FunctionReward` calls.
+
+    Raises:
+        RewardUnavailableError: it did not return one finite number for each answer.
+    """
+    returned = call_scoring_function(gate, messages, completions)
+    check_scores(returned, completions, str(getattr(gate, "__name__", type(gate).__name__)), kind="gate")
+    return [float(score) for score in cast("Iterable[Any]", returned)]  # as they are: a threshold is no float32 number
+
+
+def check_scores(returned: object, completions: Sequence[str], label: str, *, kind: str = "reward") -> list[float]:
     """Check what a reward function returned.
 
     Args:
         returned: a list, tuple, array or tensor of numbers.
         completions: the texts that were to be scored.
         label: the function's name, for error messages.
+        kind: what error messages call the function.
 
     Returns:
         One finite float32 number for each completion.
@@ -130,13 +140,14 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
     Raises:
         RewardUnavailableError: it is anything else.
     """
+    subject = f"the {kind} {label!r}"
     tolist = getattr(returned, "tolist", None)  # arrays and tensors of any library
     values = returned if tolist is None else tolist()
     unordered = isinstance(values, str | bytes | Mapping | AbstractSet)
     if unordered or not (isinstance(values, Sized) and isinstance(values, Iterable)):
-        raise _bad(label, f"returned {reprlib.repr(returned)}, which is not a list of numbers", completions)
+        raise _bad(subject, f"returned {reprlib.repr(returned)}, which is not a list of numbers", completions)
     if len(values) != len(completions):
-        raise _bad(label, f"returned {count_of(len(values), 'score')}, {reprlib.repr(returned)}", completions)
+        raise _bad(subject, f"returned {count_of(len(values), 'score')}, {reprlib.repr(returned)}", completions)
     scores = []
     for value, text in zip(values, completions, strict=True):
         try:
@@ -145,12 +156,12 @@ def check_scores(returned: object, completions: Sequence[str], label: str) -> li
             score = math.nan
         if not math.isfinite(score):
             what = f"returned {reprlib.repr(value)} for {reprlib.repr(text)}, which is not a finite number"
-            raise _bad(label, what, completions)
+            raise _bad(subject, what, completions)
         scores.append(score)
     return scores
 
 
-def _bad(label: str, what: str, completions: Sequence[str]) -> RewardUnavailableError:
+def _bad(subject: str, what: str, completions: Sequence[str]) -> RewardUnavailableError:
     return RewardUnavailableError(
-        f"the reward {label!r} {what}; it must return one finite number for each of the {len(completions)} completions."
+        f"{subject} {what}; it must return one finite number for each of the {len(completions)} completions."
     )

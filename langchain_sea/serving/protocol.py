@@ -87,7 +87,7 @@ class ChatRequest(BaseModel):
 def make_message(reply: AIMessage) -> dict[str, Any]:
     """Return a LangChain message as the message of a choice."""
     text = str(reply.text)
-    refusal = text if reply.response_metadata.get("finish_reason") == "content_filter" else None
+    refusal = text if _is_refused(reply) else None
     message: dict[str, Any] = {
         "role": "assistant",
         "content": None if refusal or (reply.tool_calls and not text) else text,
@@ -106,12 +106,8 @@ def make_deltas(chunk: AIMessageChunk) -> list[dict[str, Any]]:
     """Return a chunk of a stream as deltas: its reasoning, its text or refusal, and one delta for each tool call."""
     thought = chunk.additional_kwargs.get("reasoning_content")
     deltas: list[dict[str, Any]] = [{"reasoning_content": thought}] if thought else []
-    if isinstance(chunk.content, str):
-        deltas += [{"content": chunk.content}] if chunk.content else []
-    else:
-        deltas += [
-            {"refusal": b["refusal"]} for b in chunk.content if isinstance(b, dict) and b.get("type") == "refusal"
-        ]
+    if text := str(chunk.text):
+        deltas.append({"refusal": text.strip()} if _is_refused(chunk) else {"content": text})
     for part in chunk.tool_call_chunks:
         call = _make_call(part["name"], part["args"], part["id"])
         deltas.append({"tool_calls": [{"index": part["index"], **call}]})
@@ -123,6 +119,10 @@ def make_usage(usages: Sequence[UsageMetadata]) -> dict[str, int]:
     prompt = usages[0]["input_tokens"] if usages else 0
     completion = sum(usage["output_tokens"] for usage in usages)
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _is_refused(reply: AIMessage) -> bool:
+    return reply.response_metadata.get("finish_reason") == "content_filter"
 
 
 def _make_call(name: str | None, arguments: str | None, call_id: str | None) -> dict[str, Any]:

@@ -191,8 +191,8 @@ def test_an_answer_ends_before_a_stop_string():
     [
         ({"polcy": "tiny"}, "'policy'"),
         ({"preset": "papr"}, "'paper'"),
-        ({"seed": -1}, "2\\*\\*63"),
-        ({"seed": 2**63}, "2\\*\\*63"),
+        ({"seed": -1}, "greater than or equal to 0"),
+        ({"seed": 2**63}, f"less than {2**63}"),
         ({"temperature": -1}, "greater than or equal to 0"),
     ],
 )

@@ -1,18 +1,25 @@
 """Options and rewards as users of LangChain write them."""
 
+import asyncio
 import logging
 import subprocess
 import sys
 from functools import partial
 
+import numpy as np
 import pytest
 from doubles import SMALL_PRESET
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from slow_cases import first_fast
 
 from langchain_sea import Budget, RewardTerm, SEAChatModel
+from langchain_sea.budget import StopReason
 from langchain_sea.chat.aliases import read_options
+from langchain_sea.chat.caching import find_cache, is_complete
 from langchain_sea.chat.retries import with_new_seed
 from langchain_sea.core.functions import hash_code
 from langchain_sea.rewards import FunctionReward, MathVerifier, PatternRule
@@ -57,6 +64,43 @@ def test_sampling_options_are_refused_by_name_when_the_chain_is_built(option):
         SEAChatModel(model="tiny", **{option: 0.5})
     with pytest.raises(ValueError, match=f"{option}=0.5 is not supported"):
         SEAChatModel(model="tiny").bind(**{option: 0.5})
+
+
+@pytest.mark.parametrize("wrong", [
+    {"seed": 1.5}, {"seed": "x"}, {"seed": -1}, {"max_tokens": 2.5}, {"max_tokens": 0}, {"timeout": "soon"},
+    {"top_logprobs": -1}, {"top_logprobs": 21}, {"n": 0}, {"temperature": float("nan")}, {"budget": 5},
+    {"budget": {"max_tiem": 5}}, {"budget": {"max_time": -1}}, {"max_reasoning_tokens": 0}, {"logprobs": "perhaps"},
+])  # fmt: skip
+def test_a_call_checks_values_as_the_constructor_does(wrong):
+    pattern = next(iter(wrong["budget"] if isinstance(wrong.get("budget"), dict) else wrong))
+    with pytest.raises(ValueError, match=pattern):
+        SEAChatModel(model="tiny", **wrong)
+    with pytest.raises(ValueError, match=pattern):
+        SEAChatModel(**SMALL).invoke(QUESTION, **wrong)
+
+
+def test_a_call_reads_values_as_the_constructor_does():
+    given = {"budget": {"max_time": 5}, "max_tokens": "32", "timeout": "5", "seed": np.int64(3), "n": np.int32(2)}
+    _, options = SEAChatModel(model="tiny")._settings_of_call(None, given)
+    assert (options.budget, options.max_tokens, options.timeout) == (Budget(max_time=5), 32, 5.0)
+    assert (options.seed, options.n, type(options.seed)) == (3, 2, int)
+    _, changed = SEAChatModel(model="tiny").model_copy(update=given)._settings_of_call(None, {})
+    assert changed == options
+
+
+def test_none_in_a_call_is_the_models_own_value():
+    own = {"budget": Budget(max_time=3), "seed": 7, "max_tokens": 9, "n": 2, "refine_reasoning": True, "timeout": 4}
+    _, options = SEAChatModel(model="tiny", **own)._settings_of_call(None, dict.fromkeys([*own, "preset", "logprobs"]))
+    assert {name: getattr(options, name) for name in own} == own | {"timeout": None}  # None is a value of its own there
+    assert with_new_seed({"seed": None}, ["retry:attempt:2"], 0)["seed"] != 0
+
+
+@pytest.mark.parametrize("blank", ["", [""]])
+def test_an_empty_stop_string_ends_nothing(blank):
+    assert SEAChatModel(model="tiny", stop=blank).stop == []
+    assert SEAChatModel(**SMALL).invoke(QUESTION, stop=["", *blank]).text
+    _, options = SEAChatModel(model="tiny", stop="x")._settings_of_call(blank, {})
+    assert options.stop == ("x",)
 
 
 def test_parallel_tool_calls_and_a_single_tool():
@@ -160,6 +204,62 @@ def test_a_batch_asks_the_cache_first():
     before = len(calls)
     model.batch([QUESTION, "What is 1 + 2?"])
     assert len(calls) == before > 0
+
+
+def fails_once(returned):
+    calls = []
+
+    def function(prompt, completions):
+        calls.append(prompt)
+        if len(calls) == 1:
+            raise KeyError("not yet")
+        return returned(completions)
+
+    return function
+
+
+class FlakyModel(GenericFakeChatModel):
+    def _generate(self, *args, **kwargs):
+        return ChatResult(generations=[ChatGeneration(message=next(self.messages)())])
+
+
+def write(text=None):
+    if text is None:
+        raise ConnectionError("no draft today")
+    return AIMessage(text)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("part", ["rewards", "gate", "draft_model"])
+def test_an_answer_that_failed_is_not_stored(part, is_async):
+    drafts = FlakyModel(messages=iter([write, lambda: write("14 + 23 = 38")]))
+    parts = {"rewards": fails_once(lambda texts: [0.0 for _ in texts]), "draft_model": drafts}
+    parts["gate"] = fails_once(lambda texts: [1.0 for _ in texts])
+    model = SEAChatModel(cache=InMemoryCache(), **SMALL | {part: parts[part]})
+    ask = partial(asyncio.run, model.ainvoke(QUESTION)) if is_async else partial(model.invoke, QUESTION)
+    failed = ask().response_metadata["sea"]
+    assert not is_complete(failed)
+    answered, again = (model.invoke(QUESTION) for _ in range(2))
+    assert is_complete(answered.response_metadata["sea"])
+    assert again.content == answered.content
+    assert "total_cost" in again.usage_metadata  # LangChain's mark of an answer from the cache
+    assert "total_cost" not in answered.usage_metadata
+
+
+@pytest.mark.parametrize("reason", list(StopReason))
+def test_what_ended_from_outside_is_not_stored(reason):
+    outside = ("timeout", "out_of_memory", "reward_unavailable", "interrupted", "cancelled", "closed")
+    sea = {"failure": None, "draft_model_error": None, "gate": None, "stop_reason": reason.value}
+    cache = InMemoryCache()
+    generation = ChatGeneration(message=AIMessage("37", response_metadata={"sea": sea}))
+    find_cache(cache).update("p", "m", [generation])
+    assert (cache.lookup("p", "m") is None) == (reason in outside)
+
+
+def test_a_model_without_a_cache_has_none():
+    assert find_cache(None) is None
+    assert find_cache(False) is False
+    assert find_cache(True) is True  # LangChain then asks for a global cache
 
 
 def test_a_retry_has_its_own_seed():

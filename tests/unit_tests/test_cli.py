@@ -11,6 +11,7 @@ import pytest
 
 from langchain_sea import Budget, SEAChatModel
 from langchain_sea.budget import StopReason
+from langchain_sea.chat.responses import REFUSAL
 from langchain_sea.cli import doctor, main
 from langchain_sea.cli.demo import title_answer
 from langchain_sea.errors import RefinementInterrupted
@@ -30,6 +31,18 @@ def test_ask_prints_the_answer_alone(capsys):
     assert "draft" in last
     assert "score" in last
     assert "\r" not in err
+
+
+def test_a_refusal_is_printed_in_words(capsys, monkeypatch):
+    """Its content is a list of blocks, and it is not the draft."""
+    monkeypatch.setattr("langchain_sea.chat.prepare.load_gate", lambda _: lambda _, texts: [0.0] * len(texts))
+    assert main(["ask", "What is 14 + 23?", *TINY, "--gate", "safety"]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"{REFUSAL}\n"
+    assert "a refusal: the gate rejected" in err
+    assert "the draft is kept" not in err
+    assert main(["ask", "What is 14 + 23?", *TINY, "--gate", "safety", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"] == REFUSAL
 
 
 @pytest.mark.parametrize("mistake", [["--preset", "papr"], ["--plan", "smal"], ["--reward", "tinny"]])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import operator
 import pickle
 import time
 from dataclasses import replace
+from functools import reduce
 
 import pytest
 import torch
@@ -22,18 +24,24 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
+from models import CHATML, tiny_tokenizer
 from pydantic import BaseModel, Field
+from scripted_policy import make_scripted_policy
 from slow_cases import first_fast
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
+from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
-from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result
+from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result, to_chunks
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.errors import OutOfMemoryError, PromptTooLongError
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.json_grammar import JsonGrammar
 from langchain_sea.presets import PRESETS
+from langchain_sea.serving.protocol import make_deltas
 
 SMALL = {"budget": Budget(max_steps=1, max_time=None), "preset": SMALL_PRESET, "max_tokens": 4}
 LONG = {"budget": Budget(max_steps=1, max_time=None), "plan": SMALL_PLAN, "max_tokens": 18}
@@ -129,7 +137,7 @@ def test_n_answers_are_those_of_n_seeds(model):
     assert [each.message.content for each in found] == apart
     with pytest.raises(ValueError, match="a stream holds one answer"):
         list(model.stream(QUESTION, n=2))
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match=r"n: .* greater than or equal to 1"):
         model.invoke(QUESTION, n=0)
 
 
@@ -145,6 +153,28 @@ def test_log_probabilities_are_the_policys(model, message):
         assert best >= entry["logprob"]
     assert "top_logprobs" in model.invoke(QUESTION, logprobs=True).response_metadata["logprobs"]["content"][0]
     assert "logprobs" not in without.response_metadata
+
+
+def make_sentencepiece():
+    """A tokenizer with tokens of bytes, which decodes no space at the beginning of a text."""
+    words = ["<unk>", "</s>", "<pad>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "H", "e", "a"]
+    bpe = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, [], unk_token=words[0], byte_fallback=True))
+    bpe.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    bpe.decoder = decoders.Sequence(parts)
+    special = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>"}
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, **special)
+
+
+@pytest.mark.parametrize("make_tokenizer", [tiny_tokenizer, make_sentencepiece])
+def test_bytes_of_log_probabilities_are_those_of_the_text(make_tokenizer):
+    scripted = make_scripted_policy(make_tokenizer(), chat_template=CHATML)
+    text = "He é😀 � a"
+    prompt = scripted.prompt([{"role": "user", "content": "a"}])
+    entries = compute_logprobs(scripted, prompt, text, 1)
+    assert "�" in [entry["token"] for entry in entries]  # parts of a character
+    assert bytes(byte for entry in entries for byte in entry["bytes"]).decode() == text
+    assert all(bytes(entry["bytes"]).decode(errors="replace") == entry["token"] for entry in entries)
 
 
 class Steps(BaseCallbackHandler):
@@ -229,11 +259,24 @@ def _refined(model):
 
 
 def test_a_refusal_of_the_gate_is_words_and_a_block():
-    message = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), **SMALL).invoke("Hi")
-    assert str(message.text) == REFUSAL
-    assert message.response_metadata["finish_reason"] == "content_filter"
-    blocks = [block["type"] for block in message.content_blocks]
-    assert blocks == (["text", "refusal"] if _HAS_REFUSAL_BLOCKS else ["text"])
+    refusing = SEAChatModel(model="tiny", gate=lambda _, texts: [0.0] * len(texts), **SMALL)
+    chunks = list(refusing.stream("Hi"))
+    assert "".join(chunk.text for chunk in chunks) == REFUSAL
+    for message in (refusing.invoke("Hi"), reduce(operator.add, chunks)):
+        assert str(message.text) == REFUSAL
+        assert message.response_metadata["finish_reason"] == "content_filter"
+        blocks = [block["type"] for block in message.content_blocks]
+        assert blocks == (["text", "refusal"] if _HAS_REFUSAL_BLOCKS else ["text"])
+
+
+@pytest.mark.parametrize("has_blocks", [True, False])
+def test_deltas_of_a_refusal_are_no_content(model, monkeypatch, has_blocks):
+    monkeypatch.setattr("langchain_sea.chat.responses._HAS_REFUSAL_BLOCKS", has_blocks)  # older versions have none
+    answer = choose_answer(_refined(model), 3, lambda _, texts: [0.0] * len(texts), None, [])
+    config, options = model._settings_of_call(None, {})
+    for sent in ("", "14 +"):  # a gate may reject the whole of what it passed in parts
+        chunks = to_chunks(answer, options, config.model_name, sent=sent)
+        assert [delta for chunk in chunks for delta in make_deltas(chunk.message)] == [{"refusal": REFUSAL}]
 
 
 def test_what_was_thought_is_told_apart(model):

@@ -12,7 +12,7 @@ import torch
 
 from langchain_sea import load_model
 from langchain_sea.cli import main
-from langchain_sea.errors import FileError
+from langchain_sea.errors import FileError, RewardUnavailableError
 from langchain_sea.evaluation import (
     CONTROLS,
     METHODS,
@@ -208,6 +208,16 @@ def test_a_failure_is_what_the_gate_blocks_or_what_is_broken() -> None:
         (True, True, True),
         (True, False, False),
     ]
+
+
+def test_the_gate_of_an_evaluation_is_called_as_a_reward_is() -> None:
+    """What returns no finite number for a text is an error, and no figure."""
+    seen = []
+    (found,) = add_gate_scores([row("draft", "a")], lambda messages, completions: seen.extend(messages) or [0.7], 0.7)
+    assert (seen, found["gate"], found["passes"]) == ([{"role": "user", "content": "a"}], 0.7, True)
+    for scores in ([], [float("nan")], [1.0, 1.0]):
+        with pytest.raises(RewardUnavailableError, match="the gate"):
+            add_gate_scores([row("draft", "a")], lambda _, texts, scores=scores: scores, 0.5)
 
 
 def test_a_table_holds_only_prompts_that_all_answered() -> None:

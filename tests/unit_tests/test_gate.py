@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from langchain_core.runnables import RunnableLambda
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
@@ -18,6 +19,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from langchain_sea import errors, weights
 from langchain_sea.chat.responses import gate_texts
 from langchain_sea.core.conversation import last_user_text
+from langchain_sea.interop import from_runnable
 from langchain_sea.rewards.pair_classifier import GateInfo, PairClassifier, PairClassifierGate, tokenize_pairs
 from langchain_sea.training import fit_gate as fitting
 from langchain_sea.training.examples import DataError, Example
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 GOOD, BAD = ("sorry", "cannot", "help"), ("first", "take", "mix")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[", "]", "sep", "how", "do", "i", "question", *GOOD, *BAD)
+READ = {"True": 1.0, "False": 0.0}
 FAST = GateRecipe(epochs=10, learning_rate=3e-3, output_rate=1e-2, batch=8)
 
 
@@ -268,3 +271,38 @@ def test_a_gate_that_fails_passes_nothing_and_says_so(caplog):
     passing, verdict = gate_texts(fails, None, [{"role": "user", "content": "a"}], ["b"])
     assert (passing, verdict["passed"]) == ([], False)
     assert "no weights" in caplog.text
+
+
+def with_messages(completions, messages):
+    return [float(messages == CONVERSATION and text == "yes") for text in completions]
+
+
+def with_keywords_only(*, messages, completions):
+    return with_messages(completions, messages)
+
+
+async def asynchronous(messages, completions):
+    return with_messages(completions, messages)
+
+
+CONVERSATION = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a"}]
+IMPORTED = from_runnable(RunnableLambda(lambda pair: str(pair == {"prompt": "a", "completion": "yes"})), read=READ)
+
+
+@pytest.mark.parametrize("gate", [with_messages, with_keywords_only, asynchronous, IMPORTED])
+def test_a_gate_is_called_as_a_reward_is(gate):
+    passing, verdict = gate_texts(gate, None, CONVERSATION, ["no", "yes"])
+    assert (passing, verdict["scores"]) == (["yes"], [0.0, 1.0])
+
+
+@pytest.mark.parametrize("scores", [[1.0], [1.0, 1.0, 1.0], [1.0, float("nan")], [1.0, float("inf")], 1.0, "11", None])
+def test_a_gate_that_returns_no_score_for_each_text_passes_nothing(scores, caplog):
+    passing, verdict = gate_texts(lambda prompt, completions: scores, None, CONVERSATION, ["bad", "good"])
+    assert (passing, verdict["passed"]) == ([], False)
+    assert "the gate '<lambda>' returned" in verdict["error"]
+
+
+def test_a_score_equal_to_the_threshold_passes():
+    passing, verdict = gate_texts(lambda prompt, completions: torch.tensor([0.7]).double(), 0.5, CONVERSATION, ["a"])
+    assert (passing, verdict["scores"]) == (["a"], [pytest.approx(0.7)])
+    assert gate_texts(lambda prompt, completions: [0.7], 0.7, CONVERSATION, ["a"])[0] == ["a"]

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import ValidationError
 
 from langchain_sea import SEAChatModel
+from langchain_sea.serving.api_server import make_app
 from langchain_sea.serving.config import ServerConfig
 from langchain_sea.serving.history import to_langchain_messages
 from langchain_sea.serving.protocol import ChatRequest, make_deltas, make_message
@@ -88,6 +90,22 @@ def test_streams_hold_the_reasoning_before_the_text() -> None:
     """As the whole reply has both."""
     chunk = AIMessageChunk("37", additional_kwargs={"reasoning_content": "14 and 23 are 37."})
     assert make_deltas(chunk) == [{"reasoning_content": "14 and 23 are 37."}, {"content": "37"}]
+
+
+@pytest.mark.parametrize("options", [
+    {"tools": [{"type": "web_search"}]}, {"tools": [{"type": "function"}]},
+    {"tools": [{"type": "function", "function": {}}]},
+    {"tools": [{"type": "function", "function": {"name": "x"}}], "tool_choice": {"function": "x"}},
+])  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_that_are_no_functions_are_mistakes_of_the_request(options: dict[str, Any], *, stream: bool) -> None:
+    """With a message that says so."""
+    reply = TestClient(make_app(SEAChatModel(model="tiny"))).post(
+        "/v1/chat/completions", json={**BASE, **options, "stream": stream}
+    )
+    assert reply.status_code == (200 if stream else 400)  # of a stream the status is sent before its error
+    assert "invalid_request_error" in reply.text
+    assert "tool" in reply.text
 
 
 @pytest.mark.parametrize("option", ["top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty"])

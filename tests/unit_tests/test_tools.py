@@ -148,6 +148,33 @@ def test_a_choice_of_nothing_is_refused_where_tools_are_bound() -> None:
     assert len(to_openai_tools([get_weather, get_weather])) == 1
 
 
+@pytest.mark.parametrize("tool", [
+    {"type": "web_search"}, {"type": "web_search_20250305", "name": "web"}, {"type": "custom", "name": "x"},
+    {"type": "function"}, {"type": "function", "function": {}}, {"type": "function", "function": "x"},
+    {"type": "function", "function": {"name": ""}}, {"type": "function", "function": {"name": 5}},
+    {"type": "function", "function": {"name": "x", "parameters": "none"}}, {"type": ["function"]}, {}, 5,
+])  # fmt: skip
+def test_what_is_no_function_is_refused_where_tools_are_bound(tool: Any) -> None:
+    """Such as the tools that a provider runs itself."""
+    with pytest.raises(ValueError, match=r"the tool|Unsupported function"):
+        model().bind_tools([tool])
+
+
+def test_functions_are_read_in_the_forms_of_providers() -> None:
+    """OpenAI's without parameters, Anthropic's, and a JSON schema."""
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    forms = [{"type": "function", "function": {"name": "a", "parameters": None}}, schema | {"title": "c"}]
+    forms.append({"type": "custom", "name": "b", "description": "Of a city.", "input_schema": schema})
+    assert [tool["function"]["name"] for tool in to_openai_tools(forms)] == ["a", "c", "b"]
+
+
+@pytest.mark.parametrize("choice", [{"function": "get_weather"}, {"function": None}, {"function": {}}, {}])
+def test_a_choice_without_a_name_is_refused(choice: dict[str, Any]) -> None:
+    """With the names that there are."""
+    with pytest.raises(ValueError, match=r"tool_choice=\{.*names no tool; there are 'get_weather'"):
+        parse_tool_choice(choice, TOOLS)
+
+
 def test_templates_without_tools_get_them_in_words() -> None:
     """Calls and results of the past too; the system message stays first."""
     messages = [
