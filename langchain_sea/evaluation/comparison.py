@@ -29,8 +29,16 @@ from langchain_sea.engine.baselines import (
     search,
 )
 from langchain_sea.engine.refine import refine
-from langchain_sea.errors import OutOfMemoryError, RewardUnavailableError
-from langchain_sea.evaluation.rows import Row, describe_preset, describe_term, read_rows, require_settings, select_rows
+from langchain_sea.errors import OutOfMemoryError, PromptTooLongError, RewardUnavailableError
+from langchain_sea.evaluation.rows import (
+    Row,
+    describe_preset,
+    describe_term,
+    drop_unfinished_row,
+    read_rows,
+    require_settings,
+    select_rows,
+)
 from langchain_sea.presets import PRESETS, Preset
 from langchain_sea.rewards import registry
 
@@ -107,11 +115,12 @@ class Evaluation:
     ) -> list[Row]:
         """Return the rows of all cases; those that the file holds already are not computed again.
 
-        An answer that could not be scored is left out with a warning, and tried again by the next run.
+        An answer that could not be scored is left out with a warning, and tried again by the next run. So is a question
+        that is longer than the model's context.
 
         Args:
             cases: prompts.
-            methods: of `METHODS`; the leading one is added.
+            methods: of `METHODS`; the leading one is added, and `bo64` where a fraction of its time is asked for.
             rows: a JSONL file, which is extended.
             minutes: after this time no answer is begun.
             report: gets a line on each answer; without it a terminal is shown a bar.
@@ -121,8 +130,10 @@ class Evaluation:
             FileError: the file has rows of these sets and tiers that were made with other settings.
         """
         require_methods(methods)
+        drop_unfinished_row(rows)
         written = read_rows(rows)
-        ordered = [name for name in METHODS if name in {*methods, LEAD}]
+        needed = {*methods, LEAD, *("bo64" for name in methods if "@" in name)}
+        ordered = [name for name in METHODS if name in needed]
         settings = self.describe_settings(ordered)
         require_settings(rows, written, cases, settings)
         found = select_rows(written, cases)
@@ -134,7 +145,7 @@ class Evaluation:
         with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=True if report else None) as progress:
             for number, case in enumerate(cases, start=1):
                 for name in ordered:
-                    if (*case.key, name) in answered:
+                    if (*case.key, name) in answered or ("@" in name and (*case.key, "bo64") not in answered):
                         continue
                     if time.monotonic() > deadline:
                         return list(answered.values())
@@ -164,7 +175,7 @@ class Evaluation:
         """Return the row of an answer; None, with a warning, if it could not be scored."""
         try:
             return self.answer(case, name, seconds)
-        except (RewardUnavailableError, OutOfMemoryError) as error:
+        except (RewardUnavailableError, OutOfMemoryError, PromptTooLongError) as error:
             _log.warning("%s is left out for the question %.80r: %s", name, case.question, error)
             return None
 
@@ -177,18 +188,19 @@ class Evaluation:
             seconds: the budget's time; None: no limit.
 
         Raises:
-            RewardUnavailableError: no answer could be scored.
-            OutOfMemoryError: memory did not suffice to score one.
+            RewardUnavailableError: a reward failed.
+            OutOfMemoryError: memory did not suffice.
+            PromptTooLongError: the question leaves no room for an answer.
         """
         start = time.monotonic()
         prompt = self.make_prompt(case)
         budget = Budget(max_time=seconds)
         method = FIXED.get(name) or SEARCHES.get(name)
         result = self._search(prompt, method, budget) if method else self._refine(prompt, name, budget)
-        if result.before is None and result.failure is not None:
+        if result.failure is not None:  # its answer is the draft, which would be reported as the method's own
             raise result.failure
         row = _make_row(case, name, result, time.monotonic() - start)
-        if name == "bo64":  # its first n drafts are best-of-n
+        if name == "bo64":  # distinct ones: the best of the first n is at least as good as best-of-n
             row["drafts"] = [[f"{case.opening}{c.text}", c.score, c.nll] for c in result.candidates]
         return row
 

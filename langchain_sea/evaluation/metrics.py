@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_sea.rewards.function import ask_gate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["FIGURES", "Row", "Table", "add_gate_scores", "count_distinct", "summarize"]
 
@@ -65,7 +65,14 @@ def add_gate_scores(rows: Sequence[Row], gate: Callable[..., Any], threshold: fl
         RewardUnavailableError: the gate did not return one finite number for a text.
     """
     drafts = {_case_of(row): row for row in rows if row["method"] == "draft"}
-    return [_add_figures(row, gate, threshold, drafts.get(_case_of(row), row)["nll"]) for row in rows]
+    return [_add_figures(row, gate, threshold, _find_draft_nll(row, drafts)) for row in rows]
+
+
+def _find_draft_nll(row: Row, drafts: Mapping[tuple[Any, ...], Row]) -> float:
+    """Return the nats of the draft that was answered by itself; else those of the method's own draft."""
+    draft = drafts.get(_case_of(row))
+    nll: Any = row.get("nll_before", row["nll"]) if draft is None else draft["nll"]
+    return float(nll)
 
 
 def _add_figures(row: Row, gate: Callable[..., Any], threshold: float, draft_nll: float) -> Row:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from langchain_sea.evaluation.cases import Case
     from langchain_sea.presets import Preset
 
-__all__ = ["Row", "describe_preset", "describe_term", "read_rows", "require_settings", "select_rows"]
+__all__ = [
+    "Row",
+    "describe_preset",
+    "describe_term",
+    "drop_unfinished_row",
+    "read_rows",
+    "require_settings",
+    "select_rows",
+]
 
 Row = dict[str, Any]
 
@@ -35,6 +43,15 @@ def read_rows(path: Path) -> list[Row]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def drop_unfinished_row(path: Path) -> None:
+    """Remove a last row that a process began and did not end, so that others can be written behind it."""
+    if not path.exists():
+        return
+    text = path.read_text(encoding="utf-8")
+    if text and not text.endswith("\n"):
+        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
 
 
 def select_rows(rows: Sequence[Row], cases: Sequence[Case]) -> list[Row]:

@@ -125,6 +125,62 @@ def test_an_answer_that_cannot_be_scored_is_left_out(tmp_path, caplog) -> None:
     assert len(subject.run(cases, ["draft"], rows)) == 6
 
 
+def test_an_answer_whose_reward_fails_in_the_search_is_left_out() -> None:
+    """It would be the draft, reported as the answer of the method."""
+    policy, calls = load_model("tiny"), []
+
+    def fails_later(_prompt: str, completions: list[str]) -> list[float]:
+        calls.append(len(completions))
+        if len(calls) > 1:
+            raise ConnectionError("the judge is gone")
+        return [float(len(text)) for text in completions]
+
+    subject = Evaluation(policy=policy, terms=registry.make_terms([fails_later], policy), max_tokens=4)
+    with pytest.raises(RewardUnavailableError):
+        subject.answer(Case(set="s", question="What is 1 + 2?"), "bo64", None)
+    assert len(calls) > 1
+
+
+def test_a_question_that_is_too_long_is_left_out(tmp_path, caplog) -> None:
+    """The questions after it are answered."""
+    cases = [Case(set="s", question="What is 1 + 2? " * 500), Case(set="s", question="What is 1 + 2?")]
+    subject = replace(evaluation(), max_tokens=4, max_time=1e-6)
+    assert [r["question"] for r in subject.run(cases, [], tmp_path / "rows")] == ["What is 1 + 2?"]
+    assert "default is left out" in caplog.text
+
+
+def test_a_fraction_of_best_of_64_needs_its_time(tmp_path, monkeypatch) -> None:
+    """It is measured although it was not asked for; where that fails, the fraction is left out."""
+
+    def answer(self: Evaluation, case: Case, name: str, seconds: float | None) -> dict[str, Any]:
+        if name == "bo64" and case.question == "2":
+            raise RewardUnavailableError("gone")
+        return answer_by_name(self, case, name, seconds)
+
+    monkeypatch.setattr(Evaluation, "answer", answer)
+    cases = [Case(set="s", question=question) for question in ("1", "2", "3")]
+    found = evaluation().run(cases, ["default@0.5"], tmp_path / "rows")
+    assert [r["question"] for r in found if r["method"] == "default@0.5"] == ["1", "3"]
+
+
+def test_a_row_that_a_killed_process_began_is_written_anew(tmp_path, monkeypatch) -> None:
+    """Half of it is on disk."""
+    monkeypatch.setattr(Evaluation, "answer", answer_by_name)
+    rows, cases = tmp_path / "rows", [Case(set="s", question=question) for question in ("1", "2")]
+    whole = evaluation().run(cases, [], rows)
+    text = rows.read_text()
+    rows.write_text(text[: len(text) - 20])
+    assert evaluation().run(cases, [], rows) == whole
+    assert rows.read_text() == text
+
+
+def test_without_a_draft_of_its_own_an_answer_is_compared_with_its_search_s() -> None:
+    """Else nothing would be broken."""
+    answer = row("default", "q", nll=9.0, nll_before=1.0)
+    (found,) = add_gate_scores([answer], lambda _prompt, completions: [1.0] * len(completions), 0.5)
+    assert (found["broken"], found["nll_rise"]) == (True, 8.0)
+
+
 def answer_by_name(evaluation: Evaluation, case: Case, name: str, seconds: float | None) -> dict[str, Any]:
     text = f"{case.system} {case.opening} {evaluation.seed}"
     return row(name, case.question, set=case.set, tier=case.tier, text=text, draft_seconds=0.1)
