@@ -49,7 +49,7 @@ class ModelChatTemplateError(ChatTemplateError, ModelInvalidRequestError):
 
 
 class ContentError(SEAError, ModelInvalidRequestError, ValueError):
-    """A message holds content that is not text."""
+    """A message holds content that is not text, or text that cannot be encoded."""
 
 
 class IncompleteAnswerError(GrammarError, OutputParserException):

@@ -6,7 +6,7 @@ from concurrent.futures import wait
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.chat.generate import generate_answers, is_stepped_here, load_policy, wait_for_calls
-from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.messages import require_unicode, to_template_messages
 from langchain_sea.chat.options import require_one_answer
 from langchain_sea.chat.runs import SEARuns
 from langchain_sea.chat.tools import to_openai_tools
@@ -43,11 +43,13 @@ class SEAInspection(SEARuns):
 
     def get_token_ids(self, text: str) -> list[int]:
         """Return the model's token ids of a text; all special tokens but markers of calls and thoughts are text."""
+        require_unicode(text, "the text")
         return self._load_policy().encode(text)
 
     def get_num_tokens_from_messages(self, messages: list[BaseMessage], tools: Sequence[Any] | None = None) -> int:
         """Return the number of tokens of the prompt made of these messages and tools."""
         policy, openai_tools = self._load_policy(), to_openai_tools(tools or [])
+        require_unicode(openai_tools, "a tool")
         return policy.count_tokens(to_template_messages(messages), openai_tools or None)
 
     def _wait_for_calls(self, calls: Sequence[Future[Any]], kwargs: dict[str, Any]) -> None:

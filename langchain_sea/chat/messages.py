@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import InvalidToolCall
 
-__all__ = ["to_template_messages"]
+__all__ = ["require_unicode", "to_template_messages"]
 
 _ROLES: tuple[tuple[type[BaseMessage], str], ...] = (
     (SystemMessage, "system"),
@@ -38,11 +39,33 @@ def to_template_messages(messages: Sequence[BaseMessage]) -> list[dict[str, Any]
 
     Raises:
         ValueError: there is no message, or one has no role.
-        ContentError: content is not text.
+        ContentError: content is not text, or holds a lone surrogate.
     """
     if not messages:
         raise ValueError("there are no messages to answer; pass at least one.")
-    return merge_turns([_to_dict(message) for message in messages])
+    converted = [_to_dict(message) for message in messages]
+    require_unicode(converted, "a message")
+    return merge_turns(converted)
+
+
+def require_unicode(value: object, label: str) -> None:
+    """Check that all text in a value can be encoded, which tokenizers need.
+
+    Args:
+        value: a text, or dicts and lists of texts.
+        label: what error messages call it.
+
+    Raises:
+        ContentError: it holds a lone surrogate.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ContentError(
+            f"{label} holds {text[error.start]!a}, a lone surrogate: that is half of a character, which no tokenizer "
+            'reads. Repair the text with text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").'
+        ) from None
 
 
 def _to_dict(message: BaseMessage) -> dict[str, Any]:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.budget import BudgetTracker
-from langchain_sea.chat.errors import DeadlineError, raise_langchain_error
+from langchain_sea.chat.errors import ContentError, DeadlineError, raise_langchain_error
 from langchain_sea.chat.failures import count_failures, warn_of_short_time
 from langchain_sea.chat.logprobs import compute_logprobs
-from langchain_sea.chat.messages import to_template_messages
+from langchain_sea.chat.messages import require_unicode, to_template_messages
 from langchain_sea.chat.responses import choose_answer
 from langchain_sea.chat.schemas import forced_schema
 from langchain_sea.engine.engines import get_engine
@@ -80,6 +80,10 @@ class PreparedCall:
             Exception: the draft is not used, and `on_reward_error` is `error`.
         """
         text = "" if isinstance(draft, Exception) else str(draft.text)
+        try:
+            require_unicode(text, "the draft")
+        except ContentError as unreadable:
+            draft, text = unreadable, ""
         ids = self.policy.encode(text)[: self.options.max_tokens]
         if ids and self.prompt.complete(ids, 0):
             for request in self.requests:
@@ -155,6 +159,7 @@ def _prepare_call(
     config: ModelConfig, options: CallOptions, messages: Sequence[BaseMessage], progress: Progress | None
 ) -> PreparedCall:
     template_messages = to_template_messages(messages)
+    require_unicode([options.visible_tools, options.schema], "a tool or the schema")
     policy, preset = load_policy(config), options.preset
     energy = make_energy(policy, config.rewards, preset=preset, retries=config.max_retries)
     gate = load_gate(config.gate)

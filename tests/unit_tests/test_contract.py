@@ -21,6 +21,7 @@ from langchain_core.exceptions import (
     ModelNotFoundError,
     ModelTimeoutError,
 )
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import ConfigurableField, RunnableLambda
 from langchain_core.tools import tool
@@ -33,6 +34,7 @@ from transformers import PreTrainedTokenizerFast
 
 from langchain_sea import Budget, SEAChatModel, load_model
 from langchain_sea.chat import prepare
+from langchain_sea.chat.errors import ContentError
 from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.chat.messages import to_template_messages
 from langchain_sea.chat.responses import _HAS_REFUSAL_BLOCKS, REFUSAL, choose_answer, to_chat_result, to_chunks
@@ -287,6 +289,30 @@ def test_what_was_thought_is_told_apart(model):
     assert found.message.content == "37"
     assert found.message.additional_kwargs["reasoning_content"] == "14 and 23"
     assert found.message.content_blocks[0] == {"type": "reasoning", "reasoning": "14 and 23"}
+
+
+@pytest.mark.parametrize("messages", [
+    [HumanMessage("\ud800")], [HumanMessage([{"type": "text", "text": "a \ude00"}])], [SystemMessage("\ud83d"), HumanMessage("a")],
+    [HumanMessage("a"), AIMessage("", tool_calls=[{"name": "f", "args": {"b": ["\ud83d"]}, "id": "1"}])],
+])  # fmt: skip
+def test_half_a_character_is_refused_by_name(model, messages):
+    for use in (model.invoke, model.get_num_tokens_from_messages):
+        with pytest.raises(ContentError, match=r"a message holds .*, a lone surrogate"):
+            use(messages)
+
+
+def test_half_a_character_is_refused_wherever_text_is_read(model):
+    tool_of_half = {"name": "f", "description": "\ud800", "parameters": {"type": "object", "properties": {}}}
+    with pytest.raises(ContentError, match="a tool"):
+        model.bind_tools([tool_of_half]).invoke(QUESTION)
+    with pytest.raises(ContentError, match="the schema"):
+        model.invoke(QUESTION, response_format={"type": "object", "description": "\ud800"})
+    with pytest.raises(ContentError, match="the text"):
+        model.get_num_tokens("\ud800")
+    message = model.model_copy(update={"draft_model": GenericFakeChatModel(messages=iter(["\ud800"]))}).invoke(QUESTION)
+    assert "the draft holds" in message.response_metadata["sea"]["draft_model_error"]
+    repaired = "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # as the error says
+    assert model.get_num_tokens(repaired) == model.get_num_tokens("😀")
 
 
 def test_speakers_take_turns():

@@ -108,6 +108,20 @@ def test_tools_that_are_no_functions_are_mistakes_of_the_request(options: dict[s
     assert "tool" in reply.text
 
 
+@pytest.mark.parametrize("changes", [
+    {"messages": [{"role": "user", "content": "\ud83d"}]}, {"messages": [{"role": "\ud83d", "content": "a"}]},
+    {"tools": [{"type": "function", "function": {"name": "x"}}], "tool_choice": "\ud83d"}, {"model": "\ud83d"},
+])  # fmt: skip
+def test_half_a_character_is_a_mistake_of_the_request(changes: dict[str, Any]) -> None:
+    """Also where the error quotes it."""
+    app = make_app(SEAChatModel(model="tiny"))
+    reply = TestClient(app, raise_server_exceptions=False).post(
+        "/v1/chat/completions", content=json.dumps({**BASE, **changes}), headers={"content-type": "application/json"}
+    )
+    assert reply.status_code in (400, 404)
+    assert "TextEncodeInput" not in reply.text
+
+
 @pytest.mark.parametrize("option", ["top_p", "top_k", "min_p", "typical_p", "repetition_penalty", "presence_penalty"])
 def test_sampling_options_are_refused_by_name_unless_they_change_nothing(option: str) -> None:
     """As the constructor and `bind` do."""
