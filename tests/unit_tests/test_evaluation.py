@@ -135,7 +135,7 @@ def test_an_answer_whose_reward_fails_in_the_search_is_left_out() -> None:
             raise ConnectionError("the judge is gone")
         return [float(len(text)) for text in completions]
 
-    subject = Evaluation(policy=policy, terms=registry.make_terms([fails_later], policy), max_tokens=4)
+    subject = Evaluation(policy=policy, terms=registry.make_terms([fails_later], policy), max_tokens=16)
     with pytest.raises(RewardUnavailableError):
         subject.answer(Case(set="s", question="What is 1 + 2?"), "bo64", None)
     assert len(calls) > 1
