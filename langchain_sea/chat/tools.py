@@ -51,7 +51,7 @@ class ParsedToolCalls:
 
 
 def to_openai_tools(tools: Sequence[Any], *, strict: bool | None = None) -> list[dict[str, Any]]:
-    """Return tools of any form as OpenAI's dicts; the first one where several have the same name.
+    """Return tools of any form as OpenAI's dicts; of several with one name the first.
 
     Raises:
         ValueError: a tool is no function with a name.
