@@ -60,6 +60,15 @@ class StopReason(StrEnum):
     CLOSED = "closed"  # the stream was closed before its end
 
 
+ENDED_FROM_OUTSIDE = frozenset(
+    {
+        *(StopReason.TIMEOUT, StopReason.REWARD_UNAVAILABLE),
+        *(StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.CLOSED),
+    }
+)
+"""Ends that neither the budget nor the search decided about: the next call may go further."""
+
+
 @dataclass(slots=True)
 class BudgetTracker:
     """What one prompt has spent of its budget.

@@ -8,7 +8,7 @@ from langchain_core.caches import BaseCache
 from langchain_core.globals import get_llm_cache
 from langchain_core.outputs import ChatGeneration
 
-from langchain_sea.budget import StopReason
+from langchain_sea.budget import ENDED_FROM_OUTSIDE, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
     from langchain_core.outputs import Generation
 
 __all__ = ["CompleteAnswersCache", "find_cache", "is_complete"]
-
-_ACCIDENTS = {
-    *(StopReason.TIMEOUT, StopReason.OUT_OF_MEMORY, StopReason.REWARD_UNAVAILABLE),
-    *(StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.CLOSED),
-}
-"""Ends of a refinement that come from outside: the next call may go further."""
 
 
 class CompleteAnswersCache(BaseCache):
@@ -74,7 +68,7 @@ def is_complete(sea: Mapping[str, Any]) -> bool:
         sea: of the answer, as in `response_metadata["sea"]`.
     """
     has_failed = sea["failure"] or sea["draft_model_error"] or "error" in (sea["gate"] or {})
-    return not has_failed and sea["stop_reason"] not in _ACCIDENTS
+    return not has_failed and sea["stop_reason"] not in {*ENDED_FROM_OUTSIDE, StopReason.OUT_OF_MEMORY}
 
 
 def _is_kept(generation: Generation) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from langchain_sea.budget import StopReason
+from langchain_sea.budget import ENDED_FROM_OUTSIDE, StopReason
 from langchain_sea.core.trace import ScoredText, Trace
 from langchain_sea.engine.memory import get_size_limit, split_on_out_of_memory
 from langchain_sea.engine.ops import ScoreTextsOp
@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 
 _MAX_POSITIONS = 4096  # tokens scored in one forward pass, which limits the memory for its states
 _BAD_DRAFT_SHARE = 0.4  # of the gain that a good draft asks for
-_ENDS_OF_CALL = frozenset(
-    {StopReason.TIMEOUT, StopReason.REWARD_UNAVAILABLE, StopReason.INTERRUPTED, StopReason.CANCELLED, StopReason.CLOSED}
-)
-"""What decides about an answer whether or not memory was short."""
 _MIN_SECONDS = 2.0  # for rewards that are functions, even if the budget's time is over
 
 
@@ -198,7 +194,7 @@ class BestSoFar:
         candidates = tuple(self._scored_texts[text] for text in self._offered)
         names = [term.name for term in self.energy.terms] if self.energy.policy.replays_graphs else []
         stop_reason = self.tracker.stop_reason
-        if self.tracker.is_out_of_memory and stop_reason not in _ENDS_OF_CALL:
+        if self.tracker.is_out_of_memory and stop_reason not in ENDED_FROM_OUTSIDE:
             stop_reason = StopReason.OUT_OF_MEMORY
         return Refinement(
             text=text,
