@@ -119,7 +119,9 @@ class CausalLMPolicy(PolicyVocabulary):
 
         Raises:
             PromptTooLongError: prompt and room exceed the context.
+            TokenizerMismatchError: the model does not know one of the ids.
         """
+        self.require_known(ids)
         context = self.context_after(len(ids))
         if context is not None and len(ids) + room > context:
             raise PromptTooLongError(

@@ -55,6 +55,19 @@ def generate(
     return policy.generate(prompt, prefixes, **options)
 
 
+def test_tokens_that_the_model_does_not_know_are_named() -> None:
+    """A tokenizer with added tokens whose model was not resized works until one of them is needed."""
+    tokenizer = tiny_tokenizer(extra=["zebra"])
+    subject = CausalLMPolicy(tiny_model("llama", vocab_size=tokenizer.get_vocab()["zebra"]), tokenizer)
+    assert generate(subject, subject.prompt(QUESTION), [[]])
+    with pytest.raises(errors.TokenizerMismatchError, match=r"'zebra'.*resize_token_embeddings"):
+        subject.prompt([{"role": "user", "content": "what is a zebra?"}])
+    with pytest.raises(errors.TokenizerMismatchError, match="'zebra'"):
+        subject.encode("a zebra")
+    without_tags = CausalLMPolicy(tiny_model("llama", vocab_size=tokenizer.get_vocab()[MARKUP[0]]), tokenizer)
+    assert without_tags.find_reasoning_tags([5])
+
+
 def plain(policy: CausalLMPolicy, prompt: PolicyPrompt, answer: Sequence[int]) -> tuple[Tensor, list[Tensor]]:
     """Logits (T, V) and hidden states (T, D) of an answer, by one forward without any cache."""
     ids = torch.tensor([[*prompt.ids, *answer]])
