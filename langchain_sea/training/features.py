@@ -131,9 +131,8 @@ def _shard(
 
 
 def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, pooling: Pooling) -> Tensor:
-    context = policy.context_after(len(prompt.ids))
-    longest = pooling.longest if context is None else min(pooling.longest, context - len(prompt.ids))
-    tokens = Tokens.from_ids([policy.encode(a)[:longest] for a in answers], policy.device)
+    ids = [policy.encode(answer)[: policy.room_after(prompt)][: pooling.longest] for answer in answers]
+    tokens = Tokens.from_ids(ids, policy.device)
     hidden = compute_states(policy, prompt, tokens, pooling.layer)
     lengths = tokens.mask.sum(1, keepdim=True).clamp(min=1)  # (C, 1)
     ends = torch.tensor([*CUTS, pooling.longest], device=lengths.device)
