@@ -44,7 +44,7 @@ class PromptTooLongError(SEAError, ValueError):
 
 
 class TokenizerMismatchError(SEAError, ValueError):
-    """A reward steers through another tokenizer than the policy's."""
+    """A reward steers through another tokenizer than the policy's, or a model does not know one of its tokens."""
 
 
 class RewardUnavailableError(SEAError, RuntimeError):

@@ -28,7 +28,7 @@ def compute_logprobs(policy: CausalLMPolicy, prompt: PolicyPrompt, text: str, nu
 
     These are the model's own probabilities, at temperature 1 and without a grammar.
     """
-    ids = policy.encode(text)
+    ids = policy.encode(text)[: policy.room_after(prompt)]
     if not ids:
         return []
     logits = AnswerBatch.from_ids(policy, prompt, [ids], LOGITS).output.logits[0].log_softmax(-1)  # (T, V)

@@ -151,8 +151,12 @@ class Energy:
         return replace(self, terms=terms), parts
 
     def prepare_texts(self, prompt: Prompt, texts: Sequence[str]) -> AnswerBatch:
-        """Return what must be read for `score_texts`: the texts, encoded again."""
-        view = AnswerBatch.from_ids(self.policy, prompt, [self.policy.encode(text) for text in texts], LOGITS)
+        """Return what must be read for `score_texts`: the texts, encoded again.
+
+        A text may then have more ids than were drawn, and is read as far as the policy's context goes.
+        """
+        room = self.policy.room_after(prompt)
+        view = AnswerBatch.from_ids(self.policy, prompt, [self.policy.encode(text)[:room] for text in texts], LOGITS)
         return self._add_required_outputs(view, differentiable_only=False)
 
     @torch.no_grad()

@@ -258,6 +258,9 @@ class Policy(Protocol):
         `output_spec` says which outputs of these ids will be looked at later.
         """
 
+    def room_after(self, prompt: OwnPrompt) -> int | None:
+        """Return how many ids of an answer it can read after this prompt; None: there is no limit."""
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of an answer's text: special tokens as plain text, no begin or end tokens."""
 

@@ -119,7 +119,9 @@ class CausalLMPolicy(PolicyVocabulary):
 
         Raises:
             PromptTooLongError: prompt and room exceed the context.
+            TokenizerMismatchError: the model does not know one of the ids.
         """
+        self.require_known(ids)
         context = self.context_after(len(ids))
         if context is not None and len(ids) + room > context:
             raise PromptTooLongError(
@@ -140,6 +142,11 @@ class CausalLMPolicy(PolicyVocabulary):
         """
         opened = self.prompt_from_ids([*prompt.ids, *self.encode(words)], prompt.messages, room)
         return replace(opened, before_opening=prompt) if len(opened.ids) > len(prompt.ids) else prompt
+
+    def room_after(self, prompt: PolicyPrompt) -> int | None:
+        """Return how many ids of an answer the model can read after this prompt; None: there is no limit."""
+        context = self.context_after(len(prompt.ids))
+        return None if context is None else context - len(prompt.ids)
 
     def forward(self, prompt: PolicyPrompt, tokens: Tokens, output_spec: OutputSpec = ALL) -> ModelOutput:
         """Run C answers after the prompt; differentiable in `tokens.soft`.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.models.chat_template import ChatTemplate
 from langchain_sea.models.generation import find_end_ids
 from langchain_sea.models.template_markers import THOUGHT_TAGS
@@ -89,8 +90,28 @@ class PolicyVocabulary:
         return self._template.is_control_token(text)
 
     def encode(self, text: str) -> list[int]:
-        """Encode an answer's text without begin or end tokens; only markers of calls and reasoning stay special."""
-        return self._template.encode(text)
+        """Encode an answer's text without begin or end tokens; only markers of calls and reasoning stay special.
+
+        Raises:
+            TokenizerMismatchError: the model does not know one of the tokens.
+        """
+        ids = self._template.encode(text)
+        self.require_known(ids)
+        return ids
+
+    def require_known(self, ids: Sequence[int]) -> None:
+        """Check that the model has an embedding for each id.
+
+        Raises:
+            TokenizerMismatchError: it has none for one of them.
+        """
+        if ids and (largest := max(ids)) >= self.vocab_size:
+            raise TokenizerMismatchError(
+                f"the token {self.tokenizer.convert_ids_to_tokens(largest)!r} has the id {largest}, and the model "
+                f"{self.model.name_or_path!r} knows ids below {self.vocab_size}: its tokenizer has "
+                f"{len(self.tokenizer)} tokens. Use the tokenizer that the model was trained with, or call "
+                "model.resize_token_embeddings(len(tokenizer)) and train the model on the new tokens."
+            )
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode an answer's ids, without special tokens but those that mark calls and reasoning."""
@@ -108,7 +129,8 @@ class PolicyVocabulary:
     @cached_property
     def _reasoning_tags(self) -> dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]]:
         """The ids of all tags around reasoning."""
-        return {(opening, end): (tuple(self.encode(opening)), tuple(self.encode(end))) for opening, end in THOUGHT_TAGS}
+        encode = self._template.encode  # a model need not know the tags
+        return {(opening, end): (tuple(encode(opening)), tuple(encode(end))) for opening, end in THOUGHT_TAGS}
 
     def opens_thought(self, ids: Sequence[int]) -> bool:
         """Return whether a prompt ends with a tag in which the model thinks, as some templates write it."""

@@ -17,7 +17,7 @@ from langchain_sea.rewards.templated import score_distinct
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
     from langchain_sea.core.protocols import AnswerBatch
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EncoderReward"]
 
 _BATCH_SIZE = 32  # texts in one forward
+_LONGEST = 512  # tokens, for a model without a limit
 READ = ("input_ids", "token_type_ids", "attention_mask")
 
 
@@ -66,7 +67,7 @@ class EncoderReward:
             else label_rule(model.config, label, output)
         )
         self.answer_only = answer_only
-        self.longest = longest or getattr(encoder.config, "max_position_embeddings", None) or 512
+        self.longest = longest or find_longest(encoder)
         self._embedding: Any = encoder.get_input_embeddings()
         self._tokenizer = copy.deepcopy(tokenizer)  # encoding sets its padding and truncation
 
@@ -119,3 +120,16 @@ class EncoderReward:
             return_offsets_mapping=self._tokenizer.is_fast,
         )
         return batch
+
+
+def find_longest(encoder: nn.Module) -> int:
+    """Return the most tokens that an encoder reads at once.
+
+    RoBERTa and others number positions from behind the id of the padding, so that its table has more rows than that.
+    """
+    size = getattr(encoder.config, "max_position_embeddings", None) or 0
+    if size <= 0:  # XLNet has -1
+        return _LONGEST
+    tables = [part for name, part in encoder.named_modules() if name.endswith("position_embeddings")]
+    starts = [part.padding_idx + 1 for part in tables if getattr(part, "padding_idx", None) is not None]
+    return int(size) - max(starts, default=0)

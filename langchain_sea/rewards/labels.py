@@ -86,13 +86,18 @@ def label_rule(config: PretrainedConfig, label: Labels | None, output: Output | 
     Args:
         config: has `id2label` and `problem_type`.
         label: which label is the reward, or the weight of each that counts; None if there is only one.
-        output: None means the log-probability for exclusive labels, and else the logit.
+        output: None means the log-probability if `problem_type` says that several labels are exclusive, and else the
+            logit.
 
     Raises:
         ValueError: there is no such label, or there are several and none is named.
     """
     labels = {int(i): str(name) for i, name in (config.id2label or {}).items()}
-    rivals = config.problem_type == "single_label_classification"
+    several = len(labels) > 1
+    # without a problem type a softmax, as pipelines of transformers do
+    rivals = several and config.problem_type in {None, "single_label_classification"}
+    if output is None:
+        output = "log_probability" if rivals and config.problem_type else "logit"
     weights: dict[int | str, float] = {}
     if isinstance(label, Mapping):
         weights = dict(label)
@@ -106,7 +111,7 @@ def label_rule(config: PretrainedConfig, label: Labels | None, output: Output | 
         numbers[number] = float(weight)
     if not numbers:
         raise ValueError(f"label={label!r} must be one of the model's {len(labels)}: {labels}, or a weight for each.")
-    return LabelRule(tuple(numbers.items()), output or ("log_probability" if rivals else "logit"), rivals)
+    return LabelRule(tuple(numbers.items()), output, rivals)
 
 
 def safe_rule(config: PretrainedConfig, unsafe: Unsafe | None = None, *, odds: bool = False) -> SafeRule:

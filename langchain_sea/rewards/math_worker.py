@@ -13,10 +13,12 @@ import os
 import re
 import signal
 import sys
+from fractions import Fraction
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unicodedata import numeric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ else:
 # mathematics between marks, which math-verify finds by itself
 _MARKED = re.compile(r"(?<!\\)\$.+(?<!\\)\$|\\boxed|\\\(|\\\[", re.DOTALL)
 # a number in prose with its currency, per cent or a unit of three letters or more, e.g. "12.5 dollars"
-_NUMBER = re.compile(r"[-$€£¥ ]*(\d{1,3}([ ,]\d{3})+|\d+)?(\.\d+)?\s*(%|percent|[A-Za-z]{3,}\.?)?", re.ASCII)
+_NUMBER = re.compile(r"[-$€£¥ ]*(\d{1,3}([ ,]\d{3})+|\d+)?(\.\d+)?(/\d+)?\s*(%|percent|[A-Za-z]{3,}\.?)?", re.ASCII)
 _PLAIN = str.maketrans({"−": "-", "\u00a0": " ", "\u202f": " ", "\u2009": " "})
 _DIGITS, _RELATIVE, _CLOSE = 30, 1e-9, 1e-3  # of numbers that are compared as they are
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -38,12 +40,13 @@ _IN_MARKS = re.compile(r"(?<![\w*`])(`|\*|__?)(-?\d[\d.,/]*)\1(?![\w*`])", re.AS
 # a root in round brackets, of which math-verify reads the first factor alone
 _ROUND_ROOT = re.compile(r"\\sqrt(\[[^\[\]]*\])?\(([^()]*)\)")
 _MIXED = re.compile(r"(?<![\d./^])(\d+) (\d+)/(\d+)(?![\d/^])", re.ASCII)
+_SIGN = re.compile(r"(?<![\d./^])(\d+ ?)?([¼-¾⅐-⅞])")  # a fraction that is one character
 
 
 def find_final_answer(text: str) -> str:
     """Return the part of a completion that says its answer: what follows the reasoning, in the last tag or box."""
     behind = text.rpartition("</think>")[2]
-    text = behind if behind.strip() else text
+    text = _SIGN.sub(_write_sign, behind if behind.strip() else text)
     if tagged := _TAGGED.findall(text):
         text = tagged[-1].strip()
         text = text if _MARKED.search(text) or any(map(str.isspace, text)) else f"$${text}$$"
@@ -57,7 +60,16 @@ def find_final_answer(text: str) -> str:
     text = _IN_MARKS.sub(r"\2", text)
     if _MARKED.search(text):
         return text
+    return _write_fractions(text)
+
+
+def _write_fractions(text: str) -> str:
+    """Write the mixed numbers of plain text as fractions: 2 1/2 as 5/2, which math-verify takes for 21/2."""
     return _MIXED.sub(lambda m: f"{int(m[1]) * int(m[3]) + int(m[2])}/{m[3]}", text)
+
+
+def _write_sign(match: re.Match[str]) -> str:
+    return str(int(match[1] or 0) + Fraction(numeric(match[2])).limit_denominator(10))
 
 
 def parse_answers(text: str) -> list[Any]:
@@ -69,8 +81,12 @@ def parse_answers(text: str) -> list[Any]:
 @lru_cache(maxsize=64)
 def parse_gold(gold: str, *, is_solution: bool) -> list[Any]:
     """Return the forms of a gold answer: of a bare one, or of the last one in a whole solution."""
-    gold = gold.translate(_PLAIN).strip()
-    if is_solution or _MARKED.search(gold) or (_NUMBER.fullmatch(gold) and any(map(str.isdigit, gold))):
+    if is_solution:
+        return parse_answers(find_final_answer(gold))
+    gold = _SIGN.sub(_write_sign, gold.translate(_PLAIN).strip())
+    if not _MARKED.search(gold):
+        gold = _write_fractions(gold)
+    if _MARKED.search(gold) or (_NUMBER.fullmatch(gold) and any(map(str.isdigit, gold))):
         return parse_answers(gold)
     return parse_answers(f"$${gold}$$")
 

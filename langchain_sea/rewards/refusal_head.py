@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 import torch
 from safetensors import SafetensorError
@@ -33,6 +34,7 @@ from langchain_sea.rewards.hidden_state_head import (
 if TYPE_CHECKING:
     import os
 
+    from langchain_sea.core.policy import Policy
     from langchain_sea.models.causal_lm import CausalLMPolicy
 
 __all__ = ["REFUSAL_HEAD", "RefusalHead", "RefusalReward", "compute_question_states", "load_safety_reward"]
@@ -66,7 +68,7 @@ class RefusalHead(nn.Module):
         for name, value in (("mean", 0.0), ("std", 1.0), ("slope", 0.0)):
             self.register_buffer(name, torch.full((width,), value))
         self.register_buffer("bias", torch.zeros(()))
-        self._cache: dict[tuple[int, str], float] = {}
+        self._cache: dict[tuple[ref[Policy], str], float] = {}
 
     def question_logits(self, questions: Tensor) -> Tensor:
         """Return 2 · (aᵀq + b), (…), of the states of questions, (…, 2D): positive if they should be refused."""
@@ -75,7 +77,7 @@ class RefusalHead(nn.Module):
     def should_refuse(self, view: AnswerBatch) -> float:
         """Return c for the last question of a conversation: from −1, help, to 1, refuse. It is cached."""
         question = last_user_text(view.prompt.messages, separator="\n")
-        key = (id(view.policy), question)
+        key = (ref(view.policy), question)  # the id of a dropped policy is given to a later one
         if key not in self._cache:
             if len(self._cache) >= _CACHE_SIZE:
                 self._cache.clear()

@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from langchain_sea.core.energy import Energy
 from langchain_sea.core.functions import hash_code, to_list
@@ -38,8 +39,8 @@ __all__ = ["describe_reward", "load_gate", "make_energy", "make_terms", "unload"
 # A smaller rise is the reward's own noise: at 2.5, eight of ten candidates are better than the draft
 # (`python tests/benchmarks/min_gain.py --prompts 14 --seed 0`).
 _MIN_GAINS = {"safety": 2.5}
-_rewards: dict[tuple[str, int], Reward] = {}
-"""Loaded rewards, by name and the policy's id."""
+_rewards: WeakKeyDictionary[CausalLMPolicy, dict[str, Reward]] = WeakKeyDictionary()
+"""Loaded rewards by policy and name. An id would not do: that of a dropped policy is given to a later one."""
 _lock = threading.RLock()
 
 
@@ -222,10 +223,10 @@ def _name_term(name: str, reward: Reward) -> RewardTerm:
 
 def _load(name: str, policy: CausalLMPolicy) -> Reward:
     with _lock:
-        key = (name, id(policy))
-        if key not in _rewards:
-            _rewards[key] = _read(name, policy)
-        return _rewards[key]
+        loaded = _rewards.setdefault(policy, {})
+        if name not in loaded:
+            loaded[name] = _read(name, policy)
+        return loaded[name]
 
 
 def _read(name: str, policy: CausalLMPolicy) -> Reward:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from langchain_sea.core.protocols import Tokens
+from langchain_sea.errors import PromptTooLongError
 from langchain_sea.rewards.hidden_state_head import compute_states, pool_states
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
     from langchain_sea.training.examples import Example
 
-__all__ = ["CUTS", "Pooling", "pool_answers"]
+__all__ = ["CUTS", "Pooling", "drop_long_prompts", "pool_answers"]
 
 CUTS = (4, 8, 16, 32)
 """The lengths in tokens of the prefixes that a head is trained on, beside whole answers."""
 _ROWS = 32  # answers in one forward
 _SHARD = 512  # answers in one file
+_HASHED = 256  # numbers of each weight matrix that tell policies apart
 
 
 class Pooling(NamedTuple):
@@ -43,13 +45,28 @@ class Pooling(NamedTuple):
     longest: int = 256
 
 
+def drop_long_prompts(examples: Sequence[Example], policy: CausalLMPolicy) -> list[Example]:
+    """Return the examples whose prompt leaves room for an answer in the policy's context."""
+    fits: dict[str, bool] = {}
+    for example in examples:
+        if example.key not in fits:
+            try:
+                policy.prompt(example.messages, opening=example.opening, room=1)
+            except PromptTooLongError:
+                fits[example.key] = False
+            else:
+                fits[example.key] = True
+    return [example for example in examples if fits[example.key]]
+
+
 def pool_answers(
     examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling, cache: Path | None = None
 ) -> Tensor:
     """Return the pooled states of each answer at the cuts and at its end, (N, cuts + 1, 2D) float32.
 
     Args:
-        examples: N answers; the states of a conversation are computed once.
+        examples: N answers; the states of a conversation are computed once. What of an answer is beyond the policy's
+            context is not read.
         policy: computes the states.
         pooling: which states.
         cache: a folder; files of an earlier run with the same examples, policy and pooling are reused.
@@ -114,7 +131,8 @@ def _shard(
 
 
 def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, pooling: Pooling) -> Tensor:
-    tokens = Tokens.from_ids([policy.encode(a)[: pooling.longest] for a in answers], policy.device)
+    ids = [policy.encode(answer)[: policy.room_after(prompt)][: pooling.longest] for answer in answers]
+    tokens = Tokens.from_ids(ids, policy.device)
     hidden = compute_states(policy, prompt, tokens, pooling.layer)
     lengths = tokens.mask.sum(1, keepdim=True).clamp(min=1)  # (C, 1)
     ends = torch.tensor([*CUTS, pooling.longest], device=lengths.device)
@@ -125,15 +143,17 @@ def _read(answers: Sequence[str], policy: CausalLMPolicy, prompt: PolicyPrompt, 
 
 def _fingerprint(examples: Sequence[Example], policy: CausalLMPolicy, pooling: Pooling) -> str:
     """Hash all that the states depend on; the ids of the first prompt show the template."""
-    embedding: Any = policy.model.get_input_embeddings()
-    weights = embedding.weight[:256].float().cpu()
     parts = [
         policy.model.config.to_json_string(use_diff=False),
         str(policy.prompt(examples[0].messages).ids),
         str((CUTS, *pooling)),
         *(f"{example.key}\0{example.answer}" for example in examples),
     ]
-    digest = hashlib.sha256(weights.numpy().tobytes())
+    digest = hashlib.sha256()
+    # of each tensor, because a fine-tuned model may have the embeddings of its base
+    for tensor in (*policy.model.parameters(), *policy.model.buffers()):
+        if not tensor.is_meta:  # on disk
+            digest.update(tensor.detach().flatten()[:_HASHED].double().cpu().numpy().tobytes())
     for part in parts:
         digest.update(f"{len(part)}:{part}".encode())
     return digest.hexdigest()[:16]

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from langchain_sea.core.wording import count_of
 from langchain_sea.rewards.hidden_state_head import HeadInfo, HiddenStateHead
 from langchain_sea.training.examples import DataError, Example, drop_blank_answers, hash_fraction
-from langchain_sea.training.features import CUTS, Pooling, pool_answers
+from langchain_sea.training.features import CUTS, Pooling, drop_long_prompts, pool_answers
 from langchain_sea.training.metrics import Data, collect_data, count_examples, measure_cuts, ordering_quality
 
 if TYPE_CHECKING:
@@ -96,10 +97,14 @@ def fit_head(
     started = time.monotonic()
     recipe = recipe or Recipe()
     layer = _choose_layer(policy, recipe)
-    usable = drop_blank_answers(examples)
+    given = drop_blank_answers(examples)
+    usable = drop_long_prompts(given, policy)
+    if len(usable) < len(given):
+        num_dropped = count_of(len(given) - len(usable), "answer")
+        report(f"left out {num_dropped}: the prompt fills the context of {policy.context} tokens")
     learned, held_out = [e for e in usable if not e.is_held_out], [e for e in usable if e.is_held_out]
     if not learned:
-        raise DataError("every example is held out or blank: there is nothing to train on.")
+        raise DataError("every example is held out, blank or too long: there is nothing to train on.")
     report(f"reading {len(usable)} answers at layer {layer}")
     pooling = Pooling(layer)
     pooled = pool_answers(learned, policy, pooling, cache)
@@ -232,6 +237,8 @@ def _loss(head: HiddenStateHead, data: Data, units: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _mean_quality(head: HiddenStateHead, data: Data) -> float:
-    """Return the mean of the quality at eight tokens and at the end."""
+    """Return the mean of the quality at eight tokens and at the end; without labels of beginnings that at the end."""
     values = head(data.features)
-    return (ordering_quality(values[:, CUTS.index(8)], data.without_whole) + ordering_quality(values[:, -1], data)) / 2
+    beginnings = ordering_quality(values[:, CUTS.index(8)], data.without_whole)
+    ends = ordering_quality(values[:, -1], data)
+    return ends if math.isnan(beginnings) else (beginnings + ends) / 2

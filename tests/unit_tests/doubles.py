@@ -156,6 +156,9 @@ class MarkovPolicy:
         if token == END or len(written) == writing.tokens:
             writing.alive.remove(row)
 
+    def room_after(self, prompt: DoublePrompt) -> int | None:
+        return None
+
     def encode(self, text: str) -> list[int]:
         return [ALPHABET.index(character) for character in text if character in ALPHABET]
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from architectures import tiny_model, tiny_tokenizer
+from architectures import VOCAB, tiny_model, tiny_tokenizer
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from langchain_sea import weights
@@ -72,6 +72,29 @@ def test_the_adapters_own_head_decides_the_labels(base, tmp_path, labels):
     expected = save_adapter(base, tmp_path / "adapter", labels=labels)
     found = weights.load(tmp_path / "adapter", kind="classifier", device="cpu").model(IDS).logits
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"modules_to_save": ["embed_tokens", "lm_head"], "target_modules": ["q_proj"]},
+        {"modules_to_save": ["lm_head"], "target_modules": ["q_proj", "embed_tokens"]},
+        {"target_modules": ["q_proj"]},
+    ],
+)
+def test_an_adapter_for_added_tokens_brings_their_embeddings(base, tmp_path, parts):
+    """PEFT writes such layers more than once: by their own names, and by those of its wrappers."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM.from_pretrained(base)
+    model.resize_token_embeddings(VOCAB + 2)
+    model = peft.get_peft_model(model, peft.LoraConfig(r=2, init_lora_weights=False, task_type="CAUSAL_LM", **parts))
+    for name, parameter in model.named_parameters():
+        parameter.data += 0.1 * ("modules_to_save" in name)
+    model.peft_config["default"].base_model_name_or_path = str(base)
+    model.eval().save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    ids = torch.tensor([[40, 50, VOCAB, VOCAB + 1]])
+    found = weights.load(tmp_path / "adapter", device="cpu").model(ids).logits
+    torch.testing.assert_close(found, model(ids).logits, atol=1e-4, rtol=1e-4)
 
 
 def test_a_classifier_without_a_head_is_refused(base, tmp_path):

@@ -227,6 +227,34 @@ def test_a_run_cut_off_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not list(tmp_path.rglob("*.[0-9]*"))
 
 
+def test_a_fine_tuned_policy_has_states_of_its_own(tmp_path: Path) -> None:
+    """Its embeddings may be those of its base, which an adapter leaves as they are."""
+    model = tiny_model("llama")
+    model.model.layers[0].mlp.up_proj.weight[:, :4] += 0.5
+    tuned, examples = CausalLMPolicy(model, tiny_tokenizer()), separable(3)
+    pool_answers(examples, policy(), Pooling(2), tmp_path)
+    found = pool_answers(examples, tuned, Pooling(2), tmp_path)
+    assert torch.equal(found, pool_answers(examples, tuned, Pooling(2)))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_long_prompts_and_answers_do_not_end_a_fit(name: str) -> None:
+    """A prompt that fills the context is left out, and an answer is read as far as the context goes."""
+    long = [replace(e, answer=f"{e.answer} {'z ' * 200}") for e in separable(40)]
+    too_long = replace(long[2], messages=({"role": "user", "content": "z " * 200},))
+    lines: list[str] = []
+    figures = fit_head([*long, too_long], policy(name), replace(FAST, epochs=1), report=lines.append).figures
+    assert figures["learned"]["answers"] == 64
+    assert any("left out 1 answer:" in line for line in lines)
+
+
+def test_labels_of_whole_answers_alone_are_learned() -> None:
+    """There is nothing to choose the epoch by at the beginnings, and the ends do."""
+    _, figures = fit_head([replace(e, whole=True) for e in separable(150)], policy(), FAST)
+    assert figures["epoch"] > 0
+    assert figures["held_out"]["auc"]["whole"] > 0.9
+
+
 def test_auc_is_the_share_of_pairs_in_order() -> None:
     """Ties count half; one kind alone has none."""
     values, labels = torch.randint(0, 6, (50,)).float(), torch.randint(0, 2, (50,)).float()

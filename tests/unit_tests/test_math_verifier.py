@@ -248,6 +248,11 @@ RIGHT = [
     (r"\frac{1}{2004!}", r"$\frac{2}{2 \cdot 2004!}$"),
     ("10^{-21}", r"$\frac{1}{10^{21}}$"),
     ("0.333", "$0.3330$"),
+    ("2 1/2", "2.5"),
+    ("-2 1/2 cups", r"$-\frac{5}{2}$"),
+    ("1/2 cup", "0.5"),
+    ("½", "1/2"),
+    ("2.5", "about 2½ cups"),
 ]
 WRONG = [
     (42, "The answer is 43."),
@@ -336,6 +341,12 @@ def test_a_whole_solution_as_gold():
     """Its final answer counts, as in a completion; as a bare answer it would be all one expression."""
     solution = "First 3 + 4 = 7, then 7 times 6. The answer is 42"
     assert MathVerifier(solution, solution=True, deadline=PATIENT)("", ["42", "7"]) == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("solution", ["so it is 2 1/2.", "<answer>[0,1)</answer>", "it is `5`", "so 4</think> it is 3"])
+def test_a_solution_equals_itself(solution):
+    """It is read in one way as gold and as a completion."""
+    assert MathVerifier(solution, solution=True, deadline=PATIENT)("", [solution, "8"]) == [1.0, 0.0]
 
 
 def test_hostile_answers_end_and_spare_the_others(caplog):

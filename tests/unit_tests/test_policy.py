@@ -16,7 +16,8 @@ from slow_cases import named_fast
 from tokenizers import AddedToken, Tokenizer, models, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from langchain_sea import errors
+from langchain_sea import errors, make_energy
+from langchain_sea.chat.logprobs import compute_logprobs
 from langchain_sea.core.protocols import ModelOutput, OutputSpec, Tokens
 from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 from langchain_sea.models.generation import sample_tokens
@@ -53,6 +54,34 @@ def generate(
 ) -> list[list[int]]:
     options = {"tokens": 8, "temperature": 1.0, "generators": generators(len(prefixes)), **options}
     return policy.generate(prompt, prefixes, **options)
+
+
+def test_tokens_that_the_model_does_not_know_are_named() -> None:
+    """A tokenizer with added tokens whose model was not resized works until one of them is needed."""
+    tokenizer = tiny_tokenizer(extra=["zebra"])
+    subject = CausalLMPolicy(tiny_model("llama", vocab_size=tokenizer.get_vocab()["zebra"]), tokenizer)
+    assert generate(subject, subject.prompt(QUESTION), [[]])
+    with pytest.raises(errors.TokenizerMismatchError, match=r"'zebra'.*resize_token_embeddings"):
+        subject.prompt([{"role": "user", "content": "what is a zebra?"}])
+    with pytest.raises(errors.TokenizerMismatchError, match="'zebra'"):
+        subject.encode("a zebra")
+    without_tags = CausalLMPolicy(tiny_model("llama", vocab_size=tokenizer.get_vocab()[MARKUP[0]]), tokenizer)
+    assert without_tags.find_reasoning_tags([5])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_text_with_more_ids_than_were_drawn_is_read_as_far_as_the_context_goes(name: str) -> None:
+    """Bytes that are no character are written as one, which takes three ids when it is encoded again."""
+    subject = policy(name)
+    prompt = subject.prompt([{"role": "user", "content": "z" * (CONTEXT - 60)}])
+    room = CONTEXT - len(prompt.ids)
+    long = subject.decode([subject.encode("é")[0]] * room)
+    assert len(subject.encode(long)) > room
+    energy = make_energy(subject, lambda _, texts: list(map(len, texts)))
+    terms = energy.evaluate_texts(prompt, [long, "no"])
+    assert terms.nll.isfinite().all()
+    assert terms.rewards[:, 0].tolist() == [len(long), 2.0]
+    assert len(compute_logprobs(subject, prompt, long, 1)) == room
 
 
 def plain(policy: CausalLMPolicy, prompt: PolicyPrompt, answer: Sequence[int]) -> tuple[Tensor, list[Tensor]]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
+import weakref
 from dataclasses import replace
 from functools import cache
 
@@ -118,9 +120,20 @@ def test_a_question_is_read_once_and_in_its_own_words() -> None:
     assert len(found._cache) == 2
     assert plain == float(found.question_logits(compute_question_states(policy(), QUESTION, 2)))
     for number in range(1100):
-        found._cache[0, str(number)] = 0.0
+        found._cache[weakref.ref(policy()), str(number)] = 0.0
     found.should_refuse(view([40], question="how many?"))
     assert len(found._cache) <= 1025
+
+
+def test_no_policy_gets_the_values_of_a_dropped_one() -> None:
+    """A later policy may get its id, which is therefore no key."""
+    found, other = refusal_head(0.0), CausalLMPolicy(policy().model, policy().tokenizer)
+    found.should_refuse(AnswerBatch(other, other.prompt([{"role": "user", "content": QUESTION}]), view([40]).tokens))
+    ((key, _),) = found._cache
+    assert key() is other
+    del other
+    gc.collect()
+    assert key() is None
 
 
 def test_files(tmp_path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
+from architectures import tiny_model, tiny_tokenizer
 from models import save_folder
+from reward_cases import classifier
 from slow_cases import first_fast
 
 from langchain_sea import SEAChatModel, load_model
+from langchain_sea.models.causal_lm import CausalLMPolicy
 from langchain_sea.rewards import Consensus, ForbiddenWords, LengthRule, registry
 
 
@@ -24,6 +29,21 @@ def test_one_policy_for_one_set_of_weights(folder):
     assert load_model(first) is first
     registry.unload()
     assert load_model(folder, "cpu", dtype=torch.float32) is not first
+
+
+def test_no_reward_is_kept_of_a_dropped_policy(tmp_path):
+    """A later policy may get its id, and has another tokenizer."""
+    name = str(tmp_path)
+    classifier().save_pretrained(name)
+    tiny_tokenizer().save_pretrained(name)
+    policy = CausalLMPolicy(tiny_model("llama"), tiny_tokenizer())
+    (term,) = registry.make_terms(name, policy)
+    assert registry.make_terms(name, policy)[0].reward is term.reward
+    kept = len(registry._rewards)
+    del policy
+    gc.collect()
+    assert len(registry._rewards) == kept - 1
+    registry.unload()
 
 
 @pytest.mark.slow

@@ -168,6 +168,24 @@ def test_one_of_several_labels() -> None:
             RewardModel(model, tiny_tokenizer(), label=label)
 
 
+@torch.no_grad()
+def test_probabilities_are_those_of_pipelines() -> None:
+    """A softmax over several labels unless they are said to be independent; a single label has no rivals."""
+    view = view_of(TEXTS)
+    for labels in (1, 2):
+        model = copy.deepcopy(classifier(labels=labels))
+        logits = torch.stack([pooled(model, rendered(QUESTION, text)) for text in TEXTS])
+        for problem in (None, "single_label_classification", "multi_label_classification"):
+            model.config.problem_type = problem
+            rivals = labels > 1 and problem != "multi_label_classification"
+            expected = logits.softmax(-1) if rivals else logits.sigmoid()
+            scores = RewardModel(model, tiny_tokenizer(), label=0, output="probability").score(view, TEXTS)
+            torch.testing.assert_close(scores, expected[:, 0], atol=1e-5, rtol=1e-4)
+    single = copy.deepcopy(classifier())
+    single.config.problem_type = "single_label_classification"
+    assert len(set(RewardModel(single, tiny_tokenizer()).score(view, TEXTS).tolist())) == len(set(TEXTS))
+
+
 def test_what_cannot_be_a_reward_model_is_refused() -> None:
     """Training mode, no head, no template."""
     with pytest.raises(ValueError, match=r"call eval\(\)"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reward_cases import TEXTS, policy, view_of
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, PreTrainedTokenizerFast
 
 from langchain_sea.core.protocols import AnswerBatch, DifferentiableReward, Tokens
 from langchain_sea.errors import TokenizerMismatchError
@@ -65,6 +66,23 @@ def reward(dtype: torch.dtype = torch.float32) -> SoftEncoderReward:
 
 def names(ids) -> list[str]:
     return word_pieces().convert_ids_to_tokens([i for i in ids.tolist() if i >= 0])
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "mpnet", "xlnet"])
+def test_an_encoder_reads_as_much_as_it_can(kind: str) -> None:
+    """Some number positions from behind the id of the padding, and have no rows for so many tokens as they say."""
+    shape = {"vocab_size": len(word_pieces()), "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    config = AutoConfig.for_model(kind, **shape, intermediate_size=48, num_labels=1, pad_token_id=1, d_head=8)
+    if kind != "xlnet":  # it has no limit
+        config.max_position_embeddings = 40
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    tokenizer = copy.deepcopy(word_pieces())
+    tokenizer.pad_token, tokenizer.model_input_names = "[UNK]", ["input_ids", "attention_mask"]
+    found = EncoderReward(model, tokenizer)
+    assert found.longest == {"bert": 40, "xlnet": 512}.get(kind, 38)
+    texts = ["the answer is five " * 30, "no"]
+    scores = found.judge([{"role": "user", "content": "what is two and three"}], texts)
+    assert scores.isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ __all__ = ["find_base", "find_shapes", "load_fitting"]
 
 _SHOWN_KEYS = 3
 _HEADS = ("score", "classifier", "classifier.out_proj", "out_proj")
+_COPIES = (".modules_to_save.weight", ".original_module.weight")  # of layers that PEFT also saves by their own names
 _EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 
 
@@ -69,8 +70,8 @@ def find_shapes(folder: Path) -> AdapterShapes:
     for path in paths:
         with safe_open(path, "pt") as file:
             for key in file.keys():  # noqa: SIM118 - it is no dict
-                name = key.removesuffix(".weight")
-                if name == key or "lora_" in key:
+                name = key.removesuffix(".weight").removesuffix(".base_layer")
+                if not key.endswith(".weight") or "lora_" in key:
                     continue
                 rows = int(file.get_slice(key).get_shape()[0])
                 labels = rows if name.endswith(_HEADS) else labels
@@ -91,7 +92,8 @@ def load_fitting(model: PreTrainedModel, adapter: str | os.PathLike[str]) -> Pef
         warnings.filterwarnings("ignore", "Found missing adapter keys")  # it is an error below
         wrapped: Any = PeftModel.from_pretrained(model, adapter)
     report = wrapped.load_adapter(adapter, "default")  # again: the first time PEFT keeps the report to itself
-    missing, unexpected = sorted(report.missing_keys), sorted(report.unexpected_keys)
+    missing = sorted(report.missing_keys)
+    unexpected = sorted(key for key in report.unexpected_keys if not key.endswith(_COPIES))
     if missing or unexpected:
         faults = [
             f"{len(keys)} {what}, such as {', '.join(keys[:_SHOWN_KEYS])}"
