@@ -197,7 +197,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         if not calls:
             return None
         thread, name = get_thread(), str(message.id)
-        if batch := self._verdicts.get(thread, name, calls):
+        if (batch := self._verdicts.get(thread, name, calls)) and not batch.is_final:
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
         context = self._make_context(messages[:index], ThreadRecord.read(state))
         digests, hashes = tuple(c.digest for c in calls), dict(self._catalogue.hashes)

@@ -187,6 +187,29 @@ def test_what_was_shown_is_what_runs():
     assert [body for _, body in box.sent] == [shown]
 
 
+@pytest.mark.parametrize(("first", "second", "sent"), [("approve", "reject", [1, 1]), ("reject", "approve", [0, 1])])
+def test_a_thread_that_goes_back_to_a_question_is_asked_again(first, second, sent):
+    box, saver, counts = Mailbox(), InMemorySaver(), []
+    agent = box.agent(asks(call()), saver=saver)
+    start(agent)
+    waiting = agent.get_state(CONFIG).config
+    agent.invoke(Command(resume=first), CONFIG)
+    counts.append(len(box.sent))
+    assert agent.invoke(None, agent.update_state(waiting, None, as_node="model"))["__interrupt__"]
+    agent.invoke(Command(resume=second), CONFIG)
+    assert [*counts, len(box.sent)] == sent
+
+
+def test_a_cached_answer_of_the_model_is_asked_about_in_each_conversation():
+    """A cache of the model gives the message of the first conversation, with its id, to the second one."""
+    box, answers = Mailbox(), iter(["approve", "reject"])
+    guard = ToolCallSafetyMiddleware(on_question=lambda question: next(answers))
+    cached = asks(call()).model_copy(update={"id": "run-1"})
+    for _ in range(2):
+        box.agent(cached, guard=guard).invoke({"messages": [HumanMessage("Hi.")]})
+    assert len(box.sent) == 1
+
+
 def test_a_question_that_nobody_can_answer_is_the_policys():
     for unanswered, count in (("block", 0), ("allow", 1)):
         box = Mailbox()
