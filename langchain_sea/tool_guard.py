@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
@@ -154,6 +154,8 @@ def _split_conversation(conversation: object) -> tuple[list[BaseMessage], AIMess
     if isinstance(value, BaseMessage):
         value = [value]
     messages = list(value) if isinstance(value, Iterable) else []
+    if messages and isinstance(messages[-1], AIMessageChunk):  # its pieces would bring a stopped call back
+        messages[-1] = message_chunk_to_message(messages[-1])
     if not messages or not isinstance(messages[-1], AIMessage):
         raise TypeError(f"{type(conversation).__name__}: pass an AIMessage, or a conversation that ends with one.")
     return messages[:-1], messages[-1]

@@ -34,6 +34,10 @@ STOP_EVENT = "sea_tool_call_stopped"
 """Name of the custom event that callbacks and `astream_events` get for each stopped call."""
 
 
+_CALL_BLOCKS = ("tool_use", "tool_call", "tool_call_chunk", "function_call", "custom_tool_call", "input_json_delta")
+"""Types of content blocks in which Anthropic, OpenAI, Google and LangChain itself hold calls."""
+
+
 def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return schemas of the arguments and descriptions by tool name; injected arguments are left out.
 
@@ -108,7 +112,7 @@ def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMess
 
 
 def _is_call_block(block: str | dict[Any, Any]) -> bool:
-    return isinstance(block, dict) and block.get("type") in ("tool_use", "tool_call")
+    return isinstance(block, dict) and block.get("type") in _CALL_BLOCKS
 
 
 def make_blocked_message(tool_call: Mapping[str, Any], outcome: str, reason: str) -> ToolMessage:

@@ -11,9 +11,11 @@ from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware, SummarizationMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.types import Command
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
@@ -365,3 +367,41 @@ def test_a_question_is_asked_under_async_too():
         return box.sent
 
     assert len(asyncio.run(run())) == 1
+
+
+class Streams(Scripted):
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for piece in ('{"to": "eve@evil.exam', 'ple", "body": "hi"}'):
+            name, call_id = ("send_email", "1") if piece.startswith("{") else (None, None)
+            chunk = {"name": name, "args": piece, "id": call_id, "index": 0}
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[chunk]))
+
+
+def test_a_streamed_call_that_was_stopped_does_not_come_back():
+    guard = ToolCallGuard(Mailbox().tools, GuardConfig(tools={"send_email": ToolRules(deny=True)}))
+    chain = Streams(messages=iter([])) | guard
+    (message,) = chain.stream([HumanMessage("Hi.")])
+    assert len(message.invalid_tool_calls) == 1
+    kept = JsonPlusSerializer()
+    assert kept.loads_typed(kept.dumps_typed(message)).tool_calls == message.tool_calls == []
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "function_call", "id": "fc_1", "call_id": "1", "name": "send_email", "arguments": "{}"},
+        {"type": "tool_use", "id": "1", "name": "send_email", "input": {}},
+        {"type": "tool_call", "id": "1", "name": "send_email", "args": {}},
+    ],
+)
+def test_no_block_of_a_provider_keeps_what_was_stopped_or_edited(block):
+    text = {"type": "text", "text": "I write."}
+    message = AIMessage([text, block], tool_calls=[call()])
+    guard = ToolCallGuard(Mailbox().tools, GuardConfig(tools={"send_email": ToolRules(deny=True)}))
+    assert guard.invoke([HumanMessage("Hi."), message]).content == [text]
+    box, saver = Mailbox(), InMemorySaver()
+    agent = box.agent(message, saver=saver)
+    start(agent)
+    action = {"name": "send_email", "args": {"to": "bob@x.example", "body": ""}}
+    edited = agent.invoke(Command(resume={"decisions": [{"type": "edit", "edited_action": action}]}), CONFIG)
+    assert edited["messages"][1].content == [text]
