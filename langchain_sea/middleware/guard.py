@@ -23,6 +23,7 @@ from langgraph.types import interrupt
 from langchain_sea.middleware.opening import GuardOpening, SafetyState, get_given_prompt, note_inputs
 from langchain_sea.middleware.run import (
     can_interrupt,
+    get_shared_run,
     get_thread,
     is_called_by_tool,
     read_messages,
@@ -40,12 +41,13 @@ from langchain_sea.safety.messages import (
     find_newest_answer,
     make_blocked_message,
     read_calls,
-    read_invalid_calls,
+    read_executable,
+    read_open_calls,
 )
 from langchain_sea.safety.questions import resolve_questions
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
-from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
+from langchain_sea.safety.verdicts import JudgedBatch, SharedBatches, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self.pipeline = make_guard(policy, **options)
         self._on_question = on_question
-        self._verdicts = VerdictStore()
+        self._verdicts, self._shared = VerdictStore(), SharedBatches()
         self._catalogue = ToolCatalogue(self.pipeline.policy)
         self._has_opening = False
         if agent_tools:
@@ -182,27 +184,31 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         return after.note_context(self._make_context(messages, after)).list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
-        """Judge the calls of the newest message that have no result yet; None where there are none.
-
-        A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
-        """
+        """Judge the calls of the newest message that have no result yet; None where there are none."""
         messages = read_messages(state)
         index = find_newest_answer(messages)
         message = None if index is None else messages[index]
-        if index is None or not isinstance(message, AIMessage):
-            return None
-        answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
-        calls = [call for call in read_calls(message) if call.id not in answered]
-        calls += read_invalid_calls(message)
-        if not calls:
+        if index is None or not isinstance(message, AIMessage) or not (calls := read_open_calls(messages, index)):
             return None
         thread, name = get_thread(), str(message.id)
         if (batch := self._verdicts.get(thread, name, calls)) and not batch.is_final:
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
-        context = self._make_context(messages[:index], ThreadRecord.read(state))
-        digests, hashes = tuple(c.digest for c in calls), dict(self._catalogue.hashes)
-        batch = JudgedBatch(digests, self.pipeline.judge(calls, context), context, tools=hashes)
+        batch = self._judge(calls, self._make_context(messages[:index], ThreadRecord.read(state)))
         return message, self._verdicts.put(thread, name, batch)
+
+    def _judge(self, calls: Sequence[ToolCall], context: CallContext) -> JudgedBatch:
+        decisions, hashes = self.pipeline.judge(calls, context), dict(self._catalogue.hashes)
+        return JudgedBatch(tuple(call.digest for call in calls), decisions, context, tools=hashes)
+
+    def _judge_together(
+        self, request: ToolCallRequest, calls: Sequence[ToolCall], before: Sequence[BaseMessage]
+    ) -> JudgedBatch:
+        """Judge all calls of a message that are about to run side by side, and ask once about them."""
+        self._catalogue.learn_new(getattr(request.runtime, "tools", []))
+        batch = self._judge(calls, self._make_context(before, ThreadRecord.read(request.state)))
+        batch.decisions, _ = self._resolve(batch.decisions, batch.context)
+        batch.is_final = True
+        return batch
 
     def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
         """Return the state's update, after humans have answered and all decisions are recorded."""
@@ -240,6 +246,9 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return make_blocked_message(tool_call, "blocked", reason), None
         index, position = place or (0, 0)
         batch = self._verdicts.get(thread, str(messages[index].id))
+        if batch is None and (run := get_shared_run()) is not None:
+            calls = read_open_calls(messages, index)
+            batch = self._shared.share(run, calls, lambda: self._judge_together(request, calls, messages[:index]))
         call = replace(freeze_calls([tool_call])[0], position=position)
         row = None if batch is None else batch.find_row(position)
         if batch is None or not batch.is_final or row is None:
@@ -247,11 +256,9 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
             return self._judge_again(tool_call, call, context), context
         decision = batch.decisions[row]
-        if decision.executable is None and call.digest == batch.digests[row]:
-            return make_blocked_message(tool_call, decision.outcome, decision.reason), None
-        if decision.executable is not None and call.digest == decision.executable.digest:
-            return call, batch.context
-        return self._judge_again(tool_call, call, batch.context), batch.context
+        if call.digest not in (batch.digests[row], decision.executable and decision.executable.digest):
+            return self._judge_again(tool_call, call, batch.context), batch.context
+        return read_executable(decision, tool_call), batch.context
 
     def _find_obstacle(
         self, request: ToolCallRequest, messages: Sequence[BaseMessage], place: tuple[int, int] | None
@@ -269,9 +276,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         """Judge a call that has no verdict, or that was changed since its verdict."""
         context = replace(context, **self._catalogue.as_fields({}))
         (decision,), _ = self._resolve(self.pipeline.judge([call], context), context)
-        if decision.executable is not None:
-            return decision.executable
-        return make_blocked_message(tool_call, decision.outcome, decision.reason)
+        return read_executable(decision, tool_call)
 
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
@@ -279,6 +284,8 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         is_sub = supervisor is not None or is_called_by_tool()
         read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_sub)
         before = record.list_words(read)
+        earlier = [str(message.id) for message in messages if isinstance(message, AIMessage)]
+        changed = self._verdicts.list_changed(get_thread(), earlier, self._catalogue.hashes)
         if supervisor is not None:
             before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
         return CallContext(
@@ -286,15 +293,5 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             policy=self.pipeline.policy,
             **known,
             has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
-            changed_tools=frozenset((*record.changed_tools, *self._list_changed(messages))),
+            changed_tools=frozenset((*record.changed_tools, *changed)),
         )
-
-    def _list_changed(self, messages: Sequence[BaseMessage]) -> list[str]:
-        """List tools that say something else now than when this guard judged the thread's earlier calls.
-
-        That needs no checkpointer: the client sends the messages of the earlier calls again.
-        """
-        hashes = self._catalogue.hashes
-        earlier = [self._verdicts.get(get_thread(), str(m.id)) for m in messages if isinstance(m, AIMessage)]
-        known = [pair for batch in earlier if batch is not None for pair in batch.tools.items()]
-        return [name for name, digest in known if hashes.get(name, digest) != digest]

@@ -11,11 +11,20 @@ from langgraph.types import Command
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelResponse
     from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
     from langgraph.prebuilt.tool_node import ToolCallRequest
 
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["can_interrupt", "get_thread", "is_called_by_tool", "read_messages", "with_call", "with_update"]
+__all__ = [
+    "can_interrupt",
+    "get_shared_run",
+    "get_thread",
+    "is_called_by_tool",
+    "read_messages",
+    "with_call",
+    "with_update",
+]
 
 
 def get_thread() -> str:
@@ -27,6 +36,12 @@ def can_interrupt() -> bool:
     """Return whether an interrupt can be answered later: LangGraph keeps it in a checkpointer."""
     settings = _get_configurable()
     return bool(settings) and settings.get("__pregel_checkpointer", True) is not None
+
+
+def get_shared_run() -> object | None:
+    """Return the run of a node that has all calls of a message; None where each call has a run of its own (`Send`)."""
+    is_sent = (_get_config().get("metadata") or {}).get("langgraph_path", ("",))[0] != "__pregel_pull"
+    return None if is_sent else _get_configurable().get("__pregel_scratchpad")
 
 
 def is_called_by_tool() -> bool:
@@ -57,7 +72,11 @@ def with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
 
 def _get_configurable() -> dict[str, Any]:
     """Return the settings of the LangGraph run that is at work; none outside of one."""
+    return dict(_get_config().get("configurable") or {})
+
+
+def _get_config() -> RunnableConfig:
     try:
-        return dict(get_config().get("configurable") or {})
+        return get_config()
     except RuntimeError:
         return {}

@@ -16,6 +16,8 @@ from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
@@ -405,3 +407,53 @@ def test_no_block_of_a_provider_keeps_what_was_stopped_or_edited(block):
     action = {"name": "send_email", "args": {"to": "bob@x.example", "body": ""}}
     edited = agent.invoke(Command(resume={"decisions": [{"type": "edit", "edited_action": action}]}), CONFIG)
     assert edited["messages"][1].content == [text]
+
+
+def plain_graph(box, *script, guard=None):
+    """Return a graph of a model and a `ToolNode`, in which all calls of a message run side by side."""
+    guard, model = guard or ToolCallSafetyMiddleware(), says(*script)
+    node = ToolNode(box.tools, wrap_tool_call=guard.wrap_tool_call, awrap_tool_call=guard.awrap_tool_call)
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_node("tools", node)
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_answer_reaches_its_call_where_calls_run_side_by_side(way):
+    """The first call takes longer to judge, so that the second one would come first to its question."""
+
+    def run(value):
+        result = getattr(graph, way)(value, CONFIG)
+        return asyncio.run(result) if asyncio.iscoroutine(result) else result
+
+    box = Mailbox()
+    graph = plain_graph(box, asks(call("bob@x.example", "1", "lorem ipsum " * 9000), call("eve@evil.example", "2")))
+    (question,) = run({"messages": [HumanMessage("Hi.")]})["__interrupt__"]
+    assert [each["args"]["to"] for each in question.value["action_requests"]] == ["bob@x.example", "eve@evil.example"]
+    run(Command(resume={"decisions": [{"type": "approve"}, {"type": "reject"}]}))
+    assert [to for to, _ in box.sent] == ["bob@x.example"]
+
+
+def test_a_call_beside_a_question_runs_once():
+    box = Mailbox()
+    graph = plain_graph(box, asks(call("ann@home.example", "1"), call("eve@evil.example", "2")))
+    assert start(graph)["__interrupt__"]
+    assert box.sent == []
+    graph.invoke(Command(resume={"decisions": [{"type": "reject"}]}), CONFIG)
+    assert [to for to, _ in box.sent] == ["ann@home.example"]
+
+
+@pytest.mark.parametrize(("name", "sent"), [("send_email", ["bob@x.example"]), ("read_page", [])])
+def test_an_edit_runs_where_calls_run_side_by_side_and_never_by_another_tool(name, sent):
+    box = Mailbox()
+    graph = plain_graph(box, asks(call()))
+    start(graph)
+    args = {"to": "bob@x.example", "body": ""} if name == "send_email" else {"url": "https://museum.example"}
+    decision = {"type": "edit", "edited_action": {"name": name, "args": args}}
+    messages = graph.invoke(Command(resume={"decisions": [decision]}), CONFIG)["messages"]
+    assert [to for to, _ in box.sent] == sent
+    assert ("call 'read_page'" in messages[2].content) == (not sent)

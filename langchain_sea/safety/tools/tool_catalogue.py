@@ -80,6 +80,11 @@ class ToolCatalogue:
                 self._warn_of_unknown()
             return list(schemas)
 
+    def learn_new(self, tools: Sequence[NamedTool]) -> None:
+        """Learn the tools whose names are not known yet."""
+        if new_tools := [tool for tool in tools if tool.name not in self.schemas]:
+            self.learn(new_tools)
+
     def find_swap(self, name: str, tool: NamedTool) -> str | None:
         """Return why the tool that would run is not the one that was judged."""
         if tool.name != name:
