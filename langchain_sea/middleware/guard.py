@@ -12,7 +12,6 @@ check and the tool, and a call that it rewrites is not judged again. So this mid
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +24,15 @@ from langchain_sea.middleware.run import (
     can_interrupt,
     get_shared_run,
     get_thread,
-    is_called_by_tool,
+    is_subagent,
     read_messages,
+    supervisor,
     with_call,
     with_update,
 )
 from langchain_sea.safety.conversation.context import CallContext
 from langchain_sea.safety.conversation.prompts import split_prompt
-from langchain_sea.safety.conversation.reading import list_added_texts, read_conversation
+from langchain_sea.safety.conversation.reading import follow_removals, list_added_texts, read_conversation
 from langchain_sea.safety.conversation.thread_state import ThreadRecord
 from langchain_sea.safety.messages import (
     apply_decisions,
@@ -63,9 +63,6 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["ToolCallSafetyMiddleware"]
-
-_supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
-"""While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -153,11 +150,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         call, context = self._find_executable(request)
         if not isinstance(call, ToolCall):
             return call
-        token = _supervisor.set(context)
+        token = supervisor.set(context)
         try:
             return handler(with_call(request, call))
         finally:
-            _supervisor.reset(token)
+            supervisor.reset(token)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
@@ -166,11 +163,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         call, context = await asyncio.to_thread(self._find_executable, request)
         if not isinstance(call, ToolCall):
             return call
-        token = _supervisor.set(context)
+        token = supervisor.set(context)
         try:
             return await handler(with_call(request, call))
         finally:
-            _supervisor.reset(token)
+            supervisor.reset(token)
 
     def _learn(self, request: ModelRequest[Any]) -> dict[str, Any]:
         """Learn the tools of a request, and what the model reads; return what changes in the thread's record."""
@@ -178,7 +175,8 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         before, messages = ThreadRecord.read(request.state), read_messages(request.state)
         prompt = split_prompt(get_given_prompt(), str(request.system_message.text) if request.system_message else "")
         retrieved = [prompt.documents, *list_added_texts(request.messages, messages)]
-        after = before.note_tools(self._catalogue.describe(names))
+        inputs, user = follow_removals(messages, before.inputs, before.user)
+        after = replace(before, inputs=inputs, user=user).note_tools(self._catalogue.describe(names))
         after = after.note_prompt(prompt.operator, prompt.added, [text for text in retrieved if text.strip()])
         # the results may be gone before the next call
         return after.note_context(self._make_context(messages, after)).list_changes(before)
@@ -280,18 +278,17 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
-        supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
-        is_sub = supervisor is not None or is_called_by_tool()
-        read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_sub)
+        caller, known = supervisor.get(), self._catalogue.as_fields(record.tools)
+        read = read_conversation(messages, inputs=record.inputs, user=record.user, is_handed_over=is_subagent())
         before = record.list_words(read)
         earlier = [str(message.id) for message in messages if isinstance(message, AIMessage)]
         changed = self._verdicts.list_changed(get_thread(), earlier, self._catalogue.hashes)
-        if supervisor is not None:
-            before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
+        if caller is not None:
+            before = [*(m for m in caller.messages if m.role in ("system", "user", "approval")), *before]
         return CallContext(
             messages=(*before, *read),
             policy=self.pipeline.policy,
             **known,
-            has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
+            has_read_untrusted=record.has_read_untrusted or (caller is not None and caller.is_tainted),
             changed_tools=frozenset((*record.changed_tools, *changed)),
         )

@@ -7,13 +7,14 @@ messages or change the prompt, and the guard stands last.
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import PrivateStateAttr
 
-from langchain_sea.middleware.run import read_messages
-from langchain_sea.safety.conversation.reading import find_inputs
+from langchain_sea.middleware.run import is_subagent, read_messages
+from langchain_sea.safety.conversation.reading import find_inputs, read_conversation
 from langchain_sea.safety.conversation.thread_state import ThreadRecord, merge_records
 
 if TYPE_CHECKING:
@@ -75,10 +76,16 @@ def get_given_prompt() -> str | None:
 
 
 def note_inputs(state: object) -> dict[str, Any] | None:
-    """Return the state's update with the messages that the caller passed in, as a run begins."""
-    record = ThreadRecord.read(state)
-    inputs = find_inputs(read_messages(state), record.inputs)
-    return {"sea_guard": {"inputs": inputs}} if inputs != record.inputs else None
+    """Return the state's update with the messages that the caller passed in, as a run begins.
+
+    The user's words are kept as well, before a middleware changes or removes them.
+    """
+    before, messages = ThreadRecord.read(state), read_messages(state)
+    inputs = find_inputs(messages, before.inputs)
+    if inputs == before.inputs:
+        return None
+    read = read_conversation(messages, inputs=inputs, user=before.user, is_handed_over=is_subagent())
+    return {"sea_guard": replace(before, inputs=inputs).note_user(read).list_changes(before)}
 
 
 def _read_prompt(request: ModelRequest[Any]) -> str:

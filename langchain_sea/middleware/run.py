@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import ExtendedModelResponse
@@ -14,17 +15,22 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.prebuilt.tool_node import ToolCallRequest
 
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
 __all__ = [
     "can_interrupt",
     "get_shared_run",
     "get_thread",
-    "is_called_by_tool",
+    "is_subagent",
     "read_messages",
+    "supervisor",
     "with_call",
     "with_update",
 ]
+
+supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
+"""While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
 
 
 def get_thread() -> str:
@@ -44,10 +50,10 @@ def get_shared_run() -> object | None:
     return None if is_sent else _get_configurable().get("__pregel_scratchpad")
 
 
-def is_called_by_tool() -> bool:
-    """Return whether this agent runs within a tool of another one, by the names of the nodes around it."""
+def is_subagent() -> bool:
+    """Return whether this agent runs within a tool of another one, which is guarded or has nodes around it."""
     namespace = str(_get_configurable().get("checkpoint_ns") or "")
-    return any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
+    return supervisor.get() is not None or any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
 
 
 def read_messages(state: object) -> list[BaseMessage]:
