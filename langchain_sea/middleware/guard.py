@@ -250,7 +250,8 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         call = replace(freeze_calls([tool_call])[0], position=position)
         row = None if batch is None else batch.find_row(position)
         if batch is None or not batch.is_final or row is None:
-            known = self._verdicts.newest(thread) if thread else None
+            earlier = {str(message.id) for message in messages[:index]}
+            known = self._verdicts.newest(thread, earlier) if thread else None
             context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
             return self._judge_again(tool_call, call, context), context
         decision = batch.decisions[row]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.conversation.context import CallContext
@@ -71,10 +71,16 @@ class VerdictStore:
         known = [pair for batch in batches if batch is not None for pair in batch.tools.items()]
         return [name for name, digest in known if hashes.get(name, digest) != digest]
 
-    def newest(self, thread: str) -> JudgedBatch | None:
-        """Return the batch of a thread that was judged last."""
+    def newest(self, thread: str, earlier: Collection[str]) -> JudgedBatch | None:
+        """Return the batch of a thread that was judged last.
+
+        None where it is of one of the earlier messages: another process judged what came then.
+        """
         with self._lock:
-            return next((batch for (name, _), batch in reversed(self._batches.items()) if name == thread), None)
+            newest = next(
+                ((name, batch) for (owner, name), batch in reversed(self._batches.items()) if owner == thread), None
+            )
+        return None if newest is None or newest[0] in earlier else newest[1]
 
     def put(self, thread: str, message: str, batch: JudgedBatch) -> JudgedBatch:
         """Keep a batch, and forget the oldest beyond the limit."""

@@ -18,7 +18,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 from langchain_sea.safety import Action, AuditLog, Finding, GuardConfig, PerCallCheck, PolicyError, ToolRules
@@ -137,8 +137,8 @@ def test_a_batch_is_asked_about_once_and_has_one_row_a_call(tmp_path):
         guard=guard,
         saver=InMemorySaver(),
     )
-    (interrupt,) = start(agent)["__interrupt__"]
-    assert len(interrupt.value["action_requests"]) == 2
+    (question,) = start(agent)["__interrupt__"]
+    assert len(question.value["action_requests"]) == 2
     agent.invoke(Command(resume={"decisions": [{"type": "reject"}, {"type": "approve"}]}), CONFIG)
     assert sorted(to for to, _ in box.sent) == ["ann@home.example", "bob@x.example"]
     rows = [json.loads(line) for line in audit.path.read_text().splitlines()]
@@ -457,3 +457,22 @@ def test_an_edit_runs_where_calls_run_side_by_side_and_never_by_another_tool(nam
     messages = graph.invoke(Command(resume={"decisions": [decision]}), CONFIG)["messages"]
     assert [to for to, _ in box.sent] == sent
     assert ("call 'read_page'" in messages[2].content) == (not sent)
+
+
+def test_a_process_that_missed_a_turn_knows_its_words():
+    """The first process judged the turn before, the second one this turn, and its tool waits for an answer."""
+    box, saver = Mailbox(), InMemorySaver()
+
+    @tool
+    def send_parcel(to: str) -> str:
+        """Send a parcel by email label."""
+        box.sent.append((to, interrupt("Which size?")))
+        return "sent"
+
+    box.tools = [*box.tools, send_parcel]
+    first, second = ToolCallSafetyMiddleware(), ToolCallSafetyMiddleware()
+    start(box.agent(asks(call("ann@home.example")), guard=first, saver=saver), "Email ann@home.example.")
+    parcel = {"name": "send_parcel", "args": {"to": "bob@x.example"}, "id": "2"}
+    start(box.agent(asks(parcel), guard=second, saver=saver), "Send a parcel to bob@x.example.")
+    box.agent(guard=first, saver=saver).invoke(Command(resume="small"), CONFIG)
+    assert box.sent == [("ann@home.example", "hi"), ("bob@x.example", "small")]
