@@ -21,7 +21,7 @@ from langchain_sea.safety.messages import (
     send_stop_event,
 )
 from langchain_sea.safety.policy import GuardConfig
-from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.questions import require_plain_function, resolve_questions
 from langchain_sea.safety.tools.tool_identity import check_policy_names
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
 
         Raises:
             PolicyError: two tools have one name, or the policy names a check, tool or argument that does not exist.
+            TypeError: `on_question` is async.
         """
         self.pipeline = make_guard(policy, **options)
         self.schemas, self.descriptions = read_tool_schemas(tools)
         self.effects = read_effects(tools)
         check_policy_names(self.pipeline.policy, self.schemas)
+        require_plain_function(on_question)
         self._on_question = on_question
 
     def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's

@@ -44,7 +44,7 @@ from langchain_sea.safety.messages import (
     read_executable,
     read_open_calls,
 )
-from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.questions import require_plain_function, resolve_questions
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
 from langchain_sea.safety.verdicts import JudgedBatch, SharedBatches, VerdictStore
@@ -96,9 +96,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
         Raises:
             PolicyError: the policy names a check, a tool or an argument that does not exist.
+            TypeError: `on_question` is async.
         """
         super().__init__()
         self.pipeline = make_guard(policy, **options)
+        require_plain_function(on_question)
         self._on_question = on_question
         self._verdicts, self._shared = VerdictStore(), SharedBatches()
         self._catalogue = ToolCatalogue(self.pipeline.policy)

@@ -476,3 +476,16 @@ def test_a_process_that_missed_a_turn_knows_its_words():
     start(box.agent(asks(parcel), guard=second, saver=saver), "Send a parcel to bob@x.example.")
     box.agent(guard=first, saver=saver).invoke(Command(resume="small"), CONFIG)
     assert box.sent == [("ann@home.example", "hi"), ("bob@x.example", "small")]
+
+
+def test_a_function_that_asks_must_not_be_a_coroutine():
+    class Asks:
+        async def __call__(self, question):
+            return True
+
+    async def ask(question):
+        return True
+
+    for make in (lambda: ToolCallSafetyMiddleware(on_question=ask), lambda: ToolCallGuard([], on_question=Asks())):
+        with pytest.raises(TypeError, match="is async"):
+            make()
