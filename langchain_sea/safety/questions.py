@@ -204,12 +204,18 @@ def _read_answer(answer: object, decision: Decision) -> Answer:
 
 def _read_edit(answer: dict[str, Any], decision: Decision) -> Answer:
     action = answer.get("edited_action") or {"args": answer.get("edit", answer.get("args"))}
-    name, args = action.get("name", decision.requested.name), action.get("args")
+    args = action.get("args") if isinstance(action, dict) else None
     if not isinstance(args, dict):
         raise PolicyError(
             "an edit needs the new arguments: {'type': 'edit', 'edited_action': {'name': …, 'args': {…}}}."
         )
-    return Answer("edit", call=replace(decision.requested, name=str(name)).with_arguments(args))
+    name = str(action.get("name") or decision.requested.name)
+    try:
+        return Answer("edit", call=replace(decision.requested, name=name).with_arguments(args))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PolicyError(
+            f"the arguments of the edit are not JSON: {error}; give texts, finite numbers, lists and objects."
+        ) from error
 
 
 def _describe(decision: Decision) -> str:

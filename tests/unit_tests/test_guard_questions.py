@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 
 import pytest
 from langchain.agents import create_agent
@@ -115,8 +116,16 @@ def test_a_human_decides_in_another_process(answer, sent):
     assert [to for to, _ in box.sent] == sent
 
 
+def edits(to):
+    return {"type": "edit", "edited_action": {"name": "send_email", "args": {"to": to, "body": ""}}}
+
+
 @pytest.mark.parametrize(
-    "wrong", ["perhaps", 7, {"decisions": []}, {"decisions": [{"type": "maybe"}]}, {"type": "edit"}]
+    "wrong",
+    [
+        *("perhaps", 7, {"decisions": []}, {"decisions": [{"type": "maybe"}]}, {"type": "edit"}),
+        *({"type": "edit", "edited_action": "send it"}, edits(math.nan), edits({1, 2})),
+    ],
 )
 def test_an_answer_that_cannot_be_read_is_asked_for_again(wrong):
     box, saver = Mailbox(), InMemorySaver()
