@@ -111,7 +111,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     def make_opening(self) -> GuardOpening:
         """Return the part that stands first in the agent's list; `with_guard` puts it there."""
         self._has_opening = True
-        return GuardOpening()
+        return GuardOpening(self._catalogue)
 
     def before_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Note which messages the caller passed in, where no opening did."""

@@ -6,6 +6,7 @@ messages or change the prompt, and the guard stands last.
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
+
+    from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
 
 __all__ = ["GuardOpening", "SafetyState", "get_given_prompt", "note_inputs"]
 
@@ -40,6 +43,11 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
 
     state_schema = SafetyState
 
+    def __init__(self, catalogue: ToolCatalogue) -> None:
+        """Share the guard's catalogue of tools: a middleware that answers in place of the model hides them from it."""
+        super().__init__()
+        self._catalogue = catalogue
+
     def before_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Note which messages the caller passed in."""
         del runtime
@@ -52,7 +60,8 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Note the system prompt that the agent was made with."""
+        """Note the tools and the system prompt that the agent was made with."""
+        self._catalogue.learn_new(request.tools)
         token = _given_prompt.set(_read_prompt(request))
         try:
             return handler(request)
@@ -62,7 +71,8 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        """Note the system prompt that the agent was made with."""
+        """Note the tools and the system prompt that the agent was made with."""
+        await asyncio.to_thread(self._catalogue.learn_new, request.tools)
         token = _given_prompt.set(_read_prompt(request))
         try:
             return await handler(request)

@@ -9,7 +9,7 @@ import math
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelResponse, SummarizationMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, ToolMessage
@@ -498,3 +498,22 @@ def test_a_function_that_asks_must_not_be_a_coroutine():
     for make in (lambda: ToolCallSafetyMiddleware(on_question=ask), lambda: ToolCallGuard([], on_question=Asks())):
         with pytest.raises(TypeError, match="is async"):
             make()
+
+
+class Answers(AgentMiddleware):
+    """Answers in place of the model once, as a cache does."""
+
+    def __init__(self, message):
+        super().__init__()
+        self.messages = [message]
+
+    def wrap_model_call(self, request, handler):
+        return ModelResponse(result=[self.messages.pop()]) if self.messages else handler(request)
+
+
+def test_calls_of_a_middleware_that_answers_in_place_of_the_model_are_judged():
+    box = Mailbox()
+    answer = asks(call("ann@home.example", "1"), call("eve@evil.example", "2"))
+    messages = start(box.agent(outer=[Answers(answer)]))["messages"]
+    assert [to for to, _ in box.sent] == ["ann@home.example"]
+    assert "named by nobody" in messages[3].content
