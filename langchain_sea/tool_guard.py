@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.messages.tool import invalid_tool_call
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
@@ -21,7 +21,7 @@ from langchain_sea.safety.messages import (
     send_stop_event,
 )
 from langchain_sea.safety.policy import GuardConfig
-from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.questions import require_plain_function, resolve_questions
 from langchain_sea.safety.tools.tool_identity import check_policy_names
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ class ToolCallGuard(Runnable[Any, AIMessage]):
 
         Raises:
             PolicyError: two tools have one name, or the policy names a check, tool or argument that does not exist.
+            TypeError: `on_question` is async.
         """
         self.pipeline = make_guard(policy, **options)
         self.schemas, self.descriptions = read_tool_schemas(tools)
         self.effects = read_effects(tools)
         check_policy_names(self.pipeline.policy, self.schemas)
+        require_plain_function(on_question)
         self._on_question = on_question
 
     def invoke(self, input: object, config: RunnableConfig | None = None, **kwargs: Any) -> AIMessage:  # noqa: A002 - LangChain's
@@ -154,6 +156,8 @@ def _split_conversation(conversation: object) -> tuple[list[BaseMessage], AIMess
     if isinstance(value, BaseMessage):
         value = [value]
     messages = list(value) if isinstance(value, Iterable) else []
+    if messages and isinstance(messages[-1], AIMessageChunk):  # its pieces would bring a stopped call back
+        messages[-1] = message_chunk_to_message(messages[-1])
     if not messages or not isinstance(messages[-1], AIMessage):
         raise TypeError(f"{type(conversation).__name__}: pass an AIMessage, or a conversation that ends with one.")
     return messages[:-1], messages[-1]

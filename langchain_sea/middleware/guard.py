@@ -12,7 +12,6 @@ check and the tool, and a call that it rewrites is not judged again. So this mid
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,15 +22,17 @@ from langgraph.types import interrupt
 from langchain_sea.middleware.opening import GuardOpening, SafetyState, get_given_prompt, note_inputs
 from langchain_sea.middleware.run import (
     can_interrupt,
+    get_shared_run,
     get_thread,
-    is_called_by_tool,
+    is_subagent,
     read_messages,
+    supervisor,
     with_call,
     with_update,
 )
 from langchain_sea.safety.conversation.context import CallContext
 from langchain_sea.safety.conversation.prompts import split_prompt
-from langchain_sea.safety.conversation.reading import list_added_texts, read_conversation
+from langchain_sea.safety.conversation.reading import follow_removals, list_added_texts, read_conversation
 from langchain_sea.safety.conversation.thread_state import ThreadRecord
 from langchain_sea.safety.messages import (
     apply_decisions,
@@ -40,12 +41,13 @@ from langchain_sea.safety.messages import (
     find_newest_answer,
     make_blocked_message,
     read_calls,
-    read_invalid_calls,
+    read_executable,
+    read_open_calls,
 )
-from langchain_sea.safety.questions import resolve_questions
+from langchain_sea.safety.questions import require_plain_function, resolve_questions
 from langchain_sea.safety.tool_call import ToolCall, freeze_calls
 from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
-from langchain_sea.safety.verdicts import JudgedBatch, VerdictStore
+from langchain_sea.safety.verdicts import JudgedBatch, SharedBatches, VerdictStore
 from langchain_sea.tool_guard import make_guard
 
 if TYPE_CHECKING:
@@ -61,9 +63,6 @@ if TYPE_CHECKING:
     from langchain_sea.safety.policy import GuardConfig
 
 __all__ = ["ToolCallSafetyMiddleware"]
-
-_supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
-"""While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
 
 
 class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
@@ -97,11 +96,13 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
 
         Raises:
             PolicyError: the policy names a check, a tool or an argument that does not exist.
+            TypeError: `on_question` is async.
         """
         super().__init__()
         self.pipeline = make_guard(policy, **options)
+        require_plain_function(on_question)
         self._on_question = on_question
-        self._verdicts = VerdictStore()
+        self._verdicts, self._shared = VerdictStore(), SharedBatches()
         self._catalogue = ToolCatalogue(self.pipeline.policy)
         self._has_opening = False
         if agent_tools:
@@ -110,7 +111,7 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
     def make_opening(self) -> GuardOpening:
         """Return the part that stands first in the agent's list; `with_guard` puts it there."""
         self._has_opening = True
-        return GuardOpening()
+        return GuardOpening(self._catalogue)
 
     def before_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Note which messages the caller passed in, where no opening did."""
@@ -151,11 +152,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         call, context = self._find_executable(request)
         if not isinstance(call, ToolCall):
             return call
-        token = _supervisor.set(context)
+        token = supervisor.set(context)
         try:
             return handler(with_call(request, call))
         finally:
-            _supervisor.reset(token)
+            supervisor.reset(token)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
@@ -164,11 +165,11 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         call, context = await asyncio.to_thread(self._find_executable, request)
         if not isinstance(call, ToolCall):
             return call
-        token = _supervisor.set(context)
+        token = supervisor.set(context)
         try:
             return await handler(with_call(request, call))
         finally:
-            _supervisor.reset(token)
+            supervisor.reset(token)
 
     def _learn(self, request: ModelRequest[Any]) -> dict[str, Any]:
         """Learn the tools of a request, and what the model reads; return what changes in the thread's record."""
@@ -176,33 +177,38 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         before, messages = ThreadRecord.read(request.state), read_messages(request.state)
         prompt = split_prompt(get_given_prompt(), str(request.system_message.text) if request.system_message else "")
         retrieved = [prompt.documents, *list_added_texts(request.messages, messages)]
-        after = before.note_tools(self._catalogue.describe(names))
+        inputs, user = follow_removals(messages, before.inputs, before.user)
+        after = replace(before, inputs=inputs, user=user).note_tools(self._catalogue.describe(names))
         after = after.note_prompt(prompt.operator, prompt.added, [text for text in retrieved if text.strip()])
         # the results may be gone before the next call
         return after.note_context(self._make_context(messages, after)).list_changes(before)
 
     def _judge_newest(self, state: object) -> tuple[AIMessage, JudgedBatch] | None:
-        """Judge the calls of the newest message that have no result yet; None where there are none.
-
-        A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
-        """
+        """Judge the calls of the newest message that have no result yet; None where there are none."""
         messages = read_messages(state)
         index = find_newest_answer(messages)
         message = None if index is None else messages[index]
-        if index is None or not isinstance(message, AIMessage):
-            return None
-        answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
-        calls = [call for call in read_calls(message) if call.id not in answered]
-        calls += read_invalid_calls(message)
-        if not calls:
+        if index is None or not isinstance(message, AIMessage) or not (calls := read_open_calls(messages, index)):
             return None
         thread, name = get_thread(), str(message.id)
-        if batch := self._verdicts.get(thread, name, calls):
+        if (batch := self._verdicts.get(thread, name, calls)) and not batch.is_final:
             return message, batch  # the node runs again after a human has answered: what was shown is what runs
-        context = self._make_context(messages[:index], ThreadRecord.read(state))
-        digests, hashes = tuple(c.digest for c in calls), dict(self._catalogue.hashes)
-        batch = JudgedBatch(digests, self.pipeline.judge(calls, context), context, tools=hashes)
+        batch = self._judge(calls, self._make_context(messages[:index], ThreadRecord.read(state)))
         return message, self._verdicts.put(thread, name, batch)
+
+    def _judge(self, calls: Sequence[ToolCall], context: CallContext) -> JudgedBatch:
+        decisions, hashes = self.pipeline.judge(calls, context), dict(self._catalogue.hashes)
+        return JudgedBatch(tuple(call.digest for call in calls), decisions, context, tools=hashes)
+
+    def _judge_together(
+        self, request: ToolCallRequest, calls: Sequence[ToolCall], before: Sequence[BaseMessage]
+    ) -> JudgedBatch:
+        """Judge all calls of a message that are about to run side by side, and ask once about them."""
+        self._catalogue.learn_new(getattr(request.runtime, "tools", []))
+        batch = self._judge(calls, self._make_context(before, ThreadRecord.read(request.state)))
+        batch.decisions, _ = self._resolve(batch.decisions, batch.context)
+        batch.is_final = True
+        return batch
 
     def _settle(self, state: object, message: AIMessage, batch: JudgedBatch) -> dict[str, Any] | None:
         """Return the state's update, after humans have answered and all decisions are recorded."""
@@ -240,18 +246,20 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
             return make_blocked_message(tool_call, "blocked", reason), None
         index, position = place or (0, 0)
         batch = self._verdicts.get(thread, str(messages[index].id))
+        if batch is None and (run := get_shared_run()) is not None:
+            calls = read_open_calls(messages, index)
+            batch = self._shared.share(run, calls, lambda: self._judge_together(request, calls, messages[:index]))
         call = replace(freeze_calls([tool_call])[0], position=position)
         row = None if batch is None else batch.find_row(position)
         if batch is None or not batch.is_final or row is None:
-            known = self._verdicts.newest(thread) if thread else None
+            earlier = {str(message.id) for message in messages[:index]}
+            known = self._verdicts.newest(thread, earlier) if thread else None
             context = known.context if known else self._make_context(messages[:index], ThreadRecord.read(request.state))
             return self._judge_again(tool_call, call, context), context
         decision = batch.decisions[row]
-        if decision.executable is None and call.digest == batch.digests[row]:
-            return make_blocked_message(tool_call, decision.outcome, decision.reason), None
-        if decision.executable is not None and call.digest == decision.executable.digest:
-            return call, batch.context
-        return self._judge_again(tool_call, call, batch.context), batch.context
+        if call.digest not in (batch.digests[row], decision.executable and decision.executable.digest):
+            return self._judge_again(tool_call, call, batch.context), batch.context
+        return read_executable(decision, tool_call), batch.context
 
     def _find_obstacle(
         self, request: ToolCallRequest, messages: Sequence[BaseMessage], place: tuple[int, int] | None
@@ -269,32 +277,21 @@ class ToolCallSafetyMiddleware(AgentMiddleware[Any, Any, Any]):
         """Judge a call that has no verdict, or that was changed since its verdict."""
         context = replace(context, **self._catalogue.as_fields({}))
         (decision,), _ = self._resolve(self.pipeline.judge([call], context), context)
-        if decision.executable is not None:
-            return decision.executable
-        return make_blocked_message(tool_call, decision.outcome, decision.reason)
+        return read_executable(decision, tool_call)
 
     def _make_context(self, messages: Sequence[BaseMessage], record: ThreadRecord) -> CallContext:
         """Build the context of calls; within a tool of another agent, that agent's trusted texts come first."""
-        supervisor, known = _supervisor.get(), self._catalogue.as_fields(record.tools)
-        is_sub = supervisor is not None or is_called_by_tool()
-        read = read_conversation(messages, inputs=record.inputs, is_handed_over=is_sub)
+        caller, known = supervisor.get(), self._catalogue.as_fields(record.tools)
+        read = read_conversation(messages, inputs=record.inputs, user=record.user, is_handed_over=is_subagent())
         before = record.list_words(read)
-        if supervisor is not None:
-            before = [*(m for m in supervisor.messages if m.role in ("system", "user", "approval")), *before]
+        earlier = [str(message.id) for message in messages if isinstance(message, AIMessage)]
+        changed = self._verdicts.list_changed(get_thread(), earlier, self._catalogue.hashes)
+        if caller is not None:
+            before = [*(m for m in caller.messages if m.role in ("system", "user", "approval")), *before]
         return CallContext(
             messages=(*before, *read),
             policy=self.pipeline.policy,
             **known,
-            has_read_untrusted=record.has_read_untrusted or (supervisor is not None and supervisor.is_tainted),
-            changed_tools=frozenset((*record.changed_tools, *self._list_changed(messages))),
+            has_read_untrusted=record.has_read_untrusted or (caller is not None and caller.is_tainted),
+            changed_tools=frozenset((*record.changed_tools, *changed)),
         )
-
-    def _list_changed(self, messages: Sequence[BaseMessage]) -> list[str]:
-        """List tools that say something else now than when this guard judged the thread's earlier calls.
-
-        That needs no checkpointer: the client sends the messages of the earlier calls again.
-        """
-        hashes = self._catalogue.hashes
-        earlier = [self._verdicts.get(get_thread(), str(m.id)) for m in messages if isinstance(m, AIMessage)]
-        known = [pair for batch in earlier if batch is not None for pair in batch.tools.items()]
-        return [name for name, digest in known if hashes.get(name, digest) != digest]

@@ -6,20 +6,24 @@ messages or change the prompt, and the guard stands last.
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import PrivateStateAttr
 
-from langchain_sea.middleware.run import read_messages
-from langchain_sea.safety.conversation.reading import find_inputs
+from langchain_sea.middleware.run import is_subagent, read_messages
+from langchain_sea.safety.conversation.reading import find_inputs, read_conversation
 from langchain_sea.safety.conversation.thread_state import ThreadRecord, merge_records
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain.agents.middleware.types import ModelRequest, ModelResponse
+
+    from langchain_sea.safety.tools.tool_catalogue import ToolCatalogue
 
 __all__ = ["GuardOpening", "SafetyState", "get_given_prompt", "note_inputs"]
 
@@ -39,6 +43,11 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
 
     state_schema = SafetyState
 
+    def __init__(self, catalogue: ToolCatalogue) -> None:
+        """Share the guard's catalogue of tools: a middleware that answers in place of the model hides them from it."""
+        super().__init__()
+        self._catalogue = catalogue
+
     def before_agent(self, state: object, runtime: object) -> dict[str, Any] | None:
         """Note which messages the caller passed in."""
         del runtime
@@ -51,7 +60,8 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], ModelResponse[Any]]
     ) -> ModelResponse[Any]:
-        """Note the system prompt that the agent was made with."""
+        """Note the tools and the system prompt that the agent was made with."""
+        self._catalogue.learn_new(request.tools)
         token = _given_prompt.set(_read_prompt(request))
         try:
             return handler(request)
@@ -61,7 +71,8 @@ class GuardOpening(AgentMiddleware[Any, Any, Any]):
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> ModelResponse[Any]:
-        """Note the system prompt that the agent was made with."""
+        """Note the tools and the system prompt that the agent was made with."""
+        await asyncio.to_thread(self._catalogue.learn_new, request.tools)
         token = _given_prompt.set(_read_prompt(request))
         try:
             return await handler(request)
@@ -75,10 +86,16 @@ def get_given_prompt() -> str | None:
 
 
 def note_inputs(state: object) -> dict[str, Any] | None:
-    """Return the state's update with the messages that the caller passed in, as a run begins."""
-    record = ThreadRecord.read(state)
-    inputs = find_inputs(read_messages(state), record.inputs)
-    return {"sea_guard": {"inputs": inputs}} if inputs != record.inputs else None
+    """Return the state's update with the messages that the caller passed in, as a run begins.
+
+    The user's words are kept as well, before a middleware changes or removes them.
+    """
+    before, messages = ThreadRecord.read(state), read_messages(state)
+    inputs = find_inputs(messages, before.inputs)
+    if inputs == before.inputs:
+        return None
+    read = read_conversation(messages, inputs=inputs, user=before.user, is_handed_over=is_subagent())
+    return {"sea_guard": replace(before, inputs=inputs).note_user(read).list_changes(before)}
 
 
 def _read_prompt(request: ModelRequest[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import ExtendedModelResponse
@@ -11,11 +12,25 @@ from langgraph.types import Command
 if TYPE_CHECKING:
     from langchain.agents.middleware.types import ModelResponse
     from langchain_core.messages import BaseMessage
+    from langchain_core.runnables import RunnableConfig
     from langgraph.prebuilt.tool_node import ToolCallRequest
 
+    from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["can_interrupt", "get_thread", "is_called_by_tool", "read_messages", "with_call", "with_update"]
+__all__ = [
+    "can_interrupt",
+    "get_shared_run",
+    "get_thread",
+    "is_subagent",
+    "read_messages",
+    "supervisor",
+    "with_call",
+    "with_update",
+]
+
+supervisor: ContextVar[CallContext | None] = ContextVar("sea_supervisor", default=None)
+"""While a tool runs: the conversation of the agent that called it, which a subagent within the tool inherits."""
 
 
 def get_thread() -> str:
@@ -29,10 +44,16 @@ def can_interrupt() -> bool:
     return bool(settings) and settings.get("__pregel_checkpointer", True) is not None
 
 
-def is_called_by_tool() -> bool:
-    """Return whether this agent runs within a tool of another one, by the names of the nodes around it."""
+def get_shared_run() -> object | None:
+    """Return the run of a node that has all calls of a message; None where each call has a run of its own (`Send`)."""
+    is_sent = (_get_config().get("metadata") or {}).get("langgraph_path", ("",))[0] != "__pregel_pull"
+    return None if is_sent else _get_configurable().get("__pregel_scratchpad")
+
+
+def is_subagent() -> bool:
+    """Return whether this agent runs within a tool of another one, which is guarded or has nodes around it."""
     namespace = str(_get_configurable().get("checkpoint_ns") or "")
-    return any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
+    return supervisor.get() is not None or any(part.split(":")[0] == "tools" for part in namespace.split("|")[:-1])
 
 
 def read_messages(state: object) -> list[BaseMessage]:
@@ -57,7 +78,11 @@ def with_call(request: ToolCallRequest, call: ToolCall) -> ToolCallRequest:
 
 def _get_configurable() -> dict[str, Any]:
     """Return the settings of the LangGraph run that is at work; none outside of one."""
+    return dict(_get_config().get("configurable") or {})
+
+
+def _get_config() -> RunnableConfig:
     try:
-        return dict(get_config().get("configurable") or {})
+        return get_config()
     except RuntimeError:
         return {}

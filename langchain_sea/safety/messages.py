@@ -25,13 +25,19 @@ __all__ = [
     "make_blocked_message",
     "read_calls",
     "read_effects",
+    "read_executable",
     "read_invalid_calls",
+    "read_open_calls",
     "read_tool_schemas",
     "send_stop_event",
 ]
 
 STOP_EVENT = "sea_tool_call_stopped"
 """Name of the custom event that callbacks and `astream_events` get for each stopped call."""
+
+
+_CALL_BLOCKS = ("tool_use", "tool_call", "tool_call_chunk", "function_call", "custom_tool_call", "input_json_delta")
+"""Types of content blocks in which Anthropic, OpenAI, Google and LangChain itself hold calls."""
 
 
 def read_tool_schemas(tools: Sequence[Any]) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
@@ -91,6 +97,18 @@ def read_invalid_calls(message: AIMessage) -> list[ToolCall]:
     return calls
 
 
+def read_open_calls(messages: Sequence[BaseMessage], index: int) -> list[ToolCall]:
+    """Return the calls of a message that have no result yet, and those that cannot be parsed.
+
+    A call that is the answer's form (`ToolStrategy`) has a result before any call runs.
+    """
+    message = messages[index]
+    if not isinstance(message, AIMessage):
+        return []
+    answered = {result.tool_call_id for result in messages[index + 1 :] if isinstance(result, ToolMessage)}
+    return [*(call for call in read_calls(message) if call.id not in answered), *read_invalid_calls(message)]
+
+
 def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMessage:
     """Return the message with the arguments that may run, under the same ids."""
     executable = {d.requested.position: d.executable for d in decisions if d.executable is not None}
@@ -108,7 +126,7 @@ def apply_decisions(message: AIMessage, decisions: Sequence[Decision]) -> AIMess
 
 
 def _is_call_block(block: str | dict[Any, Any]) -> bool:
-    return isinstance(block, dict) and block.get("type") in ("tool_use", "tool_call")
+    return isinstance(block, dict) and block.get("type") in _CALL_BLOCKS
 
 
 def make_blocked_message(tool_call: Mapping[str, Any], outcome: str, reason: str) -> ToolMessage:
@@ -122,6 +140,17 @@ def make_blocked_message(tool_call: Mapping[str, Any], outcome: str, reason: str
         status="error",
         artifact={"sea_safety": {"outcome": outcome, "reason": reason, "executed": False}},
     )
+
+
+def read_executable(decision: Decision, tool_call: Mapping[str, Any]) -> ToolCall | ToolMessage:
+    """Return what runs of a call, or the message in place of its result; only the arguments may be others by now."""
+    call = decision.executable
+    if call is None:
+        return make_blocked_message(tool_call, decision.outcome, decision.reason)
+    if call.name != tool_call["name"]:
+        reason = f"a human edited it to a call of {call.name!r} when its tool was chosen already; call {call.name!r}"
+        return make_blocked_message(tool_call, "rejected", reason)
+    return call
 
 
 def find_call(messages: Sequence[BaseMessage], call: Mapping[str, Any]) -> tuple[int, int] | None:

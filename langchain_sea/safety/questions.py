@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
 from langchain_sea.errors import PolicyError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from langchain_sea.safety.guard import GuardPipeline
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["Answer", "list_endorsed", "make_question", "read_answers", "resolve_questions"]
+__all__ = ["Answer", "list_endorsed", "make_question", "read_answers", "require_plain_function", "resolve_questions"]
 
 _WORDS = {
     **dict.fromkeys(("approve", "approved", "yes", "y", "ok", "accept", "allow"), "approve"),
@@ -48,6 +49,20 @@ class Answer:
     type: str
     call: ToolCall | None = None
     message: str = ""
+
+
+def require_plain_function(on_question: object) -> None:
+    """Refuse a function whose answer would have to be awaited: the guard would read the coroutine as the answer.
+
+    Raises:
+        TypeError: it is a coroutine function.
+    """
+    if iscoroutinefunction(on_question) or iscoroutinefunction(vars(type(on_question)).get("__call__")):
+        raise TypeError(
+            f"on_question={on_question!r} is async, and the guard does not await it. Pass a plain function, which runs"
+            " in a thread beside the event loop, or leave it out and give the agent a checkpointer, so that it is asked"
+            " by an interrupt."
+        )
 
 
 def make_question(decisions: Sequence[Decision], error: str = "") -> dict[str, Any]:
@@ -189,12 +204,18 @@ def _read_answer(answer: object, decision: Decision) -> Answer:
 
 def _read_edit(answer: dict[str, Any], decision: Decision) -> Answer:
     action = answer.get("edited_action") or {"args": answer.get("edit", answer.get("args"))}
-    name, args = action.get("name", decision.requested.name), action.get("args")
+    args = action.get("args") if isinstance(action, dict) else None
     if not isinstance(args, dict):
         raise PolicyError(
             "an edit needs the new arguments: {'type': 'edit', 'edited_action': {'name': …, 'args': {…}}}."
         )
-    return Answer("edit", call=replace(decision.requested, name=str(name)).with_arguments(args))
+    name = str(action.get("name") or decision.requested.name)
+    try:
+        return Answer("edit", call=replace(decision.requested, name=name).with_arguments(args))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PolicyError(
+            f"the arguments of the edit are not JSON: {error}; give texts, finite numbers, lists and objects."
+        ) from error
 
 
 def _describe(decision: Decision) -> str:

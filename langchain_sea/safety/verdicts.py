@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from langchain_sea.safety.checks import Decision
     from langchain_sea.safety.conversation.context import CallContext
     from langchain_sea.safety.tool_call import ToolCall
 
-__all__ = ["JudgedBatch", "VerdictStore"]
+__all__ = ["JudgedBatch", "SharedBatches", "VerdictStore"]
 
 _MAX_BATCHES = 512
 
@@ -61,10 +62,25 @@ class VerdictStore:
             return None
         return batch
 
-    def newest(self, thread: str) -> JudgedBatch | None:
-        """Return the batch of a thread that was judged last."""
+    def list_changed(self, thread: str, messages: Sequence[str], hashes: Mapping[str, str]) -> list[str]:
+        """List tools that say something else now than when the calls of these messages were judged.
+
+        That needs no checkpointer: the client sends the messages of the earlier calls again.
+        """
+        batches = [self.get(thread, message) for message in messages]
+        known = [pair for batch in batches if batch is not None for pair in batch.tools.items()]
+        return [name for name, digest in known if hashes.get(name, digest) != digest]
+
+    def newest(self, thread: str, earlier: Collection[str]) -> JudgedBatch | None:
+        """Return the batch of a thread that was judged last.
+
+        None where it is of one of the earlier messages: another process judged what came then.
+        """
         with self._lock:
-            return next((batch for (name, _), batch in reversed(self._batches.items()) if name == thread), None)
+            newest = next(
+                ((name, batch) for (owner, name), batch in reversed(self._batches.items()) if owner == thread), None
+            )
+        return None if newest is None or newest[0] in earlier else newest[1]
 
     def put(self, thread: str, message: str, batch: JudgedBatch) -> JudgedBatch:
         """Keep a batch, and forget the oldest beyond the limit."""
@@ -74,3 +90,37 @@ class VerdictStore:
             while len(self._batches) > _MAX_BATCHES:
                 self._batches.popitem(last=False)
         return batch
+
+
+@dataclass
+class SharedBatches:
+    """One batch for each run of a node that runs all calls of a message side by side; safe for threads.
+
+    The first call judges the batch, and the others wait for it. So a human is asked once about all of them, before any
+    of them runs. Questions of single calls would be asked in the order in which threads come to them, and the answer to
+    one could reach another. A call that needs no answer would run again after each answer.
+    """
+
+    _runs: OrderedDict[tuple[int, tuple[str, ...]], tuple[object, Future[JudgedBatch]]] = field(
+        default_factory=OrderedDict
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def share(self, run: object, calls: Sequence[ToolCall], judge: Callable[[], JudgedBatch]) -> JudgedBatch:
+        """Return the batch of these calls in a run; `judge` is called for the first call alone, unless it raised."""
+        key = id(run), tuple(call.digest for call in calls)
+        with self._lock:
+            is_first = key not in self._runs
+            if is_first:
+                self._runs[key] = run, Future()  # the run is kept, so that no other one gets its id
+                while len(self._runs) > _MAX_BATCHES:
+                    self._runs.popitem(last=False)
+            future = self._runs[key][1]
+        if is_first:
+            try:
+                future.set_result(judge())
+            except BaseException as error:  # noqa: BLE001 - the calls that wait must get it, too
+                future.set_exception(error)
+                with self._lock:
+                    self._runs.pop(key, None)
+        return future.result()

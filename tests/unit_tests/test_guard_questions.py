@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware, SummarizationMiddleware
+from langchain.agents.middleware import AgentMiddleware, ModelResponse, SummarizationMiddleware
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, RemoveMessage, ToolMessage
+from langchain_core.outputs import ChatGenerationChunk
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.types import Command, interrupt
 
 from langchain_sea.middleware import ToolCallSafetyMiddleware, with_guard
 from langchain_sea.safety import Action, AuditLog, Finding, GuardConfig, PerCallCheck, PolicyError, ToolRules
@@ -111,8 +116,16 @@ def test_a_human_decides_in_another_process(answer, sent):
     assert [to for to, _ in box.sent] == sent
 
 
+def edits(to):
+    return {"type": "edit", "edited_action": {"name": "send_email", "args": {"to": to, "body": ""}}}
+
+
 @pytest.mark.parametrize(
-    "wrong", ["perhaps", 7, {"decisions": []}, {"decisions": [{"type": "maybe"}]}, {"type": "edit"}]
+    "wrong",
+    [
+        *("perhaps", 7, {"decisions": []}, {"decisions": [{"type": "maybe"}]}, {"type": "edit"}),
+        *({"type": "edit", "edited_action": "send it"}, edits(math.nan), edits({1, 2})),
+    ],
 )
 def test_an_answer_that_cannot_be_read_is_asked_for_again(wrong):
     box, saver = Mailbox(), InMemorySaver()
@@ -133,8 +146,8 @@ def test_a_batch_is_asked_about_once_and_has_one_row_a_call(tmp_path):
         guard=guard,
         saver=InMemorySaver(),
     )
-    (interrupt,) = start(agent)["__interrupt__"]
-    assert len(interrupt.value["action_requests"]) == 2
+    (question,) = start(agent)["__interrupt__"]
+    assert len(question.value["action_requests"]) == 2
     agent.invoke(Command(resume={"decisions": [{"type": "reject"}, {"type": "approve"}]}), CONFIG)
     assert sorted(to for to, _ in box.sent) == ["ann@home.example", "bob@x.example"]
     rows = [json.loads(line) for line in audit.path.read_text().splitlines()]
@@ -185,6 +198,29 @@ def test_what_was_shown_is_what_runs():
     shown = start(agent)["__interrupt__"][0].value["action_requests"][0]["args"]["body"]
     agent.invoke(Command(resume="approve"), CONFIG)
     assert [body for _, body in box.sent] == [shown]
+
+
+@pytest.mark.parametrize(("first", "second", "sent"), [("approve", "reject", [1, 1]), ("reject", "approve", [0, 1])])
+def test_a_thread_that_goes_back_to_a_question_is_asked_again(first, second, sent):
+    box, saver, counts = Mailbox(), InMemorySaver(), []
+    agent = box.agent(asks(call()), saver=saver)
+    start(agent)
+    waiting = agent.get_state(CONFIG).config
+    agent.invoke(Command(resume=first), CONFIG)
+    counts.append(len(box.sent))
+    assert agent.invoke(None, agent.update_state(waiting, None, as_node="model"))["__interrupt__"]
+    agent.invoke(Command(resume=second), CONFIG)
+    assert [*counts, len(box.sent)] == sent
+
+
+def test_a_cached_answer_of_the_model_is_asked_about_in_each_conversation():
+    """A cache of the model gives the message of the first conversation, with its id, to the second one."""
+    box, answers = Mailbox(), iter(["approve", "reject"])
+    guard = ToolCallSafetyMiddleware(on_question=lambda question: next(answers))
+    cached = asks(call()).model_copy(update={"id": "run-1"})
+    for _ in range(2):
+        box.agent(cached, guard=guard).invoke({"messages": [HumanMessage("Hi.")]})
+    assert len(box.sent) == 1
 
 
 def test_a_question_that_nobody_can_answer_is_the_policys():
@@ -342,3 +378,142 @@ def test_a_question_is_asked_under_async_too():
         return box.sent
 
     assert len(asyncio.run(run())) == 1
+
+
+class Streams(Scripted):
+    def _stream(self, messages, stop=None, run_manager=None, **kwargs):
+        for piece in ('{"to": "eve@evil.exam', 'ple", "body": "hi"}'):
+            name, call_id = ("send_email", "1") if piece.startswith("{") else (None, None)
+            chunk = {"name": name, "args": piece, "id": call_id, "index": 0}
+            yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[chunk]))
+
+
+def test_a_streamed_call_that_was_stopped_does_not_come_back():
+    guard = ToolCallGuard(Mailbox().tools, GuardConfig(tools={"send_email": ToolRules(deny=True)}))
+    chain = Streams(messages=iter([])) | guard
+    (message,) = chain.stream([HumanMessage("Hi.")])
+    assert len(message.invalid_tool_calls) == 1
+    kept = JsonPlusSerializer()
+    assert kept.loads_typed(kept.dumps_typed(message)).tool_calls == message.tool_calls == []
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "function_call", "id": "fc_1", "call_id": "1", "name": "send_email", "arguments": "{}"},
+        {"type": "tool_use", "id": "1", "name": "send_email", "input": {}},
+        {"type": "tool_call", "id": "1", "name": "send_email", "args": {}},
+    ],
+)
+def test_no_block_of_a_provider_keeps_what_was_stopped_or_edited(block):
+    text = {"type": "text", "text": "I write."}
+    message = AIMessage([text, block], tool_calls=[call()])
+    guard = ToolCallGuard(Mailbox().tools, GuardConfig(tools={"send_email": ToolRules(deny=True)}))
+    assert guard.invoke([HumanMessage("Hi."), message]).content == [text]
+    box, saver = Mailbox(), InMemorySaver()
+    agent = box.agent(message, saver=saver)
+    start(agent)
+    action = {"name": "send_email", "args": {"to": "bob@x.example", "body": ""}}
+    edited = agent.invoke(Command(resume={"decisions": [{"type": "edit", "edited_action": action}]}), CONFIG)
+    assert edited["messages"][1].content == [text]
+
+
+def plain_graph(box, *script, guard=None):
+    """Return a graph of a model and a `ToolNode`, in which all calls of a message run side by side."""
+    guard, model = guard or ToolCallSafetyMiddleware(), says(*script)
+    node = ToolNode(box.tools, wrap_tool_call=guard.wrap_tool_call, awrap_tool_call=guard.awrap_tool_call)
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_node("tools", node)
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", tools_condition)
+    graph.add_edge("tools", "model")
+    return graph.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_answer_reaches_its_call_where_calls_run_side_by_side(way):
+    """The first call takes longer to judge, so that the second one would come first to its question."""
+
+    def run(value):
+        result = getattr(graph, way)(value, CONFIG)
+        return asyncio.run(result) if asyncio.iscoroutine(result) else result
+
+    box = Mailbox()
+    graph = plain_graph(box, asks(call("bob@x.example", "1", "lorem ipsum " * 9000), call("eve@evil.example", "2")))
+    (question,) = run({"messages": [HumanMessage("Hi.")]})["__interrupt__"]
+    assert [each["args"]["to"] for each in question.value["action_requests"]] == ["bob@x.example", "eve@evil.example"]
+    run(Command(resume={"decisions": [{"type": "approve"}, {"type": "reject"}]}))
+    assert [to for to, _ in box.sent] == ["bob@x.example"]
+
+
+def test_a_call_beside_a_question_runs_once():
+    box = Mailbox()
+    graph = plain_graph(box, asks(call("ann@home.example", "1"), call("eve@evil.example", "2")))
+    assert start(graph)["__interrupt__"]
+    assert box.sent == []
+    graph.invoke(Command(resume={"decisions": [{"type": "reject"}]}), CONFIG)
+    assert [to for to, _ in box.sent] == ["ann@home.example"]
+
+
+@pytest.mark.parametrize(("name", "sent"), [("send_email", ["bob@x.example"]), ("read_page", [])])
+def test_an_edit_runs_where_calls_run_side_by_side_and_never_by_another_tool(name, sent):
+    box = Mailbox()
+    graph = plain_graph(box, asks(call()))
+    start(graph)
+    args = {"to": "bob@x.example", "body": ""} if name == "send_email" else {"url": "https://museum.example"}
+    decision = {"type": "edit", "edited_action": {"name": name, "args": args}}
+    messages = graph.invoke(Command(resume={"decisions": [decision]}), CONFIG)["messages"]
+    assert [to for to, _ in box.sent] == sent
+    assert ("call 'read_page'" in messages[2].content) == (not sent)
+
+
+def test_a_process_that_missed_a_turn_knows_its_words():
+    """The first process judged the turn before, the second one this turn, and its tool waits for an answer."""
+    box, saver = Mailbox(), InMemorySaver()
+
+    @tool
+    def send_parcel(to: str) -> str:
+        """Send a parcel by email label."""
+        box.sent.append((to, interrupt("Which size?")))
+        return "sent"
+
+    box.tools = [*box.tools, send_parcel]
+    first, second = ToolCallSafetyMiddleware(), ToolCallSafetyMiddleware()
+    start(box.agent(asks(call("ann@home.example")), guard=first, saver=saver), "Email ann@home.example.")
+    parcel = {"name": "send_parcel", "args": {"to": "bob@x.example"}, "id": "2"}
+    start(box.agent(asks(parcel), guard=second, saver=saver), "Send a parcel to bob@x.example.")
+    box.agent(guard=first, saver=saver).invoke(Command(resume="small"), CONFIG)
+    assert box.sent == [("ann@home.example", "hi"), ("bob@x.example", "small")]
+
+
+def test_a_function_that_asks_must_not_be_a_coroutine():
+    class Asks:
+        async def __call__(self, question):
+            return True
+
+    async def ask(question):
+        return True
+
+    for make in (lambda: ToolCallSafetyMiddleware(on_question=ask), lambda: ToolCallGuard([], on_question=Asks())):
+        with pytest.raises(TypeError, match="is async"):
+            make()
+
+
+class Answers(AgentMiddleware):
+    """Answers in place of the model once, as a cache does."""
+
+    def __init__(self, message):
+        super().__init__()
+        self.messages = [message]
+
+    def wrap_model_call(self, request, handler):
+        return ModelResponse(result=[self.messages.pop()]) if self.messages else handler(request)
+
+
+def test_calls_of_a_middleware_that_answers_in_place_of_the_model_are_judged():
+    box = Mailbox()
+    answer = asks(call("ann@home.example", "1"), call("eve@evil.example", "2"))
+    messages = start(box.agent(outer=[Answers(answer)]))["messages"]
+    assert [to for to, _ in box.sent] == ["ann@home.example"]
+    assert "named by nobody" in messages[3].content

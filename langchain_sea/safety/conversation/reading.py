@@ -6,7 +6,6 @@ Tools, middlewares and nodes write messages of that class, too: pages, summaries
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_sea.safety.conversation.context import CallContext, ContextMessage
+from langchain_sea.safety.conversation.own_words import compute_text_digest, find_text, split_own_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from langchain_sea.safety.policy import GuardConfig
 
-__all__ = ["find_inputs", "list_added_texts", "make_context", "read_conversation", "read_text"]
+__all__ = ["find_inputs", "follow_removals", "list_added_texts", "make_context", "read_conversation", "read_text"]
 
 _ROLE_OF_CLASS = ((SystemMessage, "system"), (HumanMessage, "user"), (ToolMessage, "tool"), (AIMessage, "assistant"))
 _OWN_NAMES = ("", "user", "human", "example_user")
@@ -66,7 +66,11 @@ def make_context(
 
 
 def read_conversation(
-    messages: Sequence[BaseMessage], *, inputs: Mapping[str, str] | None = None, is_handed_over: bool = False
+    messages: Sequence[BaseMessage],
+    *,
+    inputs: Mapping[str, str] | None = None,
+    user: Sequence[str] = (),
+    is_handed_over: bool = False,
 ) -> list[ContextMessage]:
     """Read messages, oldest first.
 
@@ -74,6 +78,7 @@ def read_conversation(
         messages: of a thread.
         inputs: digests of the messages that the caller passed in, by id; None or empty where that is not known, and
             the place of a message decides.
+        user: what the user wrote, to know the user's words in messages that a middleware changed.
         is_handed_over: whether another agent wrote the messages of the class `HumanMessage`.
     """
     calls: dict[str, tuple[str, str]] = {}
@@ -81,6 +86,11 @@ def read_conversation(
     for index, message in enumerate(messages):  # in order, since some providers number the calls of every message anew
         role = _find_role(messages, index, inputs or {}, is_handed_over=is_handed_over)
         text, attachments = _split_content(message)
+        if role == "retrieved" and (own := _find_own(message, inputs or {}, user)) is not None:
+            own, is_longer = split_own_words(text, own)
+            read.append(ContextMessage("user", own))
+            if not is_longer and not attachments:
+                continue
         tool = arguments = ""
         if role == "tool":
             tool, arguments = calls.get(getattr(message, "tool_call_id", ""), (message.name or "", ""))
@@ -110,6 +120,21 @@ def find_inputs(messages: Sequence[BaseMessage], known: Mapping[str, str]) -> di
         if index > last or (not known and not _follows_result(messages, index)):
             inputs[message.id] = _compute_digest(message)
     return dict(list(inputs.items())[-_MAX_INPUTS:])
+
+
+def follow_removals(
+    messages: Sequence[BaseMessage], inputs: Mapping[str, str], user: Sequence[str]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return `inputs` and `user` without what a middleware removed from messages, such as private data."""
+    new_inputs, new_user = dict(inputs), list(user)
+    for message in messages:
+        if message.id is None or (own := _find_own(message, inputs, user)) is None:
+            continue
+        left, is_longer = split_own_words(read_text(message), own)
+        if not is_longer:
+            new_inputs[message.id] = compute_text_digest(left)
+            new_user = [left if text == own else text for text in new_user]
+    return new_inputs, tuple(new_user)
 
 
 def list_added_texts(shown: Sequence[BaseMessage], kept: Sequence[BaseMessage]) -> list[str]:
@@ -169,7 +194,14 @@ def _follows_result(messages: Sequence[BaseMessage], index: int) -> bool:
 
 
 def _compute_digest(message: BaseMessage) -> str:
-    return hashlib.sha256(read_text(message).encode(errors="replace")).hexdigest()[:16]
+    return compute_text_digest(read_text(message))
+
+
+def _find_own(message: BaseMessage, inputs: Mapping[str, str], user: Sequence[str]) -> str | None:
+    """Return what the user wrote in a message that a middleware changed; None where that is not known."""
+    digest = inputs.get(message.id or "")
+    is_changed = digest is not None and digest != _compute_digest(message) and isinstance(message, HumanMessage)
+    return find_text(user, str(digest)) if is_changed else None
 
 
 def _split_content(message: BaseMessage) -> tuple[str, list[ContextMessage]]:

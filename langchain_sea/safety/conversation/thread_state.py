@@ -73,9 +73,13 @@ class ThreadRecord:
 
     def note_context(self, context: CallContext) -> ThreadRecord:
         """Return the record after the conversation was read: before each request to the model, and with each batch."""
-        own = [m.text[:_MAX_CHARACTERS] for m in context.messages if m.role == "user"]
-        user = tuple(dict.fromkeys((*self.user, *own)))[-_MAX_TEXTS:]
-        return replace(self, user=user, has_read_untrusted=self.has_read_untrusted or context.is_tainted)
+        record = self.note_user(context.messages)
+        return replace(record, has_read_untrusted=self.has_read_untrusted or context.is_tainted)
+
+    def note_user(self, messages: Sequence[ContextMessage]) -> ThreadRecord:
+        """Return the record with what the user wrote in these messages."""
+        own = [m.text[:_MAX_CHARACTERS] for m in messages if m.role == "user"]
+        return replace(self, user=tuple(dict.fromkeys((*self.user, *own)))[-_MAX_TEXTS:])
 
     def approve(self, calls: Sequence[tuple[str, str]]) -> ThreadRecord:
         """Return the record with what a human approved: pairs of a tool and the values, as text."""

@@ -80,6 +80,11 @@ class ToolCatalogue:
                 self._warn_of_unknown()
             return list(schemas)
 
+    def learn_new(self, tools: Sequence[Any]) -> None:
+        """Learn the tools whose names are not known yet; those that are dicts are left to `learn`."""
+        if new_tools := [t for t in tools if not isinstance(t, dict) and _get_name(t) not in self.schemas]:
+            self.learn(new_tools)
+
     def find_swap(self, name: str, tool: NamedTool) -> str | None:
         """Return why the tool that would run is not the one that was judged."""
         if tool.name != name:
