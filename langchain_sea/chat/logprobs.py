@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,13 +12,6 @@ if TYPE_CHECKING:
     from langchain_sea.models.causal_lm import CausalLMPolicy, PolicyPrompt
 
 __all__ = ["compute_logprobs"]
-
-_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
-"""How SentencePiece writes a token of one byte."""
-_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
-_OTHERS = (byte for byte in range(0x100) if byte not in _PRINTABLE)
-_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + i): byte for i, byte in enumerate(_OTHERS)}
-"""The letters by which byte-level BPE (GPT-2) writes bytes in its tokens."""
 
 
 @torch.no_grad()
@@ -47,16 +39,6 @@ def compute_logprobs(policy: CausalLMPolicy, prompt: PolicyPrompt, text: str, nu
 def _entry(policy: CausalLMPolicy, before: list[int], token: int, value: float) -> dict[str, Any]:
     """Return the entry of a token that follows others."""
     text = policy.decode([*before, token]).removeprefix(policy.decode(before))
-    return {"token": text, "bytes": list(_to_bytes(policy, token, text)), "logprob": round(value, 6)}
-
-
-def _to_bytes(policy: CausalLMPolicy, token: int, text: str) -> bytes:
-    """Return a token's bytes, also where they are a part of a character, and its text is U+FFFD."""
-    written = str(policy.tokenizer.convert_ids_to_tokens(token))
-    if "\ufffd" not in text:
-        return text.encode()
-    if match := _BYTE_TOKEN.fullmatch(written):
-        return bytes.fromhex(match[1])
-    if _BYTES.keys() >= set(written):
-        return bytes(_BYTES[letter] for letter in written)
-    return text.encode()
+    # of a part of a character the text is U+FFFD
+    encoded = policy.read_bytes(token) if "\ufffd" in text else text.encode()
+    return {"token": text, "bytes": list(encoded), "logprob": round(value, 6)}

@@ -128,8 +128,8 @@ class BlockSearch:
         scale = self.search_config.continuation.temperature_scale
         inputs = [GenerationInput(best, unfinished, temperature_scale=scale)]
         num_new = stride - max(map(len, unfinished))
-        (written,), (go_on_further,), is_cut = yield from self.drafter.write(inputs, num_new)
-        rest = iter(zip(written, go_on_further, strict=True))
+        (written,), (are_unfinished,), is_cut = yield from self.drafter.write(inputs, num_new)
+        rest = iter(zip(written, are_unfinished, strict=True))
         ends = [next(rest) if more else ([], False) for more in goes_on]
         answers = [[*ids, *new_ids] for ids, (new_ids, _) in zip(beginnings.answers, ends, strict=True)]
         return Ends(answers, [more for _, more in ends], is_cut)

@@ -38,17 +38,19 @@ class Candidates:
 
     def decode(self, ids: Answer) -> str:
         """Return the text of an answer, which ends before the first stop string."""
+        return self._read(ids)[0]
+
+    def _read(self, ids: Answer) -> tuple[str, bool]:
+        """Return the text of an answer, and whether a stop string ends it before its last id does."""
         text = self.best.energy.policy.decode(ids)
-        return text[: min((at for s in self._stop if (at := text.find(s)) >= 0), default=len(text))]
+        ends = [at for string in self._stop if (at := text.find(string)) >= 0]
+        return text[: min(ends, default=len(text))], bool(ends)
 
     def note_cut(self, ids: Answer) -> None:
         """Note that a limit cut an answer, unless a stop string ended it before."""
-        if not self._has_stop(ids):
-            self.cut_texts.add(self.decode(ids))
-
-    def _has_stop(self, ids: Answer) -> bool:
-        """Return whether a stop string ends the text of an answer before its last id does."""
-        return self.decode(ids) != self.best.energy.policy.decode(ids)
+        text, has_stop = self._read(ids)
+        if not has_stop:
+            self.cut_texts.add(text)
 
     def offer(self, answers: Sequence[Answer]) -> RequestSteps[list[ScoredText]]:
         """Score answers and keep the best; the first one ever is the draft."""
@@ -59,17 +61,18 @@ class Candidates:
     def offer_shortened(self, answers: Sequence[Answer], is_cut: Sequence[bool]) -> RequestSteps[None]:
         """Offer answers; those that the limit on their length cut are shortened to their last whole sentence."""
         texts, has_limits = [], self.best.energy.limits is not None
-        for ids, is_long in zip(answers, is_cut, strict=True):
-            text = self.decode(ids)
-            cut = is_long and not self._has_stop(ids)
+        for ids, has_reached_limit in zip(answers, is_cut, strict=True):
+            text, has_stop = self._read(ids)
+            cut, whole = has_reached_limit and not has_stop, text
             if cut and has_limits:
                 shortened = end_at_sentence(text)
                 if shortened is None:
                     continue
                 text = shortened
-            if cut and text not in self._ids:  # what could have ended by itself is whole
-                self.cut_texts.add(text)
-            self._ids.setdefault(text, self._shorten_ids(ids, text))
+            if text not in self._ids:
+                self._ids[text] = self._shorten_ids(ids, text) if has_stop or text != whole else ids
+                if cut:  # what could have ended by itself is whole
+                    self.cut_texts.add(text)
             texts.append(text)
         yield from self.best.offer(texts)
 

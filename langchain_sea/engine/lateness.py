@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from langchain_sea.budget import BudgetTracker
     from langchain_sea.engine.ops import RequestSteps
 
-__all__ = ["find_limit_of", "stop_when_late"]
+__all__ = ["find_time_limit", "stop_when_late"]
 
 R = TypeVar("R")
 
@@ -21,7 +21,7 @@ _MAX_FRACTION = 1.15
 _LATE = (StopReason.SECONDS, StopReason.TIMEOUT)
 
 
-def find_limit_of(error: RewardUnavailableError, tracker: BudgetTracker) -> StopReason | None:
+def find_time_limit(error: RewardUnavailableError, tracker: BudgetTracker) -> StopReason | None:
     """Return the limit on time that ended a reward; None if it failed otherwise.
 
     Args:
@@ -61,7 +61,7 @@ def stop_when_late(steps: RequestSteps[R], tracker: BudgetTracker) -> RequestSte
         returned: R = stop.value
         return returned
     except RewardUnavailableError as error:
-        limit = find_limit_of(error, tracker)
+        limit = find_time_limit(error, tracker)
         if limit is None:
             raise
     steps.close()

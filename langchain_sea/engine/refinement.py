@@ -15,7 +15,7 @@ from langchain_sea.engine.chains import run_chains
 from langchain_sea.engine.companions import Companions, make_companions
 from langchain_sea.engine.draft_writer import DraftWriter
 from langchain_sea.engine.drafting import Answer, Drafter
-from langchain_sea.engine.lateness import find_limit_of, stop_when_late
+from langchain_sea.engine.lateness import find_time_limit, stop_when_late
 from langchain_sea.engine.latent_refiner import LatentRefiner
 from langchain_sea.engine.planning import PlanReport, make_plan_report
 from langchain_sea.engine.request import Request
@@ -104,7 +104,7 @@ class RefinementRequest(Request[Refinement]):
             else:
                 yield from self._refine()
         except RewardUnavailableError as error:
-            limit = find_limit_of(error, self.tracker) if self._candidates.best.draft else None
+            limit = find_time_limit(error, self.tracker) if self._candidates.best.draft else None
             self.tracker.stop_reason, self.failure = limit or StopReason.REWARD_UNAVAILABLE, None if limit else error
         except OutOfMemoryError as error:
             self.tracker.stop_reason, self.failure = StopReason.OUT_OF_MEMORY, error

@@ -15,7 +15,7 @@ from langchain_sea.engine.arguments import require_arguments
 from langchain_sea.engine.drafting import Drafter
 from langchain_sea.engine.engines import get_engine
 from langchain_sea.engine.generators import generators_for
-from langchain_sea.engine.lateness import find_limit_of
+from langchain_sea.engine.lateness import find_time_limit
 from langchain_sea.engine.ops import GenerationInput, ScorePrefixesOp
 from langchain_sea.engine.request import Request
 from langchain_sea.engine.selection import BestSoFar, Refinement
@@ -82,7 +82,7 @@ class SearchRequest(Request[Refinement]):
             if not self.scores:  # the time was over before the first answer
                 yield from self.finish([[]])
         except RewardUnavailableError as error:
-            limit = find_limit_of(error, self.tracker) if self.scores else None
+            limit = find_time_limit(error, self.tracker) if self.scores else None
             if limit is None:
                 failure, limit = error, StopReason.REWARD_UNAVAILABLE
         except OutOfMemoryError as error:

@@ -136,10 +136,9 @@ class Evaluation:
         ordered = [name for name in METHODS if name in needed]
         settings = self.describe_settings(ordered)
         require_settings(rows, written, cases, settings)
-        found = select_rows(written, cases)
         answered: dict[Key, Row] = {
             (row["set"], row["tier"], row["question"], row["system"], row["opening"], row["method"]): row
-            for row in found
+            for row in select_rows(written, cases)
         }
         deadline = time.monotonic() + 60 * minutes
         with tqdm(total=len(cases), desc="evaluating", unit="prompt", disable=True if report else None) as progress:

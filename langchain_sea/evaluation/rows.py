@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from langchain_sea.core.functions import hash_code
+from langchain_sea.core.code_hash import hash_code
 from langchain_sea.errors import FileError
 
 if TYPE_CHECKING:
@@ -46,12 +46,22 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def drop_unfinished_row(path: Path) -> None:
-    """Remove a last row that a process began and did not end, so that others can be written behind it."""
+    """Remove a last row that a process began and did not end, so that others can be written behind it.
+
+    A whole row without a line break gets one.
+    """
     if not path.exists():
         return
-    text = path.read_text(encoding="utf-8")
-    if text and not text.endswith("\n"):
-        path.write_text(text[: text.rfind("\n") + 1], encoding="utf-8")
+    with path.open("r+b") as file:  # in place: all other rows stay on the disk meanwhile
+        before, line_break, last = file.read().rpartition(b"\n")
+        if not last:
+            return
+        try:
+            json.loads(last)
+        except ValueError:
+            file.truncate(len(before) + len(line_break))
+        else:
+            file.write(b"\n")
 
 
 def select_rows(rows: Sequence[Row], cases: Sequence[Case]) -> list[Row]:
@@ -62,14 +72,14 @@ def select_rows(rows: Sequence[Row], cases: Sequence[Case]) -> list[Row]:
     """
     counts = Counter(case.key[:3] for case in set(cases))
     only = {case.key[:3]: case for case in cases if counts[case.key[:3]] == 1}
-    keys, found = {case.key for case in cases}, []
+    keys, selected = {case.key for case in cases}, []
     for row in rows:
         key = row["set"], row["tier"], row["question"]
         if "system" not in row and key in only:
-            found.append(row | {"system": only[key].system, "opening": only[key].opening})
+            selected.append(row | {"system": only[key].system, "opening": only[key].opening})
         elif "system" in row and (*key, row["system"], row["opening"]) in keys:
-            found.append(row)
-    return found
+            selected.append(row)
+    return selected
 
 
 def require_settings(path: Path, rows: Sequence[Row], cases: Sequence[Case], asked: Mapping[str, Row]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from langchain_sea.errors import TokenizerMismatchError
 from langchain_sea.models.chat_template import ChatTemplate
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["PolicyVocabulary"]
+
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
+"""How SentencePiece writes a token of one byte; byte-level BPE (GPT-2) writes each byte as a letter."""
 
 
 class PolicyVocabulary:
@@ -112,6 +117,16 @@ class PolicyVocabulary:
                 f"{len(self.tokenizer)} tokens. Use the tokenizer that the model was trained with, or call "
                 "model.resize_token_embeddings(len(tokenizer)) and train the model on the new tokens."
             )
+
+    def read_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token, which may be a part of a character; else those of its name."""
+        written = str(self.tokenizer.convert_ids_to_tokens(token))
+        if match := _BYTE_TOKEN.fullmatch(written):
+            return bytes.fromhex(match[1])
+        letters = {letter: byte for byte, letter in bytes_to_unicode().items()}  # type: ignore[no-untyped-call]
+        if letters.keys() >= set(written):
+            return bytes(letters[letter] for letter in written)
+        return written.encode()
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decode an answer's ids, without special tokens but those that mark calls and reasoning."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from langchain_sea.core.code_hash import hash_code
 from langchain_sea.core.energy import Energy
-from langchain_sea.core.functions import hash_code, to_list
+from langchain_sea.core.functions import to_list
 from langchain_sea.core.known_names import DEFAULT_REWARDS, GATE_NAMES, REWARD_NAMES, refuse_misspelt
 from langchain_sea.core.protocols import Reward
 from langchain_sea.core.terms import RewardTerm

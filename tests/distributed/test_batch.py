@@ -230,9 +230,9 @@ def test_columns_of_parquet_keep_their_types(tmp_path, monkeypatch):
     counts = ray_data.answer_file(tmp_path / "IN.PARQUET", tmp_path / "out", MODEL, block=1)
     assert counts == {"rows": 2, "skipped": 0, "answered": 2, "failed": 0}
     files = [pq.read_table(file) for file in (tmp_path / "out").glob("part-*.parquet")]
-    found = pa.concat_tables(files).sort_by("prompt").select(table.column_names)
-    assert found.cast(table.schema) == table
-    assert found.schema.types == table.schema.types
+    written = pa.concat_tables(files).sort_by("prompt").select(table.column_names)
+    assert written.cast(table.schema) == table
+    assert written.schema.types == table.schema.types
     assert ray_data.answer_file(tmp_path / "IN.PARQUET", tmp_path / "out", MODEL)["skipped"] == 2
 
 

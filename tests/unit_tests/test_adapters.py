@@ -93,8 +93,8 @@ def test_an_adapter_for_added_tokens_brings_their_embeddings(base, tmp_path, par
     model.peft_config["default"].base_model_name_or_path = str(base)
     model.eval().save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
     ids = torch.tensor([[40, 50, VOCAB, VOCAB + 1]])
-    found = weights.load(tmp_path / "adapter", device="cpu").model(ids).logits
-    torch.testing.assert_close(found, model(ids).logits, atol=1e-4, rtol=1e-4)
+    logits = weights.load(tmp_path / "adapter", device="cpu").model(ids).logits
+    torch.testing.assert_close(logits, model(ids).logits, atol=1e-4, rtol=1e-4)
 
 
 def test_a_classifier_without_a_head_is_refused(base, tmp_path):

@@ -34,7 +34,7 @@ def energy(reward=None, **options) -> Energy:
     return Energy(policy=MarkovPolicy(0), terms=(term,), **({"max_nll_rise": None} | options))
 
 
-def found(method, prompts, seed=0, *, budget=FEW, problem=None, max_new_tokens=8):
+def run_search(method, prompts, seed=0, *, budget=FEW, problem=None, max_new_tokens=8):
     problem = problem or energy()
     limits = {"budget": budget, "max_new_tokens": max_new_tokens}
     return search(prompts, method, energy=problem, seed=seed, **limits)
@@ -48,7 +48,7 @@ def shown(refinement):
 class TestEvery:
     def test_is_never_worse_and_ends(self, method) -> None:
         """Within its evaluations, but for the batch that is under way."""
-        results = found(method, PROMPTS)
+        results = run_search(method, PROMPTS)
         for result in results:
             assert result.before is not None
             assert result.after is not None
@@ -58,34 +58,34 @@ class TestEvery:
 
     def test_answers_alone_as_it_does_among_others(self, method) -> None:
         """And again, and otherwise for another seed."""
-        together = [shown(result) for result in found(method, PROMPTS[:2])]
-        assert together == [shown(found(method, [prompt])[0]) for prompt in PROMPTS[:2]]
-        other = [shown(result) for result in found(method, PROMPTS[:2], seed=1)]
+        together = [shown(result) for result in run_search(method, PROMPTS[:2])]
+        assert together == [shown(run_search(method, [prompt])[0]) for prompt in PROMPTS[:2]]
+        other = [shown(result) for result in run_search(method, PROMPTS[:2], seed=1)]
         assert (together == other) is isinstance(method, RewardGuided)  # which draws nothing
 
     def test_a_reward_that_fails_leaves_the_draft(self, method) -> None:
         """With the failure beside it."""
         problem = energy(Failing())
-        (result,) = found(method, PROMPTS[:1], problem=problem)
+        (result,) = run_search(method, PROMPTS[:1], problem=problem)
         assert result.failure is not None
         assert not result.accepted
 
     def test_no_answer_is_longer_than_the_budget(self, method) -> None:
         """By the policy's own count."""
-        for result in found(method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5):
+        for result in run_search(method, PROMPTS, budget=Budget(max_time=None, max_evaluations=20), max_new_tokens=5):
             assert all(len(MarkovPolicy(0).encode(text.text)) <= 5 for text in result.candidates)
 
     @pytest.mark.parametrize("longest", range(1, 8))
     def test_answers_that_the_limit_cuts_are_offered(self, method, longest) -> None:
         """Also if it is no multiple of the tokens that are written at once; a search among few answers ends."""
-        results = found(method, PROMPTS, max_new_tokens=longest)
+        results = run_search(method, PROMPTS, max_new_tokens=longest)
         lengths = {len(MarkovPolicy(0).encode(text.text)) for result in results for text in result.candidates}
         assert all(result.candidates for result in results)
         assert longest in lengths
 
     def test_offers_an_answer_if_its_time_is_over_at_once(self, method) -> None:
         """As a refinement returns its draft."""
-        (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=1e-9))
+        (result,) = run_search(method, PROMPTS[:1], budget=Budget(max_time=1e-9))
         assert result.before is not None
         assert len(result.candidates) <= max(1, method.rows)
 
@@ -101,7 +101,7 @@ class Silent(MarkovPolicy):
 def test_a_search_of_a_policy_that_writes_nothing_ends(method) -> None:
     """Its answers are empty. Reward-guided search takes tokens whether or not the policy would end."""
     problem = Energy(policy=Silent(0), terms=(RewardTerm(reward=Vowels(), name="r"),), max_nll_rise=None)
-    (result,) = found(method, PROMPTS[:1], problem=problem)
+    (result,) = run_search(method, PROMPTS[:1], problem=problem)
     assert result.text == ""
 
 
@@ -115,7 +115,7 @@ class Failing:
 def test_best_of_n_is_better_for_more() -> None:
     """The first of more are the same ones."""
     budget = Budget(max_time=None)
-    few, many = (found(BestOfN(count=n, rows=4), PROMPTS, budget=budget) for n in (4, 32))
+    few, many = (run_search(BestOfN(count=n, rows=4), PROMPTS, budget=budget) for n in (4, 32))
     for one, other in zip(few, many, strict=True):
         assert {t.text for t in one.candidates} <= {t.text for t in other.candidates}
         assert other.after.score >= one.after.score
@@ -124,7 +124,7 @@ def test_best_of_n_is_better_for_more() -> None:
 def test_reward_guided_search_takes_the_best_token_at_each_place() -> None:
     """Against the energy of every candidate, place by place."""
     problem, method = energy(), RewardGuided(top=3)
-    (result,) = found(method, PROMPTS[:1], budget=Budget(max_time=None), max_new_tokens=4, problem=problem)
+    (result,) = run_search(method, PROMPTS[:1], budget=Budget(max_time=None), max_new_tokens=4, problem=problem)
     ids: list[int] = []
     for _ in range(4):
         view = problem.prepare_prefixes(PROMPTS[0], [[*ids, 0]])

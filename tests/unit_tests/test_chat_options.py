@@ -21,7 +21,7 @@ from langchain_sea.budget import StopReason
 from langchain_sea.chat.aliases import read_options
 from langchain_sea.chat.caching import find_cache, is_complete
 from langchain_sea.chat.retries import with_new_seed
-from langchain_sea.core.functions import hash_code
+from langchain_sea.core.code_hash import hash_code
 from langchain_sea.rewards import FunctionReward, MathVerifier, PatternRule
 from langchain_sea.rewards.registry import describe_reward
 

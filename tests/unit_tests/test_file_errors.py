@@ -74,9 +74,9 @@ def test_files_are_read_as_windows_and_excel_write_them(tmp_path, name, read, te
     """With a byte order mark and in capitals."""
     path = tmp_path / name
     path.write_text(text, encoding="utf-8", newline="")
-    found = read(path)
+    first = read(path)
     path.write_text(text, encoding="utf-8-sig", newline="")
-    assert read(path) == found
+    assert read(path) == first
 
 
 def test_an_empty_cell_of_a_table_is_no_answer(tmp_path):

@@ -233,8 +233,8 @@ def test_a_fine_tuned_policy_has_states_of_its_own(tmp_path: Path) -> None:
     model.model.layers[0].mlp.up_proj.weight[:, :4] += 0.5
     tuned, examples = CausalLMPolicy(model, tiny_tokenizer()), separable(3)
     pool_answers(examples, policy(), Pooling(2), tmp_path)
-    found = pool_answers(examples, tuned, Pooling(2), tmp_path)
-    assert torch.equal(found, pool_answers(examples, tuned, Pooling(2)))
+    states = pool_answers(examples, tuned, Pooling(2), tmp_path)
+    assert torch.equal(states, pool_answers(examples, tuned, Pooling(2)))
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

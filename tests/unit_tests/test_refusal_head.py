@@ -127,9 +127,9 @@ def test_a_question_is_read_once_and_in_its_own_words() -> None:
 
 def test_no_policy_gets_the_values_of_a_dropped_one() -> None:
     """A later policy may get its id, which is therefore no key."""
-    found, other = refusal_head(0.0), CausalLMPolicy(policy().model, policy().tokenizer)
-    found.should_refuse(AnswerBatch(other, other.prompt([{"role": "user", "content": QUESTION}]), view([40]).tokens))
-    ((key, _),) = found._cache
+    head, other = refusal_head(0.0), CausalLMPolicy(policy().model, policy().tokenizer)
+    head.should_refuse(AnswerBatch(other, other.prompt([{"role": "user", "content": QUESTION}]), view([40]).tokens))
+    ((key, _),) = head._cache
     assert key() is other
     del other
     gc.collect()

@@ -47,7 +47,7 @@ def make_client() -> TestClient:
 
 def test_the_server_s_limits_hold_for_what_a_request_leaves_out() -> None:
     """The model's own settings may be larger; smaller ones stay."""
-    pytest.importorskip("fastapi")
+    pytest.importorskip("fastapi", reason="it comes with the extra ray")
     from langchain_sea.serving.handlers import ChatHandler
 
     def options(**limits: int) -> dict[str, Any]:

@@ -78,10 +78,10 @@ def test_an_encoder_reads_as_much_as_it_can(kind: str) -> None:
     model = AutoModelForSequenceClassification.from_config(config).eval()
     tokenizer = copy.deepcopy(word_pieces())
     tokenizer.pad_token, tokenizer.model_input_names = "[UNK]", ["input_ids", "attention_mask"]
-    found = EncoderReward(model, tokenizer)
-    assert found.longest == {"bert": 40, "xlnet": 512}.get(kind, 38)
+    reward = EncoderReward(model, tokenizer)
+    assert reward.longest == {"bert": 40, "xlnet": 512}.get(kind, 38)
     texts = ["the answer is five " * 30, "no"]
-    scores = found.judge([{"role": "user", "content": "what is two and three"}], texts)
+    scores = reward.judge([{"role": "user", "content": "what is two and three"}], texts)
     assert scores.isfinite().all()
 
 
